@@ -1,0 +1,3 @@
+from perpixel.cli import main
+
+main()

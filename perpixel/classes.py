@@ -1,0 +1,219 @@
+"""ClassTable: the names, colours and values on disk of a data set's classes.
+
+The only place that maps what stands in a mask file (`values`) to class ids 0..C-1 and back. Background is a class; void,
+the pixels that nobody judges, is not: it has the id 255 (65535 where a table has more than 255 classes)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perpixel.errors import DataError
+from perpixel.files import write_whole
+
+VOID_NAME = "void"
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """Class id `i` is called `names[i]`, drawn in `colours[i]` and written to disk as `values[i][0]`.
+
+    `values[i]` holds every value on disk that means class `i`; `void_values` those that mean void.
+    Raises DataError when names or values occur twice or do not match in number."""
+
+    names: tuple[str, ...]
+    colours: tuple[Colour, ...]
+    values: tuple[tuple[int, ...], ...]
+    void_values: tuple[int, ...] = (255,)
+    void_colour: Colour = (0, 0, 0)
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise DataError("a class table needs at least one class; add a row to classes.csv.")
+        if not len(self.names) == len(self.colours) == len(self.values):
+            raise DataError("a class table needs one name, one colour and one list of values for each class.")
+        if len(set(self.names)) < len(self.names):
+            raise DataError(f"class table: the name {_first_double(self.names)!r} occurs twice; give each class its own.")
+        every = [value for values in (*self.values, self.void_values) for value in values]
+        if len(set(every)) < len(every):
+            raise DataError(f"class table: the value {_first_double(every)} stands for two classes; give it to one.")
+        if any(not values for values in self.values):
+            raise DataError("class table: a class has no value on disk; give each class at least one.")
+        if min(every) < 0 or max(every) > 65535:
+            raise DataError("class table: values on disk must lie in 0..65535; renumber the masks.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def void(self) -> int:
+        """The id of pixels that no class owns and no measure counts."""
+        return 255 if len(self) <= 255 else 65535
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+        return np.uint8 if self.void == 255 else np.uint16
+
+    @cached_property
+    def _to_id(self) -> NDArray[np.int32]:
+        table = np.full(65536, -1, np.int32)
+        table[list(self.void_values)] = self.void
+        for class_id, values in enumerate(self.values):
+            table[list(values)] = class_id
+        return table
+
+    @cached_property
+    def palette(self) -> NDArray[np.uint8]:
+        """(C + 1, 3) RGB colours by class id; the last row is void."""
+        return np.array([*self.colours, self.void_colour], np.uint8)
+
+    def decode(self, mask: NDArray[Any], where: str = "mask") -> NDArray[Any]:
+        """Values on disk (H, W) -> class ids (H, W) in `dtype`, void included.
+
+        Raises DataError that names `where`, the first unknown value, its pixel (row, column) and its count."""
+        ids = self._to_id[mask]
+        if ids.min(initial=0) < 0:
+            value, row, column, count = self.unknown_values(mask)[0]
+            raise DataError(
+                f"{where}: value {value} at row {row}, column {column} ({count} pixels) is in no class; "
+                f"add it to classes.csv or correct the mask."
+            )
+        labels: NDArray[Any] = ids.astype(self.dtype)
+        return labels
+
+    def unknown_values(self, mask: NDArray[Any]) -> list[tuple[int, int, int, int]]:
+        """Every value of a mask (H, W) that is in no class: (value, row and column of its first pixel, number of pixels).
+
+        In the order of those pixels."""
+        unknown = np.flatnonzero(self._to_id[mask] < 0)
+        values, firsts, counts = np.unique(mask.ravel()[unknown], return_index=True, return_counts=True)
+        rows, columns = np.unravel_index(unknown[firsts], mask.shape)
+        return [(int(values[i]), int(rows[i]), int(columns[i]), int(counts[i])) for i in np.argsort(firsts)]
+
+    def encode(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Class ids (H, W) -> values on disk. Void is written as the first of `void_values`, or its id without any."""
+        written = np.zeros(self.void + 1, np.uint16)
+        written[: len(self)] = [values[0] for values in self.values]
+        written[self.void] = self.void_values[0] if self.void_values else self.void
+        values: NDArray[Any] = written[labels]
+        return values.astype(np.uint8) if written.max() <= 255 else values
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "names": list(self.names),
+            "colours": [list(colour) for colour in self.colours],
+            "values": [list(values) for values in self.values],
+            "void_values": list(self.void_values),
+            "void_colour": list(self.void_colour),
+        }
+
+    @classmethod
+    def from_json(cls, table: Mapping[str, Any]) -> ClassTable:
+        """The inverse of `to_json`. Raises DataError on anything else."""
+        try:
+            return cls(
+                tuple(str(name) for name in table["names"]),
+                tuple(_colour(colour) for colour in table["colours"]),
+                tuple(tuple(int(value) for value in values) for values in table["values"]),
+                tuple(int(value) for value in table["void_values"]),
+                _colour(table["void_colour"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"class table: {error!r} is missing or malformed; store the table with to_json().") from error
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> ClassTable:
+        """A table of `names` with value = class id and distinct colours."""
+        count = len(names)
+        void = 255 if count <= 255 else 65535
+        return cls(tuple(names), tuple(distinct_colours(count)), tuple((i,) for i in range(count)), (void,))
+
+    @classmethod
+    def read_csv(cls, path: Path) -> ClassTable:
+        """Reads `classes.csv`: a header `id,name,r,g,b`, then a row for each value on disk.
+
+        Rows of one name are one class; the rows named `void` are void. Colours may be left out.
+        Raises DataError naming the file and the line."""
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}); write one row `id,name,r,g,b` per class.") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: is not UTF-8 text; save it as UTF-8.") from error
+        values: dict[str, list[int]] = {}
+        colours: dict[str, Colour] = {}
+        reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+        if not {"id", "name"} <= set(reader.fieldnames or ()):
+            raise DataError(f"{path}: the first line must be `id,name,r,g,b`, found {reader.fieldnames}.")
+        for row in reader:
+            try:
+                name = (row["name"] or "").strip()
+                value = int(row["id"])
+                if not name:
+                    raise ValueError("the name is empty")
+                if row.get("r"):
+                    colours.setdefault(name, _colour([row["r"], row["g"], row["b"]]))
+            except (TypeError, ValueError, KeyError) as error:
+                line = f"{path}, line {reader.line_num}"
+                raise DataError(f"{line}: expected `id,name,r,g,b` with whole numbers ({error}).") from error
+            values.setdefault(name, []).append(value)
+        void_values = tuple(values.pop(VOID_NAME, []))
+        names = tuple(values)
+        drawn = distinct_colours(len(names))
+        try:
+            return cls(
+                names,
+                tuple(colours.get(name, drawn[i]) for i, name in enumerate(names)),
+                tuple(tuple(values[name]) for name in names),
+                void_values,
+                colours.get(VOID_NAME, (0, 0, 0)),
+            )
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+
+    def write_csv(self, path: Path) -> None:
+        """Writes the table so that `read_csv` gives it back."""
+        rows = [
+            (value, name, *colour)
+            for name, colour, values in zip(self.names, self.colours, self.values, strict=True)
+            for value in values
+        ]
+        rows += [(value, VOID_NAME, *self.void_colour) for value in self.void_values]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("id", "name", "r", "g", "b"))
+        writer.writerows(rows)
+        write_whole(path, text.getvalue().encode())
+
+
+def distinct_colours(count: int) -> list[Colour]:
+    """The PASCAL VOC colour map without its black: bits of the index spread over R, G and B from the top bit down."""
+    colours = []
+    for index in range(1, count + 1):
+        red = green = blue = 0
+        for bit in range(8):
+            red |= (index >> (3 * bit) & 1) << (7 - bit)
+            green |= (index >> (3 * bit + 1) & 1) << (7 - bit)
+            blue |= (index >> (3 * bit + 2) & 1) << (7 - bit)
+        colours.append((red, green, blue))
+    return colours
+
+
+def _colour(values: Sequence[Any]) -> Colour:
+    red, green, blue = (int(value) for value in values)
+    if not all(0 <= value <= 255 for value in (red, green, blue)):
+        raise ValueError(f"colour {(red, green, blue)} is outside 0..255")
+    return red, green, blue
+
+
+def _first_double(items: Sequence[Any]) -> Any:
+    return next(item for index, item in enumerate(items) if item in items[:index])

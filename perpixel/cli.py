@@ -1,0 +1,256 @@
+"""Verb -> function. A command only translates: what a verb can do, a function of its module can.
+
+Modules of verbs are imported when their verb runs, so that every `--help` answers without waiting for torch."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+from dataclasses import field, fields, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+from cyclopts import App, CycloptsError, Parameter
+
+from perpixel.errors import Interrupted, PerpixelError, UsageError
+from perpixel.recipe import Recipe, merge
+from perpixel.version import VERSION
+
+app = App(
+    name="perpixel",
+    help="Semantic segmentation networks, trained as published, judged by one protocol, fast to use.",
+    version=VERSION,
+)
+
+
+def _flag_type(item: Any, hint: Any) -> Any:
+    default = "" if item.default is None else f" [default: {_shown(item.default)}]"
+    text = item.metadata["help"] + default
+    return Annotated[hint | None, Parameter(help=text, negative=() if hint is not bool else None, consume_multiple=True)]
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+# Every setting of a recipe as a flag that knows whether it was given; defaults stay in Recipe.
+_HINTS = get_type_hints(Recipe)
+Flags = make_dataclass(
+    "Flags",
+    [(item.name, _flag_type(item, _HINTS[item.name]), field(default=None)) for item in fields(Recipe)],
+    namespace={"__module__": __name__},
+    kw_only=True,
+    frozen=True,
+)
+NONE_GIVEN = Flags()
+AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON on stdout instead of a table.")]
+
+
+@app.command
+def train(
+    *,
+    out: Annotated[Path | None, Parameter(help="Run folder; the same command continues a run that was stopped.")] = None,
+    recipe: Annotated[Path | None, Parameter(help="TOML file of settings; flags win over it.")] = None,
+    as_json: AsJson = False,
+    flags: Annotated[Flags, Parameter(name="*")] = NONE_GIVEN,  # type: ignore[valid-type]
+) -> None:
+    """Train a network on a data set; judge it; leave weights, history, curves and pictures in a run folder."""
+    given = {name: value for name, value in vars(flags).items() if value is not None}
+    settings, origins = merge(recipe, given)
+    folder = out or Path("runs") / f"{Path(settings.data).name}-{settings.network}"
+
+    from perpixel.terminal import Progress, print_json, print_scores, say
+    from perpixel.train import train as run
+
+    scores = run(settings, folder, origins, say, Progress(f"{settings.network} on {settings.data}: step"))
+    if scores is None:
+        return
+    if as_json:
+        print_json(scores.to_json())
+    else:
+        print_scores(scores)
+        say(f"{folder}: weights, history, curves.png, val.png, scores.json. Next: perpixel predict {folder} PICTURES --out masks")
+
+
+@app.command
+def evaluate(
+    run: Annotated[Path, Parameter(help="Run folder, model file, or folder of predicted masks.")],
+    *,
+    data: Annotated[str | None, Parameter(help="Data set; the run's own without it.")] = None,
+    split: Annotated[str, Parameter(help="Split to judge on.")] = "val",
+    device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Judge a model, or a folder of masks, on a split: one confusion matrix, worst class first."""
+    from perpixel import device as machine
+    from perpixel.checkpoint import MODEL_FILE, load
+    from perpixel.datasets import open_dataset
+    from perpixel.evaluate import evaluate as judge
+    from perpixel.terminal import Progress, print_json, print_scores
+
+    judged: Any = run
+    if run.is_file() or (run / MODEL_FILE).exists() or not run.is_dir():
+        judged = load(run)
+        judged.network.to(machine.choose(device))
+        data = data or judged.card.recipe["data"]
+    if data is None:
+        raise UsageError(f"{run}: is a folder of masks; name the data set to judge them by with --data.")
+    scores = judge(judged, open_dataset(data, split=split), Progress("judged"))
+    if as_json:
+        print_json(scores.to_json())
+    else:
+        print_scores(scores)
+
+
+@app.command
+def predict(
+    run: Annotated[Path, Parameter(help="Run folder or model file.")],
+    pictures: Annotated[
+        list[str], Parameter(help="Files, folders, patterns in quotes, or - for standard input.", allow_leading_hyphen=True)
+    ],
+    *,
+    out: Annotated[Path, Parameter(help="Folder for masks/ and overlays/.")] = Path("masks"),
+    scores: Annotated[bool, Parameter(negative=(), help="Also write softmax scores, float32 (C, H, W), as .npy.")] = False,
+    overlays: Annotated[bool, Parameter(help="Write overlays with a legend.")] = True,
+    device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
+) -> None:
+    """Predict masks for pictures of any size; what is done already is skipped."""
+    from perpixel import device as machine
+    from perpixel.checkpoint import load
+    from perpixel.predict import find_sources, predict_all
+    from perpixel.terminal import Progress, say
+
+    model = load(run)
+    model.network.to(machine.choose(device))
+    sources = find_sources(pictures)
+    progress = Progress("predicted")
+    counts = {"done": 0, "skipped": 0, "failed": 0}
+    for number, outcome in enumerate(predict_all(model, sources, out, scores, overlays), start=1):
+        if outcome.status not in counts:
+            counts["failed"] += 1
+            say(outcome.status)
+        else:
+            counts[outcome.status] += 1
+        progress(number, len(sources))
+    say(f"{out}: {counts['done']} predicted, {counts['skipped']} done before, {counts['failed']} failed.")
+    if counts["failed"]:
+        raise SystemExit(3)
+
+
+@app.command
+def check(data: Annotated[str, Parameter(help="Data set: a name or a folder.")], *, as_json: AsJson = False) -> None:
+    """Refuse an unsound data set: unpaired files, sizes that differ, unknown values, empty classes, leaks between splits."""
+    from perpixel.check import check as examine
+    from perpixel.terminal import Progress, print_json, say
+
+    report = examine(data, Progress("checked"))
+    if as_json:
+        print_json(report.to_json())
+    else:
+        for problem in report.problems:
+            print(f"{problem.severity}: {problem.message}")
+    say(f"{data}: {sum(report.pictures.values())} pictures, {len(report.errors)} errors, "
+        f"{len(report.problems) - len(report.errors)} warnings.")  # fmt: skip
+    if report.errors:
+        raise SystemExit(3)
+
+
+@app.command
+def init(folder: Annotated[Path, Parameter(help="Folder that holds pictures and masks.")]) -> None:
+    """Turn a folder of pictures and masks into a data set: pair them, find the values, propose names and a split."""
+    from perpixel.init import init as propose
+    from perpixel.terminal import say
+
+    proposal = propose(folder)
+    for sentence in proposal.decided:
+        print(sentence)
+    for sentence in proposal.undecided:
+        print(f"please look: {sentence}")
+    say(f"Next: edit {folder / 'classes.csv'} where needed, then perpixel check {folder}")
+
+
+@app.command
+def networks(*, as_json: AsJson = False) -> None:
+    """List the networks: parameters and multiply-adds, and what their papers report."""
+    from perpixel.listing import networks as rows
+    from perpixel.terminal import print_json, print_table
+
+    found = rows()
+    if as_json:
+        print_json([vars(row) for row in found])
+        return
+    print_table(
+        ("network", "parameters", "multiply-adds", "paper", "the paper's figure"),
+        [(row.name, f"{row.parameters:,}", f"{row.multiply_adds / 1e9:.1f} G", row.paper, row.figure) for row in found],
+    )
+    size = "x".join(map(str, found[0].size))
+    print(f"\nFor {found[0].classes} classes and pictures of {size}; without arguments, as published.")
+
+
+@app.command
+def datasets(*, as_json: AsJson = False) -> None:
+    """List the data sets that have a name; any folder with images/ and masks/ is one too."""
+    from perpixel.listing import datasets as rows
+    from perpixel.terminal import print_json, print_table
+
+    found = rows()
+    if as_json:
+        print_json([vars(row) for row in found])
+        return
+    print_table(
+        ("data set", "classes", "pictures", "what"),
+        [(row.name, str(len(row.classes)), ", ".join(f"{k} {v}" for k, v in row.pictures.items()), row.what) for row in found],
+    )
+    print("\nA folder with images/, masks/ and classes.csv is a data set too: perpixel init FOLDER makes one.")
+
+
+@app.command
+def review(
+    *,
+    out: Annotated[Path, Parameter(help="Folder for runs, table and pictures.")] = Path("review"),
+    seed: Annotated[int, Parameter(help="Seed of every run.")] = 0,
+) -> None:
+    """Train the review's networks at laptop width on `scenes`, judge them by one protocol, and leave table and overlays."""
+    from perpixel.review import review as run
+    from perpixel.terminal import Progress, say
+
+    print(run(out, seed, say, Progress).read_text())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command line; leaves with 0 done, 1 our bug, 2 usage, 3 data, 4 untrusted file, 5 resources, 75 resumable."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        _stop(str(error).strip() + " See `perpixel --help`.", UsageError.exit_code)
+    except PerpixelError as error:
+        _stop(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _stop("stopped; the same command continues.", Interrupted.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(0) from None
+    except (OSError, MemoryError, RuntimeError) as error:
+        sentence = _resource_sentence(error)
+        if sentence is None:
+            raise
+        _stop(sentence, 5)
+
+
+def _stop(sentence: str, code: int) -> None:
+    print(f"perpixel: {sentence}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _resource_sentence(error: Exception) -> str | None:
+    """The sentence for a full disk, a missing permission or too little memory; none for what is our bug."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.filename or 'the disk'}: no space left; free some and give the same command again, nothing was lost."
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error.filename}: {error.strerror}; choose a place where you may write."
+    if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
+        return "not enough memory; use a smaller --batch or --crop, or a larger --accumulate."
+    return None
+
+

@@ -1,0 +1,129 @@
+"""Labels -> pictures for people: overlay, legend, error map, sheet, curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from perpixel.classes import ClassTable, Colour, distinct_colours
+
+Picture = NDArray[np.uint8]
+INK, PAPER, GRID = (30, 30, 30), (255, 255, 255), (225, 225, 225)
+RIGHT, WRONG = (235, 235, 235), (200, 30, 30)
+
+
+def colours(labels: NDArray[Any], classes: ClassTable) -> Picture:
+    """Class ids (H, W) -> their colours, uint8 (H, W, 3)."""
+    picture: Picture = classes.palette[np.minimum(labels, len(classes))]
+    return picture
+
+
+def overlay(image: Picture, labels: NDArray[Any], classes: ClassTable, legend: bool = True) -> Picture:
+    """The picture half covered with the colours of its labels, void left as it is; below it a legend of the classes present."""
+    half = classes.palette >> 1
+    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=classes.void + 1))
+    covered: Picture = (image >> 1) + half[np.minimum(labels, len(classes))]
+    if classes.void in present:
+        void = labels == classes.void
+        covered[void] = image[void]
+    shown = tuple(int(i) for i in present if i < len(classes))
+    if not legend or not shown:
+        return covered
+    return np.concatenate([covered, _legend(classes, shown, image.shape[1])])
+
+
+def error_map(truth: NDArray[Any], predicted: NDArray[Any], void: int) -> Picture:
+    """Light where the prediction is right, red where it is wrong, black where truth is void; uint8 (H, W, 3)."""
+    picture = np.where((truth == predicted)[..., None], np.array(RIGHT, np.uint8), np.array(WRONG, np.uint8))
+    picture[truth == void] = 0
+    return picture
+
+
+def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str], gap: int = 4) -> Picture:
+    """Pictures in a grid under column titles; every picture of a row has the row's height, of a column the column's width."""
+    heights = [max(picture.shape[0] for picture in row) for row in rows]
+    widths = [max(row[column].shape[1] for row in rows) for column in range(len(titles))]
+    font, line = _font(12), 18
+    page = Image.new("RGB", (sum(widths) + gap * (len(widths) - 1), line + sum(heights) + gap * len(heights)), PAPER)
+    pen = ImageDraw.Draw(page)
+    left = 0
+    for column, title in enumerate(titles):
+        pen.text((left + widths[column] / 2, line / 2), title, INK, font, anchor="mm")
+        top = line
+        for row, height in zip(rows, heights, strict=True):
+            page.paste(Image.fromarray(row[column]), (left, top))
+            top += height + gap
+        left += widths[column] + gap
+    return np.asarray(page)
+
+
+def curves(lines: Mapping[str, Sequence[tuple[float, float]]], title: str, size: tuple[int, int] = (300, 460)) -> Picture:
+    """Lines through (x, y) points on axes from their least to their greatest values, named on the right."""
+    height, width = size
+    top, bottom, left, right = 26, height - 24, 52, width - 96
+    page = Image.new("RGB", (width, height), PAPER)
+    pen, font = ImageDraw.Draw(page), _font(11)
+    pen.text((left, 12), title, INK, _font(12), anchor="lm")
+    points = [point for line in lines.values() for point in line if np.isfinite(point).all()]
+    if not points:
+        return np.asarray(page)
+    xs, ys = zip(*points, strict=True)
+    (x0, x1), (y0, y1) = _spread(min(xs), max(xs)), _spread(min(ys), max(ys))
+
+    def place(point: tuple[float, float]) -> tuple[float, float]:
+        return left + (point[0] - x0) / (x1 - x0) * (right - left), bottom - (point[1] - y0) / (y1 - y0) * (bottom - top)
+
+    for part in range(5):
+        y = y0 + (y1 - y0) * part / 4
+        at = place((x0, y))[1]
+        pen.line((left, at, right, at), GRID)
+        pen.text((left - 4, at), f"{y:.3g}", INK, font, anchor="rm")
+    for part in range(3):
+        x = x0 + (x1 - x0) * part / 2
+        pen.text((place((x, y0))[0], bottom + 11), f"{x:.4g}", INK, font, anchor="mm")
+    label_at: list[float] = []
+    for (name, line), colour in zip(lines.items(), distinct_colours(len(lines)), strict=True):
+        line = [point for point in line if np.isfinite(point).all()]
+        if not line:
+            continue
+        pen.line([place(point) for point in line], colour, 2)
+        at = place(line[-1])[1]
+        while any(abs(at - other) < 12 for other in label_at):
+            at += 12
+        label_at.append(at)
+        pen.text((right + 5, at), name, colour, font, anchor="lm")
+    return np.asarray(page)
+
+
+def _spread(low: float, high: float) -> tuple[float, float]:
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+@lru_cache(maxsize=8)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+@lru_cache(maxsize=256)
+def _legend(classes: ClassTable, shown: tuple[int, ...], width: int) -> Picture:
+    """Swatches and names in as many lines as the width needs."""
+    font, line, swatch = _font(12), 18, 12
+    places, x, y = [], 4, 0
+    for class_id in shown:
+        needed = swatch + 4 + int(font.getlength(classes.names[class_id])) + 10
+        if x > 4 and x + needed > width:
+            x, y = 4, y + line
+        places.append((class_id, x, y))
+        x += needed
+    page = Image.new("RGB", (width, y + line), PAPER)
+    pen = ImageDraw.Draw(page)
+    for class_id, x, y in places:
+        colour: Colour = classes.colours[class_id]
+        pen.rectangle((x, y + 3, x + swatch, y + 3 + swatch), colour, INK)
+        pen.text((x + swatch + 4, y + line / 2), classes.names[class_id], INK, font, anchor="lm")
+    return np.asarray(page)

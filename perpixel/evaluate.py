@@ -1,0 +1,212 @@
+"""Model or masks + data set -> Scores: every figure from one confusion matrix, with the protocol that it was made by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from perpixel.checkpoint import Model
+from perpixel.classes import ClassTable
+from perpixel.datasets import Dataset, label_digest
+from perpixel.errors import DataError, UsageError
+from perpixel.images import read_labels
+from perpixel.metrics import ConfusionMatrix
+from perpixel.networks import Network, as_network
+from perpixel.predict import prepare, score_map
+from perpixel.sample import Sample
+from perpixel.version import VERSION
+
+Progress = Callable[[int, int], None]
+# How every score of perpixel is made; it is written into the protocol of each.
+RULES = {
+    "void": "pixels whose truth is void are not counted",
+    "empty_class": "a class absent from truth and prediction is nan and leaves the mean",
+    "resize": "judged at the size of the truth; scores interpolated bilinearly, then argmax",
+    "window": "whole picture",
+    "flips": "none",
+}
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One row of the table. `why` says for an IoU of 0 or nan what happened instead."""
+
+    name: str
+    iou: float
+    dice: float
+    accuracy: float
+    precision: float
+    pixels: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The judgement of one split: figures in 0..1 (nan where undefined), one row per class, and the protocol."""
+
+    confusion: ConfusionMatrix
+    classes: ClassTable
+    protocol: dict[str, Any]
+
+    @property
+    def mean_iou(self) -> float:
+        return self.confusion.mean_iou()
+
+    @property
+    def figures(self) -> dict[str, float]:
+        matrix = self.confusion
+        return {
+            "mIoU": matrix.mean_iou(),
+            "pixel_accuracy": matrix.pixel_accuracy(),
+            "mean_accuracy": matrix.mean_accuracy(),
+            "fwIoU": matrix.frequency_weighted_iou(),
+            "mean_dice": matrix.mean_dice(),
+        }
+
+    @property
+    def protocol_hash(self) -> str:
+        """The first 12 digits of the SHA-256 of the protocol: equal for two scores that may stand side by side.
+
+        Everything counts but the weights and what trained them."""
+        judged = {key: value for key, value in self.protocol.items() if key != "weights"}
+        return hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:12]
+
+    def rows(self) -> list[ClassScore]:
+        """Worst class first; classes without an IoU last."""
+        matrix = self.confusion
+        iou, dice, accuracy, precision = matrix.iou(), matrix.dice(), matrix.accuracy(), matrix.precision()
+        rows = [
+            ClassScore(name, float(iou[i]), float(dice[i]), float(accuracy[i]), float(precision[i]),
+                       int(matrix.counts[i].sum()), _why(matrix, i, self.classes.names))
+            for i, name in enumerate(self.classes.names)
+        ]  # fmt: skip
+        return sorted(rows, key=lambda row: (math.isnan(row.iou), row.iou))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON: figures, rows, counts, protocol and its hash; nan is null."""
+        return {
+            "figures": {name: _finite(value) for name, value in self.figures.items()},
+            "classes": [{key: _finite(value) for key, value in vars(row).items()} for row in self.rows()],
+            "confusion": self.confusion.counts.tolist(),
+            "protocol": self.protocol,
+            "protocol_hash": self.protocol_hash,
+        }
+
+
+def evaluate(model_or_predictions: Model | str | Path, dataset: Dataset, progress: Progress | None = None) -> Scores:
+    """Judges a model, or a folder of mask files named like the pictures, on every picture of `dataset`.
+
+    Raises DataError when a mask is missing or of another size, UsageError when the classes are not those of the data set."""
+    if isinstance(model_or_predictions, Model):
+        model = model_or_predictions
+        if model.classes.names != dataset.classes.names:
+            raise UsageError(
+                f"the model knows the classes {', '.join(model.classes.names)}; the data set has "
+                f"{', '.join(dataset.classes.names)}; judge it on a set with the same classes."
+            )
+        network = as_network(prepare(model))
+        weights, scale = model.digest, model.scale
+
+        def answer(sample: Sample) -> NDArray[Any]:
+            return score_map(network, sample.image, scale).labels(sample.image.shape[:2])
+    else:
+        folder = Path(model_or_predictions)
+        weights, scale = "masks", 1.0
+
+        def answer(sample: Sample) -> NDArray[Any]:
+            return _mask(folder, sample, dataset.classes)
+
+    matrix, digests = count(dataset, range(len(dataset)), answer, progress)
+    return Scores(matrix, dataset.classes, protocol(dataset, digests, weights, scale))
+
+
+def judge(network: Network, dataset: Dataset, indices: Sequence[int], scale: float) -> ConfusionMatrix:
+    """The counts of some pictures of `dataset` by a network in training; leaves it in the mode in which it was."""
+    module = network
+    assert isinstance(module, torch.nn.Module)
+    training = module.training
+    module.eval()
+    try:
+        matrix, _ = count(
+            dataset, indices, lambda sample: score_map(network, sample.image, scale).labels(sample.image.shape[:2]), None
+        )
+    finally:
+        module.train(training)
+    return matrix
+
+
+def count(
+    dataset: Dataset, indices: Iterable[int], answer: Callable[[Sample], NDArray[Any]], progress: Progress | None
+) -> tuple[ConfusionMatrix, list[bytes]]:
+    """The confusion matrix of `answer` over the pictures `indices`, and the label digest of each.
+
+    The next picture is read while this one is answered; memory holds two at a time."""
+    matrix = ConfusionMatrix(len(dataset.classes), dataset.classes.void)
+    digests: list[bytes] = []
+    order = list(indices)
+    with ThreadPoolExecutor(1) as reader:
+        ahead = [reader.submit(dataset.sample, index) for index in order[:1]]
+        for done in range(len(order)):
+            sample = ahead.pop().result()
+            if done + 1 < len(order):
+                ahead.append(reader.submit(dataset.sample, order[done + 1]))
+            digests.append(label_digest(sample))
+            assert sample.labels is not None
+            predicted = answer(sample)
+            try:
+                matrix.add(sample.labels, predicted)
+            except DataError as error:
+                raise DataError(f"{sample.name}: {error}") from error
+            if progress is not None:
+                progress(done + 1, len(order))
+    return matrix, digests
+
+
+def protocol(dataset: Dataset, digests: Iterable[bytes], weights: str, scale: float) -> dict[str, Any]:
+    """What must be equal for two scores to be compared, and the digest of the weights that earned this one."""
+    return {
+        "data": hashlib.sha256(b"".join(digests)).hexdigest(),
+        "split": dataset.split,
+        "classes": list(dataset.classes.names),
+        **RULES,
+        "scales": [scale],
+        "perpixel": VERSION,
+        "weights": weights,
+    }
+
+
+def _mask(folder: Path, sample: Sample, classes: ClassTable) -> NDArray[Any]:
+    path = folder / f"{sample.name}.png"
+    if not path.is_file():
+        raise DataError(f"{path}: there is no mask for the picture {sample.name}; predict it first.")
+    labels = classes.decode(read_labels(path), str(path))
+    assert sample.labels is not None
+    if labels.shape != sample.labels.shape:
+        raise DataError(f"{path}: is {labels.shape}, the truth {sample.labels.shape}; masks are judged at the truth's size.")
+    return labels
+
+
+def _why(matrix: ConfusionMatrix, class_id: int, names: Sequence[str]) -> str:
+    truth, predicted = int(matrix.counts[class_id].sum()), int(matrix.counts[:, class_id].sum())
+    hits = int(matrix.counts[class_id, class_id])
+    if hits:
+        return ""
+    if not truth:
+        return "absent from truth and prediction" if not predicted else f"absent from truth, predicted {predicted} times"
+    other = int(np.argmax(matrix.counts[class_id]))
+    taken = f"{100 * matrix.counts[class_id, other] / truth:.0f} % of it taken for {names[other]}"
+    return f"never predicted; {taken}" if not predicted else f"confused: {taken}"
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,45 @@
+"""Files appear whole or not at all: temporary file in the same folder, fsync, rename, fsync the folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+PARTIAL = ".partial"
+
+
+def write_whole(path: Path, data: bytes | bytearray | memoryview, durable: bool = True) -> None:
+    """Writes `data` to `path`; a crash at any instant leaves the old file or the new one, never a part.
+
+    Without `durable` the same holds for a killed process, but not for a power cut; it saves waiting for the disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames inside `folder` survive a power cut, where the system can open folders (not on Windows)."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Blocks that a second network needed unchanged."""

@@ -1,0 +1,41 @@
+"""ScoreMap: class scores on a coarse grid, and where every pixel of the picture reads them bilinearly.
+
+Networks that end in a bilinear interpolation hand over the map before it, so that prediction can take the argmax without
+ever making the full-size logits; `full` makes them, for losses and for scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class ScoreMap:
+    """`scores` float (B, C, h, w); pixel i of a side reads them at i / stride + shift.
+
+    `shift` is (1 - stride) / (2 stride) where cell j covers the pixels j * stride .. (j + 1) * stride - 1."""
+
+    scores: Tensor
+    stride: int
+    shift: float
+
+    @classmethod
+    def of_cells(cls, scores: Tensor, stride: int) -> ScoreMap:
+        """The map whose cells tile the picture from its top left corner."""
+        return cls(scores, stride, (1 - stride) / (2 * stride))
+
+
+def enlarge(features: Tensor, factor: int, size: tuple[int, int]) -> Tensor:
+    """Bilinear interpolation by exactly `factor`, cut (or its last row and column repeated) to `size` = (height, width).
+
+    A map made by strides that round up is longer than the picture divided by the stride. Stretching it to the picture's
+    size would shift its far end by up to a stride; enlarging exactly and cutting does not."""
+    height, width = size
+    if factor > 1:
+        features = F.interpolate(features, scale_factor=float(factor), mode="bilinear", align_corners=False)
+    missing = max(0, height - features.shape[-2]), max(0, width - features.shape[-1])
+    if any(missing):
+        features = F.pad(features, (0, missing[1], 0, missing[0]), mode="replicate")
+    return features[..., :height, :width]

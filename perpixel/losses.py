@@ -1,0 +1,124 @@
+"""Losses over pixels. Void never influences a loss or a gradient; a batch that is all void gives 0, not nan.
+
+All take `logits` float (B, C, H, W) and `targets` int64 (B, H, W) with class ids or `void`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from perpixel.errors import UsageError, did_you_mean
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, void: int = 255, class_weights: Tensor | None = None) -> Tensor:
+    """Sum over judged pixels of weight(class) * -log softmax, divided by the number of judged pixels.
+
+    Dividing by the count and not by the sum of weights keeps the mean over two halves of a batch equal to the whole's."""
+    total = F.cross_entropy(logits, targets, class_weights, ignore_index=void, reduction="sum")
+    return total / (targets != void).sum().clamp(min=1)
+
+
+def dice(logits: Tensor, targets: Tensor, void: int = 255, class_weights: Tensor | None = None) -> Tensor:
+    """1 - mean over the classes present of 2 sum(p t) / (sum(p) + sum(t)) (Milletari et al., 3DV 2016, with plain sums)."""
+    probabilities, truth = _judged(logits, targets, void)
+    hits, size = (probabilities * truth).sum(0), probabilities.sum(0) + truth.sum(0)
+    present = truth.sum(0) > 0
+    score = 2 * hits / size.clamp(min=1e-6)
+    return _weighted_mean(1 - score, present, class_weights)
+
+
+def lovasz_softmax(logits: Tensor, targets: Tensor, void: int = 255, class_weights: Tensor | None = None) -> Tensor:
+    """The Lovász extension of the Jaccard loss, mean over the classes present (Berman et al., CVPR 2018, equations 8 and 9)."""
+    probabilities, truth = _judged(logits, targets, void)
+    present = truth.sum(0) > 0
+    chosen = present.nonzero().flatten()
+    if not len(chosen):
+        return logits.sum() * 0
+    truth = truth[:, chosen]
+    errors, order = (truth - probabilities[:, chosen]).abs().sort(0, descending=True)
+    hits = truth.gather(0, order)
+    size = truth.sum(0)
+    jaccard = 1 - (size - hits.cumsum(0)) / (size + (1 - hits).cumsum(0))
+    steps = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+    losses = (errors * steps).sum(0)
+    weights = None if class_weights is None else class_weights[chosen]
+    return _weighted_mean(losses, torch.ones_like(losses, dtype=torch.bool), weights)
+
+
+Loss = Callable[[Tensor, Tensor, int, Tensor | None], Tensor]
+LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "dice": dice, "lovasz_softmax": lovasz_softmax}
+
+
+class PixelLoss(nn.Module):
+    """The sum of named losses, e.g. `cross_entropy+dice`; returns a dict of scalars, one for each name.
+
+    `class_weights` (C,) multiply the classes' shares. Raises UnknownName for a loss that does not exist."""
+
+    class_weights: Tensor | None
+
+    def __init__(self, names: str = "cross_entropy", class_weights: Sequence[float] | None = None, void: int = 255) -> None:
+        super().__init__()
+        self.names, self.void = names.split("+"), void
+        for name in self.names:
+            if name not in LOSSES:
+                raise did_you_mean("loss", name, LOSSES)
+        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("class_weights", weights, persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return {name: LOSSES[name](logits.float(), targets, self.void, self.class_weights) for name in self.names}
+
+
+def class_weights(rule: str, pixels: Sequence[int], names: Sequence[str]) -> list[float] | None:
+    """Weights (C,) by a rule's name, or by class names, from the pixel counts (C,) of the training set.
+
+    `none`; `inverse_square_root` and `inverse` of a class's share; `median_frequency` (Eigen and Fergus, ICCV 2015);
+    `enet`, 1 / ln(1.02 + share) (Paszke et al., 2016); or `pole=3,sign=2`, all others 1. Rules are scaled so that the
+    mean weight of a pixel is 1. Raises UsageError or UnknownName for anything else."""
+    if rule == "none":
+        return None
+    if "=" in rule:
+        return _weights_by_class(rule, names)
+    counts = torch.tensor(pixels, dtype=torch.float64)
+    share = counts / counts.sum().clamp(min=1)
+    seen = counts > 0
+    rules: Mapping[str, Callable[[], Tensor]] = {
+        "inverse_square_root": lambda: share.rsqrt(),
+        "inverse": lambda: 1 / share,
+        "median_frequency": lambda: share[seen].median() / share,
+        "enet": lambda: 1 / torch.log(1.02 + share),
+    }
+    if rule not in rules:
+        raise did_you_mean("rule for class weights", rule, [*rules, "none"])
+    weights = torch.where(seen, rules[rule](), torch.zeros(()).double())
+    return [float(weight) for weight in weights / (weights * share).sum()]
+
+
+def _weights_by_class(rule: str, names: Sequence[str]) -> list[float]:
+    weights = dict.fromkeys(names, 1.0)
+    for part in rule.split(","):
+        name, _, value = (word.strip() for word in part.partition("="))
+        if name not in weights:
+            raise did_you_mean("class", name, names)
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            raise UsageError(f"class weights: {part.strip()!r} has no number behind '='; write pole=3,sign=2.") from None
+        if not 0 <= weights[name] < float("inf"):
+            raise UsageError(f"class weights: {part.strip()!r} must be 0 or more and finite.")
+    return list(weights.values())
+
+
+def _judged(logits: Tensor, targets: Tensor, void: int) -> tuple[Tensor, Tensor]:
+    """Probabilities and one-hot truth (N, C) of the judged pixels."""
+    judged = targets.flatten() != void
+    probabilities = logits.softmax(1).movedim(1, -1).flatten(0, -2)[judged]
+    return probabilities, F.one_hot(targets.flatten()[judged], logits.shape[1]).to(probabilities.dtype)
+
+
+def _weighted_mean(values: Tensor, present: Tensor, weights: Tensor | None) -> Tensor:
+    share = present.to(values.dtype) if weights is None else present * weights
+    return (values * share).sum() / share.sum().clamp(min=1e-6)

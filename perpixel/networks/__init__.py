@@ -1,0 +1,72 @@
+"""The networks of the review. Adding one costs a file here and a line in `NETWORKS`; a user's own keeps `Network`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, cast, runtime_checkable
+
+from torch import Tensor, nn
+
+from perpixel.errors import UsageError, did_you_mean
+from perpixel.layers.score_map import ScoreMap
+from perpixel.losses import PixelLoss
+from perpixel.networks.fcn import FCN
+from perpixel.networks.unet import BackboneUNet, UNet, unet
+
+
+@runtime_checkable
+class Network(Protocol):
+    """What train, evaluate and predict ask of a network.
+
+    `forward(images)`: float32 (B, 3, H, W) in [0, 1], any H and W -> dict with the same keys in train and eval, `"logits"`
+    (B, C, H, W) among them. `losses(images, targets)` -> named scalars that train sums; targets int64 (B, H, W), and void
+    changes neither loss nor gradient. `score_map(images)`: the scores before the last interpolation. `loss` is replaceable."""
+
+    loss: PixelLoss
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]: ...
+    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]: ...
+    def score_map(self, images: Tensor) -> ScoreMap: ...
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "fcn32s": partial(FCN, stride=32),
+    "fcn16s": partial(FCN, stride=16),
+    "fcn8s": partial(FCN, stride=8),
+    "unet": unet,
+}
+
+
+def build(name: str, classes: int = 21, **arguments: Any) -> nn.Module:
+    """The network `name` for `classes` classes; without arguments the paper's own, randomly initialised.
+
+    Raises UnknownName for a network or argument that does not exist, UsageError for one that does not fit."""
+    if name not in NETWORKS:
+        raise did_you_mean("network", name, NETWORKS)
+    known = arguments_of(name, arguments)
+    for argument in arguments:
+        if argument not in known:
+            raise did_you_mean(f"argument of {name}", argument, known)
+    if classes < 1:
+        raise UsageError(f"a network needs at least one class, not {classes}.")
+    return NETWORKS[name](classes=classes, **arguments)
+
+
+def arguments_of(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that `name` takes, with their defaults; U-Net takes others with a backbone."""
+    maker: Any = NETWORKS[name]
+    if name == "unet":
+        maker = BackboneUNet if given.get("backbone") else UNet
+    fixed = maker.keywords if isinstance(maker, partial) else {}
+    parameters = inspect.signature(maker.func if isinstance(maker, partial) else maker).parameters
+    known = {key: parameter.default for key, parameter in parameters.items() if key not in ("self", "classes", *fixed)}
+    return {"backbone": None, **known} if name == "unet" else known
+
+
+def as_network(module: nn.Module) -> Network:
+    """`module` seen through the contract. Raises UsageError when it does not keep it."""
+    if not isinstance(module, Network):
+        raise UsageError(f"{type(module).__name__} is no network: it needs forward, losses, score_map and loss.")
+    return cast(Network, module)

@@ -1,0 +1,322 @@
+"""Pictures -> masks. `predict` answers for one picture; the verb reads, computes and writes many at the same time."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from perpixel import device as machine
+from perpixel import draw
+from perpixel.checkpoint import Model
+from perpixel.errors import DataError, PerpixelError, UsageError
+from perpixel.files import write_whole
+from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, encode_image, encode_labels, read_image
+from perpixel.layers.score_map import ScoreMap
+from perpixel.networks import Network, as_network
+from perpixel.sample import Prediction
+
+JOURNAL = "predictions.jsonl"
+STDIN = "-"
+
+
+def predict(model: Model, picture: str | Path | bytes | NDArray[np.uint8], scores: bool = False) -> Prediction:
+    """Class ids for every pixel of `picture`: a file, its bytes, or uint8 RGB (H, W, 3). `scores` adds softmax (C, H, W).
+
+    Raises DataError when the picture cannot be read."""
+    image = picture if isinstance(picture, np.ndarray) else read_image(picture)
+    found = score_map(as_network(model.network), image, model.scale)
+    labels = found.labels(image.shape[:2]).astype(model.classes.dtype)
+    return Prediction(labels, model.classes, found.probabilities(image.shape[:2]) if scores else None)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Class scores (h, w, C) float32 and the affine map, for rows and columns, from pixels of the network's input to them."""
+
+    scores: NDArray[np.float32]
+    stride: int
+    shift: float
+    seen: tuple[int, int]
+
+    def labels(self, size: tuple[int, int]) -> NDArray[np.uint16]:
+        """The class of the greatest bilinearly interpolated score at each pixel of a picture of `size`."""
+        labels: NDArray[np.uint16] = _labels_at(self.scores, *self._places(0, size[0]), *self._places(1, size[1]))
+        return labels
+
+    def probabilities(self, size: tuple[int, int]) -> NDArray[np.float32]:
+        """Softmax (C, H, W) of the interpolated scores."""
+        row, row_share = self._places(0, size[0])
+        column, column_share = self._places(1, size[1])
+        below, right = (np.minimum(at + 1, end - 1) for at, end in zip((row, column), self.scores.shape, strict=False))
+        lines = self.scores[row] * (1 - row_share)[:, None, None] + self.scores[below] * row_share[:, None, None]
+        full = lines[:, column] * (1 - column_share)[:, None] + lines[:, right] * column_share[:, None]
+        return torch.from_numpy(full).movedim(2, 0).softmax(0).numpy()
+
+    def _places(self, axis: int, size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """For each pixel the cell before it and the share of the next cell; the outermost cells reach to the edge."""
+        pixel = (np.arange(size) + 0.5) * self.seen[axis] / size - 0.5
+        at = np.clip(pixel / self.stride + self.shift, 0, self.scores.shape[axis] - 1)
+        cell = at.astype(np.int32)
+        return cell, (at - cell).astype(np.float32)
+
+
+def score_map(network: Network, image: NDArray[np.uint8], scale: float = 1.0) -> Scores:
+    """Runs the network on one picture, resized by `scale`, and hands over its scores before the last interpolation."""
+    height, width = image.shape[:2]
+    seen = max(1, round(height * scale)), max(1, round(width * scale))
+    if seen != (height, width):
+        image = np.asarray(Image.fromarray(image).resize((seen[1], seen[0]), Image.Resampling.BILINEAR))
+    found: ScoreMap = _run(network, image)
+    scores = found.scores[0].float().movedim(0, -1).contiguous().cpu().numpy()
+    return Scores(scores, found.stride, found.shift, seen)
+
+
+@torch.inference_mode()
+def _run(network: Network, image: NDArray[np.uint8]) -> ScoreMap:
+    weights = next(network.parameters())  # type: ignore[attr-defined]
+    return network.score_map(to_tensor(image).to(weights.device))
+
+
+def to_tensor(image: NDArray[np.uint8]) -> Tensor:
+    """uint8 RGB (H, W, 3) -> float32 (1, 3, H, W) in [0, 1], laid out channels last."""
+    return torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0)[None].float().div_(255)
+
+
+@numba.njit(nogil=True, cache=True)
+def _labels_at(scores: Any, rows: Any, row_shares: Any, columns: Any, column_shares: Any) -> Any:
+    """The argmax of the bilinear interpolation of `scores` (h, w, C), without making it.
+
+    Where one class is greatest at all four corners of a cell it is greatest everywhere inside, because interpolation is a
+    mean with weights of 0 or more: only cells on borders are computed."""
+    height, width, classes = scores.shape
+    best = np.empty((height, width), np.uint16)
+    for y in range(height):
+        for x in range(width):
+            top = 0
+            for c in range(1, classes):
+                if scores[y, x, c] > scores[y, x, top]:
+                    top = c
+            best[y, x] = top
+    labels = np.empty((rows.size, columns.size), np.uint16)
+    line = np.empty((width, classes), np.float32)
+    for i in range(rows.size):
+        y, share = rows[i], row_shares[i]
+        below = min(y + 1, height - 1)
+        for x in range(width):
+            for c in range(classes):
+                line[x, c] = scores[y, x, c] + (scores[below, x, c] - scores[y, x, c]) * share
+        for j in range(columns.size):
+            x = columns[j]
+            right = min(x + 1, width - 1)
+            top = best[y, x]
+            if best[y, right] != top or best[below, x] != top or best[below, right] != top:
+                part = column_shares[j]
+                top, greatest = 0, line[x, 0] + (line[right, 0] - line[x, 0]) * part
+                for c in range(1, classes):
+                    score = line[x, c] + (line[right, c] - line[x, c]) * part
+                    if score > greatest:
+                        top, greatest = c, score
+            labels[i, j] = top
+    return labels
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture to predict: where it is (or `-`), and the name of its results."""
+
+    path: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one picture: "done", "skipped" (done before) or the sentence of its error."""
+
+    source: Source
+    status: str
+
+
+def find_sources(inputs: Sequence[str]) -> list[Source]:
+    """Files, folders (searched for pictures), patterns with * and `-` for standard input, as pictures with distinct names.
+
+    Raises DataError when an input names nothing, UsageError when two pictures would be written to one name."""
+    found: dict[str, Source] = {}
+    for text in inputs:
+        for path, name in _expand(text):
+            if name in found and found[name].path != path:
+                raise UsageError(f"{found[name].path} and {path} would both be written as {name}; predict them into two folders.")
+            found[name] = Source(path, name)
+    return list(found.values())
+
+
+def _expand(text: str) -> Iterator[tuple[str, str]]:
+    if text == STDIN:
+        yield STDIN, "stdin"
+        return
+    path = Path(text)
+    if path.is_dir():
+        inside = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()]
+        if not inside:
+            raise DataError(f"{path}: holds no PNG, JPEG, WEBP, TIFF or BMP pictures; name another folder.")
+        yield from ((str(p), p.relative_to(path).with_suffix("").as_posix()) for p in inside)
+    elif path.exists() or not glob.has_magic(text):
+        yield text, path.stem
+    else:
+        matches = sorted(glob.glob(text, recursive=True))
+        if not matches:
+            raise DataError(f"{text}: no file fits this pattern.")
+        yield from ((match, Path(match).stem) for match in matches if Path(match).is_file())
+
+
+def predict_all(
+    model: Model, sources: Iterable[Source], out: Path, scores: bool = False, overlays: bool = True
+) -> Iterator[Outcome]:
+    """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture.
+
+    Reading, computing and writing overlap; at most a handful of pictures is in memory. A picture that fails is reported and
+    the rest go on. What a former call finished with the same model, picture and options is skipped; the journal tells.
+    Raises UsageError when `out` holds predictions of another model."""
+    journal = _Journal(out, {"model": model.digest, "scores": scores, "overlays": overlays})
+    network = as_network(prepare(model))
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, journal:
+        reading: list[tuple[Source, Future[tuple[str, NDArray[np.uint8] | None]]]] = []
+        writing: list[tuple[Source, Future[str]]] = []
+        remaining = iter(sources)
+
+        def read_ahead() -> None:
+            while len(reading) < 3 and (source := next(remaining, None)) is not None:
+                reading.append((source, reader.submit(_read, source, journal)))
+
+        read_ahead()
+        while reading:
+            source, future = reading.pop(0)
+            read_ahead()
+            try:
+                key, image = future.result()
+                if image is None:
+                    yield Outcome(source, "skipped")
+                    continue
+                found = score_map(network, image, model.scale)
+                writing.append((source, writer.submit(_write, model, source, image, found, out, scores, overlays, journal, key)))
+            except PerpixelError as error:
+                yield Outcome(source, str(error))
+            while len(writing) > 2 or (writing and writing[0][1].done()):
+                yield _written(*writing.pop(0))
+        for item in writing:
+            yield _written(*item)
+
+
+def prepare(model: Model) -> torch.nn.Module:
+    """The network as bulk prediction runs it: evaluation mode, channels last, memory kept between pictures."""
+    machine.keep_freed_memory()
+    return model.network.eval().to(memory_format=torch.channels_last)
+
+
+def _read(source: Source, journal: _Journal) -> tuple[str, NDArray[np.uint8] | None]:
+    """The picture's digest and pixels; no pixels where the journal says that it is done."""
+    try:
+        data = sys.stdin.buffer.read() if source.path == STDIN else Path(source.path).read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{source.path}: there is no such file.") from error
+    except OSError as error:
+        raise DataError(f"{source.path}: cannot be read ({error.strerror}).") from error
+    key = hashlib.sha256(data).hexdigest()
+    if journal.has(source.name, key):
+        return key, None
+    try:
+        return key, read_image(data)
+    except DataError as error:
+        where = "standard input" if source.path == STDIN else source.path
+        raise DataError(str(error).replace(BYTES_NAME, where)) from error
+
+
+def _write(
+    model: Model, source: Source, image: NDArray[np.uint8], found: Scores, out: Path, scores: bool, overlays: bool,
+    journal: _Journal, key: str,
+) -> str:  # fmt: skip
+    labels = found.labels(image.shape[:2]).astype(model.classes.dtype)
+    parts = {"masks": (".png", encode_labels(labels, model.classes))}
+    if overlays:
+        picture = Image.fromarray(draw.overlay(image, labels, model.classes))
+        parts["overlays"] = (".png", encode_image(picture, ".png"))
+    if scores:
+        buffer = io.BytesIO()
+        np.save(buffer, found.probabilities(image.shape[:2]))
+        parts["scores"] = (".npy", buffer.getvalue())
+    for folder, (suffix, data) in parts.items():
+        path = out / folder / f"{source.name}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data, durable=False)
+    journal.add(source.name, key)
+    return "done"
+
+
+def _written(source: Source, future: Future[str]) -> Outcome:
+    return Outcome(source, future.result())
+
+
+class _Journal:
+    """`predictions.jsonl`: first line the model and options, then a line with name and picture digest for each that is done."""
+
+    def __init__(self, out: Path, head: dict[str, Any]) -> None:
+        self.path = out / JOURNAL
+        self._done: dict[str, str] = {}
+        out.mkdir(parents=True, exist_ok=True)
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        if lines:
+            self._check(lines[0], head, out)
+            for line in lines[1:]:
+                try:
+                    entry = json.loads(line)
+                    self._done[entry["name"]] = entry["picture"]
+                except (ValueError, KeyError, TypeError):
+                    continue  # the last line of a killed process; its picture is predicted again
+            # A broken last line must not swallow the next entry.
+            text = "".join(json.dumps({"name": name, "picture": key}) + "\n" for name, key in self._done.items())
+            write_whole(self.path, (json.dumps(head) + "\n" + text).encode())
+        else:
+            if any((out / folder).exists() for folder in ("masks", "overlays", "scores")):
+                raise UsageError(f"{out}: holds masks or overlays from elsewhere; choose another --out.")
+            write_whole(self.path, (json.dumps(head) + "\n").encode())
+        self._file = self.path.open("a")
+
+    @staticmethod
+    def _check(line: str, head: dict[str, Any], out: Path) -> None:
+        try:
+            found = json.loads(line)
+        except ValueError:
+            found = None
+        if found != head:
+            raise UsageError(f"{out}: holds predictions of another model or with other options; choose another --out.")
+
+    def has(self, name: str, key: str) -> bool:
+        mask = self.path.parent / "masks" / f"{name}.png"
+        return self._done.get(name) == key and mask.is_file() and mask.stat().st_size > 0
+
+    def add(self, name: str, key: str) -> None:
+        self._file.write(json.dumps({"name": name, "picture": key}) + "\n")
+        self._file.flush()
+
+    def __enter__(self) -> _Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()

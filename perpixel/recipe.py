@@ -1,0 +1,190 @@
+"""Recipe: everything that decides a training, flat. Its fields are the keys of a TOML file, the flags of `perpixel train` and,
+in capitals behind PERPIXEL_, the environment variables. Flags win over the environment, it over the file, it over defaults."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from perpixel.errors import DataError, UsageError, did_you_mean
+
+OPTIMISERS = ("sgd", "adamw")
+SCHEDULES = ("constant", "poly", "one_cycle")
+ENVIRONMENT = "PERPIXEL_"
+# What may differ when a run is continued: it changes the speed or the reporting, not a single weight.
+FREE = frozenset({"save_every", "cache_mb"})
+
+
+def _setting(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    data: str = _setting("scenes", "Data set: a name or a folder (see `perpixel datasets`).")
+    network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
+    # the network's arguments; those not given are the network's own
+    backbone: str | None = _setting(None, "Trunk: vgg16 or any timm name.")
+    weights: str = _setting("auto", "Weights to start from: imagenet, none, or auto (imagenet for a full-size backbone).")
+    width: float | None = _setting(None, "Scales every layer; 1 is the paper's.")
+    padding: int | None = _setting(None, "FCN: padding of conv1_1, 100 as published or 1.")
+    channels: int | None = _setting(None, "U-Net: 3, or 1 for grey.")
+    convolutions: str | None = _setting(None, "U-Net: valid as published, or same.")
+    norm: str | None = _setting(None, "U-Net: batch for batch normalisation.")
+    decoder: tuple[int, ...] | None = _setting(None, "U-Net on a backbone: channels of the decoder, deepest first.")
+    dropout: float | None = _setting(None, "Dropout ratio.")
+    # what the network sees
+    scale: float = _setting(1.0, "Size at which the network sees pictures, in training and after, relative to their own.")
+    crop: tuple[int, int] | None = _setting(None, "Height and width of training crops; without, whole pictures of one size.")
+    scale_jitter: tuple[float, float] = _setting((1.0, 1.0), "Range of the random scale of training crops, on top of scale.")
+    flip: bool = _setting(True, "Mirror half of the training pictures left to right.")
+    colour: float = _setting(0.0, "Strength of random brightness, contrast, saturation and hue, 0 to 1.")
+    class_crops: float = _setting(0.0, "Share of crops centred on a pixel of a class drawn evenly from those in the picture.")
+    # how it learns
+    steps: int = _setting(1000, "Optimiser steps.")
+    batch: int = _setting(8, "Pictures per step, over all processes and accumulated parts.")
+    accumulate: int = _setting(1, "Parts into which a process splits its share of the batch to save memory.")
+    optimiser: str = _setting("adamw", "sgd or adamw.")
+    lr: float = _setting(1e-3, "Learning rate; the highest one of one_cycle.")
+    trunk_lr: float = _setting(1.0, "Factor of the learning rate for the trunk.")
+    momentum: float = _setting(0.9, "Momentum of sgd; beta 1 of adamw.")
+    decay: float = _setting(1e-4, "Weight decay; biases and normalisation have none.")
+    schedule: str = _setting("poly", "constant, poly (power 0.9) or one_cycle.")
+    loss: str = _setting("cross_entropy", "cross_entropy, dice, lovasz_softmax, or a sum such as cross_entropy+dice.")
+    class_weights: str = _setting("none", "none, inverse_square_root, inverse, median_frequency, enet, or pole=3,sign=2.")
+    ema: float = _setting(0.0, "Decay of the moving average of weights that is judged and kept; 0 is off.")
+    clip: float = _setting(0.0, "Largest norm of the gradient; 0 is off.")
+    mixed_precision: bool = _setting(True, "Half precision on GPUs (bfloat16 where there is, else float16 with scaling).")
+    channels_last: bool = _setting(True, "Memory layout that most convolutions are faster in.")
+    seed: int = _setting(0, "Seed of every random choice.")
+    device: str = _setting("auto", "auto, cpu, cuda ...")
+    # what it reports and keeps
+    validations: int = _setting(10, "How often val is judged, evenly spread; the best weights are kept.")
+    log_every: int = _setting(10, "Steps between lines of history.jsonl.")
+    save_every: int = _setting(100, "Steps between states to resume from.")
+    cache_mb: int = _setting(1024, "Decoded training pictures kept in memory, in MiB.")
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a value that cannot work, naming the setting."""
+        for name in ("steps", "batch", "accumulate", "log_every", "save_every", "validations"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("lr", "scale"):
+            _require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "above 0")
+        for name in ("decay", "clip", "trunk_lr", "cache_mb"):
+            _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
+        for name in ("momentum", "ema"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more and below 1")
+        for name in ("colour", "class_crops"):
+            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
+        low, high = self.scale_jitter
+        _require(0 < low <= high < math.inf, "scale_jitter", self.scale_jitter, "two numbers above 0, the smaller first")
+        _require(self.crop is None or min(self.crop) >= 1, "crop", self.crop, "two sizes of 1 or more")
+        _require(self.width is None or 0 < self.width < math.inf, "width", self.width, "above 0")
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        for name, known in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("weights", ("auto", "imagenet", "none"))):
+            if getattr(self, name) not in known:
+                raise did_you_mean(name, getattr(self, name), known)
+
+    def network_arguments(self) -> dict[str, Any]:
+        """The arguments of `networks.build` that were set."""
+        names = ("backbone", "width", "padding", "channels", "convolutions", "norm", "decoder", "dropout")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def merge(
+    file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+) -> tuple[Recipe, dict[str, str]]:
+    """The recipe and the origin of each setting: "default", the file's name, the variable's name, or "flag".
+
+    Raises UsageError or UnknownName naming the setting and where it came from."""
+    hints = get_type_hints(Recipe)
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(hints, "default")
+    found: list[tuple[str, dict[str, Any]]] = []
+    if file is not None:
+        found.append((str(file), read_toml(file)))
+    for key, text in environment.items():
+        if key.startswith(ENVIRONMENT):
+            name = key.removeprefix(ENVIRONMENT).lower()
+            found.append((key, {name: _from_text(text, hints[name], key) if name in hints else text}))
+    found.append(("flag", dict(flags)))
+    for origin, settings in found:
+        for name, value in settings.items():
+            if name not in hints:
+                raise did_you_mean(f"setting ({origin})", name, hints)
+            values[name], origins[name] = _fitted(value, hints[name], name, origin), origin
+    return Recipe(**values), origins
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The flat keys of a recipe file. Raises DataError when it is missing or no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); name a recipe file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: is no TOML ({error}); write one `key = value` per line.") from error
+
+
+def to_toml(recipe: Recipe, origins: Mapping[str, str]) -> str:
+    """The recipe as a file that `merge` reads back, each line with its origin; settings left to the network are left out."""
+    lines = []
+    for item in fields(recipe):
+        value = getattr(recipe, item.name)
+        if value is not None:
+            # JSON writes strings, numbers, booleans and arrays of them as TOML does.
+            lines.append(f"{item.name} = {json.dumps(value)}  # {origins[item.name]}")
+    return "\n".join(lines) + "\n"
+
+
+def first_difference(old: Recipe, new: Recipe) -> str | None:
+    """The first setting, by name and both values, in which two recipes train differently."""
+    for item in fields(old):
+        before, after = getattr(old, item.name), getattr(new, item.name)
+        if item.name not in FREE and before != after:
+            return f"{item.name} was {before!r} and is now {after!r}"
+    return None
+
+
+def _require(condition: bool, name: str, value: Any, rule: str) -> None:
+    if not condition:
+        raise UsageError(f"{name} = {value!r}: must be {rule}.")
+
+
+def _from_text(text: str, hint: Any, key: str) -> Any:
+    """The value of an environment variable: TOML where it is TOML, else the text itself."""
+    if str in _members(hint):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{key}={text}: is not a value of the type {hint}.") from error
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _fitted(value: Any, hint: Any, name: str, origin: str) -> Any:
+    """`value` as the type of the field: arrays become tuples, whole numbers floats where one is asked for."""
+    for member in _members(hint):
+        if get_origin(member) is tuple and isinstance(value, (list, tuple)):
+            inner = get_args(member)
+            if inner[-1] is not Ellipsis and len(inner) != len(value):
+                break
+            return tuple(_fitted(item, inner[0], name, origin) for item in value)
+        if member is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        if member is type(value) or (member is type(None) and value is None):
+            return value
+    raise UsageError(f"{name} = {value!r} ({origin}): is not of the type {getattr(hint, '__name__', hint)}.")

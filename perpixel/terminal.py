@@ -1,0 +1,78 @@
+"""What people see: one progress line with an ETA, tables worst first, JSON. Results go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from perpixel.evaluate import Scores
+
+
+def say(text: str) -> None:
+    """A sentence for the person, on stderr, never wrapped or coloured by its content."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """`progress(done, total, text)`: one line that rewrites itself on a terminal; elsewhere a line every twenty seconds."""
+
+    def __init__(self, what: str) -> None:
+        self.what, self.began, self.first = what, time.monotonic(), -1
+        self.live = sys.stderr.isatty()
+        self.next = self.began + (0 if self.live else 20)
+
+    def __call__(self, done: int, total: int, text: str = "") -> None:
+        now = time.monotonic()
+        if self.first < 0:
+            self.first, self.began = done, now  # what a continued run had done before does not count as speed
+        if now < self.next and done < total:
+            return
+        self.next = now + (0.2 if self.live else 20)
+        left = (now - self.began) / (done - self.first) * (total - done) if done > self.first else math.nan
+        eta = "" if math.isnan(left) else f", {_duration(left)} left"
+        line = f"{self.what} {done}/{total}{eta}{', ' if text else ''}{text}"
+        if self.live:
+            print(f"\r\x1b[K{line}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1))
+
+
+def print_scores(scores: Scores) -> None:
+    """A row per class, worst first, then the figures over all classes and the protocol's hash."""
+    table = Table("class", "IoU", "Dice", "accuracy", "precision", "pixels", "why", box=None, pad_edge=False)
+    for column in table.columns[1:6]:
+        column.justify = "right"
+    for row in scores.rows():
+        figures = (percent(value) for value in (row.iou, row.dice, row.accuracy, row.precision))
+        table.add_row(row.name, *figures, f"{row.pixels:,}", row.why)
+    console = Console(soft_wrap=True)
+    console.print(table)
+    named = ", ".join(f"{name} {percent(value)}" for name, value in scores.figures.items())
+    console.print(f"{named}; split {scores.protocol['split']}, protocol {scores.protocol_hash}", highlight=False)
+
+
+def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    table = Table(*header, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console(soft_wrap=True).print(table)
+
+
+def percent(value: float) -> str:
+    return "nan" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

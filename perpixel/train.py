@@ -1,0 +1,578 @@
+"""Recipe -> run folder. The loop is in `train`, top to bottom; what it reads is in `batches`, what it keeps in `checkpoint`.
+
+Every random choice of step n follows from the seed and n (torch's generator is seeded anew for each step), so nothing random
+has to be kept, and a run that was killed anywhere ends with the same bytes as one that was not."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from perpixel import checkpoint, draw, networks
+from perpixel import device as machine
+from perpixel.batches import Batch, batches
+from perpixel.check import Report, check
+from perpixel.checkpoint import ModelCard
+from perpixel.datasets import Dataset, open_dataset
+from perpixel.datasets.folder import Folder
+from perpixel.errors import DataError, Interrupted, PerpixelError, UsageError
+from perpixel.evaluate import Scores, evaluate, judge
+from perpixel.files import write_whole
+from perpixel.images import write_image
+from perpixel.layers.batch_norm import synchronise
+from perpixel.losses import PixelLoss, class_weights
+from perpixel.metrics import ConfusionMatrix
+from perpixel.networks import Network, as_network
+from perpixel.predict import predict
+from perpixel.recipe import Recipe, first_difference, merge, to_toml
+from perpixel.version import VERSION
+
+RECIPE, RUN, HISTORY, SCORES, DATA = "recipe.toml", "run.json", "history.jsonl", "scores.json", "data.json"
+POLY_POWER = 0.9
+WARM_UP, START, END = 0.2, 0.04, 0.001  # one-cycle: share of steps that rise, and first and last rate, as parts of lr
+SHOWN = 6  # pictures in the sheet of a run
+
+Say = Callable[[str], None]
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that train together; alone it is rank 0 of 1."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    def sum(self, values: Any) -> Any:
+        """Element-wise sum over all processes of an int64 or float64 array."""
+        if self.world == 1:
+            return values
+        tensor = torch.as_tensor(values, device=self.device if self.device.type == "cuda" else "cpu")
+        dist.all_reduce(tensor)
+        return tensor.cpu().numpy()
+
+
+def train(
+    recipe: Recipe, out: Path, origins: Mapping[str, str] | None = None, say: Say = print, progress: Progress | None = None
+) -> Scores | None:
+    """Trains into the run folder `out`, or continues there; returns the scores of the kept weights on `val`.
+
+    Under `torchrun` the processes share each batch; all but the first return None. Raises UsageError when `out` belongs to
+    another recipe, DataError for an unsound data set, Interrupted (resumable) on SIGINT or SIGTERM, PerpixelError when a
+    loss, gradient or weight is not finite."""
+    machine.keep_freed_memory()
+    with _team(recipe.device) as team, _run_folder(out, recipe, origins, team):
+        sound = _sound_data(recipe, out, team, say)
+        training, validation = open_dataset(recipe.data, split="train"), open_dataset(recipe.data, split="val")
+        network = _network(recipe, training, sound)
+        if team.world > 1:
+            synchronise(network)
+        network = network.to(team.device)
+        if recipe.channels_last:
+            network = network.to(memory_format=torch.channels_last)
+        average = copy.deepcopy(network).requires_grad_(False) if recipe.ema else None
+        kept = average or network
+        optimiser = _optimiser(recipe, network)
+        autocast, scaled = machine.precision(team.device, recipe.mixed_precision)
+        scaler = torch.amp.GradScaler(team.device.type, enabled=scaled)
+        lossy = _losses(network, team)
+        progress_of = _Progress(recipe, out)
+        start = progress_of.restore(network, average, optimiser, scaler, say)
+        began = time.monotonic()
+        card = _card(recipe, training, sound)
+        validate_at = {round(recipe.steps * (n + 1) / recipe.validations) for n in range(recipe.validations)}
+
+        def keep(step: int) -> None:
+            if team.rank == 0:
+                progress_of.save(step, network, average, optimiser, scaler)
+
+        with _signals() as stop:
+            network.train()
+            for step, parts in enumerate(batches(training, recipe, start, team.rank, team.world), start=start + 1):
+                torch.manual_seed(_step_seed(recipe.seed, step, team.rank))
+                rate = recipe.lr * schedule(recipe.schedule, step - 1, recipe.steps)
+                for group in optimiser.param_groups:
+                    group["lr"] = rate * group["factor"]
+                judged, stopping = team.sum(np.array([sum(part.judged for part in parts), bool(stop)], np.float64))
+                terms: dict[str, float] = {}
+                optimiser.zero_grad(set_to_none=True)
+                for part in parts:
+                    images, targets = part.images.to(team.device), part.targets.to(team.device)
+                    share = part.judged * team.world / max(judged, 1)  # of the whole batch's mean; gradients are averaged
+                    with autocast:
+                        found = lossy(images, targets)
+                    loss = torch.stack(list(found.values())).sum() * share
+                    if not math.isfinite(loss.item()):
+                        _refuse(out, step, part, network, team, "loss")
+                    scaler.scale(loss).backward()
+                    for name, term in found.items():
+                        terms[name] = terms.get(name, 0.0) + term.item() * share / team.world
+                scaler.unscale_(optimiser)
+                gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+                norm = nn.utils.get_total_norm(gradients)
+                if not scaled and not math.isfinite(norm.item()):
+                    _refuse(out, step, parts[-1], network, team, "gradient")
+                if recipe.clip:
+                    nn.utils.clip_grads_with_norm_(network.parameters(), recipe.clip, norm)
+                scaler.step(optimiser)
+                scaler.update()
+                if average is not None:
+                    _follow(average, network, min(recipe.ema, step / (step + 9)))
+                progress_of.add(step, rate, terms)
+                if step in validate_at:
+                    matrix = _judge_together(as_network(kept), validation, recipe.scale, team)
+                    if progress_of.judged(step, matrix) and team.rank == 0:
+                        checkpoint.save_model(out, kept.state_dict(), card(step, matrix))
+                        write_image(out / "curves.png", _curves(progress_of.history))
+                if progress is not None:
+                    progress(step, recipe.steps, progress_of.text())
+                if step in validate_at or step % recipe.save_every == 0 or stopping:
+                    keep(step)
+                if stopping and step < recipe.steps:
+                    _note_session(out, team, start, step, time.monotonic() - began)
+                    raise Interrupted(f"{out}: stopped after step {step} of {recipe.steps}; the same command continues.")
+        if team.rank:
+            return None
+        _note_session(out, team, start, recipe.steps, time.monotonic() - began)
+        return _finish(out, validation)
+
+
+def schedule(name: str, step: int, steps: int) -> float:
+    """The learning rate of `step` (0-based) as a factor of the recipe's: constant; poly, (1 - step / steps)^0.9 (DeepLab);
+    one_cycle, a cosine up over the first fifth and a cosine down to the end (Smith and Topin, 2017)."""
+    done = step / max(1, steps)
+    if name == "constant":
+        return 1.0
+    if name == "poly":
+        return float((1 - done) ** POLY_POWER)
+    if done < WARM_UP:
+        return START + (1 - START) * (1 - math.cos(math.pi * done / WARM_UP)) / 2
+    return END + (1 - END) * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
+
+
+class _Progress:
+    """What the run has come to besides weights: history, running sums, best score; kept in and restored from states."""
+
+    def __init__(self, recipe: Recipe, out: Path) -> None:
+        self.recipe, self.out = recipe, out
+        self.history: list[dict[str, Any]] = []
+        self.sums: dict[str, float] = {}
+        self.best = -1.0
+
+    def add(self, step: int, rate: float, terms: Mapping[str, float]) -> None:
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        if step % self.recipe.log_every == 0 or step == self.recipe.steps:
+            steps = (step - 1) % self.recipe.log_every + 1
+            self.history.append({"step": step, "lr": rate, "losses": {name: total / steps for name, total in self.sums.items()}})
+            self.sums = {}
+
+    def judged(self, step: int, matrix: ConfusionMatrix) -> bool:
+        """Notes a validation; True when it is the best so far."""
+        score = matrix.mean_iou()
+        better = not math.isnan(score) and score > self.best
+        self.best = score if better else self.best
+        self.history.append({"step": step, "mIoU": score, "pixel_accuracy": matrix.pixel_accuracy()})
+        return better
+
+    def text(self) -> str:
+        losses: dict[str, float] = next((entry["losses"] for entry in reversed(self.history) if "losses" in entry), {})
+        judged = next((f", val mIoU {100 * entry['mIoU']:.1f}" for entry in reversed(self.history) if "mIoU" in entry), "")
+        return "loss " + " + ".join(f"{value:.3f}" for value in losses.values()) + judged if losses else "starting"
+
+    def save(
+        self, step: int, network: nn.Module, average: nn.Module | None, optimiser: torch.optim.Optimizer, scaler: Any
+    ) -> None:
+        bad = checkpoint.first_not_finite(network.state_dict())
+        if bad is not None:
+            raise PerpixelError(f"step {step}: weight {bad} is not finite; nothing was written. Lower the learning rate.")
+        groups: dict[str, Mapping[str, Tensor]] = {"network": network.state_dict(), "optimiser": _flat(optimiser)}
+        if average is not None:
+            groups["average"] = average.state_dict()
+        values = {
+            "step": step, "best": self.best, "sums": self.sums, "history": self.history, "scaler": scaler.state_dict(),
+        }  # fmt: skip
+        checkpoint.save_state(self.out, step, groups, values)
+        lines = "".join(json.dumps(entry) + "\n" for entry in self.history)
+        write_whole(self.out / HISTORY, lines.encode())
+
+    def restore(
+        self, network: nn.Module, average: nn.Module | None, optimiser: torch.optim.Optimizer, scaler: Any, say: Say
+    ) -> int:
+        """Puts the newest sound state back; returns its step, 0 without one."""
+        found = checkpoint.load_state(self.out)
+        if found is None:
+            return 0
+        groups, values, complaints = found
+        for complaint in complaints:
+            say(complaint)
+        network.load_state_dict(groups["network"])
+        if average is not None:
+            average.load_state_dict(groups["average"])
+        _unflatten(optimiser, groups["optimiser"])
+        if values["scaler"]:
+            scaler.load_state_dict(values["scaler"])
+        self.best, self.sums, self.history = values["best"], values["sums"], values["history"]
+        say(f"{self.out}: continues after step {values['step']} of {self.recipe.steps}.")
+        return int(values["step"])
+
+
+@contextmanager
+def _team(device_name: str) -> Iterator[Team]:
+    """Joins the processes that `torchrun` started: gloo on CPUs, NCCL on GPUs."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Team(0, 1, machine.choose(device_name))
+        return
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    device = machine.choose(f"cuda:{local}" if device_name == "auto" and torch.cuda.is_available() else device_name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Team(dist.get_rank(), world, device)
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _run_folder(out: Path, recipe: Recipe, origins: Mapping[str, str] | None, team: Team) -> Iterator[None]:
+    """Claims `out` for this recipe, or finds that it has it already, and locks it against a second process."""
+    if team.rank == 0:
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"{out}: is a file; choose a folder for --out.")
+        if (out / RECIPE).is_file():
+            difference = first_difference(merge(out / RECIPE, {}, {})[0], recipe)
+            if difference is not None:
+                raise UsageError(f"{out}: belongs to another run ({difference}); choose another --out.")
+        elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
+            raise UsageError(f"{out}: is not empty and no run folder; choose another --out.")
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(out / RECIPE, to_toml(recipe, origins or dict.fromkeys(recipe.to_json(), "call")).encode())
+    with _lock(out) if team.rank == 0 else _nothing():
+        yield
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _lock(out: Path) -> Iterator[None]:
+    """Holds the folder while the process lives, where the system has such locks (not on Windows)."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{out}: another process is training here; wait for it, or choose another --out.") from None
+        yield
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """What the data check found: pixels of each class in train, and the fingerprint of each split."""
+
+    class_pixels: list[int]
+    fingerprints: dict[str, str]
+
+
+def _sound_data(recipe: Recipe, out: Path, team: Team, say: Say) -> _Sound:
+    """Checks the data set, or remembers that this run did, as long as no file has changed since."""
+    found: list[Any] = [None]
+    if team.rank == 0:
+        stamp = _stamp(recipe.data)
+        path = out / DATA
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        if known.get("stamp") != stamp:
+            report = _checked(recipe.data, say)
+            if known and known["fingerprints"] != report.fingerprints:
+                raise DataError(f"{recipe.data}: pictures or masks changed since {out} began; choose another --out.")
+            known = {"stamp": stamp, "class_pixels": report.class_pixels["train"][:-1], "fingerprints": report.fingerprints}
+            write_whole(path, json.dumps(known, indent=1).encode())
+            _write_run(out, recipe, team, report)
+        found = [known]
+    if team.world > 1:
+        dist.broadcast_object_list(found, src=0)
+    return _Sound(found[0]["class_pixels"], found[0]["fingerprints"])
+
+
+def _checked(data: str, say: Say) -> Report:
+    report = check(data)
+    for problem in report.problems:
+        if problem.severity == "warning":
+            say(f"warning: {problem.message}")
+    if report.errors:
+        more = f" ({len(report.errors) - 1} more; `perpixel check {data}` lists them)" if len(report.errors) > 1 else ""
+        raise DataError(f"{report.errors[0].message}{more}")
+    for split in ("train", "val"):
+        if split not in report.fingerprints:
+            raise DataError(f"{data}: has no split {split!r}; training needs train and val.")
+    return report
+
+
+def _stamp(data: str) -> str:
+    """What changes when a file of the data set does: names, sizes and times."""
+    dataset = open_dataset(data, split="train")
+    if not isinstance(dataset, Folder):
+        return f"{data} of perpixel {VERSION}"
+    files = [dataset.root / "classes.csv", *(path for pair in dataset.listing.pairs for path in (pair.image, pair.mask))]
+    return str([(str(path), stat.st_size, stat.st_mtime_ns) for path in files if (stat := path.stat())])
+
+
+def _write_run(out: Path, recipe: Recipe, team: Team, report: Report) -> None:
+    import timm
+    import torchvision
+
+    facts = {
+        "perpixel": VERSION,
+        "python": platform.python_version(),
+        "versions": {module.__name__: module.__version__ for module in (torch, torchvision, timm, np)},
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": str(team.device),
+        "processes": team.world,
+        "threads": torch.get_num_threads(),
+        "seed": recipe.seed,
+        "fingerprints": report.fingerprints,
+        "pictures": report.pictures,
+        "sessions": [],
+    }
+    write_whole(out / RUN, json.dumps(facts, indent=1).encode())
+
+
+def _note_session(out: Path, team: Team, first: int, last: int, seconds: float) -> None:
+    if team.rank == 0 and last > first:
+        facts = json.loads((out / RUN).read_text())
+        facts["sessions"].append({"from": first, "to": last, "seconds": round(seconds, 2)})
+        write_whole(out / RUN, json.dumps(facts, indent=1).encode())
+
+
+def _network(recipe: Recipe, dataset: Dataset, sound: _Sound) -> nn.Module:
+    torch.manual_seed(recipe.seed)
+    arguments = recipe.network_arguments()
+    known = networks.arguments_of(recipe.network, arguments) if recipe.network in networks.NETWORKS else {}
+    backbone = arguments.get("backbone", known.get("backbone"))
+    full_size = backbone is not None and arguments.get("width", 1) == 1
+    if "weights" in known and (recipe.weights == "imagenet" or (recipe.weights == "auto" and full_size)):
+        arguments["weights"] = "imagenet"
+    elif recipe.weights == "imagenet":
+        raise UsageError(f"{recipe.network} without a backbone has no ImageNet weights; give --backbone, or `--weights none`.")
+    network = networks.build(recipe.network, len(dataset.classes), **arguments)
+    weights = class_weights(recipe.class_weights, sound.class_pixels, dataset.classes.names)
+    as_network(network).loss = PixelLoss(recipe.loss, weights, dataset.classes.void)
+    return network
+
+
+def _optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    """Four groups: trunk or not, with weight decay or (biases, normalisation) without."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((name.startswith("trunk."), parameter.ndim > 1), []).append(parameter)
+    settings: list[dict[str, Any]] = [
+        {
+            "params": parameters,
+            "weight_decay": recipe.decay if decays else 0.0,
+            "factor": recipe.trunk_lr if trunk else 1.0,
+        }
+        for (trunk, decays), parameters in groups.items()
+    ]
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(settings, recipe.lr, recipe.momentum)
+    return torch.optim.AdamW(settings, recipe.lr, (recipe.momentum, 0.999))
+
+
+class _Losses(nn.Module):
+    """`network.losses` as a forward pass, which is what DistributedDataParallel watches."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return as_network(self.network).losses(images, targets)
+
+
+def _losses(network: nn.Module, team: Team) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+    if team.world == 1:
+        return as_network(network).losses
+    ids = [team.device.index] if team.device.type == "cuda" else None
+    # Statistics of batch normalisation are equal in all processes already: `synchronise` made them so.
+    return cast(Callable[..., dict[str, Tensor]], DistributedDataParallel(_Losses(network), ids, broadcast_buffers=False))
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Moves the average towards the network: weights and running statistics alike; counters are copied."""
+    ours, theirs = list(average.state_dict().values()), list(network.state_dict().values())
+    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
+    for a, b in zip(ours, theirs, strict=True):
+        if not a.is_floating_point():
+            a.copy_(b)
+
+
+def _judge_together(network: Network, dataset: Dataset, scale: float, team: Team) -> ConfusionMatrix:
+    matrix = judge(network, dataset, range(team.rank, len(dataset), team.world), scale)
+    matrix.counts = np.asarray(team.sum(matrix.counts))
+    return matrix
+
+
+def _card(recipe: Recipe, dataset: Dataset, sound: _Sound) -> Callable[[int, ConfusionMatrix], ModelCard]:
+    def card(step: int, matrix: ConfusionMatrix) -> ModelCard:
+        settings = recipe.to_json()
+        settings.pop("cache_mb"), settings.pop("save_every")
+        return ModelCard(
+            network=recipe.network,
+            arguments=recipe.network_arguments(),
+            classes=dataset.classes.to_json(),
+            recipe=settings,
+            scale=recipe.scale,
+            step=step,
+            score={"split": "val", "data": sound.fingerprints["val"], "mIoU": matrix.mean_iou()},
+            trained_on=sound.fingerprints["train"],
+            licence="that of the training data and of the weights it started from; see recipe",
+        )
+
+    return card
+
+
+def _refuse(out: Path, step: int, part: Batch, network: nn.Module, team: Team, what: str) -> None:
+    """Saves the batch, finds the first tensor that is not finite, and stops. No weight was changed."""
+    name = _first_bad(network, part, team, what)
+    folder = out / "not_finite"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"step-{step:09d}-rank-{team.rank}.safetensors"
+    tensors = {"images": part.images.contiguous(), "targets": part.targets}
+    write_whole(path, to_safetensors(tensors, {"names": json.dumps(part.names)}))
+    raise PerpixelError(
+        f"step {step}: {name} is not finite for the pictures {', '.join(part.names)}; the batch is kept in {path} and no weight "
+        f"was changed since. Lower the learning rate or set --clip."
+    )
+
+
+def _first_bad(network: nn.Module, part: Batch, team: Team, what: str) -> str:
+    """The first of: images, weights, outputs of layers in order of computation, loss terms, gradients."""
+    images, targets = part.images.to(team.device), part.targets.to(team.device)
+    if not bool(torch.isfinite(images).all()):
+        return "the batch of images"
+    weight = checkpoint.first_not_finite(network.state_dict())
+    if weight is not None:
+        return f"weight {weight}"
+    if what == "gradient":
+        gradients = {name: p.grad for name, p in reversed(list(network.named_parameters())) if p.grad is not None}
+        return f"the gradient of {checkpoint.first_not_finite(gradients)}"
+    bad: list[str] = []
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
+                bad.append(name)
+
+        return hook
+
+    handles = [module.register_forward_hook(watch(name)) for name, module in network.named_modules() if name]
+    try:
+        with torch.no_grad():
+            terms = as_network(network).losses(images, targets)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if bad:
+        return f"the output of layer {bad[0]}"
+    return next((f"the loss {name}" for name, term in terms.items() if not math.isfinite(term.item())), "the loss")
+
+
+def _finish(out: Path, validation: Dataset) -> Scores:
+    """Judges the kept weights, and leaves figures, a sheet of pictures and curves."""
+    model = checkpoint.load(out)
+    scores = evaluate(model, validation)
+    write_whole(out / SCORES, json.dumps(scores.to_json(), indent=1).encode())
+    rows = []
+    for index in np.linspace(0, len(validation) - 1, min(SHOWN, len(validation))).astype(int):
+        sample = validation.sample(int(index))
+        assert sample.labels is not None
+        predicted = predict(model, sample.image).labels
+        rows.append([
+            sample.image, draw.colours(sample.labels, model.classes), draw.colours(predicted, model.classes),
+            draw.error_map(sample.labels, predicted, model.classes.void),
+        ])  # fmt: skip
+    write_image(out / "val.png", draw.sheet(rows, ("picture", "truth", "prediction", "errors in red")))
+    history = [json.loads(line) for line in (out / HISTORY).read_text().splitlines()]
+    write_image(out / "curves.png", _curves(history))
+    return scores
+
+
+def _curves(history: list[dict[str, Any]]) -> Any:
+    names = sorted({name for entry in history for name in entry.get("losses", {})})
+    losses = {name: [(e["step"], e["losses"][name]) for e in history if name in e.get("losses", {})] for name in names}
+    judged = {
+        key: [(e["step"], e[key]) for e in history if key in e] for key in ("mIoU", "pixel_accuracy")
+    }  # fmt: skip
+    return np.concatenate([draw.curves(losses, "loss by step"), draw.curves(judged, "val by step")], axis=1)
+
+
+def _flat(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's tensors by parameter number and name."""
+    found = {}
+    for number, entry in optimiser.state_dict()["state"].items():
+        found.update({f"{number}.{key}": value for key, value in entry.items() if isinstance(value, Tensor)})
+    return found
+
+
+def _unflatten(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        number, key = name.split(".", 1)
+        state.setdefault(int(number), {})[key] = tensor
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """A list that SIGINT and SIGTERM append to, so that the loop can stop after the step; a second one stops at once."""
+    caught: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: whoever started it handles signals
+        yield caught
+        return
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

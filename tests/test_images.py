@@ -1,0 +1,267 @@
+"""Bytes in, pixels out: every kind of picture and mask, and every kind of broken file."""
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from perpixel.classes import ClassTable
+from perpixel.errors import DataError
+from perpixel.images import encode_labels, read_image, read_labels, read_palette, read_size, write_image, write_labels
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=9)
+
+
+def file_of(picture, kind="PNG", **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png(values, bits, grey=True):
+    """A PNG by hand: rows of `bits` bits per pixel, grey or palette indices."""
+    height, width = values.shape
+    as_bits = (values[..., None] >> np.arange(bits)[::-1]) & 1
+    rows = np.packbits(as_bits.reshape(height, width * bits).astype(np.uint8), axis=1)
+    palette = b"" if grey else chunk(b"PLTE", bytes(3 * 2**bits))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0 if grey else 3, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)))
+    return b"\x89PNG\r\n\x1a\n" + header + palette + pixels + chunk(b"IEND", b"")
+
+
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def tiff(bits, white_is_zero, data, width):
+    """A TIFF of one row by hand."""
+    tags = [(256, 3, width), (257, 3, 1), (258, 3, bits), (259, 3, 1), (262, 3, 0 if white_is_zero else 1), (273, 4, 8),
+            (277, 3, 1), (278, 3, 1), (279, 4, len(data))]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    data += b"\0" * (len(data) % 2)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_grey_is_repeated():
+    grey = Image.fromarray(np.array([[0, 7, 255]], np.uint8))
+    assert read_image(file_of(grey)).tolist() == [[[0, 0, 0], [7, 7, 7], [255, 255, 255]]]
+
+
+def test_alpha_is_dropped_not_blended():
+    assert read_image(file_of(Image.new("RGBA", (1, 1), (10, 20, 30, 0)))).tolist() == [[[10, 20, 30]]]
+    assert read_image(file_of(Image.new("LA", (1, 1), (40, 0)))).tolist() == [[[40, 40, 40]]]
+
+
+def test_sixteen_bits_become_the_upper_eight():
+    grey = Image.fromarray(np.array([[0, 257, 32896, 65535]], np.uint16))
+    assert read_image(file_of(grey))[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize("transparency", [None, 0, b"\x00\x80"])
+def test_palette_is_looked_up(transparency):
+    picture = Image.fromarray(np.array([[0, 1]], np.uint8))
+    picture.putpalette([*RED, *GREEN])
+    options = {} if transparency is None else {"transparency": transparency}
+    assert read_image(file_of(picture, **options)).tolist() == [[[255, 0, 0], [0, 255, 0]]]
+
+
+def test_cmyk_jpeg_is_converted():
+    picture = read_image(file_of(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=100))
+    assert np.abs(picture.astype(int) - RED).max() <= 3
+
+
+TURNED = {  # what a viewer shows of the stored rows [1 2 3], [4 5 6]
+    1: [[1, 2, 3], [4, 5, 6]],
+    2: [[3, 2, 1], [6, 5, 4]],
+    3: [[6, 5, 4], [3, 2, 1]],
+    4: [[4, 5, 6], [1, 2, 3]],
+    5: [[1, 4], [2, 5], [3, 6]],
+    6: [[4, 1], [5, 2], [6, 3]],
+    7: [[6, 3], [5, 2], [4, 1]],
+    8: [[3, 6], [2, 5], [1, 4]],
+}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", TURNED)
+def test_exif_orientation_is_applied_to_pictures(orientation, kind):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.repeat(np.array(TURNED[1], np.uint8)[..., None] * 40, 3, axis=2)
+    data = file_of(Image.fromarray(stored), kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    assert (read_image(data)[..., 0] // 40).tolist() == TURNED[orientation]
+    assert read_size(data) == np.shape(TURNED[orientation])
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+def test_exif_orientation_of_a_jpeg(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.kron(np.array(TURNED[1], np.uint8) * 40, np.ones((16, 16), np.uint8))
+    data = file_of(Image.fromarray(stored), "JPEG", exif=exif, quality=100)
+    assert np.rint(read_image(data)[8::16, 8::16, 0] / 40).tolist() == TURNED[orientation]
+    assert read_size(data, turn=False) == (32, 48)
+
+
+def test_exif_orientation_is_not_applied_to_masks():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert read_labels(file_of(Image.fromarray(np.array([[1, 2]], np.uint8)), exif=exif)).tolist() == [[1, 2]]
+
+
+@settings(deadline=None)
+@given(arrays.arrays(np.uint8, SHAPES))
+def test_grey_masks_come_back(mask):
+    assert np.array_equal(read_labels(file_of(Image.fromarray(mask))), mask)
+
+
+@settings(deadline=None)
+@given(arrays.arrays(np.uint8, SHAPES), st.sampled_from(["PNG", "TIFF", "BMP"]))
+def test_palette_masks_come_back_as_indices(mask, kind):
+    picture = Image.fromarray(mask)
+    picture.putpalette(np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes())
+    assert np.array_equal(read_labels(file_of(picture, kind)), mask)
+
+
+@settings(deadline=None)
+@given(arrays.arrays(np.uint16, SHAPES), st.sampled_from(["PNG", "TIFF"]))
+def test_sixteen_bit_masks_come_back(mask, kind):
+    values = read_labels(file_of(Image.fromarray(mask), kind))
+    assert values.dtype == np.uint16
+    assert np.array_equal(values, mask)
+
+
+@settings(deadline=None)
+@given(st.data(), st.sampled_from([1, 2, 4, 8]), st.booleans())
+def test_masks_of_few_bits_come_back_unstretched(data, bits, grey):
+    mask = data.draw(arrays.arrays(np.uint8, SHAPES, elements=st.integers(0, 2**bits - 1)))
+    assert np.array_equal(read_labels(png(mask, bits, grey)), mask)
+
+
+@pytest.mark.parametrize("white_is_zero", [False, True])
+@pytest.mark.parametrize(
+    ("bits", "data", "values"),
+    [(1, b"\xa0", [1, 0, 1]), (2, b"\x1c", [0, 1, 3]), (4, b"\x01\xf0", [0, 1, 15]), (8, b"\0\1\xff", [0, 1, 255])],
+)
+def test_grey_tiff_masks_come_back_neither_stretched_nor_inverted(bits, data, values, white_is_zero):
+    assert read_labels(tiff(bits, white_is_zero, data, width=3)).tolist() == [values]
+
+
+def test_palette_of_a_mask():
+    picture = Image.fromarray(np.array([[0, 1]], np.uint8))
+    picture.putpalette([*RED, *BLUE])
+    assert read_palette(file_of(picture))[:2].tolist() == [[255, 0, 0], [0, 0, 255]]
+    assert read_palette(file_of(Image.new("L", (1, 1)))) is None
+
+
+def test_a_jpeg_is_no_mask():
+    with pytest.raises(DataError, match="is a JPEG, whose compression changes mask values; save masks as PNG"):
+        read_labels(file_of(Image.new("L", (8, 8)), "JPEG"))
+
+
+def test_a_coloured_picture_is_no_mask():
+    with pytest.raises(DataError, match="is a RGB picture; a mask holds one value per pixel"):
+        read_labels(file_of(Image.new("RGB", (8, 8))))
+
+
+def test_32_bit_masks_must_fit_into_16():
+    fits, too_large = (Image.fromarray(np.array([[value]], np.int32)) for value in (300, 70000))
+    assert read_labels(file_of(fits, "TIFF")).tolist() == [[300]]
+    with pytest.raises(DataError, match=r"outside 0\.\.65535; renumber"):
+        read_labels(file_of(too_large, "TIFF"))
+    with pytest.raises(DataError, match="save it with 8 or 16 bits"):
+        read_image(file_of(fits, "TIFF"))
+
+
+@pytest.mark.parametrize("read", [read_image, read_labels, read_size])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(b"", "is no PNG"), (b"not a picture", "convert it to one"), (file_of(Image.new("L", (9, 9)), "GIF"), "is no PNG")],
+)
+def test_what_is_no_picture_is_refused(read, data, words, tmp_path):
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(DataError, match=rf"a\.png: .*{words}"):
+        read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("read", [read_image, read_labels])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "BMP"])
+def test_a_file_cut_short_is_refused(read, kind):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    data = file_of(Image.fromarray(noise), kind)
+    with pytest.raises(DataError):
+        read(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("read", [read_image, read_labels, read_size])
+def test_a_huge_header_is_refused_before_decoding(read):
+    data = png(np.zeros((1, 1), np.uint8), 8)
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    with pytest.raises(DataError, match="100000x100000 pixels are more than 268435456; cut it into tiles"):
+        read(data[:8] + chunk(b"IHDR", header) + data[33:])
+
+
+def test_missing_files_and_folders_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"none\.png: there is no such file"):
+        read_image(tmp_path / "none.png")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_image(tmp_path)
+
+
+def test_labels_are_written_in_the_colours_of_the_table(tmp_path):
+    table = ClassTable(("road", "car"), (RED, BLUE), ((7,), (26, 27)), void_values=(0,), void_colour=GREEN)
+    write_labels(tmp_path / "a.png", np.array([[0, 1, 255]], np.uint8), table)
+    assert read_labels(tmp_path / "a.png").tolist() == [[7, 26, 0]]
+    assert read_image(tmp_path / "a.png").tolist() == [[[255, 0, 0], [0, 0, 255], [0, 255, 0]]]
+
+
+@settings(deadline=None)
+@given(st.data(), st.sampled_from([1, 2, 21, 255, 256, 300]))
+def test_labels_come_back_through_a_file(data, count):
+    table = ClassTable.of([f"class {i}" for i in range(count)])
+    ids = st.sampled_from([*range(count), table.void])
+    labels = data.draw(arrays.arrays(table.dtype, SHAPES, elements=ids))
+    stored = read_labels(encode_labels(labels, table))
+    assert stored.dtype == table.dtype
+    assert np.array_equal(table.decode(stored), labels)
+
+
+def test_overwriting_is_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    table = ClassTable.of(["a", "b"])
+    write_labels(path, np.zeros((1, 1), np.uint8), table)
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        with pytest.raises(OSError, match="No space left"):
+            write_labels(path, np.ones((1, 1), np.uint8), table)
+    assert list(tmp_path.iterdir()) == [path]
+    assert read_labels(path).tolist() == [[0]]
+    write_labels(path, np.ones((1, 1), np.uint8), table)
+    assert list(tmp_path.iterdir()) == [path]
+    assert read_labels(path).tolist() == [[1]]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".TIFF", ".bmp"])
+def test_pictures_come_back_from_lossless_formats(tmp_path, suffix):
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    path: Path = tmp_path / f"a{suffix}"
+    write_image(path, picture)
+    assert np.array_equal(read_image(path), picture)
+
+
+def test_an_unknown_suffix_gets_the_known_ones(tmp_path):
+    with pytest.raises(DataError, match=r"no picture format has the suffix '\.gif'; use one of \.bmp"):
+        write_image(tmp_path / "a.gif", np.zeros((1, 1, 3), np.uint8))
