@@ -65,7 +65,10 @@ class Street:
 
 
 class Canvas:
-    """What has been drawn so far, at twice the picture's size: `draw` takes inks; `shadow` takes 255 where the sun is hidden."""
+    """What has been drawn so far, at twice the picture's size: `draw` takes inks; `shadow` takes 255 where the sun is hidden.
+
+    An ink knows its colour, its texture and the thing it belongs to, so picture, labels and instances come from the same
+    pixels and cannot be out of line."""
 
     def __init__(self, size: tuple[int, int], street: Street) -> None:
         self.height, self.width = 2 * size[0], 2 * size[1]
