@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from perpixel import networks
 from perpixel.classes import ClassTable
-from perpixel.errors import PerpixelError, UntrustedFile
+from perpixel.errors import DataError, PerpixelError, UntrustedFile
 from perpixel.files import PARTIAL, digest, sync_folder, write_whole
 from perpixel.version import VERSION
 
@@ -78,11 +78,11 @@ def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> 
 def load(run_or_file: str | Path) -> Model:
     """The model of a run folder or of a model file, on the CPU and ready to predict. Loads nothing from the network.
 
-    Raises UntrustedFile when the file is missing, damaged, or not a perpixel model."""
+    Raises DataError when there is no file, UntrustedFile when it is damaged or no perpixel model."""
     path = Path(run_or_file)
     path = path / MODEL_FILE if path.is_dir() else path
     if not path.is_file():
-        raise UntrustedFile(f"{path}: there is no model file; name a run folder of `perpixel train` or a model.safetensors.")
+        raise DataError(f"{path}: there is no model file; name a run folder of `perpixel train` or a model.safetensors.")
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(_HEADER_KEY)

@@ -221,7 +221,7 @@ def review(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command line; leaves with 0 done, 1 our bug, 2 usage, 3 data, 4 untrusted file, 5 resources, 75 resumable."""
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         _stop(str(error).strip() + " See `perpixel --help`.", UsageError.exit_code)
     except PerpixelError as error:

@@ -45,8 +45,9 @@ class Interrupted(PerpixelError):
 
 
 def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UnknownName:
-    """The error for `name` that is no `kind`, with the nearest known name and all of them."""
+    """The error for `name` that is no `kind`, with the nearest known name and all of them, or their number if over 100."""
     names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
-    return UnknownName(f"no {kind} {name!r}{hint} Known: {', '.join(names) or 'none'}.")
+    listed = f"Known: {', '.join(names) or 'none'}" if len(names) <= 100 else f"{len(names)} are known"
+    return UnknownName(f"no {kind} {name!r}{hint} {listed}.")

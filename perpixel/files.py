@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 PARTIAL = ".partial"
@@ -26,6 +27,15 @@ def write_whole(path: Path, data: bytes | bytearray | memoryview, durable: bool 
         raise
     if durable:
         sync_folder(path.parent)
+
+
+def remove_partial(folder: Path) -> None:
+    """Removes what killed processes left unfinished directly in `folder`. Call it only where no other process writes."""
+    for path in folder.glob(f"*{PARTIAL}") if folder.is_dir() else ():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -75,7 +75,7 @@ class PixelLoss(nn.Module):
 def class_weights(rule: str, pixels: Sequence[int], names: Sequence[str]) -> list[float] | None:
     """Weights (C,) by a rule's name, or by class names, from the pixel counts (C,) of the training set.
 
-    `none`; `inverse_square_root` and `inverse` of a class's share; `median_frequency` (Eigen and Fergus, ICCV 2015);
+    `none`; `inverse_square_root` and `inverse` of a class's share;
     `enet`, 1 / ln(1.02 + share) (Paszke et al., 2016); or `pole=3,sign=2`, all others 1. Rules are scaled so that the
     mean weight of a pixel is 1. Raises UsageError or UnknownName for anything else."""
     if rule == "none":
@@ -88,13 +88,12 @@ def class_weights(rule: str, pixels: Sequence[int], names: Sequence[str]) -> lis
     rules: Mapping[str, Callable[[], Tensor]] = {
         "inverse_square_root": lambda: share.rsqrt(),
         "inverse": lambda: 1 / share,
-        "median_frequency": lambda: share[seen].median() / share,
         "enet": lambda: 1 / torch.log(1.02 + share),
     }
     if rule not in rules:
         raise did_you_mean("rule for class weights", rule, [*rules, "none"])
     weights = torch.where(seen, rules[rule](), torch.zeros(()).double())
-    return [float(weight) for weight in weights / (weights * share).sum()]
+    return [float(weight) for weight in weights / (weights * share).sum().clamp(min=1e-9)]
 
 
 def _weights_by_class(rule: str, names: Sequence[str]) -> list[float]:

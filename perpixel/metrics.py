@@ -21,15 +21,14 @@ class ConfusionMatrix:
     Pixels whose truth is `void` are not counted."""
 
     def __init__(self, num_classes: int, void: int = 255) -> None:
-        if num_classes < 1 or (void < num_classes and void >= 0):
-            raise ValueError(f"{num_classes} classes and void {void} do not go together; void lies outside 0..C-1.")
+        if not 1 <= num_classes <= void <= 65535:
+            raise ValueError(f"{num_classes} classes and void {void} do not go together; void lies in C..65535.")
         self.num_classes, self.void = num_classes, void
         self.counts = np.zeros((num_classes, num_classes), np.int64)
         # Column (and row) of each value: 0..C-1 classes, C void, C + 1 whatever must not occur.
         self._place = np.full(65536, num_classes + 1, np.int32)
         self._place[:num_classes] = np.arange(num_classes)
-        if 0 <= void <= 65535:
-            self._place[void] = num_classes
+        self._place[void] = num_classes
 
     def add(self, truth: ArrayLike, predicted: ArrayLike) -> None:
         """Counts one picture (or many): integer arrays of one shape, truth in 0..C-1 or void, predictions in 0..C-1.

@@ -58,7 +58,7 @@ class Recipe:
     decay: float = _setting(1e-4, "Weight decay; biases and normalisation have none.")
     schedule: str = _setting("poly", "constant, poly (power 0.9) or one_cycle.")
     loss: str = _setting("cross_entropy", "cross_entropy, dice, lovasz_softmax, or a sum such as cross_entropy+dice.")
-    class_weights: str = _setting("none", "none, inverse_square_root, inverse, median_frequency, enet, or pole=3,sign=2.")
+    class_weights: str = _setting("none", "none, inverse_square_root, inverse, enet, or pole=3,sign=2.")
     ema: float = _setting(0.0, "Decay of the moving average of weights that is judged and kept; 0 is off.")
     clip: float = _setting(0.0, "Largest norm of the gradient; 0 is off.")
     mixed_precision: bool = _setting(True, "Half precision on GPUs (bfloat16 where there is, else float16 with scaling).")
@@ -87,6 +87,8 @@ class Recipe:
         _require(0 < low <= high < math.inf, "scale_jitter", self.scale_jitter, "two numbers above 0, the smaller first")
         _require(self.crop is None or min(self.crop) >= 1, "crop", self.crop, "two sizes of 1 or more")
         _require(self.width is None or 0 < self.width < math.inf, "width", self.width, "above 0")
+        _require(self.dropout is None or 0 <= self.dropout <= 1, "dropout", self.dropout, "between 0 and 1")
+        _require(self.decoder is None or min(self.decoder, default=1) >= 1, "decoder", self.decoder, "channels of 1 or more")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         for name, known in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("weights", ("auto", "imagenet", "none"))):
             if getattr(self, name) not in known:
@@ -143,7 +145,7 @@ def to_toml(recipe: Recipe, origins: Mapping[str, str]) -> str:
         value = getattr(recipe, item.name)
         if value is not None:
             # JSON writes strings, numbers, booleans and arrays of them as TOML does.
-            lines.append(f"{item.name} = {json.dumps(value)}  # {origins[item.name]}")
+            lines.append(f"{item.name} = {json.dumps(value, ensure_ascii=False)}  # {origins[item.name]}")
     return "\n".join(lines) + "\n"
 
 

@@ -55,7 +55,7 @@ def print_scores(scores: Scores) -> None:
     for row in scores.rows():
         figures = (percent(value) for value in (row.iou, row.dice, row.accuracy, row.precision))
         table.add_row(row.name, *figures, f"{row.pixels:,}", row.why)
-    console = Console(soft_wrap=True)
+    console = _console()
     console.print(table)
     named = ", ".join(f"{name} {percent(value)}" for name, value in scores.figures.items())
     console.print(f"{named}; split {scores.protocol['split']}, protocol {scores.protocol_hash}", highlight=False)
@@ -65,7 +65,12 @@ def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     table = Table(*header, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console(soft_wrap=True).print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """Stdout; as wide as any table where it is no terminal, so that files and pipes get one line per row."""
+    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 def percent(value: float) -> str:

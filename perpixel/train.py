@@ -8,32 +8,25 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
-import platform
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.distributed as dist
-from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from perpixel import checkpoint, draw, networks
 from perpixel import device as machine
-from perpixel.batches import Batch, batches
-from perpixel.check import Report, check
+from perpixel.batches import batches
 from perpixel.checkpoint import ModelCard
 from perpixel.datasets import Dataset, open_dataset
-from perpixel.datasets.folder import Folder
-from perpixel.errors import DataError, Interrupted, PerpixelError, UsageError
+from perpixel.errors import Interrupted, UsageError
 from perpixel.evaluate import Scores, evaluate, judge
 from perpixel.files import write_whole
 from perpixel.images import write_image
@@ -41,34 +34,17 @@ from perpixel.layers.batch_norm import synchronise
 from perpixel.losses import PixelLoss, class_weights
 from perpixel.metrics import ConfusionMatrix
 from perpixel.networks import Network, as_network
+from perpixel.not_finite import NotFinite, refuse
 from perpixel.predict import predict
-from perpixel.recipe import Recipe, first_difference, merge, to_toml
-from perpixel.version import VERSION
+from perpixel.processes import Team, join
+from perpixel.recipe import Recipe
+from perpixel.run import HISTORY, SCORES, Say, Sound, claim, note_session, sound_data
 
-RECIPE, RUN, HISTORY, SCORES, DATA = "recipe.toml", "run.json", "history.jsonl", "scores.json", "data.json"
 POLY_POWER = 0.9
 WARM_UP, START, END = 0.2, 0.04, 0.001  # one-cycle: share of steps that rise, and first and last rate, as parts of lr
 SHOWN = 6  # pictures in the sheet of a run
 
-Say = Callable[[str], None]
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Team:
-    """The processes that train together; alone it is rank 0 of 1."""
-
-    rank: int
-    world: int
-    device: torch.device
-
-    def sum(self, values: Any) -> Any:
-        """Element-wise sum over all processes of an int64 or float64 array."""
-        if self.world == 1:
-            return values
-        tensor = torch.as_tensor(values, device=self.device if self.device.type == "cuda" else "cpu")
-        dist.all_reduce(tensor)
-        return tensor.cpu().numpy()
 
 
 def train(
@@ -77,13 +53,15 @@ def train(
     """Trains into the run folder `out`, or continues there; returns the scores of the kept weights on `val`.
 
     Under `torchrun` the processes share each batch; all but the first return None. Raises UsageError when `out` belongs to
-    another recipe, DataError for an unsound data set, Interrupted (resumable) on SIGINT or SIGTERM, PerpixelError when a
-    loss, gradient or weight is not finite."""
+    another recipe, DataError for an unsound data set, Interrupted (resumable) on SIGINT or SIGTERM, NotFinite when a loss,
+    gradient or weight is not finite."""
     machine.keep_freed_memory()
-    with _team(recipe.device) as team, _run_folder(out, recipe, origins, team):
-        sound = _sound_data(recipe, out, team, say)
-        training, validation = open_dataset(recipe.data, split="train"), open_dataset(recipe.data, split="val")
-        network = _network(recipe, training, sound)
+    training, validation = open_dataset(recipe.data, split="train"), open_dataset(recipe.data, split="val")
+    network = _network(recipe, len(training.classes))  # before the folder is touched: names and arguments may be wrong
+    with join(recipe.device) as team, claim(out, recipe, origins) if team.rank == 0 else nullcontext():
+        sound = sound_data(recipe, out, team, say)
+        weights = class_weights(recipe.class_weights, sound.class_pixels, training.classes.names)
+        as_network(network).loss = PixelLoss(recipe.loss, weights, training.classes.void)
         if team.world > 1:
             synchronise(network)
         network = network.to(team.device)
@@ -122,7 +100,7 @@ def train(
                         found = lossy(images, targets)
                     loss = torch.stack(list(found.values())).sum() * share
                     if not math.isfinite(loss.item()):
-                        _refuse(out, step, part, network, team, "loss")
+                        refuse(out, step, part, network, team.device)
                     scaler.scale(loss).backward()
                     for name, term in found.items():
                         terms[name] = terms.get(name, 0.0) + term.item() * share / team.world
@@ -130,7 +108,7 @@ def train(
                 gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
                 norm = nn.utils.get_total_norm(gradients)
                 if not scaled and not math.isfinite(norm.item()):
-                    _refuse(out, step, parts[-1], network, team, "gradient")
+                    refuse(out, step, parts[-1], network, team.device)
                 if recipe.clip:
                     nn.utils.clip_grads_with_norm_(network.parameters(), recipe.clip, norm)
                 scaler.step(optimiser)
@@ -148,11 +126,13 @@ def train(
                 if step in validate_at or step % recipe.save_every == 0 or stopping:
                     keep(step)
                 if stopping and step < recipe.steps:
-                    _note_session(out, team, start, step, time.monotonic() - began)
+                    if team.rank == 0:
+                        note_session(out, start, step, time.monotonic() - began)
                     raise Interrupted(f"{out}: stopped after step {step} of {recipe.steps}; the same command continues.")
         if team.rank:
             return None
-        _note_session(out, team, start, recipe.steps, time.monotonic() - began)
+        if start < recipe.steps:
+            note_session(out, start, recipe.steps, time.monotonic() - began)
         return _finish(out, validation)
 
 
@@ -204,7 +184,7 @@ class _Progress:
     ) -> None:
         bad = checkpoint.first_not_finite(network.state_dict())
         if bad is not None:
-            raise PerpixelError(f"step {step}: weight {bad} is not finite; nothing was written. Lower the learning rate.")
+            raise NotFinite(f"step {step}: weight {bad} is not finite; nothing was written. Lower the learning rate.")
         groups: dict[str, Mapping[str, Tensor]] = {"network": network.state_dict(), "optimiser": _flat(optimiser)}
         if average is not None:
             groups["average"] = average.state_dict()
@@ -236,142 +216,8 @@ class _Progress:
         return int(values["step"])
 
 
-@contextmanager
-def _team(device_name: str) -> Iterator[Team]:
-    """Joins the processes that `torchrun` started: gloo on CPUs, NCCL on GPUs."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        yield Team(0, 1, machine.choose(device_name))
-        return
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    device = machine.choose(f"cuda:{local}" if device_name == "auto" and torch.cuda.is_available() else device_name)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Team(dist.get_rank(), world, device)
-    finally:
-        dist.destroy_process_group()
-
-
-@contextmanager
-def _run_folder(out: Path, recipe: Recipe, origins: Mapping[str, str] | None, team: Team) -> Iterator[None]:
-    """Claims `out` for this recipe, or finds that it has it already, and locks it against a second process."""
-    if team.rank == 0:
-        if out.exists() and not out.is_dir():
-            raise UsageError(f"{out}: is a file; choose a folder for --out.")
-        if (out / RECIPE).is_file():
-            difference = first_difference(merge(out / RECIPE, {}, {})[0], recipe)
-            if difference is not None:
-                raise UsageError(f"{out}: belongs to another run ({difference}); choose another --out.")
-        elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
-            raise UsageError(f"{out}: is not empty and no run folder; choose another --out.")
-        out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / RECIPE, to_toml(recipe, origins or dict.fromkeys(recipe.to_json(), "call")).encode())
-    with _lock(out) if team.rank == 0 else _nothing():
-        yield
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def _lock(out: Path) -> Iterator[None]:
-    """Holds the folder while the process lives, where the system has such locks (not on Windows)."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{out}: another process is training here; wait for it, or choose another --out.") from None
-        yield
-
-
-@dataclass(frozen=True)
-class _Sound:
-    """What the data check found: pixels of each class in train, and the fingerprint of each split."""
-
-    class_pixels: list[int]
-    fingerprints: dict[str, str]
-
-
-def _sound_data(recipe: Recipe, out: Path, team: Team, say: Say) -> _Sound:
-    """Checks the data set, or remembers that this run did, as long as no file has changed since."""
-    found: list[Any] = [None]
-    if team.rank == 0:
-        stamp = _stamp(recipe.data)
-        path = out / DATA
-        known = json.loads(path.read_text()) if path.is_file() else {}
-        if known.get("stamp") != stamp:
-            report = _checked(recipe.data, say)
-            if known and known["fingerprints"] != report.fingerprints:
-                raise DataError(f"{recipe.data}: pictures or masks changed since {out} began; choose another --out.")
-            known = {"stamp": stamp, "class_pixels": report.class_pixels["train"][:-1], "fingerprints": report.fingerprints}
-            write_whole(path, json.dumps(known, indent=1).encode())
-            _write_run(out, recipe, team, report)
-        found = [known]
-    if team.world > 1:
-        dist.broadcast_object_list(found, src=0)
-    return _Sound(found[0]["class_pixels"], found[0]["fingerprints"])
-
-
-def _checked(data: str, say: Say) -> Report:
-    report = check(data)
-    for problem in report.problems:
-        if problem.severity == "warning":
-            say(f"warning: {problem.message}")
-    if report.errors:
-        more = f" ({len(report.errors) - 1} more; `perpixel check {data}` lists them)" if len(report.errors) > 1 else ""
-        raise DataError(f"{report.errors[0].message}{more}")
-    for split in ("train", "val"):
-        if split not in report.fingerprints:
-            raise DataError(f"{data}: has no split {split!r}; training needs train and val.")
-    return report
-
-
-def _stamp(data: str) -> str:
-    """What changes when a file of the data set does: names, sizes and times."""
-    dataset = open_dataset(data, split="train")
-    if not isinstance(dataset, Folder):
-        return f"{data} of perpixel {VERSION}"
-    files = [dataset.root / "classes.csv", *(path for pair in dataset.listing.pairs for path in (pair.image, pair.mask))]
-    return str([(str(path), stat.st_size, stat.st_mtime_ns) for path in files if (stat := path.stat())])
-
-
-def _write_run(out: Path, recipe: Recipe, team: Team, report: Report) -> None:
-    import timm
-    import torchvision
-
-    facts = {
-        "perpixel": VERSION,
-        "python": platform.python_version(),
-        "versions": {module.__name__: module.__version__ for module in (torch, torchvision, timm, np)},
-        "machine": f"{platform.system()} {platform.machine()}",
-        "device": str(team.device),
-        "processes": team.world,
-        "threads": torch.get_num_threads(),
-        "seed": recipe.seed,
-        "fingerprints": report.fingerprints,
-        "pictures": report.pictures,
-        "sessions": [],
-    }
-    write_whole(out / RUN, json.dumps(facts, indent=1).encode())
-
-
-def _note_session(out: Path, team: Team, first: int, last: int, seconds: float) -> None:
-    if team.rank == 0 and last > first:
-        facts = json.loads((out / RUN).read_text())
-        facts["sessions"].append({"from": first, "to": last, "seconds": round(seconds, 2)})
-        write_whole(out / RUN, json.dumps(facts, indent=1).encode())
-
-
-def _network(recipe: Recipe, dataset: Dataset, sound: _Sound) -> nn.Module:
+def _network(recipe: Recipe, classes: int) -> nn.Module:
+    """The recipe's network with the weights it starts from; "auto" takes ImageNet's for a backbone of full size."""
     torch.manual_seed(recipe.seed)
     arguments = recipe.network_arguments()
     known = networks.arguments_of(recipe.network, arguments) if recipe.network in networks.NETWORKS else {}
@@ -381,10 +227,7 @@ def _network(recipe: Recipe, dataset: Dataset, sound: _Sound) -> nn.Module:
         arguments["weights"] = "imagenet"
     elif recipe.weights == "imagenet":
         raise UsageError(f"{recipe.network} without a backbone has no ImageNet weights; give --backbone, or `--weights none`.")
-    network = networks.build(recipe.network, len(dataset.classes), **arguments)
-    weights = class_weights(recipe.class_weights, sound.class_pixels, dataset.classes.names)
-    as_network(network).loss = PixelLoss(recipe.loss, weights, dataset.classes.void)
-    return network
+    return networks.build(recipe.network, classes, **arguments)
 
 
 def _optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
@@ -442,7 +285,7 @@ def _judge_together(network: Network, dataset: Dataset, scale: float, team: Team
     return matrix
 
 
-def _card(recipe: Recipe, dataset: Dataset, sound: _Sound) -> Callable[[int, ConfusionMatrix], ModelCard]:
+def _card(recipe: Recipe, dataset: Dataset, sound: Sound) -> Callable[[int, ConfusionMatrix], ModelCard]:
     def card(step: int, matrix: ConfusionMatrix) -> ModelCard:
         settings = recipe.to_json()
         settings.pop("cache_mb"), settings.pop("save_every")
@@ -459,52 +302,6 @@ def _card(recipe: Recipe, dataset: Dataset, sound: _Sound) -> Callable[[int, Con
         )
 
     return card
-
-
-def _refuse(out: Path, step: int, part: Batch, network: nn.Module, team: Team, what: str) -> None:
-    """Saves the batch, finds the first tensor that is not finite, and stops. No weight was changed."""
-    name = _first_bad(network, part, team, what)
-    folder = out / "not_finite"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"step-{step:09d}-rank-{team.rank}.safetensors"
-    tensors = {"images": part.images.contiguous(), "targets": part.targets}
-    write_whole(path, to_safetensors(tensors, {"names": json.dumps(part.names)}))
-    raise PerpixelError(
-        f"step {step}: {name} is not finite for the pictures {', '.join(part.names)}; the batch is kept in {path} and no weight "
-        f"was changed since. Lower the learning rate or set --clip."
-    )
-
-
-def _first_bad(network: nn.Module, part: Batch, team: Team, what: str) -> str:
-    """The first of: images, weights, outputs of layers in order of computation, loss terms, gradients."""
-    images, targets = part.images.to(team.device), part.targets.to(team.device)
-    if not bool(torch.isfinite(images).all()):
-        return "the batch of images"
-    weight = checkpoint.first_not_finite(network.state_dict())
-    if weight is not None:
-        return f"weight {weight}"
-    if what == "gradient":
-        gradients = {name: p.grad for name, p in reversed(list(network.named_parameters())) if p.grad is not None}
-        return f"the gradient of {checkpoint.first_not_finite(gradients)}"
-    bad: list[str] = []
-
-    def watch(name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
-                bad.append(name)
-
-        return hook
-
-    handles = [module.register_forward_hook(watch(name)) for name, module in network.named_modules() if name]
-    try:
-        with torch.no_grad():
-            terms = as_network(network).losses(images, targets)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if bad:
-        return f"the output of layer {bad[0]}"
-    return next((f"the loss {name}" for name, term in terms.items() if not math.isfinite(term.item())), "the loss")
 
 
 def _finish(out: Path, validation: Dataset) -> Scores:

@@ -32,13 +32,18 @@ class Augmentation:
 def augment(sample: Sample, how: Augmentation, void: int, random: np.random.Generator) -> Sample:
     """One training view of `sample`: a window of the picture, resized, mirrored and recoloured. Instances are left out.
 
-    What lies outside the picture is mean colour and void. Without a crop the window is the whole picture."""
+    What lies outside the picture is mean colour and void. Without a crop the window has the picture's
+    size, divided by the jitter."""
     assert sample.labels is not None, "training needs labels"
     height, width = sample.labels.shape
     low, high = how.scale_jitter
-    scale = how.scale * float(np.exp(random.uniform(np.log(low), np.log(high))))
-    size = how.crop or (max(1, round(height * how.scale)), max(1, round(width * how.scale)))
-    window = size[0] / scale, size[1] / scale
+    jitter = float(np.exp(random.uniform(np.log(low), np.log(high))))
+    if how.crop is None:
+        size = max(1, round(height * how.scale)), max(1, round(width * how.scale))
+        window = height / jitter, width / jitter
+    else:
+        size = how.crop
+        window = size[0] / (how.scale * jitter), size[1] / (how.scale * jitter)
     if random.random() < how.class_crops:
         middle = _pixel_of_a_class(sample.labels, void, random)
         top, left = (at + 0.5 - side / 2 for at, side in zip(middle, window, strict=True))

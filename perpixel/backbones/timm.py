@@ -44,6 +44,8 @@ class TimmBackbone(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
         if weights == "imagenet":
             self._load_imagenet(name)
+        elif weights not in (None, "none"):
+            raise did_you_mean("weights", weights, ("imagenet", "none"))
 
     @property
     def pyramid(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from perpixel.errors import ResourceError, UsageError
+from perpixel.errors import ResourceError, UsageError, did_you_mean
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # (channels, convolutions), each followed by a pool
 FC = 4096
@@ -68,6 +68,8 @@ class VGG16(nn.Module):
         self.register_buffer("scale", torch.full((3, 1, 1), 4.4))
         if weights == "imagenet":
             self._load_imagenet(width)
+        elif weights not in (None, "none"):
+            raise did_you_mean("weights", weights, ("imagenet", "none"))
 
     def _add_tap(self, layer: int, name: str, channels: int, stride: int) -> None:
         self._tap[layer], self.channels[name], self.strides[name] = name, channels, stride

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.distributed
-import torch.distributed.nn.functional
+import torch.distributed as dist
 from torch import Tensor, nn
 
 
@@ -16,16 +17,36 @@ def synchronise(network: nn.Module) -> None:
             module.__class__ = type(f"Synchronised{kind.__name__}", (_Synchronised, kind), {})
 
 
+class _SumOverAll(torch.autograd.Function):
+    """The sum over all processes. Every process's loss depends on it, so gradients are summed on the way back."""
+
+    @staticmethod
+    def forward(_context: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _over_all(values: Tensor) -> Tensor:
+    total: Tensor = _SumOverAll.apply(values)  # type: ignore[no-untyped-call]
+    return total
+
+
 class _Synchronised(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.running_mean is None or self.running_var is None or self.momentum is None:
             return super().forward(x)
-        axes = (0, 2, 3)
-        local = torch.cat([x.sum(axes), (x * x).sum(axes), x.new_full((1,), x.numel() / x.shape[1])])
-        total: Tensor = torch.distributed.nn.functional.all_reduce(local)  # type: ignore[no-untyped-call]
-        channels, count = x.shape[1], total[-1]
-        mean = total[:channels] / count
-        variance = (total[channels:-1] / count - mean * mean).clamp(min=0)
+        sums = _over_all(torch.cat([x.sum((0, 2, 3)), x.new_full((1,), x.numel() / x.shape[1])]))
+        count = sums[-1]
+        mean = sums[:-1] / count
+        # In a second pass: the mean of squares minus the square of the mean would lose most of float32's digits.
+        variance = _over_all((x - mean[:, None, None]).square().sum((0, 2, 3))) / count
         with torch.no_grad():
             self.running_mean.lerp_(mean.detach(), self.momentum)
             self.running_var.lerp_(variance.detach() * count / (count - 1).clamp(min=1), self.momentum)

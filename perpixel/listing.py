@@ -1,0 +1,68 @@
+"""What there is: networks with their size and their papers' figures, data sets with their classes."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from perpixel.datasets import DATASETS
+from perpixel.networks import NETWORKS, build
+
+CLASSES, SIZE = 21, (512, 512)
+
+# Paper, and the figure that it reports; sources: the papers' result tables.
+PAPERS = {
+    "fcn32s": ("Long et al., CVPR 2015", "59.4 mIoU, 736 pictures of VOC 2011 val"),
+    "fcn16s": ("Long et al., CVPR 2015", "62.4 mIoU, 736 pictures of VOC 2011 val"),
+    "fcn8s": ("Long et al., CVPR 2015", "62.7 mIoU, 736 pictures of VOC 2011 val; 62.2 VOC 2012 test"),
+    "unet": ("Ronneberger et al., MICCAI 2015", "warping error 0.000353, ISBI 2012; IoU 0.9203 PhC-U373"),
+}
+
+
+@dataclass(frozen=True)
+class NetworkRow:
+    """`parameters` are learned ones; `multiply_adds` of one picture of `size` (height, width)."""
+
+    name: str
+    parameters: int
+    multiply_adds: int
+    paper: str
+    figure: str
+    classes: int = CLASSES
+    size: tuple[int, int] = SIZE
+
+
+@dataclass(frozen=True)
+class DatasetRow:
+    name: str
+    classes: tuple[str, ...]
+    pictures: dict[str, int]
+    what: str
+
+
+def networks() -> list[NetworkRow]:
+    """Every network as published, counted on shapes alone: nothing is computed and no weights are made."""
+    return [NetworkRow(name, *size_of(name), *PAPERS[name]) for name in NETWORKS]
+
+
+def size_of(name: str, classes: int = CLASSES, size: tuple[int, int] = SIZE, **arguments: object) -> tuple[int, int]:
+    """Learned parameters, and multiply-adds of one picture of `size`."""
+    with torch.device("meta"):
+        network = build(name, classes, **arguments).eval()
+        images = torch.empty(1, 3, *size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(images)
+    return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2
+
+
+def datasets() -> list[DatasetRow]:
+    rows = []
+    for name, maker in DATASETS.items():
+        dataset = maker("val")
+        pictures = {split: len(maker(split)) for split in dataset.splits}
+        what = (inspect.getdoc(maker) or "").split("\n\n")[0].replace("\n", " ")
+        rows.append(DatasetRow(name, dataset.classes.names, pictures, what))
+    return rows

@@ -1,0 +1,56 @@
+"""The processes that train together: alone, or those that `torchrun` started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from perpixel import device as machine
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process among those that train together; alone it is rank 0 of 1."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    def sum(self, values: Any) -> Any:
+        """Element-wise sum over all processes of an int64 or float64 array."""
+        if self.world == 1:
+            return values
+        tensor = torch.as_tensor(values, device=self.device if self.device.type == "cuda" else "cpu")
+        dist.all_reduce(tensor)
+        return tensor.cpu().numpy()
+
+    def from_first(self, value: Any) -> Any:
+        """What the first process holds, in all of them."""
+        box = [value]
+        if self.world > 1:
+            dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+
+@contextmanager
+def join(device_name: str) -> Iterator[Team]:
+    """The team of this process: gloo on CPUs, NCCL on GPUs, each process its own GPU."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Team(0, 1, machine.choose(device_name))
+        return
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    device = machine.choose(f"cuda:{local}" if device_name == "auto" and torch.cuda.is_available() else device_name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Team(dist.get_rank(), world, device)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,143 @@
+"""A run folder's papers: whose it is, which data it trains on, where and when it ran. (`checkpoint` keeps its states.)
+
+    recipe.toml    every setting with its origin        data.json       what the check of the data set found
+    run.json       versions, machine, sessions          history.jsonl   losses and scores by step
+    model.safetensors, model.json, scores.json, val.png, curves.png, last/"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+import torchvision
+
+from perpixel.check import Report, check
+from perpixel.checkpoint import STATES
+from perpixel.datasets import open_dataset
+from perpixel.datasets.folder import Folder
+from perpixel.errors import DataError, UsageError
+from perpixel.files import remove_partial, write_whole
+from perpixel.processes import Team
+from perpixel.recipe import Recipe, first_difference, merge, to_toml
+from perpixel.version import VERSION
+
+RECIPE, RUN, HISTORY, SCORES, DATA = "recipe.toml", "run.json", "history.jsonl", "scores.json", "data.json"
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def claim(out: Path, recipe: Recipe, origins: Mapping[str, str] | None) -> Iterator[None]:
+    """Takes `out` for this recipe, or finds that it has it already, and holds it against a second process.
+
+    Raises UsageError when the folder holds something else, another recipe's run, or a run that is going on."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; choose a folder for --out.")
+    if (out / RECIPE).is_file():
+        difference = first_difference(merge(out / RECIPE, {}, {})[0], recipe)
+        if difference is not None and (out / DATA).is_file():  # without its data checked it never began
+            raise UsageError(f"{out}: belongs to another run ({difference}); choose another --out.")
+    elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise UsageError(f"{out}: is not empty and no run folder; choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    with _lock(out):
+        for folder in (out, out / STATES):
+            remove_partial(folder)
+        write_whole(out / RECIPE, to_toml(recipe, origins or dict.fromkeys(recipe.to_json(), "call")).encode())
+        yield
+
+
+@contextmanager
+def _lock(out: Path) -> Iterator[None]:
+    """Holds the folder while the process lives, where the system has such locks (not on Windows)."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{out}: another process is training here; wait for it, or choose another --out.") from None
+        yield
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What the data check found: pixels of each class in train, and the fingerprint of each split."""
+
+    class_pixels: list[int]
+    fingerprints: dict[str, str]
+
+
+def sound_data(recipe: Recipe, out: Path, team: Team, say: Say) -> Sound:
+    """Checks the data set, or remembers that this run did, as long as no file has changed since.
+
+    Raises DataError for an unsound set, or for one that is not the one the run began with."""
+    known: dict[str, Any] = {}
+    if team.rank == 0:
+        path = out / DATA
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        stamp = _stamp(recipe.data)
+        if known.get("stamp") != stamp:
+            report = _checked(recipe.data, say)
+            if known and known["fingerprints"] != report.fingerprints:
+                raise DataError(f"{recipe.data}: pictures or masks changed since {out} began; choose another --out.")
+            known = {"stamp": stamp, "class_pixels": report.class_pixels["train"][:-1], "fingerprints": report.fingerprints}
+            _write_facts(out, recipe, team, report)
+            write_whole(path, json.dumps(known, indent=1).encode())
+    known = team.from_first(known)
+    return Sound(known["class_pixels"], known["fingerprints"])
+
+
+def note_session(out: Path, first: int, last: int, seconds: float) -> None:
+    """Adds to run.json from which step to which this process went, and how long it took."""
+    facts = json.loads((out / RUN).read_text())
+    facts["sessions"].append({"from": first, "to": last, "seconds": round(seconds, 2)})
+    write_whole(out / RUN, json.dumps(facts, indent=1).encode())
+
+
+def _checked(data: str, say: Say) -> Report:
+    report = check(data)
+    for problem in report.problems:
+        if problem.severity == "warning":
+            say(f"warning: {problem.message}")
+    if report.errors:
+        more = f" ({len(report.errors) - 1} more; `perpixel check {data}` lists them)" if len(report.errors) > 1 else ""
+        raise DataError(f"{report.errors[0].message}{more}")
+    return report
+
+
+def _stamp(data: str) -> str:
+    """What changes when a file of the data set does: names, sizes and times."""
+    dataset = open_dataset(data, split="train")
+    if not isinstance(dataset, Folder):
+        return f"{data} of perpixel {VERSION}"
+    files = [dataset.root / "classes.csv", *(path for pair in dataset.listing.pairs for path in (pair.image, pair.mask))]
+    return str([(str(path), stat.st_size, stat.st_mtime_ns) for path in files if (stat := path.stat())])
+
+
+def _write_facts(out: Path, recipe: Recipe, team: Team, report: Report) -> None:
+    facts = {
+        "perpixel": VERSION,
+        "python": platform.python_version(),
+        "versions": {module.__name__: str(module.__version__) for module in (torch, torchvision, timm, np)},
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": str(team.device),
+        "processes": team.world,
+        "threads": torch.get_num_threads(),
+        "seed": recipe.seed,
+        "fingerprints": report.fingerprints,
+        "pictures": report.pictures,
+        "sessions": [],
+    }
+    write_whole(out / RUN, json.dumps(facts, indent=1).encode())

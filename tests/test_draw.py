@@ -1,0 +1,109 @@
+"""Pictures for people: what is coloured, what is left, and how large they are."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perpixel import draw
+from perpixel.classes import ClassTable
+
+VOID = 255
+ROAD, CAR, SKY = (128, 64, 128), (0, 0, 142), (70, 130, 180)
+TABLE = ClassTable(("road", "car", "sky"), (ROAD, CAR, SKY), ((0,), (1,), (2,)))
+
+
+def plain(colour, height, width):
+    return np.full((height, width, 3), colour, np.uint8)
+
+
+def holds(picture, colour):
+    return (picture == colour).all(2).any()
+
+
+def test_colours_of_classes_and_void():
+    assert draw.colours(np.array([[0, 2, VOID]], np.uint8), TABLE).tolist() == [[list(ROAD), list(SKY), [0, 0, 0]]]
+
+
+def test_overlay_mixes_half_and_leaves_void():
+    image, labels = plain((200, 100, 50), 1, 3), np.array([[0, 1, VOID]], np.uint8)
+    mixed = draw.overlay(image, labels, TABLE, legend=False)
+    assert mixed.tolist() == [[[164, 82, 89], [100, 50, 96], [200, 100, 50]]]
+    assert (image == (200, 100, 50)).all()
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_overlay_is_within_1_of_the_mean(seed):
+    random = np.random.default_rng(seed)
+    image, labels = random.integers(0, 256, (5, 6, 3), np.uint8), random.choice(np.array([0, 1, 2], np.uint8), (5, 6))
+    mean = (image.astype(float) + draw.colours(labels, TABLE)) / 2
+    assert np.abs(draw.overlay(image, labels, TABLE, legend=False) - mean).max() <= 1
+
+
+def test_the_legend_lists_the_classes_present_and_is_as_wide_as_the_picture():
+    image, labels = plain((255, 255, 255), 40, 150), np.zeros((40, 150), np.uint8)
+    labels[0, 0] = 2
+    labels[1, 1] = VOID
+    picture = draw.overlay(image, labels, TABLE)
+    legend = picture[40:]
+    assert picture.shape[1:] == (150, 3)
+    assert len(legend) > 0
+    assert [holds(legend, colour) for colour in (ROAD, CAR, SKY)] == [True, False, True]
+
+
+@pytest.mark.parametrize(("width", "lines"), [(1, 3), (30, 3), (500, 1)])
+def test_a_narrow_legend_takes_more_lines(width, lines):
+    labels = np.arange(3, dtype=np.uint8).repeat(width).reshape(3, width)
+    assert draw.overlay(plain((0, 0, 0), 3, width), labels, TABLE).shape == (3 + 18 * lines, width, 3)
+
+
+def test_a_void_picture_has_no_legend():
+    image = plain((1, 2, 3), 4, 5)
+    assert (draw.overlay(image, np.full((4, 5), VOID, np.uint8), TABLE) == image).all()
+
+
+def test_more_than_255_classes():
+    table = ClassTable.of([f"class {i}" for i in range(300)])
+    labels = np.array([[299, 65535]], np.uint16)
+    covered = draw.overlay(plain((10, 20, 30), 1, 2), labels, table, legend=False)
+    red, green, blue = table.colours[299]
+    assert covered.tolist() == [[[5 + red // 2, 10 + green // 2, 15 + blue // 2], [10, 20, 30]]]
+
+
+def test_error_map_is_light_where_right_red_where_wrong_black_where_void():
+    truth, predicted = np.array([[0, 1, VOID, VOID]], np.uint8), np.array([[0, 0, 0, VOID]], np.uint8)
+    assert draw.error_map(truth, predicted, VOID).tolist() == [[list(draw.RIGHT), list(draw.WRONG), [0, 0, 0], [0, 0, 0]]]
+
+
+def test_a_sheet_is_a_grid_under_titles():
+    red, green, blue = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    rows = [[plain(red, 20, 30), plain(green, 10, 40)], [plain(blue, 5, 6), plain(red, 7, 8)]]
+    page = draw.sheet(rows, ["picture", "truth"], gap=4)
+    top = 18  # the line of titles
+    assert page.shape == (top + 20 + 4 + 7 + 4, 30 + 4 + 40, 3)
+    assert (page[top : top + 20, :30] == red).all()
+    assert (page[top : top + 10, 34:74] == green).all()
+    assert (page[top + 10 : top + 24, 34:74] == draw.PAPER).all()
+    assert (page[top + 24 : top + 29, :6] == blue).all()
+    assert (page[top + 24 : top + 31, 34:42] == red).all()
+    assert (page[:top] != draw.PAPER).any()
+
+
+def test_curves_draw_a_line_of_each_colour():
+    picture = draw.curves({"train": [(0, 1), (10, 0.5)], "val": [(0, 0.2), (10, 0.9)]}, "loss", size=(200, 300))
+    assert picture.shape == (200, 300, 3)
+    assert holds(picture, (128, 0, 0))
+    assert holds(picture, (0, 128, 0))
+
+
+@pytest.mark.parametrize("lines", [{}, {"val": []}, {"val": [(0, float("nan"))]}, {"val": [(float("inf"), 1)]}])
+def test_curves_without_data_are_an_empty_page_with_a_title(lines):
+    picture = draw.curves(lines, "mIoU", size=(200, 300))
+    assert picture.shape == (200, 300, 3)
+    assert (picture[24:] == draw.PAPER).all()
+    assert (picture[:24] != draw.PAPER).any()
+
+
+@pytest.mark.parametrize("line", [[(3, 0.5)], [(0, 7), (1, 7)], [(2, 1), (2, 5)], [(0, 1), (1, float("nan")), (2, 3)]])
+def test_curves_with_hardly_any_data(line):
+    assert draw.curves({"val": line, "train": []}, "mIoU").shape == (300, 460, 3)

@@ -1,0 +1,201 @@
+"""Where a setting comes from, what it may be, and that a recipe file gives it back."""
+
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perpixel.errors import DataError, UnknownName, UsageError
+from perpixel.recipe import FREE, OPTIMISERS, SCHEDULES, Recipe, first_difference, merge, to_toml
+
+text = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=20)
+positive = st.floats(0, 1e30, exclude_min=True)
+fractions = st.floats(0, 1)
+recipes = st.builds(
+    Recipe,
+    data=text,
+    backbone=st.none() | text,
+    width=st.none() | positive,
+    padding=st.none() | st.integers(-5, 200),
+    decoder=st.none() | st.lists(st.integers(1, 512), max_size=5).map(tuple),
+    dropout=st.none() | fractions,
+    scale=positive,
+    crop=st.none() | st.tuples(st.integers(1, 9999), st.integers(1, 9999)),
+    scale_jitter=st.tuples(positive, positive).map(lambda pair: tuple(sorted(pair))),
+    flip=st.booleans(),
+    colour=fractions,
+    steps=st.integers(1, 10**12),
+    optimiser=st.sampled_from(OPTIMISERS),
+    schedule=st.sampled_from(SCHEDULES),
+    lr=positive,
+    class_weights=text,
+)
+
+
+@pytest.fixture
+def toml(tmp_path):
+    def write(content):
+        path = tmp_path / "street.toml"
+        path.write_text(content, encoding="utf-8")
+        return path
+
+    return write
+
+
+def merged(file=None, flags=None, environment=None):
+    return merge(file, flags or {}, environment or {})
+
+
+def test_nothing_said_is_the_default():
+    recipe, origins = merged()
+    assert recipe == Recipe()
+    assert set(origins) == {item.name for item in fields(Recipe)}
+    assert set(origins.values()) == {"default"}
+
+
+def test_flags_win_over_environment_over_file_over_default(toml):
+    file = toml("steps = 2\nbatch = 2\nlr = 0.2")
+    environment = {"PERPIXEL_BATCH": "3", "PERPIXEL_LR": "0.3", "HOME": "/"}
+    recipe, origins = merged(file, {"lr": 0.4}, environment)
+    assert (recipe.seed, recipe.steps, recipe.batch, recipe.lr) == (0, 2, 3, 0.4)
+    assert [origins[name] for name in ("seed", "steps", "batch", "lr")] == ["default", str(file), "PERPIXEL_BATCH", "flag"]
+
+
+def test_the_environment_is_text_of_any_type():
+    environment = {
+        "PERPIXEL_DATA": "street 7",
+        "PERPIXEL_BACKBONE": "resnet18",
+        "PERPIXEL_CROP": "[240, 320]",
+        "PERPIXEL_FLIP": "false",
+        "PERPIXEL_LR": "3e-4",
+        "PERPIXEL_WIDTH": "1",
+    }
+    recipe, _ = merged(environment=environment)
+    assert (recipe.data, recipe.backbone, recipe.crop, recipe.flip) == ("street 7", "resnet18", (240, 320), False)
+    assert (recipe.lr, recipe.width) == (3e-4, 1.0)
+
+
+def test_arrays_become_tuples_and_whole_numbers_floats(toml):
+    recipe, _ = merged(toml("crop = [240, 320]\nscale_jitter = [1, 2]\ndecoder = [96, 64, 48]\nlr = 1"))
+    assert (recipe.crop, recipe.scale_jitter, recipe.decoder, recipe.lr) == ((240, 320), (1.0, 2.0), (96, 64, 48), 1.0)
+    assert [type(value) for value in (*recipe.crop, *recipe.scale_jitter, recipe.lr)] == [int, int, float, float, float]
+
+
+@given(recipe=recipes)
+def test_a_recipe_file_gives_the_recipe_back(tmp_path_factory, recipe):
+    path = tmp_path_factory.mktemp("recipe") / "recipe.toml"
+    path.write_text(to_toml(recipe, dict.fromkeys(Recipe.__dataclass_fields__, "flag")), encoding="utf-8")
+    again, origins = merged(path)
+    assert again == recipe
+    assert {origins[name] for name, value in recipe.to_json().items() if value is not None} == {str(path)}
+
+
+def test_a_recipe_file_tells_where_each_value_came_from():
+    recipe, origins = merged(flags={"lr": 0.5, "crop": (240, 320)}, environment={"PERPIXEL_DATA": "street"})
+    lines = to_toml(recipe, origins).splitlines()
+    assert "lr = 0.5  # flag" in lines
+    assert "crop = [240, 320]  # flag" in lines
+    assert 'data = "street"  # PERPIXEL_DATA' in lines
+    assert "steps = 1000  # default" in lines
+    assert not [line for line in lines if line.startswith("backbone")]
+
+
+BAD_VALUES = {
+    "steps": (0, -1),
+    "batch": (0,),
+    "accumulate": (0,),
+    "validations": (0,),
+    "log_every": (0,),
+    "save_every": (0,),
+    "lr": (0.0, -1.0, float("nan"), float("inf")),
+    "scale": (0.0, float("nan"), float("inf")),
+    "decay": (-0.1, float("nan"), float("inf")),
+    "clip": (-1.0,),
+    "trunk_lr": (-1.0,),
+    "cache_mb": (-1,),
+    "momentum": (-0.1, 1.0),
+    "ema": (-0.1, 1.0),
+    "colour": (-0.1, 1.1, float("nan")),
+    "class_crops": (-0.1, 1.1),
+    "scale_jitter": ((0.0, 1.0), (2.0, 1.0), (1.0, float("inf")), (float("nan"), 1.0)),
+    "crop": ((0, 5), (5, -1)),
+    "width": (0.0, -1.0, float("inf")),
+    "seed": (-1,),
+    "dropout": (-0.1, 1.1, float("nan")),
+    "decoder": ((64, 0), (-1,)),
+    "optimiser": ("sdg",),
+    "schedule": ("ploy",),
+    "weights": ("imagnet",),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD_VALUES.items() for value in values])
+def test_a_value_that_cannot_work_names_its_setting(name, value):
+    with pytest.raises(UsageError, match=rf"^(no )?{name}\b"):
+        merged(flags={name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 1.5),
+        ("steps", "many"),
+        ("steps", True),
+        ("lr", "fast"),
+        ("lr", False),
+        ("flip", 1),
+        ("data", 7),
+        ("crop", (240,)),
+        ("crop", (240, 320, 3)),
+        ("crop", (240.5, 320)),
+        ("crop", 240),
+        ("decoder", (64, "32")),
+        ("seed", None),
+    ],
+)
+def test_a_value_of_another_type_names_setting_and_origin(name, value):
+    with pytest.raises(UsageError, match=rf"^{name} = .*\(flag\)"):
+        merged(flags={name: value})
+
+
+def test_nonsense_in_the_environment_names_the_variable():
+    with pytest.raises(UsageError, match="PERPIXEL_STEPS=many"):
+        merged(environment={"PERPIXEL_STEPS": "many"})
+
+
+def test_an_unknown_setting_suggests_the_nearest_and_names_its_origin(toml):
+    with pytest.raises(UnknownName, match=r"no setting \(.*street\.toml\) 'step'; did you mean 'steps'"):
+        merged(toml("step = 5"))
+    with pytest.raises(UnknownName, match=r"no setting \(PERPIXEL_BACTH\) 'bacth'; did you mean 'batch'"):
+        merged(environment={"PERPIXEL_BACTH": "5"})
+    with pytest.raises(UnknownName, match=r"no setting \(flag\) 'crops'; did you mean 'crop'"):
+        merged(flags={"crops": (1, 1)})
+
+
+def test_a_table_is_no_setting(toml):
+    with pytest.raises(UnknownName, match="no setting"):
+        merged(toml("[train]\nsteps = 5"))
+
+
+def test_a_file_that_is_no_recipe(tmp_path, toml):
+    with pytest.raises(DataError, match=r"none\.toml: cannot be read"):
+        merged(tmp_path / "none.toml")
+    with pytest.raises(DataError, match=r"street\.toml: is no TOML"):
+        merged(toml("steps: 5"))
+
+
+def test_the_first_difference_is_named_with_both_values():
+    old = Recipe()
+    assert first_difference(old, Recipe()) is None
+    assert first_difference(old, replace(old, lr=0.5, steps=7)) == "steps was 1000 and is now 7"
+
+
+def test_speed_and_reporting_may_differ():
+    old = Recipe()
+    assert first_difference(old, replace(old, **{name: getattr(old, name) + 1 for name in FREE})) is None
+
+
+def test_network_arguments_are_those_that_were_set():
+    assert Recipe().network_arguments() == {}
+    assert Recipe(width=0.5, padding=1, steps=7).network_arguments() == {"width": 0.5, "padding": 1}
