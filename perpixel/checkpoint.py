@@ -26,6 +26,7 @@ from perpixel import networks
 from perpixel.classes import ClassTable
 from perpixel.errors import DataError, PerpixelError, UntrustedFile
 from perpixel.files import PARTIAL, digest, sync_folder, write_whole
+from perpixel.recipe import LARGEST_SCALE
 from perpixel.version import VERSION
 
 MODEL_FILE, CARD_FILE, STATES, MANIFEST = "model.safetensors", "model.json", "last", "manifest.json"
@@ -89,6 +90,10 @@ def load(run_or_file: str | Path) -> Model:
             if header is None:
                 raise UntrustedFile(f"{path}: its header has no perpixel card; only files that perpixel wrote can be loaded.")
             card = ModelCard(**json.loads(header))
+            if "weights" in card.arguments:  # would fetch what the file's own tensors replace
+                raise ValueError("its card asks for other weights")
+            if not 0 < card.scale <= LARGEST_SCALE:
+                raise ValueError(f"its card names the scale {card.scale}")
             classes = ClassTable.from_json(card.classes)
             sizes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a mapping
             with torch.device("meta"):  # costs no memory, whatever the card claims

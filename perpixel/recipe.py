@@ -18,6 +18,7 @@ from perpixel.errors import DataError, UsageError, did_you_mean
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "poly", "one_cycle")
 ENVIRONMENT = "PERPIXEL_"
+LARGEST_SCALE = 16.0
 # What may differ when a run is continued: it changes the speed or the reporting, not a single weight.
 FREE = frozenset({"save_every", "cache_mb"})
 
@@ -75,8 +76,8 @@ class Recipe:
         """Raises UsageError for a value that cannot work, naming the setting."""
         for name in ("steps", "batch", "accumulate", "log_every", "save_every", "validations"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("lr", "scale"):
-            _require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "above 0")
+        _require(0 < self.lr < math.inf, "lr", self.lr, "above 0")
+        _require(0 < self.scale <= LARGEST_SCALE, "scale", self.scale, f"above 0 and at most {LARGEST_SCALE:g}")
         for name in ("decay", "clip", "trunk_lr", "cache_mb"):
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("momentum", "ema"):

@@ -104,7 +104,7 @@ class TestInProcess:
         settings = {key: tuple(value) if isinstance(value, list) else value for key, value in SETTINGS.items()}
         return Recipe(**{**settings, "data": str(data)})
 
-    def stop_after(self, step: int):  # noqa: ANN201 - a progress function
+    def stop_after(self, step: int):
         def progress(done: int, _total: int, _text: str) -> None:
             if done == step:
                 os.kill(os.getpid(), 15)

@@ -20,8 +20,8 @@ from perpixel import checkpoint
 from perpixel.batches import batches
 from perpixel.cli import main
 from perpixel.errors import DataError, UnknownName, UsageError
-from perpixel.not_finite import NotFinite, first_bad
 from perpixel.images import read_image
+from perpixel.not_finite import NotFinite, first_bad
 from perpixel.recipe import Recipe, merge
 from perpixel.run import HISTORY, RECIPE
 from perpixel.train import schedule, train
@@ -86,13 +86,13 @@ def test_accumulating_parts_gives_the_gradient_of_the_whole_batch(data: Path, tm
 @pytest.mark.parametrize("norm", ["batch", None])
 def test_two_processes_give_the_weights_of_one(data: Path, tmp_path: Path, norm: str | None) -> None:
     """At a low rate: at a high one a unit near the kink of its ReLU soon falls on either side by rounding alone."""
-    flags = ["--data", str(data), "--network", "unet", "--convolutions", "same", "--width", "0.05", "--dropout", "0", "--steps", "5",
-             "--batch", "4", "--crop", "24", "24", "--optimiser", "sgd", "--lr", "0.001", "--validations", "1", "--ema", "0.9",
-             *(["--norm", norm] if norm else [])]  # fmt: skip
+    flags = ["--data", str(data), "--network", "unet", "--convolutions", "same", "--width", "0.05", "--dropout", "0",
+             "--steps", "5", "--batch", "4", "--crop", "24", "24", "--optimiser", "sgd", "--lr", "0.001", "--validations", "1",
+             "--ema", "0.9", *(["--norm", norm] if norm else [])]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     one = [sys.executable, "-m", "perpixel", "train", *flags, "--out", str(tmp_path / "one")]
-    two = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "perpixel", "train", *flags,
-           "--out", str(tmp_path / "two")]  # fmt: skip
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    two = [*torchrun, "-m", "perpixel", "train", *flags, "--out", str(tmp_path / "two")]
     for command in (one, two):
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
         assert done.returncode == 0, done.stderr
@@ -146,9 +146,9 @@ class TestNotFinite:
         assert first_bad(network, part, cpu) == "the batch of images"
 
     def test_the_command_says_it_in_one_sentence(self, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        flags = ["--data", str(data), "--network", "unet", "--width", "0.02", "--optimiser", "sgd", "--lr", "1e30", "--steps", "20"]
+        flags = ["--data", str(data), "--network", "unet", "--width", "0.02", "--optimiser", "sgd", "--lr", "1e30"]
         with pytest.raises(SystemExit) as left:
-            main(["train", *flags, "--out", str(tmp_path / "run")])
+            main(["train", *flags, "--steps", "20", "--out", str(tmp_path / "run")])
         assert left.value.code == 3
         error = capsys.readouterr().err
         assert "is not finite" in error
@@ -198,8 +198,8 @@ class TestRefusals:
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         out = tmp_path / "run"
-        flags = ["--data", str(data), "--network", "unet", "--convolutions", "same", "--width", "0.05", "--steps", "6", "--save-every",
-                 "2", "--validations", "1", "--batch", "4", "--out", str(out)]  # fmt: skip
+        flags = ["--data", str(data), "--network", "unet", "--convolutions", "same", "--width", "0.05", "--steps", "6",
+                 "--save-every", "2", "--validations", "1", "--batch", "4", "--out", str(out)]  # fmt: skip
         fsync, calls = os.fsync, 0
 
         def full(handle: int) -> None:

