@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -89,7 +89,7 @@ def load(run_or_file: str | Path) -> Model:
             header = (file.metadata() or {}).get(_HEADER_KEY)
             if header is None:
                 raise UntrustedFile(f"{path}: its header has no perpixel card; only files that perpixel wrote can be loaded.")
-            card = ModelCard(**json.loads(header))
+            card = _sound(ModelCard(**json.loads(header)))
             if "weights" in card.arguments:  # would fetch what the file's own tensors replace
                 raise ValueError("its card asks for other weights")
             if not 0 < card.scale <= LARGEST_SCALE:
@@ -103,7 +103,7 @@ def load(run_or_file: str | Path) -> Model:
             network = networks.build(card.network, len(classes), **card.arguments)
             state = {name: file.get_tensor(name) for name in sizes}
         network.load_state_dict(state)
-    except (SafetensorError, OSError, TypeError, ValueError, RuntimeError, KeyError) as error:
+    except (SafetensorError, OSError, TypeError, ValueError, ArithmeticError, RuntimeError, KeyError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UntrustedFile(f"{path}: is damaged or no perpixel model ({reason}); use another copy.") from error
     except UntrustedFile:
@@ -111,6 +111,15 @@ def load(run_or_file: str | Path) -> Model:
     except PerpixelError as error:
         raise UntrustedFile(f"{path}: its card does not fit this version of perpixel: {error}") from error
     return Model(network.eval(), classes, card, digest(path))
+
+
+def _sound(card: ModelCard) -> ModelCard:
+    """`card`, if its values are of the types that `save_model` writes. Raises TypeError otherwise."""
+    for name, hint in get_type_hints(ModelCard).items():
+        kind = get_origin(hint) or hint
+        if not isinstance(getattr(card, name), (int, float) if kind is float else kind):
+            raise TypeError(f"{name} of its card is {getattr(card, name)!r}")
+    return card
 
 
 def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
@@ -177,7 +186,7 @@ def state_folders(run: Path) -> list[Path]:
 
 def _remove(folder: Path) -> None:
     """Renames before deleting, so that a kill in between leaves nothing that looks like a state."""
-    doomed = folder.with_suffix(PARTIAL)
+    doomed = folder.with_suffix(f".old{PARTIAL}")  # not the name of the state that takes its place
     shutil.rmtree(doomed, ignore_errors=True)
     os.replace(folder, doomed)
     shutil.rmtree(doomed, ignore_errors=True)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 
 from cyclopts import App, CycloptsError, Parameter
 
-from perpixel.errors import Interrupted, PerpixelError, UsageError
+from perpixel.errors import Interrupted, PerpixelError, UsageError, did_you_mean
 from perpixel.recipe import Recipe, merge
 from perpixel.version import VERSION
 
@@ -93,9 +93,9 @@ def evaluate(
     if run.is_file() or (run / MODEL_FILE).exists() or not run.is_dir():
         judged = load(run)
         judged.network.to(machine.choose(device))
-        data = data or judged.card.recipe["data"]
+        data = data or judged.card.recipe.get("data")
     if data is None:
-        raise UsageError(f"{run}: is a folder of masks; name the data set to judge them by with --data.")
+        raise UsageError(f"{run}: does not say which data set it is for; name the data set to judge by with --data.")
     scores = judge(judged, open_dataset(data, split=split), Progress("judged"))
     if as_json:
         print_json(scores.to_json())
@@ -118,12 +118,15 @@ def predict(
     """Predict masks for pictures of any size; what is done already is skipped."""
     from perpixel import device as machine
     from perpixel.checkpoint import load
-    from perpixel.predict import find_sources, predict_all
+    from perpixel.predict import STDIN, find_sources, predict_all
     from perpixel.terminal import Progress, say
 
+    for text in pictures:
+        if text.startswith("-") and text != STDIN and not Path(text).exists():
+            raise did_you_mean("option", text, ("--out", "--scores", "--overlays", "--no-overlays", "--device"))
     model = load(run)
     model.network.to(machine.choose(device))
-    sources = find_sources(pictures)
+    sources = find_sources(pictures, out)
     progress = Progress("predicted")
     counts = {"done": 0, "skipped": 0, "failed": 0}
     for number, outcome in enumerate(predict_all(model, sources, out, scores, overlays), start=1):
@@ -231,6 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(0) from None
+    except (FileExistsError, NotADirectoryError) as error:
+        _stop(f"{error.filename}: is a file, or lies below one; choose a folder for --out.", UsageError.exit_code)
     except (OSError, MemoryError, RuntimeError) as error:
         sentence = _resource_sentence(error)
         if sentence is None:
@@ -252,5 +257,3 @@ def _resource_sentence(error: Exception) -> str | None:
     if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
         return "not enough memory; use a smaller --batch or --crop, or a larger --accumulate."
     return None
-
-

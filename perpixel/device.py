@@ -21,11 +21,13 @@ def choose(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type == "meta":
+            raise RuntimeError("shapes only, nothing is computed there")
     except RuntimeError as error:
         raise UsageError(f"no device {name!r}; use auto, cpu, cuda, cuda:1 or mps.") from error
     try:
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise ResourceError(f"device {name!r} is not available here ({reason}); use `--device cpu`.") from error
     return device

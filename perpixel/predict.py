@@ -38,8 +38,10 @@ STDIN = "-"
 def predict(model: Model, picture: str | Path | bytes | NDArray[np.uint8], scores: bool = False) -> Prediction:
     """Class ids for every pixel of `picture`: a file, its bytes, or uint8 RGB (H, W, 3). `scores` adds softmax (C, H, W).
 
-    Raises DataError when the picture cannot be read."""
+    Raises DataError when the picture cannot be read, UsageError for an array of another kind."""
     image = picture if isinstance(picture, np.ndarray) else read_image(picture)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise UsageError(f"a picture is an array of uint8 RGB (height, width, 3), not {image.dtype} {image.shape}; convert it.")
     found = score_map(as_network(model.network), image, model.scale)
     labels = found.labels(image.shape[:2]).astype(model.classes.dtype)
     return Prediction(labels, model.classes, found.probabilities(image.shape[:2]) if scores else None)
@@ -95,7 +97,7 @@ def _run(network: Network, image: NDArray[np.uint8]) -> ScoreMap:
 
 def to_tensor(image: NDArray[np.uint8]) -> Tensor:
     """uint8 RGB (H, W, 3) -> float32 (1, 3, H, W) in [0, 1], laid out channels last."""
-    return torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0)[None].float().div_(255)
+    return torch.from_numpy(np.require(image, requirements=("C", "W"))).movedim(-1, 0)[None].float().div_(255)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -152,16 +154,21 @@ class Outcome:
     status: str
 
 
-def find_sources(inputs: Sequence[str]) -> list[Source]:
+def find_sources(inputs: Sequence[str], out: Path | None = None) -> list[Source]:
     """Files, folders (searched for pictures), patterns with * and `-` for standard input, as pictures with distinct names.
 
+    What lies in `out/masks` and `out/overlays` is no picture: a former call may have written into a folder of `inputs`.
     Raises DataError when an input names nothing, UsageError when two pictures would be written to one name."""
     found: dict[str, Source] = {}
+    results = tuple(os.path.abspath(out / folder) + os.sep for folder in ("masks", "overlays")) if out else ()
     for text in inputs:
         for path, name in _expand(text):
-            if name in found and found[name].path != path:
+            place = os.path.abspath(path)
+            if place.startswith(results):
+                continue
+            if name in found and os.path.abspath(found[name].path) != place:
                 raise UsageError(f"{found[name].path} and {path} would both be written as {name}; predict them into two folders.")
-            found[name] = Source(path, name)
+            found.setdefault(name, Source(path, name))
     return list(found.values())
 
 
@@ -171,7 +178,8 @@ def _expand(text: str) -> Iterator[tuple[str, str]]:
         return
     path = Path(text)
     if path.is_dir():
-        inside = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()]
+        shown = (p for p in sorted(path.rglob("*")) if not p.name.startswith("."))
+        inside = [p for p in shown if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()]
         if not inside:
             raise DataError(f"{path}: holds no PNG, JPEG, WEBP, TIFF or BMP pictures; name another folder.")
         yield from ((str(p), p.relative_to(path).with_suffix("").as_posix()) for p in inside)

@@ -34,7 +34,7 @@ class Progress:
         if now < self.next and done < total:
             return
         self.next = now + (0.2 if self.live else 20)
-        left = (now - self.began) / (done - self.first) * (total - done) if done > self.first else math.nan
+        left = (now - self.began) / (done - self.first) * (total - done) if self.first < done < total else math.nan
         eta = "" if math.isnan(left) else f", {_duration(left)} left"
         line = f"{self.what} {done}/{total}{eta}{', ' if text else ''}{text}"
         if self.live:
@@ -69,8 +69,8 @@ def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def _console() -> Console:
-    """Stdout; as wide as any table where it is no terminal, so that files and pipes get one line per row."""
-    return Console() if sys.stdout.isatty() else Console(width=200)
+    """Stdout, text as it is; as wide as any table where it is no terminal, so that files and pipes get one line per row."""
+    return Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False)
 
 
 def percent(value: float) -> str:

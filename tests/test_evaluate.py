@@ -1,0 +1,302 @@
+"""One confusion matrix per judgement, the table and the sentences made from it, and the protocol that it was made by."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import CLASSES_CSV, make_folder
+from PIL import Image
+
+import perpixel
+from perpixel.checkpoint import Model, load
+from perpixel.classes import ClassTable
+from perpixel.cli import main
+from perpixel.datasets import fingerprint, open_dataset
+from perpixel.errors import DataError, UsageError
+from perpixel.evaluate import Scores, evaluate, judge
+from perpixel.metrics import ConfusionMatrix
+from perpixel.predict import find_sources, predict_all
+from perpixel.recipe import Recipe
+from perpixel.train import train
+
+approx = pytest.approx
+FIGURES = ["mIoU", "pixel_accuracy", "mean_accuracy", "fwIoU", "mean_dice"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "run"
+    recipe = Recipe(data=str(data), network="unet", convolutions="same", norm="batch", width=0.1, dropout=0.0, lr=1e-2, batch=4,
+                    steps=40, validations=1, device="cpu")  # fmt: skip
+    train(recipe, out, say=lambda _: None)
+    return out
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> Model:
+    return load(run)
+
+
+@pytest.fixture(scope="module")
+def masks(model: Model, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the model predicts for the pictures of val."""
+    out = tmp_path_factory.mktemp("predicted")
+    sources = find_sources([str(data / "images" / "val")])
+    assert [outcome.status for outcome in predict_all(model, sources, out, overlays=False)] == ["done"] * 4
+    return out / "masks"
+
+
+def write(path: Path, values: list[list[int]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.array(values, np.uint8)).save(path)
+
+
+def hand_made(root: Path, truths: list[list[list[int]]], csv: str = CLASSES_CSV) -> Path:
+    """A folder whose val has the pictures p0, p1 ... with these masks."""
+    for number, truth in enumerate(truths):
+        write(root / "masks" / "val" / f"p{number}.png", truth)
+        write(root / "images" / "val" / f"p{number}.png", truth)
+    (root / "classes.csv").write_text(csv)
+    return root
+
+
+def scores_of(counts: list[list[int]], names: str) -> Scores:
+    matrix = ConfusionMatrix(len(names))
+    matrix.counts += np.array(counts)
+    return Scores(matrix, ClassTable.of(list(names)), {"split": "val", "weights": "none"})
+
+
+def strictly(text: str) -> dict:
+    """JSON without the NaN that Python's own reader would take."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+class TestHandWorked:
+    """Truth and prediction of two pictures, void last: 11 pixels count.
+
+        0 0 1    0 1 1      0 0 0    0 0 0
+        1 2 v    1 0 2      1 1 0    1 1 0
+
+    ground: 5 hits of 6, 1 from disc.  box: 4 hits of 4, 1 from ground.  disc: no hit of 1."""
+
+    @pytest.fixture
+    def scores(self, tmp_path: Path) -> Scores:
+        root = hand_made(tmp_path / "data", [[[0, 0, 1], [1, 2, 255]], [[0, 0, 0], [1, 1, 0]]])
+        write(tmp_path / "masks" / "p0.png", [[0, 1, 1], [1, 0, 2]])
+        write(tmp_path / "masks" / "p1.png", [[0, 0, 0], [1, 1, 0]])
+        return evaluate(tmp_path / "masks", open_dataset(root))
+
+    def test_counts(self, scores: Scores) -> None:
+        assert scores.confusion.counts.tolist() == [[5, 1, 0], [0, 4, 0], [1, 0, 0]]
+
+    def test_figures(self, scores: Scores) -> None:
+        ground, box = 5 / 7, 4 / 5
+        assert list(scores.figures) == FIGURES
+        assert scores.mean_iou == scores.figures["mIoU"] == approx((ground + box + 0) / 3)
+        assert scores.figures["pixel_accuracy"] == approx(9 / 11)
+        assert scores.figures["mean_accuracy"] == approx((5 / 6 + 4 / 4 + 0) / 3)
+        assert scores.figures["fwIoU"] == approx((6 * ground + 4 * box + 1 * 0) / 11)
+        assert scores.figures["mean_dice"] == approx((10 / 12 + 8 / 9 + 0) / 3)
+
+    def test_rows_come_worst_first(self, scores: Scores) -> None:
+        disc, ground, box = scores.rows()
+        assert (disc.name, ground.name, box.name) == ("disc", "ground", "box")
+        assert (ground.iou, ground.dice, ground.accuracy, ground.precision) == approx((5 / 7, 10 / 12, 5 / 6, 5 / 6))
+        assert (box.iou, box.dice, box.accuracy, box.precision) == approx((4 / 5, 8 / 9, 1, 4 / 5))
+        assert (disc.iou, disc.accuracy, disc.pixels) == (0, 0, 1)
+        assert disc.precision != disc.precision  # nothing was called disc where truth counts
+        assert (ground.pixels, box.pixels) == (6, 4)
+
+    def test_only_a_row_without_hits_says_why(self, scores: Scores) -> None:
+        assert [row.why for row in scores.rows()] == ["never predicted; 100 % of it taken for ground", "", ""]
+
+
+COUNTS = [  # rows are truth
+    [6, 0, 3, 0, 2],  # a: found
+    [0, 0, 0, 0, 0],  # b: nowhere
+    [0, 0, 0, 0, 0],  # c: predicted only
+    [3, 0, 0, 0, 1],  # d: never predicted
+    [0, 0, 4, 0, 0],  # e: confused
+]
+
+
+class TestWhy:
+    def test_sentences(self) -> None:
+        why = {row.name: row.why for row in scores_of(COUNTS, "abcde").rows()}
+        assert why == {
+            "a": "",
+            "b": "absent from truth and prediction",
+            "c": "absent from truth, predicted 7 times",
+            "d": "never predicted; 75 % of it taken for a",
+            "e": "confused: 100 % of it taken for c",
+        }
+
+    def test_classes_without_an_iou_come_last(self) -> None:
+        assert [row.name for row in scores_of(COUNTS, "abcde").rows()] == ["c", "d", "e", "a", "b"]
+
+    def test_json_is_json(self) -> None:
+        found = strictly(json.dumps(scores_of(COUNTS, "abcde").to_json()))
+        assert set(found) == {"figures", "classes", "confusion", "protocol", "protocol_hash"}
+        assert found["confusion"] == COUNTS
+        assert found["classes"][-1] == {
+            "name": "b", "iou": None, "dice": None, "accuracy": None, "precision": None, "pixels": 0,
+            "why": "absent from truth and prediction",
+        }  # fmt: skip
+        assert found["figures"]["mIoU"] == approx((0 + 0 + 0 + 6 / 14) / 4)
+        nothing = strictly(json.dumps(scores_of([[0]], "a").to_json()))
+        assert nothing["figures"] == dict.fromkeys(FIGURES)
+
+
+class TestModel:
+    def test_a_model_and_its_masks_score_the_same(self, model: Model, masks: Path, data: Path) -> None:
+        val = open_dataset(data)
+        by_model, by_masks = evaluate(model, val), evaluate(masks, val)
+        assert by_model.confusion.counts.tolist() == by_masks.confusion.counts.tolist()
+        assert by_model.confusion.counts.sum() == 4 * 24 * 31  # the last column is void
+        assert by_model.figures == by_masks.figures
+        assert by_model.mean_iou > 0.6
+        assert by_model.protocol_hash == by_masks.protocol_hash
+        assert (by_model.protocol["weights"], by_masks.protocol["weights"]) == (model.digest, "masks")
+
+    def test_the_run_says_the_same(self, model: Model, run: Path, data: Path) -> None:
+        assert json.loads((run / "scores.json").read_text()) == evaluate(model, open_dataset(data)).to_json()
+
+    def test_progress_counts_pictures(self, model: Model, data: Path) -> None:
+        told: list[tuple[int, int]] = []
+        evaluate(model, open_dataset(data), lambda done, total: told.append((done, total)))
+        assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_judging_in_training_leaves_the_mode_and_counts_a_part(self, data: Path, training: bool) -> None:
+        val = open_dataset(data)
+        network = perpixel.build("unet", 3, convolutions="same", norm="batch", width=0.05).train(training)
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        whole, even, odd = (judge(network, val, part, 1.0) for part in ([0, 1, 2, 3], [0, 2], [1, 3]))
+        assert network.training == training
+        assert (whole.counts == even.counts + odd.counts).all()
+        assert all((tensor == before[name]).all() for name, tensor in network.state_dict().items())
+
+
+class TestProtocol:
+    def test_it_names_everything_that_must_be_equal(self, model: Model, data: Path) -> None:
+        val = open_dataset(data)
+        protocol = evaluate(model, val).protocol
+        assert protocol["data"] == fingerprint(val)
+        assert (protocol["split"], protocol["classes"], protocol["scales"]) == ("val", ["ground", "box", "disc"], [1.0])
+        assert {"void", "empty_class", "resize", "window", "flips", "perpixel", "weights"} <= set(protocol)
+
+    def test_two_models_on_one_split_may_be_compared(self, model: Model, data: Path) -> None:
+        untrained = perpixel.build("unet", 3, width=0.02, convolutions="same").eval()
+        val = open_dataset(data)
+        one, other = evaluate(model, val), evaluate(replace(model, network=untrained, digest="another"), val)
+        assert one.protocol != other.protocol
+        assert one.protocol_hash == other.protocol_hash
+        assert len(one.protocol_hash) == 12
+
+    def test_another_split_other_data_or_another_scale_may_not(self, model: Model, data: Path, tmp_path: Path) -> None:
+        other_data = make_folder(tmp_path / "data")
+        mask = other_data / "masks" / "val" / "p03.png"
+        values = np.array(Image.open(mask))
+        values[0, 0] ^= 1
+        Image.fromarray(values).save(mask)
+        smaller = replace(model, card=replace(model.card, scale=0.5))
+        val = open_dataset(data)
+        hashes = {
+            evaluate(model, val).protocol_hash,
+            evaluate(model, open_dataset(data, split="train")).protocol_hash,
+            evaluate(model, open_dataset(other_data)).protocol_hash,
+            evaluate(smaller, val).protocol_hash,
+        }
+        assert len(hashes) == 4
+
+    def test_equal_copies_of_the_data_are_the_same_data(self, model: Model, data: Path, tmp_path: Path) -> None:
+        copy = open_dataset(make_folder(tmp_path / "copy"))
+        assert evaluate(model, copy).protocol_hash == evaluate(model, open_dataset(data)).protocol_hash
+
+
+class TestRefusals:
+    @pytest.fixture
+    def val(self, tmp_path: Path):
+        return open_dataset(hand_made(tmp_path / "data", [[[0, 1], [2, 255]]]))
+
+    def test_no_mask(self, val, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"masks.p0\.png: there is no mask for the picture p0"):
+            evaluate(tmp_path / "masks", val)
+
+    def test_a_mask_of_another_size(self, val, tmp_path: Path) -> None:
+        write(tmp_path / "masks" / "p0.png", [[0, 1, 1], [2, 0, 0]])
+        with pytest.raises(DataError, match=r"masks.p0\.png: is \(2, 3\), the truth \(2, 2\)"):
+            evaluate(tmp_path / "masks", val)
+
+    def test_a_value_that_no_class_has(self, val, tmp_path: Path) -> None:
+        write(tmp_path / "masks" / "p0.png", [[0, 1], [9, 0]])
+        with pytest.raises(DataError, match=r"masks.p0\.png: value 9 at row 1, column 0"):
+            evaluate(tmp_path / "masks", val)
+
+    def test_void_where_truth_has_a_class(self, val, tmp_path: Path) -> None:
+        write(tmp_path / "masks" / "p0.png", [[0, 255], [2, 0]])
+        with pytest.raises(DataError, match=r"^p0: prediction: value 255 at \(0, 1\)"):
+            evaluate(tmp_path / "masks", val)
+
+    def test_no_picture_as_a_mask(self, val, tmp_path: Path) -> None:
+        (tmp_path / "masks").mkdir()
+        (tmp_path / "masks" / "p0.png").write_bytes(b"words")
+        with pytest.raises(DataError, match=r"masks.p0\.png: is no PNG"):
+            evaluate(tmp_path / "masks", val)
+
+    def test_other_classes(self, model: Model, tmp_path: Path) -> None:
+        other = open_dataset(hand_made(tmp_path / "data", [[[0, 1]]], "id,name\n0,sea\n1,land\n"))
+        with pytest.raises(UsageError, match="the model knows the classes ground, box, disc; the data set has sea, land"):
+            evaluate(model, other)
+
+
+class TestCommand:
+    def test_json_alone_on_stdout(self, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        main(["evaluate", str(run), "--json"])
+        assert strictly(capsys.readouterr().out) == json.loads((run / "scores.json").read_text())
+
+    def test_the_data_are_those_of_the_run_unless_others_are_named(
+        self, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        other = make_folder(tmp_path / "other", val=2)
+        main(["evaluate", str(run), "--json", "--data", str(other), "--split", "val"])
+        assert np.sum(json.loads(capsys.readouterr().out)["confusion"]) == 2 * 24 * 31
+        main(["evaluate", str(run), "--json", "--split", "train"])
+        assert np.sum(json.loads(capsys.readouterr().out)["confusion"]) == 8 * 24 * 31
+
+    def test_a_folder_of_masks(self, run: Path, masks: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        main(["evaluate", str(masks), "--data", str(data), "--json"])
+        ours, theirs = json.loads(capsys.readouterr().out), json.loads((run / "scores.json").read_text())
+        assert ours.pop("protocol")["weights"] == "masks"
+        theirs.pop("protocol")
+        assert ours == theirs
+        with pytest.raises(SystemExit) as left:
+            main(["evaluate", str(masks)])
+        assert left.value.code == 2
+        assert "name the data set to judge" in capsys.readouterr().err
+
+    def test_a_table_worst_first_with_the_protocol(self, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        main(["evaluate", str(run)])
+        lines = capsys.readouterr().out.splitlines()
+        scores = json.loads((run / "scores.json").read_text())
+        assert [line.split()[0] for line in lines] == ["class", *(row["name"] for row in scores["classes"]), "mIoU"]
+        assert lines[1].split()[1] == f"{100 * scores['classes'][0]['iou']:.1f}"
+        assert lines[-1].endswith(f"split val, protocol {scores['protocol_hash']}")
+
+    def test_class_names_are_printed_as_they_are(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        csv = "id,name\n0,road [wet]\n1,[/sky]\n2,:car:\n"
+        root = hand_made(tmp_path / "data", [[[0, 1, 2]]], csv)
+        main(["evaluate", str(root / "masks" / "val"), "--data", str(root)])
+        lines = capsys.readouterr().out.splitlines()[1:-1]
+        assert [line.split("  ")[0] for line in lines] == ["road [wet]", "[/sky]", ":car:"]
