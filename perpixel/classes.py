@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -216,4 +217,4 @@ def _colour(values: Sequence[Any]) -> Colour:
 
 
 def _first_double(items: Sequence[Any]) -> Any:
-    return next(item for index, item in enumerate(items) if item in items[:index])
+    return next(item for item, count in Counter(items).items() if count > 1)

@@ -25,13 +25,14 @@ from perpixel import device as machine
 from perpixel import draw
 from perpixel.checkpoint import Model
 from perpixel.errors import DataError, PerpixelError, UsageError
-from perpixel.files import write_whole
+from perpixel.files import locked, remove_partial, write_whole
 from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, encode_image, encode_labels, read_image
 from perpixel.layers.score_map import ScoreMap
 from perpixel.networks import Network, as_network
 from perpixel.sample import Prediction
 
 JOURNAL = "predictions.jsonl"
+SUFFIXES = {"masks": ".png", "overlays": ".png", "scores": ".npy"}
 STDIN = "-"
 
 
@@ -200,9 +201,14 @@ def predict_all(
     Reading, computing and writing overlap; at most a handful of pictures is in memory. A picture that fails is reported and
     the rest go on. What a former call finished with the same model, picture and options is skipped; the journal tells.
     Raises UsageError when `out` holds predictions of another model."""
-    journal = _Journal(out, {"model": model.digest, "scores": scores, "overlays": overlays})
+    kinds = {"masks": True, "overlays": overlays, "scores": scores}
+    folders = [out / name for name, wanted in kinds.items() if wanted]
+    out.mkdir(parents=True, exist_ok=True)
     network = as_network(prepare(model))
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, journal:
+    with (
+        locked(out), _Journal(out, folders, model.digest) as journal,
+        ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer,
+    ):  # fmt: skip
         reading: list[tuple[Source, Future[tuple[str, NDArray[np.uint8] | None]]]] = []
         writing: list[tuple[Source, Future[str]]] = []
         remaining = iter(sources)
@@ -259,16 +265,16 @@ def _write(
     journal: _Journal, key: str,
 ) -> str:  # fmt: skip
     labels = found.labels(image.shape[:2]).astype(model.classes.dtype)
-    parts = {"masks": (".png", encode_labels(labels, model.classes))}
+    parts = {"masks": encode_labels(labels, model.classes)}
     if overlays:
         picture = Image.fromarray(draw.overlay(image, labels, model.classes))
-        parts["overlays"] = (".png", encode_image(picture, ".png"))
+        parts["overlays"] = encode_image(picture, SUFFIXES["overlays"])
     if scores:
         buffer = io.BytesIO()
         np.save(buffer, found.probabilities(image.shape[:2]))
-        parts["scores"] = (".npy", buffer.getvalue())
-    for folder, (suffix, data) in parts.items():
-        path = out / folder / f"{source.name}{suffix}"
+        parts["scores"] = buffer.getvalue()
+    for folder, data in parts.items():
+        path = out / folder / f"{source.name}{SUFFIXES[folder]}"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, data, durable=False)
     journal.add(source.name, key)
@@ -280,12 +286,15 @@ def _written(source: Source, future: Future[str]) -> Outcome:
 
 
 class _Journal:
-    """`predictions.jsonl`: first line the model and options, then a line with name and picture digest for each that is done."""
+    """`predictions.jsonl`: first line the model and the folders written, then name and picture digest of each that is done."""
 
-    def __init__(self, out: Path, head: dict[str, Any]) -> None:
-        self.path = out / JOURNAL
+    def __init__(self, out: Path, folders: list[Path], digest: str) -> None:
+        self.path, self.folders = out / JOURNAL, folders
         self._done: dict[str, str] = {}
-        out.mkdir(parents=True, exist_ok=True)
+        head = {"model": digest, "folders": [folder.name for folder in folders]}
+        for folder in folders:
+            for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+                remove_partial(place)
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         if lines:
             self._check(lines[0], head, out)
@@ -314,8 +323,8 @@ class _Journal:
             raise UsageError(f"{out}: holds predictions of another model or with other options; choose another --out.")
 
     def has(self, name: str, key: str) -> bool:
-        mask = self.path.parent / "masks" / f"{name}.png"
-        return self._done.get(name) == key and mask.is_file() and mask.stat().st_size > 0
+        files = (folder / f"{name}{SUFFIXES[folder.name]}" for folder in self.folders)
+        return self._done.get(name) == key and all(file.is_file() and file.stat().st_size > 0 for file in files)
 
     def add(self, name: str, key: str) -> None:
         self._file.write(json.dumps({"name": name, "picture": key}) + "\n")

@@ -24,7 +24,7 @@ from perpixel.checkpoint import STATES
 from perpixel.datasets import open_dataset
 from perpixel.datasets.folder import Folder
 from perpixel.errors import DataError, UsageError
-from perpixel.files import remove_partial, write_whole
+from perpixel.files import locked, remove_partial, write_whole
 from perpixel.processes import Team
 from perpixel.recipe import Recipe, first_difference, merge, to_toml
 from perpixel.version import VERSION
@@ -48,26 +48,10 @@ def claim(out: Path, recipe: Recipe, origins: Mapping[str, str] | None) -> Itera
     elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise UsageError(f"{out}: is not empty and no run folder; choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
-    with _lock(out):
+    with locked(out):
         for folder in (out, out / STATES):
             remove_partial(folder)
         write_whole(out / RECIPE, to_toml(recipe, origins or dict.fromkeys(recipe.to_json(), "call")).encode())
-        yield
-
-
-@contextmanager
-def _lock(out: Path) -> Iterator[None]:
-    """Holds the folder while the process lives, where the system has such locks (not on Windows)."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{out}: another process is training here; wait for it, or choose another --out.") from None
         yield
 
 

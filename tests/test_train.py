@@ -189,7 +189,7 @@ class TestRefusals:
 
     def test_a_folder_in_use(self, data: Path, tmp_path: Path) -> None:
         def second(_done: int, _total: int, _text: str) -> None:
-            with pytest.raises(UsageError, match="another process is training here"):
+            with pytest.raises(UsageError, match="another process is writing here"):
                 train(small(data, steps=1), tmp_path / "run", say=quiet)
 
         train(small(data, steps=1), tmp_path / "run", say=quiet, progress=second)
