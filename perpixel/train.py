@@ -59,6 +59,8 @@ def train(
     training, validation = open_dataset(recipe.data, split="train"), open_dataset(recipe.data, split="val")
     network = _network(recipe, len(training.classes))  # before the folder is touched: names and arguments may be wrong
     with join(recipe.device) as team, claim(out, recipe, origins) if team.rank == 0 else nullcontext():
+        if team.rank:  # one voice for all
+            say, progress = _nothing, None
         sound = sound_data(recipe, out, team, say)
         weights = class_weights(recipe.class_weights, sound.class_pixels, training.classes.names)
         as_network(network).loss = PixelLoss(recipe.loss, weights, training.classes.void)
@@ -103,7 +105,7 @@ def train(
                         refuse(out, step, part, network, team.device)
                     scaler.scale(loss).backward()
                     for name, term in found.items():
-                        terms[name] = terms.get(name, 0.0) + term.item() * share / team.world
+                        terms[name] = terms.get(name, 0.0) + term.item() * part.judged / max(judged, 1)
                 scaler.unscale_(optimiser)
                 gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
                 norm = nn.utils.get_total_norm(gradients)
@@ -115,7 +117,7 @@ def train(
                 scaler.update()
                 if average is not None:
                     _follow(average, network, min(recipe.ema, step / (step + 9)))
-                progress_of.add(step, rate, terms)
+                progress_of.add(step, rate, dict(zip(terms, team.sum(np.array(list(terms.values()))).tolist(), strict=True)))
                 if step in validate_at:
                     matrix = _judge_together(as_network(kept), validation, recipe.scale, team)
                     if progress_of.judged(step, matrix) and team.rank == 0:
@@ -134,6 +136,9 @@ def train(
         if start < recipe.steps:
             note_session(out, start, recipe.steps, time.monotonic() - began)
         return _finish(out, validation)
+
+
+def _nothing(_: str) -> None: ...
 
 
 def schedule(name: str, step: int, steps: int) -> float:
