@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perpixel.errors import DataError, UnknownName, UsageError
-from perpixel.recipe import FREE, OPTIMISERS, SCHEDULES, Recipe, first_difference, merge, to_toml
+from perpixel.recipe import FREE, LARGEST_SCALE, OPTIMISERS, SCHEDULES, Recipe, first_difference, merge, to_toml
 
 text = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=20)
 positive = st.floats(0, 1e30, exclude_min=True)
@@ -20,7 +20,7 @@ recipes = st.builds(
     padding=st.none() | st.integers(-5, 200),
     decoder=st.none() | st.lists(st.integers(1, 512), max_size=5).map(tuple),
     dropout=st.none() | fractions,
-    scale=positive,
+    scale=st.floats(0, LARGEST_SCALE, exclude_min=True),
     crop=st.none() | st.tuples(st.integers(1, 9999), st.integers(1, 9999)),
     scale_jitter=st.tuples(positive, positive).map(lambda pair: tuple(sorted(pair))),
     flip=st.booleans(),
@@ -109,7 +109,7 @@ BAD_VALUES = {
     "log_every": (0,),
     "save_every": (0,),
     "lr": (0.0, -1.0, float("nan"), float("inf")),
-    "scale": (0.0, float("nan"), float("inf")),
+    "scale": (0.0, float("nan"), float("inf"), 17.0),
     "decay": (-0.1, float("nan"), float("inf")),
     "clip": (-1.0,),
     "trunk_lr": (-1.0,),
