@@ -97,12 +97,21 @@ def test_killed_at_many_random_instants(data: Path, tmp_path: Path, straight: tu
     assert_same_end(data, tmp_path / "at", straight[0], [f"after:{instant:.3f}" for instant in instants])
 
 
+def recipe_for(data: Path) -> Recipe:
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in SETTINGS.items()}
+    return Recipe(**{**settings, "data": str(data)})
+
+
+@pytest.fixture(scope="module")
+def straight_here(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The undisturbed end with this process's number of threads, on which the last bits depend."""
+    out = tmp_path_factory.mktemp("here") / "run"
+    train(recipe_for(data), out, say=lambda _: None)
+    return finished_bytes(out)
+
+
 class TestInProcess:
     """Interruptions and damage, without killing anything."""
-
-    def recipe(self, data: Path) -> Recipe:
-        settings = {key: tuple(value) if isinstance(value, list) else value for key, value in SETTINGS.items()}
-        return Recipe(**{**settings, "data": str(data)})
 
     def stop_after(self, step: int):
         def progress(done: int, _total: int, _text: str) -> None:
@@ -113,24 +122,17 @@ class TestInProcess:
 
     def interrupted(self, data: Path, out: Path, step: int) -> None:
         with pytest.raises(Interrupted, match="the same command continues"):
-            train(self.recipe(data), out, say=lambda _: None, progress=self.stop_after(step))
+            train(recipe_for(data), out, say=lambda _: None, progress=self.stop_after(step))
 
     def test_sigterm_saves_and_the_same_call_continues(self, data: Path, tmp_path: Path) -> None:
         whole, stopped, said = tmp_path / "whole", tmp_path / "stopped", []
-        train(self.recipe(data), whole, say=said.append)
+        train(recipe_for(data), whole, say=said.append)
         self.interrupted(data, stopped, 3)
-        scores = train(self.recipe(data), stopped, say=said.append)
+        scores = train(recipe_for(data), stopped, say=said.append)
         assert "continues after step 4 of 6" in said[-1]
         assert scores is not None
         assert (stopped / checkpoint.MODEL_FILE).read_bytes() == (whole / checkpoint.MODEL_FILE).read_bytes()
         assert (stopped / HISTORY).read_bytes() == (whole / HISTORY).read_bytes()
-
-    @pytest.fixture(scope="class")
-    def straight_here(self, data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-        """The undisturbed end with this process's number of threads, on which the last bits depend."""
-        out = tmp_path_factory.mktemp("here") / "run"
-        train(self.recipe(data), out, say=lambda _: None)
-        return finished_bytes(out)
 
     @pytest.mark.parametrize("harm", ["flip", "cut", "delete"])
     @pytest.mark.parametrize("name", ["network.safetensors", "average.safetensors", "state.json", "manifest.json"])
@@ -142,7 +144,7 @@ class TestInProcess:
         newest = max(checkpoint.state_folders(out))
         assert len(checkpoint.state_folders(out)) == 2
         spoil(newest / name, harm)
-        train(self.recipe(data), out, say=said.append)
+        train(recipe_for(data), out, say=said.append)
         assert "is damaged" in said[0]
         assert "continues after step" in said[1]
         expected, found = straight_here, finished_bytes(out)
@@ -154,18 +156,18 @@ class TestInProcess:
         for state in checkpoint.state_folders(tmp_path / "run"):
             spoil(state / "network.safetensors", "flip")
         with pytest.raises(UntrustedFile, match="no state is sound"):
-            train(self.recipe(data), tmp_path / "run", say=lambda _: None)
+            train(recipe_for(data), tmp_path / "run", say=lambda _: None)
 
     def test_another_recipe_in_the_same_folder_is_refused(self, data: Path, tmp_path: Path) -> None:
         self.interrupted(data, tmp_path / "run", 2)
-        other = Recipe(**{**self.recipe(data).to_json(), "lr": 0.5})
+        other = Recipe(**{**recipe_for(data).to_json(), "lr": 0.5})
         with pytest.raises(UsageError, match=r"belongs to another run \(lr was 0.001 and is now 0.5\)"):
             train(other, tmp_path / "run", say=lambda _: None)
 
     def test_a_folder_with_other_things_is_refused(self, data: Path, tmp_path: Path) -> None:
         (tmp_path / "letters.txt").write_text("dear")
         with pytest.raises(UsageError, match="is not empty and no run folder"):
-            train(self.recipe(data), tmp_path, say=lambda _: None)
+            train(recipe_for(data), tmp_path, say=lambda _: None)
         assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
 
 
