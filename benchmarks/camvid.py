@@ -24,8 +24,8 @@ from perpixel import ConfusionMatrix, build, load, open_dataset
 from perpixel.evaluate import evaluate
 
 OURS = [
-    "--network", "unet", "--backbone", "efficientnet_lite0", "--decoder", "64", "48", "32", "16",
-    "--crop", "240", "320", "--scale-jitter", "0.7", "1.6", "--batch", "8", "--lr", "2e-3", "--trunk-lr", "0.5",
+    "--network", "unet", "--backbone", "efficientnet_lite0", "--decoder", "96", "64", "48",
+    "--crop", "240", "320", "--scale-jitter", "0.6", "1.6", "--batch", "8", "--lr", "2e-3", "--trunk-lr", "0.5",
     "--schedule", "one_cycle", "--colour", "0.4", "--class-crops", "0.3", "--class-weights", "inverse_square_root",
     "--ema", "0.99", "--decay", "0.02", "--validations", "1",
 ]  # fmt: skip
