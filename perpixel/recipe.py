@@ -19,8 +19,9 @@ OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "poly", "one_cycle")
 ENVIRONMENT = "PERPIXEL_"
 LARGEST_SCALE = 16.0
-# What may differ when a run is continued: it changes the speed or the reporting, not a single weight.
-FREE = frozenset({"save_every", "cache_mb"})
+# What may differ when a run is continued: it changes the speed, the reporting or the place of the data (which are known by
+# their fingerprints), not a single weight.
+FREE = frozenset({"save_every", "cache_mb", "root"})
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -30,6 +31,7 @@ def _setting(default: Any, help: str) -> Any:
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     data: str = _setting("scenes", "Data set: a name or a folder (see `perpixel datasets`).")
+    root: str | None = _setting(None, "Folder that holds the data set of that name.")
     network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
     # the network's arguments; those not given are the network's own
     backbone: str | None = _setting(None, "Trunk: vgg16 or any timm name.")
