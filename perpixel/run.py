@@ -2,7 +2,8 @@
 
     recipe.toml    every setting with its origin        data.json       what the check of the data set found
     run.json       versions, machine, sessions          history.jsonl   losses and scores by step
-    model.safetensors, model.json, scores.json, val.png, curves.png, last/"""
+    model.safetensors, model.json, scores.json, val.png, curves.png, last/
+    stages/NAME/   the runs of the recipes that this one starts from"""
 
 from __future__ import annotations
 
@@ -30,6 +31,7 @@ from perpixel.recipe import Recipe, first_difference, merge, to_toml
 from perpixel.version import VERSION
 
 RECIPE, RUN, HISTORY, SCORES, DATA = "recipe.toml", "run.json", "history.jsonl", "scores.json", "data.json"
+STAGES = "stages"
 
 Say = Callable[[str], None]
 
@@ -45,7 +47,7 @@ def claim(out: Path, recipe: Recipe, origins: Mapping[str, str] | None) -> Itera
         difference = first_difference(merge(out / RECIPE, {}, {})[0], recipe)
         if difference is not None and (out / DATA).is_file():  # without its data checked it never began
             raise UsageError(f"{out}: belongs to another run ({difference}); choose another --out.")
-    elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
+    elif out.is_dir() and any(not path.name.startswith(".") and path.name != STAGES for path in out.iterdir()):
         raise UsageError(f"{out}: is not empty and no run folder; choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
@@ -81,6 +83,13 @@ def sound_data(recipe: Recipe, out: Path, team: Team, say: Say) -> Sound:
             write_whole(path, json.dumps(known, indent=1).encode())
     known = team.from_first(known)
     return Sound(known["class_pixels"], known["fingerprints"])
+
+
+def note_start(out: Path, path: str, digest: str) -> None:
+    """Adds to run.json which model the weights come from."""
+    facts = json.loads((out / RUN).read_text())
+    facts["started_from"] = {"path": path, "sha256": digest}
+    write_whole(out / RUN, json.dumps(facts, indent=1).encode())
 
 
 def note_session(out: Path, first: int, last: int, seconds: float) -> None:
