@@ -6,6 +6,7 @@ Every network sees the same pictures at half size for the same number of steps; 
 that of Student's t for 95 %. What was trained before in FOLDER is judged again, not trained."""
 
 import argparse
+import re
 import time
 from pathlib import Path
 from statistics import mean, stdev
@@ -55,9 +56,7 @@ def study(data: Path, out: Path, networks: dict[str, dict[str, Any]], seeds: int
         for seed in range(seeds):
             recipe = Recipe(data=str(data), seed=seed, **{**PROTOCOL, **settings})
             began = time.perf_counter()
-            judged = train(
-                recipe, out / f"{name}-{seed}".replace(" ", "_").replace(",", "").replace("/", "_"), say=lambda _: None
-            )
+            judged = train(recipe, out / f"{re.sub('[^a-z0-9]+', '-', name.lower())}-{seed}", say=lambda _: None)
             assert judged is not None
             seconds.append(time.perf_counter() - began)
             scores.append(judged)
