@@ -32,10 +32,12 @@ class Recipe:
     data: str = _setting("scenes", "Data set: a name or a folder (see `perpixel datasets`).")
     network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
     # the network's arguments; those not given are the network's own
-    backbone: str | None = _setting(None, "Trunk: vgg16 or any timm name.")
+    backbone: str | None = _setting(None, "Trunk: vgg16, alexnet or googlenet (FCN), or any timm name.")
     weights: str = _setting("auto", "Weights to start from: imagenet, none, or auto (imagenet for a full-size backbone).")
     width: float | None = _setting(None, "Scales every layer; 1 is the paper's.")
-    padding: int | None = _setting(None, "FCN: padding of conv1_1, 100 as published or 1.")
+    padding: int | None = _setting(None, "FCN: padding of the first convolution, 100 as published or 1.")
+    layer: str | None = _setting(None, "FCN: score this feature alone, such as pool3, pool4 or pool5.")
+    learned_upsampling: str | None = _setting(None, "FCN: none as released, intermediate as in CVPR 2015, or all.")
     channels: int | None = _setting(None, "U-Net: 3, or 1 for grey.")
     convolutions: str | None = _setting(None, "U-Net: valid as published, or same.")
     norm: str | None = _setting(None, "U-Net: batch for batch normalisation.")
@@ -97,7 +99,10 @@ class Recipe:
 
     def network_arguments(self) -> dict[str, Any]:
         """The arguments of `networks.build` that were set."""
-        names = ("backbone", "width", "padding", "channels", "convolutions", "norm", "decoder", "dropout")
+        names = (
+            "backbone", "width", "padding", "layer", "learned_upsampling", "channels", "convolutions", "norm", "decoder",
+            "dropout",
+        )  # fmt: skip
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def to_json(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from perpixel import checkpoint, draw, networks
 from perpixel import device as machine
+from perpixel.backbones import WITHOUT_IMAGENET
 from perpixel.batches import batches
 from perpixel.checkpoint import ModelCard
 from perpixel.datasets import Dataset, open_dataset
@@ -222,13 +223,13 @@ class _Progress:
 
 
 def _network(recipe: Recipe, classes: int) -> nn.Module:
-    """The recipe's network with the weights it starts from; "auto" takes ImageNet's for a backbone of full size."""
+    """The recipe's network with the weights it starts from; "auto" takes ImageNet's for a backbone of full size that has any."""
     torch.manual_seed(recipe.seed)
     arguments = recipe.network_arguments()
     known = networks.arguments_of(recipe.network, arguments) if recipe.network in networks.NETWORKS else {}
     backbone = arguments.get("backbone", known.get("backbone"))
-    full_size = backbone is not None and arguments.get("width", 1) == 1
-    if "weights" in known and (recipe.weights == "imagenet" or (recipe.weights == "auto" and full_size)):
+    has_any = backbone is not None and backbone not in WITHOUT_IMAGENET and arguments.get("width", 1) == 1
+    if "weights" in known and (recipe.weights == "imagenet" or (recipe.weights == "auto" and has_any)):
         arguments["weights"] = "imagenet"
     elif recipe.weights == "imagenet":
         raise UsageError(f"{recipe.network} without a backbone has no ImageNet weights; give --backbone, or `--weights none`.")
