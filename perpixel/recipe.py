@@ -39,11 +39,13 @@ class Recipe:
     val_split: str = _setting("val", "Split that is judged on, in training and after.")
     network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
     # the network's arguments; those not given are the network's own
-    backbone: str | None = _setting(None, "Trunk: vgg16 or any timm name.")
+    backbone: str | None = _setting(None, "Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet), or any timm name.")
     weights: str = _setting("auto", "Weights to start from: imagenet, none, or auto (imagenet for a full-size backbone).")
     starts_from: str | None = _setting(None, "Run, model file or recipe whose weights it starts from; the rest stays new.")
     width: float | None = _setting(None, "Scales every layer; 1 is the paper's.")
-    padding: int | None = _setting(None, "FCN: padding of conv1_1, 100 as published or 1.")
+    padding: int | None = _setting(None, "FCN: padding of the first convolution, 100 as published or 1.")
+    layer: str | None = _setting(None, "FCN: score this feature alone, such as pool3, pool4 or pool5.")
+    learned_upsampling: str | None = _setting(None, "FCN: none as released, intermediate as in CVPR 2015, or all.")
     features: tuple[str, ...] | None = _setting(None, "ParseNet: pool6 (the global context), fc7, conv5, conv4, conv3.")
     fusion: str | None = _setting(None, "ParseNet: late, which adds scores, or early, which joins features.")
     normalize: str | None = _setting(None, "ParseNet: L2 norm of features with a learned or fixed scale, or none.")
@@ -123,8 +125,8 @@ class Recipe:
     def network_arguments(self) -> dict[str, Any]:
         """The arguments of `networks.build` that were set."""
         names = (
-            "backbone", "width", "padding", "features", "fusion", "normalize", "norm_scale", "channels", "convolutions", "norm",
-            "decoder", "dropout",
+            "backbone", "width", "padding", "layer", "learned_upsampling", "features", "fusion", "normalize", "norm_scale",
+            "channels", "convolutions", "norm", "decoder", "dropout",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 

@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from perpixel import checkpoint, draw, networks
 from perpixel import device as machine
+from perpixel.backbones import WITHOUT_IMAGENET
 from perpixel.batches import Batch, batches
 from perpixel.checkpoint import ModelCard
 from perpixel.datasets import Dataset, open_dataset
@@ -240,12 +241,13 @@ class _Progress:
 
 
 def _network(recipe: Recipe, classes: int) -> nn.Module:
-    """The recipe's network; its weights "auto" are ImageNet's for a backbone of full size that starts from no other run."""
+    """The recipe's network. Weights "auto" are ImageNet's for a full-size backbone that has any, unless it starts from a run."""
     torch.manual_seed(recipe.seed)
     arguments = recipe.network_arguments()
     known = networks.arguments_of(recipe.network, arguments) if recipe.network in networks.NETWORKS else {}
     backbone = arguments.get("backbone", known.get("backbone"))
-    automatic = backbone is not None and arguments.get("width", 1) == 1 and recipe.starts_from is None
+    automatic = backbone is not None and backbone not in WITHOUT_IMAGENET and arguments.get("width", 1) == 1
+    automatic = automatic and recipe.starts_from is None
     if "weights" in known and (recipe.weights == "imagenet" or (recipe.weights == "auto" and automatic)):
         arguments["weights"] = "imagenet"
     elif recipe.weights == "imagenet":

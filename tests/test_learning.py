@@ -96,7 +96,7 @@ def test_only_cross_entropy_can_be_summed_over_pixels(data: Path) -> None:
 
 
 def test_a_frozen_trunk_keeps_its_bytes_and_its_statistics(data: Path, tmp_path: Path) -> None:
-    recipe = recipe_of(data, backbone="resnet18", width=None, padding=None, trunk_lr=0.0, lr=1e-2, validations=3)
+    recipe = recipe_of(data, backbone="resnet18", width=None, padding=None, dropout=None, trunk_lr=0.0, lr=1e-2, validations=3)
     train(recipe, tmp_path / "run", say=quiet)
     torch.manual_seed(recipe.seed)
     fresh = perpixel.build("fcn32s", 3, **recipe.network_arguments()).state_dict()
