@@ -170,6 +170,73 @@ def check(
 
 
 @app.command
+def upper_bound(
+    data: Annotated[str, Parameter(help="Data set: a name or a folder.")],
+    *,
+    factors: Annotated[
+        list[int] | None,
+        Parameter(help="Strides of the networks. [default: 128 64 32 16 8 4]", negative=(), consume_multiple=True),
+    ] = None,
+    split: Annotated[str, Parameter(help="Split to judge on.")] = "val",
+    as_json: AsJson = False,
+) -> None:
+    """Bound the mean IU that networks of some strides can reach: the truth made coarse and blown up again, as in FCN's table."""
+    from perpixel.datasets import open_dataset
+    from perpixel.terminal import Progress, percent, print_json, print_table
+    from perpixel.upper_bound import PAPER
+    from perpixel.upper_bound import upper_bound as bound
+
+    dataset = open_dataset(data, split=split)
+    found = bound(dataset, tuple(PAPER) if factors is None else factors, Progress("bounded"))
+    if as_json:
+        print_json([row.to_json() for row in found])
+        return
+    print_table(
+        ("factor", "mean IU", "pixel accuracy", "worst class", "FCN's mean IU, VOC"),
+        [(str(row.factor), percent(row.mean_iou), percent(row.pixel_accuracy), row.worst,
+          "" if row.paper is None else percent(row.paper)) for row in found],
+    )  # fmt: skip
+    print(f"\n{len(dataset)} pictures of {split}. Class shares of cells of factor x factor pixels, interpolated, greatest wins.")
+
+
+@app.command
+def receptive_field(
+    run: Annotated[Path, Parameter(help="Run folder or model file.")],
+    picture: Annotated[Path, Parameter(help="Picture to slide the noise over.")],
+    *,
+    at: Annotated[tuple[int, int] | None, Parameter(help="Row and column of the output; else the middle.", negative=())] = None,
+    patch: Annotated[int, Parameter(help="Side of the patch of noise in pixels.")] = 16,
+    step: Annotated[int | None, Parameter(help="Pixels from patch to patch; the patch's side without it.")] = None,
+    out: Annotated[Path, Parameter(help="Picture to write.")] = Path("receptive-field.png"),
+    device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
+) -> None:
+    """Slide noise over a picture and draw which part of it moves one output: ParseNet's probe of the receptive field."""
+    from perpixel import device as machine
+    from perpixel.checkpoint import load
+    from perpixel.images import PICTURE_SUFFIXES, read_image, write_image
+    from perpixel.predict import prepare
+    from perpixel.receptive_field import SHARE, draw_probe
+    from perpixel.receptive_field import receptive_field as examine
+    from perpixel.terminal import Progress, percent, say
+
+    if out.is_dir() or out.suffix.lower() not in PICTURE_SUFFIXES:
+        raise UsageError(f"{out}: is no name of a picture; end --out with a file name like field.png.")
+    model = load(run)
+    model.network.to(machine.choose(device))
+    prepare(model)
+    image = read_image(picture)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    probe = examine(model, image, at, patch, step, progress=Progress("patches"))
+    write_image(out, draw_probe(image, probe))
+    top, left, bottom, right = probe.theoretical
+    print(f"output: {model.classes.names[probe.class_id]} at row {probe.at[0]}, column {probe.at[1]}")
+    share = f"more than {100 * SHARE:.0f} % of the greatest change"
+    print(f"effective field: {percent(probe.moved)} % of the picture, which moves it by {share}")
+    print(f"theoretical field: {percent(probe.reach)} % of the picture, rows {top}..{bottom - 1}, columns {left}..{right - 1}")
+    say(f"{out}: redder moves more; white surrounds the effective field, blue the theoretical one.")
+
+
+@app.command
 def init(folder: Annotated[Path, Parameter(help="Folder that holds pictures and masks.")]) -> None:
     """Turn a folder of pictures and masks into a data set: pair them, find the values, propose names and a split."""
     from perpixel.init import init as propose
