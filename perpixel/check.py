@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable
-from perpixel.datasets import DATASETS, Dataset, label_digest, open_dataset
+from perpixel.datasets import DATASETS, ON_DISK, Dataset, judged_splits, label_digest, open_dataset
 from perpixel.datasets.folder import SPLITS, Listing, Pair, files_below, list_folder
 from perpixel.errors import DataError
 from perpixel.images import PICTURE_SUFFIXES, read_image, read_labels
 from perpixel.sample import Sample
 
 THREADS = 2
+Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Problem:
     """`kind` is one of: unpaired, doubly paired, size mismatch, unknown value, unreadable, empty class, leak, duplicate."""
 
     kind: str
-    severity: Literal["error", "warning"]
+    severity: Severity
     file: str
     message: str
 
@@ -69,15 +70,17 @@ class _Look:
     labels_digest: bytes | None
 
 
-def check(data: str | Path, progress: Callable[[int, int], None] | None = None) -> Report:
-    """Looks at every sample of every split of a data set's name or folder; `progress` gets (done, all).
+def check(
+    data: str | Path, progress: Callable[[int, int], None] | None = None, root: str | Path | None = None
+) -> Report:
+    """Looks at every sample of a folder, or of the `judged_splits` of a data set's name; `progress` gets (done, all).
 
     Raises DataError or UnknownName where there is nothing to look at: no such folder, no class table, no files."""
     problems: list[Problem] = []
     jobs: list[tuple[str, Callable[[], _Look]]]  # split, what to do
-    if str(data) in DATASETS:
-        name = str(data)
-        splits = {split: open_dataset(name, split=split) for split in open_dataset(name).splits}
+    name = str(data)
+    if name in DATASETS or name in ON_DISK:
+        splits = judged_splits(name, root)
         classes, table = next(iter(splits.values())).classes, name
         jobs = [(split, partial(_look_at_sample, one, i)) for split, one in splits.items() for i in range(len(one))]
     else:
@@ -101,10 +104,12 @@ def check(data: str | Path, progress: Callable[[int, int], None] | None = None) 
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return _report(problems, looks, classes, table)
+    return _report(problems, looks, classes, table, "warning" if name in ON_DISK else "error")
 
 
-def _report(problems: list[Problem], looks: list[tuple[str, _Look]], classes: ClassTable, table: str) -> Report:
+def _report(
+    problems: list[Problem], looks: list[tuple[str, _Look]], classes: ClassTable, table: str, leak: Severity
+) -> Report:
     problems += [problem for _, look in looks for problem in look.problems]
     class_pixels: dict[str, list[int]] = {}
     pictures: dict[str, int] = {}
@@ -114,7 +119,7 @@ def _report(problems: list[Problem], looks: list[tuple[str, _Look]], classes: Cl
         before = class_pixels.setdefault(split, [0] * (len(classes) + 1))
         class_pixels[split] = [a + b for a, b in zip(before, look.pixels or [0] * len(before), strict=True)]
         digests[split].append(look.labels_digest)
-    problems += _same_pictures(looks)
+    problems += _same_pictures(looks, leak)
     if any(look.pixels is not None for _, look in looks):
         problems += _empty_classes(class_pixels, classes, table)
     fingerprints = {
@@ -197,8 +202,8 @@ def _problems_of_listing(root: Path, listing: Listing) -> list[Problem]:
     return problems
 
 
-def _same_pictures(looks: list[tuple[str, _Look]]) -> list[Problem]:
-    """A leak: equal pixels in two splits. Twice in one split is a warning."""
+def _same_pictures(looks: list[tuple[str, _Look]], leak: Severity) -> list[Problem]:
+    """A leak: equal pixels in two splits, an error unless the splits are published ones. Twice in one split is a warning."""
     problems = []
     seen: dict[bytes, dict[str, str]] = defaultdict(dict)  # digest -> split -> first file
     for split, look in looks:
@@ -211,7 +216,7 @@ def _same_pictures(looks: list[tuple[str, _Look]]) -> list[Problem]:
                 problems.append(Problem("duplicate", "warning", look.file, said))
             else:
                 said = f"is in {split} and shows the same pixels as {file} in {other}; take it out of one of the two."
-                problems.append(_error("leak", look.file, said))
+                problems.append(Problem("leak", leak, look.file, f"{look.file}: {said}"))
         earlier.setdefault(split, look.file)
     return problems
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_type_hints
 from cyclopts import App, CycloptsError, Parameter
 
 from perpixel.errors import Interrupted, PerpixelError, UsageError, did_you_mean
-from perpixel.recipe import Recipe, merge
+from perpixel.recipe import ENVIRONMENT, Recipe, merge
 from perpixel.version import VERSION
 
 app = App(
@@ -44,6 +44,7 @@ Flags = make_dataclass(
     frozen=True,
 )
 NONE_GIVEN = Flags()
+Root = Annotated[str | None, Parameter(help="Folder that holds the data set of that name.", env_var=f"{ENVIRONMENT}ROOT")]
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON on stdout instead of a table.")]
 
 
@@ -78,6 +79,7 @@ def evaluate(
     run: Annotated[Path, Parameter(help="Run folder, model file, or folder of predicted masks.")],
     *,
     data: Annotated[str | None, Parameter(help="Data set; the run's own without it.")] = None,
+    root: Root = None,
     split: Annotated[str, Parameter(help="Split to judge on.")] = "val",
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,
@@ -93,10 +95,10 @@ def evaluate(
     if run.is_file() or (run / MODEL_FILE).exists() or not run.is_dir():
         judged = load(run)
         judged.network.to(machine.choose(device))
-        data = data or judged.card.recipe.get("data")
+        data, root = data or judged.card.recipe.get("data"), root or judged.card.recipe.get("root")
     if data is None:
         raise UsageError(f"{run}: does not say which data set it is for; name the data set to judge by with --data.")
-    scores = judge(judged, open_dataset(data, split=split), Progress("judged"))
+    scores = judge(judged, open_dataset(data, root=root, split=split), Progress("judged"))
     if as_json:
         print_json(scores.to_json())
     else:
@@ -142,12 +144,14 @@ def predict(
 
 
 @app.command
-def check(data: Annotated[str, Parameter(help="Data set: a name or a folder.")], *, as_json: AsJson = False) -> None:
+def check(
+    data: Annotated[str, Parameter(help="Data set: a name or a folder.")], *, root: Root = None, as_json: AsJson = False
+) -> None:
     """Refuse an unsound data set: unpaired files, sizes that differ, unknown values, empty classes, leaks between splits."""
     from perpixel.check import check as examine
     from perpixel.terminal import Progress, print_json, say
 
-    report = examine(data, Progress("checked"))
+    report = examine(data, Progress("checked"), root)
     if as_json:
         print_json(report.to_json())
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from perpixel.datasets import DATASETS
+from perpixel.datasets import DATASETS, ON_DISK
 from perpixel.networks import NETWORKS, build
 
 CLASSES, SIZE = 21, (512, 512)
@@ -18,6 +18,7 @@ PAPERS = {
     "fcn32s": ("Long et al., CVPR 2015", "59.4 mIoU, 736 pictures of VOC 2011 val"),
     "fcn16s": ("Long et al., CVPR 2015", "62.4 mIoU, 736 pictures of VOC 2011 val"),
     "fcn8s": ("Long et al., CVPR 2015", "62.7 mIoU, 736 pictures of VOC 2011 val; 62.2 VOC 2012 test"),
+    "parsenet": ("Liu et al., arXiv 2015", "69.8 mIoU, VOC 2012 test"),
     "unet": ("Ronneberger et al., MICCAI 2015", "warping error 0.000353, ISBI 2012; IoU 0.9203 PhC-U373"),
 }
 
@@ -59,10 +60,14 @@ def size_of(name: str, classes: int = CLASSES, size: tuple[int, int] = SIZE, **a
 
 
 def datasets() -> list[DatasetRow]:
+    """Every data set with a name; those of a folder that the user names with the published counts, wherever they lie."""
     rows = []
     for name, maker in DATASETS.items():
         dataset = maker("val")
         pictures = {split: len(maker(split)) for split in dataset.splits}
         what = (inspect.getdoc(maker) or "").split("\n\n")[0].replace("\n", " ")
         rows.append(DatasetRow(name, dataset.classes.names, pictures, what))
+    for name, known in ON_DISK.items():
+        what = f"{known.what}; needs --root, the folder that holds {known.holds}"
+        rows.append(DatasetRow(name, known.classes.names, dict(known.pictures), what))
     return rows

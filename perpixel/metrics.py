@@ -39,7 +39,11 @@ class ConfusionMatrix:
         if truth.shape != predicted.shape:
             raise DataError(f"truth has the shape {truth.shape}, the prediction {predicted.shape}; judge at the truth's size.")
         classes = self.num_classes
-        counts = _count(_unsigned(truth).ravel(), _unsigned(predicted).ravel(), self._place, classes)
+        truth_values, predicted_values = _unsigned(truth).ravel(), _unsigned(predicted).ravel()
+        if truth_values.dtype == predicted_values.dtype == np.uint8:
+            counts = _count_bytes(truth_values, predicted_values, classes, self.void)
+        else:
+            counts = _count(truth_values, predicted_values, self._place, classes)
         judged = counts[:classes]
         if counts[classes + 1].any():
             wrong = (truth != self.void) & ((truth < 0) | (truth >= classes))
@@ -93,6 +97,32 @@ class ConfusionMatrix:
     def mean_dice(self) -> float:
         """Mean of `dice` over the classes that are not nan."""
         return _mean(self.dice())
+
+
+ROW = 272  # cells from one truth value to the next: 256, and 16 more so that rows do not compete for the same cache lines
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_bytes(truth: Any, predicted: Any, classes: int, void: int) -> Any:
+    """As `_count` for uint8: the two bytes of a pixel are its cell, and what they mean is asked once a cell, not once a pixel."""
+    tables = np.zeros((4, 256 * ROW), np.int64)
+    whole = truth.size // 4 * 4
+    for i in range(0, whole, 4):
+        tables[0, truth[i] * ROW + predicted[i]] += 1
+        tables[1, truth[i + 1] * ROW + predicted[i + 1]] += 1
+        tables[2, truth[i + 2] * ROW + predicted[i + 2]] += 1
+        tables[3, truth[i + 3] * ROW + predicted[i + 3]] += 1
+    for i in range(whole, truth.size):
+        tables[0, truth[i] * ROW + predicted[i]] += 1
+    counts = np.zeros((classes + 2, classes + 2), np.int64)
+    for value in range(256):
+        row = value if value < classes else classes if value == void else classes + 1
+        for other in range(256):
+            cell = value * ROW + other
+            count = tables[0, cell] + tables[1, cell] + tables[2, cell] + tables[3, cell]
+            if count:
+                counts[row, other if other < classes else classes + 1] += count
+    return counts
 
 
 @numba.njit(nogil=True, cache=True)

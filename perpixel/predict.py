@@ -57,9 +57,12 @@ class Scores:
     shift: float
     seen: tuple[int, int]
 
-    def labels(self, size: tuple[int, int]) -> NDArray[np.uint16]:
-        """The class of the greatest bilinearly interpolated score at each pixel of a picture of `size`."""
-        labels: NDArray[np.uint16] = _labels_at(self.scores, *self._places(0, size[0]), *self._places(1, size[1]))
+    def labels(self, size: tuple[int, int]) -> NDArray[Any]:
+        """The class of the greatest bilinearly interpolated score at each pixel of a picture of `size`.
+
+        uint8, or uint16 above 255 classes: the type of class ids everywhere."""
+        labels = np.empty(size, np.uint8 if self.scores.shape[2] <= 255 else np.uint16)
+        _labels_at(labels, self.scores, *self._places(0, size[0]), *self._places(1, size[1]))
         return labels
 
     def probabilities(self, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -102,8 +105,8 @@ def to_tensor(image: NDArray[np.uint8]) -> Tensor:
 
 
 @numba.njit(nogil=True, cache=True)
-def _labels_at(scores: Any, rows: Any, row_shares: Any, columns: Any, column_shares: Any) -> Any:
-    """The argmax of the bilinear interpolation of `scores` (h, w, C), without making it.
+def _labels_at(labels: Any, scores: Any, rows: Any, row_shares: Any, columns: Any, column_shares: Any) -> None:
+    """Fills `labels` with the argmax of the bilinear interpolation of `scores` (h, w, C), without making it.
 
     Where one class is greatest at all four corners of a cell it is greatest everywhere inside, because interpolation is a
     mean with weights of 0 or more: only cells on borders are computed."""
@@ -116,7 +119,6 @@ def _labels_at(scores: Any, rows: Any, row_shares: Any, columns: Any, column_sha
                 if scores[y, x, c] > scores[y, x, top]:
                     top = c
             best[y, x] = top
-    labels = np.empty((rows.size, columns.size), np.uint16)
     line = np.empty((width, classes), np.float32)
     for i in range(rows.size):
         y, share = rows[i], row_shares[i]
@@ -136,7 +138,6 @@ def _labels_at(scores: Any, rows: Any, row_shares: Any, columns: Any, column_sha
                     if score > greatest:
                         top, greatest = c, score
             labels[i, j] = top
-    return labels
 
 
 @dataclass(frozen=True)

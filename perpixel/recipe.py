@@ -19,8 +19,9 @@ OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "poly", "one_cycle")
 ENVIRONMENT = "PERPIXEL_"
 LARGEST_SCALE = 16.0
-# What may differ when a run is continued: it changes the speed or the reporting, not a single weight.
-FREE = frozenset({"save_every", "cache_mb"})
+# What may differ when a run is continued: it changes the speed, the reporting or the place of the data (which are known by
+# their fingerprints), not a single weight.
+FREE = frozenset({"save_every", "cache_mb", "root"})
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -30,12 +31,17 @@ def _setting(default: Any, help: str) -> Any:
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     data: str = _setting("scenes", "Data set: a name or a folder (see `perpixel datasets`).")
+    root: str | None = _setting(None, "Folder that holds the data set of that name.")
     network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
     # the network's arguments; those not given are the network's own
     backbone: str | None = _setting(None, "Trunk: vgg16 or any timm name.")
     weights: str = _setting("auto", "Weights to start from: imagenet, none, or auto (imagenet for a full-size backbone).")
     width: float | None = _setting(None, "Scales every layer; 1 is the paper's.")
     padding: int | None = _setting(None, "FCN: padding of conv1_1, 100 as published or 1.")
+    features: tuple[str, ...] | None = _setting(None, "ParseNet: pool6 (the global context), fc7, conv5, conv4, conv3.")
+    fusion: str | None = _setting(None, "ParseNet: late, which adds scores, or early, which joins features.")
+    normalize: str | None = _setting(None, "ParseNet: L2 norm of features with a learned or fixed scale, or none.")
+    norm_scale: float | None = _setting(None, "ParseNet: scale of normalised features at the start.")
     channels: int | None = _setting(None, "U-Net: 3, or 1 for grey.")
     convolutions: str | None = _setting(None, "U-Net: valid as published, or same.")
     norm: str | None = _setting(None, "U-Net: batch for batch normalisation.")
@@ -89,6 +95,7 @@ class Recipe:
         _require(self.crop is None or min(self.crop) >= 1, "crop", self.crop, "two sizes of 1 or more")
         _require(self.width is None or 0 < self.width < math.inf, "width", self.width, "above 0")
         _require(self.dropout is None or 0 <= self.dropout <= 1, "dropout", self.dropout, "between 0 and 1")
+        _require(self.norm_scale is None or 0 < self.norm_scale < math.inf, "norm_scale", self.norm_scale, "above 0")
         _require(self.decoder is None or min(self.decoder, default=1) >= 1, "decoder", self.decoder, "channels of 1 or more")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         for name, known in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("weights", ("auto", "imagenet", "none"))):
@@ -97,7 +104,10 @@ class Recipe:
 
     def network_arguments(self) -> dict[str, Any]:
         """The arguments of `networks.build` that were set."""
-        names = ("backbone", "width", "padding", "channels", "convolutions", "norm", "decoder", "dropout")
+        names = (
+            "backbone", "width", "padding", "features", "fusion", "normalize", "norm_scale", "channels", "convolutions", "norm",
+            "decoder", "dropout",
+        )  # fmt: skip
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def to_json(self) -> dict[str, Any]:

@@ -21,8 +21,7 @@ import torchvision
 
 from perpixel.check import Report, check
 from perpixel.checkpoint import STATES
-from perpixel.datasets import open_dataset
-from perpixel.datasets.folder import Folder
+from perpixel.datasets import Stored, judged_splits
 from perpixel.errors import DataError, UsageError
 from perpixel.files import locked, remove_partial, write_whole
 from perpixel.processes import Team
@@ -71,9 +70,9 @@ def sound_data(recipe: Recipe, out: Path, team: Team, say: Say) -> Sound:
     if team.rank == 0:
         path = out / DATA
         known = json.loads(path.read_text()) if path.is_file() else {}
-        stamp = _stamp(recipe.data)
+        stamp = _stamp(recipe)
         if known.get("stamp") != stamp:
-            report = _checked(recipe.data, say)
+            report = _checked(recipe, say)
             if known and known["fingerprints"] != report.fingerprints:
                 raise DataError(f"{recipe.data}: pictures or masks changed since {out} began; choose another --out.")
             known = {"stamp": stamp, "class_pixels": report.class_pixels["train"][:-1], "fingerprints": report.fingerprints}
@@ -90,24 +89,31 @@ def note_session(out: Path, first: int, last: int, seconds: float) -> None:
     write_whole(out / RUN, json.dumps(facts, indent=1).encode())
 
 
-def _checked(data: str, say: Say) -> Report:
-    report = check(data)
+def _checked(recipe: Recipe, say: Say) -> Report:
+    report = check(recipe.data, root=recipe.root)
     for problem in report.problems:
         if problem.severity == "warning":
             say(f"warning: {problem.message}")
     if report.errors:
-        more = f" ({len(report.errors) - 1} more; `perpixel check {data}` lists them)" if len(report.errors) > 1 else ""
+        where = recipe.data if recipe.root is None else f"{recipe.data} --root {recipe.root}"
+        more = f" ({len(report.errors) - 1} more; `perpixel check {where}` lists them)" if len(report.errors) > 1 else ""
         raise DataError(f"{report.errors[0].message}{more}")
     return report
 
 
-def _stamp(data: str) -> str:
+def _stamp(recipe: Recipe) -> str:
     """What changes when a file of the data set does: names, sizes and times."""
-    dataset = open_dataset(data, split="train")
-    if not isinstance(dataset, Folder):
-        return f"{data} of perpixel {VERSION}"
-    files = [dataset.root / "classes.csv", *(path for pair in dataset.listing.pairs for path in (pair.image, pair.mask))]
-    return str([(str(path), stat.st_size, stat.st_mtime_ns) for path in files if (stat := path.stat())])
+    splits = judged_splits(recipe.data, recipe.root).values()
+    files = [path for split in splits if isinstance(split, Stored) for path in split.files()]
+    return str([_state(path) for path in files]) if files else f"{recipe.data} of perpixel {VERSION}"
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    try:
+        stat = path.stat()
+    except OSError:  # the check tells of it
+        return str(path), 0, 0
+    return str(path), stat.st_size, stat.st_mtime_ns
 
 
 def _write_facts(out: Path, recipe: Recipe, team: Team, report: Report) -> None:

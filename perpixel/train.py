@@ -56,7 +56,7 @@ def train(
     another recipe, DataError for an unsound data set, Interrupted (resumable) on SIGINT or SIGTERM, NotFinite when a loss,
     gradient or weight is not finite."""
     machine.keep_freed_memory()
-    training, validation = open_dataset(recipe.data, split="train"), open_dataset(recipe.data, split="val")
+    training, validation = (open_dataset(recipe.data, root=recipe.root, split=split) for split in ("train", "val"))
     network = _network(recipe, len(training.classes))  # before the folder is touched: names and arguments may be wrong
     with join(recipe.device) as team, claim(out, recipe, origins) if team.rank == 0 else nullcontext():
         if team.rank:  # one voice for all

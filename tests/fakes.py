@@ -1,9 +1,11 @@
 """Data sets in their true folder shape, with tiny pictures that a network can learn something from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.io import savemat
 
 CLASSES_CSV = "id,name,r,g,b\n0,ground,90,90,90\n1,box,200,40,40\n2,disc,40,40,200\n255,void,0,0,0\n"
 
@@ -36,4 +38,99 @@ def make_folder(root: Path, train: int = 8, val: int = 4, size: tuple[int, int] 
             Image.fromarray(labels).save(root / "masks" / split / f"p{number:02d}.png")
             seed += 1
     (root / "classes.csv").write_text(CLASSES_CSV)
+    return root
+
+
+def draw_grid(seed: int, class_ids: Sequence[int], size: tuple[int, int] = (24, 40)) -> tuple[np.ndarray, ...]:
+    """Cells of 4 x 4 pixels that show every class, in its colour with noise: picture, class ids, number of the cell from 1."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    cells = rows // 4 * -(-size[1] // 4) + columns // 4
+    ids = rng.permutation(np.resize(class_ids, cells.max() + 1))[cells]
+    colours = np.random.default_rng(1).integers(0, 256, (max(class_ids) + 1, 3))
+    image = np.clip(colours[ids] + rng.normal(0, 4, (*size, 3)), 0, 255).astype(np.uint8)
+    return image, ids.astype(np.uint16), 1 + cells
+
+
+def put_picture(path: Path, values: np.ndarray, palette: bool = False) -> None:
+    """A picture, or with `palette` a mask of palette indices, where the suffix says how."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(values.astype(np.uint8))
+    if palette:
+        picture.putpalette(list(range(256)) * 3)
+    picture.save(path)
+
+
+def put_mat(path: Path, **variables: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    savemat(path, variables, do_compression=True)
+
+
+def put_list(path: Path, names: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{name}\n" for name in names))
+
+
+VOC_LISTS = {
+    "train": ["2007_000001", "2008_000002"],
+    "val": ["2007_000003", "2008_000004", "2009_000005"],
+    "test": ["2010_000006"],
+}
+SBD_LISTS = {"train": ["2008_000002", "2008_000004", "2011_000007"], "val": ["2009_000005", "2011_000008"]}
+VAL_OF_2011 = ["2007_000003", "2008_000004"]
+
+
+def make_voc(root: Path) -> Path:
+    """VOC 2012 with SBD and the list of VOC 2011. VOC's masks are void in the last column, SBD's nowhere, so they differ."""
+    voc, sbd = root / "VOCdevkit" / "VOC2012", root / "benchmark_RELEASE" / "dataset"
+    for split, names in {**VOC_LISTS, "trainval": VOC_LISTS["train"] + VOC_LISTS["val"]}.items():
+        put_list(voc / "ImageSets" / "Segmentation" / f"{split}.txt", names)
+        for name in names:
+            image, labels, cells = draw_grid(int(name[-1]), range(21))
+            put_picture(voc / "JPEGImages" / f"{name}.jpg", image)
+            if split != "test":
+                labels[:, -1] = 255
+                put_picture(voc / "SegmentationClass" / f"{name}.png", labels, palette=True)
+                objects = np.where(labels == 0, 0, np.where(labels == 255, 255, cells))
+                put_picture(voc / "SegmentationObject" / f"{name}.png", objects, palette=True)
+    for split, names in SBD_LISTS.items():
+        put_list(sbd / f"{split}.txt", names)
+        for name in names:
+            image, labels, cells = draw_grid(int(name[-1]), range(21))
+            labels, objects = labels.astype(np.uint8), np.where(labels == 0, 0, cells).astype(np.uint8)
+            put_picture(sbd / "img" / f"{name}.jpg", image)
+            put_mat(sbd / "cls" / f"{name}.mat", GTcls={"Segmentation": labels, "Boundaries": np.zeros((20, 1))})
+            put_mat(sbd / "inst" / f"{name}.mat", GTinst={"Segmentation": objects, "Categories": np.zeros((60, 1))})
+    put_list(root / "VOCdevkit" / "VOC2011" / "ImageSets" / "Segmentation" / "val.txt", VAL_OF_2011)
+    return root
+
+
+# Names and numbers as in PASCAL-Context's labels.txt: the 59 of the common view, then some that look like them.
+CONTEXT_NUMBERS = {
+    "aeroplane": 2, "bag": 9, "bed": 18, "bedclothes": 19, "bench": 22, "bicycle": 23, "bird": 25, "boat": 31, "book": 33,
+    "bottle": 34, "building": 44, "bus": 45, "cabinet": 46, "car": 59, "cat": 65, "ceiling": 68, "chair": 72, "cloth": 80,
+    "computer": 85, "cow": 98, "cup": 104, "curtain": 105, "dog": 113, "door": 115, "fence": 144, "floor": 158, "flower": 159,
+    "food": 162, "grass": 187, "ground": 189, "horse": 207, "keyboard": 220, "light": 232, "motorbike": 258, "mountain": 259,
+    "mouse": 260, "person": 284, "plate": 295, "platform": 296, "pottedplant": 308, "road": 324, "rock": 326, "sheep": 347,
+    "shelves": 349, "sidewalk": 354, "sign": 355, "sky": 360, "snow": 366, "sofa": 368, "table": 397, "track": 415, "train": 416,
+    "tree": 420, "truck": 424, "tvmonitor": 427, "wall": 440, "water": 445, "window": 454, "wood": 458,
+    "cabinet door": 47, "clothes tree": 81, "electronic keyboard": 133, "light bulb": 233, "mouse pad": 261, "plant": 293,
+    "pool table": 304, "sand": 334, "unknown": 431, "window blinds": 455, "wool": 459,
+}  # fmt: skip
+CONTEXT_LISTS = {"train": ["2008_000001", "2008_000002"], "val": ["2009_000003", "2010_000004"]}
+
+
+def make_context(root: Path) -> Path:
+    """PASCAL-Context with the pictures of VOC 2010; each shows the 59 classes and `sand`, and `unknown` in the last column."""
+    voc, annotations = root / "VOCdevkit" / "VOC2010", root / "pascal-context"
+    names_by_number = {number: name for name, number in CONTEXT_NUMBERS.items()}
+    put_list(annotations / "labels.txt", [f"{n}: {names_by_number.get(n, f'another {n}')}" for n in range(1, 460)])
+    shown = [*list(CONTEXT_NUMBERS.values())[:59], CONTEXT_NUMBERS["sand"]]
+    for split, names in CONTEXT_LISTS.items():
+        put_list(voc / "ImageSets" / "Main" / f"{split}.txt", names)
+        for name in names:
+            image, labels, _ = draw_grid(int(name[-1]), shown)
+            labels[:, -1] = CONTEXT_NUMBERS["unknown"]
+            put_picture(voc / "JPEGImages" / f"{name}.jpg", image)
+            put_mat(annotations / "trainval" / f"{name}.mat", LabelMap=labels)
     return root

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from perpixel.datasets import DATASETS
+from perpixel.datasets import DATASETS, ON_DISK
 from perpixel.listing import PAPERS, NetworkRow, datasets, networks, size_of
 from perpixel.networks import NETWORKS
 
@@ -79,8 +79,16 @@ def test_every_network_has_a_paper_with_a_year_and_a_figure(rows: dict[str, Netw
 
 def test_every_data_set_says_what_it_is() -> None:
     found = {row.name: row for row in datasets()}
-    assert set(found) == set(DATASETS)
+    assert set(found) == {*DATASETS, *ON_DISK}
     scenes = found["scenes"]
     assert scenes.pictures == {"train": 600, "val": 100, "test": 100}
     assert len(scenes.classes) == 10
     assert scenes.what
+
+
+def test_sets_on_disk_are_listed_with_the_published_counts_though_they_are_not_here() -> None:
+    found = {row.name: row for row in datasets()}
+    assert {name: len(found[name].classes) for name in ON_DISK} == {
+        "voc2012": 21, "context59": 59, "context60": 60, "context33": 33}  # fmt: skip
+    assert (found["voc2012"].pictures["val"], found["context60"].pictures) == (1449, {"train": 4998, "val": 5105})
+    assert all("needs --root, the folder that holds VOCdevkit" in found[name].what for name in ON_DISK)

@@ -24,6 +24,12 @@ CASES = {
     "fcn8s": ("fcn8s", dict(width=SMALL)),
     "fcn8s, padding 1": ("fcn8s", dict(width=SMALL, padding=1)),
     "fcn8s on resnet18": ("fcn8s", dict(backbone="resnet18")),
+    "parsenet": ("parsenet", dict(width=SMALL)),
+    "parsenet, early, all features": (
+        "parsenet",
+        dict(backbone="vgg16", width=SMALL, fusion="early", features=("pool6", "fc7", "conv5", "conv4", "conv3")),
+    ),
+    "parsenet on resnet18": ("parsenet", dict(backbone="resnet18", features=("pool6", "fc7", "conv4"), normalize="fixed")),
     "unet": ("unet", dict(width=SMALL)),
     "unet, grey": ("unet", dict(width=SMALL, channels=1)),
     "unet, same, batch": ("unet", dict(width=SMALL, convolutions="same", norm="batch")),

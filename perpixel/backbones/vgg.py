@@ -15,6 +15,7 @@ from perpixel.errors import ResourceError, UsageError, did_you_mean
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # (channels, convolutions), each followed by a pool
 FC = 4096
+REDUCED_FC, KEPT_STRIDE = 1024, 8
 
 
 class VGG16(nn.Module):
@@ -22,6 +23,8 @@ class VGG16(nn.Module):
 
     `width` scales every layer; 1 is the paper's. `padding` of conv1_1 is 1, or FCN's 100, where fc6 has no padding.
     `classifier=False` leaves fc6 and fc7 out. `weights="imagenet"` loads torchvision's.
+    `reduced` is the network of output stride 8 of DeepLab-LargeFOV (Chen et al., ICLR 2015) and ParseNet: pool4 and pool5 are
+    3x3 with stride 1, conv5 has dilation 2, fc6 is 3x3 with dilation 12, and fc6 and fc7 have 1024 channels.
     `mean` and `scale` are what the weights expect and are kept with them.
     Raises UsageError for ImageNet weights at another width, ResourceError when they cannot be fetched."""
 
@@ -35,30 +38,41 @@ class VGG16(nn.Module):
         classifier: bool = True,
         dropout: float = 0.5,
         weights: str | None = None,
+        reduced: bool = False,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         self.channels: dict[str, int] = {}
         self.strides: dict[str, int] = {}
         self._tap: dict[int, str] = {}
-        inputs = 3
+        inputs, stride = 3, 1
         for block, (base, convolutions) in enumerate(BLOCKS, start=1):
             outputs = scaled(base, width)
+            dilation = 2 if reduced and block == 5 else 1
             for _ in range(convolutions):
-                layers += [nn.Conv2d(inputs, outputs, 3, padding=1 if layers else padding), nn.ReLU(inplace=True)]
+                border = dilation if layers else padding
+                layers += [nn.Conv2d(inputs, outputs, 3, padding=border, dilation=dilation), nn.ReLU(inplace=True)]
                 inputs = outputs
-            self._add_tap(len(layers) - 1, f"conv{block}", outputs, 2 ** (block - 1))
-            layers.append(nn.MaxPool2d(2, ceil_mode=True))
-            self._add_tap(len(layers) - 1, f"pool{block}", outputs, 2**block)
+            self._add_tap(len(layers) - 1, f"conv{block}", outputs, stride)
+            if reduced and stride == KEPT_STRIDE:
+                layers.append(nn.MaxPool2d(3, stride=1, padding=1))
+            else:
+                layers.append(nn.MaxPool2d(2, ceil_mode=True))
+                stride *= 2
+            self._add_tap(len(layers) - 1, f"pool{block}", outputs, stride)
         self.features = nn.Sequential(*layers)
         self.fc: nn.Sequential | None = None
         if classifier:
-            hidden = scaled(FC, width)
+            hidden = scaled(REDUCED_FC if reduced else FC, width)
+            if reduced:
+                fc6 = nn.Conv2d(inputs, hidden, 3, padding=12, dilation=12)
+            else:
+                fc6 = nn.Conv2d(inputs, hidden, 7, padding=0 if padding == 100 else 3)
             self.fc = nn.Sequential(
-                nn.Conv2d(inputs, hidden, 7, padding=0 if padding == 100 else 3), nn.ReLU(inplace=True), nn.Dropout(dropout),
+                fc6, nn.ReLU(inplace=True), nn.Dropout(dropout),
                 nn.Conv2d(hidden, hidden, 1), nn.ReLU(inplace=True), nn.Dropout(dropout),
             )  # fmt: skip
-            self.channels["fc7"], self.strides["fc7"] = hidden, 32
+            self.channels["fc7"], self.strides["fc7"] = hidden, stride
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -67,7 +81,7 @@ class VGG16(nn.Module):
         self.register_buffer("mean", torch.tensor([122.67892, 116.66877, 104.00699]).view(3, 1, 1) / 255)
         self.register_buffer("scale", torch.full((3, 1, 1), 4.4))
         if weights == "imagenet":
-            self._load_imagenet(width)
+            self._load_imagenet(width, reduced)
         elif weights not in (None, "none"):
             raise did_you_mean("weights", weights, ("imagenet", "none"))
 
@@ -76,7 +90,7 @@ class VGG16(nn.Module):
 
     @property
     def pyramid(self) -> tuple[str, ...]:
-        """One feature for each stride 1, 2, 4, 8, 16: the last before each pool."""
+        """The last feature before each pool: one for each stride 1, 2, 4, 8, 16."""
         return tuple(f"conv{block}" for block in range(1, 6))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -90,7 +104,7 @@ class VGG16(nn.Module):
             found["fc7"] = self.fc(x)
         return found
 
-    def _load_imagenet(self, width: float) -> None:
+    def _load_imagenet(self, width: float, reduced: bool) -> None:
         if width != 1:
             raise UsageError(f"there are no ImageNet weights for VGG-16 at width {width}; use `--weights none` or width 1.")
         from torchvision.models import VGG16_Weights
@@ -106,9 +120,11 @@ class VGG16(nn.Module):
             if name.startswith("features."):
                 own[name] = state[name]
         if self.fc is not None:
-            for mine, theirs in (("fc.0", "classifier.0"), ("fc.3", "classifier.3")):
-                own[f"{mine}.weight"] = state[f"{theirs}.weight"].view_as(own[f"{mine}.weight"])
-                own[f"{mine}.bias"] = state[f"{theirs}.bias"]
+            # Reduced as by its authors: every fourth channel of fc6 and fc7, and the taps 0, 3 and 6 of fc6.
+            channels, taps = (4, 3) if reduced else (1, 1)
+            own["fc.0.weight"] = state["classifier.0.weight"].view(FC, -1, 7, 7)[::channels, :, ::taps, ::taps]
+            own["fc.3.weight"] = state["classifier.3.weight"].view(FC, FC, 1, 1)[::channels, ::channels]
+            own["fc.0.bias"], own["fc.3.bias"] = (state[f"classifier.{layer}.bias"][::channels] for layer in (0, 3))
         own["mean"] = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
         own["scale"] = 1 / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
         self.load_state_dict(own)

@@ -1,13 +1,16 @@
-"""The data sets of the review and a person's own. Adding one costs a file here and a line in `DATASETS`."""
+"""The data sets of the review and a person's own. Adding one costs a file here and a line in `DATASETS` or `ON_DISK`."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from perpixel.classes import ClassTable
+from perpixel.datasets import context, voc
 from perpixel.datasets.folder import Folder
 from perpixel.datasets.scenes import Scenes
 from perpixel.errors import DataError, did_you_mean
@@ -28,22 +31,70 @@ class Dataset(Protocol):
     def sample(self, index: int) -> Sample: ...
 
 
+@runtime_checkable
+class Stored(Protocol):
+    """A data set in files; `files` are those that decide what its split holds."""
+
+    def files(self) -> list[Path]: ...
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """A published data set below a folder that the user names: `open` takes that folder and the split.
+
+    The rest is known without the folder: `pictures` are the published counts by split, `holds` is what the folder holds."""
+
+    open: Callable[[str | Path, str], Dataset]
+    classes: ClassTable
+    pictures: Mapping[str, int]
+    holds: str
+    what: str
+
+
 DATASETS: dict[str, Callable[[str], Dataset]] = {
     "scenes": Scenes,
 }
 
 
-def open_dataset(name_or_folder: str | Path, *, split: str = "val") -> Dataset:
+def _context(view: str, what: str) -> OnDisk:
+    holds = "VOCdevkit/VOC2010 and pascal-context"
+    return OnDisk(partial(context.Context, view=view), context.VIEWS[view], context.PICTURES, holds, f"PASCAL-Context, {what}")
+
+
+ON_DISK: dict[str, OnDisk] = {
+    "voc2012": OnDisk(
+        voc.Voc2012, voc.CLASSES, voc.PICTURES, "VOCdevkit/VOC2012 (and benchmark_RELEASE for SBD)", "PASCAL VOC 2012 and SBD"
+    ),
+    "context59": _context("context59", "59 classes"),
+    "context60": _context("context60", "59 classes and background"),
+    "context33": _context("context33", "33 classes"),
+}
+
+
+def open_dataset(name_or_folder: str | Path, *, root: str | Path | None = None, split: str = "val") -> Dataset:
     """The split of a named data set, or of a folder of pictures and masks (see `perpixel.datasets.folder`).
 
-    A name with a slash, or of an existing folder, is a folder. Raises UnknownName for a name or split that does not exist,
-    DataError for a folder that is no data set."""
+    A name with a slash, or of an existing folder, is a folder. Data sets of `ON_DISK` lie below the folder `root`; the others
+    do not look at it. Raises UnknownName for a name or split that does not exist, DataError for a folder that is no data set,
+    or where `root` is missing or does not hold the data set."""
     name = str(name_or_folder)
     if name in DATASETS:
         return DATASETS[name](split)
+    if name in ON_DISK:
+        if root is None:
+            raise DataError(f"{name}: give the folder that holds {ON_DISK[name].holds}, with --root, PERPIXEL_ROOT or root=.")
+        return ON_DISK[name].open(root, split)
     if isinstance(name_or_folder, Path) or "/" in name or "\\" in name or Path(name).exists():
         return Folder(name, split)
-    raise did_you_mean("data set or folder", name, DATASETS)
+    raise did_you_mean("data set or folder", name, [*DATASETS, *ON_DISK])
+
+
+def judged_splits(name_or_folder: str | Path, root: str | Path | None = None) -> dict[str, Dataset]:
+    """The splits that training and judging rely on: all there are, but of published sets `train` and `val` alone.
+
+    Others of those overlap, as trainval does, or have no public labels."""
+    splits = ("train", "val") if str(name_or_folder) in ON_DISK else open_dataset(name_or_folder, root=root).splits
+    return {split: open_dataset(name_or_folder, root=root, split=split) for split in splits}
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -57,7 +108,7 @@ def fingerprint(dataset: Dataset) -> str:
 def label_digest(sample: Sample) -> bytes:
     """The contribution of one sample to `fingerprint`."""
     if sample.labels is None:
-        raise DataError(f"{sample.name}: has no labels to judge by; add its mask.")
+        raise DataError(f"{sample.name}: has no labels to judge by; add its mask or choose another split.")
     one = hashlib.sha256(f"{sample.name}\0{sample.labels.shape}\0{sample.labels.dtype}\0".encode())
     one.update(sample.labels.tobytes())
     return one.digest()

@@ -18,6 +18,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable
 from perpixel.errors import DataError, did_you_mean
@@ -82,12 +85,21 @@ class Folder:
         pair = self.pairs[index]
         image = read_image(pair.image)
         labels = self.classes.decode(read_labels(pair.mask), str(pair.mask))
-        if labels.shape != image.shape[:2]:
-            raise DataError(
-                f"{pair.mask}: is {labels.shape[0]}x{labels.shape[1]}, its picture {pair.image.name} is "
-                f"{image.shape[0]}x{image.shape[1]} (height x width); give both the same size."
-            )
+        require_same_size(image, labels, pair.image, pair.mask)
         return Sample(pair.name, image, labels)
+
+    def files(self) -> list[Path]:
+        """Every file that decides what the split holds."""
+        return [self.root / "classes.csv", *(path for pair in self.pairs for path in (pair.image, pair.mask))]
+
+
+def require_same_size(image: NDArray[Any], labels: NDArray[Any], picture: Path, mask: Path) -> None:
+    """Raises DataError when `labels`, read from `mask`, have not the height and width of `image`, read from `picture`."""
+    if labels.shape != image.shape[:2]:
+        raise DataError(
+            f"{mask}: is {labels.shape[0]}x{labels.shape[1]}, its picture {picture.name} is "
+            f"{image.shape[0]}x{image.shape[1]} (height x width); give both the same size."
+        )
 
 
 def list_folder(root: Path) -> Listing:

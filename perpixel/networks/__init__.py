@@ -13,6 +13,7 @@ from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.networks.fcn import FCN
+from perpixel.networks.parsenet import ParseNet
 from perpixel.networks.unet import BackboneUNet, UNet, unet
 
 
@@ -35,6 +36,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "fcn32s": partial(FCN, stride=32),
     "fcn16s": partial(FCN, stride=16),
     "fcn8s": partial(FCN, stride=8),
+    "parsenet": ParseNet,
     "unet": unet,
 }
 

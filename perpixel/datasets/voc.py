@@ -1,0 +1,214 @@
+"""PASCAL VOC 2012 segmentation, and the Semantic Boundaries Dataset (SBD; Hariharan et al., ICCV 2011) that labels more of it.
+
+    ROOT/VOCdevkit/VOC2012/JPEGImages/NAME.jpg
+    ROOT/VOCdevkit/VOC2012/SegmentationClass/NAME.png          palette indices: class ids, 255 on borders and what is not judged
+    ROOT/VOCdevkit/VOC2012/SegmentationObject/NAME.png         palette indices: objects 1, 2, ...; 255 as above
+    ROOT/VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val,trainval,test}.txt
+    ROOT/VOCdevkit/VOC2011/ImageSets/Segmentation/val.txt      for seg11valid; nothing else of VOC 2011 is read
+    ROOT/benchmark_RELEASE/dataset/{img/NAME.jpg, cls/NAME.mat, inst/NAME.mat, train.txt, val.txt}    SBD: MATLAB 5, no border
+
+ROOT may be VOCdevkit or VOC2012 too. The splits, with the published numbers of pictures:
+
+    train 1,464, val 1,449, trainval 2,913    VOC's lists, VOC's masks
+    test 1,456          VOC's list; the labels are not public
+    trainaug 10,582     train, then SBD's train and val without VOC's train and val: DeepLab's train_aug (arXiv:1412.7062).
+                        VOC's masks for VOC's pictures, SBD's for the others
+    sbd_train 8,498     SBD's train with SBD's labels, FCN's training set (data/pascal/README.md of the authors' repository);
+                        545 of its pictures are in val
+    seg11valid 736      VOC 2011's val without sbd_train, FCN's validation set (the same README), with VOC 2012's masks
+
+seg11valid needs the list of VOC 2011: VOC 2012's val without sbd_train are 904 pictures (the figure of pytorch-semseg too), taken
+from 2007 to 2011 like the 736, so neither the lists of VOC 2012 nor the year in a name tell which they are."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perpixel.classes import ClassTable
+from perpixel.datasets.folder import require_same_size
+from perpixel.errors import DataError, did_you_mean
+from perpixel.images import read_image, read_labels
+from perpixel.sample import Instances, Sample
+
+LABELS = (  # class id, which is the value in the mask
+    (0, "background", (0, 0, 0)),
+    (1, "aeroplane", (128, 0, 0)),
+    (2, "bicycle", (0, 128, 0)),
+    (3, "bird", (128, 128, 0)),
+    (4, "boat", (0, 0, 128)),
+    (5, "bottle", (128, 0, 128)),
+    (6, "bus", (0, 128, 128)),
+    (7, "car", (128, 128, 128)),
+    (8, "cat", (64, 0, 0)),
+    (9, "chair", (192, 0, 0)),
+    (10, "cow", (64, 128, 0)),
+    (11, "diningtable", (192, 128, 0)),
+    (12, "dog", (64, 0, 128)),
+    (13, "horse", (192, 0, 128)),
+    (14, "motorbike", (64, 128, 128)),
+    (15, "person", (192, 128, 128)),
+    (16, "pottedplant", (0, 64, 0)),
+    (17, "sheep", (128, 64, 0)),
+    (18, "sofa", (0, 192, 0)),
+    (19, "train", (128, 192, 0)),
+    (20, "tvmonitor", (0, 64, 128)),
+)
+VOID = 255
+CLASSES = ClassTable(
+    names=tuple(name for _, name, _ in LABELS),
+    colours=tuple(colour for _, _, colour in LABELS),
+    values=tuple((class_id,) for class_id, _, _ in LABELS),
+    void_values=(VOID,),
+    void_colour=(224, 224, 192),
+)
+PICTURES = {"train": 1464, "val": 1449, "trainval": 2913, "test": 1456, "trainaug": 10582, "sbd_train": 8498, "seg11valid": 736}
+
+
+class Voc2012:
+    """One split of VOC 2012 below `root`. `splits` are those whose lists are there; pictures of `test` have no labels.
+
+    With `instances` a sample has its objects too, which costs reading one file more. Raises DataError naming the folder or
+    file that is missing, UnknownName for another split."""
+
+    classes = CLASSES
+
+    def __init__(self, root: Path | str, split: str = "train", instances: bool = False) -> None:
+        self.folder, self.split, self.instances = find_voc(root, 2012, "Segmentation"), split, instances
+        if split not in PICTURES:
+            raise did_you_mean("split of voc2012", split, PICTURES)
+        devkit = self.folder.parent
+        self.sbd = _first_there(above / "benchmark_RELEASE" / "dataset" for above in (devkit.parent, devkit))
+        # The archive of VOC 2011 unpacks into TrainVal/.
+        years = _first_there((devkit / "VOC2011", devkit.parent / "TrainVal" / "VOCdevkit" / "VOC2011"))
+        self._val_of_2011 = years / "ImageSets" / "Segmentation" / "val.txt"
+        lists = [read_list(path) for path in self._lists(split)]
+        self.names, self._from_sbd = lists[0], frozenset[str]()
+        if split == "trainaug":
+            train, val, *sbd = lists
+            more = [name for names in sbd for name in names if name not in {*train, *val}]
+            self.names, self._from_sbd = [*train, *more], frozenset(more)
+        elif split == "sbd_train":
+            self._from_sbd = frozenset(self.names)
+        elif split == "seg11valid":
+            self.names = [name for name in lists[0] if name not in set(lists[1])]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(split for split in PICTURES if all(path.is_file() for path in self._lists(split)))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        return self.names[index]
+
+    def sample(self, index: int) -> Sample:
+        """Raises DataError naming the file that is missing, damaged, or does not fit its picture."""
+        name = self.names[index]
+        picture, mask = self._paths(name)
+        image = read_image(picture)
+        if self.split == "test":
+            return Sample(name, image)
+        labels = self.classes.decode(_read(mask, "GTcls"), str(mask))
+        require_same_size(image, labels, picture, mask)
+        return Sample(name, image, labels, self._objects(name, labels) if self.instances else None)
+
+    def files(self) -> list[Path]:
+        """Every file that decides what the split holds."""
+        files = [path for name in self.names for path in self._paths(name)]
+        return [*self._lists(self.split), *(files[::2] if self.split == "test" else files)]
+
+    def _lists(self, split: str) -> tuple[Path, ...]:
+        own, sbd = self.folder / "ImageSets" / "Segmentation", self.sbd
+        made: dict[str, tuple[Path, ...]] = {
+            "trainaug": (own / "train.txt", own / "val.txt", sbd / "train.txt", sbd / "val.txt"),
+            "sbd_train": (sbd / "train.txt",),
+            "seg11valid": (self._val_of_2011, sbd / "train.txt"),
+        }
+        return made.get(split, (own / f"{split}.txt",))
+
+    def _paths(self, name: str) -> tuple[Path, Path]:
+        if name in self._from_sbd:
+            return self.sbd / "img" / f"{name}.jpg", self.sbd / "cls" / f"{name}.mat"
+        return self.folder / "JPEGImages" / f"{name}.jpg", self.folder / "SegmentationClass" / f"{name}.png"
+
+    def _objects(self, name: str, labels: NDArray[Any]) -> Instances:
+        """The objects, each of the class that most of its pixels have: masks of objects name no classes themselves."""
+        mask = self._paths(name)[1]
+        ours = self.folder / "SegmentationObject" / f"{name}.png"
+        path = self.sbd / "inst" / f"{name}.mat" if name in self._from_sbd else ours
+        numbers = _read(path, "GTinst")
+        require_same_size(labels, numbers, mask, path)
+        found = np.unique(numbers)
+        found = found[(found != 0) & (found != VOID)]
+        masks = numbers == found[:, None, None]
+        class_ids = np.zeros(len(found), np.int64)
+        for place, pixels in enumerate(masks):
+            counts = np.bincount(labels[pixels], minlength=VOID + 1)[1 : len(self.classes)]
+            if not counts.any():
+                raise DataError(f"{path}: object {found[place]} lies where {mask} shows none; correct one of the two.")
+            class_ids[place] = 1 + counts.argmax()
+        return Instances(masks, class_ids)
+
+
+def find_voc(root: Path | str, year: int, lists: str) -> Path:
+    """The folder `VOC{year}` with JPEGImages/ and ImageSets/{lists}/: in `root`, in its VOCdevkit, or `root` itself.
+
+    Raises DataError when it is at none of these places."""
+    above, name = Path(os.path.abspath(root)), f"VOC{year}"  # "." has no parent to look into
+    for folder in (above / "VOCdevkit" / name, above / name, above):
+        if folder.name == name and (folder / "JPEGImages").is_dir() and (folder / "ImageSets" / lists).is_dir():
+            return folder
+    raise DataError(
+        f"{root}: holds no VOCdevkit/{name} with JPEGImages/ and ImageSets/{lists}/; give the folder above VOCdevkit as the root."
+    )
+
+
+def read_list(path: Path) -> list[str]:
+    """The names in a list of pictures, one a line. Raises DataError when there is no such file or no name in it."""
+    try:
+        names = path.read_text(encoding="utf-8").split()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file; it is needed to list the pictures of this split.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no list of pictures; write one name per line as UTF-8.") from error
+    if not names:
+        raise DataError(f"{path}: lists no picture; write one name per line.")
+    return names
+
+
+def read_mat(path: Path, variable: str, field: str | None = None) -> NDArray[np.uint16]:
+    """The label map (H, W) that a MATLAB file of version 5 holds as `variable`, or as a field of that struct.
+
+    Raises DataError when the file is missing or damaged, or when it holds no whole numbers 0..65535 of two dimensions."""
+    from scipy.io import loadmat
+
+    what = variable if field is None else f"{variable}.{field}"
+    try:
+        found = loadmat(io.BytesIO(path.read_bytes()), variable_names=[variable])[variable]
+        values = np.asarray(found if field is None else found[field][0, 0])  # a struct is an array of records
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file.") from error
+    except Exception as error:  # whatever a damaged file makes scipy's parser trip over
+        raise DataError(f"{path}: {what} cannot be read ({error!r}); the file is damaged or no MATLAB 5 file.") from error
+    with np.errstate(invalid="ignore"):  # nan becomes some number that it does not equal
+        whole = values.astype(np.uint16) if values.ndim == 2 and values.dtype.kind in "uif" else None
+    if whole is None or not (values == whole).all():
+        raise DataError(f"{path}: {what} is no label map (H, W) of whole numbers 0..65535; take the file from its archive again.")
+    return whole
+
+
+def _read(path: Path, variable: str) -> NDArray[Any]:
+    return read_mat(path, variable, "Segmentation") if path.suffix == ".mat" else read_labels(path)
+
+
+def _first_there(places: Iterable[Path]) -> Path:
+    every = list(places)
+    return next((place for place in every if place.is_dir()), every[0])

@@ -1,0 +1,153 @@
+"""The contract of every data set, drawn or read: names, samples, splits, and what stands for them in a run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import make_context, make_folder, make_voc
+
+from perpixel.check import check
+from perpixel.datasets import DATASETS, ON_DISK, Dataset, Stored, fingerprint, judged_splits, open_dataset
+from perpixel.datasets.context import VIEWS
+from perpixel.errors import DataError, UnknownName
+from perpixel.sample import Sample
+
+MAKERS: dict[str, Callable[[Path], Path] | None] = {
+    "scenes": None, "folder": make_folder, "voc2012": make_voc, **dict.fromkeys(VIEWS, make_context),
+}  # fmt: skip
+LOOKED_AT = 4  # pictures of a split
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a data set is opened."""
+
+    data: str
+    root: Path | None
+
+    def open(self, split: str) -> Dataset:
+        return open_dataset(self.data, root=self.root, split=split)
+
+    def samples(self, split: str) -> list[Sample]:
+        dataset = self.open(split)
+        return [dataset.sample(index) for index in range(min(LOOKED_AT, len(dataset)))]
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    maker = MAKERS[request.param]
+    root = None if maker is None else maker(tmp_path_factory.mktemp(request.param))
+    return Case(str(root), None) if request.param == "folder" else Case(request.param, root)
+
+
+def test_every_named_data_set_is_tested_here() -> None:
+    assert {*MAKERS} == {*DATASETS, *ON_DISK, "folder"}
+
+
+def test_every_split_opens_and_names_itself(case: Case) -> None:
+    splits = case.open("val").splits
+    assert {"train", "val"} <= {*splits}
+    assert len({*splits}) == len(splits)
+    for split in splits:
+        dataset = case.open(split)
+        assert (dataset.split, dataset.splits, dataset.classes) == (split, splits, case.open("val").classes)
+        assert len(dataset) > 0
+
+
+def test_names_are_unique_and_those_of_the_samples(case: Case) -> None:
+    for split in case.open("val").splits:
+        dataset = case.open(split)
+        names = [dataset.name(index) for index in range(len(dataset))]
+        assert len({*names}) == len(names)
+        assert [sample.name for sample in case.samples(split)] == names[:LOOKED_AT]
+
+
+def test_a_sample_has_the_shapes_and_types_of_the_conventions(case: Case) -> None:
+    for split in judged_splits(case.data, case.root):
+        for sample in case.samples(split):
+            assert sample.labels is not None
+            height, width = sample.labels.shape
+            assert (sample.image.shape, sample.image.dtype) == ((height, width, 3), np.uint8)
+            assert sample.labels.dtype == case.open(split).classes.dtype
+
+
+def test_labels_are_classes_or_void(case: Case) -> None:
+    classes = case.open("val").classes
+    for split in judged_splits(case.data, case.root):
+        for sample in case.samples(split):
+            assert {int(label) for label in np.unique(sample.labels)} <= {*range(len(classes)), classes.void}
+
+
+def test_instances_are_masks_of_their_class(case: Case) -> None:
+    for sample in (sample for split in judged_splits(case.data, case.root) for sample in case.samples(split)):
+        if sample.instances is not None:
+            masks, class_ids = sample.instances.masks, sample.instances.class_ids
+            assert (masks.dtype, class_ids.dtype, masks.shape[1:]) == (bool, np.int64, sample.labels.shape)
+            assert [np.unique(sample.labels[mask]).tolist() for mask in masks] == [[class_id] for class_id in class_ids]
+
+
+def test_a_sample_is_the_same_each_time(case: Case) -> None:
+    for first, again in zip(case.samples("val"), case.samples("val"), strict=True):
+        assert (first.name, first.image.tobytes()) == (again.name, again.image.tobytes())
+        assert np.array_equal(first.labels, again.labels)
+
+
+def test_what_is_trained_on_is_not_judged(case: Case) -> None:
+    pictures = {
+        split: {sample.image.tobytes() for sample in case.samples(split)} for split in judged_splits(case.data, case.root)
+    }
+    assert {"train", "val"} <= {*pictures}
+    for one, other in combinations(pictures, 2):
+        assert not pictures[one] & pictures[other], (one, other)
+
+
+def test_masks_that_are_written_read_back(case: Case) -> None:
+    classes = case.open("val").classes
+    for sample in case.samples("val"):
+        written = classes.encode(sample.labels)
+        assert written.dtype == np.uint8
+        assert np.array_equal(classes.decode(written), sample.labels)
+
+
+def test_files_are_there_and_differ_between_splits(case: Case) -> None:
+    train, val = case.open("train"), case.open("val")
+    assert isinstance(train, Stored) == (case.data != "scenes")
+    if isinstance(train, Stored) and isinstance(val, Stored):
+        assert all(path.is_file() for path in train.files())
+        assert len(train.files()) >= 2 * len(train)
+        assert {*train.files()} - {*val.files()}
+
+
+def test_it_is_sound_and_known_by_the_fingerprint_of_its_samples(case: Case) -> None:
+    if case.data == "scenes":
+        pytest.skip("the check draws all of its 800 pictures; test_check has a small set under a name")
+    report = check(case.data, root=case.root)
+    assert report.problems == ()
+    assert report.fingerprints == {split: fingerprint(case.open(split)) for split in ("train", "val")}
+
+
+def test_an_unknown_split_names_the_nearest(case: Case) -> None:
+    with pytest.raises(UnknownName, match=r"no split of .* 'vall'; did you mean 'val'"):
+        case.open("vall")
+
+
+@pytest.mark.parametrize("name", ON_DISK)
+def test_a_set_on_disk_says_which_folder_it_needs(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"^{name}: give the folder that holds VOCdevkit/VOC20\d\d.*, with --root, PERPIXEL_"):
+        open_dataset(name)
+    with pytest.raises(DataError, match=rf"^{tmp_path}: holds no VOCdevkit/VOC20\d\d with JPEGImages/ and ImageSets/"):
+        open_dataset(name, root=tmp_path)
+
+
+def test_a_root_does_not_stand_in_the_way_of_sets_that_need_none(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "folder")
+    assert len(open_dataset("scenes", root=tmp_path)) == 100
+    assert len(open_dataset(folder, root=tmp_path)) == 4
+
+
+def test_the_nearest_name_is_one_of_all(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="no data set or folder 'voc2021'; did you mean 'voc2012'"):
+        open_dataset("voc2021", root=tmp_path)
