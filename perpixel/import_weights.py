@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from perpixel import caffe
 from perpixel.checkpoint import CARD_FILE, MODEL_FILE, ModelCard, save_model
 from perpixel.classes import ClassTable
+from perpixel.datasets import ON_DISK, scenes
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.files import PARTIAL, digest, remove_partial
 
-CLASS_TABLES = {"scenes": "perpixel.datasets.scenes", "voc2012": "perpixel.datasets.voc"}  # each holds its table as CLASSES
+CLASS_TABLES = {"scenes": scenes.CLASSES, **{name: stored.classes for name, stored in ON_DISK.items()}}
 MOST_CLASSES = 65535
 
 
@@ -57,8 +57,7 @@ def class_table(name_or_count: str | int) -> ClassTable:
     """The class table of that name, or one of so many classes called "class 0", "class 1" ..."""
     text = str(name_or_count)
     if text in CLASS_TABLES:
-        table: ClassTable = import_module(CLASS_TABLES[text]).CLASSES
-        return table
+        return CLASS_TABLES[text]
     if not text.isdecimal():
         raise did_you_mean("class table", text, CLASS_TABLES)
     if not 1 <= int(text[:9]) <= MOST_CLASSES:

@@ -97,14 +97,15 @@ def assert_alike(ours: np.ndarray, theirs: np.ndarray) -> None:
     assert abs(ours - theirs).max() < 1e-4 * theirs.std()
 
 
-class TestScores:
-    @pytest.fixture(scope="class", params=PUBLISHED)
-    def published(self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Any]:
-        """The name of a definition, a file of random weights, and the model that it becomes."""
-        folder = tmp_path_factory.mktemp("published")
-        path = write_caffemodel(folder / "net.caffemodel", weights_of(request.param))
-        return request.param, path, import_(path, request.param, folder / "model")
+@pytest.fixture(scope="module", params=PUBLISHED)
+def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Any]:
+    """The name of a definition, a file of random weights, and the model that it becomes."""
+    folder = tmp_path_factory.mktemp("published")
+    path = write_caffemodel(folder / "net.caffemodel", weights_of(request.param))
+    return request.param, path, import_(path, request.param, folder / "model")
 
+
+class TestScores:
     @pytest.mark.parametrize("size", SIZES, ids=str)
     def test_random_weights_give_the_scores_of_the_published_network(self, published, size: tuple[int, int]) -> None:
         name, path, model = published
@@ -326,10 +327,9 @@ class TestClassTable:
         assert class_table("21") == class_table(21) == ClassTable.of([f"class {number}" for number in range(21)])
         assert len(class_table(300)) == 300
 
-    def test_voc(self) -> None:
-        voc = pytest.importorskip("perpixel.datasets.voc")
-        assert class_table("voc2012") == voc.CLASSES
-        assert len(voc.CLASSES) == 21
+    def test_voc_and_context(self) -> None:
+        assert class_table("voc2012").names[:2] == ("background", "aeroplane")
+        assert [len(class_table(name)) for name in ("voc2012", "context59", "context60", "context33")] == [21, 59, 60, 33]
 
     @pytest.mark.parametrize("wrong", ["0", 0, 65536, "9" * 30, "voc", "-1", "1.5", ""])
     def test_anything_else(self, wrong: Any) -> None:
@@ -337,17 +337,18 @@ class TestClassTable:
             class_table(wrong)
 
 
-class TestCommand:
-    @pytest.fixture(scope="class")
-    def place(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """A folder with a picture, weights of a thin AlexNet, and files that are no such weights."""
-        folder = tmp_path_factory.mktemp("command")
-        write_caffemodel(folder / "net.caffemodel", weights_of("voc-fcn-alexnet"))
-        write_caffemodel(folder / "net.pth", weights_of("voc-fcn-alexnet"))
-        (folder / "cut.caffemodel").write_bytes((folder / "net.caffemodel").read_bytes()[:-1])
-        Image.fromarray(picture((97, 64))).save(folder / "street.png")
-        return folder
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a picture, weights of a thin AlexNet, and files that are no such weights."""
+    folder = tmp_path_factory.mktemp("command")
+    write_caffemodel(folder / "net.caffemodel", weights_of("voc-fcn-alexnet"))
+    write_caffemodel(folder / "net.pth", weights_of("voc-fcn-alexnet"))
+    (folder / "cut.caffemodel").write_bytes((folder / "net.caffemodel").read_bytes()[:-1])
+    Image.fromarray(picture((97, 64))).save(folder / "street.png")
+    return folder
 
+
+class TestCommand:
     @pytest.fixture(autouse=True)
     def here(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(place)
