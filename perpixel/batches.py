@@ -37,12 +37,13 @@ class Batch:
 def batches(dataset: Dataset, recipe: Recipe, first: int, rank: int = 0, world: int = 1) -> Iterator[list[Batch]]:
     """For each step from `first` (0-based) to the last: this process's share of the batch, in `recipe.accumulate` parts.
 
-    Pictures are drawn without replacement, epoch after epoch. Reading and augmenting run ahead in a thread of their own.
+    Pictures are drawn by `recipe.sampling`. Reading and augmenting run ahead in a thread of their own.
     Raises UsageError when the batch does not divide or pictures of different sizes meet without a crop."""
     parts = recipe.accumulate * world
     if recipe.batch % parts:
         raise UsageError(f"batch = {recipe.batch}: must be a multiple of accumulate x processes = {parts}.")
     size = recipe.batch // parts
+    draw = index_at if recipe.sampling == "shuffled" else index_of_all
     read = _Cache(dataset, recipe.cache_mb << 20)
     how = Augmentation(
         recipe.scale, recipe.crop, recipe.scale_jitter, recipe.flip, recipe.colour, recipe.class_crops
@@ -56,7 +57,7 @@ def batches(dataset: Dataset, recipe: Recipe, first: int, rank: int = 0, world: 
         ]
 
     def _view(position: int) -> Sample:
-        sample = read(index_at(position, len(dataset), recipe.seed))
+        sample = read(draw(position, len(dataset), recipe.seed))
         return augment(sample, how, dataset.classes.void, np.random.default_rng([recipe.seed, _VIEW, position]))
 
     steps = iter(range(first, recipe.steps))
@@ -82,6 +83,11 @@ def index_at(position: int, length: int, seed: int) -> int:
     if getattr(_orders, "key", None) != key:
         _orders.key, _orders.order = key, np.random.default_rng([seed, _ORDER, epoch]).permutation(length)
     return int(_orders.order[place])
+
+
+def index_of_all(position: int, length: int, seed: int) -> int:
+    """The picture at `position` of the sequence that draws each from all, as the authors of FCN do."""
+    return int(np.random.default_rng([seed, _ORDER, position]).integers(length))
 
 
 class _Cache:

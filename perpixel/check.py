@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -71,7 +71,10 @@ class _Look:
 
 
 def check(
-    data: str | Path, progress: Callable[[int, int], None] | None = None, root: str | Path | None = None
+    data: str | Path,
+    progress: Callable[[int, int], None] | None = None,
+    root: str | Path | None = None,
+    splits: Sequence[str] | None = None,
 ) -> Report:
     """Looks at every sample of a folder, or of the `judged_splits` of a data set's name; `progress` gets (done, all).
 
@@ -80,9 +83,9 @@ def check(
     jobs: list[tuple[str, Callable[[], _Look]]]  # split, what to do
     name = str(data)
     if name in DATASETS or name in ON_DISK:
-        splits = judged_splits(name, root)
-        classes, table = next(iter(splits.values())).classes, name
-        jobs = [(split, partial(_look_at_sample, one, i)) for split, one in splits.items() for i in range(len(one))]
+        opened = judged_splits(name, root, splits)
+        classes, table = next(iter(opened.values())).classes, name
+        jobs = [(split, partial(_look_at_sample, one, i)) for split, one in opened.items() for i in range(len(one))]
     else:
         root = Path(data)
         if not (root / "classes.csv").is_file():

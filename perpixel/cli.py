@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_type_hints
 from cyclopts import App, CycloptsError, Parameter
 
 from perpixel.errors import Interrupted, PerpixelError, UsageError, did_you_mean
-from perpixel.recipe import ENVIRONMENT, Recipe, merge
+from perpixel.recipe import ENVIRONMENT, Recipe, find, merge
 from perpixel.version import VERSION
 
 app = App(
@@ -52,19 +52,22 @@ AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON 
 def train(
     *,
     out: Annotated[Path | None, Parameter(help="Run folder; the same command continues a run that was stopped.")] = None,
-    recipe: Annotated[Path | None, Parameter(help="TOML file of settings; flags win over it.")] = None,
+    recipe: Annotated[str | None, Parameter(help="Recipe by name, or TOML file of settings; flags win over it.")] = None,
     as_json: AsJson = False,
     flags: Annotated[Flags, Parameter(name="*")] = NONE_GIVEN,  # type: ignore[valid-type]
 ) -> None:
-    """Train a network on a data set; judge it; leave weights, history, curves and pictures in a run folder."""
+    """Train a network on a data set; judge it; leave weights, history, curves and pictures in a run folder.
+
+    A recipe that starts from another recipe trains that one first, with the same flags; see `stages/` in the run folder."""
     given = {name: value for name, value in vars(flags).items() if value is not None}
-    settings, origins = merge(recipe, given)
-    folder = out or Path("runs") / f"{Path(settings.data).name}-{settings.network}"
+    file = None if recipe is None else find(recipe)
+    settings, _ = merge(file, given)  # wrong settings are told before torch is waited for
+    folder = out or Path("runs") / ((recipe and Path(recipe).stem) or f"{Path(settings.data).name}-{settings.network}")
 
+    from perpixel.stages import stages, train_stages
     from perpixel.terminal import Progress, print_json, print_scores, say
-    from perpixel.train import train as run
 
-    scores = run(settings, folder, origins, say, Progress(f"{settings.network} on {settings.data}: step"))
+    scores = train_stages(stages(file, given), folder, say, Progress)
     if scores is None:
         return
     if as_json:
@@ -80,7 +83,7 @@ def evaluate(
     *,
     data: Annotated[str | None, Parameter(help="Data set; the run's own without it.")] = None,
     root: Root = None,
-    split: Annotated[str, Parameter(help="Split to judge on.")] = "val",
+    split: Annotated[str | None, Parameter(help="Split to judge on; without it the run's own, or val.")] = None,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -95,10 +98,13 @@ def evaluate(
     if run.is_file() or (run / MODEL_FILE).exists() or not run.is_dir():
         judged = load(run)
         judged.network.to(machine.choose(device))
-        data, root = data or judged.card.recipe.get("data"), root or judged.card.recipe.get("root")
+        trained = judged.card.recipe
+        if data is None:  # a split belongs to a data set
+            data, split = trained.get("data"), split or trained.get("val_split")
+        root = root or trained.get("root")
     if data is None:
         raise UsageError(f"{run}: does not say which data set it is for; name the data set to judge by with --data.")
-    scores = judge(judged, open_dataset(data, root=root, split=split), Progress("judged"))
+    scores = judge(judged, open_dataset(data, root=root, split=split or "val"), Progress("judged"))
     if as_json:
         print_json(scores.to_json())
     else:

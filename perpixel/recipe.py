@@ -17,7 +17,10 @@ from perpixel.errors import DataError, UsageError, did_you_mean
 
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "poly", "one_cycle")
+LOSS_MEANS = ("pixels", "pictures", "parts")
+SAMPLINGS = ("shuffled", "replacement")
 ENVIRONMENT = "PERPIXEL_"
+RECIPES = Path(__file__).with_name("recipes")
 LARGEST_SCALE = 16.0
 # What may differ when a run is continued: it changes the speed, the reporting or the place of the data (which are known by
 # their fingerprints), not a single weight.
@@ -32,12 +35,17 @@ def _setting(default: Any, help: str) -> Any:
 class Recipe:
     data: str = _setting("scenes", "Data set: a name or a folder (see `perpixel datasets`).")
     root: str | None = _setting(None, "Folder that holds the data set of that name.")
+    train_split: str = _setting("train", "Split that is trained on.")
+    val_split: str = _setting("val", "Split that is judged on, in training and after.")
     network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
     # the network's arguments; those not given are the network's own
-    backbone: str | None = _setting(None, "Trunk: vgg16 or any timm name.")
+    backbone: str | None = _setting(None, "Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet), or any timm name.")
     weights: str = _setting("auto", "Weights to start from: imagenet, none, or auto (imagenet for a full-size backbone).")
+    starts_from: str | None = _setting(None, "Run, model file or recipe whose weights it starts from; the rest stays new.")
     width: float | None = _setting(None, "Scales every layer; 1 is the paper's.")
-    padding: int | None = _setting(None, "FCN: padding of conv1_1, 100 as published or 1.")
+    padding: int | None = _setting(None, "FCN: padding of the first convolution, 100 as published or 1.")
+    layer: str | None = _setting(None, "FCN: score this feature alone, such as pool3, pool4 or pool5.")
+    learned_upsampling: str | None = _setting(None, "FCN: none as released, intermediate as in CVPR 2015, or all.")
     features: tuple[str, ...] | None = _setting(None, "ParseNet: pool6 (the global context), fc7, conv5, conv4, conv3.")
     fusion: str | None = _setting(None, "ParseNet: late, which adds scores, or early, which joins features.")
     normalize: str | None = _setting(None, "ParseNet: L2 norm of features with a learned or fixed scale, or none.")
@@ -57,14 +65,21 @@ class Recipe:
     # how it learns
     steps: int = _setting(1000, "Optimiser steps.")
     batch: int = _setting(8, "Pictures per step, over all processes and accumulated parts.")
+    sampling: str = _setting("shuffled", "shuffled, epoch after epoch, or replacement: each picture drawn from all.")
     accumulate: int = _setting(1, "Parts into which a process splits its share of the batch to save memory.")
     optimiser: str = _setting("adamw", "sgd or adamw.")
     lr: float = _setting(1e-3, "Learning rate; the highest one of one_cycle.")
-    trunk_lr: float = _setting(1.0, "Factor of the learning rate for the trunk.")
+    trunk_lr: float = _setting(1.0, "Factor of the learning rate for the trunk; 0 freezes it.")
+    score_lr: float = _setting(1.0, "Factor of the learning rate for score layers.")
+    bias_lr: float = _setting(1.0, "Factor of the learning rate for biases, on top of the others.")
     momentum: float = _setting(0.9, "Momentum of sgd; beta 1 of adamw.")
     decay: float = _setting(1e-4, "Weight decay; biases and normalisation have none.")
+    bias_decay: bool = _setting(False, "Decay biases as well.")
     schedule: str = _setting("poly", "constant, poly (power 0.9) or one_cycle.")
     loss: str = _setting("cross_entropy", "cross_entropy, dice, lovasz_softmax, or a sum such as cross_entropy+dice.")
+    loss_mean: str = _setting(
+        "pixels", "The loss is a mean over: pixels; pictures (of sums over their pixels); parts (of means over their pixels)."
+    )
     class_weights: str = _setting("none", "none, inverse_square_root, inverse, enet, or pole=3,sign=2.")
     ema: float = _setting(0.0, "Decay of the moving average of weights that is judged and kept; 0 is off.")
     clip: float = _setting(0.0, "Largest norm of the gradient; 0 is off.")
@@ -84,7 +99,7 @@ class Recipe:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _require(0 < self.lr < math.inf, "lr", self.lr, "above 0")
         _require(0 < self.scale <= LARGEST_SCALE, "scale", self.scale, f"above 0 and at most {LARGEST_SCALE:g}")
-        for name in ("decay", "clip", "trunk_lr", "cache_mb"):
+        for name in ("decay", "clip", "trunk_lr", "score_lr", "bias_lr", "cache_mb"):
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("momentum", "ema"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more and below 1")
@@ -98,20 +113,39 @@ class Recipe:
         _require(self.norm_scale is None or 0 < self.norm_scale < math.inf, "norm_scale", self.norm_scale, "above 0")
         _require(self.decoder is None or min(self.decoder, default=1) >= 1, "decoder", self.decoder, "channels of 1 or more")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
-        for name, known in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("weights", ("auto", "imagenet", "none"))):
+        for name, known in (
+            ("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("weights", ("auto", "imagenet", "none")),
+            ("loss_mean", LOSS_MEANS), ("sampling", SAMPLINGS),
+        ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise did_you_mean(name, getattr(self, name), known)
+        if self.loss_mean == "pictures" and self.loss != "cross_entropy":
+            raise UsageError(f"loss_mean = 'pictures' sums over pixels, which only cross_entropy does; loss is {self.loss!r}.")
 
     def network_arguments(self) -> dict[str, Any]:
         """The arguments of `networks.build` that were set."""
         names = (
-            "backbone", "width", "padding", "features", "fusion", "normalize", "norm_scale", "channels", "convolutions", "norm",
-            "decoder", "dropout",
+            "backbone", "width", "padding", "layer", "learned_upsampling", "features", "fusion", "normalize", "norm_scale",
+            "channels", "convolutions", "norm", "decoder", "dropout",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def find(name_or_file: str) -> Path:
+    """The file of a recipe: of perpixel's own by name, or a TOML file by path. Raises UnknownName when it is neither."""
+    own = {path.stem: path for path in RECIPES.glob("*.toml")}
+    path = own.get(name_or_file, Path(name_or_file))
+    if not path.is_file():
+        raise did_you_mean("recipe", name_or_file, own)
+    return path
+
+
+def is_recipe(name_or_file: str) -> bool:
+    """Whether `find` would find it, so that a run folder or model file is told from a recipe."""
+    return name_or_file.endswith(".toml") or (RECIPES / f"{name_or_file}.toml").is_file()
 
 
 def merge(

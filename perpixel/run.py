@@ -2,7 +2,8 @@
 
     recipe.toml    every setting with its origin        data.json       what the check of the data set found
     run.json       versions, machine, sessions          history.jsonl   losses and scores by step
-    model.safetensors, model.json, scores.json, val.png, curves.png, last/"""
+    model.safetensors, model.json, scores.json, val.png, curves.png, last/
+    stages/NAME/   the runs of the recipes that this one starts from"""
 
 from __future__ import annotations
 
@@ -29,6 +30,7 @@ from perpixel.recipe import Recipe, first_difference, merge, to_toml
 from perpixel.version import VERSION
 
 RECIPE, RUN, HISTORY, SCORES, DATA = "recipe.toml", "run.json", "history.jsonl", "scores.json", "data.json"
+STAGES = "stages"
 
 Say = Callable[[str], None]
 
@@ -44,7 +46,7 @@ def claim(out: Path, recipe: Recipe, origins: Mapping[str, str] | None) -> Itera
         difference = first_difference(merge(out / RECIPE, {}, {})[0], recipe)
         if difference is not None and (out / DATA).is_file():  # without its data checked it never began
             raise UsageError(f"{out}: belongs to another run ({difference}); choose another --out.")
-    elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
+    elif out.is_dir() and any(not path.name.startswith(".") and path.name != STAGES for path in out.iterdir()):
         raise UsageError(f"{out}: is not empty and no run folder; choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
@@ -75,11 +77,19 @@ def sound_data(recipe: Recipe, out: Path, team: Team, say: Say) -> Sound:
             report = _checked(recipe, say)
             if known and known["fingerprints"] != report.fingerprints:
                 raise DataError(f"{recipe.data}: pictures or masks changed since {out} began; choose another --out.")
-            known = {"stamp": stamp, "class_pixels": report.class_pixels["train"][:-1], "fingerprints": report.fingerprints}
+            class_pixels = report.class_pixels[recipe.train_split][:-1]
+            known = {"stamp": stamp, "class_pixels": class_pixels, "fingerprints": report.fingerprints}
             _write_facts(out, recipe, team, report)
             write_whole(path, json.dumps(known, indent=1).encode())
     known = team.from_first(known)
     return Sound(known["class_pixels"], known["fingerprints"])
+
+
+def note_start(out: Path, path: str, digest: str) -> None:
+    """Adds to run.json which model the weights come from."""
+    facts = json.loads((out / RUN).read_text())
+    facts["started_from"] = {"path": path, "sha256": digest}
+    write_whole(out / RUN, json.dumps(facts, indent=1).encode())
 
 
 def note_session(out: Path, first: int, last: int, seconds: float) -> None:
@@ -90,7 +100,7 @@ def note_session(out: Path, first: int, last: int, seconds: float) -> None:
 
 
 def _checked(recipe: Recipe, say: Say) -> Report:
-    report = check(recipe.data, root=recipe.root)
+    report = check(recipe.data, root=recipe.root, splits=(recipe.train_split, recipe.val_split))
     for problem in report.problems:
         if problem.severity == "warning":
             say(f"warning: {problem.message}")
@@ -103,7 +113,7 @@ def _checked(recipe: Recipe, say: Say) -> Report:
 
 def _stamp(recipe: Recipe) -> str:
     """What changes when a file of the data set does: names, sizes and times."""
-    splits = judged_splits(recipe.data, recipe.root).values()
+    splits = judged_splits(recipe.data, recipe.root, (recipe.train_split, recipe.val_split)).values()
     files = [path for split in splits if isinstance(split, Stored) for path in split.files()]
     return str([_state(path) for path in files]) if files else f"{recipe.data} of perpixel {VERSION}"
 

@@ -23,7 +23,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from perpixel import checkpoint, draw, networks
 from perpixel import device as machine
-from perpixel.batches import batches
+from perpixel.backbones import WITHOUT_IMAGENET
+from perpixel.batches import Batch, batches
 from perpixel.checkpoint import ModelCard
 from perpixel.datasets import Dataset, open_dataset
 from perpixel.errors import Interrupted, UsageError
@@ -38,7 +39,7 @@ from perpixel.not_finite import NotFinite, refuse
 from perpixel.predict import predict
 from perpixel.processes import Team, join
 from perpixel.recipe import Recipe
-from perpixel.run import HISTORY, SCORES, Say, Sound, claim, note_session, sound_data
+from perpixel.run import HISTORY, SCORES, Say, Sound, claim, note_session, note_start, sound_data
 
 POLY_POWER = 0.9
 WARM_UP, START, END = 0.2, 0.04, 0.001  # one-cycle: share of steps that rise, and first and last rate, as parts of lr
@@ -54,14 +55,19 @@ def train(
 
     Under `torchrun` the processes share each batch; all but the first return None. Raises UsageError when `out` belongs to
     another recipe, DataError for an unsound data set, Interrupted (resumable) on SIGINT or SIGTERM, NotFinite when a loss,
-    gradient or weight is not finite."""
+    gradient or weight is not finite. `starts_from` is a run or a model file here; `stages` trains it when it is a recipe."""
     machine.keep_freed_memory()
-    training, validation = (open_dataset(recipe.data, root=recipe.root, split=split) for split in ("train", "val"))
+    splits = recipe.train_split, recipe.val_split
+    training, validation = (open_dataset(recipe.data, root=recipe.root, split=split) for split in splits)
     network = _network(recipe, len(training.classes))  # before the folder is touched: names and arguments may be wrong
     with join(recipe.device) as team, claim(out, recipe, origins) if team.rank == 0 else nullcontext():
         if team.rank:  # one voice for all
             say, progress = _nothing, None
         sound = sound_data(recipe, out, team, say)
+        if recipe.starts_from is not None and not checkpoint.state_folders(out):
+            digest = _begin_with(network, recipe.starts_from, say)
+            if team.rank == 0:
+                note_start(out, recipe.starts_from, digest)
         weights = class_weights(recipe.class_weights, sound.class_pixels, training.classes.names)
         as_network(network).loss = PixelLoss(recipe.loss, weights, training.classes.void)
         if team.world > 1:
@@ -86,7 +92,7 @@ def train(
                 progress_of.save(step, network, average, optimiser, scaler)
 
         with _signals() as stop:
-            network.train()
+            _train_mode(network, recipe)
             for step, parts in enumerate(batches(training, recipe, start, team.rank, team.world), start=start + 1):
                 torch.manual_seed(_step_seed(recipe.seed, step, team.rank))
                 rate = recipe.lr * schedule(recipe.schedule, step - 1, recipe.steps)
@@ -97,7 +103,7 @@ def train(
                 optimiser.zero_grad(set_to_none=True)
                 for part in parts:
                     images, targets = part.images.to(team.device), part.targets.to(team.device)
-                    share = part.judged * team.world / max(judged, 1)  # of the whole batch's mean; gradients are averaged
+                    share = team.world * _share(recipe, part, judged)  # gradients are averaged over processes
                     with autocast:
                         found = lossy(images, targets)
                     loss = torch.stack(list(found.values())).sum() * share
@@ -120,6 +126,7 @@ def train(
                 progress_of.add(step, rate, dict(zip(terms, team.sum(np.array(list(terms.values()))).tolist(), strict=True)))
                 if step in validate_at:
                     matrix = _judge_together(as_network(kept), validation, recipe.scale, team)
+                    _train_mode(network, recipe)
                     if progress_of.judged(step, matrix) and team.rank == 0:
                         checkpoint.save_model(out, kept.state_dict(), card(step, matrix))
                         write_image(out / "curves.png", _curves(progress_of.history))
@@ -152,6 +159,18 @@ def schedule(name: str, step: int, steps: int) -> float:
     if done < WARM_UP:
         return START + (1 - START) * (1 - math.cos(math.pi * done / WARM_UP)) / 2
     return END + (1 - END) * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
+
+
+def _share(recipe: Recipe, part: Batch, judged: float) -> float:
+    """By what the mean loss over the pixels of `part` is multiplied, so that all parts sum to the loss of the whole batch.
+
+    `judged` counts the batch's pixels. Caffe's un-normalised loss is the sum over the pixels of each picture, averaged over
+    pictures; its normalised one, accumulated, averages the means of the parts."""
+    if recipe.loss_mean == "pictures":
+        return part.judged / recipe.batch
+    if recipe.loss_mean == "parts":
+        return len(part.names) / recipe.batch
+    return part.judged / max(judged, 1)
 
 
 class _Progress:
@@ -222,32 +241,62 @@ class _Progress:
 
 
 def _network(recipe: Recipe, classes: int) -> nn.Module:
-    """The recipe's network with the weights it starts from; "auto" takes ImageNet's for a backbone of full size."""
+    """The recipe's network. Weights "auto" are ImageNet's for a full-size backbone that has any, unless it starts from a run."""
     torch.manual_seed(recipe.seed)
     arguments = recipe.network_arguments()
     known = networks.arguments_of(recipe.network, arguments) if recipe.network in networks.NETWORKS else {}
     backbone = arguments.get("backbone", known.get("backbone"))
-    full_size = backbone is not None and arguments.get("width", 1) == 1
-    if "weights" in known and (recipe.weights == "imagenet" or (recipe.weights == "auto" and full_size)):
+    automatic = backbone is not None and backbone not in WITHOUT_IMAGENET and arguments.get("width", 1) == 1
+    automatic = automatic and recipe.starts_from is None
+    if "weights" in known and (recipe.weights == "imagenet" or (recipe.weights == "auto" and automatic)):
         arguments["weights"] = "imagenet"
     elif recipe.weights == "imagenet":
         raise UsageError(f"{recipe.network} without a backbone has no ImageNet weights; give --backbone, or `--weights none`.")
-    return networks.build(recipe.network, classes, **arguments)
+    network = networks.build(recipe.network, classes, **arguments)
+    if recipe.trunk_lr == 0:
+        if not hasattr(network, "trunk"):
+            raise UsageError(f"trunk_lr = 0: {recipe.network} has no trunk to freeze; give --backbone, or another trunk_lr.")
+        cast(nn.Module, network.trunk).requires_grad_(False)
+    return network
+
+
+def _train_mode(network: nn.Module, recipe: Recipe) -> None:
+    """Training mode; but a frozen trunk is one function, without dropout and with the statistics that it came with."""
+    network.train()
+    if recipe.trunk_lr == 0:
+        cast(nn.Module, network.trunk).eval()
+
+
+def _begin_with(network: nn.Module, path: str, say: Say) -> str:
+    """Copies what the model at `path` has under the same name and shape; returns the digest of its file.
+
+    Raises UsageError when nothing of it fits."""
+    model = checkpoint.load(path)
+    ours, theirs = network.state_dict(), model.network.state_dict()
+    fitting = {name: tensor for name, tensor in theirs.items() if name in ours and ours[name].shape == tensor.shape}
+    if not fitting:
+        raise UsageError(f"{path}: nothing of its {model.card.network} fits this network; start from one with the same trunk.")
+    network.load_state_dict({**ours, **fitting})
+    new = [name for name in ours if name not in fitting]
+    say(f"starts from {path} ({model.card.network}, {model.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
+    return model.digest
 
 
 def _optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    """Four groups: trunk or not, with weight decay or (biases, normalisation) without."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    """Groups by factor of the learning rate and by decay, as the param blocks of Caffe's layers are."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            groups.setdefault((name.startswith("trunk."), parameter.ndim > 1), []).append(parameter)
+        if not parameter.requires_grad:
+            continue
+        bias = name.endswith("bias")
+        factor = recipe.trunk_lr if name.startswith("trunk.") else 1.0
+        factor *= recipe.score_lr if name.startswith("score.") else 1.0
+        factor *= recipe.bias_lr if bias else 1.0
+        # Scales of ParseNet's normalisation are decayed as published; those of batch normalisation are not.
+        decays = recipe.bias_decay if bias else parameter.ndim > 1 or name.startswith("normalize.")
+        groups.setdefault((factor, recipe.decay if decays else 0.0), []).append(parameter)
     settings: list[dict[str, Any]] = [
-        {
-            "params": parameters,
-            "weight_decay": recipe.decay if decays else 0.0,
-            "factor": recipe.trunk_lr if trunk else 1.0,
-        }
-        for (trunk, decays), parameters in groups.items()
+        {"params": parameters, "weight_decay": decay, "factor": factor} for (factor, decay), parameters in groups.items()
     ]
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(settings, recipe.lr, recipe.momentum)
@@ -301,8 +350,8 @@ def _card(recipe: Recipe, dataset: Dataset, sound: Sound) -> Callable[[int, Conf
             recipe=settings,
             scale=recipe.scale,
             step=step,
-            score={"split": "val", "data": sound.fingerprints["val"], "mIoU": matrix.mean_iou()},
-            trained_on=sound.fingerprints["train"],
+            score={"split": recipe.val_split, "data": sound.fingerprints[recipe.val_split], "mIoU": matrix.mean_iou()},
+            trained_on=sound.fingerprints[recipe.train_split],
             licence="that of the training data and of the weights it started from; see recipe",
         )
 

@@ -9,8 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from perpixel.errors import UnknownName, UsageError
-from perpixel.networks import NETWORKS, Network, as_network, build, fcn
-from perpixel.networks.fcn import bilinear_kernel
+from perpixel.networks import NETWORKS, Network, as_network, build
 from perpixel.networks.unet import centre, mirror
 from perpixel.predict import score_map
 
@@ -24,6 +23,14 @@ CASES = {
     "fcn8s": ("fcn8s", dict(width=SMALL)),
     "fcn8s, padding 1": ("fcn8s", dict(width=SMALL, padding=1)),
     "fcn8s on resnet18": ("fcn8s", dict(backbone="resnet18")),
+    "fcn8s_atonce": ("fcn8s_atonce", dict(width=SMALL)),
+    "fcn8s, learned": ("fcn8s", dict(width=SMALL, learned_upsampling="all")),
+    "fcn16s, learned, padding 1": ("fcn16s", dict(width=SMALL, padding=1, learned_upsampling="intermediate")),
+    "fcn16s, pool4 alone": ("fcn16s", dict(width=SMALL, layer="pool4")),
+    "fcn32s on alexnet": ("fcn32s", dict(backbone="alexnet", width=SMALL)),
+    "fcn8s on alexnet, padding 1": ("fcn8s", dict(backbone="alexnet", width=SMALL, padding=1)),
+    "fcn32s on googlenet": ("fcn32s", dict(backbone="googlenet", width=SMALL)),
+    "fcn8s on googlenet, learned": ("fcn8s", dict(backbone="googlenet", width=SMALL, learned_upsampling="all")),
     "parsenet": ("parsenet", dict(width=SMALL)),
     "parsenet, early, all features": (
         "parsenet",
@@ -165,100 +172,6 @@ def test_width_scales_every_layer(case):
     assert 2 < parameters(wide) / parameters(narrow) <= 4
 
 
-# FCN (Long, Shelhamer, Darrell): the authors' networks
-
-
-@pytest.mark.parametrize(
-    ("name", "classes", "count"),
-    [
-        ("fcn32s", 21, 134_346_581),
-        ("fcn16s", 21, 134_357_354),
-        ("fcn8s", 21, 134_362_751),
-        ("fcn32s", 60, 134_506_364),
-        ("fcn16s", 60, 134_537_144),
-        ("fcn8s", 60, 134_552_564),
-    ],
-)
-def test_fcn_has_the_published_number_of_parameters(name, classes, count):
-    assert parameters(on_meta(name, classes)) == count
-
-
-BLOBS = ("conv1_1", "pool1", "pool2", "pool3", "pool4", "pool5", "fc7")
-
-
-@pytest.mark.parametrize(
-    ("size", "sides"),
-    [
-        ((500, 500), [(698, 698), (349, 349), (175, 175), (88, 88), (44, 44), (22, 22), (16, 16)]),
-        ((224, 224), [(422, 422), (211, 211), (106, 106), (53, 53), (27, 27), (14, 14), (8, 8)]),
-        ((500, 375), [(698, 573), (349, 287), (175, 144), (88, 72), (44, 36), (22, 18), (16, 12)]),
-    ],
-)
-def test_fcn_blobs_have_the_published_sizes(size, sides):
-    found = {}
-    trunk = on_meta("fcn32s").trunk
-    trunk.features[0].register_forward_hook(lambda _layer, _inputs, output: found.update(conv1_1=output))
-    found.update(trunk(torch.empty(1, 3, *size, device="meta")))
-    assert [tuple(found[blob].shape[-2:]) for blob in BLOBS] == sides
-
-
-# What is cropped (its size, the offset, the window): scores of pool4 and of pool3, then the enlarged scores.
-CROPS = {
-    ("fcn32s", (500, 500)): [((544, 544), 19, (500, 500))],
-    ("fcn32s", (224, 224)): [((288, 288), 19, (224, 224))],
-    ("fcn32s", (500, 375)): [((544, 416), 19, (500, 375))],
-    ("fcn16s", (500, 500)): [((44, 44), 5, (34, 34)), ((560, 560), 27, (500, 500))],
-    ("fcn16s", (224, 224)): [((27, 27), 5, (18, 18)), ((304, 304), 27, (224, 224))],
-    ("fcn16s", (500, 375)): [((44, 36), 5, (34, 26)), ((560, 432), 27, (500, 375))],
-    ("fcn8s", (500, 500)): [((44, 44), 5, (34, 34)), ((88, 88), 9, (70, 70)), ((568, 568), 31, (500, 500))],
-    ("fcn8s", (224, 224)): [((27, 27), 5, (18, 18)), ((53, 53), 9, (38, 38)), ((312, 312), 31, (224, 224))],
-    ("fcn8s", (500, 375)): [((44, 36), 5, (34, 26)), ((88, 72), 9, (70, 54)), ((568, 440), 31, (500, 375))],
-}
-
-
-@pytest.mark.parametrize(("name", "size"), CROPS)
-def test_fcn_crops_as_published(monkeypatch, name, size):
-    found = []
-
-    def crop(features, offset, window):
-        found.append((tuple(features.shape[-2:]), offset, tuple(window)))
-        return features[..., : window[0], : window[1]]
-
-    monkeypatch.setattr(fcn, "crop", crop)
-    on_meta(name)(torch.empty(1, 3, *size, device="meta"))
-    assert found == CROPS[name, size]
-
-
-def test_a_crop_starts_at_its_offset():
-    assert fcn.crop(torch.arange(10.0).expand(1, 1, 10, 10), 3, (2, 4))[0, 0].tolist() == [[3, 4, 5, 6]] * 2
-
-
-@pytest.mark.parametrize(
-    ("side", "line"),
-    [
-        (4, [1 / 4, 3 / 4, 3 / 4, 1 / 4]),
-        (16, [(2 * i + 1) / 16 for i in (*range(8), *reversed(range(8)))]),
-        (64, [(2 * i + 1) / 64 for i in (*range(32), *reversed(range(32)))]),
-        (3, [1 / 2, 1, 1 / 2]),
-    ],
-)
-def test_bilinear_kernel_by_hand(side, line):
-    np.testing.assert_allclose(bilinear_kernel(side), np.outer(line, line), rtol=1e-6)
-
-
-def test_the_frozen_kernels_interpolate():
-    # Away from the map's edge the transposed convolution is bilinear interpolation.
-    scores, network = torch.randn(1, CLASSES, 6, 6), built("fcn8s")
-    expected = F.interpolate(scores, scale_factor=8.0, mode="bilinear")[..., 8:-8, 8:-8]
-    torch.testing.assert_close(network._interpolate(scores, 8)[..., 12:-12, 12:-12], expected)
-    assert not [name for name, _ in network.named_parameters() if "bilinear" in name]
-
-
-def test_fcn_starts_with_scores_of_zero():
-    network = build("fcn8s", CLASSES, width=SMALL).eval()
-    assert (network(pictures((33, 47)))["logits"] == 0).all()
-
-
 # U-Net (Ronneberger, Fischer, Brox): figure 1
 
 
@@ -309,6 +222,11 @@ def test_grey_takes_the_mean_of_red_green_and_blue():
         ("fcn8", {}, "no network 'fcn8'; did you mean 'fcn8s'"),
         ("fcn8s", {"paddding": 1}, "no argument of fcn8s 'paddding'; did you mean 'padding'"),
         ("fcn8s", {"stride": 16}, "no argument of fcn8s 'stride'"),
+        ("fcn8s", {"at_once": True}, "no argument of fcn8s 'at_once'"),
+        ("fcn8s", {"learned_upsampling": "al"}, "no learned_upsampling 'al'; did you mean 'all'"),
+        ("fcn8s", {"layer": "pool"}, "no layer of vgg16 'pool'; did you mean 'pool"),
+        ("fcn32s", {"backbone": "alexnet", "layer": "fc7"}, "no layer of alexnet 'fc7'"),
+        ("fcn32s", {"backbone": "alexnet", "weights": "imagnet"}, "no weights 'imagnet'; did you mean 'imagenet'"),
         ("unet", {"convolution": "same"}, "no argument of unet 'convolution'; did you mean 'convolutions'"),
         ("unet", {"backbone": "resnet18", "norm": "batch"}, "no argument of unet 'norm'"),
         ("fcn8s", {"backbone": "resnet-18"}, "no backbone 'resnet-18'; did you mean 'resnet18'"),
@@ -328,6 +246,13 @@ def test_an_unknown_name_suggests_the_nearest(name, arguments, says):
     [
         ("fcn8s", {"padding": 3}, "padding 3: FCN is published with 100"),
         ("fcn8s", {"backbone": "resnet18", "width": 0.5}, "width 0.5 is for vgg16"),
+        ("fcn8s", {"backbone": "resnet18", "padding": 100}, "padding 100 is published for vgg16 and alexnet, not for resnet18"),
+        ("fcn8s", {"backbone": "googlenet", "padding": 100}, "padding 100 is published for vgg16 and alexnet, not for googlenet"),
+        ("fcn8s", {"backbone": "resnet18", "dropout": 0.1}, "dropout and layer are for vgg16, alexnet and googlenet"),
+        ("fcn8s", {"backbone": "resnet18", "layer": "stride8"}, "dropout and layer are for vgg16, alexnet and googlenet"),
+        ("fcn8s_atonce", {"layer": "pool4"}, "fcn8s_atonce adds the scores of three layers"),
+        ("fcn32s", {"backbone": "alexnet", "weights": "imagenet"}, "AlexNet's ImageNet weights are only to be had"),
+        ("fcn32s", {"backbone": "googlenet", "weights": "imagenet"}, "GoogLeNet's ImageNet weights are only to be had"),
         ("unet", {"backbone": "resnet18", "width": 0.5}, "width 0.5 is for vgg16"),
         ("fcn8s", {"width": 0.05, "weights": "imagenet"}, "no ImageNet weights for VGG-16 at width 0.05"),
         ("unet", {"backbone": "vgg16", "width": 0.05, "weights": "imagenet"}, "no ImageNet weights for VGG-16 at width 0.05"),

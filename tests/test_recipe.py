@@ -193,9 +193,10 @@ def test_the_first_difference_is_named_with_both_values():
     assert first_difference(old, replace(old, lr=0.5, steps=7)) == "steps was 1000 and is now 7"
 
 
-def test_speed_and_reporting_may_differ():
-    old = Recipe()
-    assert first_difference(old, replace(old, **{name: getattr(old, name) + 1 for name in FREE})) is None
+def test_speed_reporting_and_place_may_differ():
+    others = {"save_every": 7, "cache_mb": 7, "root": "elsewhere"}
+    assert others.keys() == FREE
+    assert first_difference(Recipe(), replace(Recipe(), **others)) is None
 
 
 def test_network_arguments_are_those_that_were_set():

@@ -58,6 +58,25 @@ def test_the_last_row_and_column_are_repeated_where_a_map_is_short():
     assert enlarge(ramp(2), 2, (7, 3))[0, 0].T.tolist() == [[0, 0.25, 0.75, 1, 1, 1, 1]] * 3
 
 
+def test_the_first_cell_may_lie_elsewhere():
+    # On pixel 1, and cells on whole pixels: what lies before it is repeated.
+    assert enlarge(ramp(3), 2, (7, 2), first=1)[0, 0, :, 0].tolist() == [0, 0, 0.5, 1, 1.5, 2, 2]
+    assert enlarge(ramp(2), 4, (6, 2), first=2.5)[0, 0, :, 0].tolist() == [0, 0, 0, 0.125, 0.375, 0.625]
+    assert torch.equal(enlarge(ramp(3), 8, (20, 3), first=3.5), enlarge(ramp(3), 8, (20, 3)))
+
+
+@given(
+    seed=seeds, factor=st.sampled_from([2, 8, 16, 32]), halves=st.integers(0, 40),
+    cells=st.integers(1, 5), height=st.integers(1, 90), width=st.integers(1, 90),
+)  # fmt: skip
+def test_enlarge_reads_every_pixel_between_its_cells(seed, factor, halves, cells, height, width):
+    first = halves / 2 + (factor - 1) / 2
+    scores = torch.randn(1, 4, cells, cells, generator=torch.Generator().manual_seed(seed))
+    found = enlarge(scores, factor, (height, width), first)[0].movedim(0, -1)
+    size = (height, width)
+    np.testing.assert_allclose(found, interpolated(scores[0].movedim(0, -1), factor, -first / factor, size, size), atol=1e-5)
+
+
 @given(seed=seeds, stride=st.sampled_from([1, 2, 4, 8, 32]), height=st.integers(1, 70), width=st.integers(1, 70))
 def test_labels_are_the_argmax_of_the_enlarged_map(seed, stride, height, width):
     cells = torch.randn(1, 5, -(-height // stride), -(-width // stride), generator=torch.Generator().manual_seed(seed))

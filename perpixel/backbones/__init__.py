@@ -1,8 +1,11 @@
-"""Trunks of networks. `vgg16` is our own, as published; any other name is timm's."""
+"""Trunks of networks. `vgg16`, `alexnet` and `googlenet` are our own, as published; any other name is timm's."""
 
 from __future__ import annotations
 
+from perpixel.backbones.alexnet import AlexNet as AlexNet
+from perpixel.backbones.googlenet import GoogLeNet as GoogLeNet
 from perpixel.backbones.timm import TimmBackbone as TimmBackbone
 from perpixel.backbones.vgg import VGG16 as VGG16
 
-Backbone = VGG16 | TimmBackbone
+Backbone = VGG16 | TimmBackbone  # those with a `pyramid`
+WITHOUT_IMAGENET = ("alexnet", "googlenet")  # their ImageNet weights are only to be had as a .caffemodel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,11 +89,14 @@ def open_dataset(name_or_folder: str | Path, *, root: str | Path | None = None, 
     raise did_you_mean("data set or folder", name, [*DATASETS, *ON_DISK])
 
 
-def judged_splits(name_or_folder: str | Path, root: str | Path | None = None) -> dict[str, Dataset]:
-    """The splits that training and judging rely on: all there are, but of published sets `train` and `val` alone.
+def judged_splits(
+    name_or_folder: str | Path, root: str | Path | None = None, splits: Sequence[str] | None = None
+) -> dict[str, Dataset]:
+    """`splits`, or those that training and judging rely on: all there are, but of published sets `train` and `val` alone.
 
     Others of those overlap, as trainval does, or have no public labels."""
-    splits = ("train", "val") if str(name_or_folder) in ON_DISK else open_dataset(name_or_folder, root=root).splits
+    if splits is None:
+        splits = ("train", "val") if str(name_or_folder) in ON_DISK else open_dataset(name_or_folder, root=root).splits
     return {split: open_dataset(name_or_folder, root=root, split=split) for split in splits}
 
 

@@ -27,15 +27,23 @@ class ScoreMap:
         return cls(scores, stride, (1 - stride) / (2 * stride))
 
 
-def enlarge(features: Tensor, factor: int, size: tuple[int, int]) -> Tensor:
+def enlarge(features: Tensor, factor: int, size: tuple[int, int], first: float | None = None) -> Tensor:
     """Bilinear interpolation by exactly `factor`, cut (or its last row and column repeated) to `size` = (height, width).
 
     A map made by strides that round up is longer than the picture divided by the stride. Stretching it to the picture's
-    size would shift its far end by up to a stride; enlarging exactly and cutting does not."""
+    size would shift its far end by up to a stride; enlarging exactly and cutting does not.
+    The centre of cell 0 falls on `first`, a whole number or a half: (factor - 1) / 2, where cells tile, or more. What lies
+    before is repeated."""
     height, width = size
-    if factor > 1:
+    tiled = (factor - 1) / 2
+    lead = 0 if first is None else int(first - tiled)
+    if first is not None and (first - tiled) % 1:  # from centre to centre, where centres fall on pixels
+        lead = int(first)
+        rows, columns = ((side - 1) * factor + 1 for side in features.shape[-2:])
+        features = F.interpolate(features, (rows, columns), mode="bilinear", align_corners=True)
+    elif factor > 1:
         features = F.interpolate(features, scale_factor=float(factor), mode="bilinear", align_corners=False)
-    missing = max(0, height - features.shape[-2]), max(0, width - features.shape[-1])
-    if any(missing):
-        features = F.pad(features, (0, missing[1], 0, missing[0]), mode="replicate")
+    missing = max(0, height - lead - features.shape[-2]), max(0, width - lead - features.shape[-1])
+    if lead or any(missing):
+        features = F.pad(features, (lead, missing[1], lead, missing[0]), mode="replicate")
     return features[..., :height, :width]

@@ -33,9 +33,10 @@ class Network(Protocol):
 
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "fcn32s": partial(FCN, stride=32),
-    "fcn16s": partial(FCN, stride=16),
-    "fcn8s": partial(FCN, stride=8),
+    "fcn32s": partial(FCN, stride=32, at_once=False),
+    "fcn16s": partial(FCN, stride=16, at_once=False),
+    "fcn8s": partial(FCN, stride=8, at_once=False),
+    "fcn8s_atonce": partial(FCN, stride=8, at_once=True),
     "parsenet": ParseNet,
     "unet": unet,
 }

@@ -4,109 +4,219 @@
     32s: score_fr                                      -> bilinear x32
     16s: score_fr x2 + score_pool4                     -> bilinear x16
     8s: (score_fr x2 + score_pool4) x2 + score_pool3   -> bilinear x8
+    8s at once: as 8s, of pool4 x 0.01 and pool3 x 0.0001
 
-With `backbone="vgg16"` and `padding=100` this is the authors' published network: padding 100, pools that round up, first-pixel
-crops (5 and 9 between scores; 19, 27, 31 at the end), frozen bilinear kernels, score layers that start at zero.
-Differs: with `padding=1`, or any timm trunk, scores lie on cells that tile the picture and nothing is cropped."""
+On "vgg16" and "alexnet" this is the authors' published network: padding 100, pools that round up, first-pixel crops, frozen
+bilinear kernels, score layers that start at zero. Where a crop starts follows from where each window looks (`Step`).
+Differs: with `padding=1`, and on other trunks, maps are enlarged about their own centres, their edges are repeated and nothing
+is cropped; so is "googlenet", which the authors never released. The cells of timm's trunks are taken to tile the picture."""
 
 from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from perpixel.backbones import VGG16, Backbone, TimmBackbone
-from perpixel.errors import UsageError
+from perpixel.backbones import VGG16, AlexNet, GoogLeNet, TimmBackbone
+from perpixel.backbones.places import PICTURE, Place, cells, places
+from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap, enlarge
 from perpixel.losses import PixelLoss
 
+PUBLISHED = ("vgg16", "alexnet")
 PAPER_PADDING = 100
-FINAL_CROP = {32: 19, 16: 27, 8: 31}
-FUSE_CROP = {16: 5, 8: 9}  # of score_pool4 and score_pool3
+TAPS = {  # of our own trunks, by stride
+    "vgg16": {32: "fc7", 16: "pool4", 8: "pool3"},
+    "alexnet": {32: "fc7", 16: "pool2", 8: "pool1"},
+    "googlenet": {32: "inception_5b", 16: "inception_4e", 8: "inception_3b"},
+}
+AT_ONCE = {16: 0.01, 8: 0.0001}  # fixed scales of the features, by stride
+UPSAMPLING = ("none", "intermediate", "all")
+Trunk = VGG16 | AlexNet | GoogLeNet | TimmBackbone
 
 
 class FCN(nn.Module):
-    """FCN-32s, 16s or 8s by `stride`, on `backbone` ("vgg16" or any timm name) at `width` (vgg16 only).
+    """FCN-32s, 16s or 8s by `stride`, on `backbone` ("vgg16", "alexnet", "googlenet" or any timm name).
 
-    `padding` is that of conv1_1: 100 as published, or 1. `weights`: "imagenet" or none.
-    Raises UsageError for a stride, padding or width that does not go with the backbone."""
+    `layer` scores that feature of the trunk alone, at its own stride: pool3, pool4 or pool5 (FCN-pool3 ... of PAMI).
+    `width` scales every layer of our own trunks. `padding` of the first convolution: 100 as published on vgg16 and alexnet, or
+    1, which stands for the trunk's ordinary paddings. `dropout`: by default the classifier's, 0.5 or GoogLeNet's 0.4.
+    `learned_upsampling`: "none" as released, "intermediate" as in CVPR 2015 (all but the last), or "all"; learned kernels
+    start bilinear and join all classes. `at_once` scales the skips. `weights`: "imagenet" or none.
+    Raises UsageError for arguments that do not go together."""
 
     def __init__(
         self,
         classes: int = 21,
         backbone: str = "vgg16",
         stride: int = 8,
+        at_once: bool = False,
+        layer: str | None = None,
         width: float = 1.0,
-        padding: int = PAPER_PADDING,
-        dropout: float = 0.5,
+        padding: int | None = None,
+        dropout: float | None = None,
+        learned_upsampling: str = "none",
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        if stride not in FINAL_CROP:
+        if stride not in (32, 16, 8):
             raise UsageError(f"FCN has the strides 32, 16 and 8, not {stride}.")
-        if padding not in (1, PAPER_PADDING):
+        if padding not in (None, 1, PAPER_PADDING):
             raise UsageError(f"padding {padding}: FCN is published with 100; the other choice is 1.")
-        self.stride = stride
-        self.trunk: Backbone
-        if backbone == "vgg16":
-            self.trunk = VGG16(width, padding, dropout=dropout, weights=weights)
-            taps = {8: "pool3", 16: "pool4", 32: "fc7"}
-        else:
-            if width != 1:
-                raise UsageError(f"width {width} is for vgg16; timm backbones have fixed widths, so choose a smaller one.")
-            self.trunk = TimmBackbone(backbone, weights)
-            taps = {8: "stride8", 16: "stride16", 32: "stride32"}
-        missing = [tap for tap in taps.values() if tap not in self.trunk.channels]
-        if missing:
-            raise UsageError(f"{backbone} has no features of {', '.join(missing)}, which FCN needs; choose another backbone.")
-        self.as_published = backbone == "vgg16" and padding == PAPER_PADDING
-        self.taps = {level: tap for level, tap in taps.items() if level >= stride}
+        if padding == PAPER_PADDING and backbone not in PUBLISHED:
+            raise UsageError(f"padding 100 is published for {' and '.join(PUBLISHED)}, not for {backbone}; leave it out.")
+        if learned_upsampling not in UPSAMPLING:
+            raise did_you_mean("learned_upsampling", learned_upsampling, UPSAMPLING)
+        if at_once and layer is not None:
+            raise UsageError(f"fcn8s_atonce adds the scores of three layers; take another FCN to score {layer} alone.")
+        self.as_published = backbone in PUBLISHED and padding != 1
+        self.trunk, place_of = trunk_and_places(backbone, width, self.as_published, dropout, weights, layer)
+        self.taps = {place_of[layer].stride: layer} if layer else taps_of(backbone, self.trunk, stride)
+        self.stride = min(self.taps)
         self.score = nn.ModuleDict({tap: nn.Conv2d(self.trunk.channels[tap], classes, 1) for tap in self.taps.values()})
-        for layer in self.score.values():
-            assert isinstance(layer, nn.Conv2d)
-            assert layer.bias is not None
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        for factor in {2, stride}:
-            self.register_buffer(f"bilinear{factor}", bilinear_kernel(2 * factor), persistent=False)
+        for parameter in self.score.parameters():
+            nn.init.zeros_(parameter)
+        self.skip_scale = nn.Module()
+        for level, tap in self.taps.items():
+            if at_once and level in AT_ONCE:
+                self.skip_scale.register_buffer(tap, torch.full((self.trunk.channels[tap],), AT_ONCE[level]))
+
+        self.steps: list[Step] = []  # between scores
+        place = place_of[self.taps[max(self.taps)]]
+        for coarse, fine in pairwise(self.taps.values()):
+            self.steps.append(Step.between(coarse, place, place_of[fine]))
+            place = place_of[fine]
+            if self.as_published:  # there the finer map is cropped to the enlarged one, else the other way round
+                place = Place(place.stride, place.shift + self.steps[-1].offset)
+        self.place, self.last = place, Step.between("final", place, PICTURE)
+        learned = {"none": [], "intermediate": self.steps, "all": [*self.steps, self.last]}[learned_upsampling]
+        self.upsample = nn.ModuleDict({step.name: learned_bilinear(classes, step) for step in learned})
+        for step in (*self.steps, self.last):
+            self.register_buffer(f"bilinear{step.side}", bilinear_kernel(step.side), persistent=False)
         self.loss = PixelLoss()
 
     def score_map(self, images: Tensor) -> ScoreMap:
-        """Class scores at `stride`, before the last interpolation."""
-        features = self.trunk(images)
-        scores: Tensor = self.score[self.taps[32]](features[self.taps[32]])
-        for level in (16, 8):
-            if level < self.stride:
-                break
-            finer = self.score[self.taps[level]](features[self.taps[level]])
-            if self.as_published:
-                coarse = self._interpolate(scores, 2)
-                scores = coarse + crop(finer, FUSE_CROP[level], coarse.shape[-2:])
-            else:
-                scores = finer + enlarge(scores, 2, finer.shape[-2:])
-        if not self.as_published:
-            return ScoreMap.of_cells(scores, self.stride)
-        # Pixel i is i + crop of the transposed convolution's output, whose kernel of 2s is centred on s - 1/2.
-        shift = (FINAL_CROP[self.stride] - (self.stride - 0.5)) / self.stride
-        return ScoreMap(scores, self.stride, shift)
+        """Class scores at `stride`, before the last interpolation; where that is learned, at the pictures' size."""
+        if self.last.name in self.upsample:
+            return ScoreMap.of_cells(self(images)["logits"], 1)
+        return ScoreMap(self._fused(images), self.stride, self.place.shift)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)}."""
-        size = images.shape[-2], images.shape[-1]
-        scores = self.score_map(images).scores
-        if self.as_published:
-            return {"logits": crop(self._interpolate(scores, self.stride), FINAL_CROP[self.stride], size)}
-        return {"logits": enlarge(scores, self.stride, size)}
+        return {"logits": self._enlarged(self._fused(images), self.last, (images.shape[-2], images.shape[-1]))}
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
         return losses
 
-    def _interpolate(self, scores: Tensor, factor: int) -> Tensor:
-        """The frozen transposed convolution: each channel by itself, kernel 2 * factor, no padding."""
-        kernel = self.get_buffer(f"bilinear{factor}").to(scores.dtype)
-        channels = scores.shape[1]
-        return F.conv_transpose2d(scores, kernel.expand(channels, 1, -1, -1), stride=factor, groups=channels)
+    def _fused(self, images: Tensor) -> Tensor:
+        """The scores of the deepest feature, enlarged and added to those of the next, until `stride`."""
+        features = self.trunk(images)
+        for tap, scale in self.skip_scale.named_buffers():
+            features[tap] = features[tap] * scale[:, None, None]
+        scores: Tensor
+        scores, *skips = (self.score[tap](features[tap]) for tap in self.taps.values())
+        for step, skip in zip(self.steps, skips, strict=True):
+            if self.as_published:
+                scores = self._transposed(scores, step)
+                scores = scores + crop(skip, -step.offset, scores.shape[-2:])
+            else:
+                scores = skip + self._enlarged(scores, step, skip.shape[-2:])
+        return scores
+
+    def _enlarged(self, scores: Tensor, step: Step, size: torch.Size | tuple[int, int]) -> Tensor:
+        """`scores` on the finer grid that `step` leads to, of `size`."""
+        if self.as_published:
+            return crop(self._transposed(scores, step), step.offset, size)
+        if step.name in self.upsample:
+            # A cell more before and two after, so that it starts equal to `enlarge`, which repeats the edges.
+            around = F.pad(scores, (1, 2, 1, 2), mode="replicate")
+            return crop(self._transposed(around, step), step.offset + step.factor, size)
+        return enlarge(scores, step.factor, (size[0], size[1]), step.first)
+
+    def _transposed(self, scores: Tensor, step: Step) -> Tensor:
+        """The transposed convolution, without padding: learned, or frozen, each class by itself."""
+        if step.name in self.upsample:
+            learned: Tensor = self.upsample[step.name](scores)
+            return learned
+        kernel = self.get_buffer(f"bilinear{step.side}").to(scores.dtype)
+        classes = scores.shape[1]
+        return F.conv_transpose2d(scores, kernel.expand(classes, 1, -1, -1), stride=step.factor, groups=classes)
+
+
+class Step(NamedTuple):
+    """An enlargement by `factor` that puts the centre of cell 0 on `first` of the finer grid.
+
+    `name` tells what is enlarged: the scores of a feature with all that was added to them before, or "final"."""
+
+    name: str
+    factor: int
+    first: float
+
+    @classmethod
+    def between(cls, name: str, coarse: Place, fine: Place) -> Step:
+        factor = coarse.stride // fine.stride
+        return cls(name, factor, fine.shift - factor * coarse.shift)
+
+    @property
+    def side(self) -> int:
+        """Of the kernel: 2 factor, or 2 factor - 1 where that is what puts centres on pixels (AlexNet)."""
+        return 2 * self.factor - (self.first % 1 == 0)
+
+    @property
+    def offset(self) -> int:
+        """Where the finer grid starts in the transposed convolution's output; negative where that starts within the grid."""
+        return int((self.side - 1) / 2 - self.first)
+
+
+def trunk_and_places(
+    backbone: str, width: float, as_published: bool, dropout: float | None, weights: str | None, layer: str | None
+) -> tuple[Trunk, dict[str, Place]]:
+    """The trunk, no further than `layer` if given, and where its features lie."""
+    if backbone not in TAPS:
+        if width != 1:
+            raise UsageError(
+                f"width {width} is for vgg16, alexnet and googlenet; timm backbones have fixed widths, so choose a smaller one."
+            )
+        if dropout is not None or layer is not None:
+            raise UsageError(f"dropout and layer are for vgg16, alexnet and googlenet, not for {backbone}; leave them out.")
+        timm = TimmBackbone(backbone, weights)
+        return timm, {tap: cells(stride) for tap, stride in timm.strides.items()}
+    padding = PAPER_PADDING if as_published else 1
+    found = places(backbone, padding)
+    *layers, deepest = found
+    if layer is not None and layer not in layers:
+        raise did_you_mean(f"layer of {backbone}", layer, layers)
+    drop = {} if dropout is None else {"dropout": dropout}
+    if backbone == "alexnet":
+        return AlexNet(width, padding, weights=weights, last=layer or deepest, **drop), found
+    if backbone == "googlenet":
+        return GoogLeNet(width, weights=weights, last=layer or deepest, **drop), found
+    vgg = VGG16(width, padding, classifier=layer is None, weights=weights, **drop)
+    if layer is not None:  # layers that no loss reaches would only cost time, and stop DistributedDataParallel
+        pools = [index for index, module in enumerate(vgg.features) if isinstance(module, nn.MaxPool2d)]
+        del vgg.features[pools[layers.index(layer)] + 1 :]
+    return vgg, found
+
+
+def taps_of(backbone: str, trunk: Trunk, stride: int) -> dict[int, str]:
+    """The trunk's features of the strides 32, 16 and 8, coarsest first, as far as `stride`."""
+    taps = TAPS.get(backbone, {level: f"stride{level}" for level in (32, 16, 8)})
+    missing = [tap for tap in reversed(taps.values()) if tap not in trunk.channels]
+    if missing:
+        raise UsageError(f"{backbone} has no features of {', '.join(missing)}, which FCN needs; choose another backbone.")
+    return {level: tap for level, tap in taps.items() if level >= stride}
+
+
+def learned_bilinear(classes: int, step: Step) -> nn.ConvTranspose2d:
+    """A transposed convolution from all classes to all, without bias, that starts as bilinear interpolation of each."""
+    layer = nn.ConvTranspose2d(classes, classes, step.side, stride=step.factor, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(classes)[:, :, None, None] * bilinear_kernel(step.side))
+    return layer
 
 
 def crop(features: Tensor, offset: int, size: torch.Size | tuple[int, int]) -> Tensor:

@@ -1,0 +1,67 @@
+"""A recipe that starts from another recipe: its stages in order, each a run folder of its own.
+
+    fcn8s_voc2012 -> fcn16s_voc2012 -> fcn32s_voc2012 is trained as OUT/stages/fcn32s_voc2012, OUT/stages/fcn16s_voc2012, OUT
+
+What is finished is not trained again, so the same command continues in the stage in which it was stopped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from perpixel.errors import UsageError
+from perpixel.evaluate import Scores
+from perpixel.recipe import Recipe, find, first_difference, is_recipe, merge
+from perpixel.run import RECIPE, SCORES, STAGES, Say
+from perpixel.train import Progress, train
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of several: `name` of its recipe ("" for the last one), settings and where each came from."""
+
+    name: str
+    recipe: Recipe
+    origins: Mapping[str, str]
+
+
+def stages(file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> list[Stage]:
+    """The trainings that a recipe file asks for, first one first; flags and environment change each of them.
+
+    Raises UsageError when recipes start from each other in a circle, and whatever `merge` raises."""
+    found = [Stage("", *merge(file, flags, environment))]
+    # Where the last stage is told to start is not where the stage before it starts.
+    flags = {name: value for name, value in flags.items() if name != "starts_from"}
+    environment = {key: value for key, value in environment.items() if key != "PERPIXEL_STARTS_FROM"}
+    while (start := found[0].recipe.starts_from) is not None and is_recipe(start):
+        name = Path(start).stem
+        if any(stage.name == name for stage in found):
+            raise UsageError(f"recipe {name}: starts from itself; correct `starts_from`.")
+        found.insert(0, Stage(name, *merge(find(start), flags, environment)))
+    return found
+
+
+def train_stages(
+    planned: list[Stage], out: Path, say: Say = print, progress: Callable[[str], Progress] | None = None
+) -> Scores | None:
+    """Trains each stage from the weights of the one before it, the last one in `out`; returns the scores of the last."""
+    scores = None
+    before: Path | None = None
+    for stage in planned:
+        folder = out / STAGES / stage.name if stage.name else out
+        recipe = stage.recipe if before is None else replace(stage.recipe, starts_from=str(before))
+        if stage.name and _finished(folder, recipe):
+            say(f"{folder}: is done.")
+        else:
+            title = f"{stage.name or recipe.network} on {recipe.data}: step"
+            scores = train(recipe, folder, stage.origins, say, progress(title) if progress else None)
+        before = folder
+    return scores
+
+
+def _finished(folder: Path, recipe: Recipe) -> bool:
+    """Whether `folder` holds the scores of this very recipe. (`train` refuses a folder of another one.)"""
+    return (folder / SCORES).is_file() and first_difference(merge(folder / RECIPE, {}, {})[0], recipe) is None

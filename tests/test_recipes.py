@@ -1,0 +1,48 @@
+"""Every recipe trains for two steps on fakes in the official folder shape, its stages included, and says what it is for."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fakes import make_context, make_voc
+
+from perpixel import checkpoint
+from perpixel.cli import main
+from perpixel.recipe import RECIPES, merge
+
+NAMES = sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("official")
+    make_voc(root)
+    return make_context(root)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_steps_of_a_recipe(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At a small width and from scratch; two of its pictures a step instead of 8 or 20; all else as it stands in the file."""
+    settings, _ = merge(RECIPES / f"{name}.toml", {}, {})
+    flags = ["--root", str(root), "--steps", "2", "--validations", "1", "--width", "0.02", "--weights", "none", "--device", "cpu"]
+    if settings.batch > 1:
+        flags += ["--batch", "2", "--accumulate", "2"]
+    main(["train", "--recipe", name, *flags, "--out", str(tmp_path / "run"), "--json"])
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["protocol"]["split"] == settings.val_split
+    runs = [tmp_path / "run", *(tmp_path / "run" / "stages").glob("*")]
+    stages = 1
+    while settings.starts_from:
+        settings, _ = merge(RECIPES / f"{settings.starts_from}.toml", {}, {})
+        stages += 1
+    assert len(runs) == stages
+    for run in runs:
+        assert checkpoint.load(run).card.step == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_opens_with_command_cost_and_scores(name: str) -> None:
+    head = [line for line in (RECIPES / f"{name}.toml").read_text().splitlines() if line.startswith("#")]
+    assert head[0] == f"# perpixel train --recipe {name} --root DATA --out runs/{name}"
+    for word in ("# Cost: ", "# Score to expect: ", "# Paper's score: "):
+        assert sum(line.startswith(word) for line in head) == 1, word
