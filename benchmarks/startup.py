@@ -8,7 +8,7 @@ import time
 
 from measure import machine, median, report
 
-VERBS = ("train", "evaluate", "predict", "check", "init", "networks", "datasets", "review")
+VERBS = ("train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review")
 CHECK = """
 import sys
 from perpixel.cli import main

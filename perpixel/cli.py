@@ -285,6 +285,43 @@ def datasets(*, as_json: AsJson = False) -> None:
     print("\nA folder with images/, masks/ and classes.csv is a data set too: perpixel init FOLDER makes one.")
 
 
+@app.command(name="import")
+def import_(
+    file: Annotated[Path, Parameter(help="A .caffemodel of a network's authors.")],
+    *,
+    network: Annotated[str | None, Parameter(help="Network that the file holds (see `perpixel networks`).")] = None,
+    backbone: Annotated[str | None, Parameter(help="Its trunk, such as alexnet, where it is not the network's own.")] = None,
+    classes: Annotated[str | None, Parameter(help="Name of a class table, or a number of classes. [default: voc2012]")] = None,
+    out: Annotated[Path | None, Parameter(help="Folder for the model file. [default: models/NETWORK]")] = None,
+    list_: Annotated[bool, Parameter(name="--list", negative=(), help="Print the file's layers and their shapes alone.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn the authors' weights into a model file; refuse them if a layer is unknown, missing or of another shape."""
+    from perpixel.caffe import shape_text
+    from perpixel.import_weights import import_weights, read_layers
+    from perpixel.terminal import print_json, print_table, say
+
+    if list_:
+        if any(given is not None for given in (network, backbone, classes, out)):
+            raise UsageError("--list prints what is in the file; leave --network, --backbone, --classes and --out out.")
+        layers = read_layers(file)
+        if as_json:
+            print_json([{"name": layer.name, "type": layer.type, "shapes": layer.shapes} for layer in layers])
+        else:
+            print_table(
+                ("layer", "type", "shapes"),
+                [(layer.name, layer.type, ", ".join(map(shape_text, layer.shapes))) for layer in layers],
+            )
+        return
+    if network is None:
+        raise UsageError(f"{file}: name the network that it holds with --network, or see its layers with --list.")
+    folder = out or Path("models") / network
+    model = import_weights(file, network, classes or "voc2012", folder, **({"backbone": backbone} if backbone else {}))
+    if as_json:
+        print_json({"model": str(model)})
+    say(f"{model}: written. Next: perpixel predict {folder} PICTURES --out masks")
+
+
 @app.command
 def review(
     *,

@@ -1,0 +1,65 @@
+"""Weights of others -> our model files. (The verb is `import`, a word that no module may be called.)"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from perpixel import caffe
+from perpixel.checkpoint import CARD_FILE, MODEL_FILE, ModelCard, save_model
+from perpixel.classes import ClassTable
+from perpixel.datasets import ON_DISK, scenes
+from perpixel.errors import UsageError, did_you_mean
+from perpixel.files import PARTIAL, digest, remove_partial
+
+CLASS_TABLES = {"scenes": scenes.CLASSES, **{name: stored.classes for name, stored in ON_DISK.items()}}
+MOST_CLASSES = 65535
+
+
+def import_weights(path: str | Path, network: str, classes: str | int, out: str | Path, **arguments: Any) -> Path:
+    """Writes the weights in `path` as a model file in the folder `out`, and says where; `perpixel.load` reads it.
+
+    `classes` is the name of a class table or a number, `arguments` are those of `networks.build`. Raises UsageError for names
+    and for an `out` that holds other things, DataError and UntrustedFile for the file: see `perpixel.caffe`."""
+    path, out = Path(path), Path(out)
+    found = {item.name for item in out.iterdir() if item.suffix != PARTIAL} if out.is_dir() else set()
+    if found - {MODEL_FILE, CARD_FILE}:
+        raise UsageError(f"{out}: holds other things than an imported model; choose another --out.")
+    table = class_table(classes)
+    layers = read_layers(path)
+    mean = caffe.MEANS.get(str(classes), caffe.VOC_MEAN)
+    arguments, state = caffe.convert(path, layers, network, len(table), mean, **arguments)
+    card = ModelCard(
+        network=network,
+        arguments=arguments,
+        classes=table.to_json(),
+        recipe={},
+        scale=1.0,
+        step=0,
+        score={},
+        trained_on="",
+        licence=f"that of the weights imported from {path.name}, SHA-256 {digest(path)}",
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    remove_partial(out)
+    save_model(out, state, card)
+    return out / MODEL_FILE
+
+
+def read_layers(path: str | Path) -> list[caffe.Layer]:
+    """The layers of a file of weights, by its suffix. Raises UsageError for a suffix that nothing here reads."""
+    if Path(path).suffix != ".caffemodel":
+        raise UsageError(f"{path}: only .caffemodel files can be imported; rename it if it is one.")
+    return caffe.read_caffemodel(path)
+
+
+def class_table(name_or_count: str | int) -> ClassTable:
+    """The class table of that name, or one of so many classes called "class 0", "class 1" ..."""
+    text = str(name_or_count)
+    if text in CLASS_TABLES:
+        return CLASS_TABLES[text]
+    if not text.isdecimal():
+        raise did_you_mean("class table", text, CLASS_TABLES)
+    if not 1 <= int(text[:9]) <= MOST_CLASSES:
+        raise UsageError(f"{text} classes: give a number from 1 to {MOST_CLASSES}, or the name of a class table.")
+    return ClassTable.of([f"class {number}" for number in range(int(text))])
