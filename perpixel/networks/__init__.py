@@ -13,6 +13,7 @@ from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.networks.fcn import FCN
+from perpixel.networks.torchvision import ARCHITECTURES, PREFIX, TorchvisionNetwork
 from perpixel.networks.unet import BackboneUNet, UNet, unet
 
 
@@ -36,6 +37,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "fcn16s": partial(FCN, stride=16),
     "fcn8s": partial(FCN, stride=8),
     "unet": unet,
+    **{PREFIX + architecture: partial(TorchvisionNetwork, architecture=architecture) for architecture in ARCHITECTURES},
 }
 
 
