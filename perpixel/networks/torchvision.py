@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlparse
 
 import torch
@@ -176,12 +177,14 @@ def _fetch(weights: Any, what: str, way_out: str) -> tuple[dict[str, Tensor], Pa
     try:
         with redirect_stdout(sys.stderr):  # where it says what it fetches
             state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise ResourceError(f"{what} cannot be fetched ({reason}); connect to the network once, or {way_out}.") from error
-    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, HTTPException, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        if isinstance(error, HTTPError):  # is the answer too, and holds its socket
+            error.close()
         if file.exists():
-            raise UntrustedFile(f"{file}: is damaged; delete it, and {what} will be fetched again.") from error
+            raise UntrustedFile(f"{file}: is damaged or cannot be read; delete it, and {what} will be fetched again.") from error
+        if isinstance(error, (OSError, HTTPException)):
+            reason = getattr(error, "reason", None) or error
+            raise ResourceError(f"{what} cannot be fetched ({reason}); connect to the network once, or {way_out}.") from error
         raise UntrustedFile(f"{weights.url}: sent another file than torchvision published ({error}); try again.") from error
     finally:
         socket.setdefaulttimeout(timeout)
