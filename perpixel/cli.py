@@ -113,10 +113,17 @@ def evaluate(
 
 @app.command
 def predict(
-    run: Annotated[Path, Parameter(help="Run folder or model file.")],
-    pictures: Annotated[
-        list[str], Parameter(help="Files, folders, patterns in quotes, or - for standard input.", allow_leading_hyphen=True)
+    run: Annotated[
+        str,
+        Parameter(
+            help="Run folder, model file, or network with weights of torchvision; left out, the lightest of these is used.",
+            allow_leading_hyphen=True,
+        ),
     ],
+    pictures: Annotated[
+        list[str] | None,
+        Parameter(help="Files, folders, patterns in quotes, or - for standard input.", allow_leading_hyphen=True),
+    ] = None,
     *,
     out: Annotated[Path, Parameter(help="Folder for masks/ and overlays/.")] = Path("masks"),
     scores: Annotated[bool, Parameter(negative=(), help="Also write softmax scores, float32 (C, H, W), as .npy.")] = False,
@@ -126,15 +133,20 @@ def predict(
     """Predict masks for pictures of any size; what is done already is skipped."""
     from perpixel import device as machine
     from perpixel.checkpoint import load
-    from perpixel.predict import STDIN, find_sources, predict_all
+    from perpixel.networks.torchvision import LIGHTEST
+    from perpixel.predict import STDIN, find_sources, model_and_pictures, predict_all
     from perpixel.terminal import Progress, say
 
-    for text in pictures:
+    inputs = [run, *(pictures or ())]
+    for text in inputs:
         if text.startswith("-") and text != STDIN and not Path(text).exists():
             raise did_you_mean("option", text, ("--out", "--scores", "--overlays", "--no-overlays", "--device"))
-    model = load(run)
-    model.network.to(machine.choose(device))
+    named, pictures = model_and_pictures(inputs)
     sources = find_sources(pictures, out)
+    if named is None:
+        say(f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes.")
+    model = load(named or LIGHTEST)
+    model.network.to(machine.choose(device))
     progress = Progress("predicted")
     counts = {"done": 0, "skipped": 0, "failed": 0}
     for number, outcome in enumerate(predict_all(model, sources, out, scores, overlays), start=1):
