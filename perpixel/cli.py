@@ -299,7 +299,7 @@ def datasets(*, as_json: AsJson = False) -> None:
 
 @app.command(name="import")
 def import_(
-    file: Annotated[Path, Parameter(help="A .caffemodel of a network's authors.")],
+    file: Annotated[Path, Parameter(help="A .caffemodel of a network's authors, or a .pth of torchvision.")],
     *,
     network: Annotated[str | None, Parameter(help="Network that the file holds (see `perpixel networks`).")] = None,
     backbone: Annotated[str | None, Parameter(help="Its trunk, such as alexnet, where it is not the network's own.")] = None,
@@ -308,21 +308,23 @@ def import_(
     list_: Annotated[bool, Parameter(name="--list", negative=(), help="Print the file's layers and their shapes alone.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn the authors' weights into a model file; refuse them if a layer is unknown, missing or of another shape."""
+    """Turn weights of a paper's authors or of torchvision into a model file.
+
+    They are refused if a layer is unknown, missing or of another shape."""
     from perpixel.caffe import shape_text
-    from perpixel.import_weights import import_weights, read_layers
+    from perpixel.import_weights import contents, import_weights
     from perpixel.terminal import print_json, print_table, say
 
     if list_:
         if any(given is not None for given in (network, backbone, classes, out)):
             raise UsageError("--list prints what is in the file; leave --network, --backbone, --classes and --out out.")
-        layers = read_layers(file)
+        rows = contents(file)
         if as_json:
-            print_json([{"name": layer.name, "type": layer.type, "shapes": layer.shapes} for layer in layers])
+            print_json([{"name": name, "type": kind, "shapes": shapes} for name, kind, shapes in rows])
         else:
             print_table(
                 ("layer", "type", "shapes"),
-                [(layer.name, layer.type, ", ".join(map(shape_text, layer.shapes))) for layer in layers],
+                [(name, kind, ", ".join(map(shape_text, shapes))) for name, kind, shapes in rows],
             )
         return
     if network is None:

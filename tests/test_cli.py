@@ -20,7 +20,8 @@ from perpixel.cli import main
 from perpixel.recipe import Recipe
 
 SMALL = ["--network", "unet", "--convolutions", "same", "--width", "0.05", "--batch", "4", "--device", "cpu"]
-VERBS = ["train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review"]
+VERBS = ["train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
+         "receptive-field"]  # fmt: skip
 
 Told = tuple[int, str, str]
 
