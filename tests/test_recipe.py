@@ -191,9 +191,11 @@ def test_the_first_difference_is_named_with_both_values():
     assert first_difference(old, replace(old, lr=0.5, steps=7)) == "steps was 1000 and is now 7"
 
 
-def test_speed_and_reporting_may_differ():
+def test_speed_reporting_and_the_place_of_the_data_may_differ():
     old = Recipe()
-    assert first_difference(old, replace(old, **{name: getattr(old, name) + 1 for name in FREE})) is None
+    new = {"save_every": old.save_every + 1, "cache_mb": old.cache_mb + 1, "root": "elsewhere"}
+    assert set(new) == FREE
+    assert first_difference(old, replace(old, **new)) is None
 
 
 def test_network_arguments_are_those_that_were_set():
