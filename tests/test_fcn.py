@@ -545,6 +545,23 @@ def test_one_layer_alone_leaves_nothing_that_no_loss_reaches(backbone, layer):
     assert all(gradient is not None for gradient in found)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "features"),
+    [
+        ("vgg16", ["fc7", "pool4", "pool3"]),
+        ("alexnet", ["fc7", "pool2", "pool1"]),
+        ("googlenet", ["inception_5b", "inception_4e", "inception_3b"]),
+        ("resnet18", ["stride32", "stride16", "stride8"]),
+    ],
+)
+def test_each_finer_network_scores_a_feature_more(backbone, features):
+    for count, (name, stride) in enumerate([("fcn32s", 32), ("fcn16s", 16), ("fcn8s", 8)], start=1):
+        network = on_meta(name, backbone=backbone)
+        assert list(network.score) == features[:count]
+        assert [network.trunk.strides[feature] for feature in features[:count]] == [32, 16, 8][:count]
+        assert network.score_map(torch.empty(1, 3, 64, 64, device="meta")).stride == stride
+
+
 # The trunks
 
 
