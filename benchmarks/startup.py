@@ -8,7 +8,8 @@ import time
 
 from measure import machine, median, report
 
-VERBS = ("train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review")
+VERBS = ("train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
+         "receptive-field")  # fmt: skip
 CHECK = """
 import sys
 from perpixel.cli import main

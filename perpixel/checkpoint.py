@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
@@ -26,6 +26,7 @@ from perpixel import networks
 from perpixel.classes import ClassTable
 from perpixel.errors import DataError, PerpixelError, UntrustedFile
 from perpixel.files import PARTIAL, digest, sync_folder, write_whole
+from perpixel.networks.torchvision import LIGHTEST, PUBLISHED, fetch, torchvision_state
 from perpixel.recipe import LARGEST_SCALE
 from perpixel.version import VERSION
 
@@ -54,16 +55,23 @@ class ModelCard:
 
 @dataclass
 class Model:
-    """A network with its class table; `scale` is the size at which it sees pictures, `digest` the SHA-256 of its file."""
+    """A network with its class table; `digest` is the SHA-256 of its file.
+
+    It sees pictures at `scale` times their size or, where `side` is given, so that their shorter side has that many pixels."""
 
     network: nn.Module
     classes: ClassTable
     card: ModelCard
     digest: str
+    side: int | None = None
 
     @property
     def scale(self) -> float:
         return self.card.scale
+
+    def scale_for(self, size: Sequence[int]) -> float:
+        """The scale at which it sees a picture of `size` = (height, width)."""
+        return self.scale if self.side is None else min(self.side / min(size), LARGEST_SCALE)
 
 
 def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> None:
@@ -79,11 +87,18 @@ def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> 
 def load(run_or_file: str | Path) -> Model:
     """The model of a run folder or of a model file, on the CPU and ready to predict. Loads nothing from the network.
 
-    Raises DataError when there is no file, UntrustedFile when it is damaged or no perpixel model."""
+    A name such as "torchvision_lraspp_mobilenet_v3_large", where no file has it, stands for that network with the weights
+    that torchvision publishes; they are fetched once. Raises DataError when there is no file, UntrustedFile when it is
+    damaged or no perpixel model, ResourceError when published weights cannot be fetched."""
     path = Path(run_or_file)
+    if str(run_or_file) in PUBLISHED and not path.exists():
+        return _published(str(run_or_file))
     path = path / MODEL_FILE if path.is_dir() else path
     if not path.is_file():
-        raise DataError(f"{path}: there is no model file; name a run folder of `perpixel train` or a model.safetensors.")
+        raise DataError(
+            f"{path}: there is no model file; name a run folder of `perpixel train`, a model.safetensors, or a network with "
+            f"published weights such as {LIGHTEST}."
+        )
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(_HEADER_KEY)
@@ -111,6 +126,15 @@ def load(run_or_file: str | Path) -> Model:
     except PerpixelError as error:
         raise UntrustedFile(f"{path}: its card does not fit this version of perpixel: {error}") from error
     return Model(network.eval(), classes, card, digest(path))
+
+
+def _published(name: str) -> Model:
+    """The network `name` with torchvision's published weights."""
+    found = fetch(name)
+    network = networks.build(name, len(found.classes))
+    network.load_state_dict(torchvision_state(network, found.state, str(found.file)))
+    card = ModelCard(name, {}, found.classes.to_json(), {}, 1.0, 0, {}, "COCO, pictures with VOC's classes", "torchvision's")
+    return Model(network.eval(), found.classes, card, digest(found.file), found.side)
 
 
 def _sound(card: ModelCard) -> ModelCard:

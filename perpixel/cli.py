@@ -113,10 +113,17 @@ def evaluate(
 
 @app.command
 def predict(
-    run: Annotated[Path, Parameter(help="Run folder or model file.")],
-    pictures: Annotated[
-        list[str], Parameter(help="Files, folders, patterns in quotes, or - for standard input.", allow_leading_hyphen=True)
+    run: Annotated[
+        str,
+        Parameter(
+            help="Run folder, model file, or network with weights of torchvision; left out, the lightest of these is used.",
+            allow_leading_hyphen=True,
+        ),
     ],
+    pictures: Annotated[
+        list[str] | None,
+        Parameter(help="Files, folders, patterns in quotes, or - for standard input.", allow_leading_hyphen=True),
+    ] = None,
     *,
     out: Annotated[Path, Parameter(help="Folder for masks/ and overlays/.")] = Path("masks"),
     scores: Annotated[bool, Parameter(negative=(), help="Also write softmax scores, float32 (C, H, W), as .npy.")] = False,
@@ -126,15 +133,20 @@ def predict(
     """Predict masks for pictures of any size; what is done already is skipped."""
     from perpixel import device as machine
     from perpixel.checkpoint import load
-    from perpixel.predict import STDIN, find_sources, predict_all
+    from perpixel.networks.torchvision import LIGHTEST
+    from perpixel.predict import STDIN, find_sources, model_and_pictures, predict_all
     from perpixel.terminal import Progress, say
 
-    for text in pictures:
+    inputs = [run, *(pictures or ())]
+    for text in inputs:
         if text.startswith("-") and text != STDIN and not Path(text).exists():
             raise did_you_mean("option", text, ("--out", "--scores", "--overlays", "--no-overlays", "--device"))
-    model = load(run)
-    model.network.to(machine.choose(device))
+    named, pictures = model_and_pictures(inputs)
     sources = find_sources(pictures, out)
+    if named is None:
+        say(f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes.")
+    model = load(named or LIGHTEST)
+    model.network.to(machine.choose(device))
     progress = Progress("predicted")
     counts = {"done": 0, "skipped": 0, "failed": 0}
     for number, outcome in enumerate(predict_all(model, sources, out, scores, overlays), start=1):
@@ -167,6 +179,73 @@ def check(
         f"{len(report.problems) - len(report.errors)} warnings.")  # fmt: skip
     if report.errors:
         raise SystemExit(3)
+
+
+@app.command
+def upper_bound(
+    data: Annotated[str, Parameter(help="Data set: a name or a folder.")],
+    *,
+    factors: Annotated[
+        list[int] | None,
+        Parameter(help="Strides of the networks. [default: 128 64 32 16 8 4]", negative=(), consume_multiple=True),
+    ] = None,
+    split: Annotated[str, Parameter(help="Split to judge on.")] = "val",
+    as_json: AsJson = False,
+) -> None:
+    """Bound the mean IU that networks of some strides can reach: the truth made coarse and blown up again, as in FCN's table."""
+    from perpixel.datasets import open_dataset
+    from perpixel.terminal import Progress, percent, print_json, print_table
+    from perpixel.upper_bound import PAPER
+    from perpixel.upper_bound import upper_bound as bound
+
+    dataset = open_dataset(data, split=split)
+    found = bound(dataset, tuple(PAPER) if factors is None else factors, Progress("bounded"))
+    if as_json:
+        print_json([row.to_json() for row in found])
+        return
+    print_table(
+        ("factor", "mean IU", "pixel accuracy", "worst class", "FCN's mean IU, VOC"),
+        [(str(row.factor), percent(row.mean_iou), percent(row.pixel_accuracy), row.worst,
+          "" if row.paper is None else percent(row.paper)) for row in found],
+    )  # fmt: skip
+    print(f"\n{len(dataset)} pictures of {split}. Class shares of cells of factor x factor pixels, interpolated, greatest wins.")
+
+
+@app.command
+def receptive_field(
+    run: Annotated[Path, Parameter(help="Run folder or model file.")],
+    picture: Annotated[Path, Parameter(help="Picture to slide the noise over.")],
+    *,
+    at: Annotated[tuple[int, int] | None, Parameter(help="Row and column of the output; else the middle.", negative=())] = None,
+    patch: Annotated[int, Parameter(help="Side of the patch of noise in pixels.")] = 16,
+    step: Annotated[int | None, Parameter(help="Pixels from patch to patch; the patch's side without it.")] = None,
+    out: Annotated[Path, Parameter(help="Picture to write.")] = Path("receptive-field.png"),
+    device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
+) -> None:
+    """Slide noise over a picture and draw which part of it moves one output: ParseNet's probe of the receptive field."""
+    from perpixel import device as machine
+    from perpixel.checkpoint import load
+    from perpixel.images import PICTURE_SUFFIXES, read_image, write_image
+    from perpixel.predict import prepare
+    from perpixel.receptive_field import SHARE, draw_probe
+    from perpixel.receptive_field import receptive_field as examine
+    from perpixel.terminal import Progress, percent, say
+
+    if out.is_dir() or out.suffix.lower() not in PICTURE_SUFFIXES:
+        raise UsageError(f"{out}: is no name of a picture; end --out with a file name like field.png.")
+    model = load(run)
+    model.network.to(machine.choose(device))
+    prepare(model)
+    image = read_image(picture)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    probe = examine(model, image, at, patch, step, progress=Progress("patches"))
+    write_image(out, draw_probe(image, probe))
+    top, left, bottom, right = probe.theoretical
+    print(f"output: {model.classes.names[probe.class_id]} at row {probe.at[0]}, column {probe.at[1]}")
+    share = f"more than {100 * SHARE:.0f} % of the greatest change"
+    print(f"effective field: {percent(probe.moved)} % of the picture, which moves it by {share}")
+    print(f"theoretical field: {percent(probe.reach)} % of the picture, rows {top}..{bottom - 1}, columns {left}..{right - 1}")
+    say(f"{out}: redder moves more; white surrounds the effective field, blue the theoretical one.")
 
 
 @app.command
@@ -220,7 +299,7 @@ def datasets(*, as_json: AsJson = False) -> None:
 
 @app.command(name="import")
 def import_(
-    file: Annotated[Path, Parameter(help="A .caffemodel of a network's authors.")],
+    file: Annotated[Path, Parameter(help="A .caffemodel of a network's authors, or a .pth of torchvision.")],
     *,
     network: Annotated[str | None, Parameter(help="Network that the file holds (see `perpixel networks`).")] = None,
     backbone: Annotated[str | None, Parameter(help="Its trunk, such as alexnet, where it is not the network's own.")] = None,
@@ -229,21 +308,23 @@ def import_(
     list_: Annotated[bool, Parameter(name="--list", negative=(), help="Print the file's layers and their shapes alone.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn the authors' weights into a model file; refuse them if a layer is unknown, missing or of another shape."""
+    """Turn weights of a paper's authors or of torchvision into a model file.
+
+    They are refused if a layer is unknown, missing or of another shape."""
     from perpixel.caffe import shape_text
-    from perpixel.import_weights import import_weights, read_layers
+    from perpixel.import_weights import contents, import_weights
     from perpixel.terminal import print_json, print_table, say
 
     if list_:
         if any(given is not None for given in (network, backbone, classes, out)):
             raise UsageError("--list prints what is in the file; leave --network, --backbone, --classes and --out out.")
-        layers = read_layers(file)
+        rows = contents(file)
         if as_json:
-            print_json([{"name": layer.name, "type": layer.type, "shapes": layer.shapes} for layer in layers])
+            print_json([{"name": name, "type": kind, "shapes": shapes} for name, kind, shapes in rows])
         else:
             print_table(
                 ("layer", "type", "shapes"),
-                [(layer.name, layer.type, ", ".join(map(shape_text, layer.shapes))) for layer in layers],
+                [(name, kind, ", ".join(map(shape_text, shapes))) for name, kind, shapes in rows],
             )
         return
     if network is None:

@@ -115,10 +115,12 @@ def evaluate(model_or_predictions: Model | str | Path, dataset: Dataset, progres
                 f"{', '.join(dataset.classes.names)}; judge it on a set with the same classes."
             )
         network = as_network(prepare(model))
-        weights, scale = model.digest, model.scale
+        weights: str = model.digest
+        scale: float | str = model.scale if model.side is None else f"shorter side {model.side}"
 
         def answer(sample: Sample) -> NDArray[Any]:
-            return score_map(network, sample.image, scale).labels(sample.image.shape[:2])
+            size = sample.image.shape[:2]
+            return score_map(network, sample.image, model.scale_for(size)).labels(size)
     else:
         folder = Path(model_or_predictions)
         weights, scale = "masks", 1.0
@@ -172,7 +174,7 @@ def count(
     return matrix, digests
 
 
-def protocol(dataset: Dataset, digests: Iterable[bytes], weights: str, scale: float) -> dict[str, Any]:
+def protocol(dataset: Dataset, digests: Iterable[bytes], weights: str, scale: float | str) -> dict[str, Any]:
     """What must be equal for two scores to be compared, and the digest of the weights that earned this one."""
     return {
         "data": hashlib.sha256(b"".join(digests)).hexdigest(),

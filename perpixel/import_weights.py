@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from perpixel import caffe
+from perpixel import caffe, networks
 from perpixel.checkpoint import CARD_FILE, MODEL_FILE, ModelCard, save_model
 from perpixel.classes import ClassTable
 from perpixel.datasets import ON_DISK, scenes
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.files import PARTIAL, digest, remove_partial
+from perpixel.networks.torchvision import torchvision_state
+from perpixel.torch_files import read_state
 
+CAFFE, TORCH = ".caffemodel", (".pth", ".pt")
 CLASS_TABLES = {"scenes": scenes.CLASSES, **{name: stored.classes for name, stored in ON_DISK.items()}}
 MOST_CLASSES = 65535
 
@@ -19,16 +22,19 @@ MOST_CLASSES = 65535
 def import_weights(path: str | Path, network: str, classes: str | int, out: str | Path, **arguments: Any) -> Path:
     """Writes the weights in `path` as a model file in the folder `out`, and says where; `perpixel.load` reads it.
 
+    The file is a .caffemodel of a paper's authors, or a state dict (.pth, .pt) of one of torchvision's networks.
     `classes` is the name of a class table or a number, `arguments` are those of `networks.build`. Raises UsageError for names
-    and for an `out` that holds other things, DataError and UntrustedFile for the file: see `perpixel.caffe`."""
+    and for an `out` that holds other things, DataError and UntrustedFile for the file: see `caffe` and `torch_files`."""
     path, out = Path(path), Path(out)
     found = {item.name for item in out.iterdir() if item.suffix != PARTIAL} if out.is_dir() else set()
     if found - {MODEL_FILE, CARD_FILE}:
         raise UsageError(f"{out}: holds other things than an imported model; choose another --out.")
     table = class_table(classes)
-    layers = read_layers(path)
-    mean = caffe.MEANS.get(str(classes), caffe.VOC_MEAN)
-    arguments, state = caffe.convert(path, layers, network, len(table), mean, **arguments)
+    if kind_of(path) == CAFFE:
+        mean = caffe.MEANS.get(str(classes), caffe.VOC_MEAN)
+        arguments, state = caffe.convert(path, caffe.read_caffemodel(path), network, len(table), mean, **arguments)
+    else:
+        state = torchvision_state(networks.build(network, len(table), **arguments), read_state(path), str(path))
     card = ModelCard(
         network=network,
         arguments=arguments,
@@ -46,11 +52,19 @@ def import_weights(path: str | Path, network: str, classes: str | int, out: str 
     return out / MODEL_FILE
 
 
-def read_layers(path: str | Path) -> list[caffe.Layer]:
-    """The layers of a file of weights, by its suffix. Raises UsageError for a suffix that nothing here reads."""
-    if Path(path).suffix != ".caffemodel":
-        raise UsageError(f"{path}: only .caffemodel files can be imported; rename it if it is one.")
-    return caffe.read_caffemodel(path)
+def contents(path: str | Path) -> list[tuple[str, str, list[tuple[int, ...]]]]:
+    """What a file of weights holds: the name, type and shapes of each layer, or the name, dtype and shape of each tensor."""
+    path = Path(path)
+    if kind_of(path) == CAFFE:
+        return [(layer.name, layer.type, layer.shapes) for layer in caffe.read_caffemodel(path)]
+    return [(name, str(tensor.dtype).removeprefix("torch."), [tuple(tensor.shape)]) for name, tensor in read_state(path).items()]
+
+
+def kind_of(path: Path) -> str:
+    """The suffix that says how a file is read. Raises UsageError for one that nothing here reads."""
+    if path.suffix not in (CAFFE, *TORCH):
+        raise UsageError(f"{path}: only {CAFFE}, {' and '.join(TORCH)} files can be imported; rename it if it is one.")
+    return path.suffix
 
 
 def class_table(name_or_count: str | int) -> ClassTable:

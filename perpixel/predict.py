@@ -23,7 +23,7 @@ from torch import Tensor
 
 from perpixel import device as machine
 from perpixel import draw
-from perpixel.checkpoint import Model
+from perpixel.checkpoint import MODEL_FILE, Model
 from perpixel.errors import DataError, PerpixelError, UsageError
 from perpixel.files import locked, remove_partial, write_whole
 from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, encode_image, encode_labels, read_image
@@ -43,7 +43,7 @@ def predict(model: Model, picture: str | Path | bytes | NDArray[np.uint8], score
     image = picture if isinstance(picture, np.ndarray) else read_image(picture)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UsageError(f"a picture is an array of uint8 RGB (height, width, 3), not {image.dtype} {image.shape}; convert it.")
-    found = score_map(as_network(model.network), image, model.scale)
+    found = score_map(as_network(model.network), image, model.scale_for(image.shape[:2]))
     labels = found.labels(image.shape[:2]).astype(model.classes.dtype)
     return Prediction(labels, model.classes, found.probabilities(image.shape[:2]) if scores else None)
 
@@ -53,8 +53,8 @@ class Scores:
     """Class scores (h, w, C) float32 and the affine map, for rows and columns, from pixels of the network's input to them."""
 
     scores: NDArray[np.float32]
-    stride: int
-    shift: float
+    stride: float | tuple[float, float]
+    shift: float | tuple[float, float]
     seen: tuple[int, int]
 
     def labels(self, size: tuple[int, int]) -> NDArray[Any]:
@@ -77,7 +77,8 @@ class Scores:
     def _places(self, axis: int, size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """For each pixel the cell before it and the share of the next cell; the outermost cells reach to the edge."""
         pixel = (np.arange(size) + 0.5) * self.seen[axis] / size - 0.5
-        at = np.clip(pixel / self.stride + self.shift, 0, self.scores.shape[axis] - 1)
+        stride, shift = (np.broadcast_to(value, 2)[axis] for value in (self.stride, self.shift))
+        at = np.clip(pixel / stride + shift, 0, self.scores.shape[axis] - 1)
         cell = at.astype(np.int32)
         return cell, (at - cell).astype(np.float32)
 
@@ -156,6 +157,22 @@ class Outcome:
     status: str
 
 
+def model_and_pictures(inputs: Sequence[str]) -> tuple[str | None, list[str]]:
+    """What `perpixel predict` was given, told apart: the first is the model unless it is a picture.
+
+    A picture is `-`, a name with a picture's suffix, a pattern, or a folder that stands alone and holds no model.
+    Raises UsageError where a model is given and no picture."""
+    first = Path(inputs[0])
+    folder = first.is_dir()
+    pattern = glob.has_magic(inputs[0]) and not first.exists()
+    named = inputs[0] == STDIN or pattern or (first.suffix.lower() in PICTURE_SUFFIXES and not folder)
+    if named or (folder and len(inputs) == 1 and not (first / MODEL_FILE).exists()):
+        return None, list(inputs)
+    if len(inputs) == 1:
+        raise UsageError(f"{first}: is taken for the model; name pictures behind it: files, folders, patterns or -.")
+    return inputs[0], list(inputs[1:])
+
+
 def find_sources(inputs: Sequence[str], out: Path | None = None) -> list[Source]:
     """Files, folders (searched for pictures), patterns with * and `-` for standard input, as pictures with distinct names.
 
@@ -227,7 +244,7 @@ def predict_all(
                 if image is None:
                     yield Outcome(source, "skipped")
                     continue
-                found = score_map(network, image, model.scale)
+                found = score_map(network, image, model.scale_for(image.shape[:2]))
                 writing.append((source, writer.submit(_write, model, source, image, found, out, scores, overlays, journal, key)))
             except PerpixelError as error:
                 yield Outcome(source, str(error))

@@ -27,13 +27,16 @@ from perpixel.train import Progress, train
 
 # One protocol: the same pictures, crops, optimiser, schedule and number of steps; only the network differs.
 PROTOCOL: dict[str, Any] = {
-    "data": "scenes", "weights": "none", "steps": 450, "batch": 8, "optimiser": "adamw", "lr": 2e-3, "schedule": "one_cycle",
-    "decay": 1e-2, "clip": 1.0, "validations": 3, "colour": 0.2,
+    "data": "scenes", "weights": "none", "steps": 180, "batch": 8, "optimiser": "adamw", "lr": 2e-3, "schedule": "one_cycle",
+    "decay": 1e-2, "clip": 1.0, "validations": 1, "colour": 0.2,
     "class_weights": "inverse_square_root",
 }  # fmt: skip
 # Laptop width: padded convolutions, because the published borders of 92 and 100 pixels are larger than half a picture here.
 NETWORKS: dict[str, dict[str, Any]] = {
+    "fcn32s": {"width": 0.25, "padding": 1},
+    "fcn16s": {"width": 0.25, "padding": 1},
     "fcn8s": {"width": 0.25, "padding": 1},
+    "parsenet": {"width": 0.25},
     "unet": {"width": 0.25, "convolutions": "same", "norm": "batch"},
 }
 SHOWN = 8

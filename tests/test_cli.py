@@ -20,7 +20,8 @@ from perpixel.cli import main
 from perpixel.recipe import Recipe
 
 SMALL = ["--network", "unet", "--convolutions", "same", "--width", "0.05", "--batch", "4", "--device", "cpu"]
-VERBS = ["train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review"]
+VERBS = ["train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
+         "receptive-field"]  # fmt: skip
 
 Told = tuple[int, str, str]
 
@@ -131,7 +132,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "an unknown device": ([*TRAIN[:-1], "gpu"], 2, "no device 'gpu'; use auto, cpu, cuda, cuda:1 or mps."),
     "no model": (["predict", "empty", "data"], 3, "empty/model.safetensors: there is no model file"),
     "a file that is no model": (["predict", "file", "data"], 4, "file: is damaged or no perpixel model"),
-    "no pictures": (["predict", "run"], 2, "--pictures requires an argument"),
+    "no pictures": (["predict", "run"], 2, "run: is taken for the model; name pictures behind it"),
     "a folder without pictures": (["predict", "run", "empty"], 3, "empty: holds no PNG, JPEG, WEBP, TIFF or BMP pictures"),
     "a pattern that nothing fits": (["predict", "run", "no*.png"], 3, "no*.png: no file fits this pattern."),
     "a file for the masks": (["predict", "run", "data/images", "--out", "file"], 2, "file: is a file, or lies below one"),

@@ -13,6 +13,7 @@ import pytest
 import torch
 from caffe_files import Rows, Weights, bilinear, fcn, parsenet, write_caffemodel
 from PIL import Image
+from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 import perpixel
 from perpixel import caffe, networks
@@ -393,7 +394,7 @@ class TestCommand:
             (["net.caffemodel", "--network", "fcn8s", "--classes", "0"], 2, "0 classes: give a number from 1 to 65535"),
             (["net.caffemodel", "--list", "--network", "fcn8s"], 2, "--list prints what is in the file; leave --network,"),
             (["net.caffemodel", "--network", "fcn8s", "--classes", "21", "--out", "no"], 4, "net.caffemodel: does not hold"),
-            (["net.pth", "--network", "fcn8s", "--classes", "21"], 2, "net.pth: only .caffemodel files can be imported"),
+            (["net.bin", "--network", "fcn8s"], 2, "net.bin: only .caffemodel, .pth and .pt files can be imported"),
             (["none.caffemodel", "--list"], 3, "none.caffemodel: there is no such file; name a .caffemodel."),
             (["cut.caffemodel", "--list"], 4, "cut.caffemodel: is damaged or no .caffemodel (it ends "),
             (["cut.caffemodel", "--network", "fcn8s", "--classes", "21"], 4, "cut.caffemodel: is damaged or no .caffemodel"),
@@ -411,3 +412,47 @@ class TestCommand:
 def test_no_file_is_a_mistake_of_data(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such file"):
         import_weights(tmp_path / "none.caffemodel", "fcn8s", 21, tmp_path / "model")
+
+
+class TestTorchvisionFiles:
+    NETWORK = "torchvision_lraspp_mobilenet_v3_large"
+
+    @pytest.fixture
+    def theirs(self) -> torch.nn.Module:
+        """torchvision's own network with random weights, statistics of batch normalisation included."""
+        torch.manual_seed(3)
+        network = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=21).eval()
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_(std=0.1)
+                module.running_var.uniform_(0.5, 1.5)
+        return network
+
+    def test_the_imported_model_gives_the_logits_of_torchvision(self, theirs: torch.nn.Module, tmp_path: Path) -> None:
+        torch.save(theirs.state_dict(), tmp_path / "weights.pth")
+        main(["import", str(tmp_path / "weights.pth"), "--network", self.NETWORK, "--out", str(tmp_path / "model")])
+        model = perpixel.load(tmp_path / "model")
+        assert model.classes.names[15] == "person"
+        mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+        for size in SIZES:
+            with torch.inference_mode():
+                expected = theirs((to_tensor(picture(size)) - mean) / std)["out"][0].numpy()
+            assert np.abs(scores(model, size) - expected).max() < 1e-5
+
+    def test_a_file_of_another_network_is_refused_by_name(
+        self, theirs: torch.nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        torch.save(theirs.state_dict(), tmp_path / "weights.pth")
+        with pytest.raises(SystemExit) as left:
+            main(["import", str(tmp_path / "weights.pth"), "--network", "torchvision_fcn_resnet50", "--out", str(tmp_path / "m")])
+        assert left.value.code == UntrustedFile.exit_code
+        assert "classifier.0.weight" in capsys.readouterr().err
+        assert not (tmp_path / "m").exists()
+
+    def test_its_tensors_are_listed(self, theirs: torch.nn.Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        torch.save(theirs.state_dict(), tmp_path / "weights.pt")
+        main(["import", str(tmp_path / "weights.pt"), "--list", "--json"])
+        rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+        assert rows["classifier.low_classifier.weight"] == {
+            "name": "classifier.low_classifier.weight", "type": "float32", "shapes": [[21, 40, 1, 1]],
+        }  # fmt: skip

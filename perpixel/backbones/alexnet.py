@@ -104,7 +104,8 @@ class CeilPool(nn.MaxPool2d):
         height, width = x.shape[-2:]
         if 1 in (height, width):
             x = F.pad(x, (0, int(width == 1), 0, int(height == 1)))
-        return super().forward(x)
+        pooled: Tensor = super().forward(x)
+        return pooled
 
 
 def response_norm() -> nn.LocalResponseNorm:

@@ -15,16 +15,23 @@ from torch.nn import functional as F
 class ScoreMap:
     """`scores` float (B, C, h, w); pixel i of a side reads them at i / stride + shift.
 
-    `shift` is (1 - stride) / (2 stride) where cell j covers the pixels j * stride .. (j + 1) * stride - 1."""
+    `shift` is (1 - stride) / (2 stride) where cell j covers the pixels j * stride .. (j + 1) * stride - 1.
+    Both are one number for both sides, or one for rows and one for columns."""
 
     scores: Tensor
-    stride: int
-    shift: float
+    stride: float | tuple[float, float]
+    shift: float | tuple[float, float]
 
     @classmethod
     def of_cells(cls, scores: Tensor, stride: int) -> ScoreMap:
         """The map whose cells tile the picture from its top left corner."""
         return cls(scores, stride, (1 - stride) / (2 * stride))
+
+    @classmethod
+    def stretched(cls, scores: Tensor, size: tuple[int, int]) -> ScoreMap:
+        """The map whose cells tile a picture of `size` from edge to edge: `F.interpolate(scores, size)`, corners not aligned."""
+        height, width = (side / cells for side, cells in zip(size, scores.shape[-2:], strict=True))
+        return cls(scores, (height, width), ((1 - height) / (2 * height), (1 - width) / (2 * width)))
 
 
 def enlarge(features: Tensor, factor: int, size: tuple[int, int], first: float | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.networks.fcn import FCN
 from perpixel.networks.parsenet import ParseNet
+from perpixel.networks.torchvision import ARCHITECTURES, PREFIX, TorchvisionNetwork
 from perpixel.networks.unet import BackboneUNet, UNet, unet
 
 
@@ -39,6 +40,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "fcn8s_atonce": partial(FCN, stride=8, at_once=True),
     "parsenet": ParseNet,
     "unet": unet,
+    **{PREFIX + architecture: partial(TorchvisionNetwork, architecture=architecture) for architecture in ARCHITECTURES},
 }
 
 

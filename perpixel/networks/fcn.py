@@ -33,6 +33,7 @@ TAPS = {  # of our own trunks, by stride
     "alexnet": {32: "fc7", 16: "pool2", 8: "pool1"},
     "googlenet": {32: "inception_5b", 16: "inception_4e", 8: "inception_3b"},
 }
+DROPOUT = {"vgg16": 0.5, "alexnet": 0.5, "googlenet": 0.4}  # of the classifiers
 AT_ONCE = {16: 0.01, 8: 0.0001}  # fixed scales of the features, by stride
 UPSAMPLING = ("none", "intermediate", "all")
 Trunk = VGG16 | AlexNet | GoogLeNet | TimmBackbone
@@ -190,12 +191,12 @@ def trunk_and_places(
     *layers, deepest = found
     if layer is not None and layer not in layers:
         raise did_you_mean(f"layer of {backbone}", layer, layers)
-    drop = {} if dropout is None else {"dropout": dropout}
+    dropout = DROPOUT[backbone] if dropout is None else dropout
     if backbone == "alexnet":
-        return AlexNet(width, padding, weights=weights, last=layer or deepest, **drop), found
+        return AlexNet(width, padding, dropout, weights, layer or deepest), found
     if backbone == "googlenet":
-        return GoogLeNet(width, weights=weights, last=layer or deepest, **drop), found
-    vgg = VGG16(width, padding, classifier=layer is None, weights=weights, **drop)
+        return GoogLeNet(width, dropout, weights, layer or deepest), found
+    vgg = VGG16(width, padding, classifier=layer is None, dropout=dropout, weights=weights)
     if layer is not None:  # layers that no loss reaches would only cost time, and stop DistributedDataParallel
         pools = [index for index, module in enumerate(vgg.features) if isinstance(module, nn.MaxPool2d)]
         del vgg.features[pools[layers.index(layer)] + 1 :]

@@ -1,0 +1,203 @@
+"""torchvision's segmentation networks, with torchvision's modules and names, so that its weights fit.
+
+    fcn_*        ResNet of stride 8 -> two 3x3 and 1x1 convolutions             (after Long et al., CVPR 2015)
+    deeplabv3_*  ResNet of stride 8, or MobileNetV3 of stride 16 -> ASPP        (after Chen et al., arXiv 2017)
+    lraspp_*     MobileNetV3 of stride 16 -> a gated branch, added at stride 8  (Howard et al., ICCV 2019)
+
+The scores are stretched bilinearly to the picture, as torchvision does, not enlarged by exactly the stride.
+`torchvision_state` takes a state dict of torchvision; `fetch` gets the one that torchvision publishes.
+Differs: torchvision's `backbone` is `trunk`, its results "out" and "aux" are "logits" and "auxiliary"."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import get_model_builder, get_model_weights
+
+from perpixel.classes import ClassTable, distinct_colours
+from perpixel.errors import ResourceError, UntrustedFile, UsageError, did_you_mean
+from perpixel.layers.score_map import ScoreMap
+from perpixel.losses import PixelLoss
+
+PREFIX = "torchvision_"  # of the names in NETWORKS: the plain ones are the papers' own networks
+ARCHITECTURES = (
+    "fcn_resnet50",
+    "fcn_resnet101",
+    "deeplabv3_resnet50",
+    "deeplabv3_resnet101",
+    "deeplabv3_mobilenet_v3_large",
+    "lraspp_mobilenet_v3_large",
+)
+PUBLISHED = tuple(PREFIX + architecture for architecture in ARCHITECTURES)
+LIGHTEST = "torchvision_lraspp_mobilenet_v3_large"  # 12 MB, and the fastest
+AUXILIARY_WEIGHT = 0.5  # of torchvision's reference training
+PATIENCE = 30.0  # seconds without an answer
+MOST_NAMES = 8
+
+
+class TorchvisionNetwork(nn.Module):
+    """torchvision's `architecture`, with the auxiliary head where its published weights have one.
+
+    `weights`: "imagenet" for the trunk, from torchvision's loader, or none.
+    Raises ResourceError when weights cannot be fetched."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, classes: int = 21, architecture: str = "fcn_resnet50", weights: str | None = None) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.low_and_high = architecture.startswith("lraspp")  # its classifier takes two features of the trunk
+        options = {} if self.low_and_high else {"aux_loss": True}
+        body = get_model_builder(architecture)(weights=None, weights_backbone=None, num_classes=classes, **options)
+        self.trunk: nn.Module = body.backbone
+        self.classifier: nn.Module = body.classifier
+        self.aux_classifier: nn.Module | None = getattr(body, "aux_classifier", None)
+        # Those of the ImageNet weights that all published ones began with; not weights, so not kept with them.
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
+        self.loss = PixelLoss()
+        if weights == "imagenet":
+            self._load_imagenet()
+        elif weights not in (None, "none"):
+            raise did_you_mean("weights", weights, ("imagenet", "none"))
+
+    def score_map(self, images: Tensor) -> ScoreMap:
+        """Class scores at stride 8 or 16, stretched over the picture."""
+        return ScoreMap.stretched(self._scores(self._features(images)), (images.shape[-2], images.shape[-1]))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)} and, with an auxiliary head, its own as "auxiliary"."""
+        features = self._features(images)
+        scores = {"logits": self._scores(features)}
+        if self.aux_classifier is not None:
+            scores["auxiliary"] = self.aux_classifier(features["aux"])
+        size = images.shape[-2:]
+        return {name: F.interpolate(part, size, mode="bilinear", align_corners=False) for name, part in scores.items()}
+
+    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The loss of the logits, and half of that of the auxiliary ones as `auxiliary_NAME`.
+
+        Raises UsageError where a batch is too small for batch normalisation."""
+        try:
+            found = self(images)
+        except ValueError as error:  # torch refuses one value per channel, which DeepLabv3's image pooling has for one picture
+            raise UsageError(
+                f"{PREFIX}{self.architecture}: its batch normalisation cannot train on {images.shape[0]} x "
+                f"{images.shape[2]}x{images.shape[3]} pixels; put two pictures or more into each part of a batch."
+            ) from error
+        losses: dict[str, Tensor] = self.loss(found["logits"], targets)
+        if "auxiliary" in found:
+            for name, loss in self.loss(found["auxiliary"], targets).items():
+                losses[f"auxiliary_{name}"] = AUXILIARY_WEIGHT * loss
+        return losses
+
+    def _features(self, images: Tensor) -> dict[str, Tensor]:
+        features: dict[str, Tensor] = self.trunk((images - self.mean) / self.std)
+        return features
+
+    def _scores(self, features: dict[str, Tensor]) -> Tensor:
+        scores: Tensor = self.classifier(features if self.low_and_high else features["out"])
+        return scores
+
+    def _load_imagenet(self) -> None:
+        trunk = self.architecture.split("_", 1)[1]
+        state, _ = _fetch(get_model_weights(trunk).IMAGENET1K_V1, f"ImageNet weights of {trunk}", "use `--weights none`")
+        named = {name.removeprefix("features."): tensor for name, tensor in state.items()}
+        self.trunk.load_state_dict({name: named[name] for name in self.trunk.state_dict()})
+
+
+def torchvision_state(network: nn.Module, state: Mapping[str, Tensor], where: str = "the file") -> dict[str, Tensor]:
+    """The state dict for `network`, a torchvision network of `networks.build`, from torchvision's own `state`.
+
+    Raises UsageError for another network, UntrustedFile that lists by name what is missing, unknown or misshapen."""
+    if not isinstance(network, TorchvisionNetwork):
+        raise UsageError(f"{where}: holds weights by torchvision's names; name a network of {', '.join(PUBLISHED)}.")
+    own = {_their_name(name): (name, tensor) for name, tensor in network.state_dict().items()}
+    # Files older than torch 0.4.1 lack these counters, and nothing reads them.
+    missing = [name for name in own if name not in state and not name.endswith(".num_batches_tracked")]
+    unknown = [name for name in state if name not in own]
+    misshapen = [
+        f"{name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
+        for name, (_, tensor) in own.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    wrong = {"missing": missing, "unknown": unknown, "misshapen": misshapen}
+    if any(wrong.values()):
+        listed = "; ".join(f"{what}: {_shown(names)}" for what, names in wrong.items() if names)
+        raise UntrustedFile(
+            f"{where}: is not of torchvision's {network.architecture} ({listed}); give the network and the number of classes "
+            f"that it was trained with."
+        )
+    return {name: state[theirs].to(tensor.dtype) if theirs in state else tensor for theirs, (name, tensor) in own.items()}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A network's weights as torchvision publishes them, the file they lie in, the classes (VOC's 21) and the shorter side of
+    the pictures that they were judged on."""
+
+    state: dict[str, Tensor]
+    file: Path
+    classes: ClassTable
+    side: int
+
+
+def fetch(name: str) -> Published:
+    """What torchvision publishes for `name` of PUBLISHED; its loader fetches it once into torch's cache (`TORCH_HOME`).
+
+    Raises ResourceError when it cannot be fetched, UntrustedFile when it is damaged."""
+    weights: Any = get_model_weights(name.removeprefix(PREFIX)).DEFAULT
+    command = f"perpixel import FILE --network {name} --classes voc2012 --out FOLDER"
+    state, file = _fetch(weights, f"the weights of {name}", f"get {weights.url} elsewhere and run `{command}`")
+    names = tuple(category.strip("_") for category in weights.meta["categories"])
+    colours = ((0, 0, 0), *distinct_colours(len(names) - 1))  # VOC's own, background black
+    classes = ClassTable(names, colours, tuple((i,) for i in range(len(names))))
+    return Published(state, file, classes, weights.transforms().resize_size[0])
+
+
+def _fetch(weights: Any, what: str, way_out: str) -> tuple[dict[str, Tensor], Path]:
+    """The state dict of `weights`, by torchvision's loader, and its place in torch's cache."""
+    file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(weights.url).path).name)
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)  # the loader sets none
+    try:
+        with redirect_stdout(sys.stderr):  # where it says what it fetches
+            state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, HTTPException, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        if isinstance(error, HTTPError):  # is the answer too, and holds its socket
+            error.close()
+        if file.exists():
+            raise UntrustedFile(f"{file}: is damaged or cannot be read; delete it, and {what} will be fetched again.") from error
+        if isinstance(error, (OSError, HTTPException)):
+            reason = getattr(error, "reason", None) or error
+            raise ResourceError(f"{what} cannot be fetched ({reason}); connect to the network once, or {way_out}.") from error
+        raise UntrustedFile(f"{weights.url}: sent another file than torchvision published ({error}); try again.") from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+    return state, file
+
+
+def _their_name(name: str) -> str:
+    return f"backbone.{name.removeprefix('trunk.')}" if name.startswith("trunk.") else name
+
+
+def _shown(names: Iterable[str]) -> str:
+    """The first few of `names`, printable whatever a file calls its tensors, and the number of the others."""
+    listed = list(names)
+    shown = [name if name.isprintable() else ascii(name) for name in listed[:MOST_NAMES]]
+    more = len(listed) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
