@@ -70,7 +70,7 @@ def read_caffemodel(path: str | Path) -> list[Layer]:
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         budget = iter(range(MOST_FIELDS))
         layers = []
-        for number, _, value in _fields(data, budget, {100: BYTES, 2: BYTES}):
+        for number, _, value in _fields(data, budget, {100: (BYTES,), 2: (BYTES,)}):
             layers.append(_layer(value, budget, *((1, 2, 7) if number == 100 else (4, 5, 6))))
         if not layers:
             raise ValueError("it has no layers")
@@ -86,7 +86,8 @@ def _layer(data: memoryview, budget: Iterator[int], name_field: int, type_field:
     """A LayerParameter, or a V1LayerParameter by the numbers of its fields."""
     name, kind, blobs = "", "", []
     old = type_field == 5
-    for number, _, value in _fields(data, budget, {name_field: BYTES, type_field: VARINT if old else BYTES, blobs_field: BYTES}):
+    wanted = {name_field: (BYTES,), type_field: (VARINT if old else BYTES,), blobs_field: (BYTES,)}
+    for number, _, value in _fields(data, budget, wanted):
         if number == name_field:
             name = _text(value)
         elif number == type_field:
@@ -103,8 +104,8 @@ def _blob(data: memoryview, budget: Iterator[int], where: str) -> NDArray[np.flo
     shape: list[int] = []
     old_shape: dict[int, int] = {}
     parts: dict[int, list[NDArray[Any]]] = {5: [], 8: []}
-    kinds = {1: VARINT, 2: VARINT, 3: VARINT, 4: VARINT, 5: (BYTES, FIXED32), 7: BYTES, 8: (BYTES, FIXED64)}
-    for number, wire, value in _fields(data, budget, kinds):
+    wanted: dict[int, tuple[int, ...]] = {axis: (VARINT,) for axis in (1, 2, 3, 4)}
+    for number, wire, value in _fields(data, budget, {**wanted, 5: (BYTES, FIXED32), 7: (BYTES,), 8: (BYTES, FIXED64)}):
         if number == 7:
             for _, kind, dims in _fields(value, budget, {1: (BYTES, VARINT)}):
                 shape += _varints(dims, MOST_AXES - len(shape)) if kind == BYTES else [dims]
@@ -145,9 +146,7 @@ def _text(data: memoryview) -> str:
     return text
 
 
-def _fields(
-    data: memoryview, budget: Iterator[int], wanted: Mapping[int, int | tuple[int, ...]]
-) -> Iterator[tuple[int, int, Any]]:
+def _fields(data: memoryview, budget: Iterator[int], wanted: Mapping[int, tuple[int, ...]]) -> Iterator[tuple[int, int, Any]]:
     """The wanted fields of a message: (number, wire type, value); others are skipped.
 
     `wanted` gives the wire types that a field may have. A value is an int, the bytes, or for numbers of fixed width an array of
@@ -174,8 +173,7 @@ def _fields(
         else:
             raise ValueError(f"a field has the wire type {wire}")
         if number in wanted:
-            allowed = wanted[number]
-            if wire != allowed and (isinstance(allowed, int) or wire not in allowed):
+            if wire not in wanted[number]:
                 raise ValueError(f"field {number} has the wire type {wire}")
             yield number, wire, value
 
@@ -198,7 +196,8 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
 
 def _varints(data: memoryview, most: int) -> list[int]:
     """The numbers that fill `data`; no more than one after `most`."""
-    found, at = [], 0
+    found: list[int] = []
+    at = 0
     while at < len(data) and len(found) <= most:
         value, at = _varint(data, at)
         found.append(value)
@@ -358,9 +357,9 @@ def _definition(network: str, arguments: dict[str, Any]) -> Definition:
         raise UsageError(f"{' and '.join(decided)}: the file decides that; leave it out.")
     if network not in networks.NETWORKS:
         raise did_you_mean("network", network, networks.NETWORKS)
-    backbone = {**networks.arguments_of(network, arguments), **arguments}.get("backbone")
+    backbone = str({**networks.arguments_of(network, arguments), **arguments}.get("backbone"))
     if (network, backbone) not in DEFINITIONS:
-        asked = f"{network} on {backbone}" if backbone else network
+        asked = f"{network} on {backbone}" if "backbone" in arguments else network
         known = ", ".join(f"{name} on {trunk}" for name, trunk in DEFINITIONS)
         raise UsageError(f"{asked}: there are no weights of its authors in Caffe's format; there are of {known}.")
     return DEFINITIONS[network, backbone]
