@@ -135,10 +135,10 @@ class Recipe:
 
 
 def find(name_or_file: str) -> Path:
-    """The file of a recipe: of perpixel's own by name, or a TOML file by path. Raises UnknownName when it is neither."""
+    """The file of a recipe: of perpixel's own by name, or a TOML file by path. Raises UnknownName when it looks like neither."""
     own = {path.stem: path for path in RECIPES.glob("*.toml")}
     path = own.get(name_or_file, Path(name_or_file))
-    if not path.is_file():
+    if path.suffix != ".toml" and not path.exists():
         raise did_you_mean("recipe", name_or_file, own)
     return path
 

@@ -221,7 +221,7 @@ class TestSettings:
         flags = ["--steps", "1", "--device", "cpu", "--crop", "16", "16", "--no-flip"]
         code, _, err = command("train", "--recipe", "street.toml", *flags)
         assert code == 0, err
-        lines = Path("runs/data-unet/recipe.toml").read_text().splitlines()
+        lines = Path("runs/street/recipe.toml").read_text().splitlines()
         for line in ("steps = 1  # flag", "crop = [16, 16]  # flag", "flip = false  # flag", "batch = 2  # PERPIXEL_BATCH",
                      "lr = 0.2  # street.toml", "seed = 0  # default"):  # fmt: skip
             assert line in lines
