@@ -225,7 +225,7 @@ class TestSettings:
         for line in ("steps = 1  # flag", "crop = [16, 16]  # flag", "flip = false  # flag", "batch = 2  # PERPIXEL_BATCH",
                      "lr = 0.2  # street.toml", "seed = 0  # default"):  # fmt: skip
             assert line in lines
-        assert len(Path("runs/data-unet/history.jsonl").read_text().splitlines()) == 2  # one step, one validation
+        assert len(Path("runs/street/history.jsonl").read_text().splitlines()) == 2  # one step, one validation
 
 
 class TestFirstHour:
