@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: help test check slow review benchmarks clean
 
 help:
-	@echo "make test        tests, about eight minutes on two cores"
+	@echo "make test        tests, about five minutes on two cores"
 	@echo "make check       style and types"
 	@echo "make slow        what is too slow for every day: kills at every touch of the disk"
 	@echo "make review      trains the review's networks on the drawn data set scenes; leaves review/"
@@ -18,8 +18,9 @@ help:
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[weights,dev]"
 	@touch $@
 
+# One thread for each of as many processes as there are cores: the networks of tests are tiny.
 test: .venv/ready
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile
 
 check: .venv/ready
 	$(BIN)/ruff check .
