@@ -19,7 +19,7 @@ from perpixel.recipe import Recipe
 from perpixel.train import train
 
 PROTOCOL: dict[str, Any] = {
-    "scale": 0.5, "steps": 200, "batch": 4, "optimiser": "adamw", "lr": 2e-3, "schedule": "one_cycle", "decay": 1e-2,
+    "scale": 0.5, "steps": 150, "batch": 4, "optimiser": "adamw", "lr": 2e-3, "schedule": "one_cycle", "decay": 1e-2,
     "clip": 1.0, "colour": 0.2, "validations": 1, "save_every": 1000,
 }  # fmt: skip
 PRETRAINED: dict[str, Any] = {"backbone": "efficientnet_lite0", "weights": "imagenet", "trunk_lr": 0.5}
