@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -151,6 +151,15 @@ def draw_scene(
     return scenery.develop(canvas, rng, pixels), *scenery.truth(canvas, pixels)
 
 
+@lru_cache(maxsize=sum(SPLITS.values()))
+def _drawn(split: str, index: int, size: tuple[int, int]) -> tuple[NDArray[Any], ...]:
+    """`draw_scene` of a picture of a split; kept, because each network of a review sees the same ones (100 MB for all)."""
+    arrays = draw_scene((SEED, tuple(SPLITS).index(split), index), size)
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays
+
+
 class Scenes:
     """Street scenes of `size`, ten classes, void 255 on a border of one pixel each side around trees, signs, cars and people.
 
@@ -178,7 +187,7 @@ class Scenes:
 
     def sample(self, index: int) -> Sample:
         name = self.name(index)
-        image, labels, numbers = draw_scene((SEED, self.splits.index(self.split), index), self.size)
+        image, labels, numbers = _drawn(self.split, index, self.size)
         masks = numbers == np.arange(1, int(numbers.max()) + 1, dtype=np.uint16)[:, None, None]
         class_ids = np.array([labels[mask][0] for mask in masks], np.int64)
         return Sample(name, image, labels, Instances(masks, class_ids))
