@@ -201,7 +201,7 @@ def _mask(folder: Path, sample: Sample, classes: ClassTable) -> NDArray[Any]:
 def _why(matrix: ConfusionMatrix, class_id: int, names: Sequence[str]) -> str:
     truth, predicted = int(matrix.counts[class_id].sum()), int(matrix.counts[:, class_id].sum())
     hits = int(matrix.counts[class_id, class_id])
-    if hits:
+    if 2000 * hits >= truth + predicted - hits > 0:  # an IoU that is not printed as 0.0
         return ""
     if not truth:
         return "absent from truth and prediction" if not predicted else f"absent from truth, predicted {predicted} times"
