@@ -247,7 +247,7 @@ def test_an_unknown_name_suggests_the_nearest(name, arguments, says):
     ("name", "arguments", "says"),
     [
         ("fcn8s", {"padding": 3}, "padding 3: FCN is published with 100"),
-        ("fcn8s", {"backbone": "resnet18", "width": 0.5}, "width 0.5 is for vgg16"),
+        ("fcn8s", {"backbone": "resnet18", "width": 0.5}, "width 0.5 is for our own trunks"),
         ("fcn8s", {"backbone": "resnet18", "padding": 100}, "padding 100 is published for vgg16 and alexnet, not for resnet18"),
         ("fcn8s", {"backbone": "googlenet", "padding": 100}, "padding 100 is published for vgg16 and alexnet, not for googlenet"),
         ("fcn8s", {"backbone": "resnet18", "dropout": 0.1}, "dropout and layer are for vgg16, alexnet and googlenet"),
@@ -255,7 +255,7 @@ def test_an_unknown_name_suggests_the_nearest(name, arguments, says):
         ("fcn8s_atonce", {"layer": "pool4"}, "fcn8s_atonce adds the scores of three layers"),
         ("fcn32s", {"backbone": "alexnet", "weights": "imagenet"}, "AlexNet's ImageNet weights are only to be had"),
         ("fcn32s", {"backbone": "googlenet", "weights": "imagenet"}, "GoogLeNet's ImageNet weights are only to be had"),
-        ("unet", {"backbone": "resnet18", "width": 0.5}, "width 0.5 is for vgg16"),
+        ("unet", {"backbone": "resnet18", "width": 0.5}, "width 0.5 is for our own trunks"),
         ("fcn8s", {"width": 0.05, "weights": "imagenet"}, "no ImageNet weights for VGG-16 at width 0.05"),
         ("unet", {"backbone": "vgg16", "width": 0.05, "weights": "imagenet"}, "no ImageNet weights for VGG-16 at width 0.05"),
         ("unet", {"convolutions": "full"}, "convolutions='full'"),

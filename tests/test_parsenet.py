@@ -437,7 +437,7 @@ def test_an_unknown_word_suggests_the_nearest(arguments, says):
         ({"features": ("fc7", "fc7")}, "each once"),
         ({"normalize": "none", "norm_scale": 20.0}, "norm_scale=20.0 .* does not go with normalize='none'"),
         ({"features": ("fc7",), "dropout": 0.5}, "dropout=0.5 is that of pool6"),
-        ({"backbone": "resnet18", "width": 0.5}, "width 0.5 is for VGG-16"),
+        ({"backbone": "resnet18", "width": 0.5}, "width 0.5 is for our own trunks"),
         ({"backbone": "vit_tiny_patch16_224"}, "vit_tiny_patch16_224 has no features of stride32"),
         ({"width": 0.05, "weights": "imagenet"}, "no ImageNet weights for VGG-16 at width 0.05"),
     ],

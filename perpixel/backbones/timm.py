@@ -19,15 +19,17 @@ class TimmBackbone(nn.Module):
     """images (B, 3, H, W) in [0, 1] -> dict of features named `stride2`, `stride4` ... as far as the network goes.
 
     `mean` and `std` are what the loaded weights expect and are kept with them. Raises UnknownName for a network that timm
-    does not have, UsageError for one without features, ResourceError when weights cannot be fetched."""
+    does not have, UsageError for one without features or a `width` other than 1, ResourceError for weights out of reach."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, weights: str | None = None) -> None:
+    def __init__(self, name: str, weights: str | None = None, width: float = 1.0) -> None:
         super().__init__()
         if not timm.is_model(name):
             raise did_you_mean("backbone", name, [*timm.list_models(), "vgg16"])
+        if width != 1:
+            raise UsageError(f"width {width} is for our own trunks; {name} of timm has a fixed width, so choose a smaller one.")
         try:
             self.body = timm.create_model(name, features_only=True)
         except (RuntimeError, AttributeError, AssertionError) as error:

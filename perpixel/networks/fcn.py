@@ -178,13 +178,9 @@ def trunk_and_places(
 ) -> tuple[Trunk, dict[str, Place]]:
     """The trunk, no further than `layer` if given, and where its features lie."""
     if backbone not in TAPS:
-        if width != 1:
-            raise UsageError(
-                f"width {width} is for vgg16, alexnet and googlenet; timm backbones have fixed widths, so choose a smaller one."
-            )
         if dropout is not None or layer is not None:
             raise UsageError(f"dropout and layer are for vgg16, alexnet and googlenet, not for {backbone}; leave them out.")
-        timm = TimmBackbone(backbone, weights)
+        timm = TimmBackbone(backbone, weights, width)
         return timm, {tap: cells(stride) for tap, stride in timm.strides.items()}
     padding = PAPER_PADDING if as_published else 1
     found = places(backbone, padding)

@@ -62,9 +62,7 @@ class ParseNet(nn.Module):
             self.trunk = VGG16(width, weights=weights, reduced=backbone == "vgg16_reduced")
             taps = VGG_TAPS
         else:
-            if width != 1:
-                raise UsageError(f"width {width} is for VGG-16; timm backbones have fixed widths, so choose a smaller one.")
-            self.trunk = TimmBackbone(backbone, weights)
+            self.trunk = TimmBackbone(backbone, weights, width)
             taps = TIMM_TAPS
         self.taps = {name: taps[name] for name in self.features}
         missing = [tap for tap in self.taps.values() if tap not in self.trunk.channels]

@@ -104,9 +104,7 @@ class BackboneUNet(nn.Module):
         if backbone == "vgg16":
             self.trunk = VGG16(width, classifier=False, weights=weights)
         else:
-            if width != 1:
-                raise UsageError(f"width {width} is for vgg16; timm backbones have fixed widths, so choose a smaller one.")
-            self.trunk = TimmBackbone(backbone, weights)
+            self.trunk = TimmBackbone(backbone, weights, width)
         levels = self.trunk.pyramid[::-1]
         if not 1 <= len(decoder) < len(levels):
             raise UsageError(f"decoder={list(decoder)}: {backbone} has {len(levels) - 1} levels to join, so give 1 to that many.")
