@@ -36,13 +36,12 @@ from perpixel.losses import PixelLoss, class_weights
 from perpixel.metrics import ConfusionMatrix
 from perpixel.networks import Network, as_network
 from perpixel.not_finite import NotFinite, refuse
+from perpixel.optimiser import flat, optimiser_of, schedule, unflatten
 from perpixel.predict import predict
 from perpixel.processes import Team, join
 from perpixel.recipe import Recipe
 from perpixel.run import HISTORY, SCORES, Say, Sound, claim, note_session, note_start, sound_data
 
-POLY_POWER = 0.9
-WARM_UP, START, END = 0.2, 0.04, 0.001  # one-cycle: share of steps that rise, and first and last rate, as parts of lr
 SHOWN = 6  # pictures in the sheet of a run
 
 Progress = Callable[[int, int, str], None]
@@ -77,7 +76,7 @@ def train(
             network = network.to(memory_format=torch.channels_last)
         average = copy.deepcopy(network).requires_grad_(False) if recipe.ema else None
         kept = average or network
-        optimiser = _optimiser(recipe, network)
+        optimiser = optimiser_of(network, recipe)
         autocast, scaled = machine.precision(team.device, recipe.mixed_precision)
         scaler = torch.amp.GradScaler(team.device.type, enabled=scaled)
         lossy = _losses(network, team)
@@ -148,19 +147,6 @@ def train(
 def _nothing(_: str) -> None: ...
 
 
-def schedule(name: str, step: int, steps: int) -> float:
-    """The learning rate of `step` (0-based) as a factor of the recipe's: constant; poly, (1 - step / steps)^0.9 (DeepLab);
-    one_cycle, a cosine up over the first fifth and a cosine down to the end (Smith and Topin, 2017)."""
-    done = step / max(1, steps)
-    if name == "constant":
-        return 1.0
-    if name == "poly":
-        return float((1 - done) ** POLY_POWER)
-    if done < WARM_UP:
-        return START + (1 - START) * (1 - math.cos(math.pi * done / WARM_UP)) / 2
-    return END + (1 - END) * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
-
-
 def _share(recipe: Recipe, part: Batch, judged: float) -> float:
     """By what the mean loss over the pixels of `part` is multiplied, so that all parts sum to the loss of the whole batch.
 
@@ -209,7 +195,7 @@ class _Progress:
         bad = checkpoint.first_not_finite(network.state_dict())
         if bad is not None:
             raise NotFinite(f"step {step}: weight {bad} is not finite; nothing was written. Lower the learning rate.")
-        groups: dict[str, Mapping[str, Tensor]] = {"network": network.state_dict(), "optimiser": _flat(optimiser)}
+        groups: dict[str, Mapping[str, Tensor]] = {"network": network.state_dict(), "optimiser": flat(optimiser)}
         if average is not None:
             groups["average"] = average.state_dict()
         values = {
@@ -232,7 +218,7 @@ class _Progress:
         network.load_state_dict(groups["network"])
         if average is not None:
             average.load_state_dict(groups["average"])
-        _unflatten(optimiser, groups["optimiser"])
+        unflatten(optimiser, groups["optimiser"])
         if values["scaler"]:
             scaler.load_state_dict(values["scaler"])
         self.best, self.sums, self.history = values["best"], values["sums"], values["history"]
@@ -280,27 +266,6 @@ def _begin_with(network: nn.Module, path: str, say: Say) -> str:
     new = [name for name in ours if name not in fitting]
     say(f"starts from {path} ({model.card.network}, {model.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
     return model.digest
-
-
-def _optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    """Groups by factor of the learning rate and by decay, as the param blocks of Caffe's layers are."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        bias = name.endswith("bias")
-        factor = recipe.trunk_lr if name.startswith("trunk.") else 1.0
-        factor *= recipe.score_lr if name.startswith("score.") else 1.0
-        factor *= recipe.bias_lr if bias else 1.0
-        # Scales of ParseNet's normalisation are decayed as published; those of batch normalisation are not.
-        decays = recipe.bias_decay if bias else parameter.ndim > 1 or name.startswith("normalize.")
-        groups.setdefault((factor, recipe.decay if decays else 0.0), []).append(parameter)
-    settings: list[dict[str, Any]] = [
-        {"params": parameters, "weight_decay": decay, "factor": factor} for (factor, decay), parameters in groups.items()
-    ]
-    if recipe.optimiser == "sgd":
-        return torch.optim.SGD(settings, recipe.lr, recipe.momentum)
-    return torch.optim.AdamW(settings, recipe.lr, (recipe.momentum, 0.999))
 
 
 class _Losses(nn.Module):
@@ -385,22 +350,6 @@ def _curves(history: list[dict[str, Any]]) -> Any:
         key: [(e["step"], e[key]) for e in history if key in e] for key in ("mIoU", "pixel_accuracy")
     }  # fmt: skip
     return np.concatenate([draw.curves(losses, "loss by step"), draw.curves(judged, "val by step")], axis=1)
-
-
-def _flat(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's tensors by parameter number and name."""
-    found = {}
-    for number, entry in optimiser.state_dict()["state"].items():
-        found.update({f"{number}.{key}": value for key, value in entry.items() if isinstance(value, Tensor)})
-    return found
-
-
-def _unflatten(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        number, key = name.split(".", 1)
-        state.setdefault(int(number), {})[key] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

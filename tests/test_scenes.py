@@ -137,3 +137,10 @@ def test_unknown_split_names_the_nearest():
 def test_index_outside_the_split(index):
     with pytest.raises(IndexError, match="scenes/val has 3 pictures"):
         Scenes("val", count=3).sample(index)
+
+
+def test_a_sample_that_was_changed_is_drawn_as_before() -> None:
+    sample = Scenes("val").sample(3)
+    before = sample.image.copy()
+    sample.image[:] = 0
+    assert np.array_equal(Scenes("val").sample(3).image, before)

@@ -22,9 +22,10 @@ from perpixel.cli import main
 from perpixel.errors import DataError, UnknownName, UsageError
 from perpixel.images import read_image
 from perpixel.not_finite import NotFinite, first_bad
+from perpixel.optimiser import schedule
 from perpixel.recipe import Recipe, merge
 from perpixel.run import HISTORY, RECIPE
-from perpixel.train import schedule, train
+from perpixel.train import train
 
 
 @pytest.fixture

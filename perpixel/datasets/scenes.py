@@ -154,10 +154,7 @@ def draw_scene(
 @lru_cache(maxsize=sum(SPLITS.values()))
 def _drawn(split: str, index: int, size: tuple[int, int]) -> tuple[NDArray[Any], ...]:
     """`draw_scene` of a picture of a split; kept, because each network of a review sees the same ones (100 MB for all)."""
-    arrays = draw_scene((SEED, tuple(SPLITS).index(split), index), size)
-    for array in arrays:
-        array.flags.writeable = False
-    return arrays
+    return draw_scene((SEED, tuple(SPLITS).index(split), index), size)
 
 
 class Scenes:
@@ -190,4 +187,4 @@ class Scenes:
         image, labels, numbers = _drawn(self.split, index, self.size)
         masks = numbers == np.arange(1, int(numbers.max()) + 1, dtype=np.uint16)[:, None, None]
         class_ids = np.array([labels[mask][0] for mask in masks], np.int64)
-        return Sample(name, image, labels, Instances(masks, class_ids))
+        return Sample(name, image.copy(), labels.copy(), Instances(masks, class_ids))  # whoever gets it may change it
