@@ -6,8 +6,8 @@ Every network sees the same pictures at half size for the same number of steps; 
 that of Student's t for 95 %. What was trained before in FOLDER is judged again, not trained."""
 
 import argparse
+import json
 import re
-import time
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from measure import machine, report
 
 from perpixel.recipe import Recipe
+from perpixel.run import RUN
 from perpixel.train import train
 
 PROTOCOL: dict[str, Any] = {
@@ -52,15 +53,15 @@ STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 % quantile for that 
 def study(data: Path, out: Path, networks: dict[str, dict[str, Any]], seeds: int) -> dict[str, Any]:
     found = {}
     for name, settings in networks.items():
-        scores, seconds = [], []
+        scores, minutes = [], []
         for seed in range(seeds):
             recipe = Recipe(data=str(data), seed=seed, **{**PROTOCOL, **settings})
-            began = time.perf_counter()
-            judged = train(recipe, out / f"{re.sub('[^a-z0-9]+', '-', name.lower())}-{seed}", say=lambda _: None)
+            folder = out / f"{re.sub('[^a-z0-9]+', '-', name.lower())}-{seed}"
+            judged = train(recipe, folder, say=lambda _: None)
             assert judged is not None
-            seconds.append(time.perf_counter() - began)
+            minutes.append(sum(one["seconds"] for one in json.loads((folder / RUN).read_text())["sessions"]) / 60)
             scores.append(judged)
-            print(f"{name}, seed {seed}: mIoU {100 * judged.mean_iou:.1f} in {seconds[-1]:.0f} s", flush=True)
+            print(f"{name}, seed {seed}: mIoU {100 * judged.mean_iou:.1f}, {minutes[-1]:.1f} min", flush=True)
         values = [100 * one.mean_iou for one in scores]
         classes = torch.tensor([one.confusion.iou().tolist() for one in scores]).mean(0).tolist()
         found[name] = {
@@ -70,7 +71,7 @@ def study(data: Path, out: Path, networks: dict[str, dict[str, Any]], seeds: int
             "pixel accuracy": 100 * mean(one.confusion.pixel_accuracy() for one in scores),
             "IoU": {name: 100 * value for name, value in zip(scores[0].classes.names, classes, strict=True)},
             "protocol": scores[0].protocol_hash,
-            "seconds": mean(seconds),
+            "minutes": mean(minutes),
             "settings": settings,
         }
     return found
