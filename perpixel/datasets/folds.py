@@ -3,7 +3,7 @@
     fold1of5, fold2of5 ...    a fifth, judged: every fifth picture, from the first, the second ... on
     rest1of5, rest2of5 ...    the other four fifths, trained on
 
-Neighbours, which in a stack of slices or a film look alike, are in different folds."""
+Of a stack of slices or a film every fold shows each part; as neighbours look alike, the judged ones flatter a little."""
 
 from __future__ import annotations
 
