@@ -292,7 +292,11 @@ DEFINITIONS = {  # by network and backbone
 # Mean colours that the authors take from pictures, BGR in 0..255, by class table: the data layers of the FCN repository.
 VOC_MEAN = (104.00699, 116.66877, 122.67892)
 CONTEXT_MEAN = (104.007, 116.669, 122.679)
-MEANS = {"voc2012": VOC_MEAN, "context33": CONTEXT_MEAN, "context59": CONTEXT_MEAN, "context60": CONTEXT_MEAN}
+SIFTFLOW_MEAN = (114.578, 115.294, 108.353)
+MEANS = {
+    "voc2012": VOC_MEAN, "context33": CONTEXT_MEAN, "context59": CONTEXT_MEAN, "context60": CONTEXT_MEAN,
+    "siftflow": SIFTFLOW_MEAN, "siftflow_geometric": SIFTFLOW_MEAN, "nyud": (116.190, 97.203, 92.318),
+}  # fmt: skip
 TOLERANCE = 1e-6  # of bilinear kernels
 
 

@@ -1,7 +1,8 @@
 """The one door for bytes: pictures and masks in, masks and pictures out. Nothing else in perpixel decodes or encodes them.
 
 A picture becomes uint8 RGB, turned as its EXIF tag says. A mask is never converted: what is stored comes out, to the last
-pixel. Sizes are `(height, width)` and are checked in the header before anything is decoded."""
+pixel. Sizes are `(height, width)` and are checked in the header before anything is decoded. A file of several pages, as TIFF may
+be, is read one page at a time, counted from 0."""
 
 from __future__ import annotations
 
@@ -44,12 +45,13 @@ _QUARTER_TURNS = frozenset({5, 6, 7, 8})
 Source = Path | str | bytes
 
 
-def read_image(source: Source) -> NDArray[np.uint8]:
+def read_image(source: Source, page: int = 0) -> NDArray[np.uint8]:
     """A picture as uint8 RGB (H, W, 3): grey is repeated, alpha dropped, 16 bits become the upper 8, CMYK is converted,
     palettes are looked up and the EXIF orientation is applied.
 
-    `source` is a path or the file's bytes. Raises DataError when it is missing, damaged, too large or no picture."""
-    with _opened(source) as image:
+    `source` is a path or the file's bytes. Raises DataError when it is missing, damaged, too large or no picture, or has no
+    such page."""
+    with _opened(source, page) as image:
         orientation = _orientation(image)
         turned: Image.Image = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
         if turned.mode.startswith("I;16"):
@@ -62,12 +64,12 @@ def read_image(source: Source) -> NDArray[np.uint8]:
         return np.array(turned if turned.mode == "RGB" else turned.convert("RGB"))
 
 
-def read_labels(source: Source) -> NDArray[Any]:
+def read_labels(source: Source, page: int = 0) -> NDArray[Any]:
     """The values stored in a mask, uint8 or uint16 (H, W): palette indices, grey values, or 16-bit values.
 
     EXIF tags are not applied (TIFF's own orientation is).
-    Raises DataError when the file is missing, damaged, too large, lossy or coloured."""
-    with _opened(source) as image:
+    Raises DataError when the file is missing, damaged, too large, lossy or coloured, or has no such page."""
+    with _opened(source, page) as image:
         if image.format in ("JPEG", "MPO"):
             raise DataError(f"{_name(source)}: is a JPEG, whose compression changes mask values; save masks as PNG.")
         mode, raw_mode = image.mode, _raw_mode(image)
@@ -91,6 +93,12 @@ def read_size(source: Source, turn: bool = True) -> tuple[int, int]:
         width, height = image.size
         turned = turn and _orientation(image) in _QUARTER_TURNS
     return (width, height) if turned else (height, width)
+
+
+def count_pages(source: Source) -> int:
+    """How many pictures a file holds: the slices of a TIFF stack; 1 where the format has one alone."""
+    with _opened(source) as image:
+        return int(getattr(image, "n_frames", 1))
 
 
 def read_palette(source: Source) -> NDArray[np.uint8] | None:
@@ -149,13 +157,14 @@ def _name(source: Source) -> str:
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[Image.Image]:
+def _opened(source: Source, page: int = 0) -> Iterator[Image.Image]:
     file: BinaryIO | str = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     try:
         with Image.open(file, formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise DataError(f"{_name(source)}: {height}x{width} pixels are more than {MAX_PIXELS}; cut it into tiles.")
+            _require_size(image, source)
+            if page:
+                image.seek(page)
+                _require_size(image, source)  # each page has its own
             yield image
     except FileNotFoundError as error:
         raise DataError(f"{_name(source)}: there is no such file.") from error
@@ -163,6 +172,12 @@ def _opened(source: Source) -> Iterator[Image.Image]:
         raise DataError(f"{_name(source)}: is no PNG, JPEG, WEBP, TIFF or BMP picture; convert it to one.") from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise DataError(f"{_name(source)}: cannot be read ({error}); the file is damaged or cut short.") from error
+
+
+def _require_size(image: Image.Image, source: Source) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{_name(source)}: {height}x{width} pixels are more than {MAX_PIXELS}; cut it into tiles.")
 
 
 def _orientation(image: Image.Image) -> Any:

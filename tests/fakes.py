@@ -134,3 +134,87 @@ def make_context(root: Path) -> Path:
             put_picture(voc / "JPEGImages" / f"{name}.jpg", image)
             put_mat(annotations / "trainval" / f"{name}.mat", LabelMap=labels)
     return root
+
+
+SIFTFLOW_LISTS = {"trainval": ["coast_a1", "forest_b2", "street_c3"], "test": ["coast_d4", "street_e5"]}
+
+
+def make_siftflow(root: Path) -> Path:
+    """SIFT Flow: each picture shows the 33 semantic and the 3 geometric classes; its last column is void in both."""
+    folder, album = root / "sift-flow", "spatial_envelope_256x256_static_8outdoorcategories"
+    for split, names in SIFTFLOW_LISTS.items():
+        put_list(folder / f"{split}.txt", names)
+        for name in names:
+            image, labels, cells = draw_grid(int(name[-1]), range(1, 34))
+            semantic, geometric = labels.astype(np.uint8), (1 + cells % 3).astype(np.int16)
+            semantic[:, -1], geometric[:, -1] = 0, -1
+            put_picture(folder / "Images" / album / f"{name}.jpg", image)
+            names_of = np.array([[f"class {number}"] for number in range(1, 34)], object)
+            put_mat(folder / "SemanticLabels" / album / f"{name}.mat", S=semantic, names=names_of)
+            put_mat(folder / "GeoLabels" / album / f"{name}.mat", S=geometric, names=names_of[:3])
+    return root
+
+
+NYUD_LISTS = {"train": ["5003", "5004"], "val": ["5010", "5011"], "test": ["5001", "5002", "5009"]}
+
+
+def make_nyud(root: Path) -> Path:
+    """NYU Depth V2 as FCN's authors have it; each picture shows the 40 classes, its last column is void."""
+    for split, names in NYUD_LISTS.items():
+        put_list(root / "nyud" / f"{split}.txt", names)
+        for name in names:
+            image, labels, _ = draw_grid(int(name), range(1, 41))
+            labels[:, -1] = 0
+            put_picture(root / "nyud" / "data" / "images" / f"img_{name}.png", image)
+            put_mat(root / "nyud" / "segmentation" / f"img_{name}.mat", segmentation=labels)
+    return root
+
+
+CELLS = ((1, 1), (1, 9), (7, 17), (9, 1), (16, 10), (17, 22))  # upper left corners
+
+
+def draw_cells(seed: int, size: tuple[int, int] = (24, 32)) -> tuple[np.ndarray, np.ndarray]:
+    """Grey noise with bright cells of 6 x 8 pixels: picture (H, W), and the number of the cell from 1, 0 between them.
+
+    1 and 2 share an edge, 2 and 3 a corner."""
+    numbers = np.zeros(size, np.uint16)
+    for number, (top, left) in enumerate(CELLS, start=1):
+        numbers[top : top + 6, left : left + 8] = number
+    noise = np.random.default_rng(seed).normal(0, 12, size)
+    return np.clip(np.where(numbers > 0, 180, 60) + noise, 0, 255).astype(np.uint8), numbers
+
+
+def put_stack(path: Path, pages: Sequence[np.ndarray]) -> None:
+    """Pictures (H, W) as pages of one TIFF."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first, *more = [Image.fromarray(page) for page in pages]
+    first.save(path, save_all=True, append_images=more)
+
+
+def make_isbi2012(root: Path, slices: int = 10) -> Path:
+    """The stacks of the ISBI 2012 challenge, of fewer and smaller slices."""
+    drawn = [draw_cells(seed) for seed in range(2 * slices)]
+    put_stack(root / "train-volume.tif", [image for image, _ in drawn[:slices]])
+    put_stack(root / "train-labels.tif", [np.where(numbers > 0, 255, 0).astype(np.uint8) for _, numbers in drawn[:slices]])
+    put_stack(root / "test-volume.tif", [image for image, _ in drawn[slices:]])
+    return root
+
+
+SEGMENTED = {"01": (1, 4, 6), "02": (0, 2)}  # frames of 8
+
+
+def make_cell_tracking(root: Path) -> Path:
+    """Both sets of the Cell Tracking Challenge: films of 8 frames, all with markers of 2 x 2 pixels; cell 6 is not segmented."""
+    for place, name in enumerate(("PhC-C2DH-U373", "DIC-C2DH-HeLa")):
+        for film, segmented in SEGMENTED.items():
+            for number in range(8):
+                image, cells = draw_cells(100 * place + 10 * int(film) + number)
+                truth = root / name / f"{film}_GT"
+                put_stack(root / name / film / f"t{number:03}.tif", [image])
+                markers = np.zeros_like(cells)
+                for cell, (top, left) in enumerate(CELLS, start=1):
+                    markers[top + 2 : top + 4, left + 3 : left + 5] = 10 + cell
+                put_stack(truth / "TRA" / f"man_track{number:03}.tif", [markers])
+                if number in segmented:
+                    put_stack(truth / "SEG" / f"man_seg{number:03}.tif", [np.where(cells == 6, 0, cells).astype(np.uint16)])
+    return root

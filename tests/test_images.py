@@ -15,7 +15,16 @@ from PIL import Image
 
 from perpixel.classes import ClassTable
 from perpixel.errors import DataError
-from perpixel.images import encode_labels, read_image, read_labels, read_palette, read_size, write_image, write_labels
+from perpixel.images import (
+    count_pages,
+    encode_labels,
+    read_image,
+    read_labels,
+    read_palette,
+    read_size,
+    write_image,
+    write_labels,
+)
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=9)
@@ -265,3 +274,41 @@ def test_pictures_come_back_from_lossless_formats(tmp_path, suffix):
 def test_an_unknown_suffix_gets_the_known_ones(tmp_path):
     with pytest.raises(DataError, match=r"no picture format has the suffix '\.gif'; use one of \.bmp"):
         write_image(tmp_path / "a.gif", np.zeros((1, 1, 3), np.uint8))
+
+
+class TestPages:
+    SLICES = tuple(np.full((2, 3), 40 * number, np.uint8) for number in range(3))
+
+    def stack(self, *pages, **options):
+        first, *more = map(Image.fromarray, pages)
+        return file_of(first, "TIFF", save_all=True, append_images=more, **options)
+
+    def test_each_page_is_read_by_its_number(self):
+        stack = self.stack(*self.SLICES)
+        assert count_pages(stack) == 3
+        for number, values in enumerate(self.SLICES):
+            assert np.array_equal(read_labels(stack, number), values)
+            assert np.array_equal(read_image(stack, page=number), values[..., None].repeat(3, 2))
+        assert np.array_equal(read_labels(stack), self.SLICES[0])
+
+    def test_pages_may_have_sizes_and_depths_of_their_own(self):
+        stack = self.stack(np.zeros((2, 3), np.uint8), np.full((4, 1), 40_000, np.uint16), compression="tiff_lzw")
+        assert read_labels(stack, 1).tolist() == [[40_000]] * 4
+
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP"])
+    def test_other_formats_have_one(self, kind):
+        file = file_of(Image.new("RGB", (3, 2)), kind)
+        assert count_pages(file) == 1
+        with pytest.raises(DataError, match="picture in memory: cannot be read"):
+            read_image(file, page=1)
+
+    def test_a_page_that_is_not_there_is_told(self):
+        with pytest.raises(DataError, match=r"picture in memory: cannot be read .*; the file is damaged or cut short"):
+            read_labels(self.stack(*self.SLICES), 3)
+
+    def test_the_size_of_every_page_is_checked_before_it_is_decoded(self, monkeypatch):
+        monkeypatch.setattr("perpixel.images.MAX_PIXELS", 100)
+        stack = self.stack(np.zeros((10, 10), np.uint8), np.zeros((1, 101), np.uint8))
+        assert read_labels(stack).shape == (10, 10)
+        with pytest.raises(DataError, match="1x101 pixels are more than 100"):
+            read_labels(stack, 1)

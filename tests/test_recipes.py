@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from fakes import make_context, make_voc
+from fakes import make_context, make_nyud, make_siftflow, make_voc
 
 from perpixel import checkpoint
 from perpixel.cli import main
@@ -16,8 +16,9 @@ NAMES = sorted(path.stem for path in RECIPES.glob("*.toml"))
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("official")
-    make_voc(root)
-    return make_context(root)
+    for make in (make_voc, make_context, make_siftflow, make_nyud):
+        make(root)
+    return root
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from perpixel.classes import ClassTable
-from perpixel.datasets import context, voc
+from perpixel.datasets import cell_tracking, context, isbi2012, nyud, siftflow, voc
 from perpixel.datasets.folder import Folder
 from perpixel.datasets.scenes import Scenes
 from perpixel.errors import DataError, did_you_mean
@@ -42,13 +42,15 @@ class Stored(Protocol):
 class OnDisk:
     """A published data set below a folder that the user names: `open` takes that folder and the split.
 
-    The rest is known without the folder: `pictures` are the published counts by split, `holds` is what the folder holds."""
+    The rest is known without the folder: `pictures` are the published counts by split, `holds` is what the folder holds, and
+    `judged` are the splits to train on and to judge on, which share no picture."""
 
     open: Callable[[str | Path, str], Dataset]
     classes: ClassTable
     pictures: Mapping[str, int]
     holds: str
     what: str
+    judged: tuple[str, str] = ("train", "val")
 
 
 DATASETS: dict[str, Callable[[str], Dataset]] = {
@@ -61,6 +63,18 @@ def _context(view: str, what: str) -> OnDisk:
     return OnDisk(partial(context.Context, view=view), context.VIEWS[view], context.PICTURES, holds, f"PASCAL-Context, {what}")
 
 
+def _siftflow(view: str, what: str) -> OnDisk:
+    opener = partial(siftflow.SiftFlow, view=view)
+    holds = "sift-flow with Images, SemanticLabels, GeoLabels and the lists"
+    return OnDisk(opener, siftflow.VIEWS[view], siftflow.PICTURES, holds, f"SIFT Flow, {what}", ("trainval", "test"))
+
+
+def _cell_tracking(name: str, what: str) -> OnDisk:
+    opener, folder = partial(cell_tracking.CellTracking, name=name), cell_tracking.FOLDERS[name]
+    what = f"Cell Tracking Challenge, {what}"
+    return OnDisk(opener, cell_tracking.CLASSES, cell_tracking.PICTURES[name], folder, what, cell_tracking.FILMS)
+
+
 ON_DISK: dict[str, OnDisk] = {
     "voc2012": OnDisk(
         voc.Voc2012, voc.CLASSES, voc.PICTURES, "VOCdevkit/VOC2012 (and benchmark_RELEASE for SBD)", "PASCAL VOC 2012 and SBD"
@@ -68,6 +82,17 @@ ON_DISK: dict[str, OnDisk] = {
     "context59": _context("context59", "59 classes"),
     "context60": _context("context60", "59 classes and background"),
     "context33": _context("context33", "33 classes"),
+    "siftflow": _siftflow("siftflow", "33 semantic classes"),
+    "siftflow_geometric": _siftflow("siftflow_geometric", "3 geometric classes"),
+    "nyud": OnDisk(
+        nyud.Nyud, nyud.CLASSES, nyud.PICTURES, "nyud with data/images, segmentation and the lists", "NYU Depth V2, colour alone"
+    ),
+    "isbi2012": OnDisk(
+        isbi2012.Isbi2012, isbi2012.CLASSES, isbi2012.PICTURES, "train-volume.tif and train-labels.tif",
+        "ISBI 2012, membranes of neurons", ("rest1of5", "fold1of5"),
+    ),
+    "phc_u373": _cell_tracking("phc_u373", "glioblastoma cells"),
+    "dic_hela": _cell_tracking("dic_hela", "HeLa cells"),
 }
 
 
@@ -92,11 +117,12 @@ def open_dataset(name_or_folder: str | Path, *, root: str | Path | None = None, 
 def judged_splits(
     name_or_folder: str | Path, root: str | Path | None = None, splits: Sequence[str] | None = None
 ) -> dict[str, Dataset]:
-    """`splits`, or those that training and judging rely on: all there are, but of published sets `train` and `val` alone.
+    """`splits`, or those that training and judging rely on: all there are, but of published sets `OnDisk.judged` alone.
 
     Others of those overlap, as trainval does, or have no public labels."""
     if splits is None:
-        splits = ("train", "val") if str(name_or_folder) in ON_DISK else open_dataset(name_or_folder, root=root).splits
+        known = ON_DISK.get(str(name_or_folder))
+        splits = known.judged if known else open_dataset(name_or_folder, root=root).splits
     return {split: open_dataset(name_or_folder, root=root, split=split) for split in splits}
 
 

@@ -184,10 +184,11 @@ def read_list(path: Path) -> list[str]:
     return names
 
 
-def read_mat(path: Path, variable: str, field: str | None = None) -> NDArray[np.uint16]:
+def read_mat(path: Path, variable: str, field: str | None = None, void: int = 0) -> NDArray[np.uint16]:
     """The label map (H, W) that a MATLAB file of version 5 holds as `variable`, or as a field of that struct.
 
-    Raises DataError when the file is missing or damaged, or when it holds no whole numbers 0..65535 of two dimensions."""
+    The value `void`, which may be below 0, is read as 0. Raises DataError when the file is missing or damaged, or when it holds
+    no whole numbers 0..65535 of two dimensions."""
     from scipy.io import loadmat
 
     what = variable if field is None else f"{variable}.{field}"
@@ -198,6 +199,8 @@ def read_mat(path: Path, variable: str, field: str | None = None) -> NDArray[np.
         raise DataError(f"{path}: there is no such file.") from error
     except Exception as error:  # whatever a damaged file makes scipy's parser trip over
         raise DataError(f"{path}: {what} cannot be read ({error!r}); the file is damaged or no MATLAB 5 file.") from error
+    if void and values.dtype.kind in "uif":
+        values = np.where(values == void, 0, values)
     with np.errstate(invalid="ignore"):  # nan becomes some number that it does not equal
         whole = values.astype(np.uint16) if values.ndim == 2 and values.dtype.kind in "uif" else None
     if whole is None or not (values == whole).all():
