@@ -22,7 +22,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_steps_of_a_recipe(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """At a small width and from scratch; two or four of its pictures a step instead of 8, 20 or 64; all else as it stands in the file."""
+    """At a small width and from scratch; two or four pictures a step instead of 8, 20 or 64; all else as in the file."""
     settings, _ = merge(RECIPES / f"{name}.toml", {}, {})
     if settings.crops == "proposals":
         pytest.importorskip("cv2", reason="OpenCV, which makes the proposals, is not installed")
