@@ -18,10 +18,12 @@ WARM_UP, START, END = 0.2, 0.04, 0.001  # one-cycle: share of steps that rise, a
 def optimiser_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Groups by factor of the learning rate and by decay, as the param blocks of Caffe's layers are."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    # The shift of batch normalisation is no bias to Caffe: neither its rate nor its decay is that of biases.
+    shifts = {module.bias for module in network.modules() if isinstance(module, nn.BatchNorm2d)}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        bias = name.endswith("bias")
+        bias = name.endswith("bias") and parameter not in shifts
         factor = recipe.trunk_lr if name.startswith("trunk.") else 1.0
         factor *= recipe.score_lr if name.startswith("score.") else 1.0
         factor *= recipe.bias_lr if bias else 1.0

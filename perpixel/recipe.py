@@ -52,6 +52,9 @@ class Recipe:
     fusion: str | None = _setting(None, "ParseNet: late, which adds scores, or early, which joins features.")
     normalize: str | None = _setting(None, "ParseNet: L2 norm of features with a learned or fixed scale, or none.")
     norm_scale: float | None = _setting(None, "ParseNet: scale of normalised features at the start.")
+    side: int | None = _setting(None, "DeconvNet: side of the square that it sees, 224 as published, or a multiple of 32.")
+    unpooling: str | None = _setting(None, "DeconvNet: switches as published, corner or bilinear.")
+    batch_norm: bool | None = _setting(None, "DeconvNet: batch normalisation, as published.")
     channels: int | None = _setting(None, "U-Net: 3, or 1 for grey.")
     convolutions: str | None = _setting(None, "U-Net: valid as published, or same.")
     norm: str | None = _setting(None, "U-Net: batch for batch normalisation.")
@@ -92,6 +95,10 @@ class Recipe:
         "pixels", "The loss is a mean over: pixels; pictures (of sums over their pixels); parts (of means over their pixels)."
     )
     class_weights: str = _setting("none", "none, inverse_square_root, inverse, enet, or pole=3,sign=2.")
+    statistics_batches: int = _setting(
+        0, "Batches by which batch normalisation is measured anew before it is judged; 0 keeps running averages."
+    )
+    statistics_batch: int = _setting(28, "Pictures in each of those batches, over all processes.")
     ema: float = _setting(0.0, "Decay of the moving average of weights that is judged and kept; 0 is off.")
     clip: float = _setting(0.0, "Largest norm of the gradient; 0 is off.")
     mixed_precision: bool = _setting(True, "Half precision on GPUs (bfloat16 where there is, else float16 with scaling).")
@@ -106,11 +113,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Raises UsageError for a value that cannot work, naming the setting."""
-        for name in ("steps", "batch", "accumulate", "log_every", "save_every", "validations"):
+        for name in ("steps", "batch", "accumulate", "statistics_batch", "log_every", "save_every", "validations"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _require(0 < self.lr < math.inf, "lr", self.lr, "above 0")
         _require(0 < self.scale <= LARGEST_SCALE, "scale", self.scale, f"above 0 and at most {LARGEST_SCALE:g}")
-        for name in ("decay", "clip", "trunk_lr", "score_lr", "bias_lr", "cache_mb"):
+        for name in ("decay", "clip", "trunk_lr", "score_lr", "bias_lr", "statistics_batches", "cache_mb"):
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("momentum", "ema"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more and below 1")
@@ -145,7 +152,7 @@ class Recipe:
         """The arguments of `networks.build` that were set."""
         names = (
             "backbone", "width", "padding", "layer", "learned_upsampling", "features", "fusion", "normalize", "norm_scale",
-            "channels", "convolutions", "norm", "decoder", "dropout",
+            "side", "unpooling", "batch_norm", "channels", "convolutions", "norm", "decoder", "dropout",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 

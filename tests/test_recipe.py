@@ -115,6 +115,8 @@ BAD_VALUES = {
     "decay": (-0.1, float("nan"), float("inf")),
     "clip": (-1.0,),
     "trunk_lr": (-1.0,),
+    "statistics_batches": (-1,),
+    "statistics_batch": (0,),
     "cache_mb": (-1,),
     "momentum": (-0.1, 1.0),
     "ema": (-0.1, 1.0),

@@ -22,7 +22,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_steps_of_a_recipe(name: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """At a small width and from scratch; two or four pictures a step instead of 8, 20 or 64; all else as in the file."""
+    """At a small width and from scratch; few pictures a step and for statistics; all else as in the file."""
     settings, _ = merge(RECIPES / f"{name}.toml", {}, {})
     if settings.crops == "proposals":
         pytest.importorskip("cv2", reason="OpenCV, which makes the proposals, is not installed")
@@ -30,6 +30,8 @@ def test_two_steps_of_a_recipe(name: str, root: Path, tmp_path: Path, capsys: py
     if settings.batch > 1:
         part = min(2, settings.batch // settings.accumulate)  # batch normalisation of one cell needs two
         flags += ["--batch", str(2 * part), "--accumulate", "2"]
+    if settings.statistics_batches:
+        flags += ["--statistics-batches", "1", "--statistics-batch", "2"]
     main(["train", "--recipe", name, *flags, "--out", str(tmp_path / "run"), "--json"])
     scores = json.loads(capsys.readouterr().out)
     assert scores["protocol"]["split"] == settings.val_split
