@@ -41,6 +41,8 @@ V1_TYPES = {
     23: "TanH", 24: "WindowData", 25: "Eltwise", 26: "Power", 27: "SigmoidCrossEntropyLoss", 28: "HingeLoss", 29: "MemoryData",
     30: "ArgMax", 31: "Threshold", 32: "DummyData", 33: "Slice", 34: "MVN", 35: "AbsVal", 36: "Silence", 37: "ContrastiveLoss",
     38: "Exp", 39: "Deconvolution",
+    # From 40 on each branch of Caffe has its own; these are in the files of DeconvNet's authors.
+    41: "EltwiseAccuracy", 42: "Unpooling", 43: "BN", 46: "ImageSegData", 47: "WindowSegData",
 }  # fmt: skip
 
 
@@ -225,7 +227,8 @@ def _run(data: memoryview, start: int, at: int, width: int) -> tuple[NDArray[Any
 
 # What the authors' networks are called here. Sources: the `net.py` and prototxt files of shelhamer/fcn.berkeleyvision.org
 # (voc-fcn32s, 16s, 8s, 8s-atonce, alexnet); for ParseNet a copy of VGG_VOC2012ext.prototxt in terrychenism/dl_toolbox, which
-# keeps the names of the released one.
+# keeps the names of the released one; DeconvNet_inference_deploy.prototxt of HyeonwooNoh/DeconvNet, and caffe.proto of
+# HyeonwooNoh/caffe for its numbers of layers.
 
 
 @dataclass(frozen=True)
@@ -263,7 +266,23 @@ _UP8 = {
     "upscore8": ("upsample.final.weight", 16),
 }
 _CONV1_1 = "trunk.features.0.weight"
-DEFINITIONS = {  # by network and backbone
+
+
+def _deconvnet() -> dict[str, tuple[str, ...]]:
+    """Every layer with weights and its batch normalisation, of which the file has scale and shift."""
+    found: dict[str, tuple[str, ...]] = {**_VGG16, "seg-score-voc": _convolution("score")}
+    for index, layer in enumerate(_VGG16):
+        found[f"bn{layer.removeprefix('conv')}"] = _convolution(f"trunk.norm.{index}")
+    decoder = {"fc6-deconv": ("fc6-deconv-bn", "fc6_deconv")}
+    for block, layers in enumerate((2, 2, 3, 3, 3), start=1):
+        for layer in (f"{block}_{number}" for number in range(1, layers + 1)):
+            decoder[f"deconv{layer}"] = (f"debn{layer}", f"deconv.{5 - block}.{int(layer[-1]) - 1}")
+    for layer, (norm, module) in decoder.items():
+        found |= {layer: _convolution(f"{module}.layer"), norm: _convolution(f"{module}.norm")}
+    return found
+
+
+DEFINITIONS: dict[tuple[str, str | None], Definition] = {  # by network and backbone
     ("fcn32s", "vgg16"): Definition(_CONV1_1, {**_VGG16, **_SCORE32}, {"upscore": ("upsample.final.weight", 64)}),
     ("fcn32s", "alexnet"): Definition("trunk.conv1.weight", {**_ALEXNET, **_SCORE32}, {"upscore": ("upsample.final.weight", 63)}),
     ("fcn16s", "vgg16"): Definition(
@@ -288,6 +307,7 @@ DEFINITIONS = {  # by network and backbone
             "upscore#": _convolution("upscore"),
         },
     ),
+    ("deconvnet", None): Definition(_CONV1_1, _deconvnet()),
 }
 # Mean colours that the authors take from pictures, BGR in 0..255, by class table: the data layers of the FCN repository.
 VOC_MEAN = (104.00699, 116.66877, 122.67892)
@@ -298,6 +318,11 @@ MEANS = {
     "siftflow": SIFTFLOW_MEAN, "siftflow_geometric": SIFTFLOW_MEAN, "nyud": (116.190, 97.203, 92.318),
 }  # fmt: skip
 TOLERANCE = 1e-6  # of bilinear kernels
+# What the authors say in the repository of a network, where it is more than "as is".
+LICENCES = {
+    "deconvnet": "its authors' repository allows individual research use alone, and redistribution and commercial use by a "
+    "licence of the Pohang University of Science and Technology"
+}
 
 
 def convert(
@@ -306,8 +331,9 @@ def convert(
     """Arguments of `networks.build` and state of `network` for `classes` classes, from the layers of the file `path`.
 
     `mean` is the BGR colour in 0..255 that was taken from pictures; `arguments` are the network's. Interpolation is fixed where
-    the file's is bilinear, and learned otherwise. Raises UsageError when there is no such network in Caffe's format,
-    UntrustedFile that names every layer that is unknown, missing or of another shape."""
+    the file's is bilinear, and learned otherwise. Batch normalisation is scale and shift alone, as in the file.
+    Raises UsageError when there is no such network in Caffe's format, UntrustedFile that names every layer that is unknown,
+    missing or of another shape."""
     definition = _definition(network, arguments)
     given: dict[str, Layer] = {}
     unknown = []
@@ -351,20 +377,25 @@ def convert(
     state[definition.first] = state[definition.first].flip(1)  # Caffe's pictures are BGR
     state["trunk.mean"] = torch.tensor(mean[::-1]).view(3, 1, 1) / 255
     state["trunk.scale"] = torch.full((3, 1, 1), 255.0)
+    for name, tensor in expected.items():  # statistics of batch normalisation are folded into its scale and shift
+        if name.endswith(("running_mean", "num_batches_tracked")):
+            state[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
+        elif name.endswith("running_var"):
+            state[name] = torch.ones(tensor.shape)
     assert {name: tensor.shape for name, tensor in state.items()} == {name: tensor.shape for name, tensor in expected.items()}
     return arguments, state
 
 
 def _definition(network: str, arguments: dict[str, Any]) -> Definition:
-    decided = sorted({"weights", "learned_upsampling"} & arguments.keys())
+    decided = sorted({"weights", "learned_upsampling", "unpooling"} & arguments.keys())
     if decided:
         raise UsageError(f"{' and '.join(decided)}: the file decides that; leave it out.")
     if network not in networks.NETWORKS:
         raise did_you_mean("network", network, networks.NETWORKS)
-    backbone = str({**networks.arguments_of(network, arguments), **arguments}.get("backbone"))
+    backbone = {**networks.arguments_of(network, arguments), **arguments}.get("backbone")
     if (network, backbone) not in DEFINITIONS:
         asked = f"{network} on {backbone}" if "backbone" in arguments else network
-        known = ", ".join(f"{name} on {trunk}" for name, trunk in DEFINITIONS)
+        known = ", ".join(f"{name} on {trunk}" if trunk else name for name, trunk in DEFINITIONS)
         raise UsageError(f"{asked}: there are no weights of its authors in Caffe's format; there are of {known}.")
     return DEFINITIONS[network, backbone]
 

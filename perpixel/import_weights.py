@@ -30,6 +30,7 @@ def import_weights(path: str | Path, network: str, classes: str | int, out: str 
     if found - {MODEL_FILE, CARD_FILE}:
         raise UsageError(f"{out}: holds other things than an imported model; choose another --out.")
     table = class_table(classes)
+    more = [caffe.LICENCES[network]] if network in caffe.LICENCES else []
     if kind_of(path) == CAFFE:
         mean = caffe.MEANS.get(str(classes), caffe.VOC_MEAN)
         arguments, state = caffe.convert(path, caffe.read_caffemodel(path), network, len(table), mean, **arguments)
@@ -44,7 +45,7 @@ def import_weights(path: str | Path, network: str, classes: str | int, out: str 
         step=0,
         score={},
         trained_on="",
-        licence=f"that of the weights imported from {path.name}, SHA-256 {digest(path)}",
+        licence="; ".join([f"that of the weights imported from {path.name}, SHA-256 {digest(path)}", *more]),
     )
     out.mkdir(parents=True, exist_ok=True)
     remove_partial(out)

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -31,11 +32,12 @@ from perpixel.errors import Interrupted, UsageError
 from perpixel.evaluate import Scores, evaluate, judge
 from perpixel.files import write_whole
 from perpixel.images import write_image
-from perpixel.layers.batch_norm import synchronise
+from perpixel.layers.batch_norm import measure_statistics, synchronise
 from perpixel.losses import PixelLoss, class_weights
 from perpixel.metrics import ConfusionMatrix
 from perpixel.networks import Network, as_network
 from perpixel.not_finite import NotFinite, refuse
+from perpixel.object_crops import object_crops
 from perpixel.optimiser import flat, optimiser_of, schedule, unflatten
 from perpixel.predict import predict
 from perpixel.processes import Team, join
@@ -60,9 +62,12 @@ def train(
     training, validation = (open_dataset(recipe.data, root=recipe.root, split=split) for split in splits)
     network = _network(recipe, len(training.classes))  # before the folder is touched: names and arguments may be wrong
     with join(recipe.device) as team, claim(out, recipe, origins) if team.rank == 0 else nullcontext():
+        if recipe.statistics_batches and recipe.statistics_batch % team.world:
+            raise UsageError(f"statistics_batch = {recipe.statistics_batch}: must be a multiple of the processes, {team.world}.")
         if team.rank:  # one voice for all
             say, progress = _nothing, None
         sound = sound_data(recipe, out, team, say)
+        training = object_crops(training, recipe, sound.fingerprints[recipe.train_split], out, team, say)
         if recipe.starts_from is not None and not checkpoint.state_folders(out):
             digest = _begin_with(network, recipe.starts_from, say)
             if team.rank == 0:
@@ -96,7 +101,7 @@ def train(
             _train_mode(network, recipe)
             for step, parts in enumerate(batches(training, recipe, start, team.rank, team.world), start=start + 1):
                 torch.manual_seed(_step_seed(recipe.seed, step, team.rank))
-                rate = recipe.lr * schedule(recipe.schedule, step - 1, recipe.steps)
+                rate = recipe.lr * schedule(recipe.schedule, step - 1, recipe.steps, recipe.step_size, recipe.gamma)
                 for group in optimiser.param_groups:
                     group["lr"] = rate * group["factor"]
                 judged, stopping = team.sum(np.array([sum(part.judged for part in parts), bool(stop)], np.float64))
@@ -126,6 +131,8 @@ def train(
                     _follow(average, network, min(recipe.ema, step / (step + 9)))
                 progress_of.add(step, rate, dict(zip(terms, team.sum(np.array(list(terms.values()))).tolist(), strict=True)))
                 if step in validate_at:
+                    if recipe.statistics_batches:
+                        _measure_statistics(kept, training, recipe, team)
                     matrix = _judge_together(as_network(kept), validation, recipe.scale, team)
                     _train_mode(network, recipe)
                     if progress_of.judged(step, matrix) and team.rank == 0:
@@ -253,6 +260,10 @@ def _network(recipe: Recipe, classes: int) -> nn.Module:
         if not hasattr(network, "trunk"):
             raise UsageError(f"trunk_lr = 0: {recipe.network} has no trunk to freeze; give --backbone, or another trunk_lr.")
         cast(nn.Module, network.trunk).requires_grad_(False)
+    if recipe.statistics_batches and not _measured_layers(network, recipe):
+        raise UsageError(
+            f"statistics_batches = {recipe.statistics_batches}: {recipe.network} trains no batch normalisation; leave it out."
+        )
     return network
 
 
@@ -273,9 +284,21 @@ def _begin_with(network: nn.Module, path: str, say: Say) -> str:
     if not fitting:
         raise UsageError(f"{path}: nothing of its {model.card.network} fits this network; start from one with the same trunk.")
     network.load_state_dict({**ours, **fitting})
+    if any(_without_statistics(module) for module in model.network.modules()):
+        say(
+            f"warning: {path} has batch normalisation without statistics; where they are folded into scale and shift, as in the "
+            "test-time weights of DeconvNet's authors, training begins far from what the weights did, so start from training's."
+        )
     new = [name for name in ours if name not in fitting]
     say(f"starts from {path} ({model.card.network}, {model.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
     return model.digest
+
+
+def _without_statistics(module: nn.Module) -> bool:
+    """Whether it normalises by a mean of 0 and a variance of 1, which no training leaves."""
+    if not isinstance(module, nn.BatchNorm2d) or module.running_mean is None or module.running_var is None:
+        return False
+    return not bool(module.running_mean.any()) and bool((module.running_var == 1).all())
 
 
 class _Losses(nn.Module):
@@ -306,6 +329,22 @@ def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
     for a, b in zip(ours, theirs, strict=True):
         if not a.is_floating_point():
             a.copy_(b)
+
+
+def _measured_layers(network: nn.Module, recipe: Recipe) -> list[nn.BatchNorm2d]:
+    """The layers of batch normalisation; those of a frozen trunk keep the statistics that they came with."""
+    frozen = set(cast(nn.Module, network.trunk).modules()) if recipe.trunk_lr == 0 else set()
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module not in frozen]
+
+
+def _measure_statistics(network: nn.Module, dataset: Dataset, recipe: Recipe, team: Team) -> None:
+    """Measures on pictures drawn and augmented as in training: the first of the sequence, whichever step this is."""
+    drawn = replace(recipe, steps=recipe.statistics_batches, batch=recipe.statistics_batch, accumulate=1, cache_mb=0)
+    passes = (
+        as_network(network).losses(part.images.to(team.device), part.targets.to(team.device))
+        for (part,) in batches(dataset, drawn, 0, team.rank, team.world)
+    )
+    measure_statistics(network, _measured_layers(network, recipe), passes)
 
 
 def _judge_together(network: Network, dataset: Dataset, scale: float, team: Team) -> ConfusionMatrix:

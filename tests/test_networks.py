@@ -38,6 +38,12 @@ CASES = {
         dict(backbone="vgg16", width=SMALL, fusion="early", features=("pool6", "fc7", "conv5", "conv4", "conv3")),
     ),
     "parsenet on resnet18": ("parsenet", dict(backbone="resnet18", features=("pool6", "fc7", "conv4"), normalize="fixed")),
+    "deconvnet": ("deconvnet", dict(width=SMALL)),
+    "deconvnet, side 64, corner": ("deconvnet", dict(width=SMALL, side=64, unpooling="corner")),
+    "deconvnet, side 32, bilinear, no batch_norm": (
+        "deconvnet",
+        dict(width=SMALL, side=32, unpooling="bilinear", batch_norm=False),
+    ),
     "unet": ("unet", dict(width=SMALL)),
     "unet, grey": ("unet", dict(width=SMALL, channels=1)),
     "unet, same, batch": ("unet", dict(width=SMALL, convolutions="same", norm="batch")),
@@ -62,7 +68,23 @@ def built(case, **more):
         for layer in network.score.values():  # they start at zero, where every class is the best
             nn.init.normal_(layer.weight, std=0.1)
             nn.init.normal_(layer.bias)
+    if name == "deconvnet":  # with weights of 0.01 and no statistics next to nothing comes through
+        liven(network)
     return network
+
+
+def liven(network):
+    """Weights of He's size, batch normalisation, if there is any, with the statistics of dark and light pictures, and scores of
+    about 0.1: thirty random layers make rounding 100 times what it was."""
+    for layer in network.modules():
+        if isinstance(layer, nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 1.0
+    images = pictures((64, 64), count=8) * torch.linspace(0.2, 1, 8)[:, None, None, None]
+    with torch.no_grad():
+        network.train()(images)
+        network.eval().score.weight /= 10 * network(images)["logits"].std()
 
 
 def on_meta(name, classes=21, **arguments):

@@ -84,12 +84,17 @@ def test_accumulating_parts_gives_the_gradient_of_the_whole_batch(data: Path, tm
             assert torch.allclose(whole, parts[name], atol=1e-5), name
 
 
-@pytest.mark.parametrize("norm", ["batch", None])
-def test_two_processes_give_the_weights_of_one(data: Path, tmp_path: Path, norm: str | None) -> None:
+STATISTICS = ["--statistics-batches", "2", "--statistics-batch", "6"]
+
+
+@pytest.mark.parametrize(
+    "more", [["--norm", "batch"], [], ["--norm", "batch", *STATISTICS]], ids=["batch", "none", "batch, statistics measured"]
+)
+def test_two_processes_give_the_weights_of_one(data: Path, tmp_path: Path, more: list[str]) -> None:
     """At a low rate: at a high one a unit near the kink of its ReLU soon falls on either side by rounding alone."""
     flags = ["--data", str(data), "--network", "unet", "--convolutions", "same", "--width", "0.05", "--dropout", "0",
              "--steps", "5", "--batch", "4", "--crop", "24", "24", "--optimiser", "sgd", "--lr", "0.001", "--validations", "1",
-             "--ema", "0.9", *(["--norm", norm] if norm else [])]  # fmt: skip
+             "--ema", "0.9", *more]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     one = [sys.executable, "-m", "perpixel", "train", *flags, "--out", str(tmp_path / "one")]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
@@ -118,6 +123,12 @@ def test_schedules_start_and_end_where_they_should(name: str) -> None:
         assert rates.index(max(rates)) == 20
         assert rates[0] == pytest.approx(0.04)
         assert rates[-1] < 0.01
+
+
+def test_the_rate_of_step_falls_after_each_step_size() -> None:
+    """As Caffe's: gamma to the power of floor(step / step_size)."""
+    rates = [schedule("step", step, 7, 3, 0.1) for step in range(7)]
+    assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
 
 
 class TestNotFinite:

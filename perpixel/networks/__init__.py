@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
+from perpixel.networks.deconvnet import DeconvNet
 from perpixel.networks.fcn import FCN
 from perpixel.networks.parsenet import ParseNet
 from perpixel.networks.torchvision import ARCHITECTURES, PREFIX, TorchvisionNetwork
@@ -39,6 +40,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "fcn8s": partial(FCN, stride=8, at_once=False),
     "fcn8s_atonce": partial(FCN, stride=8, at_once=True),
     "parsenet": ParseNet,
+    "deconvnet": DeconvNet,
     "unet": unet,
     **{PREFIX + architecture: partial(TorchvisionNetwork, architecture=architecture) for architecture in ARCHITECTURES},
 }
