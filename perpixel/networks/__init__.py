@@ -99,7 +99,9 @@ def arguments_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     fixed = maker.keywords if isinstance(maker, partial) else {}
     parameters = inspect.signature(maker.func if isinstance(maker, partial) else maker).parameters
     known = {key: parameter.default for key, parameter in parameters.items() if key not in ("self", "classes", *fixed)}
-    return {"backbone": None, **known} if name == "unet" else known
+    if name == "unet":  # as published on no backbone
+        known = {**known, "backbone": None}
+    return known
 
 
 def as_network(module: nn.Module) -> Network:

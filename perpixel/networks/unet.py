@@ -121,11 +121,11 @@ class UNet(nn.Module):
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Images that are larger than the targets, by `border` on each side, bring their own surroundings."""
-        whole = images.shape[-2:] == targets.shape[-2:]
-        logits = (self.score_map(images) if whole else self.valid_score_map(images)).scores
-        if logits.shape[-2:] != targets.shape[-2:]:
+        margins = {side - judged for side, judged in zip(images.shape[-2:], targets.shape[-2:], strict=True)}
+        if margins not in ({0}, {2 * self.border}):
             sizes = ["x".join(map(str, one.shape[-2:])) for one in (images, targets)]
             raise UsageError(f"images of {sizes[0]}, targets of {sizes[1]}: make them equal, or {self.border} more on each side.")
+        logits = (self.score_map(images) if margins == {0} else self.valid_score_map(images)).scores
         losses: dict[str, Tensor] = self.loss(logits, targets)
         return losses
 
