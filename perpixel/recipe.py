@@ -55,9 +55,11 @@ class Recipe:
     side: int | None = _setting(None, "DeconvNet: side of the square that it sees, 224 as published, or a multiple of 32.")
     unpooling: str | None = _setting(None, "DeconvNet: switches as published, corner or bilinear.")
     batch_norm: bool | None = _setting(None, "DeconvNet: batch normalisation, as published.")
+    variant: str | None = _setting(None, "U-Net: paper, or release for the network that its authors released.")
     channels: int | None = _setting(None, "U-Net: 3, or 1 for grey.")
     convolutions: str | None = _setting(None, "U-Net: valid as published, or same.")
     norm: str | None = _setting(None, "U-Net: batch for batch normalisation.")
+    skips: bool | None = _setting(None, "U-Net: join the decoder with the encoder's maps, as published.")
     decoder: tuple[int, ...] | None = _setting(None, "U-Net on a backbone: channels of the decoder, deepest first.")
     dropout: float | None = _setting(None, "Dropout ratio.")
     # what the network sees
@@ -152,7 +154,7 @@ class Recipe:
         """The arguments of `networks.build` that were set."""
         names = (
             "backbone", "width", "padding", "layer", "learned_upsampling", "features", "fusion", "normalize", "norm_scale",
-            "side", "unpooling", "batch_norm", "channels", "convolutions", "norm", "decoder", "dropout",
+            "side", "unpooling", "batch_norm", "variant", "channels", "convolutions", "norm", "skips", "decoder", "dropout",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 

@@ -290,7 +290,7 @@ def _begin_with(network: nn.Module, path: str, say: Say) -> str:
             "test-time weights of DeconvNet's authors, training begins far from what the weights did, so start from training's."
         )
     new = [name for name in ours if name not in fitting]
-    say(f"starts from {path} ({model.card.network}, {model.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
+    say(f"starts from {path} ({model.title}, {model.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
     return model.digest
 
 
