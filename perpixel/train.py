@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from perpixel import checkpoint, draw, networks
 from perpixel import device as machine
-from perpixel.backbones import WITHOUT_IMAGENET
+from perpixel.backbones import TRUNKS, WITHOUT_IMAGENET
 from perpixel.batches import Batch, batches
 from perpixel.checkpoint import ModelCard
 from perpixel.datasets import Dataset, open_dataset
@@ -254,18 +254,23 @@ def _train_mode(network: nn.Module, recipe: Recipe) -> None:
 
 
 def _begin_with(network: nn.Module, path: str, say: Say) -> str:
-    """Copies what the model at `path` has under the same name and shape; returns the digest of its file.
+    """Copies what the model or trunk at `path` has under the same name and shape; returns the digest of its file.
 
-    Raises UsageError when nothing of it fits."""
-    model = checkpoint.load(path)
-    ours, theirs = network.state_dict(), model.network.state_dict()
-    fitting = {name: tensor for name, tensor in theirs.items() if name in ours and ours[name].shape == tensor.shape}
-    if not fitting:
-        raise UsageError(f"{path}: nothing of its {model.card.network} fits this network; start from one with the same trunk.")
+    Raises UsageError when nothing of it fits, or when it is a trunk of which a layer has another shape here."""
+    stored = checkpoint.read(path)
+    card, theirs, ours = stored.card, stored.tensors, network.state_dict()
+    known = [name for name in theirs if name in ours]
+    fitting = {name: theirs[name] for name in known if ours[name].shape == theirs[name].shape}
+    if not fitting.keys() & dict(network.named_parameters()).keys():  # the colours of any trunk fit any other
+        raise UsageError(f"{path}: nothing of its {card.network} fits this network; start from one with the same trunk.")
+    other = next((name for name in known if name not in fitting), None)
+    if card.network in TRUNKS and other is not None:
+        shapes = f"{tuple(theirs[other].shape)}, not {tuple(ours[other].shape)}"
+        raise UsageError(f"{path}: is the {card.network} of another network ({other} is {shapes}); import the trunk of this one.")
     network.load_state_dict({**ours, **fitting})
     new = [name for name in ours if name not in fitting]
-    say(f"starts from {path} ({model.card.network}, {model.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
-    return model.digest
+    say(f"starts from {path} ({card.network}, {stored.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
+    return stored.digest
 
 
 class _Losses(nn.Module):

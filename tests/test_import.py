@@ -388,7 +388,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "code", "part"),
         [
-            (["net.caffemodel"], 2, "net.caffemodel: name the network that it holds with --network, or see"),
+            (["net.caffemodel"], 2, "net.caffemodel: name what it holds with --network or --trunk, or see"),
             (["net.caffemodel", "--network", "fcn8"], 2, "no network 'fcn8'; did you mean 'fcn8s'?"),
             (["net.caffemodel", "--network", "fcn8s", "--classes", "voc2021"], 2, "no class table 'voc2021'; did you mean"),
             (["net.caffemodel", "--network", "fcn8s", "--classes", "0"], 2, "0 classes: give a number from 1 to 65535"),
