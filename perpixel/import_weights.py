@@ -46,7 +46,7 @@ def import_trunk(path: str | Path, trunk: str, out: str | Path, **arguments: Any
     path, out = Path(path), Path(out)
     _require_free(out)
     if kind_of(path) != CAFFE:
-        raise UsageError(f"{path}: trunks are imported from {CAFFE} files; torchvision's are fetched by trainings that want them.")
+        raise UsageError(f"{path}: trunks are imported from {CAFFE} files; those of torchvision are fetched by trainings.")
     state = caffe.convert_trunk(path, caffe.read_caffemodel(path), trunk, **arguments)
     return _write(out, path, state, trunk, arguments, {})
 

@@ -261,12 +261,12 @@ def _begin_with(network: nn.Module, path: str, say: Say) -> str:
     card, theirs, ours = stored.card, stored.tensors, network.state_dict()
     known = [name for name in theirs if name in ours]
     fitting = {name: theirs[name] for name in known if ours[name].shape == theirs[name].shape}
-    if not fitting.keys() & dict(network.named_parameters()).keys():  # the colours of any trunk fit any other
-        raise UsageError(f"{path}: nothing of its {card.network} fits this network; start from one with the same trunk.")
     other = next((name for name in known if name not in fitting), None)
     if card.network in TRUNKS and other is not None:
         shapes = f"{tuple(theirs[other].shape)}, not {tuple(ours[other].shape)}"
         raise UsageError(f"{path}: is the {card.network} of another network ({other} is {shapes}); import the trunk of this one.")
+    if not fitting.keys() & dict(network.named_parameters()).keys():  # the colours of any trunk fit any other
+        raise UsageError(f"{path}: nothing of its {card.network} fits this network; start from one with the same trunk.")
     network.load_state_dict({**ours, **fitting})
     new = [name for name in ours if name not in fitting]
     say(f"starts from {path} ({card.network}, {stored.digest[:12]}); new: {', '.join(new) or 'nothing'}.")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from caffe_files import Rows, Weights, bilinear, fcn, parsenet, write_caffemodel
+from caffe_files import Rows, Weights, bilinear, fcn, output_of_opencv, parsenet, write_caffemodel
 from PIL import Image
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
@@ -62,35 +62,8 @@ def scores(model: Any, size: tuple[int, int]) -> np.ndarray:
         return model.network(to_tensor(picture(size)))["logits"][0].numpy()
 
 
-class UnPooling:
-    """ParseNet's own layer, which OpenCV does not have: a 1x1 map at every place of the second one."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def getMemoryShapes(self, shapes: list[Any]) -> list[Any]:
-        return [shapes[1]]
-
-    def forward(self, maps: list[np.ndarray]) -> list[np.ndarray]:
-        return [np.broadcast_to(maps[0], maps[1].shape).copy()]
-
-
 def scores_of_opencv(rows: Rows, path: Path, size: tuple[int, int]) -> np.ndarray:
-    cv2 = pytest.importorskip("cv2", reason="OpenCV, which reads Caffe's networks too, is not installed")
-    if not hasattr(cv2.dnn, "readNetFromCaffe"):
-        pytest.skip("this OpenCV no longer reads Caffe's networks")
-    text = path.with_suffix(".prototxt")
-    text.write_text(rows.prototxt(*size))
-    cv2.dnn_registerLayer("UnPooling", UnPooling)
-    try:
-        net = cv2.dnn.readNetFromCaffe(str(text), str(path))
-        net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
-        net.enableWinograd(False)  # which is less exact
-        pixels = picture(size)[..., ::-1].astype(np.float32) - np.float32(VOC_MEAN)
-        net.setInput(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]))
-        return np.array(net.forward("score")[0])
-    finally:
-        cv2.dnn_unregisterLayer("UnPooling")
+    return output_of_opencv(rows, path, "score", picture(size)[..., ::-1] - np.float32(VOC_MEAN))
 
 
 def assert_alike(ours: np.ndarray, theirs: np.ndarray) -> None:

@@ -19,8 +19,9 @@ ROOT may be VOCdevkit or VOC2012 too. The splits, with the published numbers of 
                         Data), with VOC 2012's masks
     seg11valid 736      VOC 2011's val without sbd_train, FCN's validation set (the same README), with VOC 2012's masks
 
-seg11train and seg11valid need the lists of VOC 2011: VOC 2012's val without sbd_train are 904 pictures (the figure of pytorch-semseg too), taken
-from 2007 to 2011 like the 736, so neither the lists of VOC 2012 nor the year in a name tell which they are."""
+seg11train and seg11valid need the lists of VOC 2011: VOC 2012's val without sbd_train are 904 pictures (the figure of
+pytorch-semseg too), taken from 2007 to 2011 like the 736, so neither the lists of VOC 2012 nor the year in a name tell which they
+are."""
 
 from __future__ import annotations
 
