@@ -100,7 +100,7 @@ def evaluate(
     if run.is_file() or (run / MODEL_FILE).exists() or not run.is_dir():
         judged = load(run)
         judged.network.to(machine.choose(device))
-        title = judged.title
+        title = judged.card.title
         trained = judged.card.recipe
         if data is None:  # a split belongs to a data set
             data, split = trained.get("data"), split or trained.get("val_split")
@@ -304,8 +304,11 @@ def datasets(*, as_json: AsJson = False) -> None:
 
 @app.command(name="import")
 def import_(
-    file: Annotated[Path, Parameter(help="A .caffemodel of a network's authors, or a .pth of torchvision.")],
+    file: Annotated[Path, Parameter(help="A .caffemodel of a network's authors or of ImageNet, or a .pth of torchvision.")],
     *,
+    trunk: Annotated[
+        str | None, Parameter(help="Take the trunk of an ImageNet classifier alone: vgg16, vgg16_reduced, alexnet or googlenet.")
+    ] = None,
     network: Annotated[str | None, Parameter(help="Network that the file holds (see `perpixel networks`).")] = None,
     backbone: Annotated[str | None, Parameter(help="Its trunk, such as alexnet, where it is not the network's own.")] = None,
     variant: Annotated[str | None, Parameter(help="Its variant, such as U-Net's release, where it is not the paper's.")] = None,
@@ -316,14 +319,15 @@ def import_(
 ) -> None:
     """Turn weights of a paper's authors or of torchvision into a model file.
 
-    They are refused if a layer is unknown, missing or of another shape."""
+    They are refused if a layer is unknown, missing or of another shape. Of ImageNet's classifiers in Caffe's format the trunk
+    is taken, for trainings to start from."""
     from perpixel.caffe import shape_text
-    from perpixel.import_weights import contents, import_weights
+    from perpixel.import_weights import contents, import_trunk, import_weights
     from perpixel.terminal import print_json, print_table, say
 
     if list_:
-        if any(given is not None for given in (network, backbone, variant, classes, out)):
-            raise UsageError("--list prints what is in the file; leave --network and all that goes with it out.")
+        if any(given is not None for given in (network, trunk, backbone, variant, classes, out)):
+            raise UsageError("--list prints what is in the file; leave --network, --trunk and all that goes with it out.")
         rows = contents(file)
         if as_json:
             print_json([{"name": name, "type": kind, "shapes": shapes} for name, kind, shapes in rows])
@@ -333,15 +337,22 @@ def import_(
                 [(name, kind, ", ".join(map(shape_text, shapes))) for name, kind, shapes in rows],
             )
         return
-    if network is None:
-        raise UsageError(f"{file}: name the network that it holds with --network, or see its layers with --list.")
-    folder = out or Path("models") / network
-    named = {"backbone": backbone, "variant": variant}
-    arguments = {name: value for name, value in named.items() if value is not None}
-    model = import_weights(file, network, classes or "voc2012", folder, **arguments)
+    if trunk is not None:
+        if any(given is not None for given in (network, backbone, variant, classes)):
+            raise UsageError("--trunk takes the trunk alone, without classes; leave --network and what goes with it out.")
+        folder = out or Path("models") / trunk
+        model, following = import_trunk(file, trunk, folder), f"train --recipe RECIPE --starts-from {folder}"
+    elif network is not None:
+        folder = out or Path("models") / network
+        named = {"backbone": backbone, "variant": variant}
+        arguments = {name: value for name, value in named.items() if value is not None}
+        model = import_weights(file, network, classes or "voc2012", folder, **arguments)
+        following = f"predict {folder} PICTURES --out masks"
+    else:
+        raise UsageError(f"{file}: name what it holds with --network or --trunk, or see its layers with --list.")
     if as_json:
         print_json({"model": str(model)})
-    say(f"{model}: written. Next: perpixel predict {folder} PICTURES --out masks")
+    say(f"{model}: written. Next: perpixel {following}")
 
 
 @app.command

@@ -108,5 +108,5 @@ def _write_pictures(out: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_image(path, draw.overlay(sample.image, labels, dataset.classes))
         rows.append(row)
-    titles = ["picture", "truth", *(text for model in models.values() for text in (model.title, "errors"))]
+    titles = ["picture", "truth", *(text for model in models.values() for text in (model.card.title, "errors"))]
     write_image(out / "pictures.png", draw.sheet(rows, titles))

@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from perpixel import checkpoint, draw, networks
 from perpixel import device as machine
-from perpixel.backbones import WITHOUT_IMAGENET
+from perpixel.backbones import TRUNKS, WITHOUT_IMAGENET
 from perpixel.batches import Batch, batches
 from perpixel.checkpoint import ModelCard
 from perpixel.datasets import Dataset, open_dataset
@@ -275,30 +275,34 @@ def _train_mode(network: nn.Module, recipe: Recipe) -> None:
 
 
 def _begin_with(network: nn.Module, path: str, say: Say) -> str:
-    """Copies what the model at `path` has under the same name and shape; returns the digest of its file.
+    """Copies what the model or trunk at `path` has under the same name and shape; returns the digest of its file.
 
-    Raises UsageError when nothing of it fits."""
-    model = checkpoint.load(path)
-    ours, theirs = network.state_dict(), model.network.state_dict()
-    fitting = {name: tensor for name, tensor in theirs.items() if name in ours and ours[name].shape == tensor.shape}
-    if not fitting:
-        raise UsageError(f"{path}: nothing of its {model.card.network} fits this network; start from one with the same trunk.")
+    Raises UsageError when nothing of it fits, or when it is a trunk of which a layer has another shape here."""
+    stored = checkpoint.read(path)
+    card, theirs, ours = stored.card, stored.tensors, network.state_dict()
+    known = [name for name in theirs if name in ours]
+    fitting = {name: theirs[name] for name in known if ours[name].shape == theirs[name].shape}
+    other = next((name for name in known if name not in fitting), None)
+    if card.network in TRUNKS and other is not None:
+        shapes = f"{tuple(theirs[other].shape)}, not {tuple(ours[other].shape)}"
+        raise UsageError(f"{path}: is the {card.network} of another network ({other} is {shapes}); import the trunk of this one.")
+    if not fitting.keys() & dict(network.named_parameters()).keys():  # the colours of any trunk fit any other
+        raise UsageError(f"{path}: nothing of its {card.network} fits this network; start from one with the same trunk.")
     network.load_state_dict({**ours, **fitting})
-    if any(_without_statistics(module) for module in model.network.modules()):
+    if any(_without_statistics(name, theirs) for name in theirs):
         say(
             f"warning: {path} has batch normalisation without statistics; where they are folded into scale and shift, as in the "
             "test-time weights of DeconvNet's authors, training begins far from what the weights did, so start from training's."
         )
     new = [name for name in ours if name not in fitting]
-    say(f"starts from {path} ({model.title}, {model.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
-    return model.digest
+    say(f"starts from {path} ({card.title}, {stored.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
+    return stored.digest
 
 
-def _without_statistics(module: nn.Module) -> bool:
-    """Whether it normalises by a mean of 0 and a variance of 1, which no training leaves."""
-    if not isinstance(module, nn.BatchNorm2d) or module.running_mean is None or module.running_var is None:
-        return False
-    return not bool(module.running_mean.any()) and bool((module.running_var == 1).all())
+def _without_statistics(name: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether `name` is a mean of 0 beside a variance of 1, which no training leaves to batch normalisation."""
+    layer, _, kind = name.rpartition(".")
+    return kind == "running_mean" and not bool(tensors[name].any()) and bool((tensors[f"{layer}.running_var"] == 1).all())
 
 
 class _Losses(nn.Module):

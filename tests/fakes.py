@@ -77,11 +77,11 @@ VOC_LISTS = {
     "test": ["2010_000006"],
 }
 SBD_LISTS = {"train": ["2008_000002", "2008_000004", "2011_000007"], "val": ["2009_000005", "2011_000008"]}
-VAL_OF_2011 = ["2007_000003", "2008_000004"]
+LISTS_OF_2011 = {"train": ["2007_000001"], "val": ["2007_000003", "2008_000004"]}
 
 
 def make_voc(root: Path) -> Path:
-    """VOC 2012 with SBD and the list of VOC 2011. VOC's masks are void in the last column, SBD's nowhere, so they differ."""
+    """VOC 2012 with SBD and the lists of VOC 2011. VOC's masks are void in the last column, SBD's nowhere, so they differ."""
     voc, sbd = root / "VOCdevkit" / "VOC2012", root / "benchmark_RELEASE" / "dataset"
     for split, names in {**VOC_LISTS, "trainval": VOC_LISTS["train"] + VOC_LISTS["val"]}.items():
         put_list(voc / "ImageSets" / "Segmentation" / f"{split}.txt", names)
@@ -101,7 +101,8 @@ def make_voc(root: Path) -> Path:
             put_picture(sbd / "img" / f"{name}.jpg", image)
             put_mat(sbd / "cls" / f"{name}.mat", GTcls={"Segmentation": labels, "Boundaries": np.zeros((20, 1))})
             put_mat(sbd / "inst" / f"{name}.mat", GTinst={"Segmentation": objects, "Categories": np.zeros((60, 1))})
-    put_list(root / "VOCdevkit" / "VOC2011" / "ImageSets" / "Segmentation" / "val.txt", VAL_OF_2011)
+    for split, names in LISTS_OF_2011.items():
+        put_list(root / "VOCdevkit" / "VOC2011" / "ImageSets" / "Segmentation" / f"{split}.txt", names)
     return root
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from caffe_files import Rows, Weights, bilinear, fcn, parsenet, unet, write_caffemodel
+from caffe_files import Rows, Weights, bilinear, fcn, output_of_opencv, parsenet, unet, write_caffemodel
 from PIL import Image
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
@@ -73,39 +73,8 @@ def prepared(rows: Rows, size: tuple[int, int]) -> np.ndarray:
     return np.pad(picture(size)[..., 0] / np.float32(255), margins, mode="reflect")[None]
 
 
-class UnPooling:
-    """ParseNet's own layer, which OpenCV does not have: a 1x1 map at every place of the second one."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def getMemoryShapes(self, shapes: list[Any]) -> list[Any]:
-        return [shapes[1]]
-
-    def forward(self, maps: list[np.ndarray]) -> list[np.ndarray]:
-        return [np.broadcast_to(maps[0], maps[1].shape).copy()]
-
-
 def scores_of_opencv(rows: Rows, path: Path, size: tuple[int, int]) -> np.ndarray:
-    return run_in_opencv(rows, path, prepared(rows, size))[:, : size[0], : size[1]]
-
-
-def run_in_opencv(rows: Rows, path: Path, pixels: np.ndarray) -> np.ndarray:
-    """The last layer of the network for the input `pixels` (channels, height, width)."""
-    cv2 = pytest.importorskip("cv2", reason="OpenCV, which reads Caffe's networks too, is not installed")
-    if not hasattr(cv2.dnn, "readNetFromCaffe"):
-        pytest.skip("this OpenCV no longer reads Caffe's networks")
-    text = path.with_suffix(".prototxt")
-    text.write_text(rows.prototxt(*pixels.shape[1:]))
-    cv2.dnn_registerLayer("UnPooling", UnPooling)
-    try:
-        net = cv2.dnn.readNetFromCaffe(str(text), str(path))
-        net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
-        net.enableWinograd(False)  # which is less exact
-        net.setInput(np.ascontiguousarray(pixels[None]))
-        return np.array(net.forward(rows[-1].name)[0])
-    finally:
-        cv2.dnn_unregisterLayer("UnPooling")
+    return output_of_opencv(rows, path, rows[-1].name, prepared(rows, size))[:, : size[0], : size[1]]
 
 
 def assert_alike(ours: np.ndarray, theirs: np.ndarray) -> None:
@@ -135,7 +104,7 @@ class TestScores:
         seen = picture(size, grey=True)
         with torch.inference_mode():
             found = model.network.valid_score_map(to_tensor(seen)).scores[0].numpy()
-        assert_alike(found, run_in_opencv(unet(2, WIDTH), path, seen[None, ..., 0] / np.float32(255)))
+        assert_alike(found, output_of_opencv(unet(2, WIDTH), path, "conv_u0d-score", seen[None, ..., 0] / np.float32(255)))
 
     @pytest.mark.parametrize("name", FCNS)
     def test_so_do_bilinear_interpolations(self, tmp_path: Path, name: str) -> None:
@@ -430,7 +399,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "code", "part"),
         [
-            (["net.caffemodel"], 2, "net.caffemodel: name the network that it holds with --network, or see"),
+            (["net.caffemodel"], 2, "net.caffemodel: name what it holds with --network or --trunk, or see"),
             (["net.caffemodel", "--network", "fcn8"], 2, "no network 'fcn8'; did you mean 'fcn8s'?"),
             (["net.caffemodel", "--network", "fcn8s", "--classes", "voc2021"], 2, "no class table 'voc2021'; did you mean"),
             (["net.caffemodel", "--network", "fcn8s", "--classes", "0"], 2, "0 classes: give a number from 1 to 65535"),

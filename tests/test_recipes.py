@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from fakes import make_context, make_nyud, make_siftflow, make_voc
 
-from perpixel import checkpoint
+from perpixel import checkpoint, networks
+from perpixel.backbones import TRUNKS
 from perpixel.cli import main
 from perpixel.recipe import RECIPES, merge
 
@@ -52,3 +53,13 @@ def test_a_recipe_opens_with_command_cost_and_scores(name: str) -> None:
     assert head[0] == f"# perpixel train --recipe {name} --root DATA --out runs/{name}"
     for word in ("# Cost: ", "# Score to expect: ", "# Paper's score: "):
         assert sum(line.startswith(word) for line in head) == 1, word
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_on_a_trunk_of_ours_says_how_it_starts_as_its_authors_did(name: str) -> None:
+    settings, _ = merge(RECIPES / f"{name}.toml", {}, {})
+    trunk = {**networks.arguments_of(settings.network, {}), **settings.network_arguments()}.get("backbone")
+    if trunk in TRUNKS:
+        head = (RECIPES / f"{name}.toml").read_text()
+        assert f".caffemodel --trunk {trunk}`, then\n# `--starts-from models/{trunk}` with the command above.\n" in head
+        assert settings.weights == "auto", "or torchvision's weights would be fetched for nothing"

@@ -99,14 +99,19 @@ class TestSplits:
         of_2012 = [name for name in VOC_LISTS["val"] if name not in SBD_LISTS["train"]]
         assert of_2012 == ["2007_000003", "2009_000005"]  # a picture more, of a year before 2012 too
 
+    def test_seg11train_is_train_of_2011_with_the_labels_of_2012(self, root):
+        assert names(root, "seg11train") == ["2007_000001"]
+        assert np.array_equal(labels_of(root, "seg11train", "2007_000001"), labels_of(root, "train", "2007_000001"))
+
     def test_nothing_is_both_trained_on_and_judged(self, root):
+        assert not {*names(root, "seg11train")} & {*names(root, "seg11valid")}
         assert not {*names(root, "trainaug")} & {*names(root, "val")}
         assert not {*names(root, "sbd_train")} & {*names(root, "seg11valid")}
 
     def test_splits_are_those_whose_lists_are_there(self, mine):
         assert set(Voc2012(mine).splits) == set(PICTURES)
         shutil.rmtree(mine / "VOCdevkit" / "VOC2011")
-        assert set(PICTURES) - set(Voc2012(mine).splits) == {"seg11valid"}
+        assert set(PICTURES) - set(Voc2012(mine).splits) == {"seg11train", "seg11valid"}
         shutil.rmtree(mine / "benchmark_RELEASE")
         assert Voc2012(mine).splits == ("train", "val", "trainval", "test")
 
@@ -114,6 +119,8 @@ class TestSplits:
         shutil.rmtree(mine / "VOCdevkit" / "VOC2011")
         with pytest.raises(DataError, match=r"VOCdevkit/VOC2011/ImageSets/Segmentation/val\.txt: there is no such file"):
             Voc2012(mine, "seg11valid")
+        with pytest.raises(DataError, match=r"VOCdevkit/VOC2011/ImageSets/Segmentation/train\.txt: there is no such file"):
+            Voc2012(mine, "seg11train")
         shutil.rmtree(mine / "benchmark_RELEASE")
         for split in ("trainaug", "sbd_train"):
             with pytest.raises(DataError, match=rf"^{mine}/benchmark_RELEASE/dataset/train\.txt: there is no such file"):

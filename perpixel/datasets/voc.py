@@ -4,7 +4,7 @@
     ROOT/VOCdevkit/VOC2012/SegmentationClass/NAME.png          palette indices: class ids, 255 on borders and what is not judged
     ROOT/VOCdevkit/VOC2012/SegmentationObject/NAME.png         palette indices: objects 1, 2, ...; 255 as above
     ROOT/VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val,trainval,test}.txt
-    ROOT/VOCdevkit/VOC2011/ImageSets/Segmentation/val.txt      for seg11valid; nothing else of VOC 2011 is read
+    ROOT/VOCdevkit/VOC2011/ImageSets/Segmentation/{train,val}.txt    for seg11train and seg11valid; no more of VOC 2011 is read
     ROOT/benchmark_RELEASE/dataset/{img/NAME.jpg, cls/NAME.mat, inst/NAME.mat, train.txt, val.txt}    SBD: MATLAB 5, no border
 
 ROOT may be VOCdevkit or VOC2012 too. The splits, with the published numbers of pictures:
@@ -16,10 +16,13 @@ ROOT may be VOCdevkit or VOC2012 too. The splits, with the published numbers of 
     trainvalaug 12,031  trainval, then the same of SBD, as DeconvNet's training set (arXiv:1505.04366); val is in it
     sbd_train 8,498     SBD's train with SBD's labels, FCN's training set (data/pascal/README.md of the authors' repository);
                         545 of its pictures are in val
+    seg11train 1,112    VOC 2011's train, that of the table of classifiers in FCN (arXiv:1411.4038v2, section 4.3, More Training
+                        Data), with VOC 2012's masks
     seg11valid 736      VOC 2011's val without sbd_train, FCN's validation set (the same README), with VOC 2012's masks
 
-seg11valid needs the list of VOC 2011: VOC 2012's val without sbd_train are 904 pictures (the figure of pytorch-semseg too), taken
-from 2007 to 2011 like the 736, so neither the lists of VOC 2012 nor the year in a name tell which they are."""
+seg11train and seg11valid need the lists of VOC 2011: VOC 2012's val without sbd_train are 904 pictures (the figure of
+pytorch-semseg too), taken from 2007 to 2011 like the 736, so neither the lists of VOC 2012 nor the year in a name tell which they
+are."""
 
 from __future__ import annotations
 
@@ -72,7 +75,7 @@ CLASSES = ClassTable(
 )
 PICTURES = {
     "train": 1464, "val": 1449, "trainval": 2913, "test": 1456, "trainaug": 10582, "trainvalaug": 12031, "sbd_train": 8498,
-    "seg11valid": 736,
+    "seg11train": 1112, "seg11valid": 736,
 }  # fmt: skip
 
 
@@ -92,7 +95,7 @@ class Voc2012:
         self.sbd = _first_there(above / "benchmark_RELEASE" / "dataset" for above in (devkit.parent, devkit))
         # The archive of VOC 2011 unpacks into TrainVal/.
         years = _first_there((devkit / "VOC2011", devkit.parent / "TrainVal" / "VOCdevkit" / "VOC2011"))
-        self._val_of_2011 = years / "ImageSets" / "Segmentation" / "val.txt"
+        self._of_2011 = years / "ImageSets" / "Segmentation"
         lists = [read_list(path) for path in self._lists(split)]
         self.names, self._from_sbd = lists[0], frozenset[str]()
         if split in ("trainaug", "trainvalaug"):
@@ -146,7 +149,8 @@ class Voc2012:
                 ("trainaug", "trainvalaug"), (own / "train.txt", own / "val.txt", sbd / "train.txt", sbd / "val.txt")
             ),
             "sbd_train": (sbd / "train.txt",),
-            "seg11valid": (self._val_of_2011, sbd / "train.txt"),
+            "seg11train": (self._of_2011 / "train.txt",),
+            "seg11valid": (self._of_2011 / "val.txt", sbd / "train.txt"),
         }
         return made.get(split, (own / f"{split}.txt",))
 
