@@ -272,7 +272,7 @@ def _begin_with(network: nn.Module, path: str, say: Say) -> str:
     if not fitting:
         raise UsageError(f"{path}: nothing of its {model.card.network} fits this network; start from one with the same trunk.")
     network.load_state_dict({**ours, **fitting})
-    if any(_without_statistics(module) for module in model.network.modules()):
+    if any(name.endswith("running_var") and bool((tensor == 1).all()) for name, tensor in theirs.items()):
         say(
             f"warning: {path} has batch normalisation without statistics; where they are folded into scale and shift, as in the "
             "test-time weights of DeconvNet's authors, training begins far from what the weights did, so start from training's."
@@ -280,13 +280,6 @@ def _begin_with(network: nn.Module, path: str, say: Say) -> str:
     new = [name for name in ours if name not in fitting]
     say(f"starts from {path} ({model.card.network}, {model.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
     return model.digest
-
-
-def _without_statistics(module: nn.Module) -> bool:
-    """Whether it normalises by a mean of 0 and a variance of 1, which no training leaves."""
-    if not isinstance(module, nn.BatchNorm2d) or module.running_mean is None or module.running_var is None:
-        return False
-    return not bool(module.running_mean.any()) and bool((module.running_var == 1).all())
 
 
 class _Losses(nn.Module):
