@@ -289,7 +289,7 @@ def _begin_with(network: nn.Module, path: str, say: Say) -> str:
     if not fitting.keys() & dict(network.named_parameters()).keys():  # the colours of any trunk fit any other
         raise UsageError(f"{path}: nothing of its {card.network} fits this network; start from one with the same trunk.")
     network.load_state_dict({**ours, **fitting})
-    if any(_without_statistics(name, theirs) for name in theirs):
+    if any(name.endswith("running_var") and bool((tensor == 1).all()) for name, tensor in theirs.items()):
         say(
             f"warning: {path} has batch normalisation without statistics; where they are folded into scale and shift, as in the "
             "test-time weights of DeconvNet's authors, training begins far from what the weights did, so start from training's."
@@ -297,12 +297,6 @@ def _begin_with(network: nn.Module, path: str, say: Say) -> str:
     new = [name for name in ours if name not in fitting]
     say(f"starts from {path} ({card.title}, {stored.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
     return stored.digest
-
-
-def _without_statistics(name: str, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether `name` is a mean of 0 beside a variance of 1, which no training leaves to batch normalisation."""
-    layer, _, kind = name.rpartition(".")
-    return kind == "running_mean" and not bool(tensors[name].any()) and bool((tensors[f"{layer}.running_var"] == 1).all())
 
 
 class _Losses(nn.Module):
