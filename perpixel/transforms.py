@@ -119,6 +119,7 @@ def _deformed(
     places = np.stack([
         start + (place - context + 0.5) * step - 0.5 for start, place, step in zip(starts, places, unit, strict=True)
     ])  # fmt: skip
+    places = reflected(places, sample.labels.shape)
     inner = places[:, context : context + high, context : context + wide]
     values = [sample.labels] if numbers is None else [sample.labels, numbers]
     return [image_at(sample.image, places, unit), *(values_at(plane, inner) for plane in values)]
@@ -148,11 +149,10 @@ def _bicubic(side: int) -> NDArray[np.float64]:
 
 
 def image_at(image: NDArray[np.uint8], places: NDArray[np.float64], unit: tuple[float, float]) -> NDArray[np.uint8]:
-    """The picture at `places` (2, H, W), interpolated bilinearly and mirrored at its border.
+    """The picture at `places` (2, H, W) inside it, interpolated bilinearly.
 
     `unit` of its pixels are one of the view: where the view is coarser, the picture is made smaller first, as `window_of` does,
     so that no pixel is skipped."""
-    places = reflected(places, image.shape[:2])
     starts, stops = np.floor(places.min((1, 2))).astype(int), np.floor(places.max((1, 2))).astype(int) + 2
     part = image[starts[0] : stops[0], starts[1] : stops[1]]
     high, wide = part.shape[:2]
@@ -170,17 +170,19 @@ def image_at(image: NDArray[np.uint8], places: NDArray[np.float64], unit: tuple[
 
 
 def values_at(values: NDArray[Any], places: NDArray[np.float64]) -> NDArray[Any]:
-    """The values (H, W) at the pixels nearest to `places` (2, H, W), mirrored at the border."""
-    rows, columns = np.rint(reflected(places, values.shape)).astype(np.intp)
-    found: NDArray[Any] = values[rows, columns]
+    """The values (H, W) at the pixels nearest to `places` (2, H, W) inside the picture."""
+    rows, columns = np.rint(places).astype(np.int32)
+    found: NDArray[Any] = values.ravel().take(rows * values.shape[1] + columns)
     return found
 
 
 def reflected(places: NDArray[np.float64], size: tuple[int, ...]) -> NDArray[np.float64]:
     """`places` (2, H, W) inside a picture of `size`, mirrored at its border pixels again and again."""
     last = np.array(size, np.float64)[:, None, None] - 1
-    folded = np.abs(places) % np.maximum(2 * last, 1)
-    inside: NDArray[np.float64] = np.minimum(np.where(folded <= last, folded, 2 * last - folded).clip(0), last)
+    folded = np.abs(places)
+    if (folded > 2 * last).any():
+        folded %= np.maximum(2 * last, 1)
+    inside: NDArray[np.float64] = (last - np.abs(last - folded)).clip(0)
     return inside
 
 
