@@ -27,7 +27,8 @@ app = App(
 def _flag_type(item: Any, hint: Any) -> Any:
     default = "" if item.default is None else f" [default: {_shown(item.default)}]"
     text = item.metadata["help"] + default
-    return Annotated[hint | None, Parameter(help=text, negative=() if hint is not bool else None, consume_multiple=True)]
+    negative = None if hint in (bool, bool | None) else ()
+    return Annotated[hint | None, Parameter(help=text, negative=negative, consume_multiple=True)]
 
 
 def _shown(value: Any) -> str:
@@ -92,22 +93,26 @@ def evaluate(
     from perpixel.checkpoint import MODEL_FILE, load
     from perpixel.datasets import open_dataset
     from perpixel.evaluate import evaluate as judge
-    from perpixel.terminal import Progress, print_json, print_scores
+    from perpixel.terminal import Progress, print_json, print_scores, say
 
     judged: Any = run
+    title = "masks"
     if run.is_file() or (run / MODEL_FILE).exists() or not run.is_dir():
         judged = load(run)
         judged.network.to(machine.choose(device))
+        title = judged.title
         trained = judged.card.recipe
         if data is None:  # a split belongs to a data set
             data, split = trained.get("data"), split or trained.get("val_split")
         root = root or trained.get("root")
     if data is None:
         raise UsageError(f"{run}: does not say which data set it is for; name the data set to judge by with --data.")
-    scores = judge(judged, open_dataset(data, root=root, split=split or "val"), Progress("judged"))
+    dataset = open_dataset(data, root=root, split=split or "val")
+    scores = judge(judged, dataset, Progress("judged"))
     if as_json:
         print_json(scores.to_json())
     else:
+        say(f"{run}: {title} on {data}, {dataset.split}.")
         print_scores(scores)
 
 
@@ -303,6 +308,7 @@ def import_(
     *,
     network: Annotated[str | None, Parameter(help="Network that the file holds (see `perpixel networks`).")] = None,
     backbone: Annotated[str | None, Parameter(help="Its trunk, such as alexnet, where it is not the network's own.")] = None,
+    variant: Annotated[str | None, Parameter(help="Its variant, such as U-Net's release, where it is not the paper's.")] = None,
     classes: Annotated[str | None, Parameter(help="Name of a class table, or a number of classes. [default: voc2012]")] = None,
     out: Annotated[Path | None, Parameter(help="Folder for the model file. [default: models/NETWORK]")] = None,
     list_: Annotated[bool, Parameter(name="--list", negative=(), help="Print the file's layers and their shapes alone.")] = False,
@@ -316,8 +322,8 @@ def import_(
     from perpixel.terminal import print_json, print_table, say
 
     if list_:
-        if any(given is not None for given in (network, backbone, classes, out)):
-            raise UsageError("--list prints what is in the file; leave --network, --backbone, --classes and --out out.")
+        if any(given is not None for given in (network, backbone, variant, classes, out)):
+            raise UsageError("--list prints what is in the file; leave --network and all that goes with it out.")
         rows = contents(file)
         if as_json:
             print_json([{"name": name, "type": kind, "shapes": shapes} for name, kind, shapes in rows])
@@ -330,7 +336,9 @@ def import_(
     if network is None:
         raise UsageError(f"{file}: name the network that it holds with --network, or see its layers with --list.")
     folder = out or Path("models") / network
-    model = import_weights(file, network, classes or "voc2012", folder, **({"backbone": backbone} if backbone else {}))
+    named = {"backbone": backbone, "variant": variant}
+    arguments = {name: value for name, value in named.items() if value is not None}
+    model = import_weights(file, network, classes or "voc2012", folder, **arguments)
     if as_json:
         print_json({"model": str(model)})
     say(f"{model}: written. Next: perpixel predict {folder} PICTURES --out masks")

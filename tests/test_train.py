@@ -156,6 +156,16 @@ def test_a_network_with_a_border_gets_context(data: Path, tmp_path: Path, monkey
     assert seen == [((24, 32), (24, 32))] * 2 + [((14, 16), (10, 12))] * 2
 
 
+def test_unet_learns_the_same_from_a_crop_that_is_the_whole_picture(data: Path, tmp_path: Path) -> None:
+    """Its context is then what the network itself mirrors around a picture without a crop."""
+    settings = {"convolutions": "valid", "norm": None, "dropout": 0.0, "width": 0.02, "optimiser": "sgd", "steps": 2, "lr": 0.1}
+    for name, crop in (("whole", None), ("crop", (24, 32))):
+        train(small(data, crop=crop, **settings), tmp_path / name, say=quiet)
+    ours, theirs = (load_file(tmp_path / name / checkpoint.MODEL_FILE) for name in ("whole", "crop"))
+    for name, tensor in ours.items():
+        assert torch.allclose(tensor, theirs[name], atol=1e-6), name
+
+
 @pytest.mark.parametrize("name", ["poly", "one_cycle", "constant"])
 def test_schedules_start_and_end_where_they_should(name: str) -> None:
     rates = [schedule(name, step, 100) for step in range(100)]
