@@ -287,7 +287,7 @@ def networks(*, as_json: AsJson = False) -> None:
 
 @app.command
 def datasets(*, as_json: AsJson = False) -> None:
-    """List the data sets that have a name; any folder with images/ and masks/ is one too."""
+    """List the data sets that have a name; any folder with images/ and masks/ or instances/ is one too."""
     from perpixel.listing import datasets as rows
     from perpixel.terminal import print_json, print_table
 

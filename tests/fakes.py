@@ -41,6 +41,27 @@ def make_folder(root: Path, train: int = 8, val: int = 4, size: tuple[int, int] 
     return root
 
 
+def draw_rectangles(seed: int, size: tuple[int, int] = (24, 32)) -> tuple[np.ndarray, np.ndarray]:
+    """Bright rectangles on grey noise, some touching, and the number of the one that each pixel shows; numbers have gaps."""
+    rng = np.random.default_rng(seed)
+    numbers = np.zeros(size, np.uint16)
+    for number in (3, 4, 700, 9, 65000):
+        top, left = rng.integers(0, size[0] - 8), rng.integers(0, size[1] - 8)
+        numbers[top : top + 8, left : left + 8] = number
+    return np.clip(60 + 120 * (numbers > 0) + rng.normal(0, 12, size), 0, 255).astype(np.uint8), numbers
+
+
+def make_instances(root: Path, train: int = 8, val: int = 4) -> Path:
+    """`images/{train,val}` and `instances/{train,val}` below `root`, without classes.csv; grey pictures, 16-bit numbers."""
+    for split, first, count in (("train", 0, train), ("val", train, val)):
+        for seed in range(first, first + count):
+            image, numbers = draw_rectangles(seed)
+            for kind, values in (("images", image), ("instances", numbers)):
+                (root / kind / split).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(values).save(root / kind / split / f"c{seed:02d}.png")
+    return root
+
+
 def draw_grid(seed: int, class_ids: Sequence[int], size: tuple[int, int] = (24, 40)) -> tuple[np.ndarray, ...]:
     """Cells of 4 x 4 pixels that show every class, in its colour with noise: picture, class ids, number of the cell from 1."""
     rng = np.random.default_rng(seed)

@@ -119,14 +119,14 @@ class UNet(nn.Module):
         """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)}."""
         return {"logits": self.score_map(images).scores}
 
-    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Images that are larger than the targets, by `border` on each side, bring their own surroundings."""
         margins = {side - judged for side, judged in zip(images.shape[-2:], targets.shape[-2:], strict=True)}
         if margins not in ({0}, {2 * self.border}):
             sizes = ["x".join(map(str, one.shape[-2:])) for one in (images, targets)]
             raise UsageError(f"images of {sizes[0]}, targets of {sizes[1]}: make them equal, or {self.border} more on each side.")
         logits = (self.score_map(images) if margins == {0} else self.valid_score_map(images)).scores
-        losses: dict[str, Tensor] = self.loss(logits, targets)
+        losses: dict[str, Tensor] = self.loss(logits, targets, weights)
         return losses
 
 
@@ -182,8 +182,8 @@ class BackboneUNet(nn.Module):
         """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)}."""
         return {"logits": enlarge(self.score_map(images).scores, self.stride, (images.shape[-2], images.shape[-1]))}
 
-    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
+    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets, weights)
         return losses
 
 
