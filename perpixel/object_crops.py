@@ -38,7 +38,7 @@ from perpixel.proposals import MOST, Boxes, enlarge, overlaps, propose
 from perpixel.recipe import Recipe
 from perpixel.run import Say
 from perpixel.sample import Instances, Sample
-from perpixel.transforms import window_of
+from perpixel.transforms import Window, window_of
 
 FILE = "crops.safetensors"
 BACKGROUND = "background"
@@ -137,10 +137,9 @@ class ObjectCrops:
         box = self.examples.boxes[example]
         labels = self._alone(sample, int(self.examples.objects[example]), box) if self.alone else sample.labels
         ((top, left, bottom, right),) = enlarge(box[None], self.enlarged)
-        window = bottom - top, right - left
-        cut = partial(window_of, top=top, left=left, window=window, size=self.size)
-        image = cut(sample.image, how=Image.Resampling.BILINEAR, outside=OUTSIDE)
-        return Sample(self.name(index), image, cut(labels, how=Image.Resampling.NEAREST, outside=self.classes.void))
+        window = Window(top, left, (bottom - top, right - left), self.size)
+        image = window_of(sample.image, window, Image.Resampling.BILINEAR, OUTSIDE)
+        return Sample(self.name(index), image, window_of(labels, window, Image.Resampling.NEAREST, self.classes.void))
 
     def _alone(self, sample: Sample, number: int, box: Boxes) -> NDArray[Any]:
         found = objects_of(sample, self.classes)
