@@ -86,9 +86,9 @@ class DeconvNet(nn.Module):
             scores = F.interpolate(scores, images.shape[-2:], mode="bilinear", align_corners=False)
         return {"logits": scores}
 
-    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """At the pictures' own size: for crops of `side`, as published, that is the network's."""
-        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
+        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets, weights)
         return losses
 
     def _scores(self, images: Tensor) -> Tensor:
