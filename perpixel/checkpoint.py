@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from perpixel import networks
 from perpixel.classes import ClassTable
 from perpixel.errors import DataError, PerpixelError, UntrustedFile
-from perpixel.files import PARTIAL, digest, sync_folder, write_whole
+from perpixel.files import PARTIAL, digest, remove_partial, sync_folder, write_whole
 from perpixel.networks.torchvision import LIGHTEST, PUBLISHED, fetch, torchvision_state
 from perpixel.recipe import LARGEST_SCALE
 from perpixel.version import VERSION
@@ -157,7 +157,7 @@ def save_state(run: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]]
     Returns when it is on disk; older states than the newest two are removed."""
     states = run / STATES
     states.mkdir(exist_ok=True)
-    final = states / f"step-{step:09d}"
+    final = states / _state_name(step)
     partial = final.with_suffix(PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -174,7 +174,13 @@ def save_state(run: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]]
         _remove(final)
     os.replace(partial, final)
     sync_folder(states)
-    for old in sorted(state_folders(run))[:-KEPT_STATES]:
+    remove_old_states(run, step)
+
+
+def remove_old_states(run: Path, step: int) -> None:
+    """Keeps the newest two of the states up to `step`, and whatever is newer."""
+    remove_partial(run / STATES)  # of a removal that was cut off
+    for old in sorted(path for path in state_folders(run) if path.name <= _state_name(step))[:-KEPT_STATES]:
         _remove(old)
 
 
@@ -206,6 +212,10 @@ def state_folders(run: Path) -> list[Path]:
     """The finished states of a run, in no order."""
     states = run / STATES
     return [path for path in states.iterdir() if _STATE_NAME.fullmatch(path.name)] if states.is_dir() else []
+
+
+def _state_name(step: int) -> str:
+    return f"step-{step:09d}"
 
 
 def _remove(folder: Path) -> None:

@@ -85,6 +85,8 @@ def train(
         lossy = _losses(network, team)
         progress_of = _Progress(recipe, out)
         start = progress_of.restore(network, average, optimiser, scaler, say)
+        if start and team.rank == 0:
+            progress_of.settle(start)
         began = time.monotonic()
         card = _card(recipe, training, sound)
         validate_at = {round(recipe.steps * (n + 1) / recipe.validations) for n in range(recipe.validations)}
@@ -207,8 +209,16 @@ class _Progress:
             "step": step, "best": self.best, "sums": self.sums, "history": self.history, "scaler": scaler.state_dict(),
         }  # fmt: skip
         checkpoint.save_state(self.out, step, groups, values)
+        self.write_history()
+
+    def write_history(self) -> None:
         lines = "".join(json.dumps(entry) + "\n" for entry in self.history)
         write_whole(self.out / HISTORY, lines.encode())
+
+    def settle(self, step: int) -> None:
+        """What a kill may have cut off after the state of `step` was whole: of the last step there is no next save to do it."""
+        checkpoint.remove_old_states(self.out, step)
+        self.write_history()
 
     def restore(
         self, network: nn.Module, average: nn.Module | None, optimiser: torch.optim.Optimizer, scaler: Any, say: Say

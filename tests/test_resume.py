@@ -76,9 +76,10 @@ def test_two_runs_of_one_recipe_are_equal_to_the_byte(data: Path, tmp_path: Path
 
 
 def test_killed_at_every_step_of_a_save(data: Path, tmp_path: Path, straight: tuple[Path, int]) -> None:
-    """From the first state to the second, with the model file, the removal of old states and the history in between."""
+    """From the first state to the second, with the model file, the removal of old states and the history in between; and the
+    end of the last save, after which there is no next one that would finish it."""
     touches = straight[1]
-    points = range(touches // 3, 2 * touches // 3, 2)
+    points = [*range(touches // 3, 2 * touches // 3, 2), *range(5 * touches // 6, touches, 4)]
     assert_same_end(data, tmp_path / "op", straight[0], [f"op:{n}" for n in points])
 
 
