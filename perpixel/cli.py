@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -27,7 +27,7 @@ app = App(
 def _flag_type(item: Any, hint: Any) -> Any:
     default = "" if item.default is None else f" [default: {_shown(item.default)}]"
     text = item.metadata["help"] + default
-    negative = None if bool in (hint, *get_args(hint)) else ()
+    negative = None if hint in (bool, bool | None) else ()
     return Annotated[hint | None, Parameter(help=text, negative=negative, consume_multiple=True)]
 
 

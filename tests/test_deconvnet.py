@@ -1,5 +1,5 @@
 """DeconvNet as published: its counts and sides, switches by hand, its start, and the authors' weights, which give the scores that
-an interpreter of their definition gives (`caffe_files.run`), and OpenCV."""
+an interpreter of their definition gives (`caffe_deconvnet.run`), and OpenCV."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from caffe_files import deconvnet, run, write_caffemodel
+from caffe_deconvnet import deconvnet, random_weights, run
+from caffe_files import write_caffemodel
 from fakes import make_folder
 from hypothesis import given
 from hypothesis import strategies as st
@@ -209,7 +210,7 @@ class TestWarping:
 # The authors' weights
 
 ROWS = deconvnet(21, WIDTH)
-WEIGHTS = ROWS.weights()
+WEIGHTS = random_weights(ROWS)
 PICTURE = np.random.default_rng(1).integers(0, 256, (224, 224, 3), np.uint8)
 
 
