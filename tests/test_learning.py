@@ -142,7 +142,7 @@ class TestStartingFromAnotherRun:
         assert all(torch.allclose(tensor, after[name], atol=1e-6) for name, tensor in before.items())
         assert after.keys() - before.keys() == {"score.pool4.weight", "score.pool4.bias"}
         digest = checkpoint.load(tmp_path / "first").digest
-        first = f"{tmp_path / 'first'} (fcn32s, {digest[:12]})"
+        first = f"{tmp_path / 'first'} (fcn32s width 0.02, padding 1, dropout 0, {digest[:12]})"
         assert f"starts from {first}; new: score.pool4.weight, score.pool4.bias." in said
         assert f'"sha256": "{digest}"' in (tmp_path / "second" / "run.json").read_text()
 
@@ -176,7 +176,8 @@ class TestStages:
         assert train_stages(planned, out, say=said.append) is not None
         first = checkpoint.load(out / "stages" / "a")
         assert checkpoint.load(out).card.network == "fcn16s"
-        assert any(f"starts from {out / 'stages' / 'a'} (fcn32s, {first.digest[:12]})" in text for text in said)
+        begun = f"starts from {out / 'stages' / 'a'} (fcn32s width 0.02, padding 1, {first.digest[:12]})"
+        assert any(begun in text for text in said)
         said.clear()
         train_stages(planned, out, say=said.append)
         assert said[0] == f"{out / 'stages' / 'a'}: is done."
