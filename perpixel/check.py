@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable
 from perpixel.datasets import DATASETS, ON_DISK, Dataset, judged_splits, label_digest, open_dataset
-from perpixel.datasets.folder import SPLITS, Listing, Pair, files_below, list_folder
+from perpixel.datasets.folder import SPLITS, Listing, Pair, files_below, folder_classes, list_folder, truth_folders, values_of
 from perpixel.errors import DataError
 from perpixel.images import PICTURE_SUFFIXES, read_image, read_labels
 from perpixel.sample import Sample
@@ -88,14 +88,15 @@ def check(
         jobs = [(split, partial(_look_at_sample, one, i)) for split, one in opened.items() for i in range(len(one))]
     else:
         root = Path(data)
-        if not (root / "classes.csv").is_file():
-            open_dataset(data)  # raises: no such name, no such folder, or no class table
-        classes, table = ClassTable.read_csv(root / "classes.csv"), str(root / "classes.csv")
+        if not root.is_dir():
+            open_dataset(data)  # raises: no such name, no such folder
+        classes, table = folder_classes(root), str(root / "classes.csv")
         listing = list_folder(root)
         problems += _problems_of_listing(root, listing)
         if not listing.pairs and not problems:
             raise DataError(f"{root}: holds no pictures and masks; put them into images/ and masks/.")
-        jobs = [(pair.split, partial(_look_at_pair, pair, classes)) for pair in listing.pairs]
+        looked_at = SPLITS if splits is None or {*splits} <= {*SPLITS} else splits  # folds, or all there is
+        jobs = [(split, partial(_look_at_pair, pair, classes)) for split in looked_at for pair in listing.of(split)]
 
     looks: list[tuple[str, _Look]] = []
     with ThreadPoolExecutor(THREADS) as pool:  # a worker drops its picture before it takes the next
@@ -133,17 +134,20 @@ def _report(
 
 def _look_at_pair(pair: Pair, classes: ClassTable) -> _Look:
     problems: list[Problem] = []
-    image, mask = _read(read_image, pair.image, problems), _read(read_labels, pair.mask, problems)
-    if image is not None and mask is not None:
-        problems += _size_mismatch(pair.mask, image, mask)
+    image = _read(read_image, pair.image, problems)
+    truths = [_read(read_labels, path, problems) for path in pair.truths]
+    for path, truth in zip(pair.truths, truths, strict=True):
+        problems += [] if image is None or truth is None else _size_mismatch(path, image, truth)
+    where, mask = pair.truths[0], truths[0]
+    mask = values_of(mask) if pair.mask is None and mask is not None else mask
     labels = None
     if mask is not None:
         unknown = classes.unknown_values(mask)
         for value, row, column, count in unknown:
             said = f"value {value} at row {row}, column {column} ({count} pixels) is in no class"
-            problems.append(_error("unknown value", pair.mask, f"{said}; add it to classes.csv or correct the mask."))
+            problems.append(_error("unknown value", where, f"{said}; add it to classes.csv or correct the mask."))
         known = ~np.isin(mask, [value for value, *_ in unknown]) if unknown else ...
-        labels = classes.decode(mask[known], str(pair.mask))  # the other pixels still count
+        labels = classes.decode(mask[known], str(where))  # the other pixels still count
     return _look(str(pair.image), tuple(problems), pair.name, image, labels, classes)
 
 
@@ -182,7 +186,8 @@ def _look(
 
 def _problems_of_listing(root: Path, listing: Listing) -> list[Problem]:
     listed = (root / "pairs.csv").is_file()
-    problems = [_error("unpaired", path, "has no mask of the same name; add it to masks/ or take the picture out.")
+    folders = " and ".join(f"{kind}/" for kind in truth_folders(root))
+    problems = [_error("unpaired", path, f"has no mask of the same name; add it to {folders} or take the picture out.")
                 for path in listing.lonely_images]  # fmt: skip
     problems += [_error("unpaired", path, "has no picture of the same name; add it to images/ or take the mask out.")
                  for path in listing.lonely_masks]  # fmt: skip
@@ -190,10 +195,10 @@ def _problems_of_listing(root: Path, listing: Listing) -> list[Problem]:
         names = ", ".join(dict.fromkeys(other.name for other in others))
         said = f"is in more than one row of pairs.csv (with {names})" if listed else f"has the same name as {names}"
         problems.append(_error("doubly paired", first, f"{said}; keep one."))
-    known = {path for pair in listing.pairs for path in (pair.image, pair.mask)}
+    known = {path for pair in listing.pairs for path in (pair.image, *pair.truths)}
     known |= {path for paths in (listing.lonely_images, listing.lonely_masks, *listing.doubles) for path in paths}
     left: dict[Path, list[str]] = defaultdict(list)
-    for folder in [root] if listed else [root / "images", root / "masks"]:
+    for folder in [root] if listed else [root / "images", *(root / kind for kind in truth_folders(root))]:
         for path in sorted(path for paths in files_below(folder, PICTURE_SUFFIXES).values() for path in paths):
             if path not in known:
                 left[path.parent].append(path.name)

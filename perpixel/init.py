@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from perpixel.classes import VOID_NAME, ClassTable, Colour, distinct_colours
-from perpixel.datasets.folder import SPLITS, Pair, list_folder
+from perpixel.datasets.folder import OBJECTS, SPLITS, Listing, Pair, list_folder, truth_folders
 from perpixel.errors import DataError, ResourceError
 from perpixel.files import write_whole
 from perpixel.images import read_palette, read_size
@@ -58,7 +58,7 @@ def write(proposal: Proposal) -> None:
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")
     writer.writerow(("image", "mask", "split"))
-    writer.writerows((within(proposal.folder, p.image), within(proposal.folder, p.mask), p.split) for p in proposal.pairs)
+    writer.writerows((within(proposal.folder, p.image), within(proposal.folder, p.truths[0]), p.split) for p in proposal.pairs)
     try:
         if proposal.listed:
             write_whole(listing, rows.getvalue().encode())
@@ -79,6 +79,9 @@ def propose(folder: Path) -> Proposal:
         if not pairs:
             raise DataError(f"{folder / 'pairs.csv'}: lists no pair; add rows or delete it and run init again.")
         decided.append(f"{len(pairs)} pairs and their splits are taken from pairs.csv.")
+    elif "instances" in truth_folders(folder) and (listing := list_folder(folder)).pairs:
+        pairs, listed = list(listing.pairs), False
+        _tell_of_instances(folder, listing, decided, undecided)
     else:
         pairs, listed = find_pairs(folder, decided, undecided)
     counts = Counter(pair.split for pair in pairs)
@@ -86,9 +89,23 @@ def propose(folder: Path) -> Proposal:
     for split in ("train", "val"):
         if not counts[split]:
             undecided.append(f"there is no {split} split; training needs one, so move pictures and masks into a folder {split}.")
+    if all(pair.mask is None for pair in pairs):
+        decided.append("the classes are background (0) and object (1); give them the names that they have in your pictures.")
+        return Proposal(folder, OBJECTS, tuple(pairs), listed, tuple(decided), tuple(undecided))
     values, first_mask = _values(folder, pairs, undecided)
     classes = _classes(folder, first_mask, values, decided, undecided)
     return Proposal(folder, classes, tuple(pairs), listed, tuple(decided), tuple(undecided))
+
+
+def _tell_of_instances(folder: Path, listing: Listing, decided: list[str], undecided: list[str]) -> None:
+    beside = " beside masks/" if "masks" in truth_folders(folder) else ""
+    decided.append(f"instances/ numbers the objects of {len(listing.pairs)} pictures{beside}, so no pairs.csv is needed.")
+    for left, kind in (
+        (listing.lonely_images, "pictures without a file in " + " and ".join(f"{kind}/" for kind in truth_folders(folder))),
+        (listing.lonely_masks, "masks or instances without a picture"),
+    ):
+        if left:
+            undecided.append(f"{len(left)} {kind} are left out: {some([within(folder, path) for path in left])}.")
 
 
 def _values(folder: Path, pairs: Sequence[Pair], undecided: list[str]) -> tuple[Counter[int], Path]:
@@ -100,16 +117,17 @@ def _values(folder: Path, pairs: Sequence[Pair], undecided: list[str]) -> tuple[
     other_size: list[str] = []
     colours: Counter[Colour] = Counter()
     with ThreadPoolExecutor(THREADS) as pool:
-        for pair, mask in zip(pairs, pool.map(look_at_mask, [pair.mask for pair in pairs]), strict=True):
+        masks = [pair.truths[0] for pair in pairs]
+        for pair, path, mask in zip(pairs, masks, pool.map(look_at_mask, masks), strict=True):
             values += mask.values
             colours.update(mask.colours)
             if mask.cannot:
                 broken.append(mask.cannot)
                 continue
-            readable.append(pair.mask)
+            readable.append(path)
             try:
                 if read_size(pair.image) != mask.size:
-                    other_size.append(within(folder, pair.mask))
+                    other_size.append(within(folder, path))
             except DataError as error:
                 broken_pictures.append(str(error))
     found = ", ".join(str(colour) for colour, _ in colours.most_common(12))

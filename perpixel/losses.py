@@ -13,12 +13,17 @@ from torch.nn import functional as F
 from perpixel.errors import UsageError, did_you_mean
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, void: int = 255, class_weights: Tensor | None = None) -> Tensor:
-    """Sum over judged pixels of weight(class) * -log softmax, divided by the number of judged pixels.
+def cross_entropy(
+    logits: Tensor, targets: Tensor, void: int = 255, class_weights: Tensor | None = None, weights: Tensor | None = None
+) -> Tensor:
+    """Sum over judged pixels of weight(class) * weight(pixel) * -log softmax, divided by the number of judged pixels.
 
-    Dividing by the count and not by the sum of weights keeps the mean over two halves of a batch equal to the whole's."""
-    total = F.cross_entropy(logits, targets, class_weights, ignore_index=void, reduction="sum")
-    return total / (targets != void).sum().clamp(min=1)
+    `weights` (B, H, W) are those of the pixels, 1 without. Dividing by the count and not by the sum of weights keeps the mean
+    over two halves of a batch equal to the whole's."""
+    judged = (targets != void).sum().clamp(min=1)
+    if weights is None:
+        return F.cross_entropy(logits, targets, class_weights, ignore_index=void, reduction="sum") / judged
+    return (F.cross_entropy(logits, targets, class_weights, ignore_index=void, reduction="none") * weights).sum() / judged
 
 
 def dice(logits: Tensor, targets: Tensor, void: int = 255, class_weights: Tensor | None = None) -> Tensor:
@@ -55,7 +60,8 @@ LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "dice": dice, "lovasz
 class PixelLoss(nn.Module):
     """The sum of named losses, e.g. `cross_entropy+dice`; returns a dict of scalars, one for each name.
 
-    `class_weights` (C,) multiply the classes' shares. Raises UnknownName for a loss that does not exist."""
+    `class_weights` (C,) multiply the classes' shares, and `weights` float32 (B, H, W) each pixel's cross-entropy.
+    Raises UnknownName for a loss that does not exist, UsageError for weights of pixels and a loss over regions."""
 
     class_weights: Tensor | None
 
@@ -68,7 +74,12 @@ class PixelLoss(nn.Module):
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
 
-    def forward(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def forward(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+        if weights is not None:
+            for name in self.names:
+                if name != "cross_entropy":
+                    raise UsageError(f"loss {name} is of regions and takes no weight for each pixel; use cross_entropy alone.")
+            return {"cross_entropy": cross_entropy(logits.float(), targets, self.void, self.class_weights, weights)}
         return {name: LOSSES[name](logits.float(), targets, self.void, self.class_weights) for name in self.names}
 
 

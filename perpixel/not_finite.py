@@ -30,7 +30,7 @@ def refuse(out: Path, step: int, part: Batch, network: nn.Module, device: torch.
     name = first_bad(network, part, device)
     path = out / "not_finite" / f"step-{step:09d}.safetensors"
     path.parent.mkdir(exist_ok=True)
-    tensors = {"images": part.images.contiguous(), "targets": part.targets}
+    tensors = dict(zip(("images", "targets", "weights"), (tensor.contiguous() for tensor in part.tensors()), strict=False))
     write_whole(path, to_safetensors(tensors, {"names": json.dumps(part.names)}))
     raise NotFinite(
         f"step {step}: {name} is not finite, for the pictures {', '.join(part.names)}; the batch is kept in {path} and the step "
@@ -40,8 +40,8 @@ def refuse(out: Path, step: int, part: Batch, network: nn.Module, device: torch.
 
 def first_bad(network: nn.Module, part: Batch, device: torch.device) -> str:
     """The first of: images, weights, outputs of layers in order of computation, loss terms, gradients from the last layer."""
-    images, targets = part.images.to(device), part.targets.to(device)
-    if not bool(torch.isfinite(images).all()):
+    inputs = [tensor.to(device) for tensor in part.tensors()]
+    if not bool(torch.isfinite(inputs[0]).all()):
         return "the batch of images"
     weight = first_not_finite(network.state_dict())
     if weight is not None:
@@ -58,7 +58,7 @@ def first_bad(network: nn.Module, part: Batch, device: torch.device) -> str:
     handles = [module.register_forward_hook(watch(name)) for name, module in network.named_modules() if name]
     try:
         with torch.no_grad():
-            terms = as_network(network).losses(images, targets)
+            terms = as_network(network).losses(*inputs)
     finally:
         for handle in handles:
             handle.remove()

@@ -22,6 +22,7 @@ SAMPLINGS = ("shuffled", "replacement")
 ENVIRONMENT = "PERPIXEL_"
 RECIPES = Path(__file__).with_name("recipes")
 LARGEST_SCALE = 16.0
+LARGEST_SIGMA = 100.0  # pixels
 # What may differ when a run is continued: it changes the speed, the reporting or the place of the data (which are known by
 # their fingerprints), not a single weight.
 FREE = frozenset({"save_every", "cache_mb", "root"})
@@ -62,6 +63,9 @@ class Recipe:
     flip: bool = _setting(True, "Mirror half of the training pictures left to right.")
     colour: float = _setting(0.0, "Strength of random brightness, contrast, saturation and hue, 0 to 1.")
     class_crops: float = _setting(0.0, "Share of crops centred on a pixel of a class drawn evenly from those in the picture.")
+    flip_vertical: bool = _setting(False, "Mirror half of the training pictures top to bottom.")
+    rotate: float = _setting(0.0, "Largest angle of a random rotation, in degrees; the picture is mirrored at its border.")
+    elastic: float = _setting(0.0, "Elastic deformation: standard deviation of displacements in pixels, 10 for U-Net; 0 is off.")
     # how it learns
     steps: int = _setting(1000, "Optimiser steps.")
     batch: int = _setting(8, "Pictures per step, over all processes and accumulated parts.")
@@ -81,6 +85,9 @@ class Recipe:
         "pixels", "The loss is a mean over: pixels; pictures (of sums over their pixels); parts (of means over their pixels)."
     )
     class_weights: str = _setting("none", "none, inverse_square_root, inverse, enet, or pole=3,sign=2.")
+    separation_weights: float = _setting(0.0, "Weight of the gap between two touching objects, U-Net's w0, there 10; 0 is off.")
+    separation_sigma: float = _setting(5.0, "Distance in pixels over which that weight falls off, U-Net's sigma.")
+    separation_class: str | None = _setting(None, "Class whose connected regions are the objects; without, the data set's own.")
     ema: float = _setting(0.0, "Decay of the moving average of weights that is judged and kept; 0 is off.")
     clip: float = _setting(0.0, "Largest norm of the gradient; 0 is off.")
     mixed_precision: bool = _setting(True, "Half precision on GPUs (bfloat16 where there is, else float16 with scaling).")
@@ -99,12 +106,15 @@ class Recipe:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _require(0 < self.lr < math.inf, "lr", self.lr, "above 0")
         _require(0 < self.scale <= LARGEST_SCALE, "scale", self.scale, f"above 0 and at most {LARGEST_SCALE:g}")
-        for name in ("decay", "clip", "trunk_lr", "score_lr", "bias_lr", "cache_mb"):
+        for name in ("decay", "clip", "trunk_lr", "score_lr", "bias_lr", "cache_mb", "elastic", "separation_weights"):
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("momentum", "ema"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more and below 1")
         for name in ("colour", "class_crops"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
+        _require(0 <= self.rotate <= 180, "rotate", self.rotate, "between 0 and 180 degrees")
+        sigma = self.separation_sigma
+        _require(0 < sigma <= LARGEST_SIGMA, "separation_sigma", sigma, f"above 0 and at most {LARGEST_SIGMA:g}")
         low, high = self.scale_jitter
         _require(0 < low <= high < math.inf, "scale_jitter", self.scale_jitter, "two numbers above 0, the smaller first")
         _require(self.crop is None or min(self.crop) >= 1, "crop", self.crop, "two sizes of 1 or more")
@@ -121,6 +131,10 @@ class Recipe:
                 raise did_you_mean(name, getattr(self, name), known)
         if self.loss_mean == "pictures" and self.loss != "cross_entropy":
             raise UsageError(f"loss_mean = 'pictures' sums over pixels, which only cross_entropy does; loss is {self.loss!r}.")
+        if self.separation_class is not None and not self.separation_weights:
+            raise UsageError(f"separation_class = {self.separation_class!r}: needs separation_weights above 0, such as 10.")
+        if self.separation_weights and self.loss != "cross_entropy":
+            raise UsageError(f"separation_weights weigh pixels, which only cross_entropy does; loss is {self.loss!r}.")
 
     def network_arguments(self) -> dict[str, Any]:
         """The arguments of `networks.build` that were set."""

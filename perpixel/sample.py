@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,35 @@ from numpy.typing import NDArray
 from perpixel.classes import ClassTable
 
 
-@dataclass(frozen=True)
 class Instances:
-    """Objects of one picture: `masks` bool (N, H, W), `class_ids` int64 (N,), `scores` float32 (N,) in [0, 1] or none."""
+    """Objects of one picture: `masks` bool (N, H, W), `class_ids` int64 (N,), `scores` float32 (N,) in [0, 1] or none.
 
-    masks: NDArray[np.bool_]
-    class_ids: NDArray[np.int64]
-    scores: NDArray[np.float32] | None = None
+    `numbers` int32 (H, W) says the same in the space of one mask: 0 where no object is, i + 1 at object i; of objects that
+    overlap it shows the last."""
+
+    def __init__(
+        self, masks: NDArray[np.bool_], class_ids: NDArray[np.int64], scores: NDArray[np.float32] | None = None
+    ) -> None:
+        self.masks, self.class_ids, self.scores = masks, class_ids, scores
+
+    @classmethod
+    def of_numbers(cls, numbers: NDArray[Any], class_ids: NDArray[np.int64]) -> Instances:
+        """Objects by `numbers` (H, W); their `masks` are made when they are first asked for."""
+        objects = cls.__new__(cls)
+        objects.numbers, objects.class_ids, objects.scores = numbers.astype(np.int32, copy=False), class_ids, None
+        return objects
+
+    @cached_property
+    def masks(self) -> NDArray[np.bool_]:
+        masks: NDArray[np.bool_] = self.numbers == np.arange(1, len(self.class_ids) + 1, dtype=np.int32)[:, None, None]
+        return masks
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int32]:
+        numbers = np.zeros(self.masks.shape[1:], np.int32)
+        for number, mask in enumerate(self.masks, start=1):
+            numbers[mask] = number
+        return numbers
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,9 @@ def train(
             if team.rank == 0:
                 note_start(out, recipe.starts_from, digest)
         weights = class_weights(recipe.class_weights, sound.class_pixels, training.classes.names)
-        as_network(network).loss = PixelLoss(recipe.loss, weights, training.classes.void)
+        in_map = recipe.separation_weights > 0  # then the classes are balanced there
+        as_network(network).loss = PixelLoss(recipe.loss, None if in_map else weights, training.classes.void)
+        context = getattr(network, "border", 0)
         if team.world > 1:
             synchronise(network)
         network = network.to(team.device)
@@ -94,7 +96,8 @@ def train(
 
         with _signals() as stop:
             _train_mode(network, recipe)
-            for step, parts in enumerate(batches(training, recipe, start, team.rank, team.world), start=start + 1):
+            reader = batches(training, recipe, start, team.rank, team.world, context, weights)
+            for step, parts in enumerate(reader, start=start + 1):
                 torch.manual_seed(_step_seed(recipe.seed, step, team.rank))
                 rate = recipe.lr * schedule(recipe.schedule, step - 1, recipe.steps)
                 for group in optimiser.param_groups:
@@ -103,10 +106,10 @@ def train(
                 terms: dict[str, float] = {}
                 optimiser.zero_grad(set_to_none=True)
                 for part in parts:
-                    images, targets = part.images.to(team.device), part.targets.to(team.device)
+                    inputs = [tensor.to(team.device) for tensor in part.tensors()]
                     share = team.world * _share(recipe, part, judged)  # gradients are averaged over processes
                     with autocast:
-                        found = lossy(images, targets)
+                        found = lossy(*inputs)
                     loss = torch.stack(list(found.values())).sum() * share
                     if not math.isfinite(loss.item()):
                         refuse(out, step, part, network, team.device)
@@ -285,11 +288,11 @@ class _Losses(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        return as_network(self.network).losses(images, targets)
+    def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
+        return as_network(self.network).losses(*inputs)
 
 
-def _losses(network: nn.Module, team: Team) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+def _losses(network: nn.Module, team: Team) -> Callable[..., dict[str, Tensor]]:
     if team.world == 1:
         return as_network(network).losses
     ids = [team.device.index] if team.device.type == "cuda" else None

@@ -1,25 +1,32 @@
-"""Sample -> Sample for training: scale jitter, crop, flip and colour, each from a random generator that is handed in.
+"""Sample -> Sample for training: scale jitter, crop, rotation, elastic deformation, flips and colour, each from a random
+generator that is handed in.
 
 Labels after are a subset of labels before, plus void: they are moved, never mixed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn import functional as F
 
-from perpixel.sample import Sample
+from perpixel.sample import Instances, Sample
 
 # Luma of ITU-R BT.601, the axis about which saturation and hue turn.
 LUMA = np.array([0.299, 0.587, 0.114])
 MEAN_COLOUR = (124, 116, 104)  # of ILSVRC; fills what lies outside the picture
+GRID = 3  # nodes of the elastic deformation along each side of a view
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What `augment` may do; see the settings of the same names in `Recipe`."""
+    """What `augment` may do; see the settings of the same names in `Recipe`.
+
+    `context` is how many pixels more than the labels the picture of a crop shows on each side, for a network with a border."""
 
     scale: float = 1.0
     crop: tuple[int, int] | None = None
@@ -27,59 +34,177 @@ class Augmentation:
     flip: bool = True
     colour: float = 0.0
     class_crops: float = 0.0
+    flip_vertical: bool = False
+    rotate: float = 0.0
+    elastic: float = 0.0
+    context: int = 0
+
+
+class Window(NamedTuple):
+    """The rectangle of `sides` = (height, width) pixels of the picture at (top, left) that becomes a view of `size`."""
+
+    top: float
+    left: float
+    sides: tuple[float, float]
+    size: tuple[int, int]
 
 
 def augment(sample: Sample, how: Augmentation, void: int, random: np.random.Generator) -> Sample:
-    """One training view of `sample`: a window of the picture, resized, mirrored and recoloured. Instances are left out.
+    """One training view of `sample`: a window of the picture, resized, turned, deformed, mirrored and recoloured; labels and
+    instances go where their pixels go.
 
-    What lies outside the picture is mean colour and void. Without a crop the window has the picture's
-    size, divided by the jitter."""
+    What lies outside the picture is mean colour and void; but where the view is turned or deformed, the picture is mirrored at
+    its border with its labels, and what `context` shows is the picture or its mirror image. Without a crop the window has the
+    picture's size, divided by the jitter, and no context."""
     assert sample.labels is not None, "training needs labels"
-    height, width = sample.labels.shape
+    window = _choose_window(sample.labels, how, void, random)
+    mirrored = how.flip and random.random() < 0.5
+    upside_down = how.flip_vertical and random.random() < 0.5
+    context = how.context if how.crop is not None else 0
+    numbers = None if sample.instances is None else sample.instances.numbers
+    if how.rotate or how.elastic:
+        size = window.size[0] + 2 * context, window.size[1] + 2 * context
+        planes = _deformed(sample, numbers, window, context, deformed_places(size, how.rotate, how.elastic, random))
+    else:
+        planes = [_picture_of(sample.image, window, context), window_of(sample.labels, window, Image.Resampling.NEAREST, void)]
+        planes += [] if numbers is None else [window_of(numbers, window, Image.Resampling.NEAREST, 0)]
+    if mirrored:
+        planes = [plane[:, ::-1] for plane in planes]
+    if upside_down:
+        planes = [plane[::-1] for plane in planes]
+    image, labels, *more = (np.ascontiguousarray(plane) for plane in planes)
+    if how.colour > 0:
+        image = recolour(image, colour_matrix(how.colour, float(image[::8, ::8].mean()), random))
+    instances = None if sample.instances is None else Instances.of_numbers(more[0], sample.instances.class_ids)
+    return Sample(sample.name, image, labels, instances)
+
+
+def _choose_window(labels: NDArray[Any], how: Augmentation, void: int, random: np.random.Generator) -> Window:
+    height, width = labels.shape
     low, high = how.scale_jitter
     jitter = float(np.exp(random.uniform(np.log(low), np.log(high))))
     if how.crop is None:
         size = max(1, round(height * how.scale)), max(1, round(width * how.scale))
-        window = height / jitter, width / jitter
+        sides = height / jitter, width / jitter
     else:
         size = how.crop
-        window = size[0] / (how.scale * jitter), size[1] / (how.scale * jitter)
+        sides = size[0] / (how.scale * jitter), size[1] / (how.scale * jitter)
     if random.random() < how.class_crops:
-        middle = _pixel_of_a_class(sample.labels, void, random)
-        top, left = (at + 0.5 - side / 2 for at, side in zip(middle, window, strict=True))
+        middle = _pixel_of_a_class(labels, void, random)
+        top, left = (at + 0.5 - side / 2 for at, side in zip(middle, sides, strict=True))
     else:
         # Where the window is larger than the picture, the picture slides inside it.
-        top, left = (random.uniform(min(0.0, a - b), max(0.0, a - b)) for a, b in zip((height, width), window, strict=True))
-    mirrored = how.flip and random.random() < 0.5
-    image = window_of(sample.image, top, left, window, size, Image.Resampling.BILINEAR, MEAN_COLOUR)
-    labels = window_of(sample.labels, top, left, window, size, Image.Resampling.NEAREST, void)
-    if mirrored:
-        image, labels = image[:, ::-1], labels[:, ::-1]
-    if how.colour > 0:
-        image = recolour(image, colour_matrix(how.colour, float(image[::8, ::8].mean()), random))
-    return Sample(sample.name, np.ascontiguousarray(image), np.ascontiguousarray(labels))
+        top, left = (random.uniform(min(0.0, a - b), max(0.0, a - b)) for a, b in zip((height, width), sides, strict=True))
+    return Window(top, left, sides, size)
+
+
+def _picture_of(image: NDArray[np.uint8], window: Window, context: int) -> NDArray[np.uint8]:
+    """The window of the picture, with `context` pixels more on each side, where what lies outside is mirrored."""
+    if context == 0:
+        return window_of(image, window, Image.Resampling.BILINEAR, MEAN_COLOUR)
+    (height, width), (high, wide) = window.sides, window.size
+    down, right = context * height / high, context * width / wide
+    sides, size = (height + 2 * down, width + 2 * right), (high + 2 * context, wide + 2 * context)
+    return window_of(image, Window(window.top - down, window.left - right, sides, size), Image.Resampling.BILINEAR, None)
+
+
+def _deformed(
+    sample: Sample, numbers: NDArray[np.int32] | None, window: Window, context: int, places: NDArray[np.float64]
+) -> list[NDArray[Any]]:
+    """Picture, labels and numbers at `places` of the window with its context; labels and numbers without the context."""
+    assert sample.labels is not None
+    (height, width), (high, wide) = window.sides, window.size
+    unit = height / high, width / wide
+    starts = window.top, window.left
+    places = np.stack([
+        start + (place - context + 0.5) * step - 0.5 for start, place, step in zip(starts, places, unit, strict=True)
+    ])  # fmt: skip
+    places = reflected(places, sample.labels.shape)
+    inner = places[:, context : context + high, context : context + wide]
+    values = [sample.labels] if numbers is None else [sample.labels, numbers]
+    return [image_at(sample.image, places, unit), *(values_at(plane, inner) for plane in values)]
+
+
+def deformed_places(size: tuple[int, int], rotate: float, elastic: float, random: np.random.Generator) -> NDArray[np.float64]:
+    """From where in an undeformed view each pixel of a view of `size` comes: rows and columns, (2, H, W).
+
+    Turned about the middle by up to +- `rotate` degrees, then moved: displacement vectors with a standard deviation of `elastic`
+    pixels on a coarse 3 x 3 grid, interpolated bicubically to every pixel (U-Net, section 3.1). The paper leaves open what the
+    grid spans: here the view, with nodes at its corners, the middles of its sides and its centre."""
+    rows, columns = (np.arange(side, dtype=np.float64) for side in size)
+    angle = float(np.deg2rad(random.uniform(-rotate, rotate)))
+    middle = (size[0] - 1) / 2, (size[1] - 1) / 2
+    down, right = (rows - middle[0])[:, None], (columns - middle[1])[None]
+    turned = middle[0] + np.cos(angle) * down - np.sin(angle) * right, middle[1] + np.sin(angle) * down + np.cos(angle) * right
+    displacements = random.normal(0, elastic, (2, GRID, GRID))
+    places: NDArray[np.float64] = np.stack(turned) + _bicubic(size[0]) @ displacements @ _bicubic(size[1]).T
+    return places
+
+
+def _bicubic(side: int) -> NDArray[np.float64]:
+    """(side, GRID): the weights by which bicubic interpolation makes `side` values of one value at each node."""
+    nodes = torch.eye(GRID, dtype=torch.float64)[None, None]
+    weights: NDArray[np.float64] = F.interpolate(nodes, (side, GRID), mode="bicubic", align_corners=True)[0, 0].numpy()
+    return weights
+
+
+def image_at(image: NDArray[np.uint8], places: NDArray[np.float64], unit: tuple[float, float]) -> NDArray[np.uint8]:
+    """The picture at `places` (2, H, W) inside it, interpolated bilinearly.
+
+    `unit` of its pixels are one of the view: where the view is coarser, the picture is made smaller first, as `window_of` does,
+    so that no pixel is skipped."""
+    starts, stops = np.floor(places.min((1, 2))).astype(int), np.floor(places.max((1, 2))).astype(int) + 2
+    part = image[starts[0] : stops[0], starts[1] : stops[1]]
+    high, wide = part.shape[:2]
+    size = max(1, round(high / max(1.0, unit[0]))), max(1, round(wide / max(1.0, unit[1])))
+    small = np.asarray(Image.fromarray(np.ascontiguousarray(part)).resize(size[::-1], Image.Resampling.BILINEAR))
+    rows, columns = (
+        ((place - start + 0.5) * (after / before) - 0.5) * (2 / max(1, after - 1)) - 1  # -1 at the first pixel, 1 at the last
+        for place, start, after, before in zip(places, starts, size, (high, wide), strict=True)
+    )
+    grid = torch.from_numpy(np.stack([columns, rows], axis=-1, dtype=np.float32))
+    pixels = torch.from_numpy(small.astype(np.float32)).permute(2, 0, 1)
+    sampled = F.grid_sample(pixels[None], grid[None], "bilinear", "border", align_corners=True)
+    found: NDArray[np.uint8] = sampled[0].permute(1, 2, 0).round_().to(torch.uint8).numpy()
+    return found
+
+
+def values_at(values: NDArray[Any], places: NDArray[np.float64]) -> NDArray[Any]:
+    """The values (H, W) at the pixels nearest to `places` (2, H, W) inside the picture."""
+    rows, columns = np.rint(places).astype(np.int32)
+    found: NDArray[Any] = values.ravel().take(rows * values.shape[1] + columns)
+    return found
+
+
+def reflected(places: NDArray[np.float64], size: tuple[int, ...]) -> NDArray[np.float64]:
+    """`places` (2, H, W) inside a picture of `size`, mirrored at its border pixels again and again."""
+    last = np.array(size, np.float64)[:, None, None] - 1
+    folded = np.abs(places)
+    if (folded > 2 * last).any():
+        folded %= np.maximum(2 * last, 1)
+    inside: NDArray[np.float64] = (last - np.abs(last - folded)).clip(0)
+    return inside
 
 
 def window_of(
-    array: NDArray[np.uint8],
-    top: float,
-    left: float,
-    window: tuple[float, float],
-    size: tuple[int, int],
-    how: Image.Resampling,
-    outside: int | tuple[int, int, int],
-) -> NDArray[np.uint8]:
-    """The rectangle of `window` = (height, width) pixels at (top, left), resized to `size`; it may reach outside the array."""
+    array: NDArray[Any], window: Window, how: Image.Resampling, outside: int | tuple[int, int, int] | None
+) -> NDArray[Any]:
+    """The window, resized. It may reach outside the array: there all has the value `outside`, or with none the array is
+    mirrored at its border pixels."""
     height, width = array.shape[:2]
-    bottom, right = top + window[0], left + window[1]
+    top, left, sides, size = window
+    bottom, right = top + sides[0], left + sides[1]
     before = max(0, int(np.ceil(-top))), max(0, int(np.ceil(-left)))
     after = max(0, int(np.ceil(bottom - height))), max(0, int(np.ceil(right - width)))
-    if any(before) or any(after):
+    if outside is None:
+        array = np.pad(array, ((before[0], after[0]), (before[1], after[1]), *[(0, 0)] * (array.ndim - 2)), mode="reflect")
+        top, left = top + before[0], left + before[1]
+    elif any(before) or any(after):
         padded = np.empty((height + before[0] + after[0], width + before[1] + after[1], *array.shape[2:]), array.dtype)
         padded[...] = outside
         padded[before[0] : before[0] + height, before[1] : before[1] + width] = array
         array, top, left = padded, top + before[0], left + before[1]
-    box = (left, top, min(left + window[1], array.shape[1]), min(top + window[0], array.shape[0]))
+    box = (left, top, min(left + sides[1], array.shape[1]), min(top + sides[0], array.shape[0]))
     return np.asarray(Image.fromarray(array).resize((size[1], size[0]), how, box=box))
 
 

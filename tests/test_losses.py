@@ -56,6 +56,32 @@ def test_cross_entropy_by_hand():
     assert cross_entropy(logits, targets, VOID, weights).item() == pytest.approx(-(3 * log(0.8) + log(0.6)) / 2)
 
 
+def test_weights_of_pixels_by_hand():
+    logits, targets = logits_of([[0.8, 0.2], [0.4, 0.6], [0.5, 0.5]]), torch.tensor([[[0, 1, VOID]]])
+    weights = torch.tensor([[[10.0, 0.5, 7.0]]])
+    assert cross_entropy(logits, targets, VOID, None, weights).item() == pytest.approx(-(10 * log(0.8) + 0.5 * log(0.6)) / 2)
+    (found,) = PixelLoss(class_weights=[3, 1])(logits, targets, weights).values()
+    assert found.item() == pytest.approx(-(30 * log(0.8) + 0.5 * log(0.6)) / 2)
+
+
+@given(seeds)
+def test_weights_of_1_change_nothing_and_void_has_none(seed):
+    logits, targets = batch(seed)
+    weights = torch.ones(targets.shape)
+    expected = gradient(cross_entropy, logits, targets)
+    torch.testing.assert_close(gradient(cross_entropy, logits, targets, None, weights), expected)
+    torch.testing.assert_close(gradient(cross_entropy, logits, targets, None, weights.where(targets != VOID, 1e6)), expected)
+    nothing = torch.full_like(targets, VOID)
+    assert cross_entropy(logits, nothing, VOID, None, weights).item() == 0
+
+
+@pytest.mark.parametrize("name", ["dice", "lovasz_softmax", "cross_entropy+dice"])
+def test_losses_of_regions_refuse_weights_of_pixels(name):
+    logits, targets = batch(0)
+    with pytest.raises(UsageError, match=rf"loss {name.split('+')[-1]} is of regions and takes no weight for each pixel"):
+        PixelLoss(name)(logits, targets, torch.ones(targets.shape))
+
+
 @every_loss
 @given(seed=seeds)
 def test_logits_at_void_change_nothing(loss, seed):

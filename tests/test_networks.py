@@ -134,9 +134,19 @@ def test_a_batch_that_is_all_void_gives_0(network):
     assert all((gradient == 0).all() for gradient in gradients(network, loss))
 
 
+def test_weights_multiply_the_loss_of_each_pixel(network):
+    images, targets = pictures((33, 47)), torch.randint(CLASSES, (1, 33, 47))
+    weights = torch.rand(1, 33, 47)
+    plain, doubled, weighted = (network.losses(images, targets, w) for w in (None, torch.full_like(weights, 2), weights))
+    torch.testing.assert_close(doubled, {name: 2 * loss for name, loss in plain.items()})
+    logits = network(images)["logits"]
+    by_hand = (F.cross_entropy(logits, targets, reduction="none") * weights).mean()
+    torch.testing.assert_close(weighted["cross_entropy"], by_hand)
+
+
 def test_the_loss_can_be_replaced(network):
     class Nothing(nn.Module):
-        def forward(self, logits, targets):
+        def forward(self, logits, targets, weights=None):
             return {"nothing": 0 * logits.sum()}
 
     before, network.loss = network.loss, Nothing()

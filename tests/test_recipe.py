@@ -119,6 +119,11 @@ BAD_VALUES = {
     "ema": (-0.1, 1.0),
     "colour": (-0.1, 1.1, float("nan")),
     "class_crops": (-0.1, 1.1),
+    "rotate": (-1.0, 181.0, float("nan")),
+    "elastic": (-1.0, float("inf")),
+    "separation_weights": (-1.0, float("nan")),
+    "separation_sigma": (0.0, 101.0, float("nan")),
+    "separation_class": ("cell",),
     "scale_jitter": ((0.0, 1.0), (2.0, 1.0), (1.0, float("inf")), (float("nan"), 1.0)),
     "crop": ((0, 5), (5, -1)),
     "width": (0.0, -1.0, float("inf")),
@@ -159,6 +164,12 @@ def test_a_value_that_cannot_work_names_its_setting(name, value):
 def test_a_value_of_another_type_names_setting_and_origin(name, value):
     with pytest.raises(UsageError, match=rf"^{name} = .*\(flag\)"):
         merged(flags={name: value})
+
+
+def test_weights_of_pixels_go_with_a_loss_over_pixels():
+    assert merged(flags={"separation_weights": 10, "separation_class": "cell"})[0].separation_sigma == 5
+    with pytest.raises(UsageError, match="separation_weights weigh pixels, which only cross_entropy does; loss is 'dice'"):
+        merged(flags={"separation_weights": 10, "loss": "dice"})
 
 
 def test_nonsense_in_the_environment_names_the_variable():

@@ -7,9 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from scipy import ndimage
 
-from perpixel.sample import Sample
-from perpixel.transforms import MEAN_COLOUR, Augmentation, augment, colour_matrix, recolour
+from perpixel.sample import Instances, Sample
+from perpixel.transforms import (
+    MEAN_COLOUR,
+    Augmentation,
+    augment,
+    colour_matrix,
+    deformed_places,
+    image_at,
+    recolour,
+    reflected,
+    values_at,
+)
 
 VOID = 255
 STILL = Augmentation(flip=False)
@@ -26,6 +37,10 @@ augmentations = st.builds(
     flip=st.booleans(),
     colour=st.floats(0, 1),
     class_crops=st.floats(0, 1),
+    flip_vertical=st.booleans(),
+    rotate=st.sampled_from([0, 20, 180]),
+    elastic=st.sampled_from([0, 3, 10]),
+    context=st.sampled_from([0, 7]),
 )
 seeds = st.integers(0, 2**32 - 1)
 
@@ -67,10 +82,20 @@ def test_labels_after_are_labels_before_or_void(seed, height, width, how):
     sample = noise(seed, height, width)
     found = augment(sample, how, VOID, rng(seed))
     size = how.crop or (max(1, round(height * how.scale)), max(1, round(width * how.scale)))
+    context = how.context if how.crop else 0
     assert found.labels.shape == size
-    assert found.image.shape == (*size, 3)
+    assert found.image.shape == (size[0] + 2 * context, size[1] + 2 * context, 3)
     assert (found.labels.dtype, found.image.dtype) == (np.uint8, np.uint8)
     assert set(np.unique(found.labels)) <= {*np.unique(sample.labels), VOID}
+
+
+@given(seed=seeds, height=sides, width=sides, how=augmentations)
+def test_instances_go_where_their_labels_go(seed, height, width, how):
+    sample = noise(seed, height, width)
+    sample = replace(sample, instances=Instances.of_numbers(np.where(sample.labels == VOID, 0, sample.labels), np.arange(1, 4)))
+    found = augment(sample, how, VOID, rng(seed))
+    assert found.instances.class_ids.tolist() == [1, 2, 3]
+    assert (found.instances.numbers == np.where(found.labels == VOID, 0, found.labels)).all()
 
 
 @given(seed=seeds, height=sides, width=sides)
@@ -172,6 +197,111 @@ def test_scale_jitter_stays_in_its_range(seed, low, high):
     labels[100:200] = 1
     found = augment(shaded(labels), replace(STILL, crop=(1000, 40), scale_jitter=(low, high)), VOID, rng(seed))
     assert 100 * low - 1 <= (found.labels == 1).any(1).sum() <= 100 * high + 1
+
+
+def test_half_of_the_pictures_are_turned_upside_down():
+    sample = shaded([[0, 1, 2], [3, VOID, 0]])
+    views = [augment(sample, replace(STILL, flip_vertical=True), VOID, rng(seed)) for seed in range(200)]
+    assert 70 < sum((view.labels == sample.labels[::-1]).all() for view in views) < 130
+    assert all((view.image[..., 0] == SHADE[view.labels]).all() for view in views)
+
+
+class TestDeformation:
+    """Rotation and U-Net's elastic deformation."""
+
+    def test_the_nodes_move_by_vectors_of_the_given_deviation(self):
+        # On a view of 41 x 61 the nodes are pixels: rows 0, 20, 40 and columns 0, 30, 60.
+        still = np.stack(np.mgrid[:41, :61])
+        moves = [(deformed_places((41, 61), 0, 10, rng(seed)) - still)[:, ::20, ::30] for seed in range(300)]
+        assert np.std(moves) == pytest.approx(10, rel=0.05)
+        assert np.mean(moves) == pytest.approx(0, abs=0.5)
+        between = np.corrcoef(np.reshape(moves, (300, 18)).T)
+        assert np.abs(between - np.eye(18)).max() < 0.25  # each on its own
+
+    def test_between_the_nodes_the_field_is_smooth_and_passes_through_them(self):
+        moves = deformed_places((41, 61), 0, 10, rng(3)) - np.mgrid[:41, :61]
+        steps = np.abs(np.diff(moves, axis=2)).max(), np.abs(np.diff(moves, axis=1)).max()
+        ranges = [np.abs(np.diff(moves[:, ::20, ::30], axis=axis)).max() for axis in (2, 1)]
+        assert all(step < 2 * wide / nodes for step, wide, nodes in zip(steps, ranges, (30, 20), strict=True))
+        # Keys' cubic half way between two nodes, with the edge node repeated: -0.09375, 0.59375, 0.59375, -0.09375.
+        a, b, c = moves[:, 0, ::30].T
+        np.testing.assert_allclose(moves[:, 0, 15], 0.5 * a + 0.59375 * b - 0.09375 * c, atol=1e-9)
+
+    @given(seed=seeds, most=st.floats(0, 180))
+    def test_rotation_turns_about_the_middle_by_an_angle_in_range(self, seed, most):
+        places = deformed_places((9, 14), most, 0, rng(seed)) - np.array([4, 6.5])[:, None, None]
+        still = np.mgrid[:9, :14] - np.array([4, 6.5])[:, None, None]
+        turns = (places[1] + 1j * places[0]) / (still[1] + 1j * still[0])
+        np.testing.assert_allclose(turns, turns[0, 0], atol=1e-9)
+        assert abs(turns[0, 0]) == pytest.approx(1)
+        assert abs(np.angle(turns[0, 0], deg=True)) <= most + 1e-9
+
+    @given(seed=seeds, height=sides, width=sides)
+    def test_the_picture_is_sampled_as_scipy_samples_it(self, seed, height, width):
+        sample, places = noise(seed, height, width), rng(seed).uniform(-90, 130, (2, 11, 12))
+        inside = reflected(places, (height, width))
+        found = image_at(sample.image, inside, (1, 1))
+        for channel in range(3):
+            pixels = sample.image[..., channel].astype(float)
+            # scipy mirrors an axis of one pixel to zeros
+            expected = ndimage.map_coordinates(np.tile(pixels, (2 if height == 1 else 1, 2 if width == 1 else 1)), places,
+                                               order=1, mode="mirror")  # fmt: skip
+            assert np.abs(found[..., channel] - expected).max() < 0.51
+        assert (values_at(sample.labels, inside) == sample.labels[tuple(np.rint(inside).astype(int))]).all()
+
+    def test_places_outside_are_mirrored_without_repeating_the_border(self):
+        places = np.arange(-5.0, 9.0).reshape(1, 1, -1).repeat(2, 0)
+        found = reflected(places, (4, 1))
+        assert found[0, 0].tolist() == [1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1, 2]
+        assert not found[1].any()
+
+    def test_a_view_shows_no_void_that_the_picture_has_not(self):
+        sample = shaded(np.ones((20, 20)))
+        how = replace(STILL, crop=(50, 60), elastic=8, rotate=40)
+        assert all((augment(sample, how, VOID, rng(seed)).labels == 1).all() for seed in range(9))
+
+    @given(seed=seeds, scale=st.floats(0.4, 1.5), rotate=st.sampled_from([0, 90]))
+    def test_picture_and_labels_go_together(self, seed, scale, rotate):
+        how = Augmentation(scale, (50, 70), rotate=rotate, elastic=4, flip_vertical=True)
+        found = augment(blocks(), how, VOID, rng(seed))
+        safe = inside(found.labels, reach=4)
+        assert (found.image[..., 0] == SHADE[found.labels])[safe].all()
+
+
+class TestContext:
+    """A picture that shows more than its labels, for a network with a border."""
+
+    def test_beyond_the_picture_it_is_mirrored(self):
+        sample = noise(0, 6, 8)
+        found = augment(sample, replace(STILL, crop=(6, 8), context=17), VOID, rng())
+        assert (found.labels == sample.labels).all()
+        assert (found.image == np.pad(sample.image, ((17, 17), (17, 17), (0, 0)), mode="reflect")).all()
+
+    def test_where_the_picture_goes_on_it_is_the_picture(self):
+        # Labels and colours tell the row and the column of each pixel; a crop on a pixel of a class starts at a whole one.
+        rows, columns = np.mgrid[:60, :80]
+        image = np.stack([rows, columns, 0 * rows], axis=-1).astype(np.uint8)
+        sample = Sample("places", image, rows.astype(np.uint8))
+        how = replace(STILL, crop=(5, 9), context=4, class_crops=1.0)
+        for seed in range(20):
+            found = augment(sample, how, VOID, rng(seed))
+            middle = found.image[4:9, 4:13]
+            shown = found.labels != VOID
+            assert (middle[..., 0] == found.labels)[shown].all()
+            top, left = (int(middle[2, 4, axis]) - side for axis, side in ((0, 6), (1, 8)))
+            whole = np.pad(image, ((9, 9), (9, 9), (0, 0)), mode="reflect")
+            assert (found.image == whole[top + 9 : top + 22, left + 9 : left + 26]).all()
+
+    def test_a_whole_picture_has_none(self):
+        assert augment(noise(0, 6, 8), replace(STILL, context=17), VOID, rng()).image.shape == (6, 8, 3)
+
+    @given(seed=seeds, height=sides, width=sides)
+    def test_the_labels_of_a_deformed_view_lie_in_its_middle(self, seed, height, width):
+        how = replace(STILL, crop=(20, 24), context=10, elastic=2, rotate=10)
+        found = augment(blocks(), how, VOID, rng(seed))
+        assert found.image.shape == (40, 44, 3)
+        safe = inside(found.labels, reach=4)
+        assert (found.image[10:30, 10:34, 0] == SHADE[found.labels])[safe].all()
 
 
 def test_more_than_255_classes():

@@ -109,8 +109,8 @@ class FCN(nn.Module):
         """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)}."""
         return {"logits": self._enlarged(self._fused(images), self.last, (images.shape[-2], images.shape[-1]))}
 
-    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
+    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets, weights)
         return losses
 
     def _fused(self, images: Tensor) -> Tensor:

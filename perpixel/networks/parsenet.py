@@ -111,8 +111,8 @@ class ParseNet(nn.Module):
         """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)}."""
         return {"logits": self.score_map(images).scores}
 
-    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
+    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets, weights)
         return losses
 
     def _spread(self, name: str, x: Tensor, grid: tuple[int, int]) -> Tensor:

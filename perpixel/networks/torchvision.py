@@ -88,7 +88,7 @@ class TorchvisionNetwork(nn.Module):
         size = images.shape[-2:]
         return {name: F.interpolate(part, size, mode="bilinear", align_corners=False) for name, part in scores.items()}
 
-    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """The loss of the logits, and half of that of the auxiliary ones as `auxiliary_NAME`.
 
         Raises UsageError where a batch is too small for batch normalisation."""
@@ -99,9 +99,9 @@ class TorchvisionNetwork(nn.Module):
                 f"{PREFIX}{self.architecture}: its batch normalisation cannot train on {images.shape[0]} x "
                 f"{images.shape[2]}x{images.shape[3]} pixels; put two pictures or more into each part of a batch."
             ) from error
-        losses: dict[str, Tensor] = self.loss(found["logits"], targets)
+        losses: dict[str, Tensor] = self.loss(found["logits"], targets, weights)
         if "auxiliary" in found:
-            for name, loss in self.loss(found["auxiliary"], targets).items():
+            for name, loss in self.loss(found["auxiliary"], targets, weights).items():
                 losses[f"auxiliary_{name}"] = AUXILIARY_WEIGHT * loss
         return losses
 

@@ -78,8 +78,8 @@ class UNet(nn.Module):
         """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)}."""
         return {"logits": self.score_map(images).scores}
 
-    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
+    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets, weights)
         return losses
 
 
@@ -135,8 +135,8 @@ class BackboneUNet(nn.Module):
         """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)}."""
         return {"logits": enlarge(self.score_map(images).scores, self.stride, (images.shape[-2], images.shape[-1]))}
 
-    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
+    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets, weights)
         return losses
 
 

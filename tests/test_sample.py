@@ -1,0 +1,37 @@
+"""Objects as masks or as one map of numbers."""
+
+import numpy as np
+
+from perpixel.sample import Instances
+
+NUMBERS = np.array([[0, 1, 1], [2, 2, 0]], np.uint16)
+MASKS = np.array([[[0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0]]], bool)
+
+
+def test_numbers_become_masks():
+    objects = Instances.of_numbers(NUMBERS, np.array([5, 7]))
+    assert objects.masks.dtype == bool
+    assert (objects.masks == MASKS).all()
+    assert (objects.class_ids.tolist(), objects.scores) == ([5, 7], None)
+
+
+def test_masks_become_numbers():
+    objects = Instances(MASKS, np.array([5, 7]), np.array([0.5, 1], np.float32))
+    assert objects.numbers.dtype == np.int32
+    assert (objects.numbers == NUMBERS).all()
+    assert objects.scores.tolist() == [0.5, 1]
+
+
+def test_an_object_without_a_pixel_keeps_its_place():
+    objects = Instances.of_numbers(np.array([[0, 3]]), np.array([1, 1, 1]))
+    assert objects.masks.sum((1, 2)).tolist() == [0, 0, 1]
+
+
+def test_a_picture_without_objects():
+    objects = Instances.of_numbers(np.zeros((2, 3), np.int32), np.zeros(0, np.int64))
+    assert objects.masks.shape == (0, 2, 3)
+    assert not Instances(objects.masks, objects.class_ids).numbers.any()
+
+
+def test_of_objects_that_overlap_the_last_is_shown():
+    assert Instances(np.ones((2, 1, 2), bool), np.array([0, 1])).numbers.tolist() == [[2, 2]]
