@@ -220,7 +220,9 @@ def _entropy(shares: NDArray[np.float64]) -> float:
 def _f(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """2 TP / (2 TP + FP + FN) of counts (T, 3); nan without any."""
     true, wrong = 2.0 * counts[:, 0], counts[:, 1:].sum(1)
-    return np.divide(true, true + wrong, out=np.full(len(counts), np.nan), where=true + wrong > 0)
+    score = np.full(len(counts), np.nan)
+    np.divide(true, true + wrong, out=score, where=true + wrong > 0)
+    return score
 
 
 def _mean(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
