@@ -16,6 +16,7 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import label
 
 from perpixel.objects import NEIGHBOURS
 
@@ -33,8 +34,6 @@ def warp(
     truth: NDArray[np.bool_], probabilities: NDArray[Any], threshold: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int8]]:
     """The warped truth, where it still differs from `probabilities` > `threshold`, and there the place in `KINDS`; all (H, W)."""
-    from scipy.ndimage import label
-
     warped, target = np.pad(truth, 1), np.pad(probabilities > threshold, 1)
     sure = np.pad(np.abs(probabilities.astype(np.float32) - np.float32(threshold)), 1)
     columns, rows = np.nonzero((warped != target).T)
