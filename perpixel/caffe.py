@@ -27,6 +27,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perpixel import networks
+from perpixel.backbones import TRUNKS
+from perpixel.backbones.googlenet import INCEPTION
 from perpixel.errors import DataError, UntrustedFile, UsageError, did_you_mean
 from perpixel.networks.fcn import bilinear_kernel
 
@@ -41,6 +43,8 @@ V1_TYPES = {
     23: "TanH", 24: "WindowData", 25: "Eltwise", 26: "Power", 27: "SigmoidCrossEntropyLoss", 28: "HingeLoss", 29: "MemoryData",
     30: "ArgMax", 31: "Threshold", 32: "DummyData", 33: "Slice", 34: "MVN", 35: "AbsVal", 36: "Silence", 37: "ContrastiveLoss",
     38: "Exp", 39: "Deconvolution",
+    # From 40 on each branch of Caffe has its own; these are in the files of DeconvNet's authors.
+    41: "EltwiseAccuracy", 42: "Unpooling", 43: "BN", 46: "ImageSegData", 47: "WindowSegData",
 }  # fmt: skip
 
 
@@ -225,7 +229,10 @@ def _run(data: memoryview, start: int, at: int, width: int) -> tuple[NDArray[Any
 
 # What the authors' networks are called here. Sources: the `net.py` and prototxt files of shelhamer/fcn.berkeleyvision.org
 # (voc-fcn32s, 16s, 8s, 8s-atonce, alexnet); for ParseNet a copy of VGG_VOC2012ext.prototxt in terrychenism/dl_toolbox, which
-# keeps the names of the released one.
+# keeps the names of the released one; DeconvNet_inference_deploy.prototxt of HyeonwooNoh/DeconvNet, and caffe.proto of
+# HyeonwooNoh/caffe for its numbers of layers; for U-Net ports of phseg_v5-train.prototxt, of the release of 2 October 2015.
+# For the classifiers of ImageNet: VGG_ILSVRC_16_layers of the model zoo and its fc_reduced; bvlc_reference_caffenet and
+# bvlc_googlenet of BVLC/caffe.
 
 
 @dataclass(frozen=True)
@@ -233,11 +240,15 @@ class Definition:
     """Layer name -> our parameters, one for each blob; # in a name is any number.
 
     `interpolations` are the deconvolutions from all classes to all, which the authors froze at bilinear interpolation: layer
-    name -> our parameter where they are learned, and side of the kernel. `first` sees the picture."""
+    name -> our parameter where they are learned, and side of the kernel. `first` sees the picture in BGR from 0 to 255, its mean
+    colour taken off; where there is none the picture is what ours is. `arguments` follow from the file. Layers `left_out` may be
+    there and have no place here."""
 
-    first: str
-    layers: dict[str, tuple[str, ...]]
+    first: str | None
+    layers: Mapping[str, tuple[str, ...]]
     interpolations: dict[str, tuple[str, int]] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
 
 
 def _convolution(module: str) -> tuple[str, str]:
@@ -254,6 +265,12 @@ _VGG16 = {
     "conv5_3": _convolution("trunk.features.28"), "fc6": _convolution("trunk.fc.0"), "fc7": _convolution("trunk.fc.3"),
 }  # fmt: skip
 _ALEXNET = {name: _convolution(f"trunk.{name}") for name in ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")}
+_GOOGLENET = {
+    **{f"{block}/{name}": _convolution(f"trunk.{block}.{name}")
+       for block, name in (("conv1", "7x7_s2"), ("conv2", "3x3_reduce"), ("conv2", "3x3"))},
+    **{f"inception_{block}/{name}": _convolution(f"trunk.inception_{block}.{name}")
+       for block in INCEPTION for name in ("1x1", "3x3_reduce", "3x3", "5x5_reduce", "5x5", "pool_proj")},
+}  # fmt: skip
 _SCORE32 = {"score_fr": _convolution("score.fc7")}
 _SCORE16 = {**_SCORE32, "score_pool4": _convolution("score.pool4")}
 _SCORE8 = {**_SCORE16, "score_pool3": _convolution("score.pool3")}
@@ -262,10 +279,35 @@ _UP8 = {
     "upscore_pool4": ("upsample.pool4.weight", 4),
     "upscore8": ("upsample.final.weight", 16),
 }
-_CONV1_1 = "trunk.features.0.weight"
-DEFINITIONS = {  # by network and backbone
+_CONV1_1, _CONV1, _CONV1_7X7 = "trunk.features.0.weight", "trunk.conv1.weight", "trunk.conv1.7x7_s2.weight"
+_UNET: dict[str, tuple[str, ...]] = {
+    **{f"conv_d{level}{a}-{b}": _convolution(f"down.{level}.{i}") for level in range(5) for a, b, i in ("ab0", "bc2")},
+    **{
+        f"upconv_{below}_u{level}a": _convolution(f"up.{3 - level}")
+        for level, below in ((3, "d4c"), (2, "u3d"), (1, "u2d"), (0, "u1d"))
+    },
+    **{f"conv_u{level}{a}-{b}": _convolution(f"join.{3 - level}.{i}") for level in (3, 2, 1, 0) for a, b, i in ("bc0", "cd2")},
+    "conv_u0d-score": _convolution("classify"),
+}
+
+
+def _deconvnet() -> dict[str, tuple[str, ...]]:
+    """Every layer with weights and its batch normalisation, of which the file has scale and shift."""
+    found: dict[str, tuple[str, ...]] = {**_VGG16, "seg-score-voc": _convolution("score")}
+    for index, layer in enumerate(_VGG16):
+        found[f"bn{layer.removeprefix('conv')}"] = _convolution(f"trunk.norm.{index}")
+    decoder = {"fc6-deconv": ("fc6-deconv-bn", "fc6_deconv")}
+    for block, layers in enumerate((2, 2, 3, 3, 3), start=1):
+        for layer in (f"{block}_{number}" for number in range(1, layers + 1)):
+            decoder[f"deconv{layer}"] = (f"debn{layer}", f"deconv.{5 - block}.{int(layer[-1]) - 1}")
+    for layer, (norm, module) in decoder.items():
+        found |= {layer: _convolution(f"{module}.layer"), norm: _convolution(f"{module}.norm")}
+    return found
+
+
+DEFINITIONS: dict[tuple[str, str | None], Definition] = {  # by network, and by backbone or variant
     ("fcn32s", "vgg16"): Definition(_CONV1_1, {**_VGG16, **_SCORE32}, {"upscore": ("upsample.final.weight", 64)}),
-    ("fcn32s", "alexnet"): Definition("trunk.conv1.weight", {**_ALEXNET, **_SCORE32}, {"upscore": ("upsample.final.weight", 63)}),
+    ("fcn32s", "alexnet"): Definition(_CONV1, {**_ALEXNET, **_SCORE32}, {"upscore": ("upsample.final.weight", 63)}),
     ("fcn16s", "vgg16"): Definition(
         _CONV1_1,
         {**_VGG16, **_SCORE16},
@@ -288,6 +330,15 @@ DEFINITIONS = {  # by network and backbone
             "upscore#": _convolution("upscore"),
         },
     ),
+    ("deconvnet", None): Definition(_CONV1_1, _deconvnet()),
+    ("unet", "release"): Definition(None, _UNET, arguments={"channels": 1}),  # grey from 0 to 1
+}
+_HEADS = frozenset(f"loss{n}/{layer}" for n in (1, 2) for layer in ("conv", "fc", "classifier")) | {"loss3/classifier"}
+CLASSIFIERS = {  # of ImageNet, by trunk: all but what tells ImageNet's classes apart
+    "vgg16": Definition(_CONV1_1, _VGG16, left_out=frozenset({"fc8"})),
+    "vgg16_reduced": Definition(_CONV1_1, _VGG16, left_out=frozenset({"fc8"})),
+    "alexnet": Definition(_CONV1, _ALEXNET, left_out=frozenset({"fc8"})),
+    "googlenet": Definition(_CONV1_7X7, _GOOGLENET, left_out=_HEADS),
 }
 # Mean colours that the authors take from pictures, BGR in 0..255, by class table: the data layers of the FCN repository.
 VOC_MEAN = (104.00699, 116.66877, 122.67892)
@@ -298,6 +349,11 @@ MEANS = {
     "siftflow": SIFTFLOW_MEAN, "siftflow_geometric": SIFTFLOW_MEAN, "nyud": (116.190, 97.203, 92.318),
 }  # fmt: skip
 TOLERANCE = 1e-6  # of bilinear kernels
+# What the authors say in the repository of a network, where it is more than "as is".
+LICENCES = {
+    "deconvnet": "its authors' repository allows individual research use alone, and redistribution and commercial use by a "
+    "licence of the Pohang University of Science and Technology"
+}
 
 
 def convert(
@@ -306,67 +362,117 @@ def convert(
     """Arguments of `networks.build` and state of `network` for `classes` classes, from the layers of the file `path`.
 
     `mean` is the BGR colour in 0..255 that was taken from pictures; `arguments` are the network's. Interpolation is fixed where
-    the file's is bilinear, and learned otherwise. Raises UsageError when there is no such network in Caffe's format,
-    UntrustedFile that names every layer that is unknown, missing or of another shape."""
+    the file's is bilinear, and learned otherwise. Batch normalisation is scale and shift alone, as in the file.
+    Raises UsageError when there is no such network in Caffe's format, UntrustedFile that names every layer that is unknown,
+    missing or of another shape."""
     definition = _definition(network, arguments)
-    given: dict[str, Layer] = {}
-    unknown = []
-    for layer in layers:
-        known = _key(layer.name, definition)
-        if layer.blobs and (known is None or known in given):
-            unknown.append(layer.name)
-        elif layer.blobs and known is not None:
-            given[known] = layer
+    arguments = {**definition.arguments, **arguments}
+    given, _ = _given(layers, definition)
     fixed = all(_is_bilinear(given[name]) for name in definition.interpolations if name in given)
     if not fixed:
         arguments = {**arguments, "learned_upsampling": "all"}
     with torch.device("meta"):
         expected = networks.build(network, classes, **arguments).state_dict()
-    needed: dict[str, dict[str, tuple[int, ...]]] = {}
-    for name, parameters in definition.layers.items():
+    for parameters in definition.layers.values():
         if not expected.keys() >= set(parameters):
             raise UsageError(f"{network} with {arguments} is no network of the authors in Caffe's format; leave arguments out.")
-        needed[name] = {parameter: tuple(expected[parameter].shape) for parameter in parameters}
-    for name, (parameter, side) in definition.interpolations.items():
-        needed[name] = {parameter: (classes, classes, side, side)}
-
-    state: dict[str, Tensor] = {}
-    misshapen = []
-    for name, layer in given.items():
-        shapes = list(needed[name].values())
-        blobs = [_fitted(blob, shape, layer.type) for blob, shape in zip(layer.blobs, shapes, strict=False)]
-        if len(layer.blobs) != len(shapes) or any(blob is None for blob in blobs):
-            found, wanted = (" and ".join(map(shape_text, several)) for several in (layer.shapes, shapes))
-            misshapen.append(f"{layer.name} ({found}, not {wanted})")
-        elif not (fixed and name in definition.interpolations):
-            state |= {parameter: torch.from_numpy(blob) for parameter, blob in zip(needed[name], blobs, strict=True)}
-    missing = [name.replace("#", str(classes)) for name in needed if name not in given]
-    wrong = {"unknown layers": unknown, "missing layers": missing, "layers of another shape": misshapen}
-    if any(wrong.values()):
-        found = "; ".join(f"{what}: {', '.join(names)}" for what, names in wrong.items() if names)
-        raise UntrustedFile(
-            f"{path}: does not hold {network} with {classes} classes ({found}); "
-            "name the network, backbone and classes that it was made for."
-        )
-    state[definition.first] = state[definition.first].flip(1)  # Caffe's pictures are BGR
-    state["trunk.mean"] = torch.tensor(mean[::-1]).view(3, 1, 1) / 255
-    state["trunk.scale"] = torch.full((3, 1, 1), 255.0)
+    sides = {parameter: (classes, classes, side, side) for parameter, side in definition.interpolations.values()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()} | sides
+    what, asked = f"{network} with {classes} classes", "network, backbone and classes"
+    state = _state(path, layers, definition, shapes, mean, what, asked, str(classes))
+    if fixed:
+        state = {name: tensor for name, tensor in state.items() if name not in sides}
     assert {name: tensor.shape for name, tensor in state.items()} == {name: tensor.shape for name, tensor in expected.items()}
     return arguments, state
 
 
+def convert_trunk(path: Path, layers: Sequence[Layer], trunk: str, **arguments: Any) -> dict[str, Tensor]:
+    """The state of the trunk `trunk`, as it is called in networks, from the layers of a classifier of ImageNet, the file `path`.
+
+    Fully connected fc6 and fc7 become convolutions; classifiers are left out. Pictures lose `VOC_MEAN`, as in FCN's trainings.
+    Raises UnknownName for another trunk, UntrustedFile that names every layer that is unknown, missing or of another shape."""
+    if trunk not in CLASSIFIERS:
+        raise did_you_mean("trunk", trunk, CLASSIFIERS)
+    definition = CLASSIFIERS[trunk]
+    with torch.device("meta"):
+        expected = TRUNKS[trunk](**arguments).state_dict()
+    shapes = {f"trunk.{name}": tuple(tensor.shape) for name, tensor in expected.items()}
+    state = _state(path, layers, definition, shapes, VOC_MEAN, f"the trunk {trunk}", "trunk")
+    assert {name: tensor.shape for name, tensor in state.items()} == shapes
+    return state
+
+
+def _given(layers: Sequence[Layer], definition: Definition) -> tuple[dict[str, Layer], list[str]]:
+    """The layers with weights that have a place, by their names in the tables, and the names of those that have none."""
+    given: dict[str, Layer] = {}
+    unknown = []
+    for layer in layers:
+        known = _key(layer.name, definition)
+        if not layer.blobs or layer.name in definition.left_out:
+            continue
+        if known is None or known in given:
+            unknown.append(layer.name)
+        else:
+            given[known] = layer
+    return given, unknown
+
+
+def _state(
+    path: Path,
+    layers: Sequence[Layer],
+    definition: Definition,
+    shapes: Mapping[str, tuple[int, ...]],
+    mean: tuple[float, float, float],
+    what: str,
+    asked: str,
+    classes: str = "#",
+) -> dict[str, Tensor]:
+    """The tensors of every layer of `definition`, in the `shapes` of our parameters, and what pictures lose.
+
+    Raises UntrustedFile: the file does not hold `what`; the way out is to name the `asked`."""
+    given, unknown = _given(layers, definition)
+    interpolations = {name: (parameter,) for name, (parameter, _) in definition.interpolations.items()}
+    needed = {name: {key: shapes[key] for key in keys} for name, keys in {**definition.layers, **interpolations}.items()}
+    state: dict[str, Tensor] = {}
+    misshapen = []
+    for name, layer in given.items():
+        wanted = list(needed[name].values())
+        blobs = [_fitted(blob, shape, layer.type) for blob, shape in zip(layer.blobs, wanted, strict=False)]
+        if len(layer.blobs) != len(wanted) or any(blob is None for blob in blobs):
+            found, right = (" and ".join(map(shape_text, several)) for several in (layer.shapes, wanted))
+            misshapen.append(f"{layer.name} ({found}, not {right})")
+        else:
+            state |= {parameter: torch.from_numpy(blob) for parameter, blob in zip(needed[name], blobs, strict=True)}
+    missing = [name.replace("#", classes) for name in needed if name not in given]
+    wrong = {"unknown layers": unknown, "missing layers": missing, "layers of another shape": misshapen}
+    if any(wrong.values()):
+        found = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in wrong.items() if names)
+        raise UntrustedFile(f"{path}: does not hold {what} ({found}); name the {asked} that it was made for.")
+    if definition.first is not None:
+        state[definition.first] = state[definition.first].flip(1)
+        state["trunk.mean"] = torch.tensor(mean[::-1]).view(3, 1, 1) / 255
+        state["trunk.scale"] = torch.full((3, 1, 1), 255.0)
+    for name, shape in shapes.items():  # statistics of batch normalisation are folded into its scale and shift
+        if name.endswith("running_mean"):
+            state[name] = torch.zeros(shape)
+        elif name.endswith("running_var"):
+            state[name] = torch.ones(shape)
+        elif name.endswith("num_batches_tracked"):
+            state[name] = torch.zeros(shape, dtype=torch.long)
+    return state
+
+
 def _definition(network: str, arguments: dict[str, Any]) -> Definition:
-    decided = sorted({"weights", "learned_upsampling"} & arguments.keys())
+    named = networks.title(network, arguments)
+    known = {**networks.arguments_of(network, arguments), **arguments}
+    definition = DEFINITIONS.get((network, known.get("backbone") or known.get("variant")))
+    if definition is None:
+        those = ", ".join(" ".join(filter(None, which)) for which in DEFINITIONS)
+        raise UsageError(f"{named}: there are no weights of its authors in Caffe's format; there are of {those}.")
+    decided = sorted({"weights", "learned_upsampling", "unpooling", *definition.arguments} & arguments.keys())
     if decided:
         raise UsageError(f"{' and '.join(decided)}: the file decides that; leave it out.")
-    if network not in networks.NETWORKS:
-        raise did_you_mean("network", network, networks.NETWORKS)
-    backbone = str({**networks.arguments_of(network, arguments), **arguments}.get("backbone"))
-    if (network, backbone) not in DEFINITIONS:
-        asked = f"{network} on {backbone}" if "backbone" in arguments else network
-        known = ", ".join(f"{name} on {trunk}" for name, trunk in DEFINITIONS)
-        raise UsageError(f"{asked}: there are no weights of its authors in Caffe's format; there are of {known}.")
-    return DEFINITIONS[network, backbone]
+    return definition
 
 
 def _key(name: str, definition: Definition) -> str | None:

@@ -1,7 +1,8 @@
 """A model file that describes itself, and a run folder that survives anything.
 
 A model file is `model.safetensors`: tensors, and in its header one JSON text with all that is needed to rebuild the network
-(`ModelCard`). `model.json` beside it is the same text for people. Nothing that is loaded can name code.
+(`ModelCard`). `model.json` beside it is the same text for people. Nothing that is loaded can name code. A model file may hold a
+trunk alone: then the card's network is one of `TRUNKS`, there are no classes, and trainings can start from it.
 
 A run folder keeps the two newest states to resume from in `last/step-N/`: files, then a manifest with the SHA-256 of each,
 written under another name and renamed when all is on disk. A state whose manifest does not match is not used."""
@@ -12,7 +13,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
@@ -23,8 +25,9 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from perpixel import networks
+from perpixel.backbones import TRUNKS
 from perpixel.classes import ClassTable
-from perpixel.errors import DataError, PerpixelError, UntrustedFile
+from perpixel.errors import DataError, PerpixelError, UntrustedFile, UsageError
 from perpixel.files import PARTIAL, digest, remove_partial, sync_folder, write_whole
 from perpixel.networks.torchvision import LIGHTEST, PUBLISHED, fetch, torchvision_state
 from perpixel.recipe import LARGEST_SCALE
@@ -52,6 +55,11 @@ class ModelCard:
     licence: str
     version: str = VERSION
 
+    @property
+    def title(self) -> str:
+        """The network's name, with what is not as published; or the trunk's."""
+        return self.network if self.network in TRUNKS else networks.title(self.network, self.arguments)
+
 
 @dataclass
 class Model:
@@ -74,12 +82,21 @@ class Model:
         return self.scale if self.side is None else min(self.side / min(size), LARGEST_SCALE)
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What a model file holds: its card, and its tensors by their names in the network; `digest` is the file's SHA-256."""
+
+    card: ModelCard
+    tensors: dict[str, Tensor]
+    digest: str
+
+
 def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> None:
     """Writes the model file whole, then its card for people. Raises PerpixelError for a weight that is not finite."""
     bad = first_not_finite(network)
     if bad is not None:
         raise PerpixelError(f"{folder / MODEL_FILE}: not written, for weight {bad} is not finite; lower the learning rate.")
-    text = json.dumps(asdict(card), indent=1)
+    text = json.dumps({"title": card.title, **asdict(card)}, indent=1)
     write_whole(folder / MODEL_FILE, to_safetensors(_plain(network), {_HEADER_KEY: text}))
     write_whole(folder / CARD_FILE, (text + "\n").encode())
 
@@ -89,35 +106,80 @@ def load(run_or_file: str | Path) -> Model:
 
     A name such as "torchvision_lraspp_mobilenet_v3_large", where no file has it, stands for that network with the weights
     that torchvision publishes; they are fetched once. Raises DataError when there is no file, UntrustedFile when it is
-    damaged or no perpixel model, ResourceError when published weights cannot be fetched."""
-    path = Path(run_or_file)
-    if str(run_or_file) in PUBLISHED and not path.exists():
+    damaged or no perpixel model, UsageError for a trunk alone, ResourceError when published weights cannot be fetched."""
+    if _is_published(run_or_file):
         return _published(str(run_or_file))
-    path = path / MODEL_FILE if path.is_dir() else path
+    stored = read(run_or_file)
+    card = stored.card
+    if card.network in TRUNKS:
+        raise UsageError(
+            f"{run_or_file}: is the trunk {card.network} alone, which tells no classes apart; train a network that starts from "
+            f"it, with --starts-from."
+        )
+    classes = ClassTable.from_json(card.classes)
+    network = networks.build(card.network, len(classes), **card.arguments)
+    network.load_state_dict(stored.tensors)
+    return Model(network.eval(), classes, card, stored.digest)
+
+
+def read(run_or_file: str | Path) -> Stored:
+    """What `load` would load, without the network, and of a trunk alone too; names and shapes are those of what the card names.
+
+    Raises what `load` does, but for trunks."""
+    if _is_published(run_or_file):
+        model = _published(str(run_or_file))
+        return Stored(model.card, model.network.state_dict(), model.digest)
+    path = _model_file(run_or_file)
     if not path.is_file():
         raise DataError(
             f"{path}: there is no model file; name a run folder of `perpixel train`, a model.safetensors, or a network with "
             f"published weights such as {LIGHTEST}."
         )
+    with _opened(path) as (file, card):
+        sizes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        with torch.device("meta"):  # costs no memory, whatever the card claims
+            expected = _built(card).state_dict()
+        if sizes != {name: tuple(tensor.shape) for name, tensor in expected.items()}:
+            raise ValueError("its tensors are not those of the network that its card names")
+        tensors = {name: file.get_tensor(name) for name in sizes}
+    return Stored(card, tensors, digest(path))
+
+
+def is_trunk(run_or_file: str | Path) -> bool:
+    """Whether there is a model file that holds a trunk alone. Raises UntrustedFile when it is damaged or no perpixel model."""
+    path = _model_file(run_or_file)
+    if not path.is_file():
+        return False
+    with _opened(path) as (_, card):
+        pass
+    return card.network in TRUNKS
+
+
+def _is_published(name: str | Path) -> bool:
+    return str(name) in PUBLISHED and not Path(name).exists()
+
+
+def _model_file(run_or_file: str | Path) -> Path:
+    path = Path(run_or_file)
+    return path / MODEL_FILE if path.is_dir() else path
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, ModelCard]]:
+    """The model file `path`, open, and its card. Whatever is wrong with the file is told as UntrustedFile."""
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(_HEADER_KEY)
             if header is None:
                 raise UntrustedFile(f"{path}: its header has no perpixel card; only files that perpixel wrote can be loaded.")
-            card = _sound(ModelCard(**json.loads(header)))
+            values = json.loads(header)
+            values.pop("title", None)  # follows from network and arguments
+            card = _sound(ModelCard(**values))
             if "weights" in card.arguments:  # would fetch what the file's own tensors replace
                 raise ValueError("its card asks for other weights")
             if not 0 < card.scale <= LARGEST_SCALE:
                 raise ValueError(f"its card names the scale {card.scale}")
-            classes = ClassTable.from_json(card.classes)
-            sizes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            with torch.device("meta"):  # costs no memory, whatever the card claims
-                expected = networks.build(card.network, len(classes), **card.arguments).state_dict()
-            if sizes != {name: tuple(tensor.shape) for name, tensor in expected.items()}:
-                raise ValueError("its tensors are not those of the network that its card names")
-            network = networks.build(card.network, len(classes), **card.arguments)
-            state = {name: file.get_tensor(name) for name in sizes}
-        network.load_state_dict(state)
+            yield file, card
     except (SafetensorError, OSError, TypeError, ValueError, ArithmeticError, RuntimeError, KeyError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UntrustedFile(f"{path}: is damaged or no perpixel model ({reason}); use another copy.") from error
@@ -125,7 +187,13 @@ def load(run_or_file: str | Path) -> Model:
         raise
     except PerpixelError as error:
         raise UntrustedFile(f"{path}: its card does not fit this version of perpixel: {error}") from error
-    return Model(network.eval(), classes, card, digest(path))
+
+
+def _built(card: ModelCard) -> nn.Module:
+    """The network that a card names, or its trunk under the name that it has in networks."""
+    if card.network in TRUNKS:
+        return nn.ModuleDict({"trunk": TRUNKS[card.network](**card.arguments)})
+    return networks.build(card.network, len(ClassTable.from_json(card.classes)), **card.arguments)
 
 
 def _published(name: str) -> Model:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -27,7 +27,8 @@ app = App(
 def _flag_type(item: Any, hint: Any) -> Any:
     default = "" if item.default is None else f" [default: {_shown(item.default)}]"
     text = item.metadata["help"] + default
-    return Annotated[hint | None, Parameter(help=text, negative=() if hint is not bool else None, consume_multiple=True)]
+    negative = None if bool in (hint, *get_args(hint)) else ()
+    return Annotated[hint | None, Parameter(help=text, negative=negative, consume_multiple=True)]
 
 
 def _shown(value: Any) -> str:
@@ -120,12 +121,14 @@ def evaluate(
     from perpixel.evaluate import evaluate as judge
     from perpixel.evaluate_membranes import evaluate_membranes
     from perpixel.evaluate_objects import evaluate_objects
-    from perpixel.terminal import Progress, print_json, print_membranes, print_objects, print_scores
+    from perpixel.terminal import Progress, print_json, print_membranes, print_objects, print_scores, say
 
     judged: Any = run
+    title = "masks"
     if run.is_file() or (run / MODEL_FILE).exists() or not run.is_dir():
         judged = load(run)
         judged.network.to(machine.choose(device))
+        title = judged.card.title
         trained = judged.card.recipe
         if data is None:  # a split belongs to a data set
             data, split = trained.get("data"), split or trained.get("val_split")
@@ -144,6 +147,7 @@ def evaluate(
     if as_json:
         print_json(scores.to_json())
     else:
+        say(f"{run}: {title} on {data}, {dataset.split}.")
         show(scores)
 
 
@@ -330,7 +334,7 @@ def networks(*, as_json: AsJson = False) -> None:
 
 @app.command
 def datasets(*, as_json: AsJson = False) -> None:
-    """List the data sets that have a name; any folder with images/ and masks/ is one too."""
+    """List the data sets that have a name; any folder with images/ and masks/ or instances/ is one too."""
     from perpixel.listing import datasets as rows
     from perpixel.terminal import print_json, print_table
 
@@ -347,10 +351,14 @@ def datasets(*, as_json: AsJson = False) -> None:
 
 @app.command(name="import")
 def import_(
-    file: Annotated[Path, Parameter(help="A .caffemodel of a network's authors, or a .pth of torchvision.")],
+    file: Annotated[Path, Parameter(help="A .caffemodel of a network's authors or of ImageNet, or a .pth of torchvision.")],
     *,
+    trunk: Annotated[
+        str | None, Parameter(help="Take the trunk of an ImageNet classifier alone: vgg16, vgg16_reduced, alexnet or googlenet.")
+    ] = None,
     network: Annotated[str | None, Parameter(help="Network that the file holds (see `perpixel networks`).")] = None,
     backbone: Annotated[str | None, Parameter(help="Its trunk, such as alexnet, where it is not the network's own.")] = None,
+    variant: Annotated[str | None, Parameter(help="Its variant, such as U-Net's release, where it is not the paper's.")] = None,
     classes: Annotated[str | None, Parameter(help="Name of a class table, or a number of classes. [default: voc2012]")] = None,
     out: Annotated[Path | None, Parameter(help="Folder for the model file. [default: models/NETWORK]")] = None,
     list_: Annotated[bool, Parameter(name="--list", negative=(), help="Print the file's layers and their shapes alone.")] = False,
@@ -358,14 +366,15 @@ def import_(
 ) -> None:
     """Turn weights of a paper's authors or of torchvision into a model file.
 
-    They are refused if a layer is unknown, missing or of another shape."""
+    They are refused if a layer is unknown, missing or of another shape. Of ImageNet's classifiers in Caffe's format the trunk
+    is taken, for trainings to start from."""
     from perpixel.caffe import shape_text
-    from perpixel.import_weights import contents, import_weights
+    from perpixel.import_weights import contents, import_trunk, import_weights
     from perpixel.terminal import print_json, print_table, say
 
     if list_:
-        if any(given is not None for given in (network, backbone, classes, out)):
-            raise UsageError("--list prints what is in the file; leave --network, --backbone, --classes and --out out.")
+        if any(given is not None for given in (network, trunk, backbone, variant, classes, out)):
+            raise UsageError("--list prints what is in the file; leave --network, --trunk and all that goes with it out.")
         rows = contents(file)
         if as_json:
             print_json([{"name": name, "type": kind, "shapes": shapes} for name, kind, shapes in rows])
@@ -375,13 +384,22 @@ def import_(
                 [(name, kind, ", ".join(map(shape_text, shapes))) for name, kind, shapes in rows],
             )
         return
-    if network is None:
-        raise UsageError(f"{file}: name the network that it holds with --network, or see its layers with --list.")
-    folder = out or Path("models") / network
-    model = import_weights(file, network, classes or "voc2012", folder, **({"backbone": backbone} if backbone else {}))
+    if trunk is not None:
+        if any(given is not None for given in (network, backbone, variant, classes)):
+            raise UsageError("--trunk takes the trunk alone, without classes; leave --network and what goes with it out.")
+        folder = out or Path("models") / trunk
+        model, following = import_trunk(file, trunk, folder), f"train --recipe RECIPE --starts-from {folder}"
+    elif network is not None:
+        folder = out or Path("models") / network
+        named = {"backbone": backbone, "variant": variant}
+        arguments = {name: value for name, value in named.items() if value is not None}
+        model = import_weights(file, network, classes or "voc2012", folder, **arguments)
+        following = f"predict {folder} PICTURES --out masks"
+    else:
+        raise UsageError(f"{file}: name what it holds with --network or --trunk, or see its layers with --list.")
     if as_json:
         print_json({"model": str(model)})
-    say(f"{model}: written. Next: perpixel predict {folder} PICTURES --out masks")
+    say(f"{model}: written. Next: perpixel {following}")
 
 
 @app.command

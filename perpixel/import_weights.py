@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from perpixel import caffe, networks
 from perpixel.checkpoint import CARD_FILE, MODEL_FILE, ModelCard, save_model
 from perpixel.classes import ClassTable
@@ -26,25 +28,49 @@ def import_weights(path: str | Path, network: str, classes: str | int, out: str 
     `classes` is the name of a class table or a number, `arguments` are those of `networks.build`. Raises UsageError for names
     and for an `out` that holds other things, DataError and UntrustedFile for the file: see `caffe` and `torch_files`."""
     path, out = Path(path), Path(out)
-    found = {item.name for item in out.iterdir() if item.suffix != PARTIAL} if out.is_dir() else set()
-    if found - {MODEL_FILE, CARD_FILE}:
-        raise UsageError(f"{out}: holds other things than an imported model; choose another --out.")
+    _require_free(out)
     table = class_table(classes)
     if kind_of(path) == CAFFE:
         mean = caffe.MEANS.get(str(classes), caffe.VOC_MEAN)
         arguments, state = caffe.convert(path, caffe.read_caffemodel(path), network, len(table), mean, **arguments)
     else:
         state = torchvision_state(networks.build(network, len(table), **arguments), read_state(path), str(path))
+    return _write(out, path, state, network, arguments, table.to_json())
+
+
+def import_trunk(path: str | Path, trunk: str, out: str | Path, **arguments: Any) -> Path:
+    """Writes the trunk of a classifier of ImageNet, a .caffemodel, as a model file in the folder `out`, and says where.
+
+    It has no scores of classes: trainings start from it (`starts_from`). `trunk` is vgg16, vgg16_reduced (VGG_ILSVRC_16_layers
+    and its fc_reduced), alexnet (CaffeNet) or googlenet, `arguments` are its own. Raises as `import_weights` does."""
+    path, out = Path(path), Path(out)
+    _require_free(out)
+    if kind_of(path) != CAFFE:
+        raise UsageError(f"{path}: trunks are imported from {CAFFE} files; those of torchvision are fetched by trainings.")
+    state = caffe.convert_trunk(path, caffe.read_caffemodel(path), trunk, **arguments)
+    return _write(out, path, state, trunk, arguments, {})
+
+
+def _require_free(out: Path) -> None:
+    found = {item.name for item in out.iterdir() if item.suffix != PARTIAL} if out.is_dir() else set()
+    if found - {MODEL_FILE, CARD_FILE}:
+        raise UsageError(f"{out}: holds other things than an imported model; choose another --out.")
+
+
+def _write(
+    out: Path, path: Path, state: dict[str, Tensor], network: str, arguments: dict[str, Any], classes: dict[str, Any]
+) -> Path:
+    more = [caffe.LICENCES[network]] if network in caffe.LICENCES else []
     card = ModelCard(
         network=network,
         arguments=arguments,
-        classes=table.to_json(),
+        classes=classes,
         recipe={},
         scale=1.0,
         step=0,
         score={},
         trained_on="",
-        licence=f"that of the weights imported from {path.name}, SHA-256 {digest(path)}",
+        licence="; ".join([f"that of the weights imported from {path.name}, SHA-256 {digest(path)}", *more]),
     )
     out.mkdir(parents=True, exist_ok=True)
     remove_partial(out)

@@ -18,10 +18,12 @@ WARM_UP, START, END = 0.2, 0.04, 0.001  # one-cycle: share of steps that rise, a
 def optimiser_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Groups by factor of the learning rate and by decay, as the param blocks of Caffe's layers are."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    # The shift of batch normalisation is no bias to Caffe: neither its rate nor its decay is that of biases.
+    shifts = {module.bias for module in network.modules() if isinstance(module, nn.BatchNorm2d)}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        bias = name.endswith("bias")
+        bias = name.endswith("bias") and parameter not in shifts
         factor = recipe.trunk_lr if name.startswith("trunk.") else 1.0
         factor *= recipe.score_lr if name.startswith("score.") else 1.0
         factor *= recipe.bias_lr if bias else 1.0
@@ -36,12 +38,16 @@ def optimiser_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(settings, recipe.lr, (recipe.momentum, 0.999))
 
 
-def schedule(name: str, step: int, steps: int) -> float:
+def schedule(name: str, step: int, steps: int, step_size: int | None = None, gamma: float = 0.1) -> float:
     """The learning rate of `step` (0-based) as a factor of the recipe's: constant; poly, (1 - step / steps)^0.9 (DeepLab);
-    one_cycle, a cosine up over the first fifth and a cosine down to the end (Smith and Topin, 2017)."""
+    one_cycle, a cosine up over the first fifth and a cosine down to the end (Smith and Topin, 2017); step, times `gamma`
+    after each `step_size` steps (Caffe)."""
     done = step / max(1, steps)
     if name == "constant":
         return 1.0
+    if name == "step":
+        assert step_size is not None, "schedule step needs step_size"
+        return gamma ** (step // step_size)
     if name == "poly":
         return float((1 - done) ** POLY_POWER)
     if done < WARM_UP:

@@ -16,9 +16,11 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from perpixel.errors import DataError, UsageError, did_you_mean
 
 OPTIMISERS = ("sgd", "adamw")
-SCHEDULES = ("constant", "poly", "one_cycle")
+SCHEDULES = ("constant", "poly", "one_cycle", "step")
 LOSS_MEANS = ("pixels", "pictures", "parts")
 SAMPLINGS = ("shuffled", "replacement")
+CROPS = ("none", "objects", "proposals")
+PROPOSALS = ("edge_boxes", "selective_search", "sliding")
 ENVIRONMENT = "PERPIXEL_"
 RECIPES = Path(__file__).with_name("recipes")
 LARGEST_SCALE = 16.0
@@ -41,8 +43,8 @@ class Recipe:
     network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
     # the network's arguments; those not given are the network's own
     backbone: str | None = _setting(None, "Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet), or any timm name.")
-    weights: str = _setting("auto", "Weights to start from: imagenet, none, or auto (imagenet for a full-size backbone).")
-    starts_from: str | None = _setting(None, "Run, model file or recipe whose weights it starts from; the rest stays new.")
+    weights: str = _setting("auto", "imagenet, none, or auto: imagenet for a full-size backbone without starts_from.")
+    starts_from: str | None = _setting(None, "Run, model file, imported trunk or recipe whose weights it starts with.")
     width: float | None = _setting(None, "Scales every layer; 1 is the paper's.")
     padding: int | None = _setting(None, "FCN: padding of the first convolution, 100 as published or 1.")
     layer: str | None = _setting(None, "FCN: score this feature alone, such as pool3, pool4 or pool5.")
@@ -51,9 +53,14 @@ class Recipe:
     fusion: str | None = _setting(None, "ParseNet: late, which adds scores, or early, which joins features.")
     normalize: str | None = _setting(None, "ParseNet: L2 norm of features with a learned or fixed scale, or none.")
     norm_scale: float | None = _setting(None, "ParseNet: scale of normalised features at the start.")
+    side: int | None = _setting(None, "DeconvNet: side of the square that it sees, 224 as published, or a multiple of 32.")
+    unpooling: str | None = _setting(None, "DeconvNet: switches as published, corner or bilinear.")
+    batch_norm: bool | None = _setting(None, "DeconvNet: batch normalisation, as published.")
+    variant: str | None = _setting(None, "U-Net: paper, or release for the network that its authors released.")
     channels: int | None = _setting(None, "U-Net: 3, or 1 for grey.")
     convolutions: str | None = _setting(None, "U-Net: valid as published, or same.")
     norm: str | None = _setting(None, "U-Net: batch for batch normalisation.")
+    skips: bool | None = _setting(None, "U-Net: join the decoder with the encoder's maps, as published.")
     decoder: tuple[int, ...] | None = _setting(None, "U-Net on a backbone: channels of the decoder, deepest first.")
     dropout: float | None = _setting(None, "Dropout ratio.")
     # what the network sees
@@ -66,6 +73,13 @@ class Recipe:
     flip_vertical: bool = _setting(False, "Mirror half of the training pictures top to bottom.")
     rotate: float = _setting(0.0, "Largest angle of a random rotation, in degrees; the picture is mirrored at its border.")
     elastic: float = _setting(0.0, "Elastic deformation: standard deviation of displacements in pixels, 10 for U-Net; 0 is off.")
+    crops: str = _setting(
+        "none", "none: pictures; objects: boxes of true objects, all else background; proposals: boxes that overlap an object."
+    )
+    crop_enlarge: float = _setting(1.2, "Crops: by what their sides are lengthened, for context.")
+    crop_balance: float = _setting(0.5, "Crops: those of rare classes repeat; 0 never, 1 until all classes have equally many.")
+    proposals: str = _setting("edge_boxes", "Crops of proposals: edge_boxes, selective_search or sliding.")
+    proposal_overlap: float = _setting(0.5, "Crops of proposals: least overlap (IoU) of box and object.")
     # how it learns
     steps: int = _setting(1000, "Optimiser steps.")
     batch: int = _setting(8, "Pictures per step, over all processes and accumulated parts.")
@@ -79,12 +93,18 @@ class Recipe:
     momentum: float = _setting(0.9, "Momentum of sgd; beta 1 of adamw.")
     decay: float = _setting(1e-4, "Weight decay; biases and normalisation have none.")
     bias_decay: bool = _setting(False, "Decay biases as well.")
-    schedule: str = _setting("poly", "constant, poly (power 0.9) or one_cycle.")
+    schedule: str = _setting("poly", "constant, poly (power 0.9), one_cycle, or step (times gamma after each step_size steps).")
+    step_size: int | None = _setting(None, "Schedule step: steps at one learning rate.")
+    gamma: float = _setting(0.1, "Schedule step: by what the learning rate is multiplied.")
     loss: str = _setting("cross_entropy", "cross_entropy, dice, lovasz_softmax, or a sum such as cross_entropy+dice.")
     loss_mean: str = _setting(
         "pixels", "The loss is a mean over: pixels; pictures (of sums over their pixels); parts (of means over their pixels)."
     )
     class_weights: str = _setting("none", "none, inverse_square_root, inverse, enet, or pole=3,sign=2.")
+    statistics_batches: int = _setting(
+        0, "Batches by which batch normalisation is measured anew before it is judged; 0 keeps running averages."
+    )
+    statistics_batch: int = _setting(28, "Pictures in each of those batches, over all processes.")
     separation_weights: float = _setting(0.0, "Weight of the gap between two touching objects, U-Net's w0, there 10; 0 is off.")
     separation_sigma: float = _setting(5.0, "Distance in pixels over which that weight falls off, U-Net's sigma.")
     separation_class: str | None = _setting(None, "Class whose connected regions are the objects; without, the data set's own.")
@@ -102,15 +122,17 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Raises UsageError for a value that cannot work, naming the setting."""
-        for name in ("steps", "batch", "accumulate", "log_every", "save_every", "validations"):
+        for name in ("steps", "batch", "accumulate", "statistics_batch", "log_every", "save_every", "validations"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _require(0 < self.lr < math.inf, "lr", self.lr, "above 0")
         _require(0 < self.scale <= LARGEST_SCALE, "scale", self.scale, f"above 0 and at most {LARGEST_SCALE:g}")
-        for name in ("decay", "clip", "trunk_lr", "score_lr", "bias_lr", "cache_mb", "elastic", "separation_weights"):
+        for name in (
+            "decay", "clip", "trunk_lr", "score_lr", "bias_lr", "statistics_batches", "cache_mb", "elastic", "separation_weights",
+        ):  # fmt: skip
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("momentum", "ema"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more and below 1")
-        for name in ("colour", "class_crops"):
+        for name in ("colour", "class_crops", "crop_balance"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
         _require(0 <= self.rotate <= 180, "rotate", self.rotate, "between 0 and 180 degrees")
         sigma = self.separation_sigma
@@ -122,13 +144,21 @@ class Recipe:
         _require(self.dropout is None or 0 <= self.dropout <= 1, "dropout", self.dropout, "between 0 and 1")
         _require(self.norm_scale is None or 0 < self.norm_scale < math.inf, "norm_scale", self.norm_scale, "above 0")
         _require(self.decoder is None or min(self.decoder, default=1) >= 1, "decoder", self.decoder, "channels of 1 or more")
+        _require(0 < self.crop_enlarge < math.inf, "crop_enlarge", self.crop_enlarge, "above 0")
+        _require(0 < self.proposal_overlap <= 1, "proposal_overlap", self.proposal_overlap, "above 0 and at most 1")
+        _require(self.step_size is None or self.step_size >= 1, "step_size", self.step_size, "1 or more")
+        _require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         for name, known in (
             ("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("weights", ("auto", "imagenet", "none")),
-            ("loss_mean", LOSS_MEANS), ("sampling", SAMPLINGS),
+            ("loss_mean", LOSS_MEANS), ("sampling", SAMPLINGS), ("crops", CROPS), ("proposals", PROPOSALS),
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise did_you_mean(name, getattr(self, name), known)
+        if self.crops != "none" and self.crop is None:
+            raise UsageError(f"crops = {self.crops!r}: needs crop, the height and width at which the network sees them.")
+        if self.schedule == "step" and self.step_size is None:
+            raise UsageError("schedule = 'step': needs step_size, after how many steps the learning rate falls.")
         if self.loss_mean == "pictures" and self.loss != "cross_entropy":
             raise UsageError(f"loss_mean = 'pictures' sums over pixels, which only cross_entropy does; loss is {self.loss!r}.")
         if self.separation_class is not None and not self.separation_weights:
@@ -140,7 +170,7 @@ class Recipe:
         """The arguments of `networks.build` that were set."""
         names = (
             "backbone", "width", "padding", "layer", "learned_upsampling", "features", "fusion", "normalize", "norm_scale",
-            "channels", "convolutions", "norm", "decoder", "dropout",
+            "side", "unpooling", "batch_norm", "variant", "channels", "convolutions", "norm", "skips", "decoder", "dropout",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 

@@ -2,7 +2,9 @@
 
     fcn8s_voc2012 -> fcn16s_voc2012 -> fcn32s_voc2012 is trained as OUT/stages/fcn32s_voc2012, OUT/stages/fcn16s_voc2012, OUT
 
-What is finished is not trained again, so the same command continues in the stage in which it was stopped."""
+What is finished is not trained again, so the same command continues in the stage in which it was stopped. A flag `starts_from`
+that names an imported trunk says where the first stage starts; one that names a run or model, where the last one does, and then
+there are no stages before it."""
 
 from __future__ import annotations
 
@@ -12,8 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from perpixel.checkpoint import is_trunk
 from perpixel.errors import UsageError
 from perpixel.evaluate import Scores
+from perpixel.networks import title
 from perpixel.recipe import Recipe, find, first_difference, is_recipe, merge
 from perpixel.run import RECIPE, SCORES, STAGES, Say
 from perpixel.train import Progress, train
@@ -29,18 +33,26 @@ class Stage:
 
 
 def stages(file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> list[Stage]:
-    """The trainings that a recipe file asks for, first one first; flags and environment change each of them.
+    """The trainings that a recipe file asks for, first one first; flags and environment change each of them, `starts_from` the
+    last one, or the first one when it is a trunk.
 
     Raises UsageError when recipes start from each other in a circle, and whatever `merge` raises."""
-    found = [Stage("", *merge(file, flags, environment))]
+    given = Stage("", *merge(file, flags, environment))
+    origin = given.recipe.starts_from
+    trunk = origin if origin is not None and not is_recipe(origin) and is_trunk(origin) else None
     # Where the last stage is told to start is not where the stage before it starts.
     flags = {name: value for name, value in flags.items() if name != "starts_from"}
     environment = {key: value for key, value in environment.items() if key != "PERPIXEL_STARTS_FROM"}
+    found = [given if trunk is None else Stage("", *merge(file, flags, environment))]
     while (start := found[0].recipe.starts_from) is not None and is_recipe(start):
         name = Path(start).stem
         if any(stage.name == name for stage in found):
             raise UsageError(f"recipe {name}: starts from itself; correct `starts_from`.")
         found.insert(0, Stage(name, *merge(find(start), flags, environment)))
+    if trunk is not None:
+        first = found[0]
+        origins = {**first.origins, "starts_from": given.origins["starts_from"]}
+        found[0] = Stage(first.name, replace(first.recipe, starts_from=trunk), origins)
     return found
 
 
@@ -56,8 +68,8 @@ def train_stages(
         if stage.name and _finished(folder, recipe):
             say(f"{folder}: is done.")
         else:
-            title = f"{stage.name or recipe.network} on {recipe.data}: step"
-            scores = train(recipe, folder, stage.origins, say, progress(title) if progress else None)
+            named = stage.name or title(recipe.network, recipe.network_arguments())
+            scores = train(recipe, folder, stage.origins, say, progress(f"{named} on {recipe.data}: step") if progress else None)
         before = folder
     return scores
 

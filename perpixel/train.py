@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -23,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from perpixel import checkpoint, draw, networks
 from perpixel import device as machine
-from perpixel.backbones import WITHOUT_IMAGENET
+from perpixel.backbones import TRUNKS, WITHOUT_IMAGENET
 from perpixel.batches import Batch, batches
 from perpixel.checkpoint import ModelCard
 from perpixel.datasets import Dataset, open_dataset
@@ -31,11 +32,12 @@ from perpixel.errors import Interrupted, UsageError
 from perpixel.evaluate import Scores, evaluate, judge
 from perpixel.files import write_whole
 from perpixel.images import write_image
-from perpixel.layers.batch_norm import synchronise
+from perpixel.layers.batch_norm import measure_statistics, synchronise
 from perpixel.losses import PixelLoss, class_weights
 from perpixel.metrics import ConfusionMatrix
 from perpixel.networks import Network, as_network
 from perpixel.not_finite import NotFinite, refuse
+from perpixel.object_crops import object_crops
 from perpixel.optimiser import flat, optimiser_of, schedule, unflatten
 from perpixel.predict import predict
 from perpixel.processes import Team, join
@@ -60,9 +62,12 @@ def train(
     training, validation = (open_dataset(recipe.data, root=recipe.root, split=split) for split in splits)
     network = _network(recipe, len(training.classes))  # before the folder is touched: names and arguments may be wrong
     with join(recipe.device) as team, claim(out, recipe, origins) if team.rank == 0 else nullcontext():
+        if recipe.statistics_batches and recipe.statistics_batch % team.world:
+            raise UsageError(f"statistics_batch = {recipe.statistics_batch}: must be a multiple of the processes, {team.world}.")
         if team.rank:  # one voice for all
             say, progress = _nothing, None
         sound = sound_data(recipe, out, team, say)
+        training = object_crops(training, recipe, sound.fingerprints[recipe.train_split], out, team, say)
         if recipe.starts_from is not None and not checkpoint.state_folders(out):
             digest = _begin_with(network, recipe.starts_from, say)
             if team.rank == 0:
@@ -99,7 +104,7 @@ def train(
             reader = batches(training, recipe, start, team.rank, team.world, context, weights)
             for step, parts in enumerate(reader, start=start + 1):
                 torch.manual_seed(_step_seed(recipe.seed, step, team.rank))
-                rate = recipe.lr * schedule(recipe.schedule, step - 1, recipe.steps)
+                rate = recipe.lr * schedule(recipe.schedule, step - 1, recipe.steps, recipe.step_size, recipe.gamma)
                 for group in optimiser.param_groups:
                     group["lr"] = rate * group["factor"]
                 judged, stopping = team.sum(np.array([sum(part.judged for part in parts), bool(stop)], np.float64))
@@ -129,6 +134,8 @@ def train(
                     _follow(average, network, min(recipe.ema, step / (step + 9)))
                 progress_of.add(step, rate, dict(zip(terms, team.sum(np.array(list(terms.values()))).tolist(), strict=True)))
                 if step in validate_at:
+                    if recipe.statistics_batches:
+                        _measure_statistics(kept, training, recipe, team)
                     matrix = _judge_together(as_network(kept), validation, recipe.scale, team)
                     _train_mode(network, recipe)
                     if progress_of.judged(step, matrix) and team.rank == 0:
@@ -256,6 +263,10 @@ def _network(recipe: Recipe, classes: int) -> nn.Module:
         if not hasattr(network, "trunk"):
             raise UsageError(f"trunk_lr = 0: {recipe.network} has no trunk to freeze; give --backbone, or another trunk_lr.")
         cast(nn.Module, network.trunk).requires_grad_(False)
+    if recipe.statistics_batches and not _measured_layers(network, recipe):
+        raise UsageError(
+            f"statistics_batches = {recipe.statistics_batches}: {recipe.network} trains no batch normalisation; leave it out."
+        )
     return network
 
 
@@ -267,18 +278,28 @@ def _train_mode(network: nn.Module, recipe: Recipe) -> None:
 
 
 def _begin_with(network: nn.Module, path: str, say: Say) -> str:
-    """Copies what the model at `path` has under the same name and shape; returns the digest of its file.
+    """Copies what the model or trunk at `path` has under the same name and shape; returns the digest of its file.
 
-    Raises UsageError when nothing of it fits."""
-    model = checkpoint.load(path)
-    ours, theirs = network.state_dict(), model.network.state_dict()
-    fitting = {name: tensor for name, tensor in theirs.items() if name in ours and ours[name].shape == tensor.shape}
-    if not fitting:
-        raise UsageError(f"{path}: nothing of its {model.card.network} fits this network; start from one with the same trunk.")
+    Raises UsageError when nothing of it fits, or when it is a trunk of which a layer has another shape here."""
+    stored = checkpoint.read(path)
+    card, theirs, ours = stored.card, stored.tensors, network.state_dict()
+    known = [name for name in theirs if name in ours]
+    fitting = {name: theirs[name] for name in known if ours[name].shape == theirs[name].shape}
+    other = next((name for name in known if name not in fitting), None)
+    if card.network in TRUNKS and other is not None:
+        shapes = f"{tuple(theirs[other].shape)}, not {tuple(ours[other].shape)}"
+        raise UsageError(f"{path}: is the {card.network} of another network ({other} is {shapes}); import the trunk of this one.")
+    if not fitting.keys() & dict(network.named_parameters()).keys():  # the colours of any trunk fit any other
+        raise UsageError(f"{path}: nothing of its {card.network} fits this network; start from one with the same trunk.")
     network.load_state_dict({**ours, **fitting})
+    if any(name.endswith("running_var") and bool((tensor == 1).all()) for name, tensor in theirs.items()):
+        say(
+            f"warning: {path} has batch normalisation without statistics; where they are folded into scale and shift, as in the "
+            "test-time weights of DeconvNet's authors, training begins far from what the weights did, so start from training's."
+        )
     new = [name for name in ours if name not in fitting]
-    say(f"starts from {path} ({model.card.network}, {model.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
-    return model.digest
+    say(f"starts from {path} ({card.title}, {stored.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
+    return stored.digest
 
 
 class _Losses(nn.Module):
@@ -309,6 +330,22 @@ def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
     for a, b in zip(ours, theirs, strict=True):
         if not a.is_floating_point():
             a.copy_(b)
+
+
+def _measured_layers(network: nn.Module, recipe: Recipe) -> list[nn.BatchNorm2d]:
+    """The layers of batch normalisation; those of a frozen trunk keep the statistics that they came with."""
+    frozen = set(cast(nn.Module, network.trunk).modules()) if recipe.trunk_lr == 0 else set()
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module not in frozen]
+
+
+def _measure_statistics(network: nn.Module, dataset: Dataset, recipe: Recipe, team: Team) -> None:
+    """Measures on pictures drawn and augmented as in training: the first of the sequence, whichever step this is."""
+    drawn = replace(recipe, steps=recipe.statistics_batches, batch=recipe.statistics_batch, accumulate=1, cache_mb=0)
+    passes = (
+        as_network(network).losses(part.images.to(team.device), part.targets.to(team.device))
+        for (part,) in batches(dataset, drawn, 0, team.rank, team.world)
+    )
+    measure_statistics(network, _measured_layers(network, recipe), passes)
 
 
 def _judge_together(network: Network, dataset: Dataset, scale: float, team: Team) -> ConfusionMatrix:

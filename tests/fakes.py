@@ -41,6 +41,27 @@ def make_folder(root: Path, train: int = 8, val: int = 4, size: tuple[int, int] 
     return root
 
 
+def draw_rectangles(seed: int, size: tuple[int, int] = (24, 32)) -> tuple[np.ndarray, np.ndarray]:
+    """Bright rectangles on grey noise, some touching, and the number of the one that each pixel shows; numbers have gaps."""
+    rng = np.random.default_rng(seed)
+    numbers = np.zeros(size, np.uint16)
+    for number in (3, 4, 700, 9, 65000):
+        top, left = rng.integers(0, size[0] - 8), rng.integers(0, size[1] - 8)
+        numbers[top : top + 8, left : left + 8] = number
+    return np.clip(60 + 120 * (numbers > 0) + rng.normal(0, 12, size), 0, 255).astype(np.uint8), numbers
+
+
+def make_instances(root: Path, train: int = 8, val: int = 4) -> Path:
+    """`images/{train,val}` and `instances/{train,val}` below `root`, without classes.csv; grey pictures, 16-bit numbers."""
+    for split, first, count in (("train", 0, train), ("val", train, val)):
+        for seed in range(first, first + count):
+            image, numbers = draw_rectangles(seed)
+            for kind, values in (("images", image), ("instances", numbers)):
+                (root / kind / split).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(values).save(root / kind / split / f"c{seed:02d}.png")
+    return root
+
+
 def draw_grid(seed: int, class_ids: Sequence[int], size: tuple[int, int] = (24, 40)) -> tuple[np.ndarray, ...]:
     """Cells of 4 x 4 pixels that show every class, in its colour with noise: picture, class ids, number of the cell from 1."""
     rng = np.random.default_rng(seed)
@@ -77,11 +98,11 @@ VOC_LISTS = {
     "test": ["2010_000006"],
 }
 SBD_LISTS = {"train": ["2008_000002", "2008_000004", "2011_000007"], "val": ["2009_000005", "2011_000008"]}
-VAL_OF_2011 = ["2007_000003", "2008_000004"]
+LISTS_OF_2011 = {"train": ["2007_000001"], "val": ["2007_000003", "2008_000004"]}
 
 
 def make_voc(root: Path) -> Path:
-    """VOC 2012 with SBD and the list of VOC 2011. VOC's masks are void in the last column, SBD's nowhere, so they differ."""
+    """VOC 2012 with SBD and the lists of VOC 2011. VOC's masks are void in the last column, SBD's nowhere, so they differ."""
     voc, sbd = root / "VOCdevkit" / "VOC2012", root / "benchmark_RELEASE" / "dataset"
     for split, names in {**VOC_LISTS, "trainval": VOC_LISTS["train"] + VOC_LISTS["val"]}.items():
         put_list(voc / "ImageSets" / "Segmentation" / f"{split}.txt", names)
@@ -101,7 +122,8 @@ def make_voc(root: Path) -> Path:
             put_picture(sbd / "img" / f"{name}.jpg", image)
             put_mat(sbd / "cls" / f"{name}.mat", GTcls={"Segmentation": labels, "Boundaries": np.zeros((20, 1))})
             put_mat(sbd / "inst" / f"{name}.mat", GTinst={"Segmentation": objects, "Categories": np.zeros((60, 1))})
-    put_list(root / "VOCdevkit" / "VOC2011" / "ImageSets" / "Segmentation" / "val.txt", VAL_OF_2011)
+    for split, names in LISTS_OF_2011.items():
+        put_list(root / "VOCdevkit" / "VOC2011" / "ImageSets" / "Segmentation" / f"{split}.txt", names)
     return root
 
 

@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 
 from perpixel.batches import batches, index_at
 from perpixel.classes import ClassTable
-from perpixel.errors import UsageError
+from perpixel.errors import UnknownName, UsageError
 from perpixel.recipe import Recipe
-from perpixel.sample import Sample
+from perpixel.sample import Instances, Sample
+from perpixel.separation import weight_map
 
 seeds = st.integers(0, 2**32 - 1)
 # Everything that is random, so that a repeated batch has repeated all of it.
-WILD = dict(crop=(6, 7), scale_jitter=(0.5, 2.0), colour=0.5, class_crops=0.5)
+WILD = dict(
+    crop=(6, 7), scale_jitter=(0.5, 2.0), colour=0.5, class_crops=0.5, flip_vertical=True, rotate=30.0, elastic=1.0,
+    separation_weights=10.0, separation_class="b",
+)  # fmt: skip
 
 
 class Noise:
@@ -40,22 +44,30 @@ class Noise:
         return Sample(self.name(index), random.integers(0, 256, (*size, 3), np.uint8), labels)
 
 
+class Cells(Noise):
+    """As `Noise`, with every column an object of class b of its own where labels show that class."""
+
+    def sample(self, index):
+        sample = super().sample(index)
+        columns = np.broadcast_to(1 + np.arange(sample.labels.shape[1]), sample.labels.shape)
+        return Sample(sample.name, sample.image, sample.labels, Instances.of_numbers(columns, np.ones(columns.max(), int)))
+
+
 def steps_of(dataset, recipe, first=0, **team):
     return list(batches(dataset, recipe, first, **team))
 
 
 def whole(parts):
-    """The parts of a step as one: images, targets, names and judged pixels."""
-    images, targets = torch.cat([part.images for part in parts]), torch.cat([part.targets for part in parts])
-    return images, targets, [name for part in parts for name in part.names], sum(part.judged for part in parts)
+    """The parts of a step as one: images, targets and weights; names and judged pixels."""
+    tensors = [torch.cat(tensors) for tensors in zip(*(part.tensors() for part in parts), strict=True)]
+    return tensors, [name for part in parts for name in part.names], sum(part.judged for part in parts)
 
 
 def assert_same(parts, others):
-    images, targets, names, judged = whole(parts)
-    other_images, other_targets, other_names, other_judged = whole(others)
-    assert torch.equal(images, other_images)
-    assert torch.equal(targets, other_targets)
-    assert (names, judged) == (other_names, other_judged)
+    tensors, *rest = whole(parts)
+    other_tensors, *other_rest = whole(others)
+    assert all(torch.equal(one, other) for one, other in zip(tensors, other_tensors, strict=True))
+    assert rest == other_rest
 
 
 @given(length=st.integers(1, 12), batch=st.integers(1, 9), seed=seeds)
@@ -118,6 +130,45 @@ def test_a_batch_is_the_pictures_as_a_network_takes_them():
         assert torch.equal(image, torch.from_numpy(samples[name].image).permute(2, 0, 1) / 255)
         assert (targets.numpy() == samples[name].labels).all()
     assert batch.judged == sum((sample.labels != 255).sum() for sample in samples.values())
+
+
+def test_without_separation_there_are_no_weights():
+    ((batch,),) = steps_of(Cells(3), Recipe(steps=1, batch=3))
+    assert batch.weights is None
+    assert len(batch.tensors()) == 2
+
+
+@pytest.mark.parametrize("class_weights", [None, [0.5, 3.0]])
+def test_weights_are_those_of_the_objects_in_the_view(class_weights):
+    recipe = Recipe(steps=1, batch=2, flip=False, separation_weights=4.0, separation_sigma=2.0)
+    dataset = Cells(2)
+    ((batch,),) = batches(dataset, recipe, 0, class_weights=class_weights)
+    assert (batch.weights.shape, batch.weights.dtype) == (batch.targets.shape, torch.float32)
+    for weights, targets, name in zip(batch.weights.numpy(), batch.targets.numpy(), batch.names, strict=True):
+        sample = dataset.sample(int(name.split()[1]))
+        assert (weights == weight_map(sample.labels, sample.instances, 255, class_weights or [1, 1], 4.0, 2.0)).all()
+        assert ((weights == 0) == (targets == 255)).all()
+
+
+def test_a_class_can_stand_for_objects_that_nobody_numbered():
+    recipe = Recipe(steps=1, batch=4, flip=False, separation_weights=4.0, separation_class="b")
+    ((numbered,),), ((unnumbered,),) = (steps_of(dataset, recipe) for dataset in (Cells(4), Noise(4)))
+    assert torch.equal(numbered.weights, unnumbered.weights)
+    assert (unnumbered.weights > 1).any()
+
+
+def test_separation_needs_objects():
+    with pytest.raises(UsageError, match=r"numbers no objects in picture 0; give `--separation-class NAME` .* \(a, b\)"):
+        next(batches(Noise(1), Recipe(batch=1, separation_weights=1.0), 0))
+    with pytest.raises(UnknownName, match="no class 'bb'; did you mean 'b'"):
+        next(batches(Noise(1), Recipe(batch=1, separation_weights=1.0, separation_class="bb"), 0))
+
+
+def test_images_of_crops_show_the_context_that_is_asked_for():
+    recipe = Recipe(steps=1, batch=2, **WILD)
+    ((batch,),) = batches(Noise(2), recipe, 0, context=5)
+    assert (batch.images.shape, batch.targets.shape) == ((2, 3, 16, 17), (2, 6, 7))
+    assert batch.weights.shape == (2, 6, 7)
 
 
 @pytest.mark.parametrize(("accumulate", "world", "parts"), [(3, 1, 3), (1, 3, 3), (2, 4, 8)])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import make_instances
 from PIL import Image
 
 from perpixel.check import check
@@ -44,6 +45,35 @@ def listed(root, rows):
 def only_problem(root):
     (problem,) = check(root).problems
     return problem
+
+
+class TestInstances:
+    @pytest.fixture
+    def cells(self, tmp_path):
+        return make_instances(tmp_path, train=2, val=1)
+
+    def test_a_sound_folder_of_instances(self, cells):
+        report = check(cells)
+        assert (report.problems, report.pictures) == ((), {"train": 2, "val": 1})
+        objects = sum((open_dataset(cells, split="train").sample(index).labels == 1).sum() for index in range(2))
+        assert report.class_pixels["train"] == [2 * 24 * 32 - objects, objects, 0]
+
+    def test_what_is_wrong_with_one_is_told(self, cells):
+        put(cells / "instances/train/c00.png", [[0, 3]])
+        (problem,) = check(cells).problems
+        assert (problem.kind, Path(problem.file).name) == ("size mismatch", "c00.png")
+        (cells / "instances/train/c01.png").unlink()
+        assert [problem.message for problem in check(cells).errors if problem.kind == "unpaired"] == [
+            f"{cells}/images/train/c01.png: has no mask of the same name; add it to instances/ or take the picture out."
+        ]
+
+    def test_beside_masks_both_are_looked_at(self, root):
+        for name in ("train/a", "train/b", "val/c"):
+            put(root / f"instances/{name}.png", [[0, 1, 1], [0, 0, 2]])
+        assert check(root).problems == ()
+        (root / "instances/train/a.png").write_bytes(b"no picture")
+        problem = only_problem(root)
+        assert (problem.kind, problem.file) == ("unreadable", str(root / "instances/train/a.png"))
 
 
 def test_a_sound_folder_has_no_problem(root):

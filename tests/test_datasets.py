@@ -8,7 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import make_cell_tracking, make_context, make_folder, make_isbi2012, make_nyud, make_siftflow, make_voc
+from fakes import (
+    make_cell_tracking,
+    make_context,
+    make_folder,
+    make_instances,
+    make_isbi2012,
+    make_nyud,
+    make_siftflow,
+    make_voc,
+)
 
 from perpixel.check import check
 from perpixel.datasets import (
@@ -25,21 +34,25 @@ from perpixel.datasets import (
 )
 from perpixel.errors import DataError, UnknownName
 from perpixel.sample import Sample
+from perpixel.separation import touching
 
 MAKERS: dict[str, Callable[[Path], Path] | None] = {
-    "scenes": None, "folder": make_folder, "voc2012": make_voc, **dict.fromkeys(context.VIEWS, make_context),
+    "scenes": None, "folder": make_folder, "instances": make_instances, "voc2012": make_voc,
+    **dict.fromkeys(context.VIEWS, make_context),
     **dict.fromkeys(siftflow.VIEWS, make_siftflow), "nyud": make_nyud, "isbi2012": make_isbi2012,
     **dict.fromkeys(cell_tracking.FOLDERS, make_cell_tracking),
 }  # fmt: skip
+FOLDERS = {"folder", "instances"}
 LOOKED_AT = 4  # pictures of a split
 
 
 @dataclass(frozen=True)
 class Case:
-    """How a data set is opened."""
+    """How a data set is opened, and whether its labels are drawn of its instances, with borders between them."""
 
     data: str
     root: Path | None
+    drawn: bool = False
 
     @property
     def judged(self) -> tuple[str, str]:
@@ -58,11 +71,11 @@ class Case:
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     maker = MAKERS[request.param]
     root = None if maker is None else maker(tmp_path_factory.mktemp(request.param))
-    return Case(str(root), None) if request.param == "folder" else Case(request.param, root)
+    return Case(str(root), None, request.param == "instances") if request.param in FOLDERS else Case(request.param, root)
 
 
 def test_every_named_data_set_is_tested_here() -> None:
-    assert {*MAKERS} == {*DATASETS, *ON_DISK, "folder"}
+    assert {*MAKERS} == {*DATASETS, *ON_DISK} | FOLDERS
 
 
 def test_every_split_opens_and_names_itself(case: Case) -> None:
@@ -104,7 +117,11 @@ def test_instances_are_masks_of_their_class(case: Case) -> None:
         if sample.instances is not None:
             masks, class_ids = sample.instances.masks, sample.instances.class_ids
             assert (masks.dtype, class_ids.dtype, masks.shape[1:]) == (bool, np.int64, sample.labels.shape)
-            assert [np.unique(sample.labels[mask]).tolist() for mask in masks] == [[class_id] for class_id in class_ids]
+            shown = sample.labels.copy()
+            if case.drawn:
+                assert (shown[touching(sample.instances.numbers)] == 0).all()
+                shown[touching(sample.instances.numbers)] = 1
+            assert [np.unique(shown[mask]).tolist() for mask in masks] == [[class_id] for class_id in class_ids]
 
 
 def test_a_sample_is_the_same_each_time(case: Case) -> None:

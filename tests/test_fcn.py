@@ -654,6 +654,7 @@ def test_ordinary_paddings_leave_out_at_most_a_part_of_a_cell(backbone, side):
         ({}, "imagenet"),
         ({"backbone": "resnet18"}, "imagenet"),
         ({"width": 0.25}, None),
+        ({"starts_from": "models/vgg16"}, None),
     ],
 )
 def test_auto_starts_from_imagenet_where_there_are_such_weights(monkeypatch, arguments, weights):

@@ -1,10 +1,12 @@
 """init: folders of any shape become data sets that open and pass `check`."""
 
 import csv
+import shutil
 import zlib
 
 import numpy as np
 import pytest
+from fakes import make_folder, make_instances
 from PIL import Image
 
 from perpixel.check import check
@@ -147,6 +149,26 @@ def test_instances_and_overlays_are_not_taken_for_masks(tmp_path):
     proposal = init(tmp_path)
     assert {pair.mask.parent.name for pair in proposal.pairs} == {"SegmentationClass"}
     assert told(proposal.undecided, "6 files that seem to be instances or overlays are left aside: SegmentationObject/a.png")
+
+
+def test_a_folder_of_instances_is_a_data_set_of_objects(tmp_path):
+    make_instances(tmp_path, train=3, val=2)
+    put_picture(tmp_path / "images/val/more.png", 0)
+    proposal = init(tmp_path)
+    assert (proposal.classes.names, proposal.listed, len(proposal.pairs)) == (("background", "object"), False, 5)
+    assert told(proposal.decided, "instances/ numbers the objects of 5 pictures, so no pairs.csv is needed.")
+    assert told(proposal.undecided, "1 pictures without a file in instances/ are left out: images/val/more.png.")
+    assert open_dataset(tmp_path).classes == proposal.classes
+
+
+def test_instances_beside_masks_are_used(tmp_path):
+    make_folder(tmp_path, train=2, val=2)
+    (tmp_path / "classes.csv").unlink()
+    shutil.copytree(tmp_path / "masks", tmp_path / "instances")
+    proposal = init(tmp_path)
+    assert told(proposal.decided, "instances/ numbers the objects of 4 pictures beside masks/, so no pairs.csv is needed.")
+    assert proposal.classes.values == ((0,), (1,), (2,))
+    assert open_dataset(tmp_path).sample(0).instances is not None
 
 
 def classes_of(root, *masks, names=None):

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from fakes import draw_sample
+from fakes import draw_sample, make_instances
 from PIL import Image
 
 from perpixel.cli import main
@@ -45,6 +45,14 @@ def test_the_commands_for_own_pictures(folder: Path, monkeypatch: pytest.MonkeyP
             arguments += ["--steps", "2", "--batch", "2", "--validations", "1"]
         main(arguments)
     assert sorted(path.stem for path in (folder / "masks/masks").iterdir()) == ["a", "b", "street"]
+
+
+def test_the_command_for_numbered_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_instances(tmp_path / "cells", train=2, val=1)
+    command = blocks("sh")[2].replace("\\\n", "").replace("388", "20")  # in the size of the fake
+    main([*shlex.split(command)[1:], "--width", "0.02", "--steps", "2", "--validations", "1"])
+    assert (tmp_path / "runs/cells/scores.json").is_file()
 
 
 def test_the_python_for_own_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

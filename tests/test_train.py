@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from fakes import make_folder
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import nn
 
 import perpixel
 from perpixel import checkpoint
@@ -21,6 +23,9 @@ from perpixel.batches import batches
 from perpixel.cli import main
 from perpixel.errors import DataError, UnknownName, UsageError
 from perpixel.images import read_image
+from perpixel.layers.score_map import ScoreMap
+from perpixel.losses import PixelLoss
+from perpixel.networks import NETWORKS
 from perpixel.not_finite import NotFinite, first_bad
 from perpixel.optimiser import schedule
 from perpixel.recipe import Recipe, merge
@@ -74,7 +79,8 @@ def test_the_kept_model_is_the_best_validation(data: Path, tmp_path: Path) -> No
 
 def test_accumulating_parts_gives_the_gradient_of_the_whole_batch(data: Path, tmp_path: Path) -> None:
     """Without batch normalisation and dropout, which see parts; void makes the parts' pixel counts differ."""
-    settings = {"norm": None, "dropout": 0.0, "optimiser": "sgd", "lr": 0.1, "steps": 3, "crop": (40, 40)}
+    settings = {"norm": None, "dropout": 0.0, "optimiser": "sgd", "lr": 0.1, "steps": 3, "crop": (40, 40),
+                "separation_weights": 10.0, "separation_class": "box"}  # fmt: skip
     weights = []
     for accumulate in (1, 2, 4):
         train(small(data, accumulate=accumulate, **settings), tmp_path / f"run{accumulate}", say=quiet)
@@ -84,12 +90,18 @@ def test_accumulating_parts_gives_the_gradient_of_the_whole_batch(data: Path, tm
             assert torch.allclose(whole, parts[name], atol=1e-5), name
 
 
-@pytest.mark.parametrize("norm", ["batch", None])
-def test_two_processes_give_the_weights_of_one(data: Path, tmp_path: Path, norm: str | None) -> None:
+STATISTICS = ["--statistics-batches", "2", "--statistics-batch", "6"]
+
+
+@pytest.mark.parametrize(
+    "more", [["--norm", "batch"], [], ["--norm", "batch", *STATISTICS]], ids=["batch", "none", "batch, statistics measured"]
+)
+def test_two_processes_give_the_weights_of_one(data: Path, tmp_path: Path, more: list[str]) -> None:
     """At a low rate: at a high one a unit near the kink of its ReLU soon falls on either side by rounding alone."""
     flags = ["--data", str(data), "--network", "unet", "--convolutions", "same", "--width", "0.05", "--dropout", "0",
              "--steps", "5", "--batch", "4", "--crop", "24", "24", "--optimiser", "sgd", "--lr", "0.001", "--validations", "1",
-             "--ema", "0.9", *(["--norm", norm] if norm else [])]  # fmt: skip
+             "--ema", "0.9", "--elastic", "2", "--separation-weights", "10", "--separation-class", "disc",
+             "--class-weights", "inverse", *more]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     one = [sys.executable, "-m", "perpixel", "train", *flags, "--out", str(tmp_path / "one")]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
@@ -107,6 +119,58 @@ def test_two_processes_give_the_weights_of_one(data: Path, tmp_path: Path, norm:
     assert json.loads(histories[0])["mIoU"] == pytest.approx(json.loads(histories[1])["mIoU"], abs=1e-6)
 
 
+def test_class_weights_are_in_the_weight_map_and_nowhere_else(data: Path, tmp_path: Path) -> None:
+    """With a single object there is no gap, so that the map holds the class weights alone."""
+    settings = {"norm": None, "dropout": 0.0, "optimiser": "sgd", "lr": 0.1, "steps": 2, "class_weights": "inverse"}
+    for name, more in (("classes", {}), ("map", {"separation_weights": 10.0, "separation_class": "box"})):
+        train(small(data, **settings, **more), tmp_path / name, say=quiet)
+    ours, theirs = (load_file(tmp_path / name / checkpoint.MODEL_FILE) for name in ("classes", "map"))
+    for name, tensor in ours.items():
+        assert torch.allclose(tensor, theirs[name], atol=1e-6), name
+
+
+def test_a_network_with_a_border_gets_context(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two valid 3x3 convolutions: crops come with 2 pixels more on each side, whole pictures as they are."""
+    seen = []
+
+    class Bordered(nn.Module):
+        border = 2
+
+        def __init__(self, classes: int) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, classes, 3))
+            self.loss = PixelLoss()
+
+        def score_map(self, images: torch.Tensor) -> ScoreMap:
+            return ScoreMap.of_cells(self.layers(nn.functional.pad(images, (2, 2, 2, 2), "reflect")), 1)
+
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"logits": self.score_map(images).scores}
+
+        def losses(
+            self, images: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+        ) -> dict[str, torch.Tensor]:
+            seen.append((tuple(images.shape[2:]), tuple(targets.shape[1:])))
+            logits = self.layers(images) if images.shape[2:] != targets.shape[1:] else self(images)["logits"]
+            return self.loss(logits, targets, weights)
+
+    monkeypatch.setitem(NETWORKS, "bordered", Bordered)
+    recipe = Recipe(data=str(data), network="bordered", batch=2, steps=2, validations=1, device="cpu")
+    assert train(recipe, tmp_path / "whole", say=quiet) is not None
+    assert train(replace(recipe, crop=(10, 12), elastic=2.0), tmp_path / "crops", say=quiet) is not None
+    assert seen == [((24, 32), (24, 32))] * 2 + [((14, 16), (10, 12))] * 2
+
+
+def test_unet_learns_the_same_from_a_crop_that_is_the_whole_picture(data: Path, tmp_path: Path) -> None:
+    """Its context is then what the network itself mirrors around a picture without a crop."""
+    settings = {"convolutions": "valid", "norm": None, "dropout": 0.0, "width": 0.02, "optimiser": "sgd", "steps": 2, "lr": 0.1}
+    for name, crop in (("whole", None), ("crop", (24, 32))):
+        train(small(data, crop=crop, **settings), tmp_path / name, say=quiet)
+    ours, theirs = (load_file(tmp_path / name / checkpoint.MODEL_FILE) for name in ("whole", "crop"))
+    for name, tensor in ours.items():
+        assert torch.allclose(tensor, theirs[name], atol=1e-6), name
+
+
 @pytest.mark.parametrize("name", ["poly", "one_cycle", "constant"])
 def test_schedules_start_and_end_where_they_should(name: str) -> None:
     rates = [schedule(name, step, 100) for step in range(100)]
@@ -118,6 +182,12 @@ def test_schedules_start_and_end_where_they_should(name: str) -> None:
         assert rates.index(max(rates)) == 20
         assert rates[0] == pytest.approx(0.04)
         assert rates[-1] < 0.01
+
+
+def test_the_rate_of_step_falls_after_each_step_size() -> None:
+    """As Caffe's: gamma to the power of floor(step / step_size)."""
+    rates = [schedule("step", step, 7, 3, 0.1) for step in range(7)]
+    assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
 
 
 class TestNotFinite:

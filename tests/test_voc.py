@@ -58,6 +58,7 @@ class TestTable:
     def test_the_published_numbers_fit_each_other(self):
         assert PICTURES["train"] + PICTURES["val"] == PICTURES["trainval"]
         # SBD labels 8,498 + 2,857 pictures, of which 2,237 are in VOC's trainval.
+        assert PICTURES["trainvalaug"] == PICTURES["trainaug"] + PICTURES["val"]
         assert PICTURES["trainaug"] == PICTURES["train"] + PICTURES["sbd_train"] + 2857 - 2237
 
 
@@ -86,6 +87,9 @@ class TestSplits:
     def test_trainaug_is_train_and_what_only_sbd_has(self, root):
         assert names(root, "trainaug") == ["2007_000001", "2008_000002", "2011_000007", "2011_000008"]
 
+    def test_trainvalaug_is_trainval_and_what_only_sbd_has(self, root):
+        assert names(root, "trainvalaug") == [*names(root, "trainval"), "2011_000007", "2011_000008"]
+
     def test_sbd_train_is_the_list_of_sbd_though_val_shares_a_picture(self, root):
         assert names(root, "sbd_train") == SBD_LISTS["train"]
         assert {*names(root, "sbd_train")} & {*names(root, "val")} == {"2008_000004"}
@@ -95,14 +99,19 @@ class TestSplits:
         of_2012 = [name for name in VOC_LISTS["val"] if name not in SBD_LISTS["train"]]
         assert of_2012 == ["2007_000003", "2009_000005"]  # a picture more, of a year before 2012 too
 
+    def test_seg11train_is_train_of_2011_with_the_labels_of_2012(self, root):
+        assert names(root, "seg11train") == ["2007_000001"]
+        assert np.array_equal(labels_of(root, "seg11train", "2007_000001"), labels_of(root, "train", "2007_000001"))
+
     def test_nothing_is_both_trained_on_and_judged(self, root):
+        assert not {*names(root, "seg11train")} & {*names(root, "seg11valid")}
         assert not {*names(root, "trainaug")} & {*names(root, "val")}
         assert not {*names(root, "sbd_train")} & {*names(root, "seg11valid")}
 
     def test_splits_are_those_whose_lists_are_there(self, mine):
         assert set(Voc2012(mine).splits) == set(PICTURES)
         shutil.rmtree(mine / "VOCdevkit" / "VOC2011")
-        assert set(PICTURES) - set(Voc2012(mine).splits) == {"seg11valid"}
+        assert set(PICTURES) - set(Voc2012(mine).splits) == {"seg11train", "seg11valid"}
         shutil.rmtree(mine / "benchmark_RELEASE")
         assert Voc2012(mine).splits == ("train", "val", "trainval", "test")
 
@@ -110,6 +119,8 @@ class TestSplits:
         shutil.rmtree(mine / "VOCdevkit" / "VOC2011")
         with pytest.raises(DataError, match=r"VOCdevkit/VOC2011/ImageSets/Segmentation/val\.txt: there is no such file"):
             Voc2012(mine, "seg11valid")
+        with pytest.raises(DataError, match=r"VOCdevkit/VOC2011/ImageSets/Segmentation/train\.txt: there is no such file"):
+            Voc2012(mine, "seg11train")
         shutil.rmtree(mine / "benchmark_RELEASE")
         for split in ("trainaug", "sbd_train"):
             with pytest.raises(DataError, match=rf"^{mine}/benchmark_RELEASE/dataset/train\.txt: there is no such file"):
@@ -168,6 +179,15 @@ class TestObjects:
         assert Voc2012(root).sample(0).instances is None
         assert Voc2012(root, instances=True).sample(0).instances is not None
         assert Voc2012(root, "test", instances=True).sample(0).instances is None
+
+    def test_a_split_can_be_opened_again_with_them(self, root):
+        without = Voc2012(root, "trainvalaug")
+        dataset = without.with_instances()
+        assert all(dataset.sample(index).instances is not None for index in range(len(dataset)))  # SBD's pictures too
+        assert without.sample(0).instances is None
+        more = {*dataset.files()} - {*without.files()}
+        assert {path.parent.name for path in more} == {"SegmentationObject", "inst"}
+        assert len(more) == len(dataset)
 
     @pytest.mark.parametrize(("split", "name"), [("val", "2007_000003"), ("sbd_train", "2011_000007")])
     def test_each_cell_is_one_of_the_class_it_shows(self, root, split, name):

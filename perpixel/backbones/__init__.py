@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
 from perpixel.backbones.alexnet import AlexNet as AlexNet
 from perpixel.backbones.googlenet import GoogLeNet as GoogLeNet
 from perpixel.backbones.timm import TimmBackbone as TimmBackbone
@@ -9,3 +14,6 @@ from perpixel.backbones.vgg import VGG16 as VGG16
 
 Backbone = VGG16 | TimmBackbone  # those with a `pyramid`
 WITHOUT_IMAGENET = ("alexnet", "googlenet")  # their ImageNet weights are only to be had as a .caffemodel
+TRUNKS: dict[str, Callable[..., nn.Module]] = {  # our own, by what networks call them; a model file may hold one alone
+    "vgg16": VGG16, "vgg16_reduced": partial(VGG16, reduced=True), "alexnet": AlexNet, "googlenet": GoogLeNet,
+}  # fmt: skip

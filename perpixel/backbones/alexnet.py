@@ -34,7 +34,8 @@ class Chain(nn.Module):
         if weights == "imagenet":
             name = type(self).__name__
             raise UsageError(
-                f"{name}'s ImageNet weights are only to be had as a .caffemodel; import it or use `--weights none`."
+                f"{name}'s ImageNet weights are only to be had as a .caffemodel; import it (perpixel import FILE --trunk "
+                f"{name.lower()}) and start from that with --starts-from, or use `--weights none`."
             )
         if weights not in (None, "none"):
             raise did_you_mean("weights", weights, ("imagenet", "none"))

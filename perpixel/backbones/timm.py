@@ -6,6 +6,7 @@ ImageNet weights come from timm's own loader; those of `efficientnet_lite0` from
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from typing import Any
 
 import timm
@@ -18,16 +19,17 @@ from perpixel.errors import ResourceError, UsageError, did_you_mean
 class TimmBackbone(nn.Module):
     """images (B, 3, H, W) in [0, 1] -> dict of features named `stride2`, `stride4` ... as far as the network goes.
 
-    `mean` and `std` are what the loaded weights expect and are kept with them. Raises UnknownName for a network that timm
+    `mean` and `std` are what the loaded weights expect and are kept with them. `own` are the other names that the network takes
+    as a backbone, so that a slip in one of them is told from timm's. Raises UnknownName for a network that timm
     does not have, UsageError for one without features or a `width` other than 1, ResourceError for weights out of reach."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, weights: str | None = None, width: float = 1.0) -> None:
+    def __init__(self, name: str, weights: str | None = None, width: float = 1.0, own: Iterable[str] = ("vgg16",)) -> None:
         super().__init__()
         if not timm.is_model(name):
-            raise did_you_mean("backbone", name, [*timm.list_models(), "vgg16"])
+            raise did_you_mean("backbone", name, [*own, *timm.list_models()])
         if width != 1:
             raise UsageError(f"width {width} is for our own trunks; {name} of timm has a fixed width, so choose a smaller one.")
         try:

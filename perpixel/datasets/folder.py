@@ -149,7 +149,7 @@ def _objects(numbers: NDArray[Any], labels: NDArray[Any], classes: ClassTable, d
     ordered = np.where(present, np.cumsum(present), 0)[numbers]
     count = int(present.sum())
     if drawn:
-        return Instances.of_numbers(ordered, np.full(count, classes.decode(np.ones((1, 1), np.uint8)), np.int64))
+        return Instances.of_numbers(ordered, np.full(count, classes.decode(np.ones((1, 1), np.uint8)).item(), np.int64))
     values = classes.void + 1
     votes = np.bincount(ordered.ravel() * values + labels.ravel(), minlength=(count + 1) * values).reshape(count + 1, values)
     return Instances.of_numbers(ordered, votes[1:, : len(classes)].argmax(1))

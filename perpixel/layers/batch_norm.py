@@ -1,7 +1,9 @@
-"""Batch normalisation over all processes, on any device. (torch's own SyncBatchNorm runs on GPUs only.)"""
+"""Batch normalisation over all processes, on any device (torch's own SyncBatchNorm runs on GPUs only); and its statistics for
+test time, measured anew."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -15,6 +17,42 @@ def synchronise(network: nn.Module) -> None:
         if isinstance(module, nn.BatchNorm2d):
             kind = type(module)
             module.__class__ = type(f"Synchronised{kind.__name__}", (_Synchronised, kind), {})
+
+
+@torch.no_grad()
+def measure_statistics(network: nn.Module, layers: Iterable[nn.BatchNorm2d], passes: Iterable[object]) -> None:
+    """Gives `layers` of `network` the statistics that DeconvNet is tested with (Noh et al., ICCV 2015, the authors' script
+    BN_make_INFERENCE): the means, over batches, of each batch's mean and of its biased variance.
+
+    By the time that an item of `passes` comes, `network` has run on a batch: meanwhile `layers` normalise by the batch's own
+    statistics over all processes, as in training, and all else is as in evaluation. The network keeps its mode."""
+    totals = {layer: torch.zeros(2, layer.num_features, dtype=torch.float64) for layer in layers}
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, nn.BatchNorm2d)
+        mean, variance, _ = _moments(inputs[0].float())
+        _set_statistics(layer, mean, variance)  # by which it normalises in evaluation
+        totals[layer] += torch.stack([mean, variance]).to(totals[layer])
+
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    hooks = [layer.register_forward_pre_hook(note) for layer in totals]
+    try:
+        count = sum(1 for _ in passes)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes.items():
+            module.training = training
+    for layer, total in totals.items():
+        _set_statistics(layer, *(total / count))
+
+
+def _set_statistics(layer: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
+    layer.running_mean.copy_(mean)
+    layer.running_var.copy_(variance)
 
 
 class _SumOverAll(torch.autograd.Function):
@@ -34,19 +72,25 @@ class _SumOverAll(torch.autograd.Function):
 
 
 def _over_all(values: Tensor) -> Tensor:
-    total: Tensor = _SumOverAll.apply(values)
+    total: Tensor = _SumOverAll.apply(values) if dist.is_initialized() else values
     return total
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and biased variance of each channel of x (B, C, H, W) over all processes, and the number of values in a channel."""
+    sums = _over_all(torch.cat([x.sum((0, 2, 3)), x.new_full((1,), x.numel() / x.shape[1])]))
+    count = sums[-1]
+    mean = sums[:-1] / count
+    # In a second pass: the mean of squares minus the square of the mean would lose most of float32's digits.
+    variance = _over_all((x - mean[:, None, None]).square().sum((0, 2, 3))) / count
+    return mean, variance, count
 
 
 class _Synchronised(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.running_mean is None or self.running_var is None or self.momentum is None:
             return super().forward(x)
-        sums = _over_all(torch.cat([x.sum((0, 2, 3)), x.new_full((1,), x.numel() / x.shape[1])]))
-        count = sums[-1]
-        mean = sums[:-1] / count
-        # In a second pass: the mean of squares minus the square of the mean would lose most of float32's digits.
-        variance = _over_all((x - mean[:, None, None]).square().sum((0, 2, 3))) / count
+        mean, variance, count = _moments(x)
         with torch.no_grad():
             self.running_mean.lerp_(mean.detach(), self.momentum)
             self.running_var.lerp_(variance.detach() * count / (count - 1).clamp(min=1), self.momentum)

@@ -180,7 +180,7 @@ def trunk_and_places(
     if backbone not in TAPS:
         if dropout is not None or layer is not None:
             raise UsageError(f"dropout and layer are for vgg16, alexnet and googlenet, not for {backbone}; leave them out.")
-        timm = TimmBackbone(backbone, weights, width)
+        timm = TimmBackbone(backbone, weights, width, own=TAPS)
         return timm, {tap: cells(stride) for tap, stride in timm.strides.items()}
     padding = PAPER_PADDING if as_published else 1
     found = places(backbone, padding)

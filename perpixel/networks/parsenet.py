@@ -30,6 +30,7 @@ from perpixel.networks.fcn import bilinear_kernel
 
 VGG_TAPS = {"pool6": "fc7", "fc7": "fc7", "conv5": "conv5", "conv4": "conv4", "conv3": "conv3"}  # pool6 is pooled from fc7
 TIMM_TAPS = {"pool6": "stride32", "fc7": "stride32", "conv5": "stride16", "conv4": "stride8", "conv3": "stride4"}
+OWN = ("vgg16_reduced", "vgg16")
 NORM_SCALE, DROPOUT = 10.0, 0.3
 
 
@@ -58,11 +59,11 @@ class ParseNet(nn.Module):
         self.features, self.fusion = tuple(features), fusion
         _check(self.features, fusion, normalize, norm_scale, dropout)
         self.trunk: Backbone
-        if backbone in ("vgg16_reduced", "vgg16"):
+        if backbone in OWN:
             self.trunk = VGG16(width, weights=weights, reduced=backbone == "vgg16_reduced")
             taps = VGG_TAPS
         else:
-            self.trunk = TimmBackbone(backbone, weights, width)
+            self.trunk = TimmBackbone(backbone, weights, width, own=OWN)
             taps = TIMM_TAPS
         self.taps = {name: taps[name] for name in self.features}
         missing = [tap for tap in self.taps.values() if tap not in self.trunk.channels]
