@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.errors import DataError
+from perpixel.errors import DataError, did_you_mean
 from perpixel.files import write_whole
 
 VOID_NAME = "void"
@@ -63,6 +63,12 @@ class ClassTable:
     @property
     def dtype(self) -> type[np.uint8] | type[np.uint16]:
         return np.uint8 if self.void == 255 else np.uint16
+
+    def id_of(self, name: str) -> int:
+        """The id of the class of that name. Raises UnknownName without one."""
+        if name not in self.names:
+            raise did_you_mean("class", name, self.names)
+        return self.names.index(name)
 
     @cached_property
     def _to_id(self) -> NDArray[np.int32]:

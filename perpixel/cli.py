@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Sequence
-from dataclasses import field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -78,6 +78,30 @@ def train(
         say(f"{folder}: weights, history, curves.png, val.png, scores.json. Next: perpixel predict {folder} PICTURES --out masks")
 
 
+@dataclass(frozen=True, kw_only=True)
+class MeasureFlags:
+    """Which parts of a picture `evaluate` judges instead of its pixels, and by which rules; what is not given is none."""
+
+    objects: Annotated[str | None, Parameter(help="Judge the objects of this class by the truth's instances: SEG, AP.")] = None
+    connectivity: Annotated[
+        int | None, Parameter(help="Pixels of an object share edges (4), or edges or corners (8). [default: 4]")
+    ] = None
+    minimum_area: Annotated[
+        int | None, Parameter(help="Drop smaller objects, in pixels; U-Net's release: 500. [default: 0]")
+    ] = None
+    fill_holes: Annotated[bool | None, Parameter(negative=(), help="Fill the holes of objects.")] = None
+    membranes: Annotated[
+        str | None, Parameter(help="Judge this class as the membranes of ISBI 2012: Rand, warping, pixel error ...")
+    ] = None
+    thresholds: Annotated[
+        list[float] | None,
+        Parameter(help="Of the probability of being inside. [default: 0 0.1 .. 0.9]", negative=(), consume_multiple=True),
+    ] = None
+
+
+NO_MEASURES = MeasureFlags()
+
+
 @app.command
 def evaluate(
     run: Annotated[Path, Parameter(help="Run folder, model file, or folder of predicted masks.")],
@@ -85,15 +109,19 @@ def evaluate(
     data: Annotated[str | None, Parameter(help="Data set; the run's own without it.")] = None,
     root: Root = None,
     split: Annotated[str | None, Parameter(help="Split to judge on; without it the run's own, or val.")] = None,
+    measures: Annotated[MeasureFlags, Parameter(name="*")] = NO_MEASURES,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Judge a model, or a folder of masks, on a split: one confusion matrix, worst class first."""
+    """Judge a model, or a folder of masks, on a split: one confusion matrix, worst class first; or its objects or membranes."""
+    given = _measures(measures)  # wrong flags are told before torch is waited for
     from perpixel import device as machine
     from perpixel.checkpoint import MODEL_FILE, load
     from perpixel.datasets import open_dataset
     from perpixel.evaluate import evaluate as judge
-    from perpixel.terminal import Progress, print_json, print_scores, say
+    from perpixel.evaluate_membranes import evaluate_membranes
+    from perpixel.evaluate_objects import evaluate_objects
+    from perpixel.terminal import Progress, print_json, print_membranes, print_objects, print_scores, say
 
     judged: Any = run
     title = "masks"
@@ -107,13 +135,32 @@ def evaluate(
         root = root or trained.get("root")
     if data is None:
         raise UsageError(f"{run}: does not say which data set it is for; name the data set to judge by with --data.")
-    dataset = open_dataset(data, root=root, split=split or "val")
-    scores = judge(judged, dataset, Progress("judged"))
+    dataset, progress = open_dataset(data, root=root, split=split or "val"), Progress("judged")
+    scores: Any
+    show: Any
+    if measures.objects is not None:
+        scores, show = evaluate_objects(judged, dataset, measures.objects, progress=progress, **given), print_objects
+    elif measures.membranes is not None:
+        scores, show = evaluate_membranes(judged, dataset, measures.membranes, progress=progress, **given), print_membranes
+    else:
+        scores, show = judge(judged, dataset, progress), print_scores
     if as_json:
         print_json(scores.to_json())
     else:
         say(f"{run}: {title} on {data}, {dataset.split}.")
-        print_scores(scores)
+        show(scores)
+
+
+def _measures(flags: MeasureFlags) -> dict[str, Any]:
+    """The rules that are given; raises UsageError for both measures, or for a rule whose measure is not given."""
+    if flags.objects is not None and flags.membranes is not None:
+        raise UsageError("--objects and --membranes are two judgements; give one of them.")
+    rules = {"connectivity": "objects", "minimum_area": "objects", "fill_holes": "objects", "thresholds": "membranes"}
+    given = {name: getattr(flags, name) for name in rules if getattr(flags, name) is not None}
+    for name in given:
+        if getattr(flags, rules[name]) is None:
+            raise UsageError(f"--{name.replace('_', '-')} belongs to --{rules[name]}; name its class, or leave it out.")
+    return given
 
 
 @app.command

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,9 @@ from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError, UsageError
 from perpixel.images import read_labels
 from perpixel.metrics import ConfusionMatrix
-from perpixel.networks import Network, as_network
-from perpixel.predict import prepare, score_map
-from perpixel.sample import Sample
+from perpixel.networks import Network
+from perpixel.predict import predict, prepare, score_map
+from perpixel.sample import Prediction, Sample
 from perpixel.version import VERSION
 
 Progress = Callable[[int, int], None]
@@ -75,11 +75,8 @@ class Scores:
 
     @property
     def protocol_hash(self) -> str:
-        """The first 12 digits of the SHA-256 of the protocol: equal for two scores that may stand side by side.
-
-        Everything counts but the weights and what trained them."""
-        judged = {key: value for key, value in self.protocol.items() if key != "weights"}
-        return hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:12]
+        """See `hash_of`."""
+        return hash_of(self.protocol)
 
     def rows(self) -> list[ClassScore]:
         """Worst class first; classes without an IoU last."""
@@ -107,6 +104,17 @@ def evaluate(model_or_predictions: Model | str | Path, dataset: Dataset, progres
     """Judges a model, or a folder of mask files named like the pictures, on every picture of `dataset`.
 
     Raises DataError when a mask is missing or of another size, UsageError when the classes are not those of the data set."""
+    answer, weights, scale = answers(model_or_predictions, dataset)
+    matrix, digests = count(dataset, range(len(dataset)), lambda sample: answer(sample).labels, progress)
+    return Scores(matrix, dataset.classes, protocol(dataset, digests, weights, scale))
+
+
+def answers(
+    model_or_predictions: Model | str | Path, dataset: Dataset, scores: bool = False
+) -> tuple[Callable[[Sample], Prediction], str, float | str]:
+    """What is judged, as a function from a sample to its prediction; and for the protocol the weights' digest and the scale.
+
+    `scores` asks for probabilities too, which masks do not have. Raises what `evaluate` does."""
     if isinstance(model_or_predictions, Model):
         model = model_or_predictions
         if model.classes.names != dataset.classes.names:
@@ -114,22 +122,11 @@ def evaluate(model_or_predictions: Model | str | Path, dataset: Dataset, progres
                 f"the model knows the classes {', '.join(model.classes.names)}; the data set has "
                 f"{', '.join(dataset.classes.names)}; judge it on a set with the same classes."
             )
-        network = as_network(prepare(model))
-        weights: str = model.digest
+        prepare(model)
         scale: float | str = model.scale if model.side is None else f"shorter side {model.side}"
-
-        def answer(sample: Sample) -> NDArray[Any]:
-            size = sample.image.shape[:2]
-            return score_map(network, sample.image, model.scale_for(size)).labels(size)
-    else:
-        folder = Path(model_or_predictions)
-        weights, scale = "masks", 1.0
-
-        def answer(sample: Sample) -> NDArray[Any]:
-            return _mask(folder, sample, dataset.classes)
-
-    matrix, digests = count(dataset, range(len(dataset)), answer, progress)
-    return Scores(matrix, dataset.classes, protocol(dataset, digests, weights, scale))
+        return lambda sample: predict(model, sample.image, scores), model.digest, scale
+    folder = Path(model_or_predictions)
+    return lambda sample: Prediction(_mask(folder, sample, dataset.classes), dataset.classes), "masks", 1.0
 
 
 def judge(network: Network, dataset: Dataset, indices: Sequence[int], scale: float) -> ConfusionMatrix:
@@ -185,6 +182,14 @@ def protocol(dataset: Dataset, digests: Iterable[bytes], weights: str, scale: fl
         "perpixel": VERSION,
         "weights": weights,
     }
+
+
+def hash_of(protocol: Mapping[str, Any]) -> str:
+    """The first 12 digits of the SHA-256 of a protocol: equal for two scores that may stand side by side.
+
+    Everything counts but the weights and what trained them."""
+    judged = {key: value for key, value in protocol.items() if key != "weights"}
+    return hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _mask(folder: Path, sample: Sample, classes: ClassTable) -> NDArray[Any]:

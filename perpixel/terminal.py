@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from perpixel.evaluate import Scores
+from perpixel.evaluate_membranes import MembraneScores
+from perpixel.evaluate_objects import ObjectScores
 
 
 def say(text: str) -> None:
@@ -59,6 +61,29 @@ def print_scores(scores: Scores) -> None:
     console.print(table)
     named = ", ".join(f"{name} {percent(value)}" for name, value in scores.figures.items())
     console.print(f"{named}; split {scores.protocol['split']}, protocol {scores.protocol_hash}", highlight=False)
+
+
+def print_objects(scores: ObjectScores) -> None:
+    """The figures of objects, then split and protocol."""
+    figures = scores.figures
+    rows: list[tuple[str, ...]] = [(name, percent(figures[name])) for name in ("SEG", "AP", "AP50", "AP75")]
+    rows += [(f"{kind} objects a picture", f"{figures[f'{kind}_objects']:.1f}") for kind in ("true", "predicted")]
+    rows += [("true objects that are split", f"{figures['splits']:.0f}")]
+    rows += [("objects that merge true ones", f"{figures['merges']:.0f}")]
+    rules = scores.protocol["objects"]
+    print_table((rules["class"], ""), rows)
+    dropped = f", {rules['minimum_area']} pixels or more" if rules["minimum_area"] else ""
+    filled = ", holes filled" if rules["fill_holes"] else ""
+    said = f"{len(scores.pictures)} pictures, connectivity {rules['connectivity']}{dropped}{filled}"
+    print(f"{said}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
+
+
+def print_membranes(scores: MembraneScores) -> None:
+    """The figures of membranes with the thresholds at which they are best, then split and protocol."""
+    rows: list[tuple[str, ...]] = [(name, f"{best.value:.6f}", f"{best.threshold:g}") for name, best in scores.figures.items()]
+    print_table((scores.protocol["membranes"]["class"], "", "inside above"), rows)
+    tried = f"{len(scores.names)} pictures, best of {len(scores.thresholds)} thresholds"
+    print(f"{tried}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

@@ -1,0 +1,95 @@
+"""evaluate --membranes CLASS: probability maps of membranes by the measures of the ISBI 2012 challenge (see `boundaries`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perpixel.boundaries import THRESHOLDS, Best, Sweep, figures, refuse_thresholds, sweep
+from perpixel.checkpoint import Model
+from perpixel.datasets import Dataset, label_digest
+from perpixel.errors import DataError
+from perpixel.evaluate import Progress, answers, hash_of, protocol
+
+RULES = {
+    "judged": "inside is what is not of the class; probability of inside above each threshold, best threshold of each measure",
+    "segments": "4-connected; membrane and the outside of the picture 8-connected",
+    "pixel_error": "1 - F of inside pixels, summed over pictures",
+    "rand_error": "1 - F of pairs of pixels that the truth has inside, summed over pictures",
+    "warping_error": "pixels that split or merge after warping the truth to the prediction / pixels",
+    "topology_error": "all pixels that differ after warping / pixels",
+    "v_rand": "Rand score of pixels that the truth has inside, prediction thinned, mean over pictures",
+    "v_info": "information score of pixels that the truth has inside, prediction thinned, mean over pictures",
+}
+
+
+@dataclass(frozen=True)
+class MembraneScores:
+    """The judgement of a split's membranes: what was counted in each picture, and the protocol."""
+
+    names: tuple[str, ...]
+    sweeps: tuple[Sweep, ...]
+    thresholds: tuple[float, ...]
+    protocol: dict[str, Any]
+
+    @property
+    def figures(self) -> dict[str, Best]:
+        """Each measure of the split at its best threshold; see `boundaries`."""
+        return figures(self.sweeps, self.thresholds)
+
+    @property
+    def protocol_hash(self) -> str:
+        return hash_of(self.protocol)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON: figures with their thresholds, each picture's own best, protocol and its hash; nan is null."""
+        rows = [
+            {"name": name, **_plain(figures([one], self.thresholds))} for name, one in zip(self.names, self.sweeps, strict=True)
+        ]
+        return {
+            "figures": _plain(self.figures),
+            "pictures": rows,
+            "protocol": self.protocol,
+            "protocol_hash": self.protocol_hash,
+        }
+
+
+def evaluate_membranes(
+    model_or_predictions: Model | str | Path,
+    dataset: Dataset,
+    class_name: str,
+    thresholds: Sequence[float] = THRESHOLDS,
+    progress: Progress | None = None,
+) -> MembraneScores:
+    """Judges where a model, or a folder of masks, sees the membranes that `class_name` is; masks are the same at all thresholds.
+
+    Raises DataError for a picture with void pixels, for which these measures have no rule, UnknownName for another class,
+    UsageError for thresholds outside 0 <= t < 1, and what `evaluate` raises."""
+    class_id = dataset.classes.id_of(class_name)
+    refuse_thresholds(thresholds)
+    answer, weights, scale = answers(model_or_predictions, dataset, scores=True)
+    names, sweeps, digests = [], [], []
+    for index in range(len(dataset)):
+        sample = dataset.sample(index)
+        digests.append(label_digest(sample))
+        assert sample.labels is not None
+        if (sample.labels == dataset.classes.void).any():
+            raise DataError(f"{sample.name}: has void pixels, for which these measures have no rule; judge without --membranes.")
+        found = answer(sample)
+        inside = (found.labels != class_id).astype("f4") if found.scores is None else 1 - found.scores[class_id]
+        names.append(sample.name)
+        sweeps.append(sweep(sample.labels != class_id, inside, thresholds))
+        if progress is not None:
+            progress(index + 1, len(dataset))
+    rules = {"class": class_name, "thresholds": list(thresholds), **RULES}
+    kept = {**protocol(dataset, digests, weights, scale), "membranes": rules}
+    return MembraneScores(tuple(names), tuple(sweeps), tuple(thresholds), kept)
+
+
+def _plain(best: dict[str, Best]) -> dict[str, Any]:
+    return {
+        name: {key: None if math.isnan(value) else value for key, value in vars(one).items()} for name, one in best.items()
+    }

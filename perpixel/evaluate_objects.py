@@ -1,0 +1,142 @@
+"""evaluate --objects CLASS: the objects of a class, made of its labels, against the instances of the truth (see `objects`)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perpixel.checkpoint import Model
+from perpixel.datasets import Dataset, label_digest
+from perpixel.errors import DataError
+from perpixel.evaluate import Progress, answers, hash_of, protocol
+from perpixel.objects import (
+    IOU_THRESHOLDS,
+    components,
+    merges,
+    of_class,
+    overlaps,
+    precision,
+    refuse_rules,
+    seg,
+    splits,
+    without_void,
+)
+
+RULES = {
+    "SEG": "Cell Tracking Challenge: IoU of each true object with the one that covers more than half of it, else 0; their mean",
+    "AP": "Data Science Bowl 2018: TP / (TP + FP + FN), mean over IoU above 0.5, 0.55 .. 0.95, then over pictures",
+    "without_objects": "a picture without true and predicted objects leaves the mean of AP",
+    "void_objects": "void pixels belong to no object; an object of which they are more than half is not judged",
+}
+
+
+@dataclass(frozen=True)
+class PictureObjects:
+    """One picture: its true and predicted objects counted, SEG of each true object (N,), precision at each of
+    `IOU_THRESHOLDS` (10,), nan without any object, and true objects that were split and predicted ones that merge."""
+
+    name: str
+    truth: int
+    predicted: int
+    seg: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    splits: int
+    merges: int
+
+
+@dataclass(frozen=True)
+class ObjectScores:
+    """The judgement of one class's objects, picture by picture, and the protocol."""
+
+    pictures: tuple[PictureObjects, ...]
+    protocol: dict[str, Any]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """SEG, AP, AP50 and AP75 in 0..1, nan where undefined; objects are means over pictures, splits and merges are sums."""
+        every = self.pictures
+        known = [one.precision for one in every if not math.isnan(one.precision[0])]
+        by_threshold = np.mean(known, 0) if known else np.full(len(IOU_THRESHOLDS), math.nan)
+        values = np.concatenate([one.seg for one in every])
+        return {
+            "SEG": float(values.mean()) if len(values) else math.nan,
+            "AP": float(by_threshold.mean()),
+            "AP50": float(by_threshold[0]),
+            "AP75": float(by_threshold[IOU_THRESHOLDS.index(0.75)]),
+            "true_objects": sum(one.truth for one in every) / len(every),
+            "predicted_objects": sum(one.predicted for one in every) / len(every),
+            "splits": sum(one.splits for one in every),
+            "merges": sum(one.merges for one in every),
+        }
+
+    @property
+    def protocol_hash(self) -> str:
+        return hash_of(self.protocol)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON: figures, pictures, protocol and its hash; nan is null."""
+        rows = [
+            {"name": one.name, "true_objects": one.truth, "predicted_objects": one.predicted,
+             "SEG": _finite(float(one.seg.mean()) if one.truth else math.nan), "AP": _finite(float(one.precision.mean())),
+             "splits": one.splits, "merges": one.merges}
+            for one in self.pictures
+        ]  # fmt: skip
+        return {
+            "figures": {name: _finite(value) for name, value in self.figures.items()},
+            "pictures": rows,
+            "protocol": self.protocol,
+            "protocol_hash": self.protocol_hash,
+        }
+
+
+def evaluate_objects(
+    model_or_predictions: Model | str | Path,
+    dataset: Dataset,
+    class_name: str,
+    connectivity: int = 4,
+    minimum_area: int = 0,
+    fill_holes: bool = False,
+    progress: Progress | None = None,
+) -> ObjectScores:
+    """Judges the objects that the class makes in the labels of a model, or of a folder of masks, by the rules of `components`.
+
+    Raises DataError for a picture without instances, UnknownName for another class, UsageError for other rules, and what
+    `evaluate` raises."""
+    class_id = dataset.classes.id_of(class_name)
+    refuse_rules(connectivity, minimum_area)
+    answer, weights, scale = answers(model_or_predictions, dataset)
+    pictures, digests = [], []
+    for index in range(len(dataset)):
+        sample = dataset.sample(index)
+        if sample.labels is None or sample.instances is None:
+            raise DataError(f"{sample.name}: has no instances to judge objects by; add them, or judge without --objects.")
+        digests.append(label_digest(sample) + hashlib.sha256(sample.instances.numbers.tobytes()).digest())
+        void = sample.labels == dataset.classes.void
+        truth = without_void(of_class(sample.instances, class_id), void)
+        found = components(answer(sample).labels, class_id, connectivity, minimum_area, fill_holes)
+        pictures.append(judge_objects(sample.name, truth, without_void(found, void)))
+        if progress is not None:
+            progress(index + 1, len(dataset))
+    rules = {
+        "class": class_name, "connectivity": connectivity, "minimum_area": minimum_area, "fill_holes": fill_holes, **RULES,
+    }  # fmt: skip
+    return ObjectScores(tuple(pictures), {**protocol(dataset, digests, weights, scale), "objects": rules})
+
+
+def judge_objects(name: str, truth: NDArray[Any], predicted: NDArray[Any]) -> PictureObjects:
+    """The row of a picture whose objects are numbers in two maps (H, W), from 1, 0 elsewhere."""
+    found = overlaps(truth, predicted)
+    return PictureObjects(
+        name, len(found.truth_areas), len(found.predicted_areas), seg(found),
+        np.array([precision(found, threshold) for threshold in IOU_THRESHOLDS]), splits(found), merges(found),
+    )  # fmt: skip
+
+
+def _finite(value: float) -> float | None:
+    return None if math.isnan(value) else value
