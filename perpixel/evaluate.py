@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,12 @@ from perpixel.classes import ClassTable
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError, UsageError
 from perpixel.images import read_labels
+from perpixel.inference import PLAIN, Inference, infer, seen_at
 from perpixel.metrics import ConfusionMatrix
-from perpixel.networks import Network, as_network
-from perpixel.predict import prepare, score_map
+from perpixel.networks import Network
+from perpixel.predict import prepare
 from perpixel.sample import Sample
+from perpixel.scores import score_map
 from perpixel.version import VERSION
 
 Progress = Callable[[int, int], None]
@@ -103,33 +106,43 @@ class Scores:
         }
 
 
-def evaluate(model_or_predictions: Model | str | Path, dataset: Dataset, progress: Progress | None = None) -> Scores:
+def evaluate(
+    model_or_predictions: Model | str | Path, dataset: Dataset, progress: Progress | None = None, inference: Inference = PLAIN
+) -> Scores:
     """Judges a model, or a folder of mask files named like the pictures, on every picture of `dataset`.
 
-    Raises DataError when a mask is missing or of another size, UsageError when the classes are not those of the data set."""
+    Raises DataError when a mask is missing or of another size, UsageError when the classes are not those of the data set, and
+    for an `inference` that does not fit the model."""
     if isinstance(model_or_predictions, Model):
         model = model_or_predictions
-        if model.classes.names != dataset.classes.names:
-            raise UsageError(
-                f"the model knows the classes {', '.join(model.classes.names)}; the data set has "
-                f"{', '.join(dataset.classes.names)}; judge it on a set with the same classes."
-            )
-        network = as_network(prepare(model))
-        weights: str = model.digest
-        scale: float | str = model.scale if model.side is None else f"shorter side {model.side}"
+        refuse_other_classes(model, dataset)
+        prepare(model)
+        inference = inference.fitted(model)
+        weights: str = inference.weights(model)
+        scale, rules = seen_at(model), inference.rules(model)
 
         def answer(sample: Sample) -> NDArray[Any]:
-            size = sample.image.shape[:2]
-            return score_map(network, sample.image, model.scale_for(size)).labels(size)
+            return infer(model, sample.image, inference)().labels
     else:
         folder = Path(model_or_predictions)
-        weights, scale = "masks", 1.0
+        if not inference.plain:
+            raise UsageError(f"{folder}: masks are judged as they are; give {', '.join(inference.given)} with a model.")
+        weights, scale, rules = "masks", 1.0, {}
 
         def answer(sample: Sample) -> NDArray[Any]:
             return _mask(folder, sample, dataset.classes)
 
     matrix, digests = count(dataset, range(len(dataset)), answer, progress)
-    return Scores(matrix, dataset.classes, protocol(dataset, digests, weights, scale))
+    return Scores(matrix, dataset.classes, protocol(dataset, digests, weights, scale, rules))
+
+
+def refuse_other_classes(model: Model, dataset: Dataset) -> None:
+    """Raises UsageError when the classes of the model are not those of the data set."""
+    if model.classes.names != dataset.classes.names:
+        raise UsageError(
+            f"the model knows the classes {', '.join(model.classes.names)}; the data set has "
+            f"{', '.join(dataset.classes.names)}; judge it on a set with the same classes."
+        )
 
 
 def judge(network: Network, dataset: Dataset, indices: Sequence[int], scale: float) -> ConfusionMatrix:
@@ -174,8 +187,12 @@ def count(
     return matrix, digests
 
 
-def protocol(dataset: Dataset, digests: Iterable[bytes], weights: str, scale: float | str) -> dict[str, Any]:
-    """What must be equal for two scores to be compared, and the digest of the weights that earned this one."""
+def protocol(
+    dataset: Dataset, digests: Iterable[bytes], weights: str, scale: float | str, rules: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """What must be equal for two scores to be compared, and the digest of the weights that earned this one.
+
+    `rules` are those of an inference that is not plain."""
     return {
         "data": hashlib.sha256(b"".join(digests)).hexdigest(),
         "split": dataset.split,
@@ -184,6 +201,7 @@ def protocol(dataset: Dataset, digests: Iterable[bytes], weights: str, scale: fl
         "scales": [scale],
         "perpixel": VERSION,
         "weights": weights,
+        **rules,
     }
 
 
