@@ -135,8 +135,9 @@ def test_a_turned_window_shows_the_same_pixels(height: int, width: int, symmetry
     top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     bottom, right = data.draw(st.integers(top + 1, height)), data.draw(st.integers(left + 1, width))
     there = turned(picture, symmetry)
-    t, l, b, r = turned_window((top, left, bottom, right), (height, width), symmetry)
-    assert np.array_equal(turned_back(there[t:b, l:r], symmetry), picture[top:bottom, left:right])
+    window = turned_window((top, left, bottom, right), (height, width), symmetry)
+    shown = there[window[0] : window[2], window[1] : window[3]]
+    assert np.array_equal(turned_back(shown, symmetry), picture[top:bottom, left:right])
     assert np.array_equal(turned_back(there, symmetry), picture)
 
 
