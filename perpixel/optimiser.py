@@ -36,12 +36,16 @@ def optimiser_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(settings, recipe.lr, (recipe.momentum, 0.999))
 
 
-def schedule(name: str, step: int, steps: int) -> float:
+def schedule(name: str, step: int, steps: int, step_size: int | None = None, gamma: float = 0.1) -> float:
     """The learning rate of `step` (0-based) as a factor of the recipe's: constant; poly, (1 - step / steps)^0.9 (DeepLab);
-    one_cycle, a cosine up over the first fifth and a cosine down to the end (Smith and Topin, 2017)."""
+    one_cycle, a cosine up over the first fifth and a cosine down to the end (Smith and Topin, 2017); step, times `gamma`
+    after each `step_size` steps (Caffe)."""
     done = step / max(1, steps)
     if name == "constant":
         return 1.0
+    if name == "step":
+        assert step_size is not None, "schedule step needs step_size"
+        return gamma ** (step // step_size)
     if name == "poly":
         return float((1 - done) ** POLY_POWER)
     if done < WARM_UP:

@@ -37,6 +37,13 @@ class Team:
             dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def gather(self, value: Any) -> list[Any]:
+        """What each process holds, by rank, in all of them."""
+        found = [value] * self.world
+        if self.world > 1:
+            dist.all_gather_object(found, value)
+        return found
+
 
 @contextmanager
 def join(device_name: str) -> Iterator[Team]:

@@ -16,9 +16,11 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from perpixel.errors import DataError, UsageError, did_you_mean
 
 OPTIMISERS = ("sgd", "adamw")
-SCHEDULES = ("constant", "poly", "one_cycle")
+SCHEDULES = ("constant", "poly", "one_cycle", "step")
 LOSS_MEANS = ("pixels", "pictures", "parts")
 SAMPLINGS = ("shuffled", "replacement")
+CROPS = ("none", "objects", "proposals")
+PROPOSALS = ("edge_boxes", "selective_search", "sliding")
 ENVIRONMENT = "PERPIXEL_"
 RECIPES = Path(__file__).with_name("recipes")
 LARGEST_SCALE = 16.0
@@ -62,6 +64,13 @@ class Recipe:
     flip: bool = _setting(True, "Mirror half of the training pictures left to right.")
     colour: float = _setting(0.0, "Strength of random brightness, contrast, saturation and hue, 0 to 1.")
     class_crops: float = _setting(0.0, "Share of crops centred on a pixel of a class drawn evenly from those in the picture.")
+    crops: str = _setting(
+        "none", "none: pictures; objects: boxes of true objects, all else background; proposals: boxes that overlap an object."
+    )
+    crop_enlarge: float = _setting(1.2, "Crops: by what their sides are lengthened, for context.")
+    crop_balance: float = _setting(0.5, "Crops: those of rare classes repeat; 0 never, 1 until all classes have equally many.")
+    proposals: str = _setting("edge_boxes", "Crops of proposals: edge_boxes, selective_search or sliding.")
+    proposal_overlap: float = _setting(0.5, "Crops of proposals: least overlap (IoU) of box and object.")
     # how it learns
     steps: int = _setting(1000, "Optimiser steps.")
     batch: int = _setting(8, "Pictures per step, over all processes and accumulated parts.")
@@ -75,7 +84,9 @@ class Recipe:
     momentum: float = _setting(0.9, "Momentum of sgd; beta 1 of adamw.")
     decay: float = _setting(1e-4, "Weight decay; biases and normalisation have none.")
     bias_decay: bool = _setting(False, "Decay biases as well.")
-    schedule: str = _setting("poly", "constant, poly (power 0.9) or one_cycle.")
+    schedule: str = _setting("poly", "constant, poly (power 0.9), one_cycle, or step (times gamma after each step_size steps).")
+    step_size: int | None = _setting(None, "Schedule step: steps at one learning rate.")
+    gamma: float = _setting(0.1, "Schedule step: by what the learning rate is multiplied.")
     loss: str = _setting("cross_entropy", "cross_entropy, dice, lovasz_softmax, or a sum such as cross_entropy+dice.")
     loss_mean: str = _setting(
         "pixels", "The loss is a mean over: pixels; pictures (of sums over their pixels); parts (of means over their pixels)."
@@ -103,7 +114,7 @@ class Recipe:
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("momentum", "ema"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more and below 1")
-        for name in ("colour", "class_crops"):
+        for name in ("colour", "class_crops", "crop_balance"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
         low, high = self.scale_jitter
         _require(0 < low <= high < math.inf, "scale_jitter", self.scale_jitter, "two numbers above 0, the smaller first")
@@ -112,13 +123,21 @@ class Recipe:
         _require(self.dropout is None or 0 <= self.dropout <= 1, "dropout", self.dropout, "between 0 and 1")
         _require(self.norm_scale is None or 0 < self.norm_scale < math.inf, "norm_scale", self.norm_scale, "above 0")
         _require(self.decoder is None or min(self.decoder, default=1) >= 1, "decoder", self.decoder, "channels of 1 or more")
+        _require(0 < self.crop_enlarge < math.inf, "crop_enlarge", self.crop_enlarge, "above 0")
+        _require(0 < self.proposal_overlap <= 1, "proposal_overlap", self.proposal_overlap, "above 0 and at most 1")
+        _require(self.step_size is None or self.step_size >= 1, "step_size", self.step_size, "1 or more")
+        _require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         for name, known in (
             ("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("weights", ("auto", "imagenet", "none")),
-            ("loss_mean", LOSS_MEANS), ("sampling", SAMPLINGS),
+            ("loss_mean", LOSS_MEANS), ("sampling", SAMPLINGS), ("crops", CROPS), ("proposals", PROPOSALS),
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise did_you_mean(name, getattr(self, name), known)
+        if self.crops != "none" and self.crop is None:
+            raise UsageError(f"crops = {self.crops!r}: needs crop, the height and width at which the network sees them.")
+        if self.schedule == "step" and self.step_size is None:
+            raise UsageError("schedule = 'step': needs step_size, after how many steps the learning rate falls.")
         if self.loss_mean == "pictures" and self.loss != "cross_entropy":
             raise UsageError(f"loss_mean = 'pictures' sums over pixels, which only cross_entropy does; loss is {self.loss!r}.")
 

@@ -3,6 +3,7 @@
     recipe.toml    every setting with its origin        data.json       what the check of the data set found
     run.json       versions, machine, sessions          history.jsonl   losses and scores by step
     model.safetensors, model.json, scores.json, val.png, curves.png, last/
+    crops.safetensors    the boxes that it trains on, where the recipe says `crops`
     stages/NAME/   the runs of the recipes that this one starts from"""
 
 from __future__ import annotations

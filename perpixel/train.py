@@ -36,6 +36,7 @@ from perpixel.losses import PixelLoss, class_weights
 from perpixel.metrics import ConfusionMatrix
 from perpixel.networks import Network, as_network
 from perpixel.not_finite import NotFinite, refuse
+from perpixel.object_crops import object_crops
 from perpixel.optimiser import flat, optimiser_of, schedule, unflatten
 from perpixel.predict import predict
 from perpixel.processes import Team, join
@@ -63,6 +64,7 @@ def train(
         if team.rank:  # one voice for all
             say, progress = _nothing, None
         sound = sound_data(recipe, out, team, say)
+        training = object_crops(training, recipe, sound.fingerprints[recipe.train_split], out, team, say)
         if recipe.starts_from is not None and not checkpoint.state_folders(out):
             digest = _begin_with(network, recipe.starts_from, say)
             if team.rank == 0:
@@ -94,7 +96,7 @@ def train(
             _train_mode(network, recipe)
             for step, parts in enumerate(batches(training, recipe, start, team.rank, team.world), start=start + 1):
                 torch.manual_seed(_step_seed(recipe.seed, step, team.rank))
-                rate = recipe.lr * schedule(recipe.schedule, step - 1, recipe.steps)
+                rate = recipe.lr * schedule(recipe.schedule, step - 1, recipe.steps, recipe.step_size, recipe.gamma)
                 for group in optimiser.param_groups:
                     group["lr"] = rate * group["factor"]
                 judged, stopping = team.sum(np.array([sum(part.judged for part in parts), bool(stop)], np.float64))

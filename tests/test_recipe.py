@@ -29,6 +29,7 @@ recipes = st.builds(
     steps=st.integers(1, 10**12),
     optimiser=st.sampled_from(OPTIMISERS),
     schedule=st.sampled_from(SCHEDULES),
+    step_size=st.integers(1, 10**9),
     lr=positive,
     class_weights=text,
 )
@@ -129,6 +130,13 @@ BAD_VALUES = {
     "optimiser": ("sdg",),
     "schedule": ("ploy",),
     "weights": ("imagnet",),
+    "crops": ("object",),
+    "crop_enlarge": (0.0, float("inf"), float("nan")),
+    "crop_balance": (-0.1, 1.1),
+    "proposals": ("edge_box",),
+    "proposal_overlap": (0.0, 1.1, float("nan")),
+    "step_size": (0,),
+    "gamma": (0.0, 1.1),
 }
 
 
@@ -136,6 +144,13 @@ BAD_VALUES = {
 def test_a_value_that_cannot_work_names_its_setting(name, value):
     with pytest.raises(UsageError, match=rf"^(no )?{name}\b"):
         merged(flags={name: value})
+
+
+def test_settings_that_need_another_say_so():
+    with pytest.raises(UsageError, match="crops = 'objects': needs crop"):
+        Recipe(crops="objects")
+    with pytest.raises(UsageError, match="schedule = 'step': needs step_size"):
+        Recipe(schedule="step")
 
 
 @pytest.mark.parametrize(
@@ -171,8 +186,8 @@ def test_an_unknown_setting_suggests_the_nearest_and_names_its_origin(toml):
         merged(toml("step = 5"))
     with pytest.raises(UnknownName, match=r"no setting \(PERPIXEL_BACTH\) 'bacth'; did you mean 'batch'"):
         merged(environment={"PERPIXEL_BACTH": "5"})
-    with pytest.raises(UnknownName, match=r"no setting \(flag\) 'crops'; did you mean 'crop'"):
-        merged(flags={"crops": (1, 1)})
+    with pytest.raises(UnknownName, match=r"no setting \(flag\) 'corp'; did you mean 'crop'"):
+        merged(flags={"corp": (1, 1)})
 
 
 def test_a_table_is_no_setting(toml):

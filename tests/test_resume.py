@@ -19,9 +19,9 @@ from perpixel.train import train
 # Everything that has a state: dropout, batch normalisation, momentum, average, jitter, partial sums of the history.
 SETTINGS = {
     "network": "unet", "convolutions": "same", "norm": "batch", "width": 0.05, "dropout": 0.5, "crop": [16, 16],
-    "scale_jitter": [0.7, 1.4], "colour": 0.5, "class_crops": 0.5, "steps": 6, "batch": 4, "accumulate": 2, "ema": 0.9,
-    "optimiser": "adamw", "schedule": "one_cycle", "clip": 1.0, "validations": 2, "log_every": 3, "save_every": 2,
-    "loss": "cross_entropy+dice", "class_weights": "inverse_square_root", "device": "cpu",
+    "crops": "objects", "scale_jitter": [0.7, 1.4], "colour": 0.5, "class_crops": 0.5, "steps": 6, "batch": 4, "accumulate": 2,
+    "ema": 0.9, "optimiser": "adamw", "schedule": "one_cycle", "clip": 1.0, "validations": 2, "log_every": 3,
+    "save_every": 2, "loss": "cross_entropy+dice", "class_weights": "inverse_square_root", "device": "cpu",
 }  # fmt: skip
 KILL = Path(__file__).with_name("kill.py")
 

@@ -120,6 +120,12 @@ def test_schedules_start_and_end_where_they_should(name: str) -> None:
         assert rates[-1] < 0.01
 
 
+def test_the_rate_of_step_falls_after_each_step_size() -> None:
+    """As Caffe's: gamma to the power of floor(step / step_size)."""
+    rates = [schedule("step", step, 7, 3, 0.1) for step in range(7)]
+    assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
+
+
 class TestNotFinite:
     def test_a_rate_that_is_far_too_high_stops_with_the_step_and_the_pictures(self, data: Path, tmp_path: Path) -> None:
         out = tmp_path / "run"

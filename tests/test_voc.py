@@ -58,6 +58,7 @@ class TestTable:
     def test_the_published_numbers_fit_each_other(self):
         assert PICTURES["train"] + PICTURES["val"] == PICTURES["trainval"]
         # SBD labels 8,498 + 2,857 pictures, of which 2,237 are in VOC's trainval.
+        assert PICTURES["trainvalaug"] == PICTURES["trainaug"] + PICTURES["val"]
         assert PICTURES["trainaug"] == PICTURES["train"] + PICTURES["sbd_train"] + 2857 - 2237
 
 
@@ -85,6 +86,9 @@ class TestSplits:
 
     def test_trainaug_is_train_and_what_only_sbd_has(self, root):
         assert names(root, "trainaug") == ["2007_000001", "2008_000002", "2011_000007", "2011_000008"]
+
+    def test_trainvalaug_is_trainval_and_what_only_sbd_has(self, root):
+        assert names(root, "trainvalaug") == [*names(root, "trainval"), "2011_000007", "2011_000008"]
 
     def test_sbd_train_is_the_list_of_sbd_though_val_shares_a_picture(self, root):
         assert names(root, "sbd_train") == SBD_LISTS["train"]
@@ -168,6 +172,15 @@ class TestObjects:
         assert Voc2012(root).sample(0).instances is None
         assert Voc2012(root, instances=True).sample(0).instances is not None
         assert Voc2012(root, "test", instances=True).sample(0).instances is None
+
+    def test_a_split_can_be_opened_again_with_them(self, root):
+        without = Voc2012(root, "trainvalaug")
+        dataset = without.with_instances()
+        assert all(dataset.sample(index).instances is not None for index in range(len(dataset)))  # SBD's pictures too
+        assert without.sample(0).instances is None
+        more = {*dataset.files()} - {*without.files()}
+        assert {path.parent.name for path in more} == {"SegmentationObject", "inst"}
+        assert len(more) == len(dataset)
 
     @pytest.mark.parametrize(("split", "name"), [("val", "2007_000003"), ("sbd_train", "2011_000007")])
     def test_each_cell_is_one_of_the_class_it_shows(self, root, split, name):

@@ -38,6 +38,13 @@ class Stored(Protocol):
     def files(self) -> list[Path]: ...
 
 
+@runtime_checkable
+class HasInstances(Protocol):
+    """A data set that reads its objects only when asked to; others have them in every sample, or have none."""
+
+    def with_instances(self) -> Dataset: ...
+
+
 @dataclass(frozen=True)
 class OnDisk:
     """A published data set below a folder that the user names: `open` takes that folder and the split.

@@ -13,6 +13,7 @@ ROOT may be VOCdevkit or VOC2012 too. The splits, with the published numbers of 
     test 1,456          VOC's list; the labels are not public
     trainaug 10,582     train, then SBD's train and val without VOC's train and val: DeepLab's train_aug (arXiv:1412.7062).
                         VOC's masks for VOC's pictures, SBD's for the others
+    trainvalaug 12,031  trainval, then the same of SBD, as DeconvNet's training set (arXiv:1505.04366); val is in it
     sbd_train 8,498     SBD's train with SBD's labels, FCN's training set (data/pascal/README.md of the authors' repository);
                         545 of its pictures are in val
     seg11valid 736      VOC 2011's val without sbd_train, FCN's validation set (the same README), with VOC 2012's masks
@@ -22,6 +23,7 @@ from 2007 to 2011 like the 736, so neither the lists of VOC 2012 nor the year in
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 from collections.abc import Iterable
@@ -68,7 +70,10 @@ CLASSES = ClassTable(
     void_values=(VOID,),
     void_colour=(224, 224, 192),
 )
-PICTURES = {"train": 1464, "val": 1449, "trainval": 2913, "test": 1456, "trainaug": 10582, "sbd_train": 8498, "seg11valid": 736}
+PICTURES = {
+    "train": 1464, "val": 1449, "trainval": 2913, "test": 1456, "trainaug": 10582, "trainvalaug": 12031, "sbd_train": 8498,
+    "seg11valid": 736,
+}  # fmt: skip
 
 
 class Voc2012:
@@ -90,10 +95,12 @@ class Voc2012:
         self._val_of_2011 = years / "ImageSets" / "Segmentation" / "val.txt"
         lists = [read_list(path) for path in self._lists(split)]
         self.names, self._from_sbd = lists[0], frozenset[str]()
-        if split == "trainaug":
+        if split in ("trainaug", "trainvalaug"):
             train, val, *sbd = lists
-            more = [name for names in sbd for name in names if name not in {*train, *val}]
-            self.names, self._from_sbd = [*train, *more], frozenset(more)
+            own = {*train, *val}
+            more = [name for names in sbd for name in names if name not in own]
+            first = train if split == "trainaug" else [*train, *val]
+            self.names, self._from_sbd = [*first, *more], frozenset(more)
         elif split == "sbd_train":
             self._from_sbd = frozenset(self.names)
         elif split == "seg11valid":
@@ -120,15 +127,24 @@ class Voc2012:
         require_same_size(image, labels, picture, mask)
         return Sample(name, image, labels, self._objects(name, labels) if self.instances else None)
 
+    def with_instances(self) -> Voc2012:
+        """The same split, whose samples have their objects too."""
+        other = copy.copy(self)
+        other.instances = True
+        return other
+
     def files(self) -> list[Path]:
         """Every file that decides what the split holds."""
         files = [path for name in self.names for path in self._paths(name)]
-        return [*self._lists(self.split), *(files[::2] if self.split == "test" else files)]
+        objects = [self._objects_path(name) for name in self.names] if self.instances and self.split != "test" else []
+        return [*self._lists(self.split), *(files[::2] if self.split == "test" else files), *objects]
 
     def _lists(self, split: str) -> tuple[Path, ...]:
         own, sbd = self.folder / "ImageSets" / "Segmentation", self.sbd
         made: dict[str, tuple[Path, ...]] = {
-            "trainaug": (own / "train.txt", own / "val.txt", sbd / "train.txt", sbd / "val.txt"),
+            **dict.fromkeys(
+                ("trainaug", "trainvalaug"), (own / "train.txt", own / "val.txt", sbd / "train.txt", sbd / "val.txt")
+            ),
             "sbd_train": (sbd / "train.txt",),
             "seg11valid": (self._val_of_2011, sbd / "train.txt"),
         }
@@ -139,11 +155,13 @@ class Voc2012:
             return self.sbd / "img" / f"{name}.jpg", self.sbd / "cls" / f"{name}.mat"
         return self.folder / "JPEGImages" / f"{name}.jpg", self.folder / "SegmentationClass" / f"{name}.png"
 
+    def _objects_path(self, name: str) -> Path:
+        ours = self.folder / "SegmentationObject" / f"{name}.png"
+        return self.sbd / "inst" / f"{name}.mat" if name in self._from_sbd else ours
+
     def _objects(self, name: str, labels: NDArray[Any]) -> Instances:
         """The objects, each of the class that most of its pixels have: masks of objects name no classes themselves."""
-        mask = self._paths(name)[1]
-        ours = self.folder / "SegmentationObject" / f"{name}.png"
-        path = self.sbd / "inst" / f"{name}.mat" if name in self._from_sbd else ours
+        mask, path = self._paths(name)[1], self._objects_path(name)
         numbers = _read(path, "GTinst")
         require_same_size(labels, numbers, mask, path)
         found = np.unique(numbers)
