@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perpixel import networks
-from perpixel.errors import DataError, UntrustedFile, UsageError, did_you_mean
+from perpixel.errors import DataError, UntrustedFile, UsageError
 from perpixel.networks.fcn import bilinear_kernel
 
 MOST_FIELDS = 200_000  # ResNet-152 has about 25,000; a run of unpacked floats is one
@@ -225,7 +225,7 @@ def _run(data: memoryview, start: int, at: int, width: int) -> tuple[NDArray[Any
 
 # What the authors' networks are called here. Sources: the `net.py` and prototxt files of shelhamer/fcn.berkeleyvision.org
 # (voc-fcn32s, 16s, 8s, 8s-atonce, alexnet); for ParseNet a copy of VGG_VOC2012ext.prototxt in terrychenism/dl_toolbox, which
-# keeps the names of the released one.
+# keeps the names of the released one; for U-Net ports of phseg_v5-train.prototxt, of the release of 2 October 2015.
 
 
 @dataclass(frozen=True)
@@ -233,11 +233,13 @@ class Definition:
     """Layer name -> our parameters, one for each blob; # in a name is any number.
 
     `interpolations` are the deconvolutions from all classes to all, which the authors froze at bilinear interpolation: layer
-    name -> our parameter where they are learned, and side of the kernel. `first` sees the picture."""
+    name -> our parameter where they are learned, and side of the kernel. `first` sees the picture in BGR from 0 to 255, its mean
+    colour taken off; where there is none the picture is what ours is. `arguments` follow from the file."""
 
-    first: str
+    first: str | None
     layers: dict[str, tuple[str, ...]]
     interpolations: dict[str, tuple[str, int]] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 def _convolution(module: str) -> tuple[str, str]:
@@ -263,7 +265,16 @@ _UP8 = {
     "upscore8": ("upsample.final.weight", 16),
 }
 _CONV1_1 = "trunk.features.0.weight"
-DEFINITIONS = {  # by network and backbone
+_UNET: dict[str, tuple[str, ...]] = {
+    **{f"conv_d{level}{a}-{b}": _convolution(f"down.{level}.{i}") for level in range(5) for a, b, i in ("ab0", "bc2")},
+    **{
+        f"upconv_{below}_u{level}a": _convolution(f"up.{3 - level}")
+        for level, below in ((3, "d4c"), (2, "u3d"), (1, "u2d"), (0, "u1d"))
+    },
+    **{f"conv_u{level}{a}-{b}": _convolution(f"join.{3 - level}.{i}") for level in (3, 2, 1, 0) for a, b, i in ("bc0", "cd2")},
+    "conv_u0d-score": _convolution("classify"),
+}
+DEFINITIONS = {  # by network, and by backbone or variant
     ("fcn32s", "vgg16"): Definition(_CONV1_1, {**_VGG16, **_SCORE32}, {"upscore": ("upsample.final.weight", 64)}),
     ("fcn32s", "alexnet"): Definition("trunk.conv1.weight", {**_ALEXNET, **_SCORE32}, {"upscore": ("upsample.final.weight", 63)}),
     ("fcn16s", "vgg16"): Definition(
@@ -288,6 +299,7 @@ DEFINITIONS = {  # by network and backbone
             "upscore#": _convolution("upscore"),
         },
     ),
+    ("unet", "release"): Definition(None, _UNET, arguments={"channels": 1}),  # grey from 0 to 1
 }
 # Mean colours that the authors take from pictures, BGR in 0..255, by class table: the data layers of the FCN repository.
 VOC_MEAN = (104.00699, 116.66877, 122.67892)
@@ -305,6 +317,7 @@ def convert(
     the file's is bilinear, and learned otherwise. Raises UsageError when there is no such network in Caffe's format,
     UntrustedFile that names every layer that is unknown, missing or of another shape."""
     definition = _definition(network, arguments)
+    arguments = {**definition.arguments, **arguments}
     given: dict[str, Layer] = {}
     unknown = []
     for layer in layers:
@@ -344,25 +357,25 @@ def convert(
             f"{path}: does not hold {network} with {classes} classes ({found}); "
             "name the network, backbone and classes that it was made for."
         )
-    state[definition.first] = state[definition.first].flip(1)  # Caffe's pictures are BGR
-    state["trunk.mean"] = torch.tensor(mean[::-1]).view(3, 1, 1) / 255
-    state["trunk.scale"] = torch.full((3, 1, 1), 255.0)
+    if definition.first is not None:
+        state[definition.first] = state[definition.first].flip(1)
+        state["trunk.mean"] = torch.tensor(mean[::-1]).view(3, 1, 1) / 255
+        state["trunk.scale"] = torch.full((3, 1, 1), 255.0)
     assert {name: tensor.shape for name, tensor in state.items()} == {name: tensor.shape for name, tensor in expected.items()}
     return arguments, state
 
 
 def _definition(network: str, arguments: dict[str, Any]) -> Definition:
-    decided = sorted({"weights", "learned_upsampling"} & arguments.keys())
+    named = networks.title(network, arguments)
+    known = {**networks.arguments_of(network, arguments), **arguments}
+    definition = DEFINITIONS.get((network, str(known.get("backbone") or known.get("variant"))))
+    if definition is None:
+        those = ", ".join(" ".join(which) for which in DEFINITIONS)
+        raise UsageError(f"{named}: there are no weights of its authors in Caffe's format; there are of {those}.")
+    decided = sorted({"weights", "learned_upsampling", *definition.arguments} & arguments.keys())
     if decided:
         raise UsageError(f"{' and '.join(decided)}: the file decides that; leave it out.")
-    if network not in networks.NETWORKS:
-        raise did_you_mean("network", network, networks.NETWORKS)
-    backbone = str({**networks.arguments_of(network, arguments), **arguments}.get("backbone"))
-    if (network, backbone) not in DEFINITIONS:
-        asked = f"{network} on {backbone}" if "backbone" in arguments else network
-        known = ", ".join(f"{name} on {trunk}" for name, trunk in DEFINITIONS)
-        raise UsageError(f"{asked}: there are no weights of its authors in Caffe's format; there are of {known}.")
-    return DEFINITIONS[network, backbone]
+    return definition
 
 
 def _key(name: str, definition: Definition) -> str | None:

@@ -66,6 +66,11 @@ class Model:
     side: int | None = None
 
     @property
+    def title(self) -> str:
+        """The network's name, with what is not as published."""
+        return networks.title(self.card.network, self.card.arguments)
+
+    @property
     def scale(self) -> float:
         return self.card.scale
 
@@ -79,7 +84,7 @@ def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> 
     bad = first_not_finite(network)
     if bad is not None:
         raise PerpixelError(f"{folder / MODEL_FILE}: not written, for weight {bad} is not finite; lower the learning rate.")
-    text = json.dumps(asdict(card), indent=1)
+    text = json.dumps({"title": networks.title(card.network, card.arguments), **asdict(card)}, indent=1)
     write_whole(folder / MODEL_FILE, to_safetensors(_plain(network), {_HEADER_KEY: text}))
     write_whole(folder / CARD_FILE, (text + "\n").encode())
 
@@ -104,7 +109,9 @@ def load(run_or_file: str | Path) -> Model:
             header = (file.metadata() or {}).get(_HEADER_KEY)
             if header is None:
                 raise UntrustedFile(f"{path}: its header has no perpixel card; only files that perpixel wrote can be loaded.")
-            card = _sound(ModelCard(**json.loads(header)))
+            values = json.loads(header)
+            values.pop("title", None)  # follows from network and arguments
+            card = _sound(ModelCard(**values))
             if "weights" in card.arguments:  # would fetch what the file's own tensors replace
                 raise ValueError("its card asks for other weights")
             if not 0 < card.scale <= LARGEST_SCALE:

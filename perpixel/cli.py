@@ -27,7 +27,8 @@ app = App(
 def _flag_type(item: Any, hint: Any) -> Any:
     default = "" if item.default is None else f" [default: {_shown(item.default)}]"
     text = item.metadata["help"] + default
-    return Annotated[hint | None, Parameter(help=text, negative=() if hint is not bool else None, consume_multiple=True)]
+    negative = None if hint in (bool, bool | None) else ()
+    return Annotated[hint | None, Parameter(help=text, negative=negative, consume_multiple=True)]
 
 
 def _shown(value: Any) -> str:
@@ -107,14 +108,16 @@ def evaluate(
     """Judge a model, or a folder of masks, on a split: one confusion matrix, worst class first."""
     from perpixel.checkpoint import MODEL_FILE
     from perpixel.evaluate import evaluate as judge
-    from perpixel.terminal import Progress, print_json, print_scores
+    from perpixel.terminal import Progress, print_json, print_scores, say
 
     inference = _inference(inferring)
     model = _loaded(run, device) if run.is_file() or (run / MODEL_FILE).exists() or not run.is_dir() else None
-    scores = judge(model or run, _its_data(run, model, data, root, split), Progress("judged"), inference)
+    dataset, named = _its_data(run, model, data, root, split)
+    scores = judge(model or run, dataset, Progress("judged"), inference)
     if as_json:
         print_json(scores.to_json())
     else:
+        say(f"{run}: {model.title if model else 'masks'} on {named}, {dataset.split}.")
         print_scores(scores)
 
 
@@ -133,8 +136,8 @@ def _loaded(run: Path | str, device: str) -> Any:
     return model
 
 
-def _its_data(run: Path, model: Any, data: str | None, root: str | None, split: str | None) -> Any:
-    """The data set that is named, or the one that the model was trained on."""
+def _its_data(run: Path, model: Any, data: str | None, root: str | None, split: str | None) -> tuple[Any, str]:
+    """The data set that is named, or the one that the model was trained on, and its name."""
     from perpixel.datasets import open_dataset
 
     if model is not None:
@@ -144,7 +147,7 @@ def _its_data(run: Path, model: Any, data: str | None, root: str | None, split: 
         root = root or trained.get("root")
     if data is None:
         raise UsageError(f"{run}: does not say which data set it is for; name the data set to judge by with --data.")
-    return open_dataset(data, root=root, split=split or "val")
+    return open_dataset(data, root=root, split=split or "val"), data
 
 
 @app.command
@@ -270,7 +273,7 @@ def proposal_curve(
     from perpixel.terminal import Progress, percent, print_json, print_table, say
 
     model = _loaded(run, device)
-    dataset = _its_data(run, model, data, root, split)
+    dataset, _ = _its_data(run, model, data, root, split)
     found = judge(model, dataset, tuple(counts or COUNTS), proposals_by, merge, Progress("judged"))
     written = write_curve(out, found)
     if as_json:
@@ -372,6 +375,7 @@ def import_(
     *,
     network: Annotated[str | None, Parameter(help="Network that the file holds (see `perpixel networks`).")] = None,
     backbone: Annotated[str | None, Parameter(help="Its trunk, such as alexnet, where it is not the network's own.")] = None,
+    variant: Annotated[str | None, Parameter(help="Its variant, such as U-Net's release, where it is not the paper's.")] = None,
     classes: Annotated[str | None, Parameter(help="Name of a class table, or a number of classes. [default: voc2012]")] = None,
     out: Annotated[Path | None, Parameter(help="Folder for the model file. [default: models/NETWORK]")] = None,
     list_: Annotated[bool, Parameter(name="--list", negative=(), help="Print the file's layers and their shapes alone.")] = False,
@@ -385,8 +389,8 @@ def import_(
     from perpixel.terminal import print_json, print_table, say
 
     if list_:
-        if any(given is not None for given in (network, backbone, classes, out)):
-            raise UsageError("--list prints what is in the file; leave --network, --backbone, --classes and --out out.")
+        if any(given is not None for given in (network, backbone, variant, classes, out)):
+            raise UsageError("--list prints what is in the file; leave --network and all that goes with it out.")
         rows = contents(file)
         if as_json:
             print_json([{"name": name, "type": kind, "shapes": shapes} for name, kind, shapes in rows])
@@ -399,7 +403,9 @@ def import_(
     if network is None:
         raise UsageError(f"{file}: name the network that it holds with --network, or see its layers with --list.")
     folder = out or Path("models") / network
-    model = import_weights(file, network, classes or "voc2012", folder, **({"backbone": backbone} if backbone else {}))
+    named = {"backbone": backbone, "variant": variant}
+    arguments = {name: value for name, value in named.items() if value is not None}
+    model = import_weights(file, network, classes or "voc2012", folder, **arguments)
     if as_json:
         print_json({"model": str(model)})
     say(f"{model}: written. Next: perpixel predict {folder} PICTURES --out masks")

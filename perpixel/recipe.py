@@ -52,9 +52,11 @@ class Recipe:
     fusion: str | None = _setting(None, "ParseNet: late, which adds scores, or early, which joins features.")
     normalize: str | None = _setting(None, "ParseNet: L2 norm of features with a learned or fixed scale, or none.")
     norm_scale: float | None = _setting(None, "ParseNet: scale of normalised features at the start.")
+    variant: str | None = _setting(None, "U-Net: paper, or release for the network that its authors released.")
     channels: int | None = _setting(None, "U-Net: 3, or 1 for grey.")
     convolutions: str | None = _setting(None, "U-Net: valid as published, or same.")
     norm: str | None = _setting(None, "U-Net: batch for batch normalisation.")
+    skips: bool | None = _setting(None, "U-Net: join the decoder with the encoder's maps, as published.")
     decoder: tuple[int, ...] | None = _setting(None, "U-Net on a backbone: channels of the decoder, deepest first.")
     dropout: float | None = _setting(None, "Dropout ratio.")
     # what the network sees
@@ -145,7 +147,7 @@ class Recipe:
         """The arguments of `networks.build` that were set."""
         names = (
             "backbone", "width", "padding", "layer", "learned_upsampling", "features", "fusion", "normalize", "norm_scale",
-            "channels", "convolutions", "norm", "decoder", "dropout",
+            "variant", "channels", "convolutions", "norm", "skips", "decoder", "dropout",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 

@@ -19,6 +19,7 @@ from perpixel.evaluate import Scores
 from perpixel.files import write_whole
 from perpixel.images import write_image
 from perpixel.listing import PAPERS, size_of
+from perpixel.networks import title
 from perpixel.predict import predict
 from perpixel.recipe import Recipe
 from perpixel.run import RUN, Say
@@ -48,9 +49,10 @@ def review(out: Path, seed: int, say: Say, progress: Callable[[str], Progress]) 
     for name, arguments in NETWORKS.items():
         began = time.monotonic()
         recipe = Recipe(network=name, seed=seed, **PROTOCOL, **arguments)
-        scores = train(recipe, out / "runs" / name, say=say, progress=progress(f"{name}: step"))
+        shown = title(name, arguments)
+        scores = train(recipe, out / "runs" / name, say=say, progress=progress(f"{shown}: step"))
         assert scores is not None, "the review trains in one process"
-        say(f"{name}: mIoU {percent(scores.mean_iou)} after {time.monotonic() - began:.0f} s.")
+        say(f"{shown}: mIoU {percent(scores.mean_iou)} after {time.monotonic() - began:.0f} s.")
         found[name] = scores
     _write_pictures(out)
     return _write_table(out, found)
@@ -62,17 +64,18 @@ def _write_table(out: Path, found: dict[str, Scores]) -> Path:
     header = ["network", "parameters", "multiply-adds", "minutes", "mIoU", "pixel accuracy", *names, "paper"]
     lines, rows = [], []
     for name, scores in ranked:
+        shown = title(name, NETWORKS[name])
         parameters, multiply_adds = size_of(name, len(names), (128, 160), **NETWORKS[name])
         seconds = sum(s["seconds"] for s in json.loads((out / "runs" / name / RUN).read_text())["sessions"])
         iou = dict(zip(names, scores.confusion.iou(), strict=True))
         cells = [
-            name, f"{parameters / 1e6:.2f} M", f"{multiply_adds / 1e9:.2f} G", f"{seconds / 60:.1f}", percent(scores.mean_iou),
+            shown, f"{parameters / 1e6:.2f} M", f"{multiply_adds / 1e9:.2f} G", f"{seconds / 60:.1f}", percent(scores.mean_iou),
             percent(scores.confusion.pixel_accuracy()), *(percent(iou[c]) for c in names), PAPERS[name][0],
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
         rows.append({
-            "network": name, "arguments": NETWORKS[name], "parameters": parameters, "multiply_adds": multiply_adds,
-            "seconds": seconds, **scores.to_json(),
+            "network": name, "title": shown, "arguments": NETWORKS[name], "parameters": parameters,
+            "multiply_adds": multiply_adds, "seconds": seconds, **scores.to_json(),
         })  # fmt: skip
     hashes = {scores.protocol_hash for scores in found.values()}
     assert len(hashes) == 1, "the review compares under one protocol"
@@ -105,5 +108,5 @@ def _write_pictures(out: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_image(path, draw.overlay(sample.image, labels, dataset.classes))
         rows.append(row)
-    titles = ["picture", "truth", *(title for name in models for title in (name, "errors"))]
+    titles = ["picture", "truth", *(text for model in models.values() for text in (model.title, "errors"))]
     write_image(out / "pictures.png", draw.sheet(rows, titles))

@@ -14,6 +14,7 @@ from typing import Any
 
 from perpixel.errors import UsageError
 from perpixel.evaluate import Scores
+from perpixel.networks import title
 from perpixel.recipe import Recipe, find, first_difference, is_recipe, merge
 from perpixel.run import RECIPE, SCORES, STAGES, Say
 from perpixel.train import Progress, train
@@ -56,8 +57,8 @@ def train_stages(
         if stage.name and _finished(folder, recipe):
             say(f"{folder}: is done.")
         else:
-            title = f"{stage.name or recipe.network} on {recipe.data}: step"
-            scores = train(recipe, folder, stage.origins, say, progress(title) if progress else None)
+            named = stage.name or title(recipe.network, recipe.network_arguments())
+            scores = train(recipe, folder, stage.origins, say, progress(f"{named} on {recipe.data}: step") if progress else None)
         before = folder
     return scores
 

@@ -266,7 +266,7 @@ def _begin_with(network: nn.Module, path: str, say: Say) -> str:
         raise UsageError(f"{path}: nothing of its {model.card.network} fits this network; start from one with the same trunk.")
     network.load_state_dict({**ours, **fitting})
     new = [name for name in ours if name not in fitting]
-    say(f"starts from {path} ({model.card.network}, {model.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
+    say(f"starts from {path} ({model.title}, {model.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
     return model.digest
 
 

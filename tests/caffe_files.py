@@ -2,6 +2,7 @@
 
 The networks are generated from the tables of their papers and repositories; weights are random, in every blob."""
 
+import itertools
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -84,19 +85,21 @@ class Row:
 
 SECTIONS = {
     "Convolution": "convolution_param", "Deconvolution": "convolution_param", "Pooling": "pooling_param", "LRN": "lrn_param",
-    "Crop": "crop_param", "Eltwise": "eltwise_param", "Scale": "scale_param", "Normalize": "norm_param",
+    "Crop": "crop_param", "Concat": "concat_param", "Eltwise": "eltwise_param", "Scale": "scale_param", "Normalize": "norm_param",
 }  # fmt: skip
 
 
 class Rows(list[Row]):
     """A network that grows layer by layer; each reads the one before it, or those that it names."""
 
+    inputs = 3  # channels of the picture
+
     def add(self, name: str, kind: str, bottoms: Sequence[str] = (), channels: int = 0, blobs: Any = (), **settings: Any) -> None:
         below = list(bottoms) or [self[-1].name if self else "data"]
         self.append(Row(name, kind, below, settings, list(blobs), channels or self.channels(below[0])))
 
     def channels(self, name: str) -> int:
-        return 3 if name == "data" else next(row.channels for row in self if row.name == name)
+        return self.inputs if name == "data" else next(row.channels for row in self if row.name == name)
 
     def convolution(self, name: str, outputs: int, side: int, below: str = "", relu: bool = True, **settings: Any) -> None:
         bottoms = [below] if below else []
@@ -124,7 +127,8 @@ class Rows(list[Row]):
 
     def prototxt(self, height: int, width: int) -> str:
         """The network as text, for pictures of that size."""
-        found = [f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {_dims(1, 3, height, width)} }} }} }}']
+        shape = _dims(1, self.inputs, height, width)
+        found = [f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {shape} }} }} }}']
         for row in self:
             bottoms = " ".join(f'bottom: "{name}"' for name in row.bottoms)
             settings = " ".join(f"{key}: {value}" for key, value in row.settings.items())
@@ -212,6 +216,40 @@ def parsenet(classes: int, width: float = 1.0) -> Rows:
     settings = {"num_output": classes, "kernel_size": 16, "stride": 8, "pad": 4, "group": classes}
     rows.add(f"upscore{classes}", "Deconvolution", [], classes, blobs, **settings)
     rows.add("score", "Crop", [f"upscore{classes}", "data"], axis=2, offset=0)
+    return rows
+
+
+def unet(classes: int, width: float = 1.0) -> Rows:
+    """U-Net's release `phseg_v5`: layers by the names of its prototxt; what a crop leaves out there follows from its inputs.
+
+    Sides at 572 x 572: 568, 280, 136 and 64 are cropped to 392, 200, 104 and 56."""
+    rows = Rows()
+    rows.inputs = 1
+    widths = [round(channels * width) for channels in (64, 128, 256, 512, 1024)]
+
+    def two(level: str, letters: str, outputs: int) -> None:
+        for before, after in itertools.pairwise(letters):
+            rows.convolution(f"conv_{level}{before}-{after}", outputs, 3)
+
+    below = []  # what is copied
+    for level, outputs in enumerate(widths):
+        two(f"d{level}", "abc", outputs)
+        if level in (3, 4):
+            rows.add(f"dropout_d{level}c", "Dropout")
+        below.append(rows[-1].name)
+        if level < 4:
+            rows.add(f"pool_d{level}c-{level + 1}a", "Pooling", pool="MAX", kernel_size=2, stride=2)
+    for level, source, offset in ((3, "d4c", 4), (2, "u3d", 16), (1, "u2d", 40), (0, "u1d", 88)):
+        outputs = widths[level] if level else widths[1]
+        name = f"upconv_{source}_u{level}a"
+        blobs = [(rows[-1].channels, outputs, 2, 2), (outputs,)]
+        rows.add(name, "Deconvolution", [], outputs, blobs, num_output=outputs, kernel_size=2, stride=2)
+        rows.add(f"relu_u{level}a", "ReLU")
+        rows.add(f"crop_d{level}c-d{level}cc", "Crop", [below[level], f"relu_u{level}a"], axis=2, offset=offset)
+        both = [f"relu_u{level}a", f"crop_d{level}c-d{level}cc"]
+        rows.add(f"concat_d{level}cc_u{level}a-b", "Concat", both, sum(map(rows.channels, both)), axis=1)
+        two(f"u{level}", "bcd", widths[level])
+    rows.convolution("conv_u0d-score", classes, 1, relu=False)
     return rows
 
 

@@ -104,7 +104,8 @@ class TestRoundTrip:
     def test_the_card_beside_it_is_the_one_inside(self, saved: Path) -> None:
         with safe_open(saved, framework="pt") as file:
             inside = json.loads(file.metadata()["perpixel"])
-        assert inside == json.loads((saved.parent / CARD_FILE).read_text()) == json.loads(json.dumps(asdict(CARD)))
+        assert inside == json.loads((saved.parent / CARD_FILE).read_text())
+        assert inside == {"title": "unet width 0.05, same, batch, dropout 0.25", **json.loads(json.dumps(asdict(CARD)))}
 
     def test_the_card_beside_it_is_not_needed(self, saved: Path) -> None:
         (saved.parent / CARD_FILE).write_text("scribbles")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from caffe_files import Rows, Weights, bilinear, fcn, parsenet, write_caffemodel
+from caffe_files import Rows, Weights, bilinear, fcn, parsenet, unet, write_caffemodel
 from PIL import Image
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
@@ -38,6 +38,7 @@ PUBLISHED: dict[str, tuple[Callable[[int, float], Rows], str, dict[str, Any]]] =
     "voc-fcn8s-atonce": (lambda classes, width: fcn("fcn8s_atonce", classes, width), "fcn8s_atonce", {}),
     "voc-fcn-alexnet": (lambda classes, width: fcn("fcn_alexnet", classes, width), "fcn32s", {"backbone": "alexnet"}),
     "VGG_VOC2012ext": (parsenet, "parsenet", {}),
+    "phseg_v5": (unet, "unet", {"variant": "release"}),
 }
 FCNS = [name for name in PUBLISHED if name.startswith("voc")]
 
@@ -54,13 +55,23 @@ def import_(path: Path, name: str, out: Path, classes: int | str = 21) -> perpix
 
 
 @cache
-def picture(size: tuple[int, int]) -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
+def picture(size: tuple[int, int], grey: bool = False) -> np.ndarray:
+    pixels = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
+    return np.repeat(pixels[..., :1], 3, 2) if grey else pixels
 
 
-def scores(model: Any, size: tuple[int, int]) -> np.ndarray:
+def scores(model: Any, size: tuple[int, int], grey: bool = False) -> np.ndarray:
     with torch.inference_mode():
-        return model.network(to_tensor(picture(size)))["logits"][0].numpy()
+        return model.network(to_tensor(picture(size, grey)))["logits"][0].numpy()
+
+
+def prepared(rows: Rows, size: tuple[int, int]) -> np.ndarray:
+    """`picture` as the authors' data layers hand it over: BGR less its mean; grey from 0 to 1 and mirrored for U-Net."""
+    if rows.inputs == 3:
+        return (picture(size)[..., ::-1].astype(np.float32) - np.float32(VOC_MEAN)).transpose(2, 0, 1)
+    most = [16 * (-(-(side + 124) // 16)) + 60 for side in size]  # segmentAndTrack: k = ceil((side + 124) / 16)
+    margins = [(92, full - side - 92) for side, full in zip(size, most, strict=True)]
+    return np.pad(picture(size)[..., 0] / np.float32(255), margins, mode="reflect")[None]
 
 
 class UnPooling:
@@ -77,19 +88,23 @@ class UnPooling:
 
 
 def scores_of_opencv(rows: Rows, path: Path, size: tuple[int, int]) -> np.ndarray:
+    return run_in_opencv(rows, path, prepared(rows, size))[:, : size[0], : size[1]]
+
+
+def run_in_opencv(rows: Rows, path: Path, pixels: np.ndarray) -> np.ndarray:
+    """The last layer of the network for the input `pixels` (channels, height, width)."""
     cv2 = pytest.importorskip("cv2", reason="OpenCV, which reads Caffe's networks too, is not installed")
     if not hasattr(cv2.dnn, "readNetFromCaffe"):
         pytest.skip("this OpenCV no longer reads Caffe's networks")
     text = path.with_suffix(".prototxt")
-    text.write_text(rows.prototxt(*size))
+    text.write_text(rows.prototxt(*pixels.shape[1:]))
     cv2.dnn_registerLayer("UnPooling", UnPooling)
     try:
         net = cv2.dnn.readNetFromCaffe(str(text), str(path))
         net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
         net.enableWinograd(False)  # which is less exact
-        pixels = picture(size)[..., ::-1].astype(np.float32) - np.float32(VOC_MEAN)
-        net.setInput(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]))
-        return np.array(net.forward("score")[0])
+        net.setInput(np.ascontiguousarray(pixels[None]))
+        return np.array(net.forward(rows[-1].name)[0])
     finally:
         cv2.dnn_unregisterLayer("UnPooling")
 
@@ -111,7 +126,17 @@ class TestScores:
     @pytest.mark.parametrize("size", SIZES, ids=str)
     def test_random_weights_give_the_scores_of_the_published_network(self, published, size: tuple[int, int]) -> None:
         name, path, model = published
-        assert_alike(scores(model, size), scores_of_opencv(PUBLISHED[name][0](21, WIDTH), path, size))
+        rows = PUBLISHED[name][0](21, WIDTH)
+        assert_alike(scores(model, size, rows.inputs == 1), scores_of_opencv(rows, path, size))
+
+    @pytest.mark.parametrize("size", [(188, 188), (204, 236), (252, 220)], ids=str)
+    def test_nothing_is_mirrored_where_u_net_is_given_the_surroundings(self, tmp_path: Path, size: tuple[int, int]) -> None:
+        path = write_caffemodel(tmp_path / "net.caffemodel", weights_of("phseg_v5", 2))
+        model = import_(path, "phseg_v5", tmp_path / "model", 2)
+        seen = picture(size, grey=True)
+        with torch.inference_mode():
+            found = model.network.valid_score_map(to_tensor(seen)).scores[0].numpy()
+        assert_alike(found, run_in_opencv(unet(2, WIDTH), path, seen[None, ..., 0] / np.float32(255)))
 
     @pytest.mark.parametrize("name", FCNS)
     def test_so_do_bilinear_interpolations(self, tmp_path: Path, name: str) -> None:
@@ -148,6 +173,7 @@ class TestDefinitions:
             ("voc-fcn8s-atonce", 134_362_751 + 512 + 256, 127_008),
             ("voc-fcn-alexnet", 56_954_261, 1_750_329),
             ("VGG_VOC2012ext", 20_534_399 - 5_397, 5_397),
+            ("phseg_v5", 31_100_354 + 19 * 65 - 2_819_072, 2_819_072),  # 2 classes, and 19 more; up-convolutions
         ],
     )
     def test_every_blob_has_its_place(self, name: str, learned: int, interpolating: int) -> None:
@@ -164,7 +190,8 @@ class TestDefinitions:
         with torch.device("meta"):
             expected = perpixel.build(network, 21, **found).state_dict()
         assert {key: tensor.shape for key, tensor in state.items()} == {key: tensor.shape for key, tensor in expected.items()}
-        assert sum(tensor.numel() for tensor in state.values()) == learned + interpolating + 6  # trunk.mean, trunk.scale
+        for_pictures = 0 if name == "phseg_v5" else 6  # trunk.mean, trunk.scale
+        assert sum(tensor.numel() for tensor in state.values()) == learned + interpolating + for_pictures
 
     @pytest.mark.parametrize(("name", "classes"), [("voc-fcn8s", 60), ("VGG_VOC2012ext", 60), ("voc-fcn32s", 1)])
     def test_any_number_of_classes(self, tmp_path: Path, name: str, classes: int) -> None:
@@ -253,7 +280,7 @@ def refusal(tmp_path: Path, weights: list[Weights], name: str = "voc-fcn8s-atonc
     return text.partition("classes (")[2].rpartition(")")[0]
 
 
-WITH_WEIGHTS = [(name, row.name) for name in ("voc-fcn8s-atonce", "voc-fcn-alexnet", "VGG_VOC2012ext")
+WITH_WEIGHTS = [(name, row.name) for name in ("voc-fcn8s-atonce", "voc-fcn-alexnet", "VGG_VOC2012ext", "phseg_v5")
                 for row in PUBLISHED[name][0](21, WIDTH) if row.blobs]  # fmt: skip
 
 
@@ -302,8 +329,11 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("network", "arguments", "kind", "part"),
         [
-            ("unet", {}, UsageError, "unet: there are no weights of its authors in Caffe's format; there are of fcn32s on"),
-            ("fcn8s", {"backbone": "alexnet"}, UsageError, "fcn8s on alexnet: there are no weights of its authors"),
+            ("unet", {}, UsageError, "unet: there are no weights of its authors in Caffe's format; there are of fcn32s vgg16"),
+            ("fcn8s", {"backbone": "alexnet"}, UsageError, "fcn8s alexnet: there are no weights of its authors"),
+            ("unet", {"variant": "relase"}, UsageError, "unet relase: there are no weights of its authors"),
+            ("unet", {"variant": "release", "channels": 3}, UsageError, "channels: the file decides that; leave it out."),
+            ("unet", {"variant": "release", "norm": "batch"}, UsageError, "unet with {'channels': 1, 'variant': 'release',"),
             ("fcn8", {}, UnknownName, "no network 'fcn8'; did you mean 'fcn8s'?"),
             ("fcn8s", {"widht": 1}, UnknownName, "no argument of fcn8s 'widht'; did you mean 'width'?"),
             ("fcn8s", {"weights": "imagenet"}, UsageError, "weights: the file decides that; leave it out."),
@@ -372,6 +402,18 @@ class TestCommand:
         assert json.loads(capsys.readouterr().out) == {"model": str(Path("models", "fcn32s", MODEL_FILE))}
         assert Path("models", "fcn32s", MODEL_FILE).read_bytes() == Path("thin", MODEL_FILE).read_bytes()
 
+    def test_u_nets_release(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(networks, "build", partial(networks.build, width=WIDTH))
+        path = write_caffemodel(tmp_path / "phseg_v5.caffemodel", weights_of("phseg_v5", 2))
+        named = ["--network", "unet", "--variant", "release", "--classes", "2"]
+        main(["import", str(path), *named, "--out", str(tmp_path / "model")])
+        card = json.loads((tmp_path / "model" / CARD_FILE).read_text())
+        assert (card["title"], card["arguments"]) == ("unet release", {"channels": 1, "variant": "release"})
+        main(["predict", str(tmp_path / "model"), "street.png", "--out", str(tmp_path / "masks")])
+        assert "1 predicted" in capsys.readouterr().err
+
     def test_list(self, capsys: pytest.CaptureFixture[str]) -> None:
         main(["import", "net.caffemodel", "--list"])
         lines = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -393,7 +435,7 @@ class TestCommand:
             (["net.caffemodel", "--network", "fcn8"], 2, "no network 'fcn8'; did you mean 'fcn8s'?"),
             (["net.caffemodel", "--network", "fcn8s", "--classes", "voc2021"], 2, "no class table 'voc2021'; did you mean"),
             (["net.caffemodel", "--network", "fcn8s", "--classes", "0"], 2, "0 classes: give a number from 1 to 65535"),
-            (["net.caffemodel", "--list", "--network", "fcn8s"], 2, "--list prints what is in the file; leave --network,"),
+            (["net.caffemodel", "--list", "--network", "fcn8s"], 2, "--list prints what is in the file; leave --network and"),
             (["net.caffemodel", "--network", "fcn8s", "--classes", "21", "--out", "no"], 4, "net.caffemodel: does not hold"),
             (["net.bin", "--network", "fcn8s"], 2, "net.bin: only .caffemodel, .pth and .pt files can be imported"),
             (["none.caffemodel", "--list"], 3, "none.caffemodel: there is no such file; name a .caffemodel."),

@@ -1,21 +1,25 @@
 """What every network keeps, in one contract; and what the papers state about each."""
 
+from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
 from perpixel.errors import UnknownName, UsageError
-from perpixel.networks import NETWORKS, Network, as_network, build
+from perpixel.networks import NETWORKS, Network, arguments_of, as_network, build, title
 from perpixel.networks.torchvision import LIGHTEST, PUBLISHED
-from perpixel.networks.unet import centre, mirror
+from perpixel.networks.unet import centre, grey, mirror
 from perpixel.scores import score_map
 
 CLASSES, VOID = 5, 255
 SMALL = 0.05  # width: three channels in the first layer
+UNET = import_module("perpixel.networks.unet")  # `perpixel.networks.unet` itself is the function
 
 # A new network adds a line.
 CASES = {
@@ -40,6 +44,8 @@ CASES = {
     "parsenet on resnet18": ("parsenet", dict(backbone="resnet18", features=("pool6", "fc7", "conv4"), normalize="fixed")),
     "unet": ("unet", dict(width=SMALL)),
     "unet, grey": ("unet", dict(width=SMALL, channels=1)),
+    "unet, released": ("unet", dict(width=SMALL, variant="release", channels=1)),
+    "unet, same, no skips": ("unet", dict(width=SMALL, convolutions="same", skips=False)),
     "unet, same, batch": ("unet", dict(width=SMALL, convolutions="same", norm="batch")),
     "unet on vgg16": ("unet", dict(backbone="vgg16", width=SMALL, decoder=(8, 8, 4, 4))),
     "unet on resnet18": ("unet", dict(backbone="resnet18", decoder=(16, 8, 8))),
@@ -174,24 +180,67 @@ def test_width_scales_every_layer(case):
     assert 2 < parameters(wide) / parameters(narrow) <= 4
 
 
-# U-Net (Ronneberger, Fischer, Brox): figure 1
+# U-Net (Ronneberger, Fischer, Brox): figure 1, and the network of the release of October 2015, phseg_v5
 
 
 @pytest.mark.parametrize(
     ("channels", "classes", "count"),
-    [(1, 2, 31_030_658), (1, 21, 31_031_893), (3, 12, 31_032_460), (3, 21, 31_033_045)],
+    [(1, 2, 31_030_658), (3, 2, 31_031_810), (1, 21, 31_031_893), (3, 12, 31_032_460), (3, 21, 31_033_045)],
 )
 def test_unet_has_the_published_number_of_parameters(channels, classes, count):
     assert parameters(on_meta("unet", classes, channels=channels)) == count
+    # 64 channels more of the last up-convolution, and of what the next convolution reads
+    assert parameters(on_meta("unet", classes, channels=channels, variant="release")) == count + 69_696
 
 
-def test_unet_has_the_sides_of_figure_1():
-    network, sides = on_meta("unet", 2, channels=1), []
-    for layer in (*network.down, *(layer for pair in zip(network.up, network.join, strict=True) for layer in pair)):
-        layer.register_forward_hook(lambda _layer, inputs, output: sides.append((inputs[0].shape[-1], output.shape[-1])))
+def test_the_released_unet_has_31_100_354_parameters():
+    assert parameters(on_meta("unet", 2, channels=1, variant="release")) == 31_100_354
+
+
+def test_unet_level_by_level():
+    network = on_meta("unet", 2, channels=1)
+    assert [parameters(level) for level in network.down] == [37_568, 221_440, 885_248, 3_539_968, 14_157_824]
+    assert [parameters(up) for up in network.up] == [2_097_664, 524_544, 131_200, 32_832]
+    assert [parameters(join) for join in network.join] == [7_078_912, 1_769_984, 442_624, 110_720]
+    assert parameters(network.classify) == 130
+
+
+@pytest.mark.parametrize("variant", ["paper", "release"])
+def test_unet_has_23_convolutional_layers_and_nothing_else_that_learns(variant):
+    layers = [layer for layer in on_meta("unet", variant=variant).modules() if list(layer.parameters(recurse=False))]
+    kernels = [(type(layer), layer.kernel_size) for layer in layers]
+    expected = {(nn.Conv2d, (3, 3)): 18, (nn.ConvTranspose2d, (2, 2)): 4, (nn.Conv2d, (1, 1)): 1}
+    assert {kind: kernels.count(kind) for kind in kernels} == expected
+
+
+@pytest.mark.parametrize("variant", ["paper", "release"])
+def test_unet_starts_at_he_with_biases_of_0(variant):
+    torch.manual_seed(0)
+    for layer in build("unet", 2, variant=variant, width=0.25).modules():
+        if list(layer.parameters(recurse=False)):
+            up = isinstance(layer, nn.ConvTranspose2d)
+            incoming = layer.in_channels * (1 if up else layer.kernel_size[0] ** 2)  # 576 for 64 channels
+            expected, weights = (2 / incoming) ** 0.5, layer.weight.detach().flatten()
+            tolerance = 5 * expected / weights.numel() ** 0.5  # of the mean; of the spread it is less
+            assert weights.std(correction=0).item() == pytest.approx(expected, abs=tolerance)
+            assert weights.mean().item() == pytest.approx(0, abs=tolerance)
+            assert abs(weights).max() > 2.5 * expected or weights.numel() < 500  # Gaussian, not uniform
+            assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("variant", ["paper", "release"])
+def test_unet_has_the_sides_of_figure_1(monkeypatch, variant):
+    network, sides, crops = on_meta("unet", 2, channels=1, variant=variant), [], []
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.MaxPool2d, nn.ConvTranspose2d)):
+            layer.register_forward_hook(lambda _layer, _inputs, output: sides.append(output.shape[-1]))
+    monkeypatch.setattr(UNET, "centre", lambda a, b: (crops.append((a.shape[-1] - b.shape[-1]) // 2), centre(a, b))[1])
     assert network(torch.empty(1, 3, 388, 388, device="meta"))["logits"].shape == (1, 2, 388, 388)
-    assert sides[:5] == [(572, 568), (284, 280), (140, 136), (68, 64), (32, 28)]
-    assert sides[5:] == [(28, 56), (56, 52), (52, 104), (104, 100), (100, 200), (200, 196), (196, 392), (392, 388)]
+    assert sides == [
+        570, 568, 284, 282, 280, 140, 138, 136, 68, 66, 64, 32, 30, 28,
+        56, 54, 52, 104, 102, 100, 200, 198, 196, 392, 390, 388, 388,
+    ]  # fmt: skip
+    assert crops == [4, 16, 40, 88]
 
 
 def test_unet_joins_the_middle_of_the_encoders_maps():
@@ -199,6 +248,159 @@ def test_unet_joins_the_middle_of_the_encoders_maps():
     for before, after, margin in ((64, 56, 4), (136, 104, 16), (280, 200, 40), (568, 392, 88)):
         line = centre(torch.arange(float(before)).expand(1, 1, 1, before), torch.empty(1, 1, 1, after))[0, 0, 0]
         assert line.tolist() == list(range(margin, before - margin))
+
+
+def seen_by(network, images):
+    """Height and width that the first convolution sees, and those of the logits."""
+    sizes = []
+    hook = network.down[0][0].register_forward_hook(lambda _layer, inputs, _output: sizes.append(tuple(inputs[0].shape[-2:])))
+    logits = network.valid_score_map(images).scores
+    hook.remove()
+    return sizes[0], tuple(logits.shape[-2:])
+
+
+THIN = on_meta("unet", 2, width=SMALL)
+
+
+@pytest.mark.parametrize(
+    ("seen", "left"),
+    [((188, 188), (4, 4)), ((444, 508), (260, 324)), ((572, 700), (388, 516)), ((892, 444), (708, 260))],
+)
+def test_sizes_that_the_paper_and_the_release_work_on(seen, left):
+    assert seen_by(THIN, torch.empty(1, 3, *seen, device="meta")) == (seen, left)
+
+
+@given(st.integers(8, 40), st.integers(8, 40))
+def test_16k_plus_60_gives_16k_minus_124_with_nothing_mirrored(k, m):
+    images = torch.empty(1, 3, 16 * k + 60, 16 * m + 60, device="meta")
+    assert seen_by(THIN, images) == (tuple(images.shape[-2:]), (16 * k - 124, 16 * m - 124))
+
+
+@given(st.integers(185, 400), st.integers(185, 400))
+def test_any_size_is_mirrored_up_to_the_next_that_fits(height, width):
+    seen, left = seen_by(THIN, torch.empty(1, 3, height, width, device="meta"))
+    assert left == (height - 184, width - 184)
+    for side, given_side in zip(seen, (height, width), strict=True):
+        assert side % 16 == 60 % 16
+        assert 0 <= side - given_side < 16
+
+
+def test_a_bottleneck_unit_sees_140_pixels_and_the_next_16_further():
+    for side, units in ((140, 1), (156, 2), (572, 28)):
+        x = torch.empty(1, 3, side, side, device="meta")
+        for level, convolutions in enumerate(THIN.down):
+            x = convolutions(THIN.pool(x) if level else x)
+        assert x.shape[-1] == units
+
+
+def walked(state, x, released, skips):
+    """The scores for `x`, valid sizes only, from the weights alone, written down from figure 1 and the release's differences."""
+
+    def two(x, name):
+        for place in (0, 2):
+            x = F.relu(F.conv2d(x, state[f"{name}.{place}.weight"], state[f"{name}.{place}.bias"]))
+        return x
+
+    maps = []
+    for level in range(5):
+        x = two(F.max_pool2d(x, 2) if level else x, f"down.{level}")
+        maps.append(x)
+    for place, margin in enumerate((4, 16, 40, 88)):
+        x = F.conv_transpose2d(x, state[f"up.{place}.weight"], state[f"up.{place}.bias"], stride=2)
+        x = F.relu(x) if released else x
+        level = maps[3 - place]
+        height, width = level.shape[-2:]
+        copied = level[:, :, (height - x.shape[-2]) // 2 :, (width - x.shape[-1]) // 2 :][:, :, : x.shape[-2], : x.shape[-1]]
+        if height == 64:  # figure 1
+            assert margin == (height - x.shape[-2]) // 2
+        if skips:
+            x = torch.cat([x, copied] if released else [copied, x], 1)
+        x = two(x, f"join.{place}")
+    return F.conv2d(x, state["classify.weight"], state["classify.bias"])
+
+
+@pytest.mark.parametrize("skips", [True, False])
+@pytest.mark.parametrize("variant", ["paper", "release"])
+@torch.inference_mode()
+def test_unet_layer_by_layer(variant, skips):
+    torch.manual_seed(0)
+    network, images = build("unet", 3, variant=variant, skips=skips, width=SMALL).eval(), pictures((204, 236))
+    expected = walked(network.state_dict(), images, variant == "release", skips)
+    torch.testing.assert_close(network.valid_score_map(images).scores, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_without_skips_the_decoder_reads_its_up_convolutions_alone():
+    network = on_meta("unet", 2, channels=1, skips=False)
+    assert [join[0].in_channels for join in network.join] == [512, 256, 128, 64]
+    copied = sum(9 * channels**2 for channels in (512, 256, 128, 64))  # weights on what is copied
+    assert parameters(network) == 31_030_658 - copied
+
+
+@pytest.mark.parametrize(("variant", "levels"), [("paper", [4]), ("release", [3, 4])])
+def test_what_dropout_leaves_is_pooled_and_copied_alike(monkeypatch, variant, levels):
+    torch.manual_seed(0)
+    network = build("unet", 2, variant=variant, width=SMALL).train()
+    made, dropped, used = [], [], []
+    for level in network.down:
+        level.register_forward_hook(lambda _layer, _inputs, output: made.append(output))
+    network.dropout.register_forward_hook(lambda _layer, inputs, output: dropped.append((inputs[0], output)))
+    network.pool.register_forward_pre_hook(lambda _layer, inputs: used.append(inputs[0]))
+    network.up[0].register_forward_pre_hook(lambda _layer, inputs: used.append(inputs[0]))
+    copied = []
+    monkeypatch.setattr(UNET, "centre", lambda features, like: (copied.append(features), centre(features, like))[1])
+    network.valid_score_map(pictures((188, 188)))
+    assert [next(i for i, one in enumerate(made) if one is before) for before, _ in dropped] == levels
+    after = dict(zip(levels, (output for _, output in dropped), strict=True))
+    for level, output in enumerate(made):
+        assert used[level] is after.get(level, output)
+        assert level == 4 or copied[3 - level] is used[level]
+    before, output = dropped[-1]
+    assert torch.equal(output, (2 * before).where(output != 0, 0))
+    assert 0.3 < (output[before > 0] == 0).float().mean() < 0.7
+
+
+# U-Net: the surroundings of a picture
+
+
+def test_given_its_mirrored_surroundings_a_picture_has_the_same_scores(network_and_targets):
+    network, images, targets = network_and_targets
+    around = F.pad(images, (92, 92, 92, 92), mode="reflect")
+    assert torch.equal(network.valid_score_map(around).scores, network.score_map(images).scores)
+    assert torch.equal(network.losses(around, targets)["cross_entropy"], network.losses(images, targets)["cross_entropy"])
+
+
+@pytest.fixture
+def network_and_targets():
+    torch.manual_seed(0)
+    size = 100, 116  # 16 k - 124, so that nothing more is mirrored
+    return build("unet", 3, width=SMALL).eval(), pictures(size), torch.randint(3, (1, *size))
+
+
+@torch.inference_mode()
+def test_a_tile_with_its_surroundings_has_the_scores_of_the_whole_picture():
+    torch.manual_seed(0)
+    network, images = build("unet", 3, width=SMALL).eval(), pictures((212, 228))
+    # Pools meet the same pixels where a tile starts at 16 i - 92.
+    tile = network.valid_score_map(images[..., 4:192, 20:208]).scores
+    whole = network.score_map(images).scores[..., 96:100, 112:116]
+    torch.testing.assert_close(tile, whole, rtol=1e-5, atol=1e-5)
+
+
+def test_padded_convolutions_take_no_border():
+    network, images = built("unet, same, batch"), pictures((33, 47))
+    assert (network.border, THIN.border) == (0, 92)
+    assert torch.equal(network.valid_score_map(images).scores, network.score_map(images).scores)
+
+
+@pytest.mark.parametrize("size", [(284, 283), (99, 100), (101, 100), (282, 284)])
+def test_images_that_fit_no_targets(size):
+    with pytest.raises(UsageError, match=f"images of {size[0]}x{size[1]}"):
+        THIN.losses(torch.empty(1, 3, *size, device="meta"), torch.zeros(1, 100, 100, dtype=torch.int64, device="meta"))
+
+
+def test_an_image_that_is_all_surroundings():
+    with pytest.raises(UsageError, match="an image of 184x300 has no room for margins of 92 pixels"):
+        THIN.valid_score_map(torch.empty(1, 3, 184, 300, device="meta"))
 
 
 @pytest.mark.parametrize(("shape", "border"), [((200, 150), 92), ((7, 5), 92), ((3, 1), 10), ((2, 2), 0)])
@@ -211,8 +413,47 @@ def test_the_border_is_mirrored_without_repeating_the_edge(shape, border):
 
 def test_grey_takes_the_mean_of_red_green_and_blue():
     network, images = built("unet, grey"), pictures((33, 47))
-    grey = images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    torch.testing.assert_close(network(grey)["logits"], network(images)["logits"], rtol=1e-4, atol=1e-5)
+    means = images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(network(means)["logits"], network(images)["logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_the_grey_of_a_grey_picture_is_its_value():
+    values = (torch.arange(256) / 255).expand(1, 3, 1, 256)
+    assert torch.equal(grey(values), values[:, :1])
+
+
+# What networks are called
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_as_published_has_its_name_alone(name):
+    assert title(name, {}) == name
+    assert title(name, arguments_of(name, {})) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "called"),
+    [
+        ("unet", {"norm": "batch", "convolutions": "same"}, "unet same, batch"),
+        ("unet", {"variant": "release", "channels": 1}, "unet release"),
+        ("unet", {"skips": False, "width": 0.25}, "unet width 0.25, no skips"),
+        ("unet", {"backbone": "vgg16", "decoder": [96, 64], "weights": "imagenet"}, "unet vgg16, decoder 96-64"),
+        ("unet", {"variant": "paper", "convolutions": "valid", "dropout": 0.5, "width": 1, "norm": None}, "unet"),
+        ("fcn8s", {"backbone": "resnet18"}, "fcn8s resnet18"),
+        ("fcn8s", {"padding": 1, "width": 0.25}, "fcn8s width 0.25, padding 1"),
+        ("fcn16s", {"learned_upsampling": "all", "layer": "pool4"}, "fcn16s pool4, learned upsampling all"),
+        ("parsenet", {"features": ("pool6", "fc7"), "fusion": "early"}, "parsenet early"),
+    ],
+)
+def test_what_is_not_as_published_stands_in_its_name(name, arguments, called):
+    assert title(name, arguments) == called
+
+
+def test_an_unknown_network_has_no_name():
+    with pytest.raises(UnknownName, match="no network 'unett'; did you mean 'unet'"):
+        title("unett", {})
+    with pytest.raises(UnknownName, match="no argument of unet 'convolution'; did you mean 'convolutions'"):
+        title("unet", {"convolution": "same"})
 
 
 # Names, arguments and weights
@@ -259,6 +500,8 @@ def test_an_unknown_name_suggests_the_nearest(name, arguments, says):
         ("fcn8s", {"width": 0.05, "weights": "imagenet"}, "no ImageNet weights for VGG-16 at width 0.05"),
         ("unet", {"backbone": "vgg16", "width": 0.05, "weights": "imagenet"}, "no ImageNet weights for VGG-16 at width 0.05"),
         ("unet", {"convolutions": "full"}, "convolutions='full'"),
+        ("unet", {"backbone": "vgg16", "variant": "release"}, "no argument of unet 'variant'"),
+        ("unet", {"variant": "released"}, "no variant of unet 'released'; did you mean 'release'"),
         ("unet", {"norm": "group"}, "norm='group'"),
         ("unet", {"channels": 4}, "channels=4"),
         ("unet", {"backbone": "resnet18", "decoder": (8,) * 5}, "resnet18 has 4 levels to join"),

@@ -1,9 +1,21 @@
 """U-Net (Ronneberger, Fischer, Brox, MICCAI 2015): five levels of two 3x3 convolutions each, 2x2 pools down, 2x2
-up-convolutions back, each joined with the encoder's map of its level; 1x1 convolution -> logits.  Follows figure 1.
+up-convolutions back, each joined with the middle of the encoder's map of its level; 1x1 convolution -> logits.  Figure 1:
 
-`unet` as published has valid convolutions: 572 x 572 in, 388 x 388 out. Here the picture is mirrored by 92 pixels and more
-(section 2, overlap-tile), so that any size comes out whole. `convolutions="same"` pads instead; `norm="batch"` adds batch
-normalisation; `backbone` replaces the encoder: these are for practical work and are not the paper's network."""
+    572 -> 570 -> 568 ------------------------------------------- 392 -> 390 -> 388 -> logits
+            284 -> 282 -> 280 ------------------------- 200 -> 198 -> 196
+                    140 -> 138 -> 136 --------- 104 -> 102 -> 100
+                             68 -> 66 -> 64 - 56 -> 54 -> 52
+                                    32 -> 30 -> 28
+
+Valid convolutions take 92 pixels from each side. Here the picture is mirrored by that and a little more (section 2,
+overlap-tile), so that any size comes out whole; `valid_score_map` leaves the mirroring to whoever has the true surroundings.
+
+`variant="release"` is the network that the authors released in October 2015, `phseg_v5`. It differs from the figure: its last
+up-convolution makes 128 channels, not 64; a ReLU follows each up-convolution; the upsampled map comes before the copied one;
+dropout acts at the end of the two deepest levels, and what it leaves of the upper one is pooled and copied alike.
+
+`convolutions="same"` pads instead; `norm="batch"` adds batch normalisation; `skips=False` copies nothing; `backbone` replaces
+the encoder: these are for practical work and for study, not the paper's network. `networks.title` says so by name."""
 
 from __future__ import annotations
 
@@ -11,38 +23,47 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from perpixel.backbones import VGG16, Backbone, TimmBackbone
 from perpixel.backbones.vgg import scaled
-from perpixel.errors import UsageError
+from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap, enlarge
 from perpixel.losses import PixelLoss
 
+VARIANTS = ("paper", "release")
 LEVELS = (64, 128, 256, 512, 1024)
 BORDER = 92  # pixels that valid convolutions take from each side
 
 
 class UNet(nn.Module):
-    """The paper's network; 31,030,658 parameters with `channels=1, classes=2`.
+    """The paper's network, 31,030,658 parameters with `channels=1, classes=2`; or the released one, 31,100,354.
 
     `channels=1` takes the mean of RGB. `width` scales every layer. `convolutions`: "valid" as published or "same".
-    `norm`: none as published or "batch". `dropout` at the end of the contracting path (section 3.1)."""
+    `norm`: none as published or "batch". `dropout` at the end of the contracting path (section 3.1). Without `skips` the decoder
+    has its up-convolutions alone. `border`: pixels that the network takes from each side, 92, or 0 with padded convolutions."""
 
     def __init__(
         self,
         classes: int = 21,
+        variant: str = "paper",
         channels: int = 3,
         width: float = 1.0,
         convolutions: str = "valid",
         norm: str | None = None,
+        skips: bool = True,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
+        if variant not in VARIANTS:
+            raise did_you_mean("variant of unet", variant, VARIANTS)
         if convolutions not in ("valid", "same"):
             raise UsageError(f"convolutions={convolutions!r}: U-Net has 'valid' (as published) or 'same'.")
         if channels not in (1, 3):
             raise UsageError(f"channels={channels}: pictures have 3 channels, or 1 as their mean.")
-        self.channels, self.padded = channels, convolutions == "same"
+        self.released, self.channels, self.skips = variant == "release", channels, skips
+        self.padded = convolutions == "same"
+        self.border = 0 if self.padded else BORDER
         padding = 1 if self.padded else 0
         widths = [scaled(level, width) for level in LEVELS]
         self.down = nn.ModuleList(
@@ -50,28 +71,48 @@ class UNet(nn.Module):
         )
         self.pool = nn.MaxPool2d(2)
         self.dropout = nn.Dropout(dropout)
-        pairs = list(zip(widths[::-1], widths[-2::-1], strict=False))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(deep, shallow, 2, stride=2) for deep, shallow in pairs)
-        self.join = nn.ModuleList(two_convolutions(2 * shallow, shallow, padding, norm) for _, shallow in pairs)
+        self.dropped = (3, 4) if self.released else (4,)  # levels
+        self.up, self.join = nn.ModuleList(), nn.ModuleList()
+        for level in (3, 2, 1, 0):
+            deep, shallow = widths[level + 1], widths[level]
+            upsampled = deep if self.released and level == 0 else shallow
+            self.up.append(nn.ConvTranspose2d(deep, upsampled, 2, stride=2))
+            self.join.append(two_convolutions(upsampled + shallow if skips else upsampled, shallow, padding, norm))
         self.classify = nn.Conv2d(widths[0], classes, 1)
         he_initialisation(self)
         self.loss = PixelLoss()
 
     def score_map(self, images: Tensor) -> ScoreMap:
-        """Logits at the images' own size."""
-        height, width = images.shape[-2:]
-        x = images.mean(1, keepdim=True) if self.channels == 1 else images
-        border = 0 if self.padded else BORDER
-        down, right = (_missing(side + 2 * border, self.padded) for side in (height, width))
-        x = mirror(x, border, border + down, border, border + right)
-        skips = []
+        """Logits at the images' own size; what lies around the images is mirrored."""
+        return self._scores(images, self.border)
+
+    def valid_score_map(self, images: Tensor) -> ScoreMap:
+        """Logits of the images without a margin of `border` pixels, which is their own surroundings: 572 x 572 -> 388 x 388.
+
+        Nothing is mirrored where sides are 16 k + 60 (16 k with padded convolutions); else up to 15 pixels are, beyond the
+        lower and the right edge, and to 188. Raises UsageError where nothing would be left of an image."""
+        if min(images.shape[-2:]) <= 2 * self.border:
+            height, width = images.shape[-2:]
+            raise UsageError(f"an image of {height}x{width} has no room for margins of {self.border} pixels; make it larger.")
+        return self._scores(images, 0)
+
+    def _scores(self, images: Tensor, mirrored: int) -> ScoreMap:
+        """Logits of what lies `border` within the images, after they were mirrored by `mirrored` pixels on each side."""
+        height, width = (side + 2 * (mirrored - self.border) for side in images.shape[-2:])
+        x = grey(images) if self.channels == 1 else images
+        below, right = (_missing(side + 2 * mirrored, self.padded) for side in images.shape[-2:])
+        x = mirror(x, mirrored, mirrored + below, mirrored, mirrored + right)
+        levels = []
         for level, convolutions in enumerate(self.down):
             x = convolutions(self.pool(x) if level else x)
-            skips.append(x)
-        x = self.dropout(skips.pop())
-        for up, join in zip(self.up, self.join, strict=True):
-            x = up(x)
-            x = join(torch.cat([centre(skips.pop(), x), x], 1))
+            x = self.dropout(x) if level in self.dropped else x
+            levels.append(x)
+        for up, join, level in zip(self.up, self.join, levels[-2::-1], strict=True):
+            x = F.relu_(up(x)) if self.released else up(x)
+            if self.skips:
+                copied = centre(level, x)
+                x = torch.cat([x, copied] if self.released else [copied, x], 1)
+            x = join(x)
         return ScoreMap.of_cells(self.classify(x)[..., :height, :width], 1)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -79,7 +120,13 @@ class UNet(nn.Module):
         return {"logits": self.score_map(images).scores}
 
     def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
+        """Images that are larger than the targets, by `border` on each side, bring their own surroundings."""
+        margins = {side - judged for side, judged in zip(images.shape[-2:], targets.shape[-2:], strict=True)}
+        if margins not in ({0}, {2 * self.border}):
+            sizes = ["x".join(map(str, one.shape[-2:])) for one in (images, targets)]
+            raise UsageError(f"images of {sizes[0]}, targets of {sizes[1]}: make them equal, or {self.border} more on each side.")
+        logits = (self.score_map(images) if margins == {0} else self.valid_score_map(images)).scores
+        losses: dict[str, Tensor] = self.loss(logits, targets)
         return losses
 
 
@@ -171,6 +218,12 @@ def he_initialisation(module: nn.Module) -> None:
             continue
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+
+
+def grey(images: Tensor) -> Tensor:
+    """The mean of red, green and blue (B, 1, H, W); exactly their value where the three are equal."""
+    red = images[:, :1]
+    return red + (images - red).mean(1, keepdim=True)
 
 
 def mirror(images: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
