@@ -5,8 +5,8 @@ In this order: boxes, tiles or the whole picture; turned and averaged; joined wi
 - Boxes: DeconvNet (Noh et al., ICCV 2015) and its released code; see `boxes`.
 - Tiles: U-Net (Ronneberger et al., MICCAI 2015, section 2); see `tiles`.
 - Averages: U-Net's released scripts average the scores of 4 flips. The paper averages "7 rotated versions" and does not say
-  which. Here they are the seven ways to turn a square sheet that are not leaving it as it is: by 90, 180 and 270 degrees, and
-  over its four axes. They are seven, and none needs interpolation.
+  which. Here they are the seven ways to turn a square sheet, by 90, 180 and 270 degrees and over its four axes: they are
+  seven, and none needs interpolation. The picture as it is is not among them.
 - Ensemble: the mean of two networks' probabilities (DeconvNet's paper) or the product of their scores, clipped at 0, with a
   softmax over it (its released code)."""
 

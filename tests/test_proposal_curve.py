@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fakes import make_folder
+from fakes import make_folder, say_every_class
 
 import perpixel
 from perpixel.checkpoint import Model, ModelCard, save_model
@@ -26,10 +26,7 @@ def model() -> Model:
     torch.manual_seed(3)
     classes = ClassTable.of(["ground", "box", "disc"])
     card = ModelCard("unet", ARGUMENTS, classes.to_json(), {}, 1.0, 0, {}, "", "")
-    network = perpixel.build("unet", 3, **ARGUMENTS).eval()
-    with torch.no_grad():
-        network.classify.weight.mul_(100)
-    return Model(network, classes, card, "digest")
+    return Model(say_every_class(perpixel.build("unet", 3, **ARGUMENTS).eval()), classes, card, "digest")
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fakes import say_every_class
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +29,7 @@ def noise(*size: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def model() -> Model:
     torch.manual_seed(0)
-    network = perpixel.build("unet", 3, width=0.03).eval()
+    network = say_every_class(perpixel.build("unet", 3, width=0.03).eval())
     classes = ClassTable.of(["a", "b", "c"])
     return Model(network, classes, ModelCard("unet", {"width": 0.03}, classes.to_json(), {}, 1.0, 0, {}, "", ""), "digest")
 
@@ -48,11 +49,11 @@ class TestEqual:
         image = noise(*size)
         whole = perpixel.predict(model, image, scores=True)
         by_tiles = perpixel.predict(model, image, True, Inference(tile=LEAST))
-        np.testing.assert_allclose(by_tiles.scores, whole.scores, atol=1e-6)
+        np.testing.assert_allclose(by_tiles.scores, whole.scores, atol=1e-4)
         alone = perpixel.predict(model, image, inference=Inference(tile=LEAST))
         assert alone.scores is None
         ranked = np.sort(whole.scores, axis=0)
-        clear = ranked[-1] - ranked[-2] > 1e-5
+        clear = ranked[-1] - ranked[-2] > 1e-3
         for found in (by_tiles, alone):
             assert (found.labels == whole.labels)[clear].all()
             assert found.labels.dtype == np.uint8
@@ -77,7 +78,7 @@ class TestEqual:
         image = noise(33, 50)
         whole = perpixel.predict(model, image, True, Inference(average=average))
         by_tiles = perpixel.predict(model, image, True, Inference(average=average, tile=LEAST))
-        np.testing.assert_allclose(by_tiles.scores, whole.scores, atol=1e-6)
+        np.testing.assert_allclose(by_tiles.scores, whole.scores, atol=1e-4)
 
     @pytest.mark.parametrize("scale", [0.5, 1.7])
     def test_where_the_network_sees_another_size(self, model: Model, scale: float) -> None:
@@ -85,7 +86,7 @@ class TestEqual:
         scaled = replace(model, card=replace(model.card, scale=scale))
         whole = perpixel.predict(scaled, image, scores=True)
         by_tiles = perpixel.predict(scaled, image, True, Inference(tile=LEAST))
-        np.testing.assert_allclose(by_tiles.scores, whole.scores, atol=1e-6)
+        np.testing.assert_allclose(by_tiles.scores, whole.scores, atol=1e-4)
 
 
 class TestMemory:
