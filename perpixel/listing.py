@@ -20,7 +20,7 @@ PAPERS = {
     "fcn8s": ("Long et al., CVPR 2015", "62.7 mIoU, 736 pictures of VOC 2011 val; 62.2 VOC 2012 test"),
     "fcn8s_atonce": ("Shelhamer et al., PAMI 2017", "65.4 mIoU, 736 pictures of VOC 2011 val (authors' weights)"),
     "parsenet": ("Liu et al., arXiv 2015", "69.8 mIoU, VOC 2012 test"),
-    "unet": ("Ronneberger et al., MICCAI 2015", "warping error 0.000353, ISBI 2012; IoU 0.9203 PhC-U373"),
+    "unet": ("Ronneberger et al., MICCAI 2015", "warping error 0.000353, ISBI 2012; IoU 0.9203 PhC-U373, 0.7756 DIC-HeLa"),
     # torchvision's figures for the weights that it publishes
     "torchvision_fcn_resnet50": ("Long et al., CVPR 2015", "60.5 mIoU, COCO val2017 with VOC's classes"),
     "torchvision_fcn_resnet101": ("Long et al., CVPR 2015", "63.7 mIoU, COCO val2017 with VOC's classes"),

@@ -218,12 +218,12 @@ class TestSettings:
         Path("street.toml").write_text("\n".join(settings))
         monkeypatch.setenv("PERPIXEL_BATCH", "2")
         monkeypatch.setenv("PERPIXEL_STEPS", "8")
-        flags = ["--steps", "1", "--device", "cpu", "--crop", "16", "16", "--no-flip"]
+        flags = ["--steps", "1", "--device", "cpu", "--crop", "16", "16", "--no-flip", "--no-skips"]
         code, _, err = command("train", "--recipe", "street.toml", *flags)
         assert code == 0, err
         lines = Path("runs/street/recipe.toml").read_text().splitlines()
-        for line in ("steps = 1  # flag", "crop = [16, 16]  # flag", "flip = false  # flag", "batch = 2  # PERPIXEL_BATCH",
-                     "lr = 0.2  # street.toml", "seed = 0  # default"):  # fmt: skip
+        for line in ("steps = 1  # flag", "crop = [16, 16]  # flag", "flip = false  # flag", "skips = false  # flag",
+                     "batch = 2  # PERPIXEL_BATCH", "lr = 0.2  # street.toml", "seed = 0  # default"):  # fmt: skip
             assert line in lines
         assert len(Path("runs/street/history.jsonl").read_text().splitlines()) == 2  # one step, one validation
 
@@ -245,6 +245,7 @@ class TestFirstHour:
         assert "Next: perpixel predict runs/street-unet PICTURES --out masks" in err
         code, out, err = command("evaluate", "runs/street-unet")
         assert code == 0
+        assert "runs/street-unet: unet width 0.05, same on street, val." in err
         code, out, err = command("predict", "runs/street-unet", "street/images", "--out", "masks")
         assert code == 0
         assert "masks: 6 predicted, 0 done before, 0 failed." in err
