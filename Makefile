@@ -9,7 +9,7 @@ help:
 	@echo "make check       style and types"
 	@echo "make slow        what is too slow for every day: kills at every touch of the disk"
 	@echo "make review      trains the review's networks on the drawn data set scenes; leaves review/"
-	@echo "make benchmarks  counting and start-up, and with DATA=folder CamVid and prediction"
+	@echo "make benchmarks  counting, start-up and CRF, and with DATA=folder CamVid and prediction"
 
 .venv/ready: pyproject.toml constraints.txt
 	@echo "perpixel: building .venv (about 6 GB with torch, some minutes; only now and when versions change)"
@@ -37,6 +37,7 @@ benchmarks: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[benchmarks]"
 	$(BIN)/python benchmarks/counting.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/crf.py
 ifdef DATA
 	$(BIN)/python benchmarks/camvid.py $(DATA) --out runs/benchmark
 	$(BIN)/python benchmarks/predict.py runs/benchmark/ours $(DATA)/images/val
