@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from perpixel.classes import ClassTable as ClassTable
     from perpixel.datasets import open_dataset as open_dataset
     from perpixel.evaluate import evaluate as evaluate
+    from perpixel.inference import Inference as Inference
     from perpixel.metrics import ConfusionMatrix as ConfusionMatrix
     from perpixel.networks import build as build
     from perpixel.predict import predict as predict
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ClassTable": "classes",
     "ConfusionMatrix": "metrics",
+    "Inference": "inference",
     "Instances": "sample",
     "Prediction": "sample",
     "Sample": "sample",

@@ -46,6 +46,22 @@ Flags = make_dataclass(
 )
 NONE_GIVEN = Flags()
 Root = Annotated[str | None, Parameter(help="Folder that holds the data set of that name.", env_var=f"{ENVIRONMENT}ROOT")]
+@dataclass(frozen=True, kw_only=True)
+class InferenceFlags:
+    """`inference.Inference` as flags; what is not given is none, so that a setting without its whole can be refused."""
+
+    proposals: Annotated[int | None, Parameter(help="So many boxes, each by itself, merged; else the whole picture.")] = None
+    proposals_by: Annotated[str | None, Parameter(help="edge_boxes, selective_search or sliding. [default: edge_boxes]")] = None
+    merge: Annotated[str | None, Parameter(help="max or sum of boxes, or as DeconvNet released. [default: max]")] = None
+    ensemble: Annotated[str | None, Parameter(help="Run folder or model file of a second model, for the whole picture.")] = None
+    ensemble_by: Annotated[str | None, Parameter(help="mean of probabilities, or product of scores. [default: mean]")] = None
+    crf: Annotated[str | None, Parameter(help="Refine by a fully connected CRF: deeplab or deconvnet.")] = None
+    tile: Annotated[int | None, Parameter(help="Side of U-Net's input tiles, such as 572: any picture in one's memory.")] = None
+    average: Annotated[str | None, Parameter(help="Mean of raw scores: none, flips (4) or rotations (7). [default: none]")] = None
+
+
+NO_INFERENCE = InferenceFlags()
+Inferring = Annotated[InferenceFlags, Parameter(name="*")]
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON on stdout instead of a table.")]
 
 
@@ -109,46 +125,66 @@ def evaluate(
     data: Annotated[str | None, Parameter(help="Data set; the run's own without it.")] = None,
     root: Root = None,
     split: Annotated[str | None, Parameter(help="Split to judge on; without it the run's own, or val.")] = None,
+    inferring: Inferring = NO_INFERENCE,
     measures: Annotated[MeasureFlags, Parameter(name="*")] = NO_MEASURES,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Judge a model, or a folder of masks, on a split: one confusion matrix, worst class first; or its objects or membranes."""
     given = _measures(measures)  # wrong flags are told before torch is waited for
-    from perpixel import device as machine
-    from perpixel.checkpoint import MODEL_FILE, load
-    from perpixel.datasets import open_dataset
+    from perpixel.checkpoint import MODEL_FILE
     from perpixel.evaluate import evaluate as judge
     from perpixel.evaluate_membranes import evaluate_membranes
     from perpixel.evaluate_objects import evaluate_objects
     from perpixel.terminal import Progress, print_json, print_membranes, print_objects, print_scores, say
 
-    judged: Any = run
-    title = "masks"
-    if run.is_file() or (run / MODEL_FILE).exists() or not run.is_dir():
-        judged = load(run)
-        judged.network.to(machine.choose(device))
-        title = judged.card.title
-        trained = judged.card.recipe
+    inference = _inference(inferring)
+    model = _loaded(run, device) if run.is_file() or (run / MODEL_FILE).exists() or not run.is_dir() else None
+    dataset, named = _its_data(run, model, data, root, split)
+    judged = model or run
+    more: dict[str, Any] = {"progress": Progress("judged"), "inference": inference}
+    scores: Any
+    show: Any
+    if measures.objects is not None:
+        scores, show = evaluate_objects(judged, dataset, measures.objects, **given, **more), print_objects
+    elif measures.membranes is not None:
+        scores, show = evaluate_membranes(judged, dataset, measures.membranes, **given, **more), print_membranes
+    else:
+        scores, show = judge(judged, dataset, **more), print_scores
+    if as_json:
+        print_json(scores.to_json())
+    else:
+        say(f"{run}: {model.card.title if model else 'masks'} on {named}, {dataset.split}.")
+        show(scores)
+
+
+def _inference(flags: InferenceFlags) -> Any:
+    from perpixel.inference import Inference
+
+    return Inference(**{name: value for name, value in vars(flags).items() if value is not None})
+
+
+def _loaded(run: Path | str, device: str) -> Any:
+    from perpixel import device as machine
+    from perpixel.checkpoint import load
+
+    model = load(run)
+    model.network.to(machine.choose(device))
+    return model
+
+
+def _its_data(run: Path, model: Any, data: str | None, root: str | None, split: str | None) -> tuple[Any, str]:
+    """The data set that is named, or the one that the model was trained on, and its name."""
+    from perpixel.datasets import open_dataset
+
+    if model is not None:
+        trained = model.card.recipe
         if data is None:  # a split belongs to a data set
             data, split = trained.get("data"), split or trained.get("val_split")
         root = root or trained.get("root")
     if data is None:
         raise UsageError(f"{run}: does not say which data set it is for; name the data set to judge by with --data.")
-    dataset, progress = open_dataset(data, root=root, split=split or "val"), Progress("judged")
-    scores: Any
-    show: Any
-    if measures.objects is not None:
-        scores, show = evaluate_objects(judged, dataset, measures.objects, progress=progress, **given), print_objects
-    elif measures.membranes is not None:
-        scores, show = evaluate_membranes(judged, dataset, measures.membranes, progress=progress, **given), print_membranes
-    else:
-        scores, show = judge(judged, dataset, progress), print_scores
-    if as_json:
-        print_json(scores.to_json())
-    else:
-        say(f"{run}: {title} on {data}, {dataset.split}.")
-        show(scores)
+    return open_dataset(data, root=root, split=split or "val"), data
 
 
 def _measures(flags: MeasureFlags) -> dict[str, Any]:
@@ -178,13 +214,12 @@ def predict(
     ] = None,
     *,
     out: Annotated[Path, Parameter(help="Folder for masks/ and overlays/.")] = Path("masks"),
-    scores: Annotated[bool, Parameter(negative=(), help="Also write softmax scores, float32 (C, H, W), as .npy.")] = False,
+    scores: Annotated[bool, Parameter(negative=(), help="Also write probabilities, float32 (C, H, W), as .npy.")] = False,
     overlays: Annotated[bool, Parameter(help="Write overlays with a legend.")] = True,
+    inferring: Inferring = NO_INFERENCE,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
 ) -> None:
     """Predict masks for pictures of any size; what is done already is skipped."""
-    from perpixel import device as machine
-    from perpixel.checkpoint import load
     from perpixel.networks.torchvision import LIGHTEST
     from perpixel.predict import STDIN, find_sources, model_and_pictures, predict_all
     from perpixel.terminal import Progress, say
@@ -192,16 +227,17 @@ def predict(
     inputs = [run, *(pictures or ())]
     for text in inputs:
         if text.startswith("-") and text != STDIN and not Path(text).exists():
-            raise did_you_mean("option", text, ("--out", "--scores", "--overlays", "--no-overlays", "--device"))
+            settings = (f"--{name.replace('_', '-')}" for name in vars(inferring))
+            raise did_you_mean("option", text, ("--out", "--scores", "--overlays", "--no-overlays", "--device", *settings))
+    inference = _inference(inferring)
     named, pictures = model_and_pictures(inputs)
     sources = find_sources(pictures, out)
     if named is None:
         say(f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes.")
-    model = load(named or LIGHTEST)
-    model.network.to(machine.choose(device))
+    model = _loaded(named or LIGHTEST, device)
     progress = Progress("predicted")
     counts = {"done": 0, "skipped": 0, "failed": 0}
-    for number, outcome in enumerate(predict_all(model, sources, out, scores, overlays), start=1):
+    for number, outcome in enumerate(predict_all(model, sources, out, scores, overlays, inference), start=1):
         if outcome.status not in counts:
             counts["failed"] += 1
             say(outcome.status)
@@ -264,6 +300,42 @@ def upper_bound(
 
 
 @app.command
+def proposal_curve(
+    run: Annotated[Path, Parameter(help="Run folder or model file.")],
+    *,
+    data: Annotated[str | None, Parameter(help="Data set; the run's own without it.")] = None,
+    root: Root = None,
+    split: Annotated[str | None, Parameter(help="Split to judge on; without it the run's own, or val.")] = None,
+    counts: Annotated[
+        list[int] | None,
+        Parameter(help="Numbers of boxes. [default: 1 5 10 20 50 100]", negative=(), consume_multiple=True),
+    ] = None,
+    proposals_by: Annotated[str, Parameter(help="edge_boxes, selective_search or sliding.")] = "edge_boxes",
+    merge: Annotated[str, Parameter(help="max, sum or released.")] = "max",
+    out: Annotated[Path, Parameter(help="Folder for proposal-curve.json and proposal-curve.png.")] = Path("proposal-curve"),
+    device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Draw how the mean IU grows with the number of boxes merged, DeconvNet's figure: one pass over each picture."""
+    from perpixel.proposal_curve import COUNTS, write_curve
+    from perpixel.proposal_curve import proposal_curve as judge
+    from perpixel.terminal import Progress, percent, print_json, print_table, say
+
+    model = _loaded(run, device)
+    dataset, _ = _its_data(run, model, data, root, split)
+    found = judge(model, dataset, tuple(counts or COUNTS), proposals_by, merge, Progress("judged"))
+    written = write_curve(out, found)
+    if as_json:
+        print_json(written)
+    else:
+        print_table(
+            ("boxes", "mean IU", "pixel accuracy"),
+            [(str(count), percent(s.mean_iou), percent(s.confusion.pixel_accuracy())) for count, s in found.items()],
+        )
+    say(f"{out}: proposal-curve.json and proposal-curve.png.")
+
+
+@app.command
 def receptive_field(
     run: Annotated[Path, Parameter(help="Run folder or model file.")],
     picture: Annotated[Path, Parameter(help="Picture to slide the noise over.")],
@@ -275,8 +347,6 @@ def receptive_field(
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
 ) -> None:
     """Slide noise over a picture and draw which part of it moves one output: ParseNet's probe of the receptive field."""
-    from perpixel import device as machine
-    from perpixel.checkpoint import load
     from perpixel.images import PICTURE_SUFFIXES, read_image, write_image
     from perpixel.predict import prepare
     from perpixel.receptive_field import SHARE, draw_probe
@@ -285,8 +355,7 @@ def receptive_field(
 
     if out.is_dir() or out.suffix.lower() not in PICTURE_SUFFIXES:
         raise UsageError(f"{out}: is no name of a picture; end --out with a file name like field.png.")
-    model = load(run)
-    model.network.to(machine.choose(device))
+    model = _loaded(run, device)
     prepare(model)
     image = read_image(picture)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,10 +22,12 @@ from perpixel.classes import ClassTable
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError, UsageError
 from perpixel.images import read_labels
+from perpixel.inference import PLAIN, Inference, infer, seen_at
 from perpixel.metrics import ConfusionMatrix
 from perpixel.networks import Network
-from perpixel.predict import predict, prepare, score_map
+from perpixel.predict import prepare
 from perpixel.sample import Prediction, Sample
+from perpixel.scores import score_map
 from perpixel.version import VERSION
 
 Progress = Callable[[int, int], None]
@@ -100,33 +104,45 @@ class Scores:
         }
 
 
-def evaluate(model_or_predictions: Model | str | Path, dataset: Dataset, progress: Progress | None = None) -> Scores:
+def evaluate(
+    model_or_predictions: Model | str | Path, dataset: Dataset, progress: Progress | None = None, inference: Inference = PLAIN
+) -> Scores:
     """Judges a model, or a folder of mask files named like the pictures, on every picture of `dataset`.
 
-    Raises DataError when a mask is missing or of another size, UsageError when the classes are not those of the data set."""
-    answer, weights, scale = answers(model_or_predictions, dataset)
+    Raises DataError when a mask is missing or of another size, UsageError when the classes are not those of the data set, and
+    for an `inference` that does not fit the model."""
+    answer, protocol_of = answers(model_or_predictions, dataset, inference)
     matrix, digests = count(dataset, range(len(dataset)), lambda sample: answer(sample).labels, progress)
-    return Scores(matrix, dataset.classes, protocol(dataset, digests, weights, scale))
+    return Scores(matrix, dataset.classes, protocol_of(digests))
 
 
 def answers(
-    model_or_predictions: Model | str | Path, dataset: Dataset, scores: bool = False
-) -> tuple[Callable[[Sample], Prediction], str, float | str]:
-    """What is judged, as a function from a sample to its prediction; and for the protocol the weights' digest and the scale.
+    model_or_predictions: Model | str | Path, dataset: Dataset, inference: Inference = PLAIN, scores: bool = False
+) -> tuple[Callable[[Sample], Prediction], Callable[[Iterable[bytes]], dict[str, Any]]]:
+    """What is judged, as a function from a sample to its prediction; and one from the samples' label digests to the protocol.
 
     `scores` asks for probabilities too, which masks do not have. Raises what `evaluate` does."""
     if isinstance(model_or_predictions, Model):
         model = model_or_predictions
-        if model.classes.names != dataset.classes.names:
-            raise UsageError(
-                f"the model knows the classes {', '.join(model.classes.names)}; the data set has "
-                f"{', '.join(dataset.classes.names)}; judge it on a set with the same classes."
-            )
+        refuse_other_classes(model, dataset)
         prepare(model)
-        scale: float | str = model.scale if model.side is None else f"shorter side {model.side}"
-        return lambda sample: predict(model, sample.image, scores), model.digest, scale
+        fitted = inference.fitted(model)
+        described = partial(protocol, weights=fitted.weights(model), scale=seen_at(model), rules=fitted.rules(model))
+        return lambda sample: infer(model, sample.image, fitted, scores)(), partial(described, dataset)
     folder = Path(model_or_predictions)
-    return lambda sample: Prediction(_mask(folder, sample, dataset.classes), dataset.classes), "masks", 1.0
+    if not inference.plain:
+        raise UsageError(f"{folder}: masks are judged as they are; give {', '.join(inference.given)} with a model.")
+    masks = partial(protocol, dataset, weights="masks", scale=1.0)
+    return lambda sample: Prediction(_mask(folder, sample, dataset.classes), dataset.classes), masks
+
+
+def refuse_other_classes(model: Model, dataset: Dataset) -> None:
+    """Raises UsageError when the classes of the model are not those of the data set."""
+    if model.classes.names != dataset.classes.names:
+        raise UsageError(
+            f"the model knows the classes {', '.join(model.classes.names)}; the data set has "
+            f"{', '.join(dataset.classes.names)}; judge it on a set with the same classes."
+        )
 
 
 def judge(network: Network, dataset: Dataset, indices: Sequence[int], scale: float) -> ConfusionMatrix:
@@ -171,8 +187,12 @@ def count(
     return matrix, digests
 
 
-def protocol(dataset: Dataset, digests: Iterable[bytes], weights: str, scale: float | str) -> dict[str, Any]:
-    """What must be equal for two scores to be compared, and the digest of the weights that earned this one."""
+def protocol(
+    dataset: Dataset, digests: Iterable[bytes], weights: str, scale: float | str, rules: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """What must be equal for two scores to be compared, and the digest of the weights that earned this one.
+
+    `rules` are those of an inference that is not plain."""
     return {
         "data": hashlib.sha256(b"".join(digests)).hexdigest(),
         "split": dataset.split,
@@ -181,6 +201,7 @@ def protocol(dataset: Dataset, digests: Iterable[bytes], weights: str, scale: fl
         "scales": [scale],
         "perpixel": VERSION,
         "weights": weights,
+        **rules,
     }
 
 

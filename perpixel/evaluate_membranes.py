@@ -12,7 +12,8 @@ from perpixel.boundaries import THRESHOLDS, Best, Sweep, figures, refuse_thresho
 from perpixel.checkpoint import Model
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError
-from perpixel.evaluate import Progress, answers, hash_of, protocol
+from perpixel.evaluate import Progress, answers, hash_of
+from perpixel.inference import PLAIN, Inference
 
 RULES = {
     "judged": "inside is what is not of the class; probability of inside above each threshold, best threshold of each measure",
@@ -63,6 +64,7 @@ def evaluate_membranes(
     class_name: str,
     thresholds: Sequence[float] = THRESHOLDS,
     progress: Progress | None = None,
+    inference: Inference = PLAIN,
 ) -> MembraneScores:
     """Judges where a model, or a folder of masks, sees the membranes that `class_name` is; masks are the same at all thresholds.
 
@@ -70,7 +72,7 @@ def evaluate_membranes(
     UsageError for thresholds outside 0 <= t < 1, and what `evaluate` raises."""
     class_id = dataset.classes.id_of(class_name)
     refuse_thresholds(thresholds)
-    answer, weights, scale = answers(model_or_predictions, dataset, scores=True)
+    answer, protocol_of = answers(model_or_predictions, dataset, inference, scores=True)
     names, sweeps, digests = [], [], []
     for index in range(len(dataset)):
         sample = dataset.sample(index)
@@ -85,7 +87,7 @@ def evaluate_membranes(
         if progress is not None:
             progress(index + 1, len(dataset))
     rules = {"class": class_name, "thresholds": list(thresholds), **RULES}
-    kept = {**protocol(dataset, digests, weights, scale), "membranes": rules}
+    kept = {**protocol_of(digests), "membranes": rules}
     return MembraneScores(tuple(names), tuple(sweeps), tuple(thresholds), kept)
 
 

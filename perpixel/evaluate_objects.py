@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from perpixel.checkpoint import Model
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError
-from perpixel.evaluate import Progress, answers, hash_of, protocol
+from perpixel.evaluate import Progress, answers, hash_of
+from perpixel.inference import PLAIN, Inference
 from perpixel.objects import (
     IOU_THRESHOLDS,
     components,
@@ -103,6 +104,7 @@ def evaluate_objects(
     minimum_area: int = 0,
     fill_holes: bool = False,
     progress: Progress | None = None,
+    inference: Inference = PLAIN,
 ) -> ObjectScores:
     """Judges the objects that the class makes in the labels of a model, or of a folder of masks, by the rules of `components`.
 
@@ -110,7 +112,7 @@ def evaluate_objects(
     `evaluate` raises."""
     class_id = dataset.classes.id_of(class_name)
     refuse_rules(connectivity, minimum_area)
-    answer, weights, scale = answers(model_or_predictions, dataset)
+    answer, protocol_of = answers(model_or_predictions, dataset, inference)
     pictures, digests = [], []
     for index in range(len(dataset)):
         sample = dataset.sample(index)
@@ -126,7 +128,7 @@ def evaluate_objects(
     rules = {
         "class": class_name, "connectivity": connectivity, "minimum_area": minimum_area, "fill_holes": fill_holes, **RULES,
     }  # fmt: skip
-    return ObjectScores(tuple(pictures), {**protocol(dataset, digests, weights, scale), "objects": rules})
+    return ObjectScores(tuple(pictures), {**protocol_of(digests), "objects": rules})
 
 
 def judge_objects(name: str, truth: NDArray[Any], predicted: NDArray[Any]) -> PictureObjects:

@@ -8,18 +8,16 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from perpixel import device as machine
 from perpixel import draw
@@ -27,8 +25,7 @@ from perpixel.checkpoint import MODEL_FILE, Model
 from perpixel.errors import DataError, PerpixelError, UsageError
 from perpixel.files import locked, remove_partial, write_whole
 from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, encode_image, encode_labels, read_image
-from perpixel.layers.score_map import ScoreMap
-from perpixel.networks import Network, as_network
+from perpixel.inference import PLAIN, Inference, infer
 from perpixel.sample import Prediction
 
 JOURNAL = "predictions.jsonl"
@@ -36,109 +33,17 @@ SUFFIXES = {"masks": ".png", "overlays": ".png", "scores": ".npy"}
 STDIN = "-"
 
 
-def predict(model: Model, picture: str | Path | bytes | NDArray[np.uint8], scores: bool = False) -> Prediction:
-    """Class ids for every pixel of `picture`: a file, its bytes, or uint8 RGB (H, W, 3). `scores` adds softmax (C, H, W).
+def predict(
+    model: Model, picture: str | Path | bytes | NDArray[np.uint8], scores: bool = False, inference: Inference = PLAIN
+) -> Prediction:
+    """Class ids for every pixel of `picture`: a file, its bytes, or uint8 RGB (H, W, 3). `scores` adds probabilities (C, H, W).
 
-    Raises DataError when the picture cannot be read, UsageError for an array of another kind."""
+    Raises DataError when the picture cannot be read, UsageError for an array of another kind, and for an `inference` that does
+    not fit the model."""
     image = picture if isinstance(picture, np.ndarray) else read_image(picture)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UsageError(f"a picture is an array of uint8 RGB (height, width, 3), not {image.dtype} {image.shape}; convert it.")
-    found = score_map(as_network(model.network), image, model.scale_for(image.shape[:2]))
-    labels = found.labels(image.shape[:2]).astype(model.classes.dtype)
-    return Prediction(labels, model.classes, found.probabilities(image.shape[:2]) if scores else None)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Class scores (h, w, C) float32 and the affine map, for rows and columns, from pixels of the network's input to them."""
-
-    scores: NDArray[np.float32]
-    stride: float | tuple[float, float]
-    shift: float | tuple[float, float]
-    seen: tuple[int, int]
-
-    def labels(self, size: tuple[int, int]) -> NDArray[Any]:
-        """The class of the greatest bilinearly interpolated score at each pixel of a picture of `size`.
-
-        uint8, or uint16 above 255 classes: the type of class ids everywhere."""
-        labels = np.empty(size, np.uint8 if self.scores.shape[2] <= 255 else np.uint16)
-        _labels_at(labels, self.scores, *self._places(0, size[0]), *self._places(1, size[1]))
-        return labels
-
-    def probabilities(self, size: tuple[int, int]) -> NDArray[np.float32]:
-        """Softmax (C, H, W) of the interpolated scores."""
-        row, row_share = self._places(0, size[0])
-        column, column_share = self._places(1, size[1])
-        below, right = (np.minimum(at + 1, end - 1) for at, end in zip((row, column), self.scores.shape, strict=False))
-        lines = self.scores[row] * (1 - row_share)[:, None, None] + self.scores[below] * row_share[:, None, None]
-        full = lines[:, column] * (1 - column_share)[:, None] + lines[:, right] * column_share[:, None]
-        return torch.from_numpy(full).movedim(2, 0).softmax(0).numpy()
-
-    def _places(self, axis: int, size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """For each pixel the cell before it and the share of the next cell; the outermost cells reach to the edge."""
-        pixel = (np.arange(size) + 0.5) * self.seen[axis] / size - 0.5
-        stride, shift = (np.broadcast_to(value, 2)[axis] for value in (self.stride, self.shift))
-        at = np.clip(pixel / stride + shift, 0, self.scores.shape[axis] - 1)
-        cell = at.astype(np.int32)
-        return cell, (at - cell).astype(np.float32)
-
-
-def score_map(network: Network, image: NDArray[np.uint8], scale: float = 1.0) -> Scores:
-    """Runs the network on one picture, resized by `scale`, and hands over its scores before the last interpolation."""
-    height, width = image.shape[:2]
-    seen = max(1, round(height * scale)), max(1, round(width * scale))
-    if seen != (height, width):
-        image = np.asarray(Image.fromarray(image).resize((seen[1], seen[0]), Image.Resampling.BILINEAR))
-    found: ScoreMap = _run(network, image)
-    scores = found.scores[0].float().movedim(0, -1).contiguous().cpu().numpy()
-    return Scores(scores, found.stride, found.shift, seen)
-
-
-@torch.inference_mode()
-def _run(network: Network, image: NDArray[np.uint8]) -> ScoreMap:
-    weights = next(network.parameters())  # type: ignore[attr-defined]
-    return network.score_map(to_tensor(image).to(weights.device))
-
-
-def to_tensor(image: NDArray[np.uint8]) -> Tensor:
-    """uint8 RGB (H, W, 3) -> float32 (1, 3, H, W) in [0, 1], laid out channels last."""
-    return torch.from_numpy(np.require(image, requirements=("C", "W"))).movedim(-1, 0)[None].float().div_(255)
-
-
-@numba.njit(nogil=True, cache=True)
-def _labels_at(labels: Any, scores: Any, rows: Any, row_shares: Any, columns: Any, column_shares: Any) -> None:
-    """Fills `labels` with the argmax of the bilinear interpolation of `scores` (h, w, C), without making it.
-
-    Where one class is greatest at all four corners of a cell it is greatest everywhere inside, because interpolation is a
-    mean with weights of 0 or more: only cells on borders are computed."""
-    height, width, classes = scores.shape
-    best = np.empty((height, width), np.uint16)
-    for y in range(height):
-        for x in range(width):
-            top = 0
-            for c in range(1, classes):
-                if scores[y, x, c] > scores[y, x, top]:
-                    top = c
-            best[y, x] = top
-    line = np.empty((width, classes), np.float32)
-    for i in range(rows.size):
-        y, share = rows[i], row_shares[i]
-        below = min(y + 1, height - 1)
-        for x in range(width):
-            for c in range(classes):
-                line[x, c] = scores[y, x, c] + (scores[below, x, c] - scores[y, x, c]) * share
-        for j in range(columns.size):
-            x = columns[j]
-            right = min(x + 1, width - 1)
-            top = best[y, x]
-            if best[y, right] != top or best[below, x] != top or best[below, right] != top:
-                part = column_shares[j]
-                top, greatest = 0, line[x, 0] + (line[right, 0] - line[x, 0]) * part
-                for c in range(1, classes):
-                    score = line[x, c] + (line[right, c] - line[x, c]) * part
-                    if score > greatest:
-                        top, greatest = c, score
-            labels[i, j] = top
+    return infer(model, image, inference.fitted(model), scores)()
 
 
 @dataclass(frozen=True)
@@ -212,19 +117,23 @@ def _expand(text: str) -> Iterator[tuple[str, str]]:
 
 
 def predict_all(
-    model: Model, sources: Iterable[Source], out: Path, scores: bool = False, overlays: bool = True
+    model: Model, sources: Iterable[Source], out: Path, scores: bool = False, overlays: bool = True, inference: Inference = PLAIN
 ) -> Iterator[Outcome]:
     """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture.
 
     Reading, computing and writing overlap; at most a handful of pictures is in memory. A picture that fails is reported and
     the rest go on. What a former call finished with the same model, picture and options is skipped; the journal tells.
-    Raises UsageError when `out` holds predictions of another model."""
+    Raises UsageError when `out` holds predictions of another model, or `inference` does not fit this one."""
     kinds = {"masks": True, "overlays": overlays, "scores": scores}
     folders = [out / name for name, wanted in kinds.items() if wanted]
     out.mkdir(parents=True, exist_ok=True)
-    network = as_network(prepare(model))
+    prepare(model)
+    inference = inference.fitted(model)
+    head: dict[str, Any] = {"model": inference.weights(model), "folders": [folder.name for folder in folders]}
+    if not inference.plain:
+        head["inference"] = inference.rules(model)
     with (
-        locked(out), _Journal(out, folders, model.digest) as journal,
+        locked(out), _Journal(out, folders, head) as journal,
         ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer,
     ):  # fmt: skip
         reading: list[tuple[Source, Future[tuple[str, NDArray[np.uint8] | None]]]] = []
@@ -244,8 +153,8 @@ def predict_all(
                 if image is None:
                     yield Outcome(source, "skipped")
                     continue
-                found = score_map(network, image, model.scale_for(image.shape[:2]))
-                writing.append((source, writer.submit(_write, model, source, image, found, out, scores, overlays, journal, key)))
+                finish = infer(model, image, inference, scores)
+                writing.append((source, writer.submit(_write, source, image, finish, out, overlays, journal, key)))
             except PerpixelError as error:
                 yield Outcome(source, str(error))
             while len(writing) > 2 or (writing and writing[0][1].done()):
@@ -279,17 +188,17 @@ def _read(source: Source, journal: _Journal) -> tuple[str, NDArray[np.uint8] | N
 
 
 def _write(
-    model: Model, source: Source, image: NDArray[np.uint8], found: Scores, out: Path, scores: bool, overlays: bool,
-    journal: _Journal, key: str,
+    source: Source, image: NDArray[np.uint8], finish: Callable[[], Prediction], out: Path, overlays: bool, journal: _Journal,
+    key: str,
 ) -> str:  # fmt: skip
-    labels = found.labels(image.shape[:2]).astype(model.classes.dtype)
-    parts = {"masks": encode_labels(labels, model.classes)}
+    found = finish()
+    parts = {"masks": encode_labels(found.labels, found.classes)}
     if overlays:
-        picture = Image.fromarray(draw.overlay(image, labels, model.classes))
+        picture = Image.fromarray(draw.overlay(image, found.labels, found.classes))
         parts["overlays"] = encode_image(picture, SUFFIXES["overlays"])
-    if scores:
+    if found.scores is not None:
         buffer = io.BytesIO()
-        np.save(buffer, found.probabilities(image.shape[:2]))
+        np.save(buffer, found.scores)
         parts["scores"] = buffer.getvalue()
     for folder, data in parts.items():
         path = out / folder / f"{source.name}{SUFFIXES[folder]}"
@@ -304,12 +213,11 @@ def _written(source: Source, future: Future[str]) -> Outcome:
 
 
 class _Journal:
-    """`predictions.jsonl`: first line the model and the folders written, then name and picture digest of each that is done."""
+    """`predictions.jsonl`: first the model, the folders written and how, then name and picture digest of each that is done."""
 
-    def __init__(self, out: Path, folders: list[Path], digest: str) -> None:
+    def __init__(self, out: Path, folders: list[Path], head: dict[str, Any]) -> None:
         self.path, self.folders = out / JOURNAL, folders
         self._done: dict[str, str] = {}
-        head = {"model": digest, "folders": [folder.name for folder in folders]}
         for folder in folders:
             for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
                 remove_partial(place)

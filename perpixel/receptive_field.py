@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from perpixel import draw
 from perpixel.checkpoint import Model
 from perpixel.errors import UsageError
-from perpixel.predict import to_tensor
+from perpixel.scores import to_tensor
 
 PATCH = 16  # pixels
 SHARE = 0.1  # of the greatest change: what counts as moving the output

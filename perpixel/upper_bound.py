@@ -28,7 +28,7 @@ from perpixel.classes import ClassTable
 from perpixel.datasets import Dataset
 from perpixel.errors import DataError, UsageError
 from perpixel.metrics import ConfusionMatrix
-from perpixel.predict import Scores
+from perpixel.scores import Scores
 
 # Factor -> mean IU "on a subset of PASCAL 2011 val", the paper's table.
 PAPER = {128: 0.509, 64: 0.733, 32: 0.861, 16: 0.928, 8: 0.964, 4: 0.985}

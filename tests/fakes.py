@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from scipy.io import savemat
+from torch import nn
 
 CLASSES_CSV = "id,name,r,g,b\n0,ground,90,90,90\n1,box,200,40,40\n2,disc,40,40,200\n255,void,0,0,0\n"
 
@@ -71,6 +73,17 @@ def draw_grid(seed: int, class_ids: Sequence[int], size: tuple[int, int] = (24, 
     colours = np.random.default_rng(1).integers(0, 256, (max(class_ids) + 1, 3))
     image = np.clip(colours[ids] + rng.normal(0, 4, (*size, 3)), 0, 255).astype(np.uint8)
     return image, ids.astype(np.uint16), 1 + cells
+
+
+def say_every_class(network: nn.Module) -> nn.Module:
+    """Makes an untrained network that ends in the layer `classify` say each of its classes somewhere in `draw_sample`."""
+    images = torch.from_numpy(draw_sample(5, (64, 64))[0]).movedim(-1, 0)[None] / 255
+    with torch.no_grad():
+        found = network(images)["logits"]
+        mean, spread = found.mean((0, 2, 3)), found.std((0, 2, 3)) / 2
+        network.classify.weight.div_(spread[:, None, None, None])
+        network.classify.bias.sub_(mean).div_(spread)
+    return network
 
 
 def put_picture(path: Path, values: np.ndarray, palette: bool = False) -> None:

@@ -25,8 +25,8 @@ from perpixel.errors import UnknownName, UntrustedFile, UsageError
 from perpixel.import_weights import import_weights
 from perpixel.networks.deconvnet import unpool
 from perpixel.optimiser import optimiser_of
-from perpixel.predict import to_tensor
 from perpixel.recipe import Recipe
+from perpixel.scores import to_tensor
 from perpixel.train import train
 
 WIDTH = 1 / 16

@@ -25,7 +25,8 @@ from perpixel.datasets.scenes import CLASSES as SCENES
 from perpixel.errors import DataError, PerpixelError, UnknownName, UntrustedFile, UsageError
 from perpixel.files import digest
 from perpixel.import_weights import class_table, import_weights
-from perpixel.predict import predict, to_tensor
+from perpixel.predict import predict
+from perpixel.scores import to_tensor
 
 WIDTH = 1 / 16
 SIZES = [(224, 224), (150, 211), (97, 64)]

@@ -15,7 +15,7 @@ from perpixel.errors import UnknownName, UsageError
 from perpixel.networks import NETWORKS, Network, arguments_of, as_network, build, title
 from perpixel.networks.torchvision import LIGHTEST, PUBLISHED
 from perpixel.networks.unet import centre, grey, mirror
-from perpixel.predict import score_map
+from perpixel.scores import score_map
 
 CLASSES, VOID = 5, 255
 SMALL = 0.05  # width: three channels in the first layer

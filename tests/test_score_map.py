@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from perpixel.layers.score_map import ScoreMap, enlarge
-from perpixel.predict import Scores
+from perpixel.scores import Scores
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -31,8 +31,9 @@ from perpixel.layers.score_map import ScoreMap
 from perpixel.listing import size_of
 from perpixel.networks import as_network, build
 from perpixel.networks.torchvision import ARCHITECTURES, LIGHTEST, PUBLISHED, TorchvisionNetwork, fetch, torchvision_state
-from perpixel.predict import Scores, model_and_pictures, score_map
+from perpixel.predict import model_and_pictures
 from perpixel.recipe import Recipe
+from perpixel.scores import Scores, score_map
 from perpixel.torch_files import read_state
 from perpixel.train import train
 

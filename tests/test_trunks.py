@@ -24,8 +24,8 @@ from perpixel.cli import main
 from perpixel.errors import UnknownName, UntrustedFile, UsageError
 from perpixel.files import digest
 from perpixel.import_weights import import_trunk
-from perpixel.predict import to_tensor
 from perpixel.recipe import Recipe
+from perpixel.scores import to_tensor
 from perpixel.stages import stages
 from perpixel.train import train
 
