@@ -127,8 +127,8 @@ def answers(
         refuse_other_classes(model, dataset)
         prepare(model)
         fitted = inference.fitted(model)
-        described = partial(protocol, weights=fitted.weights(model), scale=seen_at(model), rules=fitted.rules(model))
-        return lambda sample: infer(model, sample.image, fitted, scores)(), partial(described, dataset)
+        described = partial(protocol, dataset, weights=fitted.weights(model), scale=seen_at(model), rules=fitted.rules(model))
+        return lambda sample: infer(model, sample.image, fitted, scores)(), described
     folder = Path(model_or_predictions)
     if not inference.plain:
         raise UsageError(f"{folder}: masks are judged as they are; give {', '.join(inference.given)} with a model.")
