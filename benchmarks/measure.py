@@ -1,4 +1,4 @@
-"""What all benchmarks share: runs of ours and the peer in turn, medians, the machine, and the JSON file."""
+"""What all benchmarks share: runs of ours and the peer in turn, medians, intervals, the machine, and the JSON file."""
 
 import json
 import os
@@ -27,6 +27,14 @@ def alternately(runs: int, **contestants: Callable[[], object]) -> dict[str, lis
 
 def median(seconds: list[float]) -> float:
     return statistics.median(seconds)
+
+
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 % quantile for that many values
+
+
+def interval(values: list[float]) -> float:
+    """Half of Student's 95 % interval of the mean of 2 to 5 values."""
+    return STUDENT[len(values)] * statistics.stdev(values) / len(values) ** 0.5
 
 
 def machine(*packages: str) -> dict[str, object]:
