@@ -7,7 +7,6 @@ is judged once, by a network that did not see it. Nuclei: three seeds on `val`. 
 of the paper's width. What was trained before in FOLDER is judged again, not trained. Leaves sheets of pictures there."""
 
 import argparse
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +14,12 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from measure import interval, machine, report
+from measure import interval, machine, report, trained
 
 from perpixel import Inference, draw, load, open_dataset, predict
 from perpixel.evaluate_membranes import evaluate_membranes
 from perpixel.evaluate_objects import evaluate_objects
 from perpixel.images import write_image
-from perpixel.recipe import Recipe
-from perpixel.run import RUN
-from perpixel.train import train
 
 PUBLISHED: dict[str, Any] = {
     "network": "unet", "channels": 1, "width": 0.125, "batch": 1, "optimiser": "sgd", "momentum": 0.99, "lr": 4e-3,
@@ -31,7 +27,7 @@ PUBLISHED: dict[str, Any] = {
 }  # fmt: skip
 WITHOUT: dict[str, dict[str, Any]] = {
     "as published": {},
-    "without weight map": {"separation_weights": 0.0},
+    "without weight map": {"separation_weights": 0.0, "separation_class": None},
     "without elastic deformation": {"elastic": 0.0},
     "without skips": {"skips": False},
 }
@@ -39,13 +35,6 @@ MEMBRANE: dict[str, Any] = {"crop": (388, 388), "steps": 500, "separation_class"
 NUCLEI: dict[str, Any] = {"crop": (196, 196), "steps": 500, "class_weights": "inverse"}
 AVERAGES = ("none", "flips", "rotations")
 TRAININGS = 3
-
-
-def trained(settings: dict[str, Any], folder: Path) -> float:
-    """Trains what is not trained yet; the minutes that it took."""
-    if train(Recipe(**settings), folder, say=lambda _: None) is None:
-        raise SystemExit("give each training one process")
-    return sum(one["seconds"] for one in json.loads((folder / RUN).read_text())["sessions"]) / 60
 
 
 def study(
