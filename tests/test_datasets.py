@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fakes import (
     make_cell_tracking,
+    make_cityscapes,
     make_context,
     make_folder,
     make_instances,
@@ -26,6 +27,7 @@ from perpixel.datasets import (
     Dataset,
     Stored,
     cell_tracking,
+    cityscapes,
     context,
     fingerprint,
     judged_splits,
@@ -40,7 +42,7 @@ MAKERS: dict[str, Callable[[Path], Path] | None] = {
     "scenes": None, "folder": make_folder, "instances": make_instances, "voc2012": make_voc,
     **dict.fromkeys(context.VIEWS, make_context),
     **dict.fromkeys(siftflow.VIEWS, make_siftflow), "nyud": make_nyud, "isbi2012": make_isbi2012,
-    **dict.fromkeys(cell_tracking.FOLDERS, make_cell_tracking),
+    **dict.fromkeys(cell_tracking.FOLDERS, make_cell_tracking), **dict.fromkeys(cityscapes.VIEWS, make_cityscapes),
 }  # fmt: skip
 FOLDERS = {"folder", "instances"}
 LOOKED_AT = 4  # pictures of a split

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from perpixel.classes import ClassTable
-from perpixel.datasets import cell_tracking, context, isbi2012, nyud, siftflow, voc
+from perpixel.datasets import cell_tracking, cityscapes, context, isbi2012, nyud, siftflow, voc
 from perpixel.datasets.folder import Folder
 from perpixel.datasets.scenes import Scenes
 from perpixel.errors import DataError, did_you_mean
@@ -82,6 +82,11 @@ def _cell_tracking(name: str, what: str) -> OnDisk:
     return OnDisk(opener, cell_tracking.CLASSES, cell_tracking.PICTURES[name], folder, what, cell_tracking.FILMS)
 
 
+def _cityscapes(view: str, what: str) -> OnDisk:
+    opener, holds = partial(cityscapes.Cityscapes, view=view), "leftImg8bit with gtFine or gtCoarse"
+    return OnDisk(opener, cityscapes.VIEWS[view], cityscapes.PICTURES, holds, f"Cityscapes, {what}")
+
+
 ON_DISK: dict[str, OnDisk] = {
     "voc2012": OnDisk(
         voc.Voc2012, voc.CLASSES, voc.PICTURES, "VOCdevkit/VOC2012 (and benchmark_RELEASE for SBD)", "PASCAL VOC 2012 and SBD"
@@ -89,6 +94,9 @@ ON_DISK: dict[str, OnDisk] = {
     "context59": _context("context59", "59 classes"),
     "context60": _context("context60", "59 classes and background"),
     "context33": _context("context33", "33 classes"),
+    "cityscapes": _cityscapes("cityscapes", "the 19 classes that are evaluated"),
+    "cityscapes30": _cityscapes("cityscapes30", "30 labels"),
+    "cityscapes8": _cityscapes("cityscapes8", "its 8 categories: 7 classes, and void"),
     "siftflow": _siftflow("siftflow", "33 semantic classes"),
     "siftflow_geometric": _siftflow("siftflow_geometric", "3 geometric classes"),
     "nyud": OnDisk(

@@ -1,0 +1,155 @@
+"""evaluate --cityscapes: a model, or masks of label ids, by the rules of Cityscapes' benchmark (see `cityscapes_iou`)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from perpixel.checkpoint import Model
+from perpixel.cityscapes_iou import CityscapesCounts, Overlap, mean
+from perpixel.datasets import Dataset
+from perpixel.datasets.cityscapes import Cityscapes
+from perpixel.errors import DataError, UsageError
+from perpixel.evaluate import Progress, answers, hash_of
+from perpixel.images import read_labels
+from perpixel.inference import PLAIN, Inference
+
+RULES = {
+    "IoU": "TP / (TP + FP + FN) in label ids; pixels whose true label is not evaluated count nowhere",
+    "iIoU": "pixels of an object weigh mean size of its class / its size in TP and FN; groups count in FP alone",
+    "categories": "IoU of the labels that are evaluated; iIoU of all labels of human and of vehicle",
+    "mean": "over classes or categories that are not nan",
+    "script": "evalPixelLevelSemanticLabeling.py of cityscapesScripts 2.3.0",
+}
+
+
+@dataclass(frozen=True)
+class CityscapesScores:
+    """The judgement of a split: 19 classes and 7 categories in the order of the official table, and the protocol."""
+
+    counts: CityscapesCounts
+    classes: dict[str, Overlap]
+    categories: dict[str, Overlap]
+    protocol: dict[str, Any]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The four columns of the benchmark in 0..1, nan where undefined."""
+        return {
+            "IoU_classes": mean(one.iou for one in self.classes.values()),
+            "iIoU_classes": mean(one.iiou for one in self.classes.values()),
+            "IoU_categories": mean(one.iou for one in self.categories.values()),
+            "iIoU_categories": mean(one.iiou for one in self.categories.values()),
+        }
+
+    @property
+    def protocol_hash(self) -> str:
+        return hash_of(self.protocol)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON: figures, classes, categories, pixel counts by label id, protocol and its hash; nan is null."""
+        rows = {
+            kind: {name: {"IoU": _finite(one.iou), "iIoU": _finite(one.iiou)} for name, one in found.items()}
+            for kind, found in (("classes", self.classes), ("categories", self.categories))
+        }
+        return {
+            "figures": {name: _finite(value) for name, value in self.figures.items()},
+            **rows,
+            "confusion": self.counts.confusion.counts.tolist(),
+            "protocol": self.protocol,
+            "protocol_hash": self.protocol_hash,
+        }
+
+
+def evaluate_cityscapes(
+    model_or_predictions: Model | str | Path, dataset: Dataset, progress: Progress | None = None, inference: Inference = PLAIN
+) -> CityscapesScores:
+    """Judges a model, or a folder of masks of label ids, on a split of Cityscapes.
+
+    Masks lie anywhere below the folder and are named CITY_SEQUENCE_FRAME*.png, as for the benchmark's server. Raises UsageError
+    for another data set or a view whose classes are no labels, DataError for a mask that is missing, there twice, of another
+    size, or of other values, and what `evaluate` raises."""
+    if not isinstance(dataset, Cityscapes):
+        raise UsageError("the benchmark of Cityscapes judges Cityscapes alone; name it with --data, or leave --cityscapes out.")
+    if any(len(values) > 1 for values in dataset.classes.values):
+        raise UsageError("cityscapes8 has categories for classes, which are no labels; judge on cityscapes or cityscapes30.")
+    read, protocol_of = _predictions(model_or_predictions, dataset, inference)
+    counts, digests = CityscapesCounts(), list[bytes]()
+    with ThreadPoolExecutor(1) as reader:  # the next picture is read while this one is counted
+        ahead = reader.submit(_truth, dataset, 0, read)
+        for index in range(len(dataset)):
+            truth, instances, digest, predicted = ahead.result()
+            if index + 1 < len(dataset):
+                ahead = reader.submit(_truth, dataset, index + 1, read)
+            try:
+                counts.add(truth, instances, predicted())
+            except DataError as error:
+                raise DataError(f"{dataset.name(index)}: {error}") from error
+            digests.append(digest)
+            if progress is not None:
+                progress(index + 1, len(dataset))
+    return CityscapesScores(counts, counts.classes(), counts.categories(), {**protocol_of(digests), "cityscapes": RULES})
+
+
+Read = Callable[[int], Callable[[], NDArray[Any]]]  # what the reading thread does for a picture -> what is left to do
+
+
+def _truth(
+    dataset: Cityscapes, index: int, read: Read
+) -> tuple[NDArray[Any], NDArray[Any], bytes, Callable[[], NDArray[Any]]]:
+    """Label ids, instance ids, the digest of both, and what gives the prediction."""
+    truth, instances = dataset.label_ids(index), dataset.instance_ids(index)
+    digest = hashlib.sha256(f"{dataset.name(index)}\0{truth.shape}\0".encode())
+    digest.update(truth.tobytes())
+    digest.update(instances.tobytes())
+    return truth, instances, digest.digest(), read(index)
+
+
+def _predictions(
+    model_or_predictions: Model | str | Path, dataset: Cityscapes, inference: Inference
+) -> tuple[Read, Callable[[Iterable[bytes]], dict[str, Any]]]:
+    """How the label ids of a picture are got, and the protocol of that."""
+    answer, protocol_of = answers(model_or_predictions, dataset, inference)  # refuses what does not fit
+    if isinstance(model_or_predictions, Model):
+
+        def of_model(index: int) -> Callable[[], NDArray[Any]]:
+            sample = dataset.sample(index)
+            return lambda: dataset.classes.encode(answer(sample).labels)
+
+        return of_model, protocol_of
+    names = _list_masks(Path(model_or_predictions))
+
+    def of_folder(index: int) -> Callable[[], NDArray[Any]]:
+        mask = read_labels(_mask(names, dataset.name(index), Path(model_or_predictions)))
+        return lambda: mask
+
+    return of_folder, protocol_of
+
+
+def _list_masks(folder: Path) -> list[tuple[str, str]]:
+    """Name and path of every PNG below the folder, sorted."""
+    found = ((name, os.path.join(place, name)) for place, _, names in os.walk(folder) for name in names)
+    return sorted(pair for pair in found if pair[0].endswith(".png"))
+
+
+def _mask(names: list[tuple[str, str]], name: str, folder: Path) -> Path:
+    first = bisect_left(names, (name, ""))
+    after = next((i for i in range(first, len(names)) if not names[i][0].startswith(name)), len(names))
+    if after - first == 1:
+        return Path(names[first][1])
+    if after == first:
+        raise DataError(f"{folder}: holds no mask {name}*.png; predict it first.")
+    raise DataError(f"{folder}: holds {names[first][1]} and {names[first + 1][1]} for the picture {name}; keep one.")
+
+
+def _finite(value: float) -> float | None:
+    return None if math.isnan(value) else value
