@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -47,40 +47,44 @@ class Overlap:
     iiou: float
 
 
-@dataclass
+@dataclass(frozen=True)
+class PictureCounts:
+    """One picture: pixels by true and predicted label id, int64 (34, 34); and for each object, in the order of its id, the name
+    of its class, and maybe of its category, with its weighted hits and misses."""
+
+    confusion: NDArray[np.int64]
+    objects: tuple[tuple[str, float, float], ...]
+
+
+def count_picture(truth: NDArray[Any], instances: NDArray[Any], predicted: NDArray[Any]) -> PictureCounts:
+    """Counts label ids and instance ids of the truth against label ids of the prediction, all (H, W).
+
+    Raises DataError for unequal shapes, for values that are no label ids, and for instance ids of labels that are evaluated and
+    have no instances."""
+    if instances.shape != truth.shape:
+        raise DataError(f"instance ids have the shape {instances.shape}, label ids {truth.shape}; take both from one set.")
+    if predicted.shape == truth.shape and predicted.size and (predicted.max() >= len(DRAWN) or predicted.min() < 0):
+        row, column = (int(i) for i in np.argwhere((predicted >= len(DRAWN)) | (predicted < 0))[0])
+        raise DataError(f"prediction: value {predicted[row, column]} at row {row}, column {column} is no label; {_HINT}")
+    confusion = ConfusionMatrix(len(DRAWN), void=65535)  # a value that no mask of label ids has
+    confusion.add(truth, predicted)
+    return PictureCounts(confusion.counts, tuple(_weights(instances, predicted.astype(np.uint8, copy=False))))
+
+
 class CityscapesCounts:
     """What the figures need, summed over pictures; its size does not depend on their number.
 
-    `weighted` has (iTP, iFN) by name of class or category."""
+    `confusion` is that of `PictureCounts`, `weighted` has (iTP, iFN) by name of class or category."""
 
-    confusion: ConfusionMatrix = field(default_factory=lambda: ConfusionMatrix(len(DRAWN), void=65535))
-    weighted: dict[str, tuple[float, float]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.confusion = np.zeros((len(DRAWN), len(DRAWN)), np.int64)
+        self.weighted: dict[str, tuple[float, float]] = {}
 
-    def add(self, truth: NDArray[Any], instances: NDArray[Any], predicted: NDArray[Any]) -> None:
-        """Counts one picture: label ids and instance ids of the truth, label ids of the prediction, all (H, W).
-
-        Raises DataError, and counts nothing, for unequal shapes, for values that are no label ids, and for instance ids of labels
-        that are evaluated and have no instances."""
-        if instances.shape != truth.shape:
-            raise DataError(f"instance ids have the shape {instances.shape}, label ids {truth.shape}; take both from one set.")
-        if predicted.shape == truth.shape and predicted.size and (predicted.max() >= len(DRAWN) or predicted.min() < 0):
-            row, column = (int(i) for i in np.argwhere((predicted >= len(DRAWN)) | (predicted < 0))[0])
-            raise DataError(f"prediction: value {predicted[row, column]} at row {row}, column {column} is no label; {_HINT}")
-        one = ConfusionMatrix(len(DRAWN), void=65535)
-        one.add(truth, predicted)
-        weights = list(_weights(instances, predicted.astype(np.uint8, copy=False)))  # may raise, before anything is counted
-        self.confusion += one
-        for name, hits, misses in weights:
+    def add(self, picture: PictureCounts) -> None:
+        self.confusion += picture.confusion
+        for name, hits, misses in picture.objects:
             before = self.weighted.get(name, (0.0, 0.0))
             self.weighted[name] = before[0] + hits, before[1] + misses
-
-    def __iadd__(self, other: CityscapesCounts) -> CityscapesCounts:
-        """Adds the counts of other pictures."""
-        self.confusion += other.confusion
-        for name, (hits, misses) in other.weighted.items():
-            before = self.weighted.get(name, (0.0, 0.0))
-            self.weighted[name] = before[0] + hits, before[1] + misses
-        return self
 
     def classes(self) -> dict[str, Overlap]:
         """The 19 classes that are evaluated."""
@@ -102,7 +106,7 @@ class CityscapesCounts:
 
     def _overlap(self, own: Sequence[int], taken: Sequence[int], others: Sequence[int], weighted: str | None) -> Overlap:
         """`own` are the labels of IoU's hits, misses and false alarms; `taken` those of iIoU's false alarms, on `others`."""
-        counts = self.confusion.counts
+        counts = self.confusion
         hits = int(counts[np.ix_(own, own)].sum())
         misses = int(counts[own].sum()) - hits
         alarms = int(counts[np.ix_(others, own)].sum())

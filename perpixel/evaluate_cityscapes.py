@@ -6,16 +6,17 @@ import hashlib
 import math
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from perpixel.checkpoint import Model
-from perpixel.cityscapes_iou import CityscapesCounts, Overlap, mean
+from perpixel.cityscapes_iou import CityscapesCounts, Overlap, PictureCounts, count_picture, mean
 from perpixel.datasets import Dataset
 from perpixel.datasets.cityscapes import Cityscapes
 from perpixel.errors import DataError, UsageError
@@ -23,6 +24,7 @@ from perpixel.evaluate import Progress, answers, hash_of
 from perpixel.images import read_labels
 from perpixel.inference import PLAIN, Inference
 
+THREADS = 2
 RULES = {
     "IoU": "TP / (TP + FP + FN) in label ids; pixels whose true label is not evaluated count nowhere",
     "iIoU": "pixels of an object weigh mean size of its class / its size in TP and FN; groups count in FP alone",
@@ -64,7 +66,7 @@ class CityscapesScores:
         return {
             "figures": {name: _finite(value) for name, value in self.figures.items()},
             **rows,
-            "confusion": self.counts.confusion.counts.tolist(),
+            "confusion": self.counts.confusion.tolist(),
             "protocol": self.protocol,
             "protocol_hash": self.protocol_hash,
         }
@@ -82,57 +84,38 @@ def evaluate_cityscapes(
         raise UsageError("the benchmark of Cityscapes judges Cityscapes alone; name it with --data, or leave --cityscapes out.")
     if any(len(values) > 1 for values in dataset.classes.values):
         raise UsageError("cityscapes8 has categories for classes, which are no labels; judge on cityscapes or cityscapes30.")
-    read, protocol_of = _predictions(model_or_predictions, dataset, inference)
+    answer, protocol_of = answers(model_or_predictions, dataset, inference)
+    if isinstance(model_or_predictions, Model):
+        threads, predict = 1, lambda index: dataset.classes.encode(answer(dataset.sample(index)).labels)
+    else:
+        folder = Path(model_or_predictions)
+        names = _list_masks(folder)
+        threads, predict = THREADS, lambda index: read_labels(_mask(names, dataset.name(index), folder))
     counts, digests = CityscapesCounts(), list[bytes]()
-    with ThreadPoolExecutor(1) as reader:  # the next picture is read while this one is counted
-        ahead = reader.submit(_truth, dataset, 0, read)
-        for index in range(len(dataset)):
-            truth, instances, digest, predicted = ahead.result()
-            if index + 1 < len(dataset):
-                ahead = reader.submit(_truth, dataset, index + 1, read)
-            try:
-                counts.add(truth, instances, predicted())
-            except DataError as error:
-                raise DataError(f"{dataset.name(index)}: {error}") from error
-            digests.append(digest)
-            if progress is not None:
-                progress(index + 1, len(dataset))
+    with ThreadPoolExecutor(threads) as pool:  # decoding and counting leave Python free; a worker drops its picture
+        try:
+            for picture, digest in pool.map(partial(_count, dataset, predict), range(len(dataset))):
+                counts.add(picture)
+                digests.append(digest)
+                if progress is not None:
+                    progress(len(digests), len(dataset))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     return CityscapesScores(counts, counts.classes(), counts.categories(), {**protocol_of(digests), "cityscapes": RULES})
 
 
-Read = Callable[[int], Callable[[], NDArray[Any]]]  # what the reading thread does for a picture -> what is left to do
-
-
-def _truth(
-    dataset: Cityscapes, index: int, read: Read
-) -> tuple[NDArray[Any], NDArray[Any], bytes, Callable[[], NDArray[Any]]]:
-    """Label ids, instance ids, the digest of both, and what gives the prediction."""
+def _count(dataset: Cityscapes, predict: Callable[[int], NDArray[Any]], index: int) -> tuple[PictureCounts, bytes]:
+    """The counts of one picture, and the digest of its truth."""
     truth, instances = dataset.label_ids(index), dataset.instance_ids(index)
+    try:
+        counted = count_picture(truth, instances, predict(index))
+    except DataError as error:
+        raise DataError(f"{dataset.name(index)}: {error}") from error
     digest = hashlib.sha256(f"{dataset.name(index)}\0{truth.shape}\0".encode())
-    digest.update(truth.tobytes())
-    digest.update(instances.tobytes())
-    return truth, instances, digest.digest(), read(index)
-
-
-def _predictions(
-    model_or_predictions: Model | str | Path, dataset: Cityscapes, inference: Inference
-) -> tuple[Read, Callable[[Iterable[bytes]], dict[str, Any]]]:
-    """How the label ids of a picture are got, and the protocol of that."""
-    answer, protocol_of = answers(model_or_predictions, dataset, inference)  # refuses what does not fit
-    if isinstance(model_or_predictions, Model):
-
-        def of_model(index: int) -> Callable[[], NDArray[Any]]:
-            sample = dataset.sample(index)
-            return lambda: dataset.classes.encode(answer(sample).labels)
-
-        return of_model, protocol_of
-    names = _list_masks(Path(model_or_predictions))
-
-    def of_folder(index: int) -> Callable[[], NDArray[Any]]:
-        mask = read_labels(_mask(names, dataset.name(index), Path(model_or_predictions)))
-        return lambda: mask
-
-    return of_folder, protocol_of
+    digest.update(truth.data)
+    digest.update(instances.data)
+    return counted, digest.digest()
 
 
 def _list_masks(folder: Path) -> list[tuple[str, str]]:
