@@ -11,6 +11,8 @@ from PIL import Image
 from scipy.io import savemat
 from torch import nn
 
+from perpixel.datasets.camvid import COLOURS, VOID
+
 CLASSES_CSV = "id,name,r,g,b\n0,ground,90,90,90\n1,box,200,40,40\n2,disc,40,40,200\n255,void,0,0,0\n"
 
 
@@ -307,4 +309,47 @@ def make_cityscapes(root: Path) -> Path:
                     Image.fromarray(instance_ids[:, turn]).save(f"{start}_instanceIds.png")
                 if kind == "gtFine":
                     Path(f"{start}_polygons.json").write_text(json.dumps(polygons))
+    return root
+
+
+CAMVID_PICTURES = {
+    "train": ["0001TP_006690", "0001TP_008520", "0006R0_f00930", "0016E5_00390", "0016E5_08160"],
+    "val": ["0016E5_07959", "0016E5_08159"],
+    "test": ["0001TP_008550", "Seq05VD_f00000"],
+}
+
+
+def make_camvid(root: Path) -> Path:
+    """CamVid in 32 colours: each picture shows every label; the last column is Void."""
+    for name in (name for names in CAMVID_PICTURES.values() for name in names):
+        image, places, _ = draw_grid(sum(map(ord, name)), range(32))
+        places[:, -1] = VOID
+        put_picture(root / "701_StillsRaw_full" / f"{name}.png", image)
+        put_picture(root / "LabeledApproved_full" / f"{name}_L.png", COLOURS[places])
+    return root
+
+
+ADE20K_PICTURES = {"training": ["ADE_train_00000001", "ADE_train_00000002"], "validation": ["ADE_val_00000001"]}
+
+
+def make_ade20k(root: Path) -> Path:
+    """ADE20K, scene parsing: each picture shows every class; the last column is of other objects."""
+    for split, names in ADE20K_PICTURES.items():
+        for name in names:
+            image, labels, _ = draw_grid(sum(map(ord, name)), range(1, 151), (48, 64))
+            labels[:, -1] = 0
+            put_picture(root / "ADEChallengeData2016" / "images" / split / f"{name}.jpg", image)
+            put_picture(root / "ADEChallengeData2016" / "annotations" / split / f"{name}.png", labels)
+    return root
+
+
+def make_nuclei2018(root: Path, pictures: int = 10) -> Path:
+    """The bowl's first stage: RGBA pictures of the six cells of `draw_cells`, each in a file of its own."""
+    for seed in range(pictures + 2):
+        image, numbers = draw_cells(seed)
+        name = f"{seed:02}" + 62 * "e"
+        folder = root / ("stage1_train" if seed < pictures else "stage1_test") / name
+        put_picture(folder / "images" / f"{name}.png", np.stack([image, image, image, np.full_like(image, 255)], -1))
+        for number in range(1, 7) if seed < pictures else ():
+            put_picture(folder / "masks" / f"{number}{63 * 'a'}.png", np.where(numbers == number, 255, 0))
     return root

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import (
+    make_ade20k,
+    make_camvid,
     make_cell_tracking,
     make_cityscapes,
     make_context,
     make_folder,
     make_instances,
     make_isbi2012,
+    make_nuclei2018,
     make_nyud,
     make_siftflow,
     make_voc,
@@ -26,6 +29,7 @@ from perpixel.datasets import (
     ON_DISK,
     Dataset,
     Stored,
+    camvid,
     cell_tracking,
     cityscapes,
     context,
@@ -43,6 +47,7 @@ MAKERS: dict[str, Callable[[Path], Path] | None] = {
     **dict.fromkeys(context.VIEWS, make_context),
     **dict.fromkeys(siftflow.VIEWS, make_siftflow), "nyud": make_nyud, "isbi2012": make_isbi2012,
     **dict.fromkeys(cell_tracking.FOLDERS, make_cell_tracking), **dict.fromkeys(cityscapes.VIEWS, make_cityscapes),
+    **dict.fromkeys(camvid.VIEWS, make_camvid), "ade20k": make_ade20k, "nuclei2018": make_nuclei2018,
 }  # fmt: skip
 FOLDERS = {"folder", "instances"}
 LOOKED_AT = 4  # pictures of a split
