@@ -390,3 +390,9 @@ def test_a_model_is_judged_by_the_label_ids_of_its_classes(
     assert counts.sum(1).tolist() == np.bincount(np.concatenate([ids.ravel(), more.ravel()]), minlength=34).tolist()
     known = {value for (value,) in VIEWS[view].values}
     assert {*np.flatnonzero(counts.sum(0)).tolist()} <= known
+    main(["predict", str(tmp_path / "run"), str(data / "leftImg8bit/val"), "--out", str(tmp_path / "out"), "--no-overlays"])
+    code, out, err = told(tmp_path / "out", "--data", view, "--root", data, "--cityscapes", "--json")
+    assert code == 0, err
+    of_masks = json.loads(out)
+    assert {kind: of_masks[kind] for kind in ("figures", "classes", "categories", "confusion")} == {
+        kind: found[kind] for kind in ("figures", "classes", "categories", "confusion")}  # fmt: skip

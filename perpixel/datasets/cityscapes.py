@@ -189,7 +189,7 @@ class Cityscapes:
         """The ids of `LABELS` (H, W), as the file has them or as its polygons are drawn. Raises what `sample` does."""
         path = self._truth(index, "labelIds")
         if path.suffix == ".json":
-            from perpixel.datasets.cityscapes_polygons import draw_label_ids
+            from perpixel.datasets.cityscapes_polygons import draw_label_ids  # which needs the table above
 
             return draw_label_ids(path)
         return read_labels(path)
