@@ -63,10 +63,11 @@ def count_picture(truth: NDArray[Any], instances: NDArray[Any], predicted: NDArr
     have no instances."""
     if instances.shape != truth.shape:
         raise DataError(f"instance ids have the shape {instances.shape}, label ids {truth.shape}; take both from one set.")
-    if predicted.shape == truth.shape and predicted.size and (predicted.max() >= len(DRAWN) or predicted.min() < 0):
-        row, column = (int(i) for i in np.argwhere((predicted >= len(DRAWN)) | (predicted < 0))[0])
-        raise DataError(f"prediction: value {predicted[row, column]} at row {row}, column {column} is no label; {_HINT}")
-    confusion = ConfusionMatrix(len(DRAWN), void=65535)  # a value that no mask of label ids has
+    for what, ids in (("truth", truth), ("prediction", predicted)):
+        if ids.size and (ids.max() >= len(DRAWN) or ids.min() < 0):
+            row, column = (int(i) for i in np.argwhere((ids >= len(DRAWN)) | (ids < 0))[0])
+            raise DataError(f"{what}: value {ids[row, column]} at row {row}, column {column} is no label; {_HINT}")
+    confusion = ConfusionMatrix(len(DRAWN), void=65535)  # no label has this id: every pixel is counted
     confusion.add(truth, predicted)
     return PictureCounts(confusion.counts, tuple(_weights(instances, predicted.astype(np.uint8, copy=False))))
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.checkpoint import Model
@@ -113,8 +114,8 @@ def _count(dataset: Cityscapes, predict: Callable[[int], NDArray[Any]], index: i
     except DataError as error:
         raise DataError(f"{dataset.name(index)}: {error}") from error
     digest = hashlib.sha256(f"{dataset.name(index)}\0{truth.shape}\0".encode())
-    digest.update(truth.data)
-    digest.update(instances.data)
+    digest.update(np.ascontiguousarray(truth, np.uint8).data)  # of values, not of how a file holds them
+    digest.update(np.ascontiguousarray(instances, np.uint16).data)
     return counted, digest.digest()
 
 

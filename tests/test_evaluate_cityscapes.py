@@ -289,7 +289,7 @@ class TestRefused:
         [
             ([[7, 7]], [[7, 7]], [[7, 255]], "prediction: value 255 at row 0, column 1 is no label; give masks of label ids"),
             ([[7, 7]], [[7, 7]], [[34, 7]], "prediction: value 34 at row 0, column 0 is no label"),
-            ([[7, 34]], [[7, 7]], [[7, 7]], "truth: value 34"),
+            ([[7, 34]], [[7, 7]], [[7, 7]], "truth: value 34 at row 0, column 1 is no label"),
             ([[7, 7]], [[7, 7]], [[7]], "truth has the shape"),
             ([[7, 7]], [[7]], [[7, 7]], "instance ids have the shape"),
             ([[7, 7]], [[7, 7001]], [[7, 7]], "the instance id 7001 is of label 7, road, which has no instances"),
@@ -299,6 +299,13 @@ class TestRefused:
     def test_what_is_wrong_is_told(self, truth: list, instances: list, predicted: list, words: str) -> None:
         with pytest.raises(DataError, match=rf"^{words}"):
             count_picture(*arrays((truth, instances, predicted)))
+
+    @pytest.mark.parametrize("value", [-1, 34, 255, 256, 65535])
+    def test_no_value_of_any_type_passes_for_void(self, value: int) -> None:
+        ids, wrong = np.full((1, 2), 7), np.array([[7, value]])
+        for truth, predicted, what in ((wrong, ids, "truth"), (ids, wrong, "prediction")):
+            with pytest.raises(DataError, match=rf"^{what}: value {value} at row 0, column 1 is no label"):
+                count_picture(truth, ids, predicted)
 
     def test_a_mask_that_is_missing_or_there_twice_is_told(self, tmp_path: Path) -> None:
         mine = put_set(tmp_path, [arrays(picture) for picture in PICTURES])
@@ -365,6 +372,18 @@ class TestCommand:
         same = put_set(tmp_path / "same", [(truth, objects, truth) for truth, objects, _ in pictures])
         grouped = put_set(tmp_path / "grouped", [(truth, truth.astype(np.uint16), said) for truth, _, said in pictures])
         assert judged(same).protocol_hash == judged(root).protocol_hash != judged(grouped).protocol_hash
+
+    def test_the_hash_is_the_same_where_the_truth_is_drawn_from_polygons(self, tmp_path: Path) -> None:
+        data = make_cityscapes(tmp_path)
+        dataset = Cityscapes(data, "train")
+        for index in range(len(dataset)):
+            put_picture(data / "pred" / f"{dataset.name(index)}.png", dataset.label_ids(index))
+        stored = evaluate_cityscapes(data / "pred", dataset)
+        for path in (data / "gtFine/train").glob("*/*Ids.png"):
+            path.unlink()
+        drawn = evaluate_cityscapes(data / "pred", dataset)
+        assert (drawn.protocol_hash, drawn.figures) == (stored.protocol_hash, stored.figures)
+        assert drawn.figures == {"IoU_classes": 1, "iIoU_classes": 1, "IoU_categories": 1, "iIoU_categories": 1}
 
     def test_two_judgements_are_refused(self, root: Path, told: Callable[..., tuple[int, str, str]]) -> None:
         code, _, err = told(root / "pred", "--data", "cityscapes", "--root", root, "--cityscapes", "--objects", "car")
