@@ -21,8 +21,9 @@ from perpixel.evaluate_membranes import evaluate_membranes
 from perpixel.evaluate_objects import evaluate_objects
 from perpixel.images import write_image
 
+# Above these learning rates some trainings came to nothing: all pixels of one class.
 PUBLISHED: dict[str, Any] = {
-    "network": "unet", "channels": 1, "width": 0.125, "batch": 1, "optimiser": "sgd", "momentum": 0.99, "lr": 4e-3,
+    "network": "unet", "channels": 1, "width": 0.125, "batch": 1, "optimiser": "sgd", "momentum": 0.99, "lr": 2e-3,
     "flip_vertical": True, "rotate": 180.0, "elastic": 10.0, "separation_weights": 10.0, "validations": 1, "save_every": 1000,
 }  # fmt: skip
 WITHOUT: dict[str, dict[str, Any]] = {
@@ -31,8 +32,8 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "without elastic deformation": {"elastic": 0.0},
     "without skips": {"skips": False},
 }
-MEMBRANE: dict[str, Any] = {"crop": (388, 388), "steps": 500, "separation_class": "inside"}
-NUCLEI: dict[str, Any] = {"crop": (196, 196), "steps": 500, "class_weights": "inverse"}
+MEMBRANE: dict[str, Any] = {"crop": (388, 388), "steps": 600, "separation_class": "inside"}
+NUCLEI: dict[str, Any] = {"crop": (196, 196), "steps": 1000, "lr": 1e-3, "class_weights": "inverse"}
 AVERAGES = ("none", "flips", "rotations")
 TRAININGS = 3
 
