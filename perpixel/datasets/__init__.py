@@ -167,6 +167,6 @@ def label_digest(sample: Sample) -> bytes:
     """The contribution of one sample to `fingerprint`."""
     if sample.labels is None:
         raise DataError(f"{sample.name}: has no labels to judge by; add its mask or choose another split.")
-    one = hashlib.sha256(f"{sample.name}\0{sample.labels.shape}\0{sample.labels.dtype}\0".encode())
+    one = hashlib.sha256(f"{sample.name}\0{sample.labels.shape}\0{sample.labels.dtype}\0".encode(errors="surrogateescape"))
     one.update(sample.labels.tobytes())
     return one.digest()
