@@ -262,6 +262,7 @@ def check(
     data: Annotated[str, Parameter(help="Data set: a name or a folder; or a JSON file of COCO's annotations.")],
     *,
     root: Root = None,
+    fix: Annotated[Path | None, Parameter(help="Write a repaired copy of the folder here, its plan.csv first.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Refuse an unsound data set: some 60 kinds of defect, each with file, pixel, value and repair (docs/check.md)."""
@@ -269,6 +270,9 @@ def check(
     from perpixel.terminal import Progress, print_json, say
 
     report = examine(data, Progress("checked"), root)
+    if fix is not None:
+        report = _fixed(Path(data), report, fix)
+        data = str(fix)
     if as_json:
         print_json(report.to_json())
     else:
@@ -278,6 +282,22 @@ def check(
         f"{len(report.problems) - len(report.errors)} warnings.")  # fmt: skip
     if report.errors:
         raise SystemExit(3)
+
+
+def _fixed(folder: Path, report: Any, out: Path) -> Any:
+    """Repairs a copy and says how; the report of the copy."""
+    from perpixel.check import check as examine
+    from perpixel.repair import PLAN, plan_repair, repair
+    from perpixel.terminal import say
+
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: is no folder of pictures and masks; --fix repairs a copy of one.")
+    steps = plan_repair(folder, report)
+    for step in steps:
+        print(f"{step.file}: {step.kind}: {step.action}")
+    pairs = repair(folder, steps, out)
+    say(f"{out}: {pairs} pairs of {sum(report.pictures.values())}, {len(steps)} steps as {out / PLAN} says. What is left there:")
+    return examine(out)
 
 
 @app.command

@@ -21,7 +21,7 @@ class Kind:
 @dataclass(frozen=True)
 class Problem:
     """A defect of `KINDS` in a file: `pixel` is the row and column of its first pixel, `value` what stands there, `count` how
-    many pixels have it, where these make sense. `message` says all in a sentence."""
+    many pixels have it, `other` another file that it is about, where these make sense. `message` says all in a sentence."""
 
     kind: str
     severity: Severity
@@ -30,6 +30,7 @@ class Problem:
     pixel: tuple[int, int] | None = None
     value: str | None = None
     count: int | None = None
+    other: str | None = None
 
 
 KINDS: dict[str, Kind] = {
@@ -52,7 +53,7 @@ KINDS: dict[str, Kind] = {
     # pictures
     "size mismatch": Kind("error", "picture and mask differ in size", "give both the same size"),
     "rotated picture": Kind("error", "a camera's rotation tag turns the picture, the mask is not turned",
-                            "turn the pixels and drop the tag, or turn the mask"),
+                            "drop the tag, so that both lie as they are stored"),
     "mirrored picture": Kind("warning",
                              "a rotation tag turns or mirrors the picture within its size; whether the mask was, no one can say",
                              "look at both, and drop the tag"),
@@ -127,13 +128,13 @@ KINDS: dict[str, Kind] = {
 
 def problem(
     kind: str, file: Path | str, said: str, repair: str | None = None, *, severity: Severity | None = None,
-    pixel: tuple[int, int] | None = None, value: object = None, count: int | None = None,
+    pixel: tuple[int, int] | None = None, value: object = None, count: int | None = None, other: str | None = None,
 ) -> Problem:  # fmt: skip
     """A problem whose message is `file: said; repair.`; severity and repair are the kind's unless given."""
     known = KINDS[kind]
     message = f"{printable(file)}: {said}; {repair or known.repair}."
     shown = None if value is None else str(value)
-    return Problem(kind, severity or known.severity, printable(file), message, pixel, shown, count)
+    return Problem(kind, severity or known.severity, printable(file), message, pixel, shown, count, other)
 
 
 def printable(path: Path | str) -> str:

@@ -137,18 +137,20 @@ def of_pictures(looks: Sequence[tuple[str, Look]], leak: Severity) -> list[Probl
         for other, first in earlier.items():
             if other == split:
                 said = f"shows the same pixels as {first.file}, both in {split}"
-                problems.append(problem("duplicate", look.file, said))
+                problems.append(problem("duplicate", look.file, said, other=first.file))
             else:
                 said = f"is in {split} and shows the same pixels as {first.file} in {other}"
-                problems.append(problem("leak", look.file, said, severity=leak))
-            if None not in (look.mask_digest, first.mask_digest) and look.mask_digest != first.mask_digest:
+                problems.append(problem("leak", look.file, said, severity=leak, other=first.file))
+            published = other != split and leak == "warning"  # whose splits may label a picture in two ways, as VOC and SBD do
+            masks_known = None not in (look.mask_digest, first.mask_digest)
+            if masks_known and look.mask_digest != first.mask_digest and not published:
                 said = f"shows the same pixels as {first.file}, with another mask"
-                problems.append(problem("contradiction", look.file, said))
+                problems.append(problem("contradiction", look.file, said, other=first.file))
         earlier.setdefault(split, look)
         if look.mask_digest is not None and look.pixels is not None and sum(count > 0 for count in look.pixels[:-1]) > 2:
             twin = masks.setdefault(look.mask_digest, look)
             if twin.picture_digest != look.picture_digest:
-                problems.append(problem("same mask", look.file, f"has the very mask of {twin.file}, another picture"))
+                problems.append(problem("same mask", look.file, f"has the mask of {twin.file}, another picture", other=twin.file))
     problems += _near(looks)
     return problems + _channels(looks)
 
@@ -170,7 +172,8 @@ def _near(looks: Sequence[tuple[str, Look]]) -> list[Problem]:
                 difference = float(np.abs(greys[j][:, ::flip] - greys[i]).mean())
                 if difference <= NEAR_GREYS and twin.picture_digest != look.picture_digest:
                     said = f"is in {split} and, {word}looks like {twin.file} in {splits[j]}"
-                    problems.append(problem("near leak", look.file, said, value=f"{difference:.1f} grey levels"))
+                    grey = f"{difference:.1f} grey levels"
+                    problems.append(problem("near leak", look.file, said, value=grey, other=twin.file))
                     break
     return problems
 
@@ -206,7 +209,7 @@ def of_classes(class_pixels: dict[str, list[int]], classes: ClassTable, table: s
     for class_id, name in enumerate(classes.names):
         present = {split: pixels[class_id] > 0 for split, pixels in class_pixels.items()}
         if not any(present.values()):
-            problems.append(problem("empty class", table, f"class {name!r} has no pixel in any mask"))
+            problems.append(problem("empty class", table, f"class {name!r} has no pixel in any mask", value=name))
         elif present.get("train", True) != present.get("val", True):
             here, there = ("train", "val") if present.get("train", True) else ("val", "train")
             said = f"class {name!r} is in {here} but not in {there}"

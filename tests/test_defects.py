@@ -255,7 +255,7 @@ MAKERS: dict[str, tuple[Callable[[Path], Any], str, tuple[Any, Any, Any]]] = {
     "duplicate": (copy_of("images/train/0.png", "images/train/1.png"), "1.png", (None, None, None)),
     "contradiction": (copy_of("images/train/0.png", "images/train/1.png"), "1.png", (None, None, None)),
     "same mask": (copy_of("masks/train/0.png", "masks/train/1.png"), "1.png", (None, None, None)),
-    "empty class": (lambda root: (root / "classes.csv").write_text(TABLE + "3,bus,0,0,70\n"), "classes.csv", (None, None, None)),
+    "empty class": (lambda root: (root / "classes.csv").write_text(TABLE + "3,bus,0,0,70\n"), "classes.csv", (None, "bus", None)),
     "class in one split": (
         lambda root: [put(path, np.minimum(np.array(Image.open(path)), 1)) for path in sorted((root / "masks/val").iterdir())],
         "classes.csv", (None, None, None)),
