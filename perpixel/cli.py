@@ -113,6 +113,9 @@ class MeasureFlags:
         list[float] | None,
         Parameter(help="Of the probability of being inside. [default: 0 0.1 .. 0.9]", negative=(), consume_multiple=True),
     ] = None
+    cityscapes: Annotated[
+        bool | None, Parameter(negative=(), help="Judge Cityscapes as its benchmark: IoU and iIoU of classes and categories.")
+    ] = None
 
 
 NO_MEASURES = MeasureFlags()
@@ -130,13 +133,15 @@ def evaluate(
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Judge a model, or a folder of masks, on a split: one confusion matrix, worst class first; or its objects or membranes."""
+    """Judge a model, or a folder of masks, on a split: one confusion matrix, worst class first; or its objects or membranes; or
+    Cityscapes as its benchmark does."""
     given = _measures(measures)  # wrong flags are told before torch is waited for
     from perpixel.checkpoint import MODEL_FILE
     from perpixel.evaluate import evaluate as judge
+    from perpixel.evaluate_cityscapes import evaluate_cityscapes
     from perpixel.evaluate_membranes import evaluate_membranes
     from perpixel.evaluate_objects import evaluate_objects
-    from perpixel.terminal import Progress, print_json, print_membranes, print_objects, print_scores, say
+    from perpixel.terminal import Progress, print_cityscapes, print_json, print_membranes, print_objects, print_scores, say
 
     inference = _inference(inferring)
     model = _loaded(run, device) if run.is_file() or (run / MODEL_FILE).exists() or not run.is_dir() else None
@@ -149,6 +154,8 @@ def evaluate(
         scores, show = evaluate_objects(judged, dataset, measures.objects, **given, **more), print_objects
     elif measures.membranes is not None:
         scores, show = evaluate_membranes(judged, dataset, measures.membranes, **given, **more), print_membranes
+    elif measures.cityscapes:
+        scores, show = evaluate_cityscapes(judged, dataset, **more), print_cityscapes
     else:
         scores, show = judge(judged, dataset, **more), print_scores
     if as_json:
@@ -188,9 +195,10 @@ def _its_data(run: Path, model: Any, data: str | None, root: str | None, split: 
 
 
 def _measures(flags: MeasureFlags) -> dict[str, Any]:
-    """The rules that are given; raises UsageError for both measures, or for a rule whose measure is not given."""
-    if flags.objects is not None and flags.membranes is not None:
-        raise UsageError("--objects and --membranes are two judgements; give one of them.")
+    """The rules that are given; raises UsageError for two measures, or for a rule whose measure is not given."""
+    named = [f"--{name}" for name in ("objects", "membranes", "cityscapes") if getattr(flags, name) is not None]
+    if len(named) > 1:
+        raise UsageError(f"{named[0]} and {named[1]} are two judgements; give one of them.")
     rules = {"connectivity": "objects", "minimum_area": "objects", "fill_holes": "objects", "thresholds": "membranes"}
     given = {name: getattr(flags, name) for name in rules if getattr(flags, name) is not None}
     for name in given:

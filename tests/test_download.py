@@ -131,6 +131,7 @@ def test_the_command_leads_from_the_terms_to_a_training(
         main(["download", "--root", str(root), "--json"])
         listed = {row["name"]: row["state"] for row in json.loads(capsys.readouterr().out)}
         assert (listed["voc2012"], listed["coco"]) == ("in place", "not there")
+        main(["check", "voc2012", "--root", str(root)])
         main([
             "train", "--data", "voc2012", "--root", str(root), "--network", "unet", "--convolutions", "same", "--width", "0.05",
             "--batch", "2", "--crop", "16", "16", "--steps", "2", "--validations", "1", "--device", "cpu",
