@@ -21,6 +21,7 @@ app = App(
     name="perpixel",
     help="Semantic segmentation networks, trained as published, judged by one protocol, fast to use.",
     version=VERSION,
+    suppress_keyboard_interrupt=False,  # main says that the same command continues
 )
 
 

@@ -376,7 +376,8 @@ SOURCES: dict[str, Source] = {
         (
             Part(
                 "pictures", "leftImg8bit_trainvaltest.zip", "pictures of train, val and test", (), megabytes=11000,
-                take={"leftImg8bit": "cityscapes/leftImg8bit"}, digest="sha1:2c0b77ce9933cc635adda307fbba5566f5d9d404",
+                take={f"leftImg8bit/{split}": f"cityscapes/leftImg8bit/{split}" for split in ("train", "val", "test")},
+                digest="sha1:2c0b77ce9933cc635adda307fbba5566f5d9d404",
                 digest_source="gluon-cv scripts/datasets/cityscapes.py",
                 holds=tuple(Files(f"cityscapes/leftImg8bit/{split}/*/*_*_*_leftImg8bit.png", count)
                             for split, count in (("train", 2975), ("val", 500), ("test", 1525))),
@@ -386,6 +387,11 @@ SOURCES: dict[str, Source] = {
                 take={"gtFine": "cityscapes/gtFine"}, digest="sha1:99f532cb1af174f5fcc4c5bc8feea8c66246ddbc",
                 digest_source="gluon-cv scripts/datasets/cityscapes.py",
                 holds=tuple(_cityscapes_split(split, count) for split, count in (("train", 2975), ("val", 500))),
+            ),
+            Part(
+                "extra", "leftImg8bit_trainextra.zip", "pictures of train_extra", (), megabytes=44000, extra=True,
+                take={"leftImg8bit/train_extra": "cityscapes/leftImg8bit/train_extra"},
+                holds=(Files("cityscapes/leftImg8bit/train_extra/*/*_*_*_leftImg8bit.png", 19998),),
             ),
             Part(
                 "coarse", "gtCoarse.zip", "coarse labels of train, train_extra and val", (), megabytes=1300, extra=True,

@@ -2,7 +2,12 @@
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fakes import make_cell_tracking, make_context, make_isbi2012, make_nyud, make_siftflow, make_voc
+from fakes import (
+    make_ade20k,
+    make_camvid,
+    make_cell_tracking,
+    make_cityscapes,
+    make_context,
+    make_isbi2012,
+    make_nuclei2018,
+    make_nyud,
+    make_siftflow,
+    make_voc,
+)
 from servers import Visit, serving
 
 from perpixel.cli import main
@@ -28,6 +44,7 @@ every_part = pytest.mark.parametrize(
 FAKES: dict[str, Callable[[Path], object]] = {
     "voc2012": make_voc, "context": make_context, "siftflow": make_siftflow, "nyud": make_nyud,
     "isbi2012": lambda root: make_isbi2012(root / "isbi2012"), "phc_u373": make_cell_tracking, "dic_hela": make_cell_tracking,
+    "ade20k": make_ade20k, "camvid": lambda root: make_camvid(root / "camvid"), "nuclei2018": make_nuclei2018,
 }  # fmt: skip
 
 
@@ -188,6 +205,44 @@ def test_the_first_checksum_is_kept_where_none_is_published_and_a_change_is_told
     assert f"not {record['sha256']} as the last time" in said[-2]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
+def test_control_c_leaves_with_75_and_the_same_command_continues(tmp_path: Path) -> None:
+    make_isbi2012(tmp_path / "isbi2012")
+    data = pack(tmp_path / "stacks.zip", tmp_path, SOURCES["isbi2012"].parts[0].take).read_bytes()
+    half = len(data) // 2
+
+    def answer(visit: Visit) -> None:
+        visit.serve(data, None if visit.start else half)
+        if not visit.start:
+            visit.wfile.flush()
+            visit.done.wait(20)
+
+    script = """
+import sys
+from dataclasses import replace
+from perpixel.cli import main
+from perpixel.sources import SOURCES
+part = replace(SOURCES["isbi2012"].parts[0], urls=(sys.argv[2],))
+SOURCES["isbi2012"] = replace(SOURCES["isbi2012"], parts=(part,))
+main(["download", "isbi2012", "--root", sys.argv[1], "--accept-licence"])
+"""
+    part = tmp_path / "root/downloads/ISBI-2012-challenge.zip.part"
+    with serving(a=answer) as (at, asked):
+        command = [sys.executable, "-c", script, str(tmp_path / "root"), at("a")]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 30
+        while (not part.exists() or not part.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+        assert (process.returncode, told.splitlines()[-1]) == (75, "perpixel: stopped; the same command continues.")
+        came = part.stat().st_size
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert asked[1][1:] == (f"bytes={came}-", '"one"')
+    assert (tmp_path / "root/isbi2012/test-volume.tif").read_bytes() == (tmp_path / "isbi2012/test-volume.tif").read_bytes()
+
+
 def test_a_wrong_archive_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def hostile(visit: Visit) -> None:
         visit.serve((tmp_path / "hostile.zip").read_bytes())
@@ -204,19 +259,12 @@ def test_a_wrong_archive_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "up").exists()
 
 
-def make_cityscapes(root: Path) -> None:
-    for split, city, count in (("train", "aachen", 3), ("val", "frankfurt", 2), ("test", "berlin", 1)):
-        for number in range(count):
-            stem = f"{split}/{city}/{city}_{number:06}_000019"
-            labels = [f"gtFine/{stem}_gtFine_{kind}" for kind in ("labelIds.png", "instanceIds.png", "polygons.json")]
-            for path in (f"leftImg8bit/{stem}_leftImg8bit.png", *labels, f"gtCoarse/{stem}_gtCoarse_labelIds.png"):
-                (root / "cityscapes" / path).parent.mkdir(parents=True, exist_ok=True)
-                (root / "cityscapes" / path).write_bytes(b"x")
-
-
 def test_a_set_behind_a_login_has_steps_then_is_unpacked_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, root = tmp_path / "made", tmp_path / "root"
-    make_cityscapes(made)
+    make_cityscapes(made / "cityscapes")
+    for kind in ("labelIds", "instanceIds"):  # the fake's lindau has polygons alone
+        known = made / f"cityscapes/gtFine/val/frankfurt/frankfurt_000000_000294_gtFine_{kind}.png"
+        (made / f"cityscapes/gtFine/val/lindau/lindau_000001_000019_gtFine_{kind}.png").write_bytes(known.read_bytes())
     with served("cityscapes", made, tmp_path, monkeypatch) as asked:
         steps = r"needs a login.*2\. download leftImg8bit_trainvaltest\.zip and gtFine_trainvaltest\.zip"
         with pytest.raises(DataError, match=steps):
@@ -224,14 +272,15 @@ def test_a_set_behind_a_login_has_steps_then_is_unpacked_and_checked(tmp_path: P
         for name in ("leftImg8bit_trainvaltest.zip", "gtFine_trainvaltest.zip"):
             (root / "downloads" / name).write_bytes((tmp_path / "site" / name).read_bytes())
         assert {finding.problem for finding in download("cityscapes", root, accept=yes)} == {""}
+        assert [len(open_dataset("cityscapes", root=root, split=split)) for split in ("train", "val")] == [3, 2]
         assert (root / "downloads/gtFine_trainvaltest.zip").is_file()  # what a person put there stays
-        (root / "cityscapes/gtFine/val/frankfurt/frankfurt_000001_000019_gtFine_instanceIds.png").unlink()
+        (root / "cityscapes/gtFine/val/frankfurt/frankfurt_000000_000294_gtFine_instanceIds.png").unlink()
         (root / "cityscapes/leftImg8bit/test/berlin/berlin_000000_000019_leftImg8bit.png").write_bytes(b"")
         problems = [finding.problem for finding in check_download("cityscapes", root) if finding.problem]
         assert [problem.removeprefix(f"{root}/cityscapes/") for problem in problems] == [
             "leftImg8bit/test/berlin/berlin_000000_000019_leftImg8bit.png: is empty",
-            "gtFine/val/frankfurt/frankfurt_000001_000019_gtFine_instanceIds.png: is not there, but "
-            f"{root}/cityscapes/leftImg8bit/val/frankfurt/frankfurt_000001_000019_leftImg8bit.png is",
+            "gtFine/val/frankfurt/frankfurt_000000_000294_gtFine_instanceIds.png: is not there, but "
+            f"{root}/cityscapes/leftImg8bit/val/frankfurt/frankfurt_000000_000294_leftImg8bit.png is",
         ]
     assert asked == []
 
