@@ -201,7 +201,8 @@ def _bring(
 
     def show(done: int, total: int, text: str) -> None:
         if progress is not None:
-            progress(done // 1_000_000, max(total // 1_000_000, 1) if done == total else total // 1_000_000 + 1, text)
+            last = -(-total // 1_000_000)
+            progress(last if done == total else min(done // 1_000_000, last - 1), last, text)
 
     fetched = fetch(part.urls, archive, size=part.size, digest=part.digest, patience=patience, progress=show, say=say)
     before = known.get("sha256")
