@@ -4,7 +4,7 @@
     report.errors                   # () when it can be trained on
 
 What can be wrong stands in `defects.KINDS`. What is found in one file comes from `picture_defects` and `mask_defects`, what is
-found between files from `set_defects`."""
+found between files from `set_defects`, and in annotations from `coco_defects`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel import mask_defects, picture_defects, set_defects
+from perpixel import coco_defects, mask_defects, picture_defects, set_defects
 from perpixel.classes import ClassTable
 from perpixel.datasets import DATASETS, ON_DISK, Dataset, judged_splits, label_digest, open_dataset
 from perpixel.datasets.folder import SPLITS, Pair, folder_classes, list_folder, values_of
@@ -61,12 +61,15 @@ def check(
     root: str | Path | None = None,
     splits: Sequence[str] | None = None,
 ) -> Report:
-    """Looks at every sample of a folder, or of the `judged_splits` of a data set's name; `progress` gets (done, all).
+    """Looks at every sample of a folder, or of the `judged_splits` of a data set's name; or at a JSON file of annotations in
+    COCO's form and its pictures. `progress` gets (done, all).
 
     Raises DataError or UnknownName where there is nothing to look at: no such folder, no class table, no files."""
     problems: list[Problem] = []
     jobs: list[tuple[str, Callable[[], Look]]]  # split, what to do
     name = str(data)
+    if name.endswith(".json"):
+        return Report(tuple(coco_defects.of_file(Path(name))), {}, {}, {}, {})
     if name in DATASETS or name in ON_DISK:
         opened = judged_splits(name, root, splits)
         classes, table = next(iter(opened.values())).classes, name

@@ -122,9 +122,6 @@ KINDS: dict[str, Kind] = {
     "box beside mask": Kind("warning", "a box that does not hold its mask", "compute the boxes from the masks"),
     "area differs": Kind("warning", "an area unlike that of the mask: small, medium and large are judged by it",
                          "compute it from the mask"),
-    "pictures without annotations": Kind("warning", "listed pictures without any annotation",
-                                         "check that nothing is to be seen there"),
-    "category without annotations": Kind("warning", "a category that no annotation has", "take it out, or annotate it"),
 }  # fmt: skip
 
 

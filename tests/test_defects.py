@@ -85,7 +85,8 @@ OTHERS = [(9, 9, 9), (200, 0, 0), (0, 200, 0), (224, 224, 192)]
 
 def smoothed(mask: np.ndarray) -> np.ndarray:
     """As if 0, 100 and 200 had been resized with interpolation."""
-    return np.array(Image.fromarray(mask).resize((60, 45), Image.Resampling.BILINEAR).resize(SIZE[::-1], Image.Resampling.BILINEAR))
+    small = Image.fromarray(mask).resize((60, 45), Image.Resampling.BILINEAR)
+    return np.array(small.resize(SIZE[::-1], Image.Resampling.BILINEAR))
 
 
 def by_hundreds(root: Path) -> None:
@@ -339,3 +340,14 @@ def test_real_sets_have_no_defect(name: str) -> None:
     if not (SHARED / name).is_dir():
         pytest.skip(f"the pictures of {name} are not at ../shared/data.")
     assert check(SHARED / name).problems == ()
+
+
+def test_the_documents_table_is_that_of_the_code() -> None:
+    rows = [f"| {name} | {kind.severity} | {kind.means} | {kind.repair} |" for name, kind in KINDS.items()]
+    text = (Path(__file__).parents[1] / "docs/check.md").read_text()
+    assert [line for line in text.splitlines() if line.startswith("| ")][1:] == rows
+
+
+def test_every_kind_is_made_by_a_test() -> None:
+    names = (Path(__file__).parent / "test_coco_defects.py").read_text()
+    assert [kind for kind in KINDS if kind not in MAKERS and f'"{kind}"' not in names] == ["unreadable name", "case twins"]
