@@ -6,15 +6,16 @@ import json
 import math
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from perpixel.evaluate import Scores
-from perpixel.evaluate_cityscapes import CityscapesScores
-from perpixel.evaluate_membranes import MembraneScores
-from perpixel.evaluate_objects import ObjectScores
+if TYPE_CHECKING:  # so that verbs without a network need not wait for torch
+    from perpixel.evaluate import Scores
+    from perpixel.evaluate_cityscapes import CityscapesScores
+    from perpixel.evaluate_membranes import MembraneScores
+    from perpixel.evaluate_objects import ObjectScores
 
 
 def say(text: str) -> None:

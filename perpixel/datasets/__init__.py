@@ -136,7 +136,12 @@ def open_dataset(name_or_folder: str | Path, *, root: str | Path | None = None, 
         return DATASETS[name](split)
     if name in ON_DISK:
         if root is None:
-            raise DataError(f"{name}: give the folder that holds {ON_DISK[name].holds}, with --root, PERPIXEL_ROOT or root=.")
+            raise DataError(
+                f"{name}: give the folder that holds {ON_DISK[name].holds}, with --root, PERPIXEL_ROOT or root=; "
+                f"`perpixel download {name} --root FOLDER` puts it there."
+            )
+        if not Path(root).is_dir():
+            raise DataError(f"{root}: there is no such folder; `perpixel download {name} --root {root}` makes and fills it.")
         return ON_DISK[name].open(root, split)
     if isinstance(name_or_folder, Path) or "/" in name or "\\" in name or Path(name).exists():
         return Folder(name, split)
