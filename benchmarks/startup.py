@@ -9,7 +9,7 @@ import time
 from measure import machine, median, report
 
 VERBS = ("train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
-         "receptive-field", "proposal-curve")  # fmt: skip
+         "receptive-field", "proposal-curve", "explain-score", "compare")  # fmt: skip
 CHECK = """
 import sys
 from perpixel.cli import main

@@ -11,9 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from perpixel.bootstrap import LEVEL, Interval
+from perpixel.compare import Comparison
 from perpixel.evaluate import Scores
 from perpixel.evaluate_membranes import MembraneScores
 from perpixel.evaluate_objects import ObjectScores
+from perpixel.explain_score import Explanation, summary
 
 
 def say(text: str) -> None:
@@ -61,6 +64,57 @@ def print_scores(scores: Scores) -> None:
     console.print(table)
     named = ", ".join(f"{name} {percent(value)}" for name, value in scores.figures.items())
     console.print(f"{named}; split {scores.protocol['split']}, protocol {scores.protocol_hash}", highlight=False)
+    if scores.intervals is not None:
+        found = scores.intervals
+        listed = [*found.figures.items(), *((f"IoU of {name}", one) for name, one in found.iou.items())]
+        drawn = f"bootstrap of {found.replicates} samples of {found.num_pictures} pictures, seed {found.seed}"
+        print(f"\n{100 * LEVEL:.0f} % intervals, {drawn}:")
+        print_table(("figure", "from", "to", "standard error"), [(name, *_interval(one)) for name, one in listed])
+
+
+def print_explanation(found: Explanation) -> None:
+    """A row per convention, what makes each differ from ours, the classes, and what becomes of void."""
+    ours = found.rows[0].score
+    print_table(
+        ("mIoU", "difference", "judged so by", "rule"),
+        [(percent(row.score), points(row.score - ours) if number else "", row.convention.packages, row.convention.rule)
+         for number, row in enumerate(found.rows)],
+    )  # fmt: skip
+    for row in found.rows[1:]:
+        lines = summary(row)
+        told = f"{row.convention.packages}: {percent(row.score)}, {points(row.score - ours)}"
+        print(f"\n{told}{':' if lines else '; no difference here.'}")
+        for line in lines:
+            print(f"  {line}")
+    totals = found.totals
+    print()
+    print_table(
+        ("class", "IoU", "truth", "predicted", "hits"),
+        [(name, percent(totals.iou[i]), *(f"{int(count[i]):,}" for count in (totals.truth, totals.predicted, totals.hits)))
+         for i, name in enumerate(found.classes.names)],
+    )  # fmt: skip
+    void, pixels = found.void
+    print(f"\nvoid: {void:,} of {pixels:,} pixels")
+    for row in found.rows if void else ():
+        counted = "" if row.with_void is None else f" (mIoU if so: {percent(row.with_void)})"
+        print(f"  {row.convention.packages}: {row.convention.void}{counted}")
+
+
+def print_comparison(found: Comparison) -> None:
+    """A row per figure: both scores, their difference with its interval, and the probability of such a one by chance."""
+    rows: list[tuple[str, ...]] = [
+        (name, percent(one.first), percent(one.second), points(one.difference),
+         points(one.interval.low), points(one.interval.high), "nan" if math.isnan(one.p_value) else f"{one.p_value:.4f}")
+        for name, one in found.figures.items()
+    ]  # fmt: skip
+    print_table(("figure", "first", "second", "second - first", "from", "to", "p"), rows)
+    print(f"{found.num_pictures} pictures, {100 * LEVEL:.0f} % intervals of the paired bootstrap and p of the permutation test, "
+          f"{found.samples} samples each, seed {found.seed}; split {found.protocol['split']}, "
+          f"protocol {found.protocol_hash}")  # fmt: skip
+
+
+def _interval(one: Interval) -> tuple[str, str, str]:
+    return percent(one.low), percent(one.high), percent(one.standard_error)
 
 
 def print_objects(scores: ObjectScores) -> None:
@@ -100,6 +154,10 @@ def _console() -> Console:
 
 def percent(value: float) -> str:
     return "nan" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def points(difference: float) -> str:
+    return "nan" if math.isnan(difference) else f"{100 * difference:+.1f}"
 
 
 def _duration(seconds: float) -> str:
