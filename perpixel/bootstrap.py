@@ -89,6 +89,12 @@ class Intervals:
         }  # fmt: skip
 
 
+def weights_of(num_pictures: int, replicates: int, seed: int) -> NDArray[np.int64]:
+    """(R, N) how often each sample holds each picture, for scores that keep their pictures anyway."""
+    draws = Draws(num_pictures, replicates, seed)
+    return np.stack([draws.of(index) for index in range(num_pictures)], 1)
+
+
 def class_counts(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
     """(3 C,) hits, truth and predicted pixels of each class from a confusion matrix (C, C): all that figures need."""
     return np.concatenate([np.diag(confusion), confusion.sum(1), confusion.sum(0)])

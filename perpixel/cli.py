@@ -128,7 +128,7 @@ def evaluate(
     inferring: Inferring = NO_INFERENCE,
     measures: Annotated[MeasureFlags, Parameter(name="*")] = NO_MEASURES,
     bootstrap: Annotated[
-        int, Parameter(help="Samples of the pictures that intervals of pixel scores are made of, such as 1000. [default: none]")
+        int, Parameter(help="Samples of the pictures that intervals of the scores are made of, such as 1000; 0 for none.")
     ] = 0,
     seed: Annotated[int, Parameter(help="Seed of those samples.")] = 0,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
@@ -139,8 +139,6 @@ def evaluate(
     `torchrun --nproc-per-node 2 -m perpixel evaluate ...` divides the pictures among processes and gives the same counts."""
     given = _measures(measures)  # wrong flags are told before torch is waited for
     objects_or_membranes = measures.objects is not None or measures.membranes is not None
-    if bootstrap and objects_or_membranes:
-        raise UsageError("--bootstrap makes intervals of pixel scores; leave --objects and --membranes out.")
     from perpixel.evaluate import evaluate as judge
     from perpixel.evaluate_membranes import evaluate_membranes
     from perpixel.evaluate_objects import evaluate_objects
@@ -154,7 +152,8 @@ def evaluate(
         model = _model_of(run, str(team.device))
         dataset, named = _its_data(run, model, data, root, split)
         judged = model or run
-        more: dict[str, Any] = {"progress": Progress("judged") if team.rank == 0 else None, "inference": inference}
+        more: dict[str, Any] = {"inference": inference, "bootstrap": bootstrap, "seed": seed}
+        more["progress"] = Progress("judged") if team.rank == 0 else None
         scores: Any
         show: Any
         if measures.objects is not None:
@@ -162,7 +161,7 @@ def evaluate(
         elif measures.membranes is not None:
             scores, show = evaluate_membranes(judged, dataset, measures.membranes, **given, **more), print_membranes
         else:
-            scores, show = judge(judged, dataset, bootstrap=bootstrap, seed=seed, team=team, **more), print_scores
+            scores, show = judge(judged, dataset, team=team, **more), print_scores
         if team.rank:  # one voice for all
             return
     if as_json:

@@ -281,13 +281,26 @@ def _class_table(folder: Path, classes: str | None, beside: Path | None) -> Clas
 
 
 def summary(row: Row, limit: int = 3) -> list[str]:
-    """The reasons of a row in plain words, the `limit` greatest one by one and the rest as a sum, effects in points."""
+    """The reasons of a row in plain words, the `limit` greatest one by one and the rest as a sum, effects in points.
+
+    Where there are more, those of a class in single pictures become one, with the picture that does most."""
     shown = [one for one in row.reasons if not abs(one.effect) < 5e-4]
-    lines = [f"{one.why} ({_points(one.effect)})" for one in shown[:limit]]
-    rest = row.reasons[len(lines) :]
-    if rest and len(shown) > limit:
+    reasons = row.reasons if len(shown) <= limit else _by_class(row.reasons)
+    lines = [f"{one.why} ({_points(one.effect)})" for one in reasons[:limit] if not abs(one.effect) < 5e-4]
+    rest = reasons[limit:]
+    if len(shown) > limit and rest:
         lines.append(f"{len(rest)} more ({_points(sum(one.effect for one in rest))} together)")
     return lines
+
+
+def _by_class(reasons: Sequence[Reason]) -> list[Reason]:
+    found = [one for one in reasons if one.picture is None]
+    for name in {one.class_name: None for one in reasons if one.picture is not None}:
+        single = [one for one in reasons if one.picture is not None and one.class_name == name]
+        most = max(single, key=lambda one: abs(one.effect))
+        why = f"{name} counts by its IoU in each of {len(single)} pictures; most of all, {most.why}"
+        found.append(Reason(name, sum(one.effect for one in single), why))
+    return sorted(found, key=lambda one: -abs(one.effect))
 
 
 def _points(effect: float) -> str:

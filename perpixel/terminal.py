@@ -6,12 +6,13 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from perpixel.bootstrap import LEVEL, Interval
+from perpixel.bootstrap import LEVEL, Intervals
 from perpixel.compare import Comparison
 from perpixel.evaluate import Scores
 from perpixel.evaluate_membranes import MembraneScores
@@ -64,12 +65,7 @@ def print_scores(scores: Scores) -> None:
     console.print(table)
     named = ", ".join(f"{name} {percent(value)}" for name, value in scores.figures.items())
     console.print(f"{named}; split {scores.protocol['split']}, protocol {scores.protocol_hash}", highlight=False)
-    if scores.intervals is not None:
-        found = scores.intervals
-        listed = [*found.figures.items(), *((f"IoU of {name}", one) for name, one in found.iou.items())]
-        drawn = f"bootstrap of {found.replicates} samples of {found.num_pictures} pictures, seed {found.seed}"
-        print(f"\n{100 * LEVEL:.0f} % intervals, {drawn}:")
-        print_table(("figure", "from", "to", "standard error"), [(name, *_interval(one)) for name, one in listed])
+    _print_intervals(scores.intervals)
 
 
 def print_explanation(found: Explanation) -> None:
@@ -113,8 +109,18 @@ def print_comparison(found: Comparison) -> None:
           f"protocol {found.protocol_hash}")  # fmt: skip
 
 
-def _interval(one: Interval) -> tuple[str, str, str]:
-    return percent(one.low), percent(one.high), percent(one.standard_error)
+def _print_intervals(found: Intervals | None, shown: Callable[[float], str] | None = None) -> None:
+    """A row per figure if there are intervals; `shown` writes a value, else it is percent, and objects are counts."""
+    if found is None:
+        return
+    drawn = f"bootstrap of {found.replicates} samples of {found.num_pictures} pictures, seed {found.seed}"
+    print(f"\n{100 * LEVEL:.0f} % intervals, {drawn}:")
+    rows: list[tuple[str, ...]] = []
+    for name, one in [*found.figures.items(), *((f"IoU of {name}", one) for name, one in found.iou.items())]:
+        counted = name in ("true_objects", "predicted_objects", "splits", "merges")
+        write = (lambda value: f"{value:.1f}") if counted else shown or percent
+        rows.append((name, *map(write, (one.low, one.high, one.standard_error))))
+    print_table(("figure", "from", "to", "standard error"), rows)
 
 
 def print_objects(scores: ObjectScores) -> None:
@@ -130,6 +136,7 @@ def print_objects(scores: ObjectScores) -> None:
     filled = ", holes filled" if rules["fill_holes"] else ""
     said = f"{len(scores.pictures)} pictures, connectivity {rules['connectivity']}{dropped}{filled}"
     print(f"{said}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
+    _print_intervals(scores.intervals)
 
 
 def print_membranes(scores: MembraneScores) -> None:
@@ -138,6 +145,7 @@ def print_membranes(scores: MembraneScores) -> None:
     print_table((scores.protocol["membranes"]["class"], "", "inside above"), rows)
     tried = f"{len(scores.names)} pictures, best of {len(scores.thresholds)} thresholds"
     print(f"{tried}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
+    _print_intervals(scores.intervals, lambda value: f"{value:.6f}")
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
