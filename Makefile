@@ -42,6 +42,9 @@ ifdef DATA
 	$(BIN)/python benchmarks/camvid.py $(DATA) --out runs/benchmark
 	$(BIN)/python benchmarks/predict.py runs/benchmark/ours $(DATA)/images/val
 endif
+ifdef CITYSCAPES_SCRIPTS_PYTHON
+	$(BIN)/python benchmarks/cityscapes.py $(CITYSCAPES_SCRIPTS_PYTHON)
+endif
 
 clean:
 	rm -rf .venv build dist *.egg-info

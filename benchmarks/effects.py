@@ -9,11 +9,11 @@ import argparse
 import json
 import re
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import torch
-from measure import machine, report
+from measure import STUDENT, interval, machine, report
 
 from perpixel.recipe import Recipe
 from perpixel.run import RUN
@@ -47,7 +47,6 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 STUDIES["parsenet"] = {name: {"network": "parsenet", **PRETRAINED, **settings} for name, settings in STUDIES["parsenet"].items()}
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 % quantile for that many values
 
 
 def study(data: Path, out: Path, networks: dict[str, dict[str, Any]], seeds: int) -> dict[str, Any]:
@@ -66,7 +65,7 @@ def study(data: Path, out: Path, networks: dict[str, dict[str, Any]], seeds: int
         classes = torch.tensor([one.confusion.iou().tolist() for one in scores]).mean(0).tolist()
         found[name] = {
             "mIoU": mean(values),
-            "interval": STUDENT[seeds] * stdev(values) / seeds**0.5,
+            "interval": interval(values),
             "by seed": values,
             "pixel accuracy": 100 * mean(one.confusion.pixel_accuracy() for one in scores),
             "IoU": {name: 100 * value for name, value in zip(scores[0].classes.names, classes, strict=True)},

@@ -1,4 +1,4 @@
-"""What all benchmarks share: runs of ours and the peer in turn, medians, the machine, and the JSON file."""
+"""What all benchmarks share: runs of ours and the peer in turn, medians, trainings, intervals, the machine, and the JSON file."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -27,6 +28,24 @@ def alternately(runs: int, **contestants: Callable[[], object]) -> dict[str, lis
 
 def median(seconds: list[float]) -> float:
     return statistics.median(seconds)
+
+
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 % quantile for that many values
+
+
+def interval(values: list[float]) -> float:
+    """Half of Student's 95 % interval of the mean of 2 to 5 values."""
+    return STUDENT[len(values)] * statistics.stdev(values) / len(values) ** 0.5
+
+
+def trained(settings: dict[str, Any], folder: Path) -> float:
+    """Trains what is not trained yet, in one process; the minutes that it took."""
+    from perpixel.recipe import Recipe
+    from perpixel.run import RUN
+    from perpixel.train import train
+
+    assert train(Recipe(**settings), folder, say=lambda _: None) is not None, "one process trains"
+    return sum(one["seconds"] for one in json.loads((folder / RUN).read_text())["sessions"]) / 60
 
 
 def machine(*packages: str) -> dict[str, object]:

@@ -3,7 +3,8 @@
     report = check("street")        # a folder, or the name of a data set
     report.errors                   # () when it can be trained on
 
-Errors make scores wrong or training impossible; warnings are for a person to look at."""
+What can be wrong stands in `defects.KINDS`. What is found in one file comes from `picture_defects` and `mask_defects`, what is
+found between files from `set_defects`, and in annotations from `coco_defects`."""
 
 from __future__ import annotations
 
@@ -14,35 +15,29 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel import coco_defects, mask_defects, picture_defects, set_defects
 from perpixel.classes import ClassTable
 from perpixel.datasets import DATASETS, ON_DISK, Dataset, judged_splits, label_digest, open_dataset
-from perpixel.datasets.folder import SPLITS, Listing, Pair, files_below, folder_classes, list_folder, truth_folders, values_of
+from perpixel.datasets.folder import SPLITS, Pair, folder_classes, list_folder, values_of
+from perpixel.defects import Problem, Severity, printable, problem
 from perpixel.errors import DataError
-from perpixel.images import PICTURE_SUFFIXES, read_image, read_labels
+from perpixel.images import Header, read_labels
 from perpixel.sample import Sample
+from perpixel.set_defects import Look
 
 THREADS = 2
-Severity = Literal["error", "warning"]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """`kind` is one of: unpaired, doubly paired, size mismatch, unknown value, unreadable, empty class, leak, duplicate."""
-
-    kind: str
-    severity: Severity
-    file: str
-    message: str
+COLOURED = ("RGB", "RGBA", "LA", "PA", "CMYK", "La", "RGBa", "YCbCr", "RGBX")
 
 
 @dataclass(frozen=True)
 class Report:
-    """`class_pixels` counts pixels by split and class, void last; `pictures` counts the pairs that are listed.
+    """`class_pixels` counts pixels by split and class, void last; `pictures` counts the pairs that are listed, `sizes` the
+    pictures of each height and width.
 
     `fingerprints` are those of `perpixel.datasets.fingerprint`, for splits where every sample can be read."""
 
@@ -50,6 +45,7 @@ class Report:
     class_pixels: dict[str, list[int]]
     pictures: dict[str, int]
     fingerprints: dict[str, str]
+    sizes: dict[str, int]
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -59,29 +55,21 @@ class Report:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What is kept of one sample. Without `labels_digest` the sample cannot be used; without `pixels` its mask was not read."""
-
-    file: str
-    problems: tuple[Problem, ...]
-    pixels: list[int] | None
-    picture_digest: bytes | None
-    labels_digest: bytes | None
-
-
 def check(
     data: str | Path,
     progress: Callable[[int, int], None] | None = None,
     root: str | Path | None = None,
     splits: Sequence[str] | None = None,
 ) -> Report:
-    """Looks at every sample of a folder, or of the `judged_splits` of a data set's name; `progress` gets (done, all).
+    """Looks at every sample of a folder, or of the `judged_splits` of a data set's name; or at a JSON file of annotations in
+    COCO's form and its pictures. `progress` gets (done, all).
 
     Raises DataError or UnknownName where there is nothing to look at: no such folder, no class table, no files."""
     problems: list[Problem] = []
-    jobs: list[tuple[str, Callable[[], _Look]]]  # split, what to do
+    jobs: list[tuple[str, Callable[[], Look]]]  # split, what to do
     name = str(data)
+    if name.endswith(".json"):
+        return Report(tuple(coco_defects.of_file(Path(name))), {}, {}, {}, {})
     if name in DATASETS or name in ON_DISK:
         opened = judged_splits(name, root, splits)
         classes, table = next(iter(opened.values())).classes, name
@@ -92,13 +80,14 @@ def check(
             open_dataset(data)  # raises: no such name, no such folder
         classes, table = folder_classes(root), str(root / "classes.csv")
         listing = list_folder(root)
-        problems += _problems_of_listing(root, listing)
+        problems += set_defects.of_listing(root, listing)
         if not listing.pairs and not problems:
             raise DataError(f"{root}: holds no pictures and masks; put them into images/ and masks/.")
         looked_at = SPLITS if splits is None or {*splits} <= {*SPLITS} else splits  # folds, or all there is
         jobs = [(split, partial(_look_at_pair, pair, classes)) for split in looked_at for pair in listing.of(split)]
+        problems += set_defects.of_table(classes, table)
 
-    looks: list[tuple[str, _Look]] = []
+    looks: list[tuple[str, Look]] = []
     with ThreadPoolExecutor(THREADS) as pool:  # a worker drops its picture before it takes the next
         try:
             for (split, _), look in zip(jobs, pool.map(lambda job: job[1](), jobs), strict=True):
@@ -112,154 +101,130 @@ def check(
 
 
 def _report(
-    problems: list[Problem], looks: list[tuple[str, _Look]], classes: ClassTable, table: str, leak: Severity
+    problems: list[Problem], looks: list[tuple[str, Look]], classes: ClassTable, table: str, leak: Severity
 ) -> Report:
     problems += [problem for _, look in looks for problem in look.problems]
     class_pixels: dict[str, list[int]] = {}
     pictures: dict[str, int] = {}
+    sizes: dict[str, int] = defaultdict(int)
     digests: dict[str, list[bytes | None]] = defaultdict(list)
     for split, look in looks:
         pictures[split] = pictures.get(split, 0) + 1
         before = class_pixels.setdefault(split, [0] * (len(classes) + 1))
         class_pixels[split] = [a + b for a, b in zip(before, look.pixels or [0] * len(before), strict=True)]
         digests[split].append(look.labels_digest)
-    problems += _same_pictures(looks, leak)
+        if look.size is not None:
+            sizes[f"{look.size[0]}x{look.size[1]}"] += 1
+    problems = set_defects.of_folders(problems, table)
+    problems += set_defects.of_pictures(looks, leak)
     if any(look.pixels is not None for _, look in looks):
-        problems += _empty_classes(class_pixels, classes, table)
+        problems += set_defects.of_classes(class_pixels, classes, table)
     fingerprints = {
         split: hashlib.sha256(b"".join(one for one in ones if one)).hexdigest() for split, ones in digests.items() if all(ones)
     }
-    return Report(tuple(problems), class_pixels, pictures, fingerprints)
+    return Report(tuple(problems), class_pixels, pictures, fingerprints, dict(sizes))
 
 
-def _look_at_pair(pair: Pair, classes: ClassTable) -> _Look:
+def _look_at_pair(pair: Pair, classes: ClassTable) -> Look:
     problems: list[Problem] = []
-    image = _read(read_image, pair.image, problems)
-    truths = [_read(read_labels, path, problems) for path in pair.truths]
+    image = header = None
+    if _there(pair.image, problems):
+        image, header = picture_defects.picture(pair.image, problems)
+    truths = [_truth(path, problems, classes) for path in pair.truths]
     for path, truth in zip(pair.truths, truths, strict=True):
-        problems += [] if image is None or truth is None else _size_mismatch(path, image, truth)
+        if image is not None and truth is not None:
+            problems += _size_mismatch(path, image, truth, pair.image, header)
     where, mask = pair.truths[0], truths[0]
     mask = values_of(mask) if pair.mask is None and mask is not None else mask
     labels = None
     if mask is not None:
-        unknown = classes.unknown_values(mask)
-        for value, row, column, count in unknown:
-            said = f"value {value} at row {row}, column {column} ({count} pixels) is in no class"
-            problems.append(_error("unknown value", where, f"{said}; add it to classes.csv or correct the mask."))
-        known = ~np.isin(mask, [value for value, *_ in unknown]) if unknown else ...
+        strange = mask_defects.strange_values(where, mask, classes)
+        problems += strange
+        known = ~np.isin(mask, [value for value, *_ in classes.unknown_values(mask)]) if strange else ...
         labels = classes.decode(mask[known], str(where))  # the other pixels still count
-    return _look(str(pair.image), tuple(problems), pair.name, image, labels, classes)
+    if pair.instances is not None and truths[-1] is not None:
+        beside = labels if pair.mask is not None and labels is not None and labels.ndim == 2 else None
+        problems += mask_defects.of_objects(pair.instances, truths[-1], beside, classes)
+    return _look(printable(pair.image), where, problems, pair.name, image, labels, classes)
 
 
-def _look_at_sample(dataset: Dataset, index: int) -> _Look:
+def _look_at_sample(dataset: Dataset, index: int) -> Look:
     name = f"{dataset.split}/{dataset.name(index)}"
     try:
         sample = dataset.sample(index)
         if sample.labels is None:
             raise DataError(f"{name}: has no labels; add its mask.")
     except DataError as error:
-        return _Look(name, (Problem("unreadable", "error", name, str(error)),), None, None, None)
+        return Look(name, (Problem("unreadable", "error", name, str(error)),))
     problems = _size_mismatch(name, sample.image, sample.labels)
-    return _look(name, tuple(problems), sample.name, sample.image, sample.labels, dataset.classes)
+    return _look(name, name, problems, sample.name, sample.image, sample.labels, dataset.classes)
 
 
 def _look(
     file: str,
-    problems: tuple[Problem, ...],
+    mask: Path | str,
+    problems: list[Problem],
     name: str,
     image: NDArray[np.uint8] | None,
     labels: NDArray[Any] | None,
     classes: ClassTable,
-) -> _Look:
-    pixels = picture_digest = labels_digest = None
+) -> Look:
+    pixels = picture_digest = labels_digest = mask_digest = None
     if labels is not None:
-        counts = np.bincount(labels.ravel(), minlength=classes.void + 1).tolist()
-        pixels = [*counts[: len(classes)], counts[classes.void]]
+        counts = np.bincount(labels.ravel(), minlength=classes.void + 1)
+        pixels = [*counts[: len(classes)].tolist(), int(counts[classes.void])]
+        if labels.ndim == 2:
+            problems = problems + mask_defects.of_labels(Path(mask), labels, counts, classes)
+            mask_digest = hashlib.sha256(np.ascontiguousarray(labels).data).digest()
     if image is not None:
         pixels_of_picture = hashlib.sha256(f"{image.shape}\0".encode())
         pixels_of_picture.update(np.ascontiguousarray(image).data)
         picture_digest = pixels_of_picture.digest()
-    if image is not None and labels is not None and not problems:
+    if image is not None and labels is not None and not any(problem.severity == "error" for problem in problems):
         labels_digest = label_digest(Sample(name, image, labels))
-    return _Look(file, problems, pixels, picture_digest, labels_digest)
+    return Look(
+        file, tuple(problems), pixels, picture_digest, labels_digest, mask_digest,
+        None if image is None else (image.shape[0], image.shape[1]),
+        None if image is None else picture_defects.is_grey(image),
+        None if image is None else picture_defects.thumbnail(image),
+    )  # fmt: skip
 
 
-def _problems_of_listing(root: Path, listing: Listing) -> list[Problem]:
-    listed = (root / "pairs.csv").is_file()
-    folders = " and ".join(f"{kind}/" for kind in truth_folders(root))
-    problems = [_error("unpaired", path, f"has no mask of the same name; add it to {folders} or take the picture out.")
-                for path in listing.lonely_images]  # fmt: skip
-    problems += [_error("unpaired", path, "has no picture of the same name; add it to images/ or take the mask out.")
-                 for path in listing.lonely_masks]  # fmt: skip
-    for first, *others in listing.doubles:
-        names = ", ".join(dict.fromkeys(other.name for other in others))
-        said = f"is in more than one row of pairs.csv (with {names})" if listed else f"has the same name as {names}"
-        problems.append(_error("doubly paired", first, f"{said}; keep one."))
-    known = {path for pair in listing.pairs for path in (pair.image, *pair.truths)}
-    known |= {path for paths in (listing.lonely_images, listing.lonely_masks, *listing.doubles) for path in paths}
-    left: dict[Path, list[str]] = defaultdict(list)
-    for folder in [root] if listed else [root / "images", *(root / kind for kind in truth_folders(root))]:
-        for path in sorted(path for paths in files_below(folder, PICTURE_SUFFIXES).values() for path in paths):
-            if path not in known:
-                left[path.parent].append(path.name)
-    reason = "are not listed in pairs.csv" if listed else f"belong to no split ({', '.join(SPLITS)})"
-    for folder, files in left.items():
-        some = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
-        said = f"{folder}: {len(files)} files here {reason} and are not used ({some}); add them or leave them out."
-        problems.append(Problem("unpaired", "warning", str(folder), said))
-    return problems
+def _there(path: Path, problems: list[Problem]) -> bool:
+    if path.exists():
+        return True
+    said = "is listed in pairs.csv, but there is no such file"
+    problems.append(problem("unpaired", path, said, "add it or take its row out"))
+    return False
 
 
-def _same_pictures(looks: list[tuple[str, _Look]], leak: Severity) -> list[Problem]:
-    """A leak: equal pixels in two splits, an error unless the splits are published ones. Twice in one split is a warning."""
-    problems = []
-    seen: dict[bytes, dict[str, str]] = defaultdict(dict)  # digest -> split -> first file
-    for split, look in looks:
-        if look.picture_digest is None:
-            continue
-        earlier = seen[look.picture_digest]
-        for other, file in earlier.items():
-            if other == split:
-                said = f"{look.file}: shows the same pixels as {file}, both in {split}; keep one unless it shall count twice."
-                problems.append(Problem("duplicate", "warning", look.file, said))
-            else:
-                said = f"is in {split} and shows the same pixels as {file} in {other}; take it out of one of the two."
-                problems.append(Problem("leak", leak, look.file, f"{look.file}: {said}"))
-        earlier.setdefault(split, look.file)
-    return problems
+def _truth(path: Path, problems: list[Problem], classes: ClassTable) -> NDArray[Any] | None:
+    """What a mask or a map of instances stores; none with what is wrong instead."""
+    if not _there(path, problems):
+        return None
+    header = picture_defects.header_of(path, problems)
+    if header is None:
+        return None
+    if header.format in ("JPEG", "MPO") or header.mode in COLOURED:
+        try:
+            problems += mask_defects.coloured(path, header, classes)
+        except DataError as error:
+            problems.append(Problem("damaged", "error", printable(path), str(error)))
+        return None
+    return picture_defects.read(read_labels, path, problems)
 
 
-def _empty_classes(class_pixels: dict[str, list[int]], classes: ClassTable, table: str) -> list[Problem]:
-    problems = []
-    for class_id, name in enumerate(classes.names):
-        present = {split: pixels[class_id] > 0 for split, pixels in class_pixels.items()}
-        if not any(present.values()):
-            said = f"class {name!r} has no pixel in any mask; take its row out or add masks that show it."
-            problems.append(_error("empty class", table, said))
-        elif present.get("train", True) != present.get("val", True):
-            here, there = ("train", "val") if present.get("train", True) else ("val", "train")
-            said = f"{table}: class {name!r} is in {here} but not in {there}; move a picture that shows it to {there}."
-            problems.append(Problem("empty class", "warning", table, said))
-    return problems
-
-
-def _size_mismatch(file: Path | str, image: NDArray[Any], mask: NDArray[Any]) -> list[Problem]:
+def _size_mismatch(
+    file: Path | str, image: NDArray[Any], mask: NDArray[Any], picture: Path | None = None, header: Header | None = None
+) -> list[Problem]:
     (height, width), (high, wide) = image.shape[:2], mask.shape
-    said = f"is {high}x{wide}, its picture is {height}x{width} (height x width); give both the same size."
-    return [] if (height, width) == (high, wide) else [_error("size mismatch", file, said)]
-
-
-def _read(reader: Callable[[Path], NDArray[Any]], path: Path, problems: list[Problem]) -> NDArray[Any] | None:
-    try:
-        return reader(path)
-    except DataError as error:
-        if path.exists():
-            problems.append(Problem("unreadable", "error", str(path), str(error)))
-        else:
-            said = "is listed in pairs.csv, but there is no such file; add it or take its row out."
-            problems.append(_error("unpaired", path, said))
-    return None
-
-
-def _error(kind: str, file: Path | str, said: str) -> Problem:
-    return Problem(kind, "error", str(file), f"{file}: {said}")
+    turned = header.orientation if header is not None else 1
+    if picture is not None and (high, wide) == (width, height) != (height, width) and turned in picture_defects.TURNED:
+        said = f"is {height}x{width} as its rotation tag ({turned}) says, but its mask is {high}x{wide} (height x width)"
+        return [problem("rotated picture", picture, said)]
+    if (height, width) != (high, wide):
+        return [problem("size mismatch", file, f"is {high}x{wide}, its picture is {height}x{width} (height x width)")]
+    if picture is not None and turned != 1:
+        said = f"has the rotation tag {turned}, and a mask of its size; whether the mask is turned too, no one can say"
+        return [problem("mirrored picture", picture, said)]
+    return []

@@ -113,6 +113,9 @@ class MeasureFlags:
         list[float] | None,
         Parameter(help="Of the probability of being inside. [default: 0 0.1 .. 0.9]", negative=(), consume_multiple=True),
     ] = None
+    cityscapes: Annotated[
+        bool | None, Parameter(negative=(), help="Judge Cityscapes as its benchmark: IoU and iIoU of classes and categories.")
+    ] = None
 
 
 NO_MEASURES = MeasureFlags()
@@ -134,34 +137,40 @@ def evaluate(
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Judge a model, or a folder of masks, on a split: one confusion matrix, worst class first; or its objects or membranes.
+    """Judge a model, or a folder of masks, on a split: one confusion matrix, worst class first; or its objects or membranes; or
+    Cityscapes as its benchmark does.
 
     `torchrun --nproc-per-node 2 -m perpixel evaluate ...` divides the pictures among processes and gives the same counts."""
     given = _measures(measures)  # wrong flags are told before torch is waited for
-    objects_or_membranes = measures.objects is not None or measures.membranes is not None
+    of_pixels = measures.objects is None and measures.membranes is None and not measures.cityscapes
+    if bootstrap and measures.cityscapes:
+        raise UsageError("--cityscapes has no intervals; leave --bootstrap out, or judge the data set without --cityscapes.")
     from perpixel.evaluate import evaluate as judge
+    from perpixel.evaluate_cityscapes import evaluate_cityscapes
     from perpixel.evaluate_membranes import evaluate_membranes
     from perpixel.evaluate_objects import evaluate_objects
     from perpixel.processes import join
-    from perpixel.terminal import Progress, print_json, print_membranes, print_objects, print_scores, say
+    from perpixel.terminal import Progress, print_cityscapes, print_json, print_membranes, print_objects, print_scores, say
 
     inference = _inference(inferring)
     with join(device) as team:
-        if team.world > 1 and objects_or_membranes:
-            raise UsageError("objects and membranes are judged by one process; start perpixel without torchrun.")
+        if team.world > 1 and not of_pixels:
+            raise UsageError("objects, membranes and Cityscapes are judged by one process; start perpixel without torchrun.")
         model = _model_of(run, str(team.device))
         dataset, named = _its_data(run, model, data, root, split)
         judged = model or run
-        more: dict[str, Any] = {"inference": inference, "bootstrap": bootstrap, "seed": seed}
-        more["progress"] = Progress("judged") if team.rank == 0 else None
+        more: dict[str, Any] = {"progress": Progress("judged") if team.rank == 0 else None, "inference": inference}
+        sure: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed}
         scores: Any
         show: Any
         if measures.objects is not None:
-            scores, show = evaluate_objects(judged, dataset, measures.objects, **given, **more), print_objects
+            scores, show = evaluate_objects(judged, dataset, measures.objects, **given, **more, **sure), print_objects
         elif measures.membranes is not None:
-            scores, show = evaluate_membranes(judged, dataset, measures.membranes, **given, **more), print_membranes
+            scores, show = evaluate_membranes(judged, dataset, measures.membranes, **given, **more, **sure), print_membranes
+        elif measures.cityscapes:
+            scores, show = evaluate_cityscapes(judged, dataset, **more), print_cityscapes
         else:
-            scores, show = judge(judged, dataset, team=team, **more), print_scores
+            scores, show = judge(judged, dataset, team=team, **more, **sure), print_scores
         if team.rank:  # one voice for all
             return
     if as_json:
@@ -267,9 +276,10 @@ def _its_data(run: Path, model: Any, data: str | None, root: str | None, split: 
 
 
 def _measures(flags: MeasureFlags) -> dict[str, Any]:
-    """The rules that are given; raises UsageError for both measures, or for a rule whose measure is not given."""
-    if flags.objects is not None and flags.membranes is not None:
-        raise UsageError("--objects and --membranes are two judgements; give one of them.")
+    """The rules that are given; raises UsageError for two measures, or for a rule whose measure is not given."""
+    named = [f"--{name}" for name in ("objects", "membranes", "cityscapes") if getattr(flags, name) is not None]
+    if len(named) > 1:
+        raise UsageError(f"{named[0]} and {named[1]} are two judgements; give one of them.")
     rules = {"connectivity": "objects", "minimum_area": "objects", "fill_holes": "objects", "thresholds": "membranes"}
     given = {name: getattr(flags, name) for name in rules if getattr(flags, name) is not None}
     for name in given:
@@ -330,9 +340,12 @@ def predict(
 
 @app.command
 def check(
-    data: Annotated[str, Parameter(help="Data set: a name or a folder.")], *, root: Root = None, as_json: AsJson = False
+    data: Annotated[str, Parameter(help="Data set: a name or a folder; or a JSON file of COCO's annotations.")],
+    *,
+    root: Root = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Refuse an unsound data set: unpaired files, sizes that differ, unknown values, empty classes, leaks between splits."""
+    """Refuse an unsound data set: some 60 kinds of defect, each with file, pixel, value and repair (docs/check.md)."""
     from perpixel.check import check as examine
     from perpixel.terminal import Progress, print_json, say
 

@@ -119,7 +119,7 @@ def evaluate(
     seed: int = 0,
     team: Team = ALONE,
 ) -> Scores:
-    """Judges a model, or a folder of mask files named like the pictures, on every picture of `dataset`.
+    """Judges a model, or a folder of mask files named like the pictures, or its `masks/`, on every picture of `dataset`.
 
     `bootstrap` is the number of samples that intervals are made of, none with 0, and `seed` draws them. The processes of a `team`
     divide the pictures and all return what one process would.
@@ -248,7 +248,9 @@ def hash_of(protocol: Mapping[str, Any]) -> str:
 
 
 def _mask(folder: Path, sample: Sample, classes: ClassTable) -> NDArray[Any]:
-    path = folder / f"{sample.name}.png"
+    kinds = (".png", ".tif", ".tiff", ".bmp")
+    places = [place / f"{sample.name}{kind}" for place in (folder, folder / "masks") for kind in kinds]
+    path = next((place for place in places if place.is_file()), places[0])
     if not path.is_file():
         raise DataError(f"{path}: there is no mask for the picture {sample.name}; predict it first.")
     labels = classes.decode(read_labels(path), str(path))

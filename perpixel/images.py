@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -93,6 +94,42 @@ def read_size(source: Source, turn: bool = True) -> tuple[int, int]:
         width, height = image.size
         turned = turn and _orientation(image) in _QUARTER_TURNS
     return (width, height) if turned else (height, width)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself before its pixels: `format` such as PNG, Pillow's `mode`, `size` as stored, EXIF `orientation`
+    (1 is upright), `pages`, and whether it has transparency."""
+
+    format: str
+    mode: str
+    size: tuple[int, int]
+    orientation: int
+    pages: int
+    transparent: bool
+
+
+def read_header(source: Source) -> Header:
+    """Raises DataError when the file is missing, too large or no picture."""
+    with _opened(source) as image:
+        width, height = image.size
+        transparent = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
+        pages = int(getattr(image, "n_frames", 1))
+        return Header(str(image.format), image.mode, (height, width), int(_orientation(image)), pages, transparent)
+
+
+def read_stored(source: Source) -> NDArray[Any]:
+    """Pixels as they are stored, (H, W) or (H, W, channels): what a file that is no mask holds in place of one.
+
+    Raises DataError as `read_labels` does for a file that cannot be read."""
+    with _opened(source) as image:
+        return np.array(image)
+
+
+def read_alpha(source: Source) -> NDArray[np.uint8]:
+    """How opaque each pixel is, (H, W): 255 is opaque, as all pixels of a file without transparency are."""
+    with _opened(source) as image:
+        return np.array(image.convert("RGBA").getchannel("A"))
 
 
 def count_pages(source: Source) -> int:

@@ -43,7 +43,7 @@ class Recipe:
     network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
     # the network's arguments; those not given are the network's own
     backbone: str | None = _setting(None, "Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet), or any timm name.")
-    weights: str = _setting("auto", "imagenet, none, or auto: imagenet for a full-size backbone without starts_from.")
+    weights: str = _setting("auto", "imagenet, none, or auto: imagenet for a full-size trunk without starts_from.")
     starts_from: str | None = _setting(None, "Run, model file, imported trunk or recipe whose weights it starts with.")
     width: float | None = _setting(None, "Scales every layer; 1 is the paper's.")
     padding: int | None = _setting(None, "FCN: padding of the first convolution, 100 as published or 1.")

@@ -15,6 +15,7 @@ from rich.table import Table
 from perpixel.bootstrap import LEVEL, Intervals
 from perpixel.compare import Comparison
 from perpixel.evaluate import Scores
+from perpixel.evaluate_cityscapes import CityscapesScores
 from perpixel.evaluate_membranes import MembraneScores
 from perpixel.evaluate_objects import ObjectScores
 from perpixel.explain_score import Explanation, summary
@@ -146,6 +147,16 @@ def print_membranes(scores: MembraneScores) -> None:
     tried = f"{len(scores.names)} pictures, best of {len(scores.thresholds)} thresholds"
     print(f"{tried}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
     _print_intervals(scores.intervals, lambda value: f"{value:.6f}")
+
+
+def print_cityscapes(scores: CityscapesScores) -> None:
+    """IoU and iIoU of classes, categories and their means with the three decimals of the benchmark, then split and protocol."""
+    for kind, found in (("classes", scores.classes), ("categories", scores.categories)):
+        rows: list[tuple[str, ...]] = [(name, f"{one.iou:.3f}", f"{one.iiou:.3f}") for name, one in found.items()]
+        means = (f"{scores.figures[f'{measure}_{kind}']:.3f}" for measure in ("IoU", "iIoU"))
+        print_table((kind, "IoU", "iIoU"), [*rows, ("mean", *means)])
+        print()
+    print(f"split {scores.protocol['split']}, protocol {scores.protocol_hash}")
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

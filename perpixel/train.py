@@ -247,13 +247,12 @@ class _Progress:
 
 
 def _network(recipe: Recipe, classes: int) -> nn.Module:
-    """The recipe's network. Weights "auto" are ImageNet's for a full-size backbone that has any, unless it starts from a run."""
+    """The recipe's network. Weights "auto" are ImageNet's for a full-size trunk that has any, unless it starts from a run."""
     torch.manual_seed(recipe.seed)
     arguments = recipe.network_arguments()
     known = networks.arguments_of(recipe.network, arguments) if recipe.network in networks.NETWORKS else {}
     backbone = arguments.get("backbone", known.get("backbone"))
-    automatic = backbone is not None and backbone not in WITHOUT_IMAGENET and arguments.get("width", 1) == 1
-    automatic = automatic and recipe.starts_from is None
+    automatic = backbone not in WITHOUT_IMAGENET and arguments.get("width", 1) == 1 and recipe.starts_from is None
     if "weights" in known and (recipe.weights == "imagenet" or (recipe.weights == "auto" and automatic)):
         arguments["weights"] = "imagenet"
     elif recipe.weights == "imagenet":

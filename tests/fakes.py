@@ -1,5 +1,7 @@
 """Data sets in their true folder shape, with tiny pictures that a network can learn something from."""
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 from torch import nn
+
+from perpixel.datasets.camvid import COLOURS, VOID
 
 CLASSES_CSV = "id,name,r,g,b\n0,ground,90,90,90\n1,box,200,40,40\n2,disc,40,40,200\n255,void,0,0,0\n"
 
@@ -252,4 +256,100 @@ def make_cell_tracking(root: Path) -> Path:
                 put_stack(truth / "TRA" / f"man_track{number:03}.tif", [markers])
                 if number in segmented:
                     put_stack(truth / "SEG" / f"man_seg{number:03}.tif", [np.where(cells == 6, 0, cells).astype(np.uint16)])
+    return root
+
+
+CITYSCAPES_PICTURES = {
+    "train": ["aachen_000000_000019", "aachen_000001_000019", "bochum_000000_000313"],
+    "val": ["frankfurt_000000_000294", "lindau_000001_000019"],
+    "test": ["berlin_000000_000019"],
+    "train_extra": ["augsburg_000000_000000", "troisdorf_000000_000073"],
+}
+WITH_OBJECTS = range(24, 34)  # the ids of Cityscapes that have instances
+CARGROUP = 26  # the first car of a picture is drawn as a group
+
+
+def draw_cityscapes(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict]:
+    """Picture, label ids, instance ids, and the same two as polygons; cells of 4 x 4 pixels show every id."""
+    image, ids, cells = draw_grid(sum(map(ord, name)), range(34))
+    instance_ids, seen, objects = ids.copy(), Counter(), []
+    names = {24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 29: "caravan", 30: "trailer", 31: "train",
+             32: "motorcycle", 33: "bicycle", 0: "unlabeled", 1: "ego vehicle", 2: "rectification border", 3: "out of roi",
+             4: "static", 5: "dynamic", 6: "ground", 7: "road", 8: "sidewalk", 9: "parking", 10: "rail track", 11: "building",
+             12: "wall", 13: "fence", 14: "guard rail", 15: "bridge", 16: "tunnel", 17: "pole", 18: "polegroup",
+             19: "traffic light", 20: "traffic sign", 21: "vegetation", 22: "terrain", 23: "sky"}  # fmt: skip
+    groups = 0
+    for cell in range(1, 1 + cells.max()):
+        rows, columns = np.nonzero(cells == cell)
+        label = int(ids[rows[0], columns[0]])
+        is_group = label == CARGROUP and not groups
+        if label in WITH_OBJECTS and not is_group:
+            instance_ids[cells == cell] = 1000 * label + seen[label]
+            seen[label] += 1
+        groups += is_group
+        top, left, bottom, right = (int(value) for value in (rows.min(), columns.min(), rows.max(), columns.max()))
+        corners = [[left, top], [right, top], [right, bottom], [left, bottom]]
+        objects.append({"label": names[label] + "group" * is_group, "polygon": corners})
+    return image, ids, instance_ids, {"imgHeight": 24, "imgWidth": 40, "objects": objects}
+
+
+def make_cityscapes(root: Path) -> Path:
+    """Cityscapes; each picture shows every id. Coarse labels are mirrored fine ones. Those of lindau are polygons alone."""
+    for split, names in CITYSCAPES_PICTURES.items():
+        for name in names:
+            city = name.split("_")[0]
+            image, ids, instance_ids, polygons = draw_cityscapes(name)
+            put_picture(root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", image)
+            for kind in ("gtCoarse",) if split == "train_extra" else () if split == "test" else ("gtFine", "gtCoarse"):
+                start = root / kind / split / city / f"{name}_{kind}"
+                start.parent.mkdir(parents=True, exist_ok=True)
+                turn = slice(None, None, -1 if kind == "gtCoarse" else 1)
+                if city != "lindau" or kind == "gtCoarse":
+                    Image.fromarray(ids[:, turn].astype(np.uint8)).save(f"{start}_labelIds.png")
+                    Image.fromarray(instance_ids[:, turn]).save(f"{start}_instanceIds.png")
+                if kind == "gtFine":
+                    Path(f"{start}_polygons.json").write_text(json.dumps(polygons))
+    return root
+
+
+CAMVID_PICTURES = {
+    "train": ["0001TP_006690", "0001TP_008520", "0006R0_f00930", "0016E5_00390", "0016E5_08160"],
+    "val": ["0016E5_07959", "0016E5_08159"],
+    "test": ["0001TP_008550", "Seq05VD_f00000"],
+}
+
+
+def make_camvid(root: Path) -> Path:
+    """CamVid in 32 colours: each picture shows every label; the last column is Void."""
+    for name in (name for names in CAMVID_PICTURES.values() for name in names):
+        image, places, _ = draw_grid(sum(map(ord, name)), range(32))
+        places[:, -1] = VOID
+        put_picture(root / "701_StillsRaw_full" / f"{name}.png", image)
+        put_picture(root / "LabeledApproved_full" / f"{name}_L.png", COLOURS[places])
+    return root
+
+
+ADE20K_PICTURES = {"training": ["ADE_train_00000001", "ADE_train_00000002"], "validation": ["ADE_val_00000001"]}
+
+
+def make_ade20k(root: Path) -> Path:
+    """ADE20K, scene parsing: each picture shows every class; the last column is of other objects."""
+    for split, names in ADE20K_PICTURES.items():
+        for name in names:
+            image, labels, _ = draw_grid(sum(map(ord, name)), range(1, 151), (48, 64))
+            labels[:, -1] = 0
+            put_picture(root / "ADEChallengeData2016" / "images" / split / f"{name}.jpg", image)
+            put_picture(root / "ADEChallengeData2016" / "annotations" / split / f"{name}.png", labels)
+    return root
+
+
+def make_nuclei2018(root: Path, pictures: int = 10) -> Path:
+    """The bowl's first stage: RGBA pictures of the six cells of `draw_cells`, each in a file of its own."""
+    for seed in range(pictures + 2):
+        image, numbers = draw_cells(seed)
+        name = f"{seed:02}" + 62 * "e"
+        folder = root / ("stage1_train" if seed < pictures else "stage1_test") / name
+        put_picture(folder / "images" / f"{name}.png", np.stack([image, image, image, np.full_like(image, 255)], -1))
+        for number in range(1, 7) if seed < pictures else ():
+            put_picture(folder / "masks" / f"{number}{63 * 'a'}.png", np.where(numbers == number, 255, 0))
     return root

@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import (
+    make_ade20k,
+    make_camvid,
     make_cell_tracking,
+    make_cityscapes,
     make_context,
     make_folder,
     make_instances,
     make_isbi2012,
+    make_nuclei2018,
     make_nyud,
     make_siftflow,
     make_voc,
@@ -25,7 +29,9 @@ from perpixel.datasets import (
     ON_DISK,
     Dataset,
     Stored,
+    camvid,
     cell_tracking,
+    cityscapes,
     context,
     fingerprint,
     judged_splits,
@@ -40,7 +46,8 @@ MAKERS: dict[str, Callable[[Path], Path] | None] = {
     "scenes": None, "folder": make_folder, "instances": make_instances, "voc2012": make_voc,
     **dict.fromkeys(context.VIEWS, make_context),
     **dict.fromkeys(siftflow.VIEWS, make_siftflow), "nyud": make_nyud, "isbi2012": make_isbi2012,
-    **dict.fromkeys(cell_tracking.FOLDERS, make_cell_tracking),
+    **dict.fromkeys(cell_tracking.FOLDERS, make_cell_tracking), **dict.fromkeys(cityscapes.VIEWS, make_cityscapes),
+    **dict.fromkeys(camvid.VIEWS, make_camvid), "ade20k": make_ade20k, "nuclei2018": make_nuclei2018,
 }  # fmt: skip
 FOLDERS = {"folder", "instances"}
 LOOKED_AT = 4  # pictures of a split

@@ -207,6 +207,13 @@ class TestTruth:
         truth, _ = open_truth(place / "truth")
         assert explain_score(place / "found", truth).rows[5].score == approx(18 / 26)
 
+    def test_what_predict_wrote_is_found_and_tiff_is_read(self, place: Path) -> None:
+        (place / "found").rename(place / "masks")
+        first = place / "masks" / "p0.png"
+        Image.open(first).save(first.with_suffix(".tif"))
+        first.unlink()
+        assert explain_score(place, open_truth(place / "truth", classes="4")[0]).rows[5].score == approx(18 / 26)
+
     def test_without_a_table_it_is_asked_for(self, place: Path) -> None:
         with pytest.raises(DataError, match=r"truth: has no classes\.csv.*--classes"):
             open_truth(place / "truth")

@@ -157,7 +157,8 @@ class TestTraining:
 
     def test_it_trains_and_comes_back(self, tmp_path: Path) -> None:
         data = make_folder(tmp_path / "data", train=4, val=1)
-        recipe = Recipe(data=str(data), network=LIGHTEST, batch=4, steps=2, validations=1, device="cpu", ema=0.5)
+        settings = {"network": LIGHTEST, "weights": "none", "batch": 4, "steps": 2, "validations": 1, "device": "cpu", "ema": 0.5}
+        recipe = Recipe(data=str(data), **settings)
         train(recipe, tmp_path / "run", say=lambda _: None)
         model = perpixel.load(tmp_path / "run")
         assert perpixel.predict(model, draw_sample(0)[0]).labels.shape == (24, 32)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from perpixel.classes import ClassTable
-from perpixel.datasets import cell_tracking, context, isbi2012, nyud, siftflow, voc
+from perpixel.datasets import ade20k, camvid, cell_tracking, cityscapes, context, isbi2012, nuclei2018, nyud, siftflow, voc
 from perpixel.datasets.folder import Folder
 from perpixel.datasets.scenes import Scenes
 from perpixel.errors import DataError, did_you_mean
@@ -82,6 +82,16 @@ def _cell_tracking(name: str, what: str) -> OnDisk:
     return OnDisk(opener, cell_tracking.CLASSES, cell_tracking.PICTURES[name], folder, what, cell_tracking.FILMS)
 
 
+def _cityscapes(view: str, what: str) -> OnDisk:
+    opener, holds = partial(cityscapes.Cityscapes, view=view), "leftImg8bit with gtFine or gtCoarse"
+    return OnDisk(opener, cityscapes.VIEWS[view], cityscapes.PICTURES, holds, f"Cityscapes, {what}")
+
+
+def _camvid(view: str, what: str) -> OnDisk:
+    opener, holds = partial(camvid.Camvid, view=view), f"{camvid.PICTURE_FOLDER} and {camvid.LABEL_FOLDER}"
+    return OnDisk(opener, camvid.VIEWS[view], camvid.PICTURES, holds, f"CamVid, {what}")
+
+
 ON_DISK: dict[str, OnDisk] = {
     "voc2012": OnDisk(
         voc.Voc2012, voc.CLASSES, voc.PICTURES, "VOCdevkit/VOC2012 (and benchmark_RELEASE for SBD)", "PASCAL VOC 2012 and SBD"
@@ -89,6 +99,14 @@ ON_DISK: dict[str, OnDisk] = {
     "context59": _context("context59", "59 classes"),
     "context60": _context("context60", "59 classes and background"),
     "context33": _context("context33", "33 classes"),
+    "cityscapes": _cityscapes("cityscapes", "the 19 classes that are evaluated"),
+    "cityscapes30": _cityscapes("cityscapes30", "30 labels"),
+    "cityscapes8": _cityscapes("cityscapes8", "its 8 categories: 7 classes, and void"),
+    "camvid32": _camvid("camvid32", "31 labels, and void"),
+    "camvid11": _camvid("camvid11", "the 11 classes of SegNet"),
+    "ade20k": OnDisk(
+        ade20k.Ade20k, ade20k.CLASSES, ade20k.PICTURES, "ADEChallengeData2016", "ADE20K, scene parsing challenge of 2016"
+    ),
     "siftflow": _siftflow("siftflow", "33 semantic classes"),
     "siftflow_geometric": _siftflow("siftflow_geometric", "3 geometric classes"),
     "nyud": OnDisk(
@@ -97,6 +115,10 @@ ON_DISK: dict[str, OnDisk] = {
     "isbi2012": OnDisk(
         isbi2012.Isbi2012, isbi2012.CLASSES, isbi2012.PICTURES, "train-volume.tif and train-labels.tif",
         "ISBI 2012, membranes of neurons", ("rest1of5", "fold1of5"),
+    ),
+    "nuclei2018": OnDisk(
+        nuclei2018.Nuclei2018, nuclei2018.CLASSES, nuclei2018.PICTURES, "stage1_train",
+        "Data Science Bowl 2018, nuclei", ("rest1of5", "fold1of5"),
     ),
     "phc_u373": _cell_tracking("phc_u373", "glioblastoma cells"),
     "dic_hela": _cell_tracking("dic_hela", "HeLa cells"),
@@ -145,6 +167,6 @@ def label_digest(sample: Sample) -> bytes:
     """The contribution of one sample to `fingerprint`."""
     if sample.labels is None:
         raise DataError(f"{sample.name}: has no labels to judge by; add its mask or choose another split.")
-    one = hashlib.sha256(f"{sample.name}\0{sample.labels.shape}\0{sample.labels.dtype}\0".encode())
+    one = hashlib.sha256(f"{sample.name}\0{sample.labels.shape}\0{sample.labels.dtype}\0".encode(errors="surrogateescape"))
     one.update(sample.labels.tobytes())
     return one.digest()

@@ -1,0 +1,250 @@
+"""Cityscapes: street scenes of 50 cities, 1024x2048 (Cordts et al., CVPR 2016), in three views of its 35 labels.
+
+    ROOT/leftImg8bit/{train,val,test,train_extra}/CITY/CITY_SEQUENCE_FRAME_leftImg8bit.png
+    ROOT/gtFine/{train,val}/CITY/CITY_SEQUENCE_FRAME_gtFine_labelIds.png        the ids of `LABELS`
+    ROOT/gtFine/{train,val}/CITY/CITY_SEQUENCE_FRAME_gtFine_instanceIds.png     16 bits: 1000 * id + number of the object, or id
+    ROOT/gtFine/{train,val}/CITY/CITY_SEQUENCE_FRAME_gtFine_polygons.json       drawn where one of those two is missing
+    ROOT/gtCoarse/{train,val,train_extra}/...                                   the same, named ..._gtCoarse_...
+
+ROOT may lie below the folder that is given, as cityscapes/. The splits, with the published numbers of pictures:
+
+    train 2,975, val 500, trainval 3,475       fine labels
+    test 1,525                                 its labels are not public; what gtFine/test holds says nothing and is not read
+    train_extra 19,998                         coarse labels
+    train_coarse 2,975, val_coarse 500         the pictures of train and val with coarse labels
+
+The views:
+
+    cityscapes      the 19 classes that are evaluated, in the order of their trainId
+    cityscapes30    the 30 labels from 4 to 33, those of the paper's figure 1; 0..3 are void
+    cityscapes8     the table's 8 categories: 7 classes, and the eighth, void, is what it is called. Unlike the benchmark's
+                    categories (`cityscapes_iou`) it has labels that are not evaluated: parking in flat, caravan in vehicle ...
+
+Objects are what instanceIds numbers from 1000 on. Below, an id stands for a group whose members nobody could tell apart: its
+pixels have their label, but it is no object. A licence plate has the id -1 and is never drawn: the vehicle shows."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perpixel.classes import ClassTable, Colour
+from perpixel.datasets.folder import require_same_size
+from perpixel.errors import DataError, did_you_mean
+from perpixel.images import read_image, read_labels
+from perpixel.sample import Instances, Sample
+
+
+class Label(NamedTuple):
+    """One row of the official table, `labels.py` of cityscapesScripts; `ignored` pixels are not evaluated."""
+
+    name: str
+    id: int
+    train_id: int
+    category: str
+    category_id: int
+    has_instances: bool
+    ignored: bool
+    colour: Colour
+
+
+LABELS = (
+    Label("unlabeled", 0, 255, "void", 0, False, True, (0, 0, 0)),
+    Label("ego vehicle", 1, 255, "void", 0, False, True, (0, 0, 0)),
+    Label("rectification border", 2, 255, "void", 0, False, True, (0, 0, 0)),
+    Label("out of roi", 3, 255, "void", 0, False, True, (0, 0, 0)),
+    Label("static", 4, 255, "void", 0, False, True, (0, 0, 0)),
+    Label("dynamic", 5, 255, "void", 0, False, True, (111, 74, 0)),
+    Label("ground", 6, 255, "void", 0, False, True, (81, 0, 81)),
+    Label("road", 7, 0, "flat", 1, False, False, (128, 64, 128)),
+    Label("sidewalk", 8, 1, "flat", 1, False, False, (244, 35, 232)),
+    Label("parking", 9, 255, "flat", 1, False, True, (250, 170, 160)),
+    Label("rail track", 10, 255, "flat", 1, False, True, (230, 150, 140)),
+    Label("building", 11, 2, "construction", 2, False, False, (70, 70, 70)),
+    Label("wall", 12, 3, "construction", 2, False, False, (102, 102, 156)),
+    Label("fence", 13, 4, "construction", 2, False, False, (190, 153, 153)),
+    Label("guard rail", 14, 255, "construction", 2, False, True, (180, 165, 180)),
+    Label("bridge", 15, 255, "construction", 2, False, True, (150, 100, 100)),
+    Label("tunnel", 16, 255, "construction", 2, False, True, (150, 120, 90)),
+    Label("pole", 17, 5, "object", 3, False, False, (153, 153, 153)),
+    Label("polegroup", 18, 255, "object", 3, False, True, (153, 153, 153)),
+    Label("traffic light", 19, 6, "object", 3, False, False, (250, 170, 30)),
+    Label("traffic sign", 20, 7, "object", 3, False, False, (220, 220, 0)),
+    Label("vegetation", 21, 8, "nature", 4, False, False, (107, 142, 35)),
+    Label("terrain", 22, 9, "nature", 4, False, False, (152, 251, 152)),
+    Label("sky", 23, 10, "sky", 5, False, False, (70, 130, 180)),
+    Label("person", 24, 11, "human", 6, True, False, (220, 20, 60)),
+    Label("rider", 25, 12, "human", 6, True, False, (255, 0, 0)),
+    Label("car", 26, 13, "vehicle", 7, True, False, (0, 0, 142)),
+    Label("truck", 27, 14, "vehicle", 7, True, False, (0, 0, 70)),
+    Label("bus", 28, 15, "vehicle", 7, True, False, (0, 60, 100)),
+    Label("caravan", 29, 255, "vehicle", 7, True, True, (0, 0, 90)),
+    Label("trailer", 30, 255, "vehicle", 7, True, True, (0, 0, 110)),
+    Label("train", 31, 16, "vehicle", 7, True, False, (0, 80, 100)),
+    Label("motorcycle", 32, 17, "vehicle", 7, True, False, (0, 0, 230)),
+    Label("bicycle", 33, 18, "vehicle", 7, True, False, (119, 11, 32)),
+    Label("license plate", -1, -1, "vehicle", 7, False, True, (0, 0, 142)),
+)
+DRAWN = tuple(label for label in LABELS if label.id >= 0)  # the label of an id stands at that place
+CATEGORIES = tuple(dict.fromkeys(label.category for label in LABELS))
+PER_LABEL = 1000  # an object's number is below it
+
+
+def _view_of_labels(shown: tuple[Label, ...]) -> ClassTable:
+    void = tuple(label.id for label in DRAWN if label not in shown)
+    names, colours = tuple(label.name for label in shown), tuple(label.colour for label in shown)
+    return ClassTable(names, colours, tuple((label.id,) for label in shown), void)
+
+
+def _view_of_categories() -> ClassTable:
+    """Each in the colour of its first label."""
+    void, *names = CATEGORIES
+    members = {name: [label for label in DRAWN if label.category == name] for name in CATEGORIES}
+    return ClassTable(
+        tuple(names),
+        tuple(members[name][0].colour for name in names),
+        tuple(tuple(label.id for label in members[name]) for name in names),
+        tuple(label.id for label in members[void]),
+    )
+
+
+VIEWS = {
+    "cityscapes": _view_of_labels(tuple(label for label in DRAWN if not label.ignored)),
+    "cityscapes30": _view_of_labels(DRAWN[4:]),
+    "cityscapes8": _view_of_categories(),
+}
+SPLITS = {  # folders of leftImg8bit and of the labels
+    "train": (("train", "gtFine"),),
+    "val": (("val", "gtFine"),),
+    "trainval": (("train", "gtFine"), ("val", "gtFine")),
+    "test": (("test", ""),),
+    "train_extra": (("train_extra", "gtCoarse"),),
+    "train_coarse": (("train", "gtCoarse"),),
+    "val_coarse": (("val", "gtCoarse"),),
+}
+PICTURES = {
+    "train": 2975, "val": 500, "trainval": 3475, "test": 1525, "train_extra": 19998, "train_coarse": 2975, "val_coarse": 500,
+}  # fmt: skip
+SUFFIX = "_leftImg8bit.png"
+
+
+class Cityscapes:
+    """One split of Cityscapes below `root`, in one of the `VIEWS`. `splits` are those whose folders are there.
+
+    With `instances` a sample has its objects too, which costs reading one file more. Raises DataError naming the folder that
+    is missing, UnknownName for another split or view."""
+
+    def __init__(self, root: Path | str, split: str = "train", view: str = "cityscapes", instances: bool = False) -> None:
+        if view not in VIEWS:
+            raise did_you_mean("view of Cityscapes", view, VIEWS)
+        if split not in SPLITS:
+            raise did_you_mean(f"split of {view}", split, SPLITS)
+        self.folder, self.split, self.classes, self.instances = _find(root), split, VIEWS[view], instances
+        self.pictures: list[Path] = []
+        self._truths: list[str] = []  # CITY_SEQUENCE_FRAME_gtFine with its folder, for each picture
+        for folder, kind in SPLITS[split]:
+            pictures, truths = self.folder / "leftImg8bit" / folder, self.folder / kind / folder
+            found = sorted(pictures.glob(f"*/*{SUFFIX}"))
+            if not self._is_there(folder, kind):
+                missing = truths if found else f"{pictures}/CITY/*{SUFFIX}"
+                raise DataError(f"{missing}: is not there; unpack the archive of Cityscapes that holds {split}.")
+            self.pictures += found
+            self._truths += [
+                f"{truths / path.parent.name / path.name.removesuffix(SUFFIX)}_{kind}" if kind else "" for path in found
+            ]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(split for split, parts in SPLITS.items() if all(self._is_there(*part) for part in parts))
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def name(self, index: int) -> str:
+        return self.pictures[index].name.removesuffix(SUFFIX)
+
+    def sample(self, index: int) -> Sample:
+        """Raises DataError naming the file that is missing, damaged, or does not fit its picture."""
+        picture = self.pictures[index]
+        image = read_image(picture)
+        if self.split == "test":
+            return Sample(self.name(index), image)
+        ids, path = self.label_ids(index), self._truth(index, "labelIds")
+        require_same_size(image, ids, picture, path)
+        objects = self._objects(index, picture, image) if self.instances else None
+        return Sample(self.name(index), image, self.classes.decode(ids, str(path)), objects)
+
+    def with_instances(self) -> Cityscapes:
+        """The same split, whose samples have their objects too."""
+        other = copy.copy(self)
+        other.instances = True
+        return other
+
+    def label_ids(self, index: int) -> NDArray[Any]:
+        """The ids of `LABELS` (H, W), as the file has them or as its polygons are drawn. Raises what `sample` does."""
+        path = self._truth(index, "labelIds")
+        if path.suffix == ".json":
+            from perpixel.datasets.cityscapes_polygons import draw_label_ids  # which needs the table above
+
+            return draw_label_ids(path)
+        return read_labels(path)
+
+    def instance_ids(self, index: int) -> NDArray[Any]:
+        """1000 * id + number of the object (H, W), or the id where no object is numbered. Raises what `sample` does."""
+        path = self._truth(index, "instanceIds")
+        if path.suffix == ".json":
+            from perpixel.datasets.cityscapes_polygons import draw_instance_ids
+
+            return draw_instance_ids(path)
+        return read_labels(path)
+
+    def files(self) -> list[Path]:
+        """Every file that decides what the split holds."""
+        kinds = [] if self.split == "test" else ["labelIds", "instanceIds"] if self.instances else ["labelIds"]
+        return [*self.pictures, *(self._truth(index, kind) for index in range(len(self)) for kind in kinds)]
+
+    def _is_there(self, folder: str, kind: str) -> bool:
+        pictures = (self.folder / "leftImg8bit" / folder).glob(f"*/*{SUFFIX}")
+        return next(pictures, None) is not None and (not kind or (self.folder / kind / folder).is_dir())
+
+    def _truth(self, index: int, kind: str) -> Path:
+        """The PNG of that kind; the polygons instead where it is missing and they are not."""
+        if self.split == "test":
+            raise DataError(f"{self.name(index)}: has no public labels; judge on val, or send predictions to the server.")
+        path, polygons = (Path(f"{self._truths[index]}_{end}") for end in (f"{kind}.png", "polygons.json"))
+        return polygons if not path.is_file() and polygons.is_file() else path
+
+    def _objects(self, index: int, picture: Path, image: NDArray[np.uint8]) -> Instances:
+        ids, path = self.instance_ids(index), self._truth(index, "instanceIds")
+        require_same_size(image, ids, picture, path)
+        counts = np.bincount(ids.ravel())
+        counts[:PER_LABEL] = 0
+        found = np.flatnonzero(counts)
+        refuse_other_objects(found, str(path))
+        class_ids = self.classes.decode((found // PER_LABEL)[None], str(path))[0].astype(np.int64)
+        judged = class_ids != self.classes.void  # a caravan is void among the 19 classes
+        number_of = np.zeros(len(counts), np.int32)
+        number_of[found[judged]] = np.arange(1, 1 + judged.sum())
+        return Instances.of_numbers(number_of[ids], class_ids[judged])
+
+
+def refuse_other_objects(found: NDArray[Any], where: str) -> None:
+    """Raises DataError for an instance id >= 1000 whose label does not exist or has no instances."""
+    for number in found:
+        label = DRAWN[number // PER_LABEL] if number // PER_LABEL < len(DRAWN) else None
+        if label is None or not label.has_instances:
+            named = f"the label {number // PER_LABEL}" + (f", {label.name}, which has no instances" if label else ", unknown")
+            raise DataError(f"{where}: the instance id {number} is of {named}; take the file from Cityscapes' archive again.")
+
+
+def _find(root: Path | str) -> Path:
+    above = Path(os.path.abspath(root))
+    for folder in (above / "cityscapes", above):
+        if (folder / "leftImg8bit").is_dir() and any((folder / kind).is_dir() for kind in ("gtFine", "gtCoarse")):
+            return folder
+    raise DataError(f"{root}: holds no leftImg8bit/ and gtFine/ or gtCoarse/ side by side; unpack Cityscapes' archives there.")

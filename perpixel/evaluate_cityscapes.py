@@ -1,0 +1,139 @@
+"""evaluate --cityscapes: a model, or masks of label ids, by the rules of Cityscapes' benchmark (see `cityscapes_iou`)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from bisect import bisect_left
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perpixel.checkpoint import Model
+from perpixel.cityscapes_iou import CityscapesCounts, Overlap, PictureCounts, count_picture, mean
+from perpixel.datasets import Dataset
+from perpixel.datasets.cityscapes import Cityscapes
+from perpixel.errors import DataError, UsageError
+from perpixel.evaluate import Progress, answers, hash_of
+from perpixel.images import read_labels
+from perpixel.inference import PLAIN, Inference
+
+THREADS = 2
+RULES = {
+    "IoU": "TP / (TP + FP + FN) in label ids; pixels whose true label is not evaluated count nowhere",
+    "iIoU": "pixels of an object weigh mean size of its class / its size in TP and FN; groups count in FP alone",
+    "categories": "IoU of the labels that are evaluated; iIoU of all labels of human and of vehicle",
+    "mean": "over classes or categories that are not nan",
+    "script": "evalPixelLevelSemanticLabeling.py of cityscapesScripts 2.3.0",
+}
+
+
+@dataclass(frozen=True)
+class CityscapesScores:
+    """The judgement of a split: 19 classes and 7 categories in the order of the official table, and the protocol."""
+
+    counts: CityscapesCounts
+    classes: dict[str, Overlap]
+    categories: dict[str, Overlap]
+    protocol: dict[str, Any]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The four columns of the benchmark in 0..1, nan where undefined."""
+        return {
+            "IoU_classes": mean(one.iou for one in self.classes.values()),
+            "iIoU_classes": mean(one.iiou for one in self.classes.values()),
+            "IoU_categories": mean(one.iou for one in self.categories.values()),
+            "iIoU_categories": mean(one.iiou for one in self.categories.values()),
+        }
+
+    @property
+    def protocol_hash(self) -> str:
+        return hash_of(self.protocol)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON: figures, classes, categories, pixel counts by label id, protocol and its hash; nan is null."""
+        rows = {
+            kind: {name: {"IoU": _finite(one.iou), "iIoU": _finite(one.iiou)} for name, one in found.items()}
+            for kind, found in (("classes", self.classes), ("categories", self.categories))
+        }
+        return {
+            "figures": {name: _finite(value) for name, value in self.figures.items()},
+            **rows,
+            "confusion": self.counts.confusion.tolist(),
+            "protocol": self.protocol,
+            "protocol_hash": self.protocol_hash,
+        }
+
+
+def evaluate_cityscapes(
+    model_or_predictions: Model | str | Path, dataset: Dataset, progress: Progress | None = None, inference: Inference = PLAIN
+) -> CityscapesScores:
+    """Judges a model, or a folder of masks of label ids, on a split of Cityscapes.
+
+    Masks lie anywhere below the folder and are named CITY_SEQUENCE_FRAME*.png, as for the benchmark's server. Raises UsageError
+    for another data set or a view whose classes are no labels, DataError for a mask that is missing, there twice, of another
+    size, or of other values, and what `evaluate` raises."""
+    if not isinstance(dataset, Cityscapes):
+        raise UsageError("the benchmark of Cityscapes judges Cityscapes alone; name it with --data, or leave --cityscapes out.")
+    if any(len(values) > 1 for values in dataset.classes.values):
+        raise UsageError("cityscapes8 has categories for classes, which are no labels; judge on cityscapes or cityscapes30.")
+    answer, protocol_of = answers(model_or_predictions, dataset, inference)
+    if isinstance(model_or_predictions, Model):
+        threads, predict = 1, lambda index: dataset.classes.encode(answer(dataset.sample(index)).labels)
+    else:
+        folder = Path(model_or_predictions)
+        names = _list_masks(folder)
+        threads, predict = THREADS, lambda index: read_labels(_mask(names, dataset.name(index), folder))
+    counts, digests = CityscapesCounts(), list[bytes]()
+    with ThreadPoolExecutor(threads) as pool:  # decoding and counting leave Python free; a worker drops its picture
+        try:
+            for picture, digest in pool.map(partial(_count, dataset, predict), range(len(dataset))):
+                counts.add(picture)
+                digests.append(digest)
+                if progress is not None:
+                    progress(len(digests), len(dataset))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return CityscapesScores(counts, counts.classes(), counts.categories(), {**protocol_of(digests), "cityscapes": RULES})
+
+
+def _count(dataset: Cityscapes, predict: Callable[[int], NDArray[Any]], index: int) -> tuple[PictureCounts, bytes]:
+    """The counts of one picture, and the digest of its truth."""
+    truth, instances = dataset.label_ids(index), dataset.instance_ids(index)
+    try:
+        counted = count_picture(truth, instances, predict(index))
+    except DataError as error:
+        raise DataError(f"{dataset.name(index)}: {error}") from error
+    digest = hashlib.sha256(f"{dataset.name(index)}\0{truth.shape}\0".encode())
+    digest.update(np.ascontiguousarray(truth, np.uint8).data)  # of values, not of how a file holds them
+    digest.update(np.ascontiguousarray(instances, np.uint16).data)
+    return counted, digest.digest()
+
+
+def _list_masks(folder: Path) -> list[tuple[str, str]]:
+    """Name and path of every PNG below the folder, sorted."""
+    found = ((name, os.path.join(place, name)) for place, _, names in os.walk(folder) for name in names)
+    return sorted(pair for pair in found if pair[0].endswith(".png"))
+
+
+def _mask(names: list[tuple[str, str]], name: str, folder: Path) -> Path:
+    first = bisect_left(names, (name, ""))
+    after = next((i for i in range(first, len(names)) if not names[i][0].startswith(name)), len(names))
+    if after - first == 1:
+        return Path(names[first][1])
+    if after == first:
+        raise DataError(f"{folder}: holds no mask {name}*.png; predict it first.")
+    raise DataError(f"{folder}: holds {names[first][1]} and {names[first + 1][1]} for the picture {name}; keep one.")
+
+
+def _finite(value: float) -> float | None:
+    return None if math.isnan(value) else value

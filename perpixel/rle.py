@@ -1,0 +1,140 @@
+"""Run lengths as COCO writes masks: runs of 0 and 1 in turn, 0 first, down the columns; as numbers, or as a compressed string.
+
+    encode(mask)                            # 'f3d0l4R2m1nMTNX2...'
+    decode("f3d0l4R2m1nMTNX2...", 480, 640)     # bool (H, W)
+
+In the string each run from the fourth on is its difference to the one two before it, in groups of 5 bits from the lowest up: the
+character is 48 + the group, + 32 where more groups follow, and the highest bit of the last one is the sign (cocoapi,
+common/maskApi.c). Everything here is NumPy: what a file says reaches no other native code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perpixel.images import MAX_PIXELS
+
+Counts = str | bytes | Sequence[int]
+MAX_SIDE = 65535
+GROUPS = 6  # 30 bits hold the difference of any two runs of MAX_PIXELS or fewer
+
+
+def decode(counts: Counts, height: int, width: int) -> NDArray[np.bool_]:
+    """The mask, bool (H, W), of compressed or plain run lengths. Raises ValueError, one sentence, where `read_runs` does."""
+    lengths = read_runs(counts, height, width)
+    mask: NDArray[np.bool_] = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(width, height).T
+    return mask
+
+
+def encode(mask: NDArray[Any]) -> str:
+    """The compressed string of a mask (H, W): what COCO's own encoder writes for it."""
+    return compress(_runs(mask))
+
+
+def runs(mask: NDArray[Any]) -> list[int]:
+    """The plain run lengths of a mask (H, W); the first is of 0, and may be 0 pixels long."""
+    found: list[int] = _runs(mask).tolist()
+    return found
+
+
+def read_runs(counts: Counts, height: int, width: int) -> NDArray[np.int64]:
+    """The run lengths, int64 (N,), of a mask of this size.
+
+    Raises ValueError, one sentence, for a size that `require_size` refuses, for what is no list of whole numbers and no
+    compressed string, for a negative run, and for runs whose sum is not height * width."""
+    require_size(height, width)
+    lengths = _decompress(counts) if isinstance(counts, str | bytes) else _listed(counts)
+    if len(lengths) and lengths.min() < 0:
+        place = int(np.argmax(lengths < 0))
+        raise ValueError(f"run {place} of the RLE is {lengths[place]} pixels long; runs are 0 or longer.")
+    if len(lengths) and lengths.max() > height * width:
+        raise ValueError(f"a run of the RLE is {lengths.max()} pixels long, more than the {height}x{width} picture has.")
+    total = int(lengths.sum())
+    if total != height * width:
+        raise ValueError(f"the runs of the RLE sum to {total} pixels, but {height}x{width} are {height * width}.")
+    return lengths
+
+
+def compress(lengths: Sequence[int] | NDArray[np.int64]) -> str:
+    """The compressed string of plain run lengths, each 0 .. `MAX_PIXELS`."""
+    plain = np.asarray(lengths, np.int64)
+    rest = plain.copy()
+    rest[3:] -= plain[1:-2]
+    characters = np.zeros((len(rest), GROUPS), np.uint8)
+    written = np.zeros((len(rest), GROUPS), np.bool_)
+    more = np.ones(len(rest), np.bool_)
+    for group in range(GROUPS):
+        bits = rest & 0x1F
+        rest >>= 5
+        written[:, group] = more
+        more = more & (rest != np.where(bits & 0x10, -1, 0))
+        characters[:, group] = 48 + bits + 32 * more
+    return characters[written].tobytes().decode("ascii")
+
+
+def require_size(height: int, width: int) -> None:
+    """Raises ValueError unless both sides are whole numbers 1..65535 and the picture has 2^28 pixels or fewer."""
+    for side in (height, width):
+        if isinstance(side, bool) or not isinstance(side, int | np.integer) or not 1 <= side <= MAX_SIDE:
+            raise ValueError(f"a side of {shown(side)} pixels is no whole number 1..{MAX_SIDE}; give the size of the picture.")
+    if int(height) * int(width) > MAX_PIXELS:
+        raise ValueError(f"{height}x{width} pixels are more than {MAX_PIXELS}; cut the picture into tiles.")
+
+
+def _runs(mask: NDArray[Any]) -> NDArray[np.int64]:
+    if mask.ndim != 2:
+        raise ValueError(f"a mask has two dimensions, not the shape {mask.shape}.")
+    require_size(*mask.shape)
+    flat = np.ravel(mask.T.astype(np.bool_, copy=False))
+    turns = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    first = [0, 0] if flat[0] else [0]
+    return np.diff(np.concatenate([first, turns, [flat.size]]))
+
+
+def _decompress(counts: str | bytes) -> NDArray[np.int64]:
+    try:
+        raw = counts.encode("ascii") if isinstance(counts, str) else counts
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the compressed RLE holds {counts[error.start]!r}; its characters are '0' to 'o'.") from None
+    characters = np.frombuffer(raw, np.uint8).astype(np.int64) - 48
+    wrong = (characters < 0) | (characters > 63)
+    if wrong.any():
+        found = chr(raw[int(np.argmax(wrong))])
+        raise ValueError(f"the compressed RLE holds {found!r} at place {int(np.argmax(wrong))}; its characters are '0' to 'o'.")
+    last = characters < 32
+    if len(last) and not last[-1]:
+        raise ValueError("the compressed RLE ends in the middle of a number; it is cut short.")
+    ends = np.flatnonzero(last)
+    starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
+    if len(ends) and (ends - starts).max() >= GROUPS:
+        place = int(starts[np.argmax(ends - starts)])
+        raise ValueError(f"a number of the compressed RLE, at place {place}, is longer than {GROUPS} characters.")
+    places = np.arange(len(characters)) - np.repeat(starts, ends - starts + 1)
+    lengths = np.add.reduceat((characters & 0x1F) << 5 * places, starts) if len(starts) else starts
+    negative = (characters[ends] & 0x10) > 0
+    lengths[negative] -= 1 << 5 * (ends - starts + 1)[negative]
+    for parity in (1, 2):  # the first run stands for itself, the others for what they add to the one two before
+        lengths[parity::2] = np.cumsum(lengths[parity::2])
+    return lengths
+
+
+def _listed(counts: Sequence[int]) -> NDArray[np.int64]:
+    if not isinstance(counts, list | tuple | np.ndarray):
+        raise ValueError(f"run lengths are a list or a string, not {shown(counts)}.")
+    for place, length in enumerate(counts):
+        if isinstance(length, bool) or not isinstance(length, int | np.integer):
+            raise ValueError(f"run {place} of the RLE is {shown(length)}, not a whole number.")
+        if not -MAX_PIXELS <= length <= MAX_PIXELS:
+            raise ValueError(f"run {place} of the RLE is {shown(length)} pixels long; a picture has 0..{MAX_PIXELS}.")
+    return np.array(counts, np.int64)
+
+
+def shown(value: Any) -> str:
+    """A value of a hostile file in a few characters; a nested list is not printed, since that may recurse without end."""
+    if isinstance(value, int | float | str | bool | np.generic | None):
+        text = repr(value) if not isinstance(value, int) or abs(value) < 10**18 else "a number beyond 10^18"
+        return text if len(text) <= 40 else f"{text[:37]}..."
+    return f"a {type(value).__name__}"
