@@ -9,7 +9,8 @@ import time
 from measure import machine, median, report
 
 VERBS = ("train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
-         "receptive-field", "proposal-curve", "download")  # fmt: skip
+         "receptive-field", "proposal-curve", "download", "explain-score",
+         "compare")  # fmt: skip
 CHECK = """
 import sys
 from perpixel.cli import main

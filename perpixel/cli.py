@@ -131,39 +131,120 @@ def evaluate(
     split: Annotated[str | None, Parameter(help="Split to judge on; without it the run's own, or val.")] = None,
     inferring: Inferring = NO_INFERENCE,
     measures: Annotated[MeasureFlags, Parameter(name="*")] = NO_MEASURES,
+    bootstrap: Annotated[
+        int, Parameter(help="Samples of the pictures that intervals of the scores are made of, such as 1000; 0 for none.")
+    ] = 0,
+    seed: Annotated[int, Parameter(help="Seed of those samples.")] = 0,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Judge a model, or a folder of masks, on a split: one confusion matrix, worst class first; or its objects or membranes; or
-    Cityscapes as its benchmark does."""
+    Cityscapes as its benchmark does.
+
+    `torchrun --nproc-per-node 2 -m perpixel evaluate ...` divides the pictures among processes and gives the same counts."""
     given = _measures(measures)  # wrong flags are told before torch is waited for
-    from perpixel.checkpoint import MODEL_FILE
+    of_pixels = measures.objects is None and measures.membranes is None and not measures.cityscapes
+    if bootstrap and measures.cityscapes:
+        raise UsageError("--cityscapes has no intervals; leave --bootstrap out, or judge the data set without --cityscapes.")
     from perpixel.evaluate import evaluate as judge
     from perpixel.evaluate_cityscapes import evaluate_cityscapes
     from perpixel.evaluate_membranes import evaluate_membranes
     from perpixel.evaluate_objects import evaluate_objects
+    from perpixel.processes import join
     from perpixel.terminal import Progress, print_cityscapes, print_json, print_membranes, print_objects, print_scores, say
 
     inference = _inference(inferring)
-    model = _loaded(run, device) if run.is_file() or (run / MODEL_FILE).exists() or not run.is_dir() else None
-    dataset, named = _its_data(run, model, data, root, split)
-    judged = model or run
-    more: dict[str, Any] = {"progress": Progress("judged"), "inference": inference}
-    scores: Any
-    show: Any
-    if measures.objects is not None:
-        scores, show = evaluate_objects(judged, dataset, measures.objects, **given, **more), print_objects
-    elif measures.membranes is not None:
-        scores, show = evaluate_membranes(judged, dataset, measures.membranes, **given, **more), print_membranes
-    elif measures.cityscapes:
-        scores, show = evaluate_cityscapes(judged, dataset, **more), print_cityscapes
-    else:
-        scores, show = judge(judged, dataset, **more), print_scores
+    with join(device) as team:
+        if team.world > 1 and not of_pixels:
+            raise UsageError("objects, membranes and Cityscapes are judged by one process; start perpixel without torchrun.")
+        model = _model_of(run, str(team.device))
+        dataset, named = _its_data(run, model, data, root, split)
+        judged = model or run
+        more: dict[str, Any] = {"progress": Progress("judged") if team.rank == 0 else None, "inference": inference}
+        sure: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed}
+        scores: Any
+        show: Any
+        if measures.objects is not None:
+            scores, show = evaluate_objects(judged, dataset, measures.objects, **given, **more, **sure), print_objects
+        elif measures.membranes is not None:
+            scores, show = evaluate_membranes(judged, dataset, measures.membranes, **given, **more, **sure), print_membranes
+        elif measures.cityscapes:
+            scores, show = evaluate_cityscapes(judged, dataset, **more), print_cityscapes
+        else:
+            scores, show = judge(judged, dataset, team=team, **more, **sure), print_scores
+        if team.rank:  # one voice for all
+            return
     if as_json:
         print_json(scores.to_json())
     else:
         say(f"{run}: {model.card.title if model else 'masks'} on {named}, {dataset.split}.")
         show(scores)
+
+
+@app.command
+def explain_score(
+    predictions: Annotated[Path, Parameter(help="Folder of predicted masks, or a run folder or model file.")],
+    truth: Annotated[str, Parameter(help="Folder of masks, or a data set: a folder or a name.")],
+    *,
+    classes: Annotated[
+        str | None, Parameter(help="Class table of masks alone: a file `id,name`, or a number. [default: classes.csv near them]")
+    ] = None,
+    root: Root = None,
+    split: Annotated[str | None, Parameter(help="Split of a data set. [default: val, or all where there are none]")] = None,
+    device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Show which mean IoU other packages give the same predictions, and which classes and pictures make the difference."""
+    from perpixel.explain_score import explain_score as explain
+    from perpixel.explain_score import open_truth
+    from perpixel.terminal import Progress, print_explanation, print_json, say
+
+    model = _model_of(predictions, device)
+    beside = None if model else predictions
+    dataset, named = open_truth(truth, root=root, split=split, classes=classes, beside=beside, pictures=model is not None)
+    found = explain(model or predictions, dataset, Progress("judged"))
+    if as_json:
+        print_json(found.to_json())
+    else:
+        say(f"{predictions}: {model.card.title if model else 'masks'} by {named}, {len(dataset)} pictures.")
+        print_explanation(found)
+
+
+@app.command
+def compare(
+    one: Annotated[Path, Parameter(help="Run folder, model file, or folder of predicted masks.")],
+    other: Annotated[Path, Parameter(help="The same, judged on the same pictures.")],
+    *,
+    data: Annotated[str | None, Parameter(help="Data set; the runs' own without it.")] = None,
+    root: Root = None,
+    split: Annotated[str | None, Parameter(help="Split to judge on; without it the runs' own, or val.")] = None,
+    samples: Annotated[int, Parameter(help="Bootstrap samples, and exchanges of the permutation test.")] = 1000,
+    seed: Annotated[int, Parameter(help="Seed of both.")] = 0,
+    device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Test whether two sets of predictions differ by more than the choice of pictures explains: paired, picture by picture."""
+    from perpixel.compare import compare as judge
+    from perpixel.terminal import Progress, print_comparison, print_json, say
+
+    models = [_model_of(each, device) for each in (one, other)]
+    sets = [_its_data(each, model, data, root, split) for each, model in zip((one, other), models, strict=True) if model or data]
+    if not sets:
+        raise UsageError("two folders of masks do not say which data set they are for; name it with --data.")
+    (first, named), (second, _) = sets[0], sets[-1]
+    found = judge(models[0] or one, models[1] or other, first, second, samples, seed, Progress("judged"))
+    if as_json:
+        print_json(found.to_json())
+    else:
+        say(f"{one} and {other} on {named}, {first.split}.")
+        print_comparison(found)
+
+
+def _model_of(run: Path, device: str) -> Any:
+    """The model of a run folder or file; none for a folder without one, which holds masks."""
+    from perpixel.checkpoint import MODEL_FILE
+
+    return _loaded(run, device) if run.is_file() or (run / MODEL_FILE).exists() or not run.is_dir() else None
 
 
 def _inference(flags: InferenceFlags) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from perpixel.bootstrap import Intervals, Replicates, class_counts, intervals
 from perpixel.checkpoint import Model
 from perpixel.classes import ClassTable
 from perpixel.datasets import Dataset, label_digest
@@ -26,6 +27,7 @@ from perpixel.inference import PLAIN, Inference, infer, seen_at
 from perpixel.metrics import ConfusionMatrix
 from perpixel.networks import Network
 from perpixel.predict import prepare
+from perpixel.processes import ALONE, Team
 from perpixel.sample import Prediction, Sample
 from perpixel.scores import score_map
 from perpixel.version import VERSION
@@ -56,11 +58,13 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Scores:
-    """The judgement of one split: figures in 0..1 (nan where undefined), one row per class, and the protocol."""
+    """The judgement of one split: figures in 0..1 (nan where undefined), one row per class, the protocol, and if asked for the
+    intervals of the figures and of each class's IoU (see `bootstrap`)."""
 
     confusion: ConfusionMatrix
     classes: ClassTable
     protocol: dict[str, Any]
+    intervals: Intervals | None = None
 
     @property
     def mean_iou(self) -> float:
@@ -94,26 +98,43 @@ class Scores:
         return sorted(rows, key=lambda row: (math.isnan(row.iou), row.iou))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON: figures, rows, counts, protocol and its hash; nan is null."""
+        """Plain JSON: figures, rows, counts, protocol and its hash, and if there are any the intervals; nan is null."""
+        told = {} if self.intervals is None else {"bootstrap": self.intervals.to_json()}
         return {
             "figures": {name: _finite(value) for name, value in self.figures.items()},
             "classes": [{key: _finite(value) for key, value in vars(row).items()} for row in self.rows()],
             "confusion": self.confusion.counts.tolist(),
             "protocol": self.protocol,
             "protocol_hash": self.protocol_hash,
+            **told,
         }
 
 
 def evaluate(
-    model_or_predictions: Model | str | Path, dataset: Dataset, progress: Progress | None = None, inference: Inference = PLAIN
+    model_or_predictions: Model | str | Path,
+    dataset: Dataset,
+    progress: Progress | None = None,
+    inference: Inference = PLAIN,
+    bootstrap: int = 0,
+    seed: int = 0,
+    team: Team = ALONE,
 ) -> Scores:
-    """Judges a model, or a folder of mask files named like the pictures, on every picture of `dataset`.
+    """Judges a model, or a folder of mask files named like the pictures, or its `masks/`, on every picture of `dataset`.
 
+    `bootstrap` is the number of samples that intervals are made of, none with 0, and `seed` draws them. The processes of a `team`
+    divide the pictures and all return what one process would.
     Raises DataError when a mask is missing or of another size, UsageError when the classes are not those of the data set, and
     for an `inference` that does not fit the model."""
     answer, protocol_of = answers(model_or_predictions, dataset, inference)
-    matrix, digests = count(dataset, range(len(dataset)), lambda sample: answer(sample).labels, progress)
-    return Scores(matrix, dataset.classes, protocol_of(digests))
+    replicates = Replicates(len(dataset), 3 * len(dataset.classes), bootstrap, seed) if bootstrap else None
+    mine = range(team.rank, len(dataset), team.world)
+    matrix, digests = team.all_or_none(lambda: count(dataset, mine, lambda sample: answer(sample).labels, progress, replicates))
+    matrix.counts = np.asarray(team.sum(matrix.counts))
+    found = None
+    if replicates:
+        replicates.sums = np.asarray(team.sum(replicates.sums))
+        found = intervals(replicates, dataset.classes.names)
+    return Scores(matrix, dataset.classes, protocol_of(team.in_turn(digests)), found)
 
 
 def answers(
@@ -161,30 +182,40 @@ def judge(network: Network, dataset: Dataset, indices: Sequence[int], scale: flo
 
 
 def count(
-    dataset: Dataset, indices: Iterable[int], answer: Callable[[Sample], NDArray[Any]], progress: Progress | None
+    dataset: Dataset,
+    indices: Sequence[int],
+    answer: Callable[[Sample], NDArray[Any]],
+    progress: Progress | None,
+    replicates: Replicates | None = None,
 ) -> tuple[ConfusionMatrix, list[bytes]]:
-    """The confusion matrix of `answer` over the pictures `indices`, and the label digest of each.
-
-    The next picture is read while this one is answered; memory holds two at a time."""
+    """The confusion matrix of `answer` over the pictures `indices`, and the label digest of each; feeds `replicates`."""
     matrix = ConfusionMatrix(len(dataset.classes), dataset.classes.void)
     digests: list[bytes] = []
-    order = list(indices)
-    with ThreadPoolExecutor(1) as reader:
-        ahead = [reader.submit(dataset.sample, index) for index in order[:1]]
-        for done in range(len(order)):
-            sample = ahead.pop().result()
-            if done + 1 < len(order):
-                ahead.append(reader.submit(dataset.sample, order[done + 1]))
-            digests.append(label_digest(sample))
-            assert sample.labels is not None
-            predicted = answer(sample)
-            try:
-                matrix.add(sample.labels, predicted)
-            except DataError as error:
-                raise DataError(f"{sample.name}: {error}") from error
-            if progress is not None:
-                progress(done + 1, len(order))
+    for index, sample in zip(indices, samples(dataset, indices), strict=True):
+        digests.append(label_digest(sample))
+        assert sample.labels is not None
+        predicted = answer(sample)
+        before = matrix.counts.copy() if replicates else matrix.counts
+        try:
+            matrix.add(sample.labels, predicted)
+        except DataError as error:
+            raise DataError(f"{sample.name}: {error}") from error
+        if replicates:
+            replicates.add(index, class_counts(matrix.counts - before))
+        if progress is not None:
+            progress(len(digests), len(indices))
     return matrix, digests
+
+
+def samples(dataset: Dataset, indices: Sequence[int]) -> Iterator[Sample]:
+    """The pictures `indices` in turn. The next is read while one is in use; memory holds two at a time."""
+    with ThreadPoolExecutor(1) as reader:
+        ahead = [reader.submit(dataset.sample, index) for index in indices[:1]]
+        for done in range(len(indices)):
+            sample = ahead.pop().result()
+            if done + 1 < len(indices):
+                ahead.append(reader.submit(dataset.sample, indices[done + 1]))
+            yield sample
 
 
 def protocol(
@@ -193,8 +224,11 @@ def protocol(
     """What must be equal for two scores to be compared, and the digest of the weights that earned this one.
 
     `rules` are those of an inference that is not plain."""
+    data = hashlib.sha256()
+    for digest in digests:
+        data.update(digest)
     return {
-        "data": hashlib.sha256(b"".join(digests)).hexdigest(),
+        "data": data.hexdigest(),
         "split": dataset.split,
         "classes": list(dataset.classes.names),
         **RULES,
@@ -214,7 +248,9 @@ def hash_of(protocol: Mapping[str, Any]) -> str:
 
 
 def _mask(folder: Path, sample: Sample, classes: ClassTable) -> NDArray[Any]:
-    path = folder / f"{sample.name}.png"
+    kinds = (".png", ".tif", ".tiff", ".bmp")
+    places = [place / f"{sample.name}{kind}" for place in (folder, folder / "masks") for kind in kinds]
+    path = next((place for place in places if place.is_file()), places[0])
     if not path.is_file():
         raise DataError(f"{path}: there is no mask for the picture {sample.name}; predict it first.")
     labels = classes.decode(read_labels(path), str(path))

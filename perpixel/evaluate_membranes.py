@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from perpixel.bootstrap import Intervals, interval, weights_of
 from perpixel.boundaries import THRESHOLDS, Best, Sweep, figures, refuse_thresholds, sweep
 from perpixel.checkpoint import Model
 from perpixel.datasets import Dataset, label_digest
@@ -29,12 +32,13 @@ RULES = {
 
 @dataclass(frozen=True)
 class MembraneScores:
-    """The judgement of a split's membranes: what was counted in each picture, and the protocol."""
+    """The judgement of a split's membranes: what was counted in each picture, the protocol, and if asked for the intervals."""
 
     names: tuple[str, ...]
     sweeps: tuple[Sweep, ...]
     thresholds: tuple[float, ...]
     protocol: dict[str, Any]
+    intervals: Intervals | None = None
 
     @property
     def figures(self) -> dict[str, Best]:
@@ -46,7 +50,8 @@ class MembraneScores:
         return hash_of(self.protocol)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON: figures with their thresholds, each picture's own best, protocol and its hash; nan is null."""
+        """Plain JSON: figures with their thresholds, each picture's own best, protocol, its hash, intervals; nan is null."""
+        told = {} if self.intervals is None else {"bootstrap": self.intervals.to_json()}
         rows = [
             {"name": name, **_plain(figures([one], self.thresholds))} for name, one in zip(self.names, self.sweeps, strict=True)
         ]
@@ -55,6 +60,7 @@ class MembraneScores:
             "pictures": rows,
             "protocol": self.protocol,
             "protocol_hash": self.protocol_hash,
+            **told,
         }
 
 
@@ -65,8 +71,13 @@ def evaluate_membranes(
     thresholds: Sequence[float] = THRESHOLDS,
     progress: Progress | None = None,
     inference: Inference = PLAIN,
+    bootstrap: int = 0,
+    seed: int = 0,
 ) -> MembraneScores:
     """Judges where a model, or a folder of masks, sees the membranes that `class_name` is; masks are the same at all thresholds.
+
+    `bootstrap` is the number of samples of pictures that intervals are made of, none with 0 (see `bootstrap`); each sample takes
+    its own best thresholds.
 
     Raises DataError for a picture with void pixels, for which these measures have no rule, UnknownName for another class,
     UsageError for thresholds outside 0 <= t < 1, and what `evaluate` raises."""
@@ -88,7 +99,13 @@ def evaluate_membranes(
             progress(index + 1, len(dataset))
     rules = {"class": class_name, "thresholds": list(thresholds), **RULES}
     kept = {**protocol_of(digests), "membranes": rules}
-    return MembraneScores(tuple(names), tuple(sweeps), tuple(thresholds), kept)
+    sure = None
+    if bootstrap:
+        held = weights_of(len(sweeps), bootstrap, seed)
+        drawn = [figures([sweeps[i] for i in np.repeat(np.arange(len(sweeps)), one)], thresholds) for one in held]
+        by_name = {name: interval(np.array([one[name].value for one in drawn])) for name in drawn[0]}
+        sure = Intervals(by_name, {}, len(sweeps), bootstrap, seed)
+    return MembraneScores(tuple(names), tuple(sweeps), tuple(thresholds), kept, sure)
 
 
 def _plain(best: dict[str, Best]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel.bootstrap import Intervals, interval, weights_of
 from perpixel.checkpoint import Model
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError
@@ -53,10 +55,11 @@ class PictureObjects:
 
 @dataclass(frozen=True)
 class ObjectScores:
-    """The judgement of one class's objects, picture by picture, and the protocol."""
+    """The judgement of one class's objects, picture by picture, the protocol, and if asked for the intervals of the figures."""
 
     pictures: tuple[PictureObjects, ...]
     protocol: dict[str, Any]
+    intervals: Intervals | None = None
 
     @property
     def figures(self) -> dict[str, float]:
@@ -81,7 +84,8 @@ class ObjectScores:
         return hash_of(self.protocol)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON: figures, pictures, protocol and its hash; nan is null."""
+        """Plain JSON: figures, pictures, protocol and its hash, and if there are any the intervals; nan is null."""
+        told = {} if self.intervals is None else {"bootstrap": self.intervals.to_json()}
         rows = [
             {"name": one.name, "true_objects": one.truth, "predicted_objects": one.predicted,
              "SEG": _finite(float(one.seg.mean()) if one.truth else math.nan), "AP": _finite(float(one.precision.mean())),
@@ -93,6 +97,7 @@ class ObjectScores:
             "pictures": rows,
             "protocol": self.protocol,
             "protocol_hash": self.protocol_hash,
+            **told,
         }
 
 
@@ -105,8 +110,12 @@ def evaluate_objects(
     fill_holes: bool = False,
     progress: Progress | None = None,
     inference: Inference = PLAIN,
+    bootstrap: int = 0,
+    seed: int = 0,
 ) -> ObjectScores:
     """Judges the objects that the class makes in the labels of a model, or of a folder of masks, by the rules of `components`.
+
+    `bootstrap` is the number of samples of pictures that intervals are made of, none with 0; see `bootstrap`.
 
     Raises DataError for a picture without instances, UnknownName for another class, UsageError for other rules, and what
     `evaluate` raises."""
@@ -128,7 +137,37 @@ def evaluate_objects(
     rules = {
         "class": class_name, "connectivity": connectivity, "minimum_area": minimum_area, "fill_holes": fill_holes, **RULES,
     }  # fmt: skip
-    return ObjectScores(tuple(pictures), {**protocol_of(digests), "objects": rules})
+    sure = None
+    if bootstrap:
+        resampled = resampled_figures(pictures, weights_of(len(pictures), bootstrap, seed))
+        by_name = {name: interval(values) for name, values in resampled.items()}
+        sure = Intervals(by_name, {}, len(pictures), bootstrap, seed)
+    return ObjectScores(tuple(pictures), {**protocol_of(digests), "objects": rules}, sure)
+
+
+def resampled_figures(pictures: Sequence[PictureObjects], weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """The figures of `ObjectScores`, (R,) each, of samples that hold each of N pictures as often as `weights` (R, N) say."""
+    precisions = np.array([one.precision for one in pictures])
+    known = ~np.isnan(precisions[:, 0])
+    by_threshold = _over(weights @ np.nan_to_num(precisions), (weights @ known.astype(np.int64))[:, None])
+    sums = np.array([(one.truth, one.predicted, one.splits, one.merges) for one in pictures])
+    true, predicted, split, merged = (weights @ sums).astype(np.float64).T
+    return {
+        "SEG": _over(weights @ np.array([one.seg.sum() for one in pictures]), true),
+        "AP": by_threshold.mean(1),
+        "AP50": by_threshold[:, 0],
+        "AP75": by_threshold[:, IOU_THRESHOLDS.index(0.75)],
+        "true_objects": true / len(pictures),
+        "predicted_objects": predicted / len(pictures),
+        "splits": split,
+        "merges": merged,
+    }
+
+
+def _over(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    found = np.full(part.shape, np.nan)
+    np.divide(part, whole, out=found, where=np.broadcast_to(whole > 0, part.shape))
+    return found
 
 
 def judge_objects(name: str, truth: NDArray[Any], predicted: NDArray[Any]) -> PictureObjects:

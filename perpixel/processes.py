@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from perpixel import device as machine
+from perpixel.errors import PerpixelError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,30 @@ class Team:
         if self.world > 1:
             dist.all_gather_object(found, value)
         return found
+
+    def in_turn(self, mine: Sequence[T]) -> list[T]:
+        """What all processes hold for the items rank, rank + world ... of a list, in the order of the list."""
+        if self.world == 1:
+            return list(mine)
+        parts = self.gather(list(mine))
+        return [parts[i % self.world][i // self.world] for i in range(sum(map(len, parts)))]
+
+    def all_or_none(self, work: Callable[[], T]) -> T:
+        """What `work` returns; a PerpixelError in one process is raised in all, so that none waits for it."""
+        result, failed = None, None
+        try:
+            result = work()
+        except PerpixelError as error:
+            if self.world == 1:
+                raise
+            failed = error
+        for one in self.gather(failed):
+            if one is not None:
+                raise one
+        return result  # type: ignore[return-value]
+
+
+ALONE = Team(0, 1, torch.device("cpu"))
 
 
 @contextmanager

@@ -6,16 +6,22 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from perpixel.bootstrap import LEVEL
+
 if TYPE_CHECKING:  # so that verbs without a network need not wait for torch
+    from perpixel.bootstrap import Intervals
+    from perpixel.compare import Comparison
     from perpixel.evaluate import Scores
     from perpixel.evaluate_cityscapes import CityscapesScores
     from perpixel.evaluate_membranes import MembraneScores
     from perpixel.evaluate_objects import ObjectScores
+    from perpixel.explain_score import Explanation
 
 
 def say(text: str) -> None:
@@ -63,6 +69,64 @@ def print_scores(scores: Scores) -> None:
     console.print(table)
     named = ", ".join(f"{name} {percent(value)}" for name, value in scores.figures.items())
     console.print(f"{named}; split {scores.protocol['split']}, protocol {scores.protocol_hash}", highlight=False)
+    _print_intervals(scores.intervals)
+
+
+def print_explanation(found: Explanation) -> None:
+    """A row per convention, what makes each differ from ours, the classes, and what becomes of void."""
+    from perpixel.explain_score import summary  # which needs torch, as others of these do not
+
+    ours = found.rows[0].score
+    print_table(
+        ("mIoU", "difference", "judged so by", "rule"),
+        [(percent(row.score), points(row.score - ours) if number else "", row.convention.packages, row.convention.rule)
+         for number, row in enumerate(found.rows)],
+    )  # fmt: skip
+    for row in found.rows[1:]:
+        lines = summary(row)
+        told = f"{row.convention.packages}: {percent(row.score)}, {points(row.score - ours)}"
+        print(f"\n{told}{':' if lines else '; no difference here.'}")
+        for line in lines:
+            print(f"  {line}")
+    totals = found.totals
+    print()
+    print_table(
+        ("class", "IoU", "truth", "predicted", "hits"),
+        [(name, percent(totals.iou[i]), *(f"{int(count[i]):,}" for count in (totals.truth, totals.predicted, totals.hits)))
+         for i, name in enumerate(found.classes.names)],
+    )  # fmt: skip
+    void, pixels = found.void
+    print(f"\nvoid: {void:,} of {pixels:,} pixels")
+    for row in found.rows if void else ():
+        counted = "" if row.with_void is None else f" (mIoU if so: {percent(row.with_void)})"
+        print(f"  {row.convention.packages}: {row.convention.void}{counted}")
+
+
+def print_comparison(found: Comparison) -> None:
+    """A row per figure: both scores, their difference with its interval, and the probability of such a one by chance."""
+    rows: list[tuple[str, ...]] = [
+        (name, percent(one.first), percent(one.second), points(one.difference),
+         points(one.interval.low), points(one.interval.high), "nan" if math.isnan(one.p_value) else f"{one.p_value:.4f}")
+        for name, one in found.figures.items()
+    ]  # fmt: skip
+    print_table(("figure", "first", "second", "second - first", "from", "to", "p"), rows)
+    print(f"{found.num_pictures} pictures, {100 * LEVEL:.0f} % intervals of the paired bootstrap and p of the permutation test, "
+          f"{found.samples} samples each, seed {found.seed}; split {found.protocol['split']}, "
+          f"protocol {found.protocol_hash}")  # fmt: skip
+
+
+def _print_intervals(found: Intervals | None, shown: Callable[[float], str] | None = None) -> None:
+    """A row per figure if there are intervals; `shown` writes a value, else it is percent, and objects are counts."""
+    if found is None:
+        return
+    drawn = f"bootstrap of {found.replicates} samples of {found.num_pictures} pictures, seed {found.seed}"
+    print(f"\n{100 * LEVEL:.0f} % intervals, {drawn}:")
+    rows: list[tuple[str, ...]] = []
+    for name, one in [*found.figures.items(), *((f"IoU of {name}", one) for name, one in found.iou.items())]:
+        counted = name in ("true_objects", "predicted_objects", "splits", "merges")
+        write = (lambda value: f"{value:.1f}") if counted else shown or percent
+        rows.append((name, *map(write, (one.low, one.high, one.standard_error))))
+    print_table(("figure", "from", "to", "standard error"), rows)
 
 
 def print_objects(scores: ObjectScores) -> None:
@@ -78,6 +142,7 @@ def print_objects(scores: ObjectScores) -> None:
     filled = ", holes filled" if rules["fill_holes"] else ""
     said = f"{len(scores.pictures)} pictures, connectivity {rules['connectivity']}{dropped}{filled}"
     print(f"{said}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
+    _print_intervals(scores.intervals)
 
 
 def print_membranes(scores: MembraneScores) -> None:
@@ -86,6 +151,7 @@ def print_membranes(scores: MembraneScores) -> None:
     print_table((scores.protocol["membranes"]["class"], "", "inside above"), rows)
     tried = f"{len(scores.names)} pictures, best of {len(scores.thresholds)} thresholds"
     print(f"{tried}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
+    _print_intervals(scores.intervals, lambda value: f"{value:.6f}")
 
 
 def print_cityscapes(scores: CityscapesScores) -> None:
@@ -112,6 +178,10 @@ def _console() -> Console:
 
 def percent(value: float) -> str:
     return "nan" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def points(difference: float) -> str:
+    return "nan" if math.isnan(difference) else f"{100 * difference:+.1f}"
 
 
 def _duration(seconds: float) -> str:

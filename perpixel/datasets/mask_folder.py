@@ -1,0 +1,52 @@
+"""Masks alone as truth, without their pictures: any folder of masks, by name, for judging other masks of the same names.
+
+    FOLDER/NAME.png        one value per pixel, decoded by a class table; folders below are part of the name"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from perpixel.classes import ClassTable
+from perpixel.datasets.folder import files_below
+from perpixel.errors import DataError
+from perpixel.images import MASK_SUFFIXES, read_labels
+from perpixel.sample import Sample
+
+VOID = 255  # of tables that do not name a value for void
+
+
+class MaskFolder:
+    """The masks below `folder` as samples whose picture is black; `split` is only a name. A table without void gets 255 for it.
+
+    Raises DataError for a folder without masks, or with two of one name."""
+
+    def __init__(self, folder: Path, classes: ClassTable, split: str = "all") -> None:
+        self.folder, self.split, self.splits = folder, split, (split,)
+        free = not classes.void_values and VOID not in {value for values in classes.values for value in values}
+        self.classes = replace(classes, void_values=(VOID,)) if free else classes
+        found = files_below(folder, MASK_SUFFIXES)
+        for name, paths in found.items():
+            if len(paths) > 1:
+                raise DataError(f"{paths[0]} and {paths[1].name} are two masks of {name}; keep one of them.")
+        self.masks = [(name, paths[0]) for name, paths in sorted(found.items())]
+        if not self.masks:
+            raise DataError(f"{folder}: holds no masks (PNG, TIFF or BMP); name the folder that does.")
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def name(self, index: int) -> str:
+        return self.masks[index][0]
+
+    def sample(self, index: int) -> Sample:
+        """Raises DataError naming the file when it cannot be read, or holds a value that is in no class."""
+        name, path = self.masks[index]
+        labels = self.classes.decode(read_labels(path), str(path))
+        black = np.broadcast_to(np.uint8(0), (*labels.shape, 3))
+        return Sample(name, black, labels)
+
+    def files(self) -> list[Path]:
+        return [path for _, path in self.masks]
