@@ -149,7 +149,8 @@ class _Cache:
                 f"separation_weights: the data set numbers no objects in {sample.name}; give `--separation-class NAME` of the "
                 f"class whose regions are objects ({', '.join(self._dataset.classes.names)})."
             )
-        return Instances.of_numbers(sample.instances.numbers, sample.instances.class_ids)  # without masks
+        objects = sample.instances
+        return Instances.of_numbers(objects.numbers, objects.class_ids, objects.crowd)  # without masks
 
 
 def _batch(samples: list[Sample], weigh: Callable[[Sample], NDArray[np.float32] | None], void: int) -> Batch:

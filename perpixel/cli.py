@@ -117,6 +117,9 @@ class MeasureFlags:
     cityscapes: Annotated[
         bool | None, Parameter(negative=(), help="Judge Cityscapes as its benchmark: IoU and iIoU of classes and categories.")
     ] = None
+    instances: Annotated[
+        str | None, Parameter(help="Judge a COCO results file by mask, box or boundary: AP and AR. --data is the truth's JSON.")
+    ] = None
 
 
 NO_MEASURES = MeasureFlags()
@@ -124,7 +127,7 @@ NO_MEASURES = MeasureFlags()
 
 @app.command
 def evaluate(
-    run: Annotated[Path, Parameter(help="Run folder, model file, or folder of predicted masks.")],
+    run: Annotated[Path, Parameter(help="Run folder, model file, or folder of predicted masks; or a COCO results file.")],
     *,
     data: Annotated[str | None, Parameter(help="Data set; the run's own without it.")] = None,
     root: Root = None,
@@ -143,6 +146,8 @@ def evaluate(
 
     `torchrun --nproc-per-node 2 -m perpixel evaluate ...` divides the pictures among processes and gives the same counts."""
     given = _measures(measures)  # wrong flags are told before torch is waited for
+    if measures.instances is not None:
+        return _evaluate_instances(run, data, measures.instances, as_json)
     of_pixels = measures.objects is None and measures.membranes is None and not measures.cityscapes
     if bootstrap and measures.cityscapes:
         raise UsageError("--cityscapes has no intervals; leave --bootstrap out, or judge the data set without --cityscapes.")
@@ -179,6 +184,22 @@ def evaluate(
     else:
         say(f"{run}: {model.card.title if model else 'masks'} on {named}, {dataset.split}.")
         show(scores)
+
+
+def _evaluate_instances(results: Path, data: str | None, kind: str, as_json: bool) -> None:
+    if data is None or not data.endswith(".json"):
+        raise UsageError("--instances judges a results file by an annotation file; name that with --data instances_val2017.json.")
+    from perpixel.annotations import read_annotations
+    from perpixel.average_precision import average_precision, read_results
+    from perpixel.terminal import print_instances, print_json, say
+
+    truth = read_annotations(Path(data))
+    scores = average_precision(truth, read_results(results, truth), kind)
+    if as_json:
+        print_json(scores.to_json())
+    else:
+        say(f"{results}: {kind}s by {data}, {len(truth.pictures)} pictures.")
+        print_instances(scores)
 
 
 @app.command
@@ -278,7 +299,7 @@ def _its_data(run: Path, model: Any, data: str | None, root: str | None, split: 
 
 def _measures(flags: MeasureFlags) -> dict[str, Any]:
     """The rules that are given; raises UsageError for two measures, or for a rule whose measure is not given."""
-    named = [f"--{name}" for name in ("objects", "membranes", "cityscapes") if getattr(flags, name) is not None]
+    named = [f"--{name}" for name in ("objects", "membranes", "cityscapes", "instances") if getattr(flags, name) is not None]
     if len(named) > 1:
         raise UsageError(f"{named[0]} and {named[1]} are two judgements; give one of them.")
     rules = {"connectivity": "objects", "minimum_area": "objects", "fill_holes": "objects", "thresholds": "membranes"}

@@ -159,7 +159,7 @@ def only(sample: Sample, mask: NDArray[np.bool_], class_id: int, classes: ClassT
 
 def objects_of(sample: Sample, classes: ClassTable) -> Instances:
     """What counts as an object: the sample's instances, then the connected parts (of eight neighbours) of each other class in
-    what they leave, by class id and place; parts below `SMALLEST` of the picture are left out, and so is background."""
+    what they leave, by class id and place; parts below `SMALLEST` of the picture, background and crowds are left out."""
     from scipy import ndimage
 
     assert sample.labels is not None, "training needs labels"
@@ -167,7 +167,7 @@ def objects_of(sample: Sample, classes: ClassTable) -> Instances:
     masks, class_ids = [], []
     if sample.instances is not None:
         free[sample.instances.masks.any(axis=0)] = classes.void
-        there = sample.instances.masks.any(axis=(1, 2))
+        there = sample.instances.masks.any(axis=(1, 2)) & ~sample.instances.crowd
         masks, class_ids = list(sample.instances.masks[there]), sample.instances.class_ids[there].tolist()
     least = SMALLEST * free.size
     for class_id in np.unique(free).tolist():

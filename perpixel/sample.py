@@ -15,19 +15,28 @@ from perpixel.classes import ClassTable
 class Instances:
     """Objects of one picture: `masks` bool (N, H, W), `class_ids` int64 (N,), `scores` float32 (N,) in [0, 1] or none.
 
+    `crowd` bool (N,) is True where an entry stands for many objects that nobody told apart; without it none does.
     `numbers` int32 (H, W) says the same in the space of one mask: 0 where no object is, i + 1 at object i; of objects that
     overlap it shows the last."""
 
     def __init__(
-        self, masks: NDArray[np.bool_], class_ids: NDArray[np.int64], scores: NDArray[np.float32] | None = None
+        self,
+        masks: NDArray[np.bool_],
+        class_ids: NDArray[np.int64],
+        scores: NDArray[np.float32] | None = None,
+        crowd: NDArray[np.bool_] | None = None,
     ) -> None:
         self.masks, self.class_ids, self.scores = masks, class_ids, scores
+        self.crowd = np.zeros(len(class_ids), np.bool_) if crowd is None else crowd
 
     @classmethod
-    def of_numbers(cls, numbers: NDArray[Any], class_ids: NDArray[np.int64]) -> Instances:
+    def of_numbers(
+        cls, numbers: NDArray[Any], class_ids: NDArray[np.int64], crowd: NDArray[np.bool_] | None = None
+    ) -> Instances:
         """Objects by `numbers` (H, W); their `masks` are made when they are first asked for."""
         objects = cls.__new__(cls)
         objects.numbers, objects.class_ids, objects.scores = numbers.astype(np.int32, copy=False), class_ids, None
+        objects.crowd = np.zeros(len(class_ids), np.bool_) if crowd is None else crowd
         return objects
 
     @cached_property

@@ -126,7 +126,9 @@ def of_folders(problems: list[Problem], table: str) -> list[Problem]:
 
 
 def of_pictures(looks: Sequence[tuple[str, Look]], leak: Severity) -> list[Problem]:
-    """Pictures that are there twice: an error in two splits, unless these are published ones; and grey among coloured ones."""
+    """Pictures that are there twice, an error in two splits; masks that are; grey pictures among coloured ones.
+
+    Published sets are as they are (`leak` is a warning): in two splits a picture may have two masks, as in VOC and SBD."""
     problems = []
     seen: dict[bytes, dict[str, Look]] = defaultdict(dict)  # digest -> split -> first look
     masks: dict[bytes, Look] = {}
@@ -147,7 +149,8 @@ def of_pictures(looks: Sequence[tuple[str, Look]], leak: Severity) -> list[Probl
                 said = f"shows the same pixels as {first.file}, with another mask"
                 problems.append(problem("contradiction", look.file, said, other=first.file))
         earlier.setdefault(split, look)
-        if look.mask_digest is not None and look.pixels is not None and sum(count > 0 for count in look.pixels[:-1]) > 2:
+        several = look.pixels is not None and sum(count > 0 for count in look.pixels[:-1]) > 2
+        if look.mask_digest is not None and several and leak == "error":
             twin = masks.setdefault(look.mask_digest, look)
             if twin.picture_digest != look.picture_digest:
                 problems.append(problem("same mask", look.file, f"has the mask of {twin.file}, another picture", other=twin.file))

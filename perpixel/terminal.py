@@ -15,6 +15,7 @@ from rich.table import Table
 from perpixel.bootstrap import LEVEL
 
 if TYPE_CHECKING:  # so that verbs without a network need not wait for torch
+    from perpixel.average_precision import InstanceScores
     from perpixel.bootstrap import Intervals
     from perpixel.compare import Comparison
     from perpixel.evaluate import Scores
@@ -70,6 +71,15 @@ def print_scores(scores: Scores) -> None:
     named = ", ".join(f"{name} {percent(value)}" for name, value in scores.figures.items())
     console.print(f"{named}; split {scores.protocol['split']}, protocol {scores.protocol_hash}", highlight=False)
     _print_intervals(scores.intervals)
+
+
+def print_instances(scores: InstanceScores) -> None:
+    """The twelve figures, the categories worst first, then the protocol."""
+    print_table(("", ""), [(name, percent(value)) for name, value in scores.figures.items()])
+    print()
+    ranked = sorted(scores.by_category.items(), key=lambda item: (math.isnan(item[1]), item[1]))
+    print_table(("category", "AP"), [(name, percent(value)) for name, value in ranked])
+    print(f"{scores.protocol['pictures']} pictures, protocol {scores.protocol_hash}")
 
 
 def print_explanation(found: Explanation) -> None:

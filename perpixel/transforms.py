@@ -75,7 +75,8 @@ def augment(sample: Sample, how: Augmentation, void: int, random: np.random.Gene
     image, labels, *more = (np.ascontiguousarray(plane) for plane in planes)
     if how.colour > 0:
         image = recolour(image, colour_matrix(how.colour, float(image[::8, ::8].mean()), random))
-    instances = None if sample.instances is None else Instances.of_numbers(more[0], sample.instances.class_ids)
+    old = sample.instances
+    instances = None if old is None else Instances.of_numbers(more[0], old.class_ids, old.crowd)
     return Sample(sample.name, image, labels, instances)
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 from scipy.io import savemat
 from torch import nn
 
+from perpixel import rle
+from perpixel.datasets import coco
 from perpixel.datasets.camvid import COLOURS, VOID
 
 CLASSES_CSV = "id,name,r,g,b\n0,ground,90,90,90\n1,box,200,40,40\n2,disc,40,40,200\n255,void,0,0,0\n"
@@ -142,6 +144,68 @@ def make_voc(root: Path) -> Path:
     for split, names in LISTS_OF_2011.items():
         put_list(root / "VOCdevkit" / "VOC2011" / "ImageSets" / "Segmentation" / f"{split}.txt", names)
     return root
+
+
+def make_coco(root: Path) -> Path:
+    """COCO: objects as polygons, RLE and crowds, stuffthingmaps, pixel maps and panoptic maps, where the last column is void.
+
+    Of a cell's kinds of stuff those that panoptic maps do not have are drawn as their merged ones, in turn."""
+    seed = 0
+    merged = {id: 184 + place % 17 for place, id in enumerate(sorted({*coco.STUFF} - {*coco.UNMERGED}))}
+    for name, count in (("train2017", 4), ("val2017", 4), ("test2017", 2), ("train2014", 2), ("val2014", 2)):
+        images, objects, panoptic = [], [], []
+        for _ in range(count):
+            seed += 1
+            image, ids, cells = draw_grid(seed, [*coco.THINGS, *coco.STUFF], (52, 56))
+            ids[:, -1] = 0
+            file_name = f"{'' if '2017' in name else f'COCO_{name}_'}{seed:012}.jpg"
+            put_picture(root / name / file_name, image)
+            images.append({"id": seed, "file_name": file_name, "height": 52, "width": 56})
+            mask = f"{seed:012}.png"
+            put_picture(root / "stuffthingmaps" / name / mask, np.where(ids == 0, 255, ids - 1.0))
+            maps = root / "annotations" / f"stuff_{name}_pixelmaps"
+            put_picture(maps / mask, np.where(np.isin(ids, [*coco.THINGS]), coco.OTHER, ids), palette=True)
+            numbers, segments = np.zeros(ids.shape, int), {}
+            for cell in np.unique(cells):
+                mine = (cells == cell) & (ids > 0)
+                category = int(ids[mine][0])
+                if category in coco.THINGS:
+                    objects.append(_object(1 + len(objects), seed, category, mine))
+                number = 1000 * cell if category in coco.THINGS else merged.get(category, category)
+                crowd = objects[-1]["iscrowd"] if category in coco.THINGS else 0
+                segments[int(number)] = {"id": int(number), "category_id": merged.get(category, category), "iscrowd": crowd}
+                numbers[mine] = number
+            colours = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], -1)
+            put_picture(root / "annotations" / f"panoptic_{name}" / mask, colours)
+            panoptic.append({"image_id": seed, "file_name": mask, "segments_info": [*segments.values()]})
+        things, kinds = ([{"id": id, "name": name} for id, name in one.items()] for one in (coco.THINGS, coco.PANOPTIC))
+        if name == "test2017":
+            for kind in ("test2017", "test-dev2017"):
+                put_json(root / f"annotations/image_info_{kind}.json", {"images": images, "categories": things})
+            continue
+        instances = {"images": images, "annotations": objects, "categories": things}
+        put_json(root / f"annotations/instances_{name}.json", instances)
+        if "2017" in name:
+            put_json(root / f"annotations/panoptic_{name}.json", {**instances, "annotations": panoptic, "categories": kinds})
+    return root
+
+
+def _object(id: int, image_id: int, category: int, mask: np.ndarray) -> dict[str, object]:
+    """A rectangle as COCO writes it: every third as an RLE, every ninth a crowd."""
+    rows, columns = np.nonzero(mask)
+    left, top, right, bottom = (int(side) for side in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
+    segmentation = [[left, top, right, top, right, bottom, left, bottom]]
+    if id % 9 == 0:
+        segmentation = {"size": list(mask.shape), "counts": rle.runs(mask)}
+    elif id % 3 == 0:
+        segmentation = {"size": list(mask.shape), "counts": rle.encode(mask)}
+    return {"id": id, "image_id": image_id, "category_id": category, "segmentation": segmentation, "area": int(mask.sum()),
+            "bbox": [left, top, right - left, bottom - top], "iscrowd": int(id % 9 == 0)}  # fmt: skip
+
+
+def put_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
 
 
 # Names and numbers as in PASCAL-Context's labels.txt: the 59 of the common view, then some that look like them.

@@ -13,6 +13,7 @@ from fakes import (
     make_camvid,
     make_cell_tracking,
     make_cityscapes,
+    make_coco,
     make_context,
     make_folder,
     make_instances,
@@ -32,6 +33,7 @@ from perpixel.datasets import (
     camvid,
     cell_tracking,
     cityscapes,
+    coco,
     context,
     fingerprint,
     judged_splits,
@@ -44,7 +46,7 @@ from perpixel.separation import touching
 
 MAKERS: dict[str, Callable[[Path], Path] | None] = {
     "scenes": None, "folder": make_folder, "instances": make_instances, "voc2012": make_voc,
-    **dict.fromkeys(context.VIEWS, make_context),
+    **dict.fromkeys(context.VIEWS, make_context), **dict.fromkeys(coco.VIEWS, make_coco),
     **dict.fromkeys(siftflow.VIEWS, make_siftflow), "nyud": make_nyud, "isbi2012": make_isbi2012,
     **dict.fromkeys(cell_tracking.FOLDERS, make_cell_tracking), **dict.fromkeys(cityscapes.VIEWS, make_cityscapes),
     **dict.fromkeys(camvid.VIEWS, make_camvid), "ade20k": make_ade20k, "nuclei2018": make_nuclei2018,
@@ -160,7 +162,8 @@ def test_files_are_there_and_differ_between_splits(case: Case) -> None:
     if isinstance(train, Stored) and isinstance(val, Stored):
         assert all(path.is_file() for path in train.files())
         if case.data != "isbi2012":  # all of whose pictures are in one file
-            assert len(train.files()) >= 2 * len(train)
+            truths = 1 if case.data in coco.FROM_OBJECTS else len(train)  # one for all, or one for each
+            assert len(train.files()) >= len(train) + truths
             assert {*train.files()} - {*val.files()}
 
 

@@ -89,9 +89,9 @@ def test_every_data_set_says_what_it_is() -> None:
 def test_sets_on_disk_are_listed_with_the_published_counts_though_they_are_not_here() -> None:
     found = {row.name: row for row in datasets()}
     assert {name: len(found[name].classes) for name in ON_DISK} == {
-        "voc2012": 21, "context59": 59, "context60": 60, "context33": 33, "siftflow": 33, "siftflow_geometric": 3, "nyud": 40,
-        "isbi2012": 2, "phc_u373": 2, "dic_hela": 2,
-        "cityscapes": 19, "cityscapes30": 30, "cityscapes8": 7,
+        "voc2012": 21, "context59": 59, "context60": 60, "context33": 33, "coco": 81, "coco_voc21": 21, "coco_stuff171": 171,
+        "coco_stuff92": 92, "coco_panoptic": 133, "siftflow": 33, "siftflow_geometric": 3, "nyud": 40,
+        "isbi2012": 2, "phc_u373": 2, "dic_hela": 2, "cityscapes": 19, "cityscapes30": 30, "cityscapes8": 7,
         "camvid32": 31, "camvid11": 11, "ade20k": 150, "nuclei2018": 2}  # fmt: skip
     assert (found["voc2012"].pictures["val"], found["context60"].pictures) == (1449, {"train": 4998, "val": 5105})
     assert all(f"needs --root, the folder that holds {ON_DISK[name].holds}" in found[name].what for name in ON_DISK)

@@ -10,7 +10,19 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from perpixel.classes import ClassTable
-from perpixel.datasets import ade20k, camvid, cell_tracking, cityscapes, context, isbi2012, nuclei2018, nyud, siftflow, voc
+from perpixel.datasets import (
+    ade20k,
+    camvid,
+    cell_tracking,
+    cityscapes,
+    coco,
+    context,
+    isbi2012,
+    nuclei2018,
+    nyud,
+    siftflow,
+    voc,
+)
 from perpixel.datasets.folder import Folder
 from perpixel.datasets.scenes import Scenes
 from perpixel.errors import DataError, did_you_mean
@@ -70,6 +82,10 @@ def _context(view: str, what: str) -> OnDisk:
     return OnDisk(partial(context.Context, view=view), context.VIEWS[view], context.PICTURES, holds, f"PASCAL-Context, {what}")
 
 
+def _coco(view: str, what: str) -> OnDisk:
+    return OnDisk(partial(coco.Coco, view=view), coco.VIEWS[view], coco.pictures(view), coco.HOLDS[view], f"COCO, {what}")
+
+
 def _siftflow(view: str, what: str) -> OnDisk:
     opener = partial(siftflow.SiftFlow, view=view)
     holds = "sift-flow with Images, SemanticLabels, GeoLabels and the lists"
@@ -107,6 +123,11 @@ ON_DISK: dict[str, OnDisk] = {
     "ade20k": OnDisk(
         ade20k.Ade20k, ade20k.CLASSES, ade20k.PICTURES, "ADEChallengeData2016", "ADE20K, scene parsing challenge of 2016"
     ),
+    "coco": _coco("coco", "80 classes and background"),
+    "coco_voc21": _coco("coco_voc21", "VOC's 20 classes and background"),
+    "coco_stuff171": _coco("coco_stuff171", "80 things and 91 kinds of stuff"),
+    "coco_stuff92": _coco("coco_stuff92", "91 kinds of stuff and other"),
+    "coco_panoptic": _coco("coco_panoptic", "80 things and 53 kinds of stuff of the panoptic maps"),
     "siftflow": _siftflow("siftflow", "33 semantic classes"),
     "siftflow_geometric": _siftflow("siftflow_geometric", "3 geometric classes"),
     "nyud": OnDisk(

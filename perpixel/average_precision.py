@@ -1,0 +1,183 @@
+"""AP and AR of instances as COCO's challenge has them (cocodataset.org, Detection Evaluation; Lin et al., ECCV 2014), by masks,
+by boxes, or by the borders of masks (Boundary AP: Cheng et al., CVPR 2021, dilation 0.02 of the diagonal).
+
+    truth = read_annotations(Path("annotations/instances_val2017.json"))
+    scores = average_precision(truth, read_results(Path("results.json"), truth), "mask")
+    scores.figures["AP"]                     # mean over IoU 0.50, 0.55 .. 0.95, 101 recalls, and categories
+
+The counting is faster-coco-eval's, which gives what pycocotools gives. It is native code that trusts its input, so all of a file
+is checked before: what reaches it are masks that were decoded and encoded here, and finite numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perpixel.annotations import Annotations, Box, box_of, known_category, mask_of, number, read_json, whole
+from perpixel.errors import DataError, did_you_mean
+from perpixel.evaluate import hash_of
+from perpixel.rle import encode, shown
+from perpixel.version import VERSION
+
+KINDS = {"mask": "segm", "box": "bbox", "boundary": "boundary"}
+FIGURES = (
+    "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large",
+)  # fmt: skip
+RULES = {
+    "AP": "mean over IoU 0.50, 0.55 .. 0.95, 101 points of recall and categories that the truth has; 100 objects a picture",
+    "AR_N": "greatest recall with N objects a picture, mean over the same",
+    "small_medium_large": "by the truth's area: below 32 x 32 pixels, to 96 x 96, above",
+    "crowd": "what lies in a crowd counts nowhere",
+}
+LARGEST_SCORE = 1e9
+
+
+@dataclass(frozen=True)
+class Result:
+    """An object that was found: ids of its picture and category, `score`, and a box, or a mask as COCO's compressed string."""
+
+    picture: int
+    category: int
+    score: float
+    box: Box | None = None
+    counts: str | None = None
+
+
+@dataclass(frozen=True)
+class InstanceScores:
+    """`figures` are the twelve of `FIGURES` in 0..1, nan where the truth has no such object; `by_category` is AP of each."""
+
+    figures: dict[str, float]
+    by_category: dict[str, float]
+    protocol: dict[str, Any]
+
+    @property
+    def protocol_hash(self) -> str:
+        return hash_of(self.protocol)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; nan is null."""
+        return {
+            "figures": {name: _plain(value) for name, value in self.figures.items()},
+            "by_category": {name: _plain(value) for name, value in self.by_category.items()},
+            "protocol": self.protocol,
+            "protocol_hash": self.protocol_hash,
+        }
+
+
+def read_results(path: Path, truth: Annotations) -> list[Result]:
+    """A results file as COCO's server takes it: a list of image_id, category_id, score, and bbox or segmentation.
+
+    Raises DataError, one sentence with the file and the entry, for whatever is not so, or is of no picture of `truth`."""
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise DataError(f"{path}: holds {shown(content)}, not a list of results.")
+    found = []
+    for place, entry in enumerate(content):
+        where = f"{path}, result {place}"
+        if not isinstance(entry, dict):
+            raise DataError(f"{where}: is {shown(entry)}, not an object with image_id, category_id and score.")
+        picture = truth.pictures.get(whole(entry, "image_id", where))
+        if picture is None:
+            raise DataError(f"{where}: image_id {shown(entry['image_id'])} is no picture of {truth.path}; correct it.")
+        category, score = known_category(entry, truth.categories, where), number(entry, "score", where)
+        if abs(score) > LARGEST_SCORE:
+            raise DataError(f"{where}: score {score:g} is beyond {LARGEST_SCORE:g}; scores order objects, scale them.")
+        box = None if entry.get("bbox") is None else box_of(entry, where)
+        counts = None
+        if entry.get("segmentation") is not None:
+            try:
+                counts = encode(mask_of(entry["segmentation"], picture.height, picture.width))
+            except ValueError as error:
+                raise DataError(f"{where}: {error}") from None
+        if box is None and counts is None:
+            raise DataError(f"{where}: has neither bbox nor segmentation; add what was found.")
+        found.append(Result(picture.id, category, score, box, counts))
+    return found
+
+
+def average_precision(truth: Annotations, results: list[Result], kind: str = "mask") -> InstanceScores:
+    """The twelve figures by `kind`: mask, box or boundary.
+
+    Raises DataError where a result has no mask, or no box, or the truth has none, and UnknownName for another kind."""
+    if kind not in KINDS:
+        raise did_you_mean("kind of average precision", kind, KINDS)
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    images = [{"id": one.id, "height": one.height, "width": one.width} for one in truth.pictures.values()]
+    categories = [{"id": id, "name": name} for id, name in truth.categories.items()]
+    digest = hashlib.sha256()
+    objects: list[dict[str, Any]] = []
+    for ones in truth.objects.values():
+        for one in ones:
+            entry = {"id": len(objects) + 1, "image_id": one.picture.id, "category_id": one.category, "iscrowd": int(one.crowd)}
+            entry |= _shape(truth, one, kind)
+            objects.append(entry)
+            digest.update(repr(sorted(entry.items())).encode())
+    found = []
+    for place, result in enumerate(results):
+        if (result.box if kind == "box" else result.counts) is None:
+            what = "box" if kind == "box" else "mask"
+            raise DataError(f"result {place}: has no {what} to judge by {kind}; judge by the other.")
+        found.append({"id": place + 1, "image_id": result.picture, "category_id": result.category, "score": result.score,
+                      "iscrowd": 0, **_found(truth, result, kind)})  # fmt: skip
+    loaded = []
+    for entries in (objects, found):
+        coco = COCO()
+        coco.dataset = {"images": images, "categories": categories, "annotations": entries}
+        coco.createIndex()
+        loaded.append(coco)
+    judged = COCOeval_faster(*loaded, iouType=KINDS[kind])
+    judged.evaluate()
+    judged.accumulate()
+    judged.summarize()
+    precision = np.asarray(judged.eval["precision"])[:, :, :, 0, -1]  # (IoU, recall, category); all areas, 100 objects
+    names = [truth.categories[id] for id in judged.params.catIds]
+    protocol = {
+        "perpixel": VERSION, "data": digest.hexdigest(), "pictures": len(images), "instances": {"kind": kind, **RULES},
+    }  # fmt: skip
+    return InstanceScores(
+        dict(zip(FIGURES, (_undefined(value) for value in judged.stats[:12]), strict=True)),
+        {name: _mean(precision[:, :, place]) for place, name in enumerate(names)},
+        protocol,
+    )
+
+
+def _shape(truth: Annotations, one: Any, kind: str) -> dict[str, Any]:
+    """The mask or box of an object of the truth, and its area: the file's, as the official code takes it, or else its own."""
+    if kind == "box":
+        if one.box is None:
+            raise DataError(f"{truth.path}, annotation {one.id}: has no bbox to judge by; add it.")
+        return {"bbox": list(one.box), "area": one.area if one.area is not None else one.box[2] * one.box[3]}
+    mask = truth.mask(one)
+    shape = {"segmentation": {"size": list(mask.shape), "counts": encode(mask)}, "bbox": list(one.box or (0.0, 0.0, 0.0, 0.0))}
+    return {**shape, "area": one.area if one.area is not None else float(mask.sum())}
+
+
+def _found(truth: Annotations, result: Result, kind: str) -> dict[str, Any]:
+    if kind == "box":
+        assert result.box is not None
+        return {"bbox": list(result.box), "area": result.box[2] * result.box[3]}
+    assert result.counts is not None
+    picture = truth.pictures[result.picture]
+    area = float(mask_of({"size": [picture.height, picture.width], "counts": result.counts}, picture.height, picture.width).sum())
+    return {"segmentation": {"size": [picture.height, picture.width], "counts": result.counts}, "bbox": [0.0, 0.0, 0.0, 0.0],
+            "area": area}  # fmt: skip
+
+
+def _undefined(value: Any) -> float:
+    return math.nan if value < 0 else float(value)
+
+
+def _mean(values: Any) -> float:
+    known = values[values > -1]
+    return float(known.mean()) if known.size else math.nan
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,181 @@
+"""AP and AR are those of COCO's own code: the published figures, and pycocotools on drawn objects; what is wrong is told."""
+
+import contextlib
+import copy
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perpixel import rle
+from perpixel.annotations import read_annotations
+from perpixel.average_precision import FIGURES, average_precision, read_results
+from perpixel.cli import main
+from perpixel.errors import DataError, UnknownName
+
+ORACLE = Path(__file__).parents[2] / "shared/data/oracles/coco_average_precision"
+
+
+def draw(seed: int, pictures: int = 4, height: int = 40, width: int = 60) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Rectangles of two categories, some crowds, and results that are near them, or nowhere."""
+    rng = np.random.default_rng(seed)
+    truth: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": 3, "name": "a"}, {"id": 7, "name": "b"}]}
+    results = []
+    for picture in range(1, pictures + 1):
+        truth["images"].append({"id": picture, "file_name": f"{picture}.png", "height": height, "width": width})
+        for _ in range(int(rng.integers(0, 5))):
+            top, left = int(rng.integers(0, 25)), int(rng.integers(0, 40))
+            high, wide = int(rng.integers(3, 15)), int(rng.integers(3, 20))
+            mask = np.zeros((height, width), bool)
+            mask[top : top + high, left : left + wide] = True
+            category = int(rng.choice([3, 7]))
+            crowd = int(rng.random() < 0.2)
+            truth["annotations"].append({
+                "id": len(truth["annotations"]) + 1, "image_id": picture, "category_id": category, "iscrowd": crowd,
+                "segmentation": {"size": [height, width], "counts": rle.runs(mask) if crowd else rle.encode(mask)},
+                "bbox": [left, top, wide, high], "area": int(mask.sum()),
+            })  # fmt: skip
+            moved = np.roll(mask, tuple(rng.integers(-2, 3, 2)), (0, 1))
+            rows, columns = np.flatnonzero(moved.any(1)), np.flatnonzero(moved.any(0))
+            box = [int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1]
+            for found in (category, int(rng.choice([3, 7]))):
+                results.append({
+                    "image_id": picture, "category_id": found, "score": float(rng.random()), "bbox": box,
+                    "segmentation": {"size": [height, width], "counts": rle.encode(moved)},
+                })  # fmt: skip
+    return truth, results
+
+
+def put(root: Path, truth: Any, results: Any) -> tuple[Path, Path]:
+    paths = root / "truth.json", root / "results.json"
+    for path, content in zip(paths, (truth, results), strict=True):
+        path.write_text(json.dumps(content))
+    return paths
+
+
+def judged(root: Path, truth: Any, results: Any, kind: str = "mask") -> dict[str, float]:
+    first, second = put(root, truth, results)
+    read = read_annotations(first)
+    return average_precision(read, read_results(second, read), kind).figures
+
+
+@pytest.mark.parametrize("kind", ["mask", "box"])
+def test_the_published_figures(kind: str) -> None:
+    if not ORACLE.is_dir():
+        pytest.skip("the oracle of COCO's code is not at ../shared/data.")
+    truth = read_annotations(ORACLE / "ground_truth.json")
+    found = average_precision(truth, read_results(ORACLE / f"{kind}_results.json", truth), kind).figures
+    expected = json.loads((ORACLE / "expected.json").read_text())[kind]
+    assert {name: round(value, 3) for name, value in found.items()} == expected
+
+
+@pytest.mark.parametrize("kind", ["mask", "box"])
+@pytest.mark.parametrize("seed", range(6))
+def test_pycocotools_gives_the_same(tmp_path: Path, seed: int, kind: str) -> None:
+    coco, evaluation = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
+    truth, results = draw(seed)
+    kept = "segmentation" if kind == "mask" else "bbox"
+    results = [{key: value for key, value in one.items() if key in ("image_id", "category_id", "score", kept)} for one in results]
+    first, second = put(tmp_path, truth, results)
+    with contextlib.redirect_stdout(io.StringIO()):
+        loaded = coco.COCO(str(first))
+        oracle = evaluation.COCOeval(loaded, loaded.loadRes(str(second)), {"mask": "segm", "box": "bbox"}[kind])
+        oracle.evaluate()
+        oracle.accumulate()
+        oracle.summarize()
+    found = judged(tmp_path, truth, results, kind)
+    assert [-1 if math.isnan(value) else value for value in found.values()] == pytest.approx(oracle.stats.tolist(), abs=1e-9)
+
+
+def test_by_hand_one_object_found_and_one_not(tmp_path: Path) -> None:
+    """Recall 1/2 at precision 1: 51 of 101 points of recall, at every threshold."""
+    truth, _ = draw(1, pictures=1)
+    mask = np.zeros((40, 60), bool)
+    mask[5:15, 5:25] = True
+    entry = {"image_id": 1, "category_id": 3, "iscrowd": 0, "bbox": [5, 5, 20, 10], "area": 200,
+             "segmentation": {"size": [40, 60], "counts": rle.encode(mask)}}  # fmt: skip
+    other = {**entry, "id": 2, "segmentation": {"size": [40, 60], "counts": rle.encode(np.roll(mask, 30, 1))}}
+    truth["annotations"] = [{**entry, "id": 1}, other]
+    found = judged(tmp_path, truth, [{**entry, "score": 0.5}])
+    assert found["AP"] == found["AP50"] == pytest.approx(51 / 101)
+    assert found["AR_100"] == 0.5
+    assert math.isnan(found["AP_large"])
+
+
+def test_boundary_ap_is_at_most_that_of_masks_and_one_where_all_is_right(tmp_path: Path) -> None:
+    truth, results = draw(3)
+    assert judged(tmp_path, truth, results, "boundary")["AP"] <= judged(tmp_path, truth, results)["AP"] + 1e-9
+    plain = [one for one in truth["annotations"] if not one["iscrowd"]]
+    right = [{**{key: one[key] for key in ("image_id", "category_id", "segmentation")}, "score": 1.0} for one in plain]
+    assert judged(tmp_path, truth, right, "boundary")["AP"] == 1
+
+
+def test_nothing_found_is_zero(tmp_path: Path) -> None:
+    assert judged(tmp_path, draw(1)[0], [])["AP"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"image_id": 99}, "image_id 99 is no picture of"),
+        ({"category_id": 99}, "category_id 99 is no category"),
+        ({"score": math.nan}, "score is"),
+        ({"score": 1e12}, r"score 1e\+12 is beyond"),
+        ({"bbox": [0, 0, -1, 2]}, "bbox has the sides"),
+        ({"segmentation": {"size": [40, 60], "counts": [5]}}, "sum to 5 pixels"),
+        ({"segmentation": {"size": [2**31, 2**31], "counts": [5]}}, "its picture 40x60"),
+        ({"segmentation": None, "bbox": None}, "has neither bbox nor segmentation"),
+    ],
+)
+def test_a_result_that_is_wrong_is_told_with_its_place(tmp_path: Path, fields: dict[str, Any], said: str) -> None:
+    truth, results = draw(1)
+    with pytest.raises(DataError, match=f"results.json, result 0: .*{said}"):
+        judged(tmp_path, truth, [{**results[0], **fields}])
+
+
+def test_what_cannot_be_judged_so(tmp_path: Path) -> None:
+    truth, results = draw(1)
+    del results[0]["bbox"]
+    with pytest.raises(DataError, match="result 0: has no box"):
+        judged(tmp_path, truth, results, "box")
+    with pytest.raises(UnknownName, match="did you mean 'mask'"):
+        judged(tmp_path, truth, results, "masks")
+    with pytest.raises(DataError, match="not a list of results"):
+        judged(tmp_path, truth, {})
+
+
+FIELDS = ["image_id", "category_id", "score", "bbox", "segmentation", "counts"]
+ANYTHING = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5) | st.lists(
+    st.floats() | st.integers(-(2**40), 2**40), max_size=8
+)  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(st.dictionaries(st.sampled_from(FIELDS), ANYTHING, min_size=1))
+def test_hostile_results_end_in_a_sentence_or_a_score(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> None:
+    truth, results = draw(1)
+    one = copy.deepcopy(results[0])
+    for key, value in values.items():
+        if key == "counts" and isinstance(one["segmentation"], dict):
+            one["segmentation"]["counts"] = value
+        elif key != "counts":
+            one[key] = value
+    for kind in ("mask", "box"):
+        with contextlib.suppress(DataError):  # a sentence; anything else fails
+            assert set(judged(tmp_path_factory.mktemp("hostile"), truth, [one], kind)) == set(FIGURES)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth, results = put(tmp_path, *draw(2))
+    main(["evaluate", str(results), "--data", str(truth), "--instances", "box", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["figures"]) == set(FIGURES)
+    assert found["protocol"]["instances"]["kind"] == "box"
+    main(["evaluate", str(results), "--data", str(truth), "--instances", "mask"])
+    assert "AP_small" in capsys.readouterr().out
