@@ -115,10 +115,13 @@ def read_annotations(path: Path) -> Annotations:
     return Annotations(path, pictures, categories, objects)
 
 
-def read_panoptic(path: Path) -> Panoptic:
-    """Reads `panoptic_*.json`. Raises DataError, one sentence with the file and the entry, for whatever is not as COCO says."""
+def read_panoptic(path: Path, truth: Panoptic | None = None) -> Panoptic:
+    """Reads `panoptic_*.json`; or results in its form, which need not list the pictures and categories that `truth` has.
+
+    Raises DataError, one sentence with the file and the entry, for whatever is not as COCO says."""
     content = _dictionary(read_json(path), str(path))
-    pictures, categories = _pictures(path, content), _categories(path, content)
+    pictures = truth.pictures if truth else _pictures(path, content)
+    categories = truth.categories if truth else _categories(path, content)
     maps: dict[int, tuple[str, list[Segment]]] = {}
     for place, entry in enumerate(_entries(path, content, "annotations")):
         id = whole(entry, "image_id", f"{path}, annotation at place {place}")

@@ -120,6 +120,9 @@ class MeasureFlags:
     instances: Annotated[
         str | None, Parameter(help="Judge a COCO results file by mask, box or boundary: AP and AR. --data is the truth's JSON.")
     ] = None
+    panoptic: Annotated[
+        bool | None, Parameter(negative=(), help="Judge panoptic results of COCO's form: PQ, SQ, RQ. --data is the truth's JSON.")
+    ] = None
 
 
 NO_MEASURES = MeasureFlags()
@@ -146,8 +149,8 @@ def evaluate(
 
     `torchrun --nproc-per-node 2 -m perpixel evaluate ...` divides the pictures among processes and gives the same counts."""
     given = _measures(measures)  # wrong flags are told before torch is waited for
-    if measures.instances is not None:
-        return _evaluate_instances(run, data, measures.instances, as_json)
+    if measures.instances is not None or measures.panoptic:
+        return _evaluate_coco(run, data, measures.instances, as_json)
     of_pixels = measures.objects is None and measures.membranes is None and not measures.cityscapes
     if bootstrap and measures.cityscapes:
         raise UsageError("--cityscapes has no intervals; leave --bootstrap out, or judge the data set without --cityscapes.")
@@ -186,20 +189,30 @@ def evaluate(
         show(scores)
 
 
-def _evaluate_instances(results: Path, data: str | None, kind: str, as_json: bool) -> None:
+def _evaluate_coco(results: Path, data: str | None, kind: str | None, as_json: bool) -> None:
+    """Results files of COCO's form by annotation files: instances of a kind, or panoptic maps without one."""
     if data is None or not data.endswith(".json"):
-        raise UsageError("--instances judges a results file by an annotation file; name that with --data instances_val2017.json.")
+        raise UsageError(
+            "--instances and --panoptic judge a results file by an annotation file; name that with --data, as "
+            "annotations/instances_val2017.json."
+        )
     from perpixel.annotations import read_annotations
     from perpixel.average_precision import average_precision, read_results
-    from perpixel.terminal import print_instances, print_json, say
+    from perpixel.evaluate_panoptic import evaluate_panoptic
+    from perpixel.terminal import Progress, print_instances, print_json, print_panoptic, say
 
-    truth = read_annotations(Path(data))
-    scores = average_precision(truth, read_results(results, truth), kind)
+    scores: Any
+    show: Any
+    if kind is None:
+        scores, show = evaluate_panoptic(results, Path(data), Progress("judged")), print_panoptic
+    else:
+        truth = read_annotations(Path(data))
+        scores, show = average_precision(truth, read_results(results, truth), kind), print_instances
     if as_json:
         print_json(scores.to_json())
     else:
-        say(f"{results}: {kind}s by {data}, {len(truth.pictures)} pictures.")
-        print_instances(scores)
+        say(f"{results}: {f'{kind} AP' if kind else 'panoptic quality'} by {data}, {scores.protocol['pictures']} pictures.")
+        show(scores)
 
 
 @app.command
@@ -299,7 +312,8 @@ def _its_data(run: Path, model: Any, data: str | None, root: str | None, split: 
 
 def _measures(flags: MeasureFlags) -> dict[str, Any]:
     """The rules that are given; raises UsageError for two measures, or for a rule whose measure is not given."""
-    named = [f"--{name}" for name in ("objects", "membranes", "cityscapes", "instances") if getattr(flags, name) is not None]
+    measures = ("objects", "membranes", "cityscapes", "instances", "panoptic")
+    named = [f"--{name}" for name in measures if getattr(flags, name) is not None]
     if len(named) > 1:
         raise UsageError(f"{named[0]} and {named[1]} are two judgements; give one of them.")
     rules = {"connectivity": "objects", "minimum_area": "objects", "fill_holes": "objects", "thresholds": "membranes"}

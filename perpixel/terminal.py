@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # so that verbs without a network need not wait for torch
     from perpixel.evaluate_cityscapes import CityscapesScores
     from perpixel.evaluate_membranes import MembraneScores
     from perpixel.evaluate_objects import ObjectScores
+    from perpixel.evaluate_panoptic import PanopticScores
     from perpixel.explain_score import Explanation
 
 
@@ -79,6 +80,18 @@ def print_instances(scores: InstanceScores) -> None:
     print()
     ranked = sorted(scores.by_category.items(), key=lambda item: (math.isnan(item[1]), item[1]))
     print_table(("category", "AP"), [(name, percent(value)) for name, value in ranked])
+    print(f"{scores.protocol['pictures']} pictures, protocol {scores.protocol_hash}")
+
+
+def print_panoptic(scores: PanopticScores) -> None:
+    """A row per category, worst first, then the means and the protocol."""
+    known = [(name, one) for name, one in scores.categories.items() if not math.isnan(one.pq)]
+    rows: list[tuple[str, ...]] = [
+        (name, percent(one.pq), percent(one.sq), percent(one.rq), str(one.matched), str(one.wrong), str(one.missed))
+        for name, one in sorted(known, key=lambda item: item[1].pq)
+    ]
+    print_table(("category", "PQ", "SQ", "RQ", "matched", "wrong", "missed"), rows)
+    print(", ".join(f"{name} {percent(value)}" for name, value in scores.figures.items()), end="; ")
     print(f"{scores.protocol['pictures']} pictures, protocol {scores.protocol_hash}")
 
 
