@@ -380,24 +380,30 @@ def check(
     *,
     root: Root = None,
     fix: Annotated[Path | None, Parameter(help="Write a repaired copy of the folder here, its plan.csv first.")] = None,
+    report: Annotated[Path | None, Parameter(help="Write statistics, pictures and defects as one HTML page here.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Refuse an unsound data set: some 60 kinds of defect, each with file, pixel, value and repair (docs/check.md)."""
     from perpixel.check import check as examine
     from perpixel.terminal import Progress, print_json, say
 
-    report = examine(data, Progress("checked"), root)
+    found = examine(data, Progress("checked"), root)
+    if report is not None:  # of the folder as it is, not of its repaired copy
+        from perpixel.check_page import write_page
+
+        write_page(report, data, found, root)
+        say(f"{report}: written.")
     if fix is not None:
-        report = _fixed(Path(data), report, fix)
+        found = _fixed(Path(data), found, fix)
         data = str(fix)
     if as_json:
-        print_json(report.to_json())
+        print_json(found.to_json())
     else:
-        for problem in report.problems:
+        for problem in found.problems:
             print(f"{problem.severity}: {problem.message}")
-    say(f"{data}: {sum(report.pictures.values())} pictures, {len(report.errors)} errors, "
-        f"{len(report.problems) - len(report.errors)} warnings.")  # fmt: skip
-    if report.errors:
+    say(f"{data}: {sum(found.pictures.values())} pictures, {len(found.errors)} errors, "
+        f"{len(found.problems) - len(found.errors)} warnings.")  # fmt: skip
+    if found.errors:
         raise SystemExit(3)
 
 

@@ -77,9 +77,8 @@ def is_grey(image: NDArray[np.uint8]) -> bool:
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Grey means over a grid of 16 x 16, uint8: what is alike of two pictures that were saved or scaled anew."""
-    factor = max(1, min(image.shape[:2]) // (2 * THUMBNAIL))
-    small = Image.fromarray(image).reduce(factor).convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-    return np.asarray(small)
+    grey = Image.fromarray(image).convert("L")
+    return np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
 
 
 def _transparent(path: Path) -> list[Problem]:

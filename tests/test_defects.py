@@ -1,5 +1,6 @@
 """Every kind of defect: a sound folder has none, and a folder with one defect has that one alone, with its place."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -157,10 +158,6 @@ def copy_mirrored(root: Path) -> None:
     put(root / "images/val/4.png", texture(0)[:, ::-1])
 
 
-def copy_brighter(root: Path) -> None:
-    put(root / "images/val/4.png", np.clip(texture(0).astype(int) + 1, 0, 255).astype(np.uint8))
-
-
 def copy_of(source: str, target: str) -> Callable[[Path], None]:
     return lambda root: (root / target).write_bytes((root / source).read_bytes()) and None
 
@@ -251,7 +248,7 @@ MAKERS: dict[str, tuple[Callable[[Path], Any], str, tuple[Any, Any, Any]]] = {
     "object of several classes": (beside(a_third_each), "0.png", None),
     "object on void": (beside(lambda mask: (mask == 255).astype(np.uint8)), "0.png", ((30, 13), "1", 35)),
     "leak": (copy_of("images/train/0.png", "images/val/4.png"), "4.png", (None, None, None)),
-    "near leak": (copy_mirrored, "4.png", (None, "0.0 grey levels", None)),
+    "near leak": (copy_mirrored, "4.png", (None, "0.000", None)),
     "duplicate": (copy_of("images/train/0.png", "images/train/1.png"), "1.png", (None, None, None)),
     "contradiction": (copy_of("images/train/0.png", "images/train/1.png"), "1.png", (None, None, None)),
     "same mask": (copy_of("masks/train/0.png", "masks/train/1.png"), "1.png", (None, None, None)),
@@ -299,8 +296,21 @@ def test_a_mapping_is_proposed_for_colours(root: Path) -> None:
     assert problem.message.endswith(f"write values for the colours, such as id,name,r,g,b: {rows}.")
 
 
-def test_a_picture_made_brighter_is_a_near_leak(root: Path) -> None:
-    copy_brighter(root)
+@pytest.mark.parametrize("flip", [1, -1])
+@pytest.mark.parametrize("change", ["brighter", "JPEG", "smaller"])
+def test_a_picture_saved_anew_is_a_near_leak(root: Path, change: str, flip: int) -> None:
+    picture = np.array(Image.fromarray(texture(0)).resize((320, 240), Image.Resampling.BICUBIC))[:, ::flip]
+    put(root / "images/train/0.png", picture[:, ::flip])
+    put(root / "masks/train/0.png", labels(0, (240, 320)))
+    if change == "brighter":
+        put(root / "images/val/4.png", np.clip(picture.astype(int) + 5, 0, 255).astype(np.uint8))
+    elif change == "smaller":
+        put(root / "images/val/4.png", np.array(Image.fromarray(picture).resize((200, 150), Image.Resampling.BICUBIC)))
+    else:
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "JPEG", quality=80)
+        put(root / "images/val/4.png", np.array(Image.open(buffer)))
+    put(root / "masks/val/4.png", labels(4, (150, 200) if change == "smaller" else (240, 320)))
     (problem,) = check(root).problems
     assert problem.kind == "near leak"
 
