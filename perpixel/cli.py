@@ -56,7 +56,7 @@ class InferenceFlags:
     merge: Annotated[str | None, Parameter(help="max or sum of boxes, or as DeconvNet released. [default: max]")] = None
     ensemble: Annotated[str | None, Parameter(help="Run folder or model file of a second model, for the whole picture.")] = None
     ensemble_by: Annotated[str | None, Parameter(help="mean of probabilities, or product of scores. [default: mean]")] = None
-    crf: Annotated[str | None, Parameter(help="Refine by a fully connected CRF: deeplab or deconvnet, which it is without a word.")] = None
+    crf: Annotated[str | None, Parameter(help="Refine by a fully connected CRF: deconvnet (without a word), or deeplab.")] = None
     tile: Annotated[int | None, Parameter(help="Side of U-Net's input tiles, such as 572: any picture in one's memory.")] = None
     average: Annotated[str | None, Parameter(help="Mean of raw scores: none, flips (4) or rotations (7). [default: none]")] = None
 

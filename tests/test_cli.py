@@ -294,7 +294,8 @@ class TestLists:
     ("given", "read"),
     [
         ("--crf", "--crf deconvnet"), ("--crf --json", "--crf deconvnet --json"), ("--crf deeplab", "--crf deeplab"),
-        ("--crf street.jpg", "--crf deconvnet street.jpg"), ("--crf depelab a.png", "--crf depelab a.png"), ("run a.png", "run a.png"),
+        ("--crf street.jpg", "--crf deconvnet street.jpg"), ("--crf depelab a.png", "--crf depelab a.png"),
+        ("run a.png", "run a.png"),
     ],
 )  # fmt: skip
 def test_a_crf_without_a_word_is_that_of_deconvnet(given: str, read: str) -> None:
