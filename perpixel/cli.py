@@ -424,6 +424,32 @@ def _fixed(folder: Path, report: Any, out: Path) -> Any:
 
 
 @app.command
+def submission(
+    masks: Annotated[Path, Parameter(help="Folder of predicted masks, as `predict --out` leaves it.")],
+    *,
+    data: Annotated[str, Parameter(help="Data set with a server: voc2012 or cityscapes.")],
+    root: Root = None,
+    split: Annotated[str, Parameter(help="Split that was predicted.")] = "test",
+    competition: Annotated[
+        str | None, Parameter(help="VOC: comp5 where its own data alone was trained on. [default: comp6]")
+    ] = None,
+    out: Annotated[Path, Parameter(help="Archive to upload: .tar.gz for VOC, .zip for Cityscapes.")],
+) -> None:
+    """Pack predicted masks as the server of a data set takes them; every mask is checked, and nothing written if one is wrong."""
+    from perpixel.datasets import open_dataset
+    from perpixel.submission import submission as pack
+    from perpixel.terminal import say
+
+    problems = pack(masks, open_dataset(data, root=root, split=split), out, competition)
+    for problem in problems:
+        print(problem.message)
+    if problems:
+        say(f"{out}: not written, {len(problems)} masks are wrong.")
+        raise SystemExit(3)
+    say(f"{out}: written.")
+
+
+@app.command
 def upper_bound(
     data: Annotated[str, Parameter(help="Data set: a name or a folder.")],
     *,
