@@ -156,7 +156,7 @@ def of_pictures(looks: Sequence[tuple[str, Look]], leak: Severity) -> list[Probl
             if twin.picture_digest != look.picture_digest:
                 problems.append(problem("same mask", look.file, f"has the mask of {twin.file}, another picture", other=twin.file))
     problems += _near(looks)
-    return problems + _channels(looks)
+    return problems + (_channels(looks) if leak == "error" else [])
 
 
 def _near(looks: Sequence[tuple[str, Look]]) -> list[Problem]:
