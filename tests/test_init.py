@@ -46,7 +46,7 @@ def files(root):
 
 
 def assert_sound(root):
-    assert check(root).problems == ()
+    assert check(root).errors == ()
     assert len(open_dataset(root, split="train")) >= 1
 
 
