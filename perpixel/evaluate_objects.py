@@ -35,7 +35,7 @@ RULES = {
     "SEG": "Cell Tracking Challenge: IoU of each true object with the one that covers more than half of it, else 0; their mean",
     "AP": "Data Science Bowl 2018: TP / (TP + FP + FN), mean over IoU above 0.5, 0.55 .. 0.95, then over pictures",
     "without_objects": "a picture without true and predicted objects leaves the mean of AP",
-    "void_objects": "void pixels belong to no object; an object of which they are more than half is not judged",
+    "void_objects": "void pixels and crowds belong to no object; an object of which they are more than half is not judged",
 }
 
 
@@ -129,6 +129,8 @@ def evaluate_objects(
             raise DataError(f"{sample.name}: has no instances to judge objects by; add them, or judge without --objects.")
         digests.append(label_digest(sample) + hashlib.sha256(sample.instances.numbers.tobytes()).digest())
         void = sample.labels == dataset.classes.void
+        if sample.instances.crowd.any():  # of which nobody knows how many objects they are
+            void |= sample.instances.masks[sample.instances.crowd].any(0)
         truth = without_void(of_class(sample.instances, class_id), void)
         found = components(answer(sample).labels, class_id, connectivity, minimum_area, fill_holes)
         pictures.append(judge_objects(sample.name, truth, without_void(found, void)))

@@ -12,6 +12,7 @@ from PIL import Image
 
 from perpixel.boundaries import figures, sweep
 from perpixel.checkpoint import load
+from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.datasets import open_dataset
 from perpixel.errors import DataError, UnknownName, UsageError
@@ -20,6 +21,7 @@ from perpixel.evaluate_objects import evaluate_objects
 from perpixel.objects import components, of_class, overlaps, seg
 from perpixel.predict import predict
 from perpixel.recipe import Recipe
+from perpixel.sample import Instances, Sample
 from perpixel.train import train
 
 approx = pytest.approx
@@ -137,6 +139,31 @@ class TestObjects:
             evaluate_objects(tmp_path, dataset, "inside")
         with pytest.raises(UsageError, match="connectivity = 5"):
             evaluate_objects(tmp_path, dataset, "inside", connectivity=5)
+
+
+def test_a_crowd_is_not_judged(tmp_path) -> None:
+    class One:
+        """One picture with a cell and a crowd of cells; both are predicted, the crowd as two."""
+
+        classes, split, splits = ClassTable.of(["background", "cell"]), "val", ("val",)
+        masks = np.zeros((2, 12, 12), bool)
+        masks[0, 1:4, 1:4] = masks[1, 6:11, 1:11] = True
+
+        def __len__(self) -> int:
+            return 1
+
+        def name(self, index: int) -> str:
+            return "a"
+
+        def sample(self, index: int) -> Sample:
+            objects = Instances(self.masks, np.array([1, 1]), crowd=np.array([False, True]))
+            return Sample("a", np.zeros((12, 12, 3), np.uint8), self.masks.any(0).astype(np.uint8), objects)
+
+    found = One.masks.any(0)
+    found[6:11, 5] = False
+    Image.fromarray(found.astype(np.uint8)).save(tmp_path / "a.png")
+    scores = evaluate_objects(tmp_path, One(), "cell").figures
+    assert (scores["true_objects"], scores["predicted_objects"], scores["SEG"], scores["splits"]) == (1, 1, 1, 0)
 
 
 def test_a_picture_without_instances_is_told(tmp_path) -> None:
