@@ -41,6 +41,7 @@ benchmarks: .venv/ready
 ifdef DATA
 	$(BIN)/python benchmarks/camvid.py $(DATA) --out runs/benchmark
 	$(BIN)/python benchmarks/predict.py runs/benchmark/ours $(DATA)/images/val
+	$(BIN)/python benchmarks/check.py $(DATA)
 endif
 ifdef CITYSCAPES_SCRIPTS_PYTHON
 	$(BIN)/python benchmarks/cityscapes.py $(CITYSCAPES_SCRIPTS_PYTHON)

@@ -58,7 +58,7 @@ class InferenceFlags:
     merge: Annotated[str | None, Parameter(help="max or sum of boxes, or as DeconvNet released. [default: max]")] = None
     ensemble: Annotated[str | None, Parameter(help="Run folder or model file of a second model, for the whole picture.")] = None
     ensemble_by: Annotated[str | None, Parameter(help="mean of probabilities, or product of scores. [default: mean]")] = None
-    crf: Annotated[str | None, Parameter(help="Refine by a fully connected CRF: deeplab or deconvnet.")] = None
+    crf: Annotated[str | None, Parameter(help="Refine by a fully connected CRF: deconvnet (without a word), or deeplab.")] = None
     tile: Annotated[int | None, Parameter(help="Side of U-Net's input tiles, such as 572: any picture in one's memory.")] = None
     average: Annotated[str | None, Parameter(help="Mean of raw scores: none, flips (4) or rotations (7). [default: none]")] = None
 
@@ -458,6 +458,32 @@ def _fixed(folder: Path, report: Any, out: Path) -> Any:
 
 
 @app.command
+def submission(
+    masks: Annotated[Path, Parameter(help="Folder of predicted masks, as `predict --out` leaves it.")],
+    *,
+    data: Annotated[str, Parameter(help="Data set with a server: voc2012 or cityscapes.")],
+    root: Root = None,
+    split: Annotated[str, Parameter(help="Split that was predicted.")] = "test",
+    competition: Annotated[
+        str | None, Parameter(help="VOC: comp5 where its own data alone was trained on. [default: comp6]")
+    ] = None,
+    out: Annotated[Path, Parameter(help="Archive to upload: .tar.gz for VOC, .zip for Cityscapes.")],
+) -> None:
+    """Pack predicted masks as the server of a data set takes them; every mask is checked, and nothing written if one is wrong."""
+    from perpixel.datasets import open_dataset
+    from perpixel.submission import submission as pack
+    from perpixel.terminal import say
+
+    problems = pack(masks, open_dataset(data, root=root, split=split), out, competition)
+    for problem in problems:
+        print(problem.message)
+    if problems:
+        say(f"{out}: not written, {len(problems)} masks are wrong.")
+        raise SystemExit(3)
+    say(f"{out}: written.")
+
+
+@app.command
 def upper_bound(
     data: Annotated[str, Parameter(help="Data set: a name or a folder.")],
     *,
@@ -737,7 +763,8 @@ def review(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command line; leaves with 0 done, 1 our bug, 2 usage, 3 data, 4 untrusted file, 5 resources, 75 resumable."""
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        given = _with_crf(sys.argv[1:] if arguments is None else arguments)
+        app(given, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         _stop(str(error).strip() + " See `perpixel --help`.", UsageError.exit_code)
     except PerpixelError as error:
@@ -754,6 +781,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if sentence is None:
             raise
         _stop(sentence, 5)
+
+
+def _with_crf(arguments: Sequence[str]) -> list[str]:
+    """`--crf` alone, at the end or before another flag or a picture, is `--crf deconvnet`."""
+    given = list(arguments)
+    for place in [i for i, word in enumerate(given) if word == "--crf"][::-1]:
+        after = given[place + 1] if place + 1 < len(given) else "-"
+        if after.startswith("-") or "." in after or "/" in after or Path(after).exists():
+            given.insert(place + 1, "deconvnet")
+    return given
 
 
 def _stop(sentence: str, code: int) -> None:

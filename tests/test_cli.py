@@ -16,12 +16,12 @@ from PIL import Image
 import perpixel
 from perpixel.checkpoint import ModelCard, save_model
 from perpixel.classes import ClassTable
-from perpixel.cli import main
+from perpixel.cli import _with_crf, main
 from perpixel.recipe import Recipe
 
 SMALL = ["--network", "unet", "--convolutions", "same", "--width", "0.05", "--batch", "4", "--device", "cpu"]
 VERBS = ["train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
-         "receptive-field", "proposal-curve", "download", "explain-score", "compare"]  # fmt: skip
+         "receptive-field", "proposal-curve", "download", "explain-score", "compare", "submission"]  # fmt: skip
 
 Told = tuple[int, str, str]
 
@@ -288,3 +288,15 @@ class TestLists:
         done = subprocess.run(listing, capture_output=True, timeout=60, env=environment, check=True)
         assert b"scenes" in done.stdout
         assert b"\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("--crf", "--crf deconvnet"), ("--crf --json", "--crf deconvnet --json"), ("--crf deeplab", "--crf deeplab"),
+        ("--crf street.jpg", "--crf deconvnet street.jpg"), ("--crf depelab a.png", "--crf depelab a.png"),
+        ("run a.png", "run a.png"),
+    ],
+)  # fmt: skip
+def test_a_crf_without_a_word_is_that_of_deconvnet(given: str, read: str) -> None:
+    assert _with_crf(given.split()) == read.split()

@@ -1,0 +1,141 @@
+"""submission: predicted masks as the servers of PASCAL VOC and Cityscapes take them, checked before they are packed.
+
+    VOC          results/VOC2012/Segmentation/comp6_test_cls/NAME.png in a .tar.gz: palette indices, VOC's colours
+                 (VOC2012 development kit, section 9.2.2; comp5 where nothing but VOC's own data was trained on)
+    Cityscapes   CITY_SEQUENCE_FRAME_labelIds.png in a .zip: label ids, not train ids
+                 (cityscapesScripts, evalPixelLevelSemanticLabeling.py takes any name that begins so)
+
+Nothing is written where a mask is missing, is there twice or too many, has another size than its picture, or a value of no class.
+What the servers themselves check beyond this is not published and was not tried."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from perpixel.datasets import Dataset
+from perpixel.datasets.cityscapes import Cityscapes
+from perpixel.datasets.folder import files_below
+from perpixel.datasets.voc import Voc2012
+from perpixel.defects import printable
+from perpixel.errors import DataError, UsageError, did_you_mean
+from perpixel.files import write_whole
+from perpixel.images import MASK_SUFFIXES, encode_labels, read_labels
+
+COMPETITIONS = ("comp5", "comp6")  # VOC: its own data alone, or any
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one mask, or one picture's lack of it."""
+
+    name: str
+    message: str
+
+
+def submission(masks: Path, dataset: Dataset, out: Path, competition: str | None = None) -> list[Problem]:
+    """Packs the masks below `masks` for `dataset`; returns what is wrong, in which case nothing is written.
+
+    Raises UsageError for a data set without a server, an `out` of another suffix, or a competition where there is none."""
+    pack, suffix, place = _server(dataset, competition)
+    if not out.name.endswith(suffix):
+        raise UsageError(f"{out}: the server takes a {suffix} file; name it so.")
+    if out.exists():
+        raise UsageError(f"{out}: is there already; take it away, or choose another name.")
+    problems: list[Problem] = []
+    names = [dataset.name(index) for index in range(len(dataset))]
+    found, strange = _matched(masks, names, isinstance(dataset, Cityscapes))
+    for name, path in strange:
+        problems.append(Problem(name, f"{printable(path)}: belongs to no picture of {dataset.split}; take it out."))
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        for index in range(len(dataset)):
+            name, paths = dataset.name(index), found[index]
+            if len(paths) != 1:
+                said = "has no mask; predict it" if not paths else f"has the masks {', '.join(map(printable, paths))}; keep one"
+                problems.append(Problem(name, f"{name}: {said}."))
+                continue
+            try:
+                labels = _labels(paths[0], dataset, dataset.sample(index).image.shape[:2])
+            except DataError as error:
+                problems.append(Problem(name, str(error)))
+                continue
+            yield place(name), encode_labels(labels, dataset.classes)
+
+    data = pack(files())
+    if not problems:
+        write_whole(out, data)
+    return problems
+
+
+def _labels(path: Path, dataset: Dataset, size: tuple[int, ...]) -> NDArray[Any]:
+    """The class ids of a mask of that size without void. Raises DataError for another."""
+    labels = dataset.classes.decode(read_labels(path), str(path))
+    if labels.shape != size:
+        sizes = f"{labels.shape[0]}x{labels.shape[1]}, its picture {size[0]}x{size[1]} (height x width)"
+        raise DataError(f"{path}: is {sizes}; predict at the picture's own size.")
+    void = labels == dataset.classes.void
+    if void.any():
+        row, column = divmod(int(void.argmax()), labels.shape[1])
+        raise DataError(f"{path}: is void at row {row}, column {column} ({int(void.sum())} pixels); a prediction names a class.")
+    return labels
+
+
+def _matched(masks: Path, names: list[str], prefix: bool) -> tuple[list[list[Path]], list[tuple[str, Path]]]:
+    """The mask files of each name, and those of none. `prefix`: a file's name begins with the picture's."""
+    below = masks / "masks" if (masks / "masks").is_dir() else masks  # as predict leaves them
+    if not below.is_dir():
+        raise DataError(f"{below}: there is no such folder; name the one that holds the predicted masks.")
+    files = [path for paths in files_below(below, MASK_SUFFIXES).values() for path in paths]
+    places = {name: index for index, name in enumerate(names)}
+    found: list[list[Path]] = [[] for _ in names]
+    strange = []
+    for path in files:
+        known = "_".join(path.stem.split("_")[:3]) if prefix else path.stem
+        if known in places:
+            found[places[known]].append(path)
+        else:
+            strange.append((path.stem, path))
+    return found, strange
+
+
+Pack = Callable[[Iterator[tuple[str, bytes]]], bytes]
+
+
+def _server(dataset: Dataset, competition: str | None) -> tuple[Pack, str, Callable[[str], str]]:
+    """How files are packed for the server of a data set, the archive's suffix, and where in it a picture's mask lies."""
+    if isinstance(dataset, Voc2012):
+        chosen = competition or "comp6"
+        if chosen not in COMPETITIONS:
+            raise did_you_mean("competition", chosen, COMPETITIONS)
+        return _tar, ".tar.gz", lambda name: f"results/VOC2012/Segmentation/{chosen}_{dataset.split}_cls/{name}.png"
+    if competition is not None:
+        raise UsageError("--competition belongs to VOC; leave it out.")
+    if isinstance(dataset, Cityscapes) and all(len(values) == 1 for values in dataset.classes.values):
+        return _zip, ".zip", lambda name: f"{name}_labelIds.png"
+    raise UsageError("only PASCAL VOC 2012 and Cityscapes have a server for label maps; name one of them with --data.")
+
+
+def _tar(files: Iterator[tuple[str, bytes]]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, data in files:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def _zip(files: Iterator[tuple[str, bytes]]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
+        for name, data in files:
+            archive.writestr(zipfile.ZipInfo(name), data)
+    return buffer.getvalue()
