@@ -9,8 +9,8 @@ A true and a found segment of one category match where their IoU is above 0.5, o
     PQ = sum of IoU over matches / (TP + FP / 2 + FN / 2) = SQ RQ,  SQ = mean IoU of matches,  RQ = TP / (TP + FP / 2 + FN / 2)
 
 Void pixels of the truth do not count in the union. A true crowd is neither matched nor missed; a found segment that is not
-matched is passed over where more than half of it lies on void and crowds of its category. The PQ of a set is the mean over
-categories that are in truth or found."""
+matched is passed over where more than half of it lies on void and crowds of its category (of several crowds panopticapi takes the
+last alone). The PQ of a set is the mean over categories that are in truth or found."""
 
 from __future__ import annotations
 
