@@ -47,6 +47,8 @@ Flags = make_dataclass(
 )
 NONE_GIVEN = Flags()
 Root = Annotated[str | None, Parameter(help="Folder that holds the data set of that name.", env_var=f"{ENVIRONMENT}ROOT")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class InferenceFlags:
     """`inference.Inference` as flags; what is not given is none, so that a setting without its whole can be refused."""
@@ -103,9 +105,9 @@ class MeasureFlags:
     connectivity: Annotated[
         int | None, Parameter(help="Pixels of an object share edges (4), or edges or corners (8). [default: 4]")
     ] = None
-    minimum_area: Annotated[
-        int | None, Parameter(help="Drop smaller objects, in pixels; U-Net's release: 500. [default: 0]")
-    ] = None
+    minimum_area: Annotated[int | None, Parameter(help="Drop smaller objects, in pixels; U-Net's release: 500. [default: 0]")] = (
+        None
+    )
     fill_holes: Annotated[bool | None, Parameter(negative=(), help="Fill the holes of objects.")] = None
     membranes: Annotated[
         str | None, Parameter(help="Judge this class as the membranes of ISBI 2012: Rand, warping, pixel error ...")
@@ -117,11 +119,19 @@ class MeasureFlags:
     cityscapes: Annotated[
         bool | None, Parameter(negative=(), help="Judge Cityscapes as its benchmark: IoU and iIoU of classes and categories.")
     ] = None
+    boundary_iou: Annotated[
+        bool | None, Parameter(negative=(), help="Judge the borders of classes: Boundary IoU, along the outlines of each.")
+    ] = None
+    dilation: Annotated[
+        float | None, Parameter(help="Width of those borders, as a share of the picture's diagonal. [default: 0.02]")
+    ] = None
     instances: Annotated[
-        str | None, Parameter(help="Judge a COCO results file by mask, box or boundary: AP and AR. --data is the truth's JSON.")
+        str | None,
+        Parameter(help="Judge a COCO results file by mask, box or boundary: AP and AR. --data is COCO, or the truth's JSON."),
     ] = None
     panoptic: Annotated[
-        bool | None, Parameter(negative=(), help="Judge panoptic results of COCO's form: PQ, SQ, RQ. --data is the truth's JSON.")
+        bool | None,
+        Parameter(negative=(), help="Judge panoptic results of COCO's form: PQ, SQ, RQ. --data is coco_panoptic, or a JSON."),
     ] = None
 
 
@@ -144,27 +154,37 @@ def evaluate(
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Judge a model, or a folder of masks, on a split: one confusion matrix, worst class first; or its objects or membranes; or
-    Cityscapes as its benchmark does.
+    """Judge a model, or a folder of masks, on a split: one confusion matrix, worst class first; or its objects, membranes or
+    borders; or Cityscapes and COCO as their benchmarks do.
 
     `torchrun --nproc-per-node 2 -m perpixel evaluate ...` divides the pictures among processes and gives the same counts."""
     given = _measures(measures)  # wrong flags are told before torch is waited for
     if measures.instances is not None or measures.panoptic:
-        return _evaluate_coco(run, data, measures.instances, as_json)
-    of_pixels = measures.objects is None and measures.membranes is None and not measures.cityscapes
+        return _evaluate_coco(run, data, root, split, measures.instances, as_json)
+    of_pixels = not any((measures.objects, measures.membranes, measures.cityscapes, measures.boundary_iou))
     if bootstrap and measures.cityscapes:
         raise UsageError("--cityscapes has no intervals; leave --bootstrap out, or judge the data set without --cityscapes.")
     from perpixel.evaluate import evaluate as judge
+    from perpixel.evaluate_boundary_iou import evaluate_boundary_iou
     from perpixel.evaluate_cityscapes import evaluate_cityscapes
     from perpixel.evaluate_membranes import evaluate_membranes
     from perpixel.evaluate_objects import evaluate_objects
     from perpixel.processes import join
-    from perpixel.terminal import Progress, print_cityscapes, print_json, print_membranes, print_objects, print_scores, say
+    from perpixel.terminal import (
+        Progress,
+        print_boundary_iou,
+        print_cityscapes,
+        print_json,
+        print_membranes,
+        print_objects,
+        print_scores,
+        say,
+    )
 
     inference = _inference(inferring)
     with join(device) as team:
         if team.world > 1 and not of_pixels:
-            raise UsageError("objects, membranes and Cityscapes are judged by one process; start perpixel without torchrun.")
+            raise UsageError("only pixels are judged by several processes; start perpixel without torchrun.")
         model = _model_of(run, str(team.device))
         dataset, named = _its_data(run, model, data, root, split)
         judged = model or run
@@ -176,6 +196,8 @@ def evaluate(
             scores, show = evaluate_objects(judged, dataset, measures.objects, **given, **more, **sure), print_objects
         elif measures.membranes is not None:
             scores, show = evaluate_membranes(judged, dataset, measures.membranes, **given, **more, **sure), print_membranes
+        elif measures.boundary_iou:
+            scores, show = evaluate_boundary_iou(judged, dataset, **given, **more, **sure), print_boundary_iou
         elif measures.cityscapes:
             scores, show = evaluate_cityscapes(judged, dataset, **more), print_cityscapes
         else:
@@ -189,12 +211,19 @@ def evaluate(
         show(scores)
 
 
-def _evaluate_coco(results: Path, data: str | None, kind: str | None, as_json: bool) -> None:
+def _evaluate_coco(results: Path, data: str | None, root: str | None, split: str | None, kind: str | None, as_json: bool) -> None:
     """Results files of COCO's form by annotation files: instances of a kind, or panoptic maps without one."""
+    view = "coco_panoptic" if kind is None else "coco"
+    if data == view:
+        from perpixel.datasets.coco import Coco
+
+        if root is None:
+            raise UsageError(f"--data {view} needs the folder that holds it, with --root or PERPIXEL_ROOT.")
+        data = str(Coco(root, split or "val", view).annotations)
     if data is None or not data.endswith(".json"):
         raise UsageError(
-            "--instances and --panoptic judge a results file by an annotation file; name that with --data, as "
-            "annotations/instances_val2017.json."
+            f"{'--panoptic' if kind is None else '--instances'} judges a results file by an annotation file; name with --data "
+            f"{view}, or the file, as annotations/{'panoptic' if kind is None else 'instances'}_val2017.json."
         )
     from perpixel.annotations import read_annotations
     from perpixel.average_precision import average_precision, read_results
@@ -312,15 +341,20 @@ def _its_data(run: Path, model: Any, data: str | None, root: str | None, split: 
 
 def _measures(flags: MeasureFlags) -> dict[str, Any]:
     """The rules that are given; raises UsageError for two measures, or for a rule whose measure is not given."""
-    measures = ("objects", "membranes", "cityscapes", "instances", "panoptic")
-    named = [f"--{name}" for name in measures if getattr(flags, name) is not None]
+    measures = ("objects", "membranes", "boundary_iou", "cityscapes", "instances", "panoptic")
+    named = [f"--{name.replace('_', '-')}" for name in measures if getattr(flags, name) is not None]
     if len(named) > 1:
         raise UsageError(f"{named[0]} and {named[1]} are two judgements; give one of them.")
-    rules = {"connectivity": "objects", "minimum_area": "objects", "fill_holes": "objects", "thresholds": "membranes"}
+    rules = {
+        "connectivity": "objects", "minimum_area": "objects", "fill_holes": "objects", "thresholds": "membranes",
+        "dilation": "boundary_iou",
+    }  # fmt: skip
     given = {name: getattr(flags, name) for name in rules if getattr(flags, name) is not None}
     for name in given:
         if getattr(flags, rules[name]) is None:
-            raise UsageError(f"--{name.replace('_', '-')} belongs to --{rules[name]}; name its class, or leave it out.")
+            wanted = f"--{rules[name].replace('_', '-')}"
+            what = "give that too" if name == "dilation" else "name its class"
+            raise UsageError(f"--{name.replace('_', '-')} belongs to {wanted}; {what}, or leave it out.")
     return given
 
 

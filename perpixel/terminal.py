@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # so that verbs without a network need not wait for torch
     from perpixel.bootstrap import Intervals
     from perpixel.compare import Comparison
     from perpixel.evaluate import Scores
+    from perpixel.evaluate_boundary_iou import BoundaryScores
     from perpixel.evaluate_cityscapes import CityscapesScores
     from perpixel.evaluate_membranes import MembraneScores
     from perpixel.evaluate_objects import ObjectScores
@@ -175,6 +176,15 @@ def print_membranes(scores: MembraneScores) -> None:
     tried = f"{len(scores.names)} pictures, best of {len(scores.thresholds)} thresholds"
     print(f"{tried}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
     _print_intervals(scores.intervals, lambda value: f"{value:.6f}")
+
+
+def print_boundary_iou(scores: BoundaryScores) -> None:
+    """A row per class, worst first, then the mean, split and protocol."""
+    ranked = sorted(scores.iou.items(), key=lambda item: (math.isnan(item[1]), item[1]))
+    print_table(("class", "Boundary IoU"), [(name, percent(value)) for name, value in ranked])
+    said = f"boundary_mIoU {percent(scores.figures['boundary_mIoU'])}, dilation {scores.protocol['boundaries']['dilation']:g}"
+    print(f"{said}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
+    _print_intervals(scores.intervals)
 
 
 def print_cityscapes(scores: CityscapesScores) -> None:

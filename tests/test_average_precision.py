@@ -10,15 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes import make_coco
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perpixel import rle
 from perpixel.annotations import read_annotations
-from perpixel.average_precision import FIGURES, average_precision, read_results
+from perpixel.average_precision import FIGURES, average_precision, read_results, results_of, truth_of
+from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.errors import DataError, UnknownName
+from perpixel.sample import Instances
 
+# pycocotools has not followed NumPy 2 in its __array__.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 ORACLE = Path(__file__).parents[2] / "shared/data/oracles/coco_average_precision"
 
 
@@ -93,6 +98,46 @@ def test_pycocotools_gives_the_same(tmp_path: Path, seed: int, kind: str) -> Non
     assert [-1 if math.isnan(value) else value for value in found.values()] == pytest.approx(oracle.stats.tolist(), abs=1e-9)
 
 
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (45, 60)])
+@pytest.mark.parametrize("seed", range(3))
+def test_boundary_ap_is_that_of_bands_that_opencv_cuts(tmp_path: Path, seed: int, height: int, width: int) -> None:
+    """pycocotools with the lower IoU of masks and bands, as the authors' code has it; 45 x 60 has a d of 1.5, which is 2."""
+    cv2 = pytest.importorskip("cv2")
+    coco, evaluation = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
+    native = pytest.importorskip("pycocotools.mask")
+
+    def band(entry: dict[str, Any]) -> dict[str, Any]:
+        mask = native.decode(entry["rle"] if "rle" in entry else entry["segmentation"])
+        thin = cv2.erode(np.pad(mask, 1), np.ones((3, 3), np.uint8), iterations=max(1, round(0.02 * math.hypot(height, width))))
+        return native.encode(np.asfortranarray(mask - thin[1:-1, 1:-1]))
+
+    class Boundary(evaluation.COCOeval):
+        def computeIoU(self, imgId: int, catId: int) -> Any:
+            masks = super().computeIoU(imgId, catId)
+            true, seen = self._gts[imgId, catId], self._dts[imgId, catId]
+            if not len(masks):
+                return masks
+            seen = sorted(seen, key=lambda one: -one["score"])[: self.params.maxDets[-1]]
+            crowd = [one["iscrowd"] for one in true]
+            bands = native.iou([band(one) for one in seen], [band(one) for one in true], crowd)
+            return np.where(np.array(crowd, bool), masks, np.minimum(masks, bands))
+
+    truth, results = draw(seed, height=height, width=width)
+    results = [{key: value for key, value in one.items() if key != "bbox"} for one in results]
+    for one in truth["annotations"]:  # pycocotools decodes no plain runs
+        one["segmentation"]["counts"] = rle.compress(rle.read_runs(one["segmentation"]["counts"], height, width))
+    first, second = put(tmp_path, truth, results)
+    with contextlib.redirect_stdout(io.StringIO()):
+        loaded = coco.COCO(str(first))
+        oracle = Boundary(loaded, loaded.loadRes(str(second)), "segm")
+        oracle.evaluate()
+        oracle.accumulate()
+        oracle.summarize()
+    found = judged(tmp_path, truth, results, "boundary")
+    assert [-1 if math.isnan(value) else value for value in found.values()] == pytest.approx(oracle.stats.tolist(), abs=1e-9)
+    assert found["AP"] < judged(tmp_path, truth, results, "mask")["AP"]
+
+
 def test_by_hand_one_object_found_and_one_not(tmp_path: Path) -> None:
     """Recall 1/2 at precision 1: 51 of 101 points of recall, at every threshold."""
     truth, _ = draw(1, pictures=1)
@@ -114,6 +159,55 @@ def test_boundary_ap_is_at_most_that_of_masks_and_one_where_all_is_right(tmp_pat
     plain = [one for one in truth["annotations"] if not one["iscrowd"]]
     right = [{**{key: one[key] for key in ("image_id", "category_id", "segmentation")}, "score": 1.0} for one in plain]
     assert judged(tmp_path, truth, right, "boundary")["AP"] == 1
+
+
+@pytest.mark.parametrize("kind", ["mask", "box", "boundary"])
+def test_values_in_memory_are_judged_as_files_are(tmp_path: Path, kind: str) -> None:
+    truth, results = draw(4)
+    for one in results:  # as instances keep them
+        one["score"] = float(np.float32(one["score"]))
+    classes, places = ClassTable.of(("a", "b")), {3: 0, 7: 1}
+
+    def instances(entries: list[dict[str, Any]], picture: int) -> Instances:
+        mine = [one for one in entries if one["image_id"] == picture]
+        masks = [rle.decode(one["segmentation"]["counts"], 40, 60) for one in mine]
+        return Instances(
+            np.array(masks, bool).reshape(-1, 40, 60), np.array([places[one["category_id"]] for one in mine], np.int64),
+            np.array([one.get("score", 0) for one in mine], np.float32), np.array([one.get("iscrowd", 0) for one in mine], bool),
+        )  # fmt: skip
+
+    pictures = range(1, 5)
+    of_truth = truth_of([instances(truth["annotations"], picture) for picture in pictures], classes)
+    found = average_precision(of_truth, results_of([instances(results, picture) for picture in pictures]), kind)
+    assert found.figures == pytest.approx(judged(tmp_path, truth, results, kind), nan_ok=True)
+    assert list(found.by_category) == ["a", "b"]
+
+
+def test_objects_without_a_score_cannot_be_ranked() -> None:
+    masks, class_ids = np.zeros((1, 4, 5), bool), np.zeros(1, np.int64)
+    with pytest.raises(DataError, match="picture 0: its objects have no scores"):
+        results_of([Instances(masks, class_ids)])
+    with pytest.raises(DataError, match="picture 0: its objects have a score that is not finite"):
+        results_of([Instances(masks, class_ids, np.array([np.nan], np.float32))])
+    empty = truth_of([Instances(masks, class_ids)], ClassTable.of(("a",)))
+    assert average_precision(empty, results_of([Instances(masks, class_ids, np.ones(1, np.float32))])).figures["AP"] == 0
+
+
+@pytest.mark.parametrize("kind", ["mask", "box", "boundary"])
+@pytest.mark.parametrize(("picture", "category"), [(0, 0), (-5, -7), (2**63 - 1, -(2**63) + 1)])
+def test_ids_may_be_any_numbers(tmp_path: Path, picture: int, category: int, kind: str) -> None:
+    truth, _ = draw(1, pictures=1)
+    one = {**truth["annotations"][0], "iscrowd": 0, "image_id": picture, "category_id": category}
+    one["segmentation"] = {"size": [40, 60], "counts": rle.encode(np.eye(40, 60) > 0)}
+    truth["images"][0]["id"] = picture
+    truth |= {"annotations": [one], "categories": [{"id": category, "name": "a"}]}
+    assert judged(tmp_path, truth, [{**one, "score": 0.5}], kind)["AP"] == pytest.approx(1)
+
+
+def test_a_truth_without_pictures_or_objects_has_no_score(tmp_path: Path) -> None:
+    nothing: dict[str, Any] = {"images": [], "annotations": [], "categories": []}
+    for truth in (nothing, {**draw(1)[0], "annotations": []}):
+        assert all(math.isnan(value) for value in judged(tmp_path, truth, []).values())
 
 
 def test_nothing_found_is_zero(tmp_path: Path) -> None:
@@ -179,3 +273,21 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert found["protocol"]["instances"]["kind"] == "box"
     main(["evaluate", str(results), "--data", str(truth), "--instances", "mask"])
     assert "AP_small" in capsys.readouterr().out
+
+
+def test_the_command_knows_coco_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The truth as results is perfect, by the objects of instances_val2017.json and by the panoptic maps."""
+    root = make_coco(tmp_path / "coco")
+    objects = json.loads((root / "annotations/instances_val2017.json").read_text())["annotations"]
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps([{**one, "score": 1} for one in objects if not one["iscrowd"]]))
+    main(["evaluate", str(results), "--data", "coco", "--root", str(root), "--instances", "mask", "--json"])
+    assert json.loads(capsys.readouterr().out)["figures"]["AP"] == pytest.approx(1)
+    panoptic = str(root / "annotations/panoptic_val2017.json")
+    main(["evaluate", panoptic, "--data", "coco_panoptic", "--root", str(root), "--panoptic", "--json"])
+    assert json.loads(capsys.readouterr().out)["figures"]["PQ"] == 1
+    for arguments in (["--data", "coco"], ["--data", "voc2012", "--root", str(root)], []):
+        with pytest.raises(SystemExit) as left:
+            main(["evaluate", str(results), *arguments, "--instances", "mask"])
+        assert left.value.code == 2
+        assert "--data" in capsys.readouterr().err

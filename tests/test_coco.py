@@ -96,3 +96,22 @@ def test_real_objects_and_panoptic_maps_agree_on_every_pixel() -> None:
         agreeing += int((thing[one] == stuff[other])[both].sum())
     assert judged > 20_000_000
     assert agreeing == judged
+
+
+def test_real_objects_are_the_segments_of_things_of_their_panoptic_maps() -> None:
+    """All 746, crowds among them: same class, same pixels, none twice."""
+    if not REAL.is_dir():
+        pytest.skip("the pictures of COCO are not at ../shared/data.")
+    objects, panoptic = (open_dataset(view, root=REAL, split="train").with_instances() for view in ("coco", "coco_panoptic"))
+    count = crowds = 0
+    for index in range(len(objects)):
+        known = [
+            sorted((dataset.classes.names[class_id], bool(crowd), mask.tobytes())
+                   for class_id, crowd, mask in zip(found.class_ids, found.crowd, found.masks, strict=True))
+            for dataset in (objects, panoptic) for found in [dataset.sample(index).instances]
+        ]  # fmt: skip
+        assert known[0] == known[1], objects.name(index)
+        assert len(set(known[0])) == len(known[0])
+        count += len(known[0])
+        crowds += sum(crowd for _, crowd, _ in known[0])
+    assert (count, crowds) == (746, 6)
