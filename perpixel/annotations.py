@@ -27,7 +27,7 @@ Box = tuple[float, float, float, float]  # left, top, width, height in pixels
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture of an annotation file: its id, the name of its file without a folder, and its size in pixels."""
+    """A picture of an annotation file: its id, the name of its file or its path below a folder, and its size in pixels."""
 
     id: int
     file_name: str
@@ -230,11 +230,12 @@ def _categories(path: Path, content: dict[str, Any]) -> dict[int, str]:
 
 
 def _file_name(entry: Mapping[str, Any], where: str) -> str:
-    """A name without a folder: what a file says must not lead out of the folder of the pictures."""
+    """A relative path downwards: what a file says must not lead out of the folder of the pictures."""
     name = entry.get("file_name")
-    if not isinstance(name, str) or name in ("", ".", "..") or any(mark in name for mark in "/\\\0"):
-        raise DataError(f"{where}: file_name is {shown(name)}, not the name of a file without a folder.")
-    return name
+    parts = name.split("/") if isinstance(name, str) else [""]
+    if any(part in ("", ".", "..") or any(mark in part for mark in "\\\0") or part.endswith(":") for part in parts):
+        raise DataError(f"{where}: file_name is {shown(name)}, not the name of a file, nor a path down to one.")
+    return str(name)
 
 
 def _flag(entry: Mapping[str, Any], where: str) -> bool:

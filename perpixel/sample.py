@@ -39,6 +39,14 @@ class Instances:
         objects.crowd = np.zeros(len(class_ids), np.bool_) if crowd is None else crowd
         return objects
 
+    def mask(self, index: int) -> NDArray[np.bool_]:
+        """The pixels (H, W) of one object, without making the masks of all."""
+        if "masks" in vars(self):
+            mask: NDArray[np.bool_] = self.masks[index]
+            return mask
+        shown: NDArray[np.bool_] = self.numbers == index + 1
+        return shown
+
     @cached_property
     def masks(self) -> NDArray[np.bool_]:
         masks: NDArray[np.bool_] = self.numbers == np.arange(1, len(self.class_ids) + 1, dtype=np.int32)[:, None, None]

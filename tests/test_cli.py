@@ -21,7 +21,7 @@ from perpixel.recipe import Recipe
 
 SMALL = ["--network", "unet", "--convolutions", "same", "--width", "0.05", "--batch", "4", "--device", "cpu"]
 VERBS = ["train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
-         "receptive-field", "proposal-curve", "download", "explain-score", "compare", "submission"]  # fmt: skip
+         "receptive-field", "proposal-curve", "download", "explain-score", "compare", "submission", "convert"]  # fmt: skip
 
 Told = tuple[int, str, str]
 

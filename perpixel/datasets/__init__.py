@@ -57,6 +57,13 @@ class HasInstances(Protocol):
     def with_instances(self) -> Dataset: ...
 
 
+@runtime_checkable
+class HasPictures(Protocol):
+    """A data set whose pictures are files of their own."""
+
+    def picture(self, index: int) -> Path: ...
+
+
 @dataclass(frozen=True)
 class OnDisk:
     """A published data set below a folder that the user names: `open` takes that folder and the split.

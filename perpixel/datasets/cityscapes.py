@@ -168,6 +168,9 @@ class Cityscapes:
     def name(self, index: int) -> str:
         return self.pictures[index].name.removesuffix(SUFFIX)
 
+    def picture(self, index: int) -> Path:
+        return self.pictures[index]
+
     def sample(self, index: int) -> Sample:
         """Raises DataError naming the file that is missing, damaged, or does not fit its picture."""
         picture = self.pictures[index]
@@ -222,15 +225,17 @@ class Cityscapes:
     def _objects(self, index: int, picture: Path, image: NDArray[np.uint8]) -> Instances:
         ids, path = self.instance_ids(index), self._truth(index, "instanceIds")
         require_same_size(image, ids, picture, path)
-        counts = np.bincount(ids.ravel())
-        counts[:PER_LABEL] = 0
+        counts = np.bincount(ids.ravel(), minlength=PER_LABEL)
         found = np.flatnonzero(counts)
-        refuse_other_objects(found, str(path))
-        class_ids = self.classes.decode((found // PER_LABEL)[None], str(path))[0].astype(np.int64)
+        refuse_other_objects(found[found >= PER_LABEL], str(path))
+        groups = np.array([label.id for label in DRAWN if label.has_instances])
+        found = np.concatenate([found[found >= PER_LABEL], groups[counts[groups] > 0]])
+        labels = np.where(found < PER_LABEL, found, found // PER_LABEL)
+        class_ids = self.classes.decode(labels[None], str(path))[0].astype(np.int64)
         judged = class_ids != self.classes.void  # a caravan is void among the 19 classes
         number_of = np.zeros(len(counts), np.int32)
         number_of[found[judged]] = np.arange(1, 1 + judged.sum())
-        return Instances.of_numbers(number_of[ids], class_ids[judged])
+        return Instances.of_numbers(number_of[ids], class_ids[judged], found[judged] < PER_LABEL)
 
 
 def refuse_other_objects(found: NDArray[Any], where: str) -> None:

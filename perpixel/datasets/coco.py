@@ -144,6 +144,9 @@ class Coco:
     def name(self, index: int) -> str:
         return Path(self.listed[index].file_name).stem
 
+    def picture(self, index: int) -> Path:
+        return self.folder / self.listed[index].file_name
+
     @cached_property
     def listed(self) -> list[Picture]:
         """The pictures, with the ids and sizes that the annotation file gives them, by id."""
@@ -187,7 +190,7 @@ class Coco:
     def sample(self, index: int) -> Sample:
         """Raises DataError naming the file or annotation that is missing, damaged, or does not fit its picture."""
         picture = self.listed[index]
-        path = self.folder / picture.file_name
+        path = self.picture(index)
         image, name = read_image(path), self.name(index)
         if self.split in UNLABELLED:
             return Sample(name, image)

@@ -107,6 +107,9 @@ class Folder:
     def name(self, index: int) -> str:
         return self.pairs[index].name
 
+    def picture(self, index: int) -> Path:
+        return self.pairs[index].image
+
     def sample(self, index: int) -> Sample:
         """Raises DataError naming the file when picture, mask and instances cannot be read or do not fit each other."""
         pair = self.pairs[index]
@@ -142,17 +145,28 @@ def values_of(numbers: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _objects(numbers: NDArray[Any], labels: NDArray[Any], classes: ClassTable, drawn: bool) -> Instances:
-    """The objects in the order of their numbers. Their class is that of value 1 where labels were `drawn` from them, else the one
-    that most pixels of the object have, void aside."""
-    present = np.bincount(numbers.ravel()) > 0
-    present[0] = False
-    ordered = np.where(present, np.cumsum(present), 0)[numbers]
-    count = int(present.sum())
-    if drawn:
-        return Instances.of_numbers(ordered, np.full(count, classes.decode(np.ones((1, 1), np.uint8)).item(), np.int64))
+    """The objects in the order of their numbers. Their class is that of value 1 where labels were `drawn` from them, else as
+    `objects_by_vote` says."""
+    if not drawn:
+        return objects_by_vote(numbers, labels, classes)
+    ordered, count = _in_order(numbers)
+    return Instances.of_numbers(ordered, np.full(count, classes.decode(np.ones((1, 1), np.uint8)).item(), np.int64))
+
+
+def objects_by_vote(numbers: NDArray[Any], labels: NDArray[Any], classes: ClassTable) -> Instances:
+    """The objects of `numbers` (H, W), in their order; 0 is none. Their class is the one that most of their pixels have, void
+    aside."""
+    ordered, count = _in_order(numbers)
     values = classes.void + 1
     votes = np.bincount(ordered.ravel() * values + labels.ravel(), minlength=(count + 1) * values).reshape(count + 1, values)
     return Instances.of_numbers(ordered, votes[1:, : len(classes)].argmax(1))
+
+
+def _in_order(numbers: NDArray[Any]) -> tuple[NDArray[np.intp], int]:
+    """The numbers that are there as 1, 2 ... in their order, and how many they are."""
+    present = np.bincount(numbers.ravel()) > 0
+    present[0] = False
+    return np.where(present, np.cumsum(present), 0)[numbers], int(present.sum())
 
 
 def require_same_size(image: NDArray[Any], labels: NDArray[Any], picture: Path, mask: Path) -> None:

@@ -63,7 +63,7 @@ class Nuclei2018:
 
     def sample(self, index: int) -> Sample:
         """Raises DataError naming the file that is missing, damaged, or does not fit its picture."""
-        picture = self._picture(index)
+        picture = self.picture(index)
         image = read_image(picture)
         if self.split == "test":
             return Sample(self.names[index], image)
@@ -82,9 +82,9 @@ class Nuclei2018:
         """Every file that decides what the split holds."""
         places = range(len(self))
         masks = [] if self.split == "test" else [path for index in places for path in self._masks(index)]
-        return [*(self._picture(index) for index in places), *masks]
+        return [*(self.picture(index) for index in places), *masks]
 
-    def _picture(self, index: int) -> Path:
+    def picture(self, index: int) -> Path:
         return self._stage / self.names[index] / "images" / f"{self.names[index]}.png"
 
     def _masks(self, index: int) -> list[Path]:

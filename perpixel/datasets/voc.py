@@ -119,6 +119,9 @@ class Voc2012:
     def name(self, index: int) -> str:
         return self.names[index]
 
+    def picture(self, index: int) -> Path:
+        return self._paths(self.names[index])[0]
+
     def sample(self, index: int) -> Sample:
         """Raises DataError naming the file that is missing, damaged, or does not fit its picture."""
         name = self.names[index]

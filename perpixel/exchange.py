@@ -1,0 +1,352 @@
+"""What every format of `perpixel.formats` is read into and written from, and what each can hold.
+
+    source = READERS["labelme"](Path("labelled"), None)         # a Source: classes, items, and what was left out in reading
+    content = source.items[0].read()                            # a Content: the picture, its labels, its objects
+    for shape in shapes(content, source.classes, HOLDS, told, name): ...
+
+A format of outlines has objects alone: its labels are drawn of them. Where shapes have an order, as in annotation tools, the
+later one lies on top; where they have none, pixels of objects of several classes are void, since the truth contradicts itself."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perpixel.classes import VOID_NAME, ClassTable, distinct_colours
+from perpixel.datasets.folder import SPLITS, files_below, objects_by_vote
+from perpixel.errors import DataError
+from perpixel.images import PICTURE_SUFFIXES, read_header, read_image, read_size, write_image
+from perpixel.objects import components
+from perpixel.sample import Instances
+
+BACKGROUND_NAMES = frozenset({"background", "_background_", "__background__"})
+VOID_NAMES = frozenset({VOID_NAME, "__ignore__", "_ignore_"})
+SPLIT_OF = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+            "testing": "test"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Holds:
+    """What a format can hold. `maps`: it has labels of its own, beside its objects; else they are drawn of its objects."""
+
+    overlap: bool
+    crowd: bool
+    void: bool
+    maps: bool = False
+    ordered: bool = False
+
+
+@dataclass(frozen=True)
+class Content:
+    """One picture with its truth: `picture` a file, or uint8 RGB (H, W, 3); `labels` class ids (H, W) with void; its objects, or
+    none."""
+
+    picture: Path | NDArray[np.uint8]
+    labels: NDArray[Any]
+    instances: Instances | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture of a source by its name, a path without suffix, and its split; empty where the source has none."""
+
+    name: str
+    split: str
+    read: Callable[[], Content]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An object, or a piece of pixels of a class or of void: its label, its pixels (H, W), and whether it is a crowd."""
+
+    label: str
+    mask: NDArray[np.bool_]
+    crowd: bool = False
+
+
+LOSSES = {  # kind: what is lost or changed; {} is the format
+    "void": "pixels of void come back as background: {} has no void",
+    "crowd": "crowds keep their class and are no objects: {} cannot say that an object stands for many",
+    "crowd left out": "crowds are left out, and come back as background: {} cannot say that an object stands for many",
+    "overlap": "pixels of several objects belong to the last of them alone: {} has one object a pixel",
+    "hidden": "objects that lie wholly below others are left out: {} has one object a pixel",
+    "empty": "objects without a pixel are left out",
+    "pieces": "pieces of pixels of a class that belong to no object are objects of their own in {}",
+    "class": "pixels of another class than their object take the object's: {} has no labels beside its objects",
+    "vote": "objects take the class that most of their pixels have, as {} is read",
+    "turned": "pictures with a camera's rotation tag are written upright, as PNG",
+    "png": "pictures of another format are written as PNG, the pixels as they are",
+    "names": "pictures got names as {} wants them; names.csv says which",
+    "unknown class": "pixels of classes that {} does not have are unlabeled in it",
+    "no area": "points, lines, boxes or other shapes without a mask are left out in reading",
+    "other annotator": "further annotations of one picture are left out: the first is read",
+}
+
+
+@dataclass
+class Told:
+    """What is lost or changed, by kinds of `LOSSES`: how many in all, in how many pictures, and the first picture."""
+
+    kinds: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    _last: dict[str, str] = field(default_factory=dict)
+
+    def add(self, kind: str, name: str, count: int = 1) -> None:
+        """Counts so many more of a kind in the picture `name`; pictures come one after the other."""
+        if count:
+            total, pictures, first = self.kinds.get(kind, (0, 0, name))
+            self.kinds[kind] = total + count, pictures + (self._last.get(kind) != name), first
+            self._last[kind] = name
+
+    def sentences(self, format: str) -> list[str]:
+        return [
+            f"{count} {LOSSES[kind].format(format)} ({pictures} pictures, the first is {first})."
+            for kind, (count, pictures, first) in self.kinds.items()
+        ]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set in some format: its classes, its pictures, and what reading leaves out, as it is met."""
+
+    classes: ClassTable
+    items: list[Item]
+    told: Told = field(default_factory=Told)
+
+
+class Writer(Protocol):
+    """Writes a data set below an empty folder, picture by picture; what is not known before the end is written by `close`."""
+
+    def __init__(self, out: Path, classes: ClassTable, told: Told) -> None: ...
+    def add(self, name: str, split: str, content: Content) -> None: ...
+    def close(self) -> None: ...
+
+
+def background_of(classes: ClassTable) -> int | None:
+    """The id of the class that stands for no object, by its name."""
+    return next((id for id, name in enumerate(classes.names) if name.lower() in BACKGROUND_NAMES), None)
+
+
+def table_of(labels: Iterable[str]) -> ClassTable:
+    """A table of the labels of objects, each once, in their order; 0 is background, and the labels of void are none."""
+    names = [name for name in dict.fromkeys(labels) if name.lower() not in BACKGROUND_NAMES | VOID_NAMES]
+    values = tuple((id,) for id in range(len(names) + 1))
+    void = 255 if len(names) < 255 else 65535
+    return ClassTable(("background", *names), ((0, 0, 0), *distinct_colours(len(names))), values, (void,), (224, 224, 192))
+
+
+def drawn(found: Sequence[Shape], classes: ClassTable, size: tuple[int, int], ordered: bool) -> tuple[NDArray[Any], Instances]:
+    """The labels (H, W) that shapes make, and their objects. `size` is (height, width).
+
+    Shapes called background, or void or __ignore__, draw labels and are no objects."""
+    canvas = Canvas(classes, size, ordered)
+    objects = [shape for shape in found if canvas.draw(shape)]
+    masks = np.stack([shape.mask for shape in objects]) if objects else np.zeros((0, *size), np.bool_)
+    ids = np.array([classes.id_of(shape.label) for shape in objects], np.int64)
+    return canvas.labels, Instances(masks, ids, crowd=np.array([shape.crowd for shape in objects], np.bool_))
+
+
+class Canvas:
+    """Labels (H, W) that shapes are drawn on, one after the other."""
+
+    def __init__(self, classes: ClassTable, size: tuple[int, int], ordered: bool) -> None:
+        none = background_of(classes)
+        self.none = classes.void if none is None else none
+        self.labels = np.full(size, self.none, classes.dtype)
+        self.classes, self.ordered = classes, ordered
+
+    def draw(self, shape: Shape) -> bool:
+        """Draws a shape; whether it is an object."""
+        label = shape.label.lower()
+        if label in VOID_NAMES or label in BACKGROUND_NAMES:
+            self.labels[shape.mask] = self.classes.void if label in VOID_NAMES else self.none
+            return False
+        id = self.classes.id_of(shape.label)
+        if self.ordered:
+            self.labels[shape.mask] = id
+        else:
+            before = self.labels[shape.mask]
+            self.labels[shape.mask] = np.where((before == self.none) | (before == id), id, self.classes.void)
+        return True
+
+
+def shapes(content: Content, classes: ClassTable, holds: Holds, told: Told, name: str) -> Iterator[Shape]:
+    """The objects of a picture, the pieces of its labels that belong to none, and its void, in the order to draw them in.
+
+    What the format does not hold is left out and told."""
+    labels, objects = (
+        content.labels,
+        content.instances or Instances(np.zeros((0, *content.labels.shape), np.bool_), np.zeros(0, np.int64)),
+    )
+    canvas = Canvas(classes, labels.shape, holds.ordered)
+    covered, lost = np.zeros(labels.shape, np.bool_), np.zeros(labels.shape, np.bool_)
+    for index, id in enumerate(objects.class_ids.tolist()):
+        mask, crowd = objects.mask(index), bool(objects.crowd[index])
+        covered |= mask
+        if not mask.any():
+            told.add("empty", name)
+        elif crowd and not holds.crowd:
+            told.add("crowd left out", name)
+            lost |= mask
+        else:
+            shape = Shape(classes.names[id], mask, crowd)
+            canvas.draw(shape)
+            yield shape
+    rest = np.where(covered, classes.void, labels)
+    pieces = 0
+    for id in np.flatnonzero(np.bincount(rest.ravel(), minlength=classes.void + 1)).tolist():
+        if id in (classes.void, background_of(classes)):
+            continue
+        numbers = components(rest, id)
+        for number in range(1, int(numbers.max()) + 1):
+            shape = Shape(classes.names[id], numbers == number)
+            canvas.draw(shape)
+            pieces += 1
+            yield shape
+    told.add("pieces", name, pieces)
+    void = labels == classes.void
+    if holds.void:
+        if void.any():
+            canvas.draw(Shape(VOID_NAME, void))
+            yield Shape(VOID_NAME, void)
+    else:
+        contradicted = covered & (canvas.labels == classes.void)  # void again, whoever reads the objects
+        told.add("void", name, int((void & ~contradicted).sum()))
+    told.add("class", name, int(((canvas.labels != labels) & ~void & ~lost).sum()))
+
+
+def map_of(
+    content: Content, classes: ClassTable, told: Told, name: str, by_vote: bool = True
+) -> tuple[NDArray[Any], Instances] | None:
+    """Numbers (H, W) of the objects that can be seen, from 1 on, 0 elsewhere, and those objects; none where there are none.
+
+    The last of objects that overlap is seen, and crowds are none of them. `by_vote`: whoever reads the map takes the class
+    that most labels of an object's pixels have. What is lost is told."""
+    objects = content.instances
+    if objects is None:
+        return None
+    numbers = np.zeros(content.labels.shape, np.int32)
+    shared = np.zeros(content.labels.shape, np.bool_)
+    chosen = []
+    for index in np.flatnonzero(~objects.crowd).tolist():
+        mask = objects.mask(index)
+        if not mask.any():
+            told.add("empty", name)
+            continue
+        shared |= mask & (numbers > 0)
+        chosen.append(index)
+        numbers[mask] = len(chosen)
+    told.add("overlap", name, int(shared.sum()))
+    seen = np.bincount(numbers.ravel(), minlength=len(chosen) + 1)[1:] > 0
+    told.add("hidden", name, int((~seen).sum()))
+    renumbered = np.concatenate([[0], np.where(seen, np.cumsum(seen), 0)]).astype(np.int32)[numbers]
+    ids = objects.class_ids[np.array(chosen, np.int64)][seen]
+    if by_vote:
+        voted = objects_by_vote(renumbered, content.labels, classes).class_ids
+        told.add("vote", name, int((voted != ids).sum()))
+    return renumbered, Instances.of_numbers(renumbered, ids)
+
+
+def put_picture(picture: Path | NDArray[np.uint8], target: Path, told: Told, name: str, png: bool = False) -> Path:
+    """Copies a picture to `target` with its suffix, byte for byte; as PNG where it has no file, is turned by a tag, or `png` says
+    so."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    as_png = target.with_name(f"{target.name}.png")
+    if not isinstance(picture, Path):
+        write_image(as_png, picture)
+        return as_png
+    header = read_header(picture)
+    if header.orientation != 1 or (png and header.format != "PNG"):
+        told.add("turned" if header.orientation != 1 else "png", name)
+        write_image(as_png, read_image(picture))
+        return as_png
+    copy = target.with_name(target.name + picture.suffix.lower())
+    shutil.copyfile(picture, copy)
+    return copy
+
+
+def require_size(picture: Path, size: tuple[int, int], where: str) -> None:
+    """Raises DataError where a picture, upright, has not the (height, width) that `where` says."""
+    found = read_size(picture)
+    if found != size:
+        said = f"{size[0]}x{size[1]}, the picture {picture} is {found[0]}x{found[1]} (height x width)"
+        turned = "; its rotation tag turns it" if found == size[::-1] and read_size(picture, turn=False) == size else ""
+        raise DataError(f"{where}: says {said}{turned}; correct one of the two.")
+
+
+class Pictures:
+    """The pictures below a folder, found by what annotations call them: what a file says never leads out of that folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._named: dict[str, list[Path]] = {}
+        self._stems: dict[str, list[Path]] = {}
+        for paths in files_below(folder, PICTURE_SUFFIXES).values():
+            for path in paths:
+                self._named.setdefault(path.name, []).append(path)
+                self._stems.setdefault(path.stem, []).append(path)
+
+    def find(self, reference: str, where: str, split: str = "") -> Path:
+        """The picture that ends as `reference` does: by its name, else by its name with another suffix.
+
+        Of several the one that shares more folders is taken, then that of the `split`. Raises DataError for none or several."""
+        parts = parts_of(reference, where)
+        found = self._named.get(parts[-1]) or self._stems.get(Path(parts[-1]).stem)
+        if not found:
+            raise DataError(f"{where}: there is no picture {reference[:200]!r} below {self.folder}; put it there, or name its "
+                            f"folder with --pictures.")  # fmt: skip
+        ranked = sorted(((_shared(path, parts), _in_split(path.relative_to(self.folder), split)), path) for path in found)
+        if len(ranked) > 1 and ranked[-1][0] == ranked[-2][0]:
+            raise DataError(f"{where}: {reference[:200]!r} may be {ranked[-1][1]} or {ranked[-2][1]}; keep one of the two.")
+        return ranked[-1][1]
+
+
+def _shared(path: Path, parts: Sequence[str]) -> int:
+    """How many names at the end of a path and of `parts` are alike."""
+    pairs = zip(reversed(path.parts), reversed(parts), strict=False)
+    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(path.parts), len(parts)))
+
+
+def _in_split(path: Path, split: str) -> bool:
+    return any(split_in(part) == split for part in path.parts[:-1])
+
+
+def parts_of(reference: str, where: str) -> list[str]:
+    """The names of a relative path, whatever its slashes; what leads up or to a root is left out. Raises DataError for none."""
+    parts = [part for part in re.split(r"[/\\]", reference) if part not in ("", ".", "..") and not part.endswith(":")]
+    if not parts or any(ord(mark) < 32 for part in parts for mark in part):
+        raise DataError(f"{where}: {reference[:80]!r} is no name of a picture; correct it.")
+    return parts
+
+
+def named(parts: Sequence[str], split: str = "") -> tuple[str, str]:
+    """The name of a picture, without suffix, and its split: the one given, or its first folder, which is then left out."""
+    first = split_in(parts[0]) if len(parts) > 1 else ""
+    own = split or first
+    kept = parts[1:] if first and first == own else parts
+    return PurePosixPath(*kept).with_suffix("").as_posix(), own
+
+
+def split_in(word: str) -> str:
+    """`train` of `instances_train2017`, `val` of `valid` and `Validation`; empty where there is none."""
+    words = re.split(r"[^a-z]+", word.lower())
+    return next((SPLIT_OF[word] for word in words if word in SPLIT_OF), "")
+
+
+def split_order(item: Item) -> tuple[int, str]:
+    return (SPLITS.index(item.split) if item.split in SPLITS else len(SPLITS)), item.name
+
+
+def text(value: Any, what: str, where: str) -> str:
+    """`value`, which must be a text that is not empty; else DataError."""
+    from perpixel.rle import shown
+
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{where}: {what} is {shown(value)}, not a text.")
+    return value

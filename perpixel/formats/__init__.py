@@ -1,0 +1,88 @@
+"""The formats that data sets come in and leave in. Adding one costs a file here and a line in `FORMATS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from perpixel.annotations import read_json
+from perpixel.classes import ClassTable
+from perpixel.errors import DataError, did_you_mean
+from perpixel.exchange import Holds, Source, Told, Writer
+from perpixel.formats import cityscapes, coco, cvat, folder, label_studio, labelme, voc, yolo
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a data set of some format is read from a path, with the folder of its pictures if they lie elsewhere, and written.
+
+    `splits`: it has no place for pictures of no split."""
+
+    what: str
+    holds: Holds
+    read: Callable[[Path, Path | None], Source]
+    writer: Callable[[Path, ClassTable, Told], Writer]
+    splits: bool = False
+
+
+FORMATS: dict[str, Format] = {
+    "folder": Format("perpixel's own: images/, masks/, instances/, classes.csv", folder.HOLDS, folder.read, folder.Writer),
+    "coco": Format("COCO JSON of objects", coco.HOLDS, coco.read, coco.Writer),
+    "voc": Format("PASCAL VOC palette PNG", voc.HOLDS, voc.read, voc.Writer, splits=True),
+    "cityscapes": Format("Cityscapes label and instance ids", cityscapes.HOLDS, cityscapes.read, cityscapes.Writer, splits=True),
+    "yolo": Format("YOLO polygons", yolo.HOLDS, yolo.read, yolo.Writer, splits=True),
+    "labelme": Format("labelme JSON", labelme.HOLDS, labelme.read, labelme.Writer),
+    "cvat": Format("CVAT for images 1.1, XML", cvat.HOLDS, cvat.read, cvat.Writer),
+    "label-studio": Format("Label Studio JSON of brushes", label_studio.HOLDS, label_studio.read, label_studio.Writer),
+}
+
+
+def format_of(path: Path) -> str:
+    """The name of the format that `path`, a file or a folder, is in, by what lies there. Raises DataError where none fits."""
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file or folder.")
+    if path.is_file():
+        return _format_of_file(path)
+    if (path / "leftImg8bit").is_dir():
+        return "cityscapes"
+    if (path / voc.MASKS).is_dir():
+        return "voc"
+    if ((path / "images").is_dir() and any((path / kind).is_dir() for kind in ("masks", "instances"))) or (
+        path / "pairs.csv"
+    ).is_file():
+        return "folder"
+    if cvat.file_of(path).is_file():
+        return "cvat"
+    if coco.files(path):
+        return "coco"
+    if yolo.table(path) is not None:
+        return "yolo"
+    if label_studio.file_of(path) is not None:
+        return "label-studio"
+    first = next(iter(labelme.files(path)), None)
+    if first is not None and labelme.is_labelme(read_json(first)):
+        return "labelme"
+    raise DataError(f"{path}: is in no format that is known by what lies there; name it with --from ({', '.join(FORMATS)}).")
+
+
+def _format_of_file(path: Path) -> str:
+    if path.suffix == ".xml":
+        return "cvat"
+    if path.suffix in (".yaml", ".yml"):
+        return "yolo"
+    if path.suffix == ".json":
+        content = read_json(path)
+        for name, fits in (("labelme", labelme.is_labelme), ("label-studio", label_studio.is_label_studio)):
+            if fits(content):
+                return name
+        if isinstance(content, dict) and "images" in content:
+            return "coco"
+    raise DataError(f"{path}: is no annotation file that is known; name its format with --from ({', '.join(FORMATS)}).")
+
+
+def find_format(name: str) -> Format:
+    """The format of that name. Raises UnknownName without one."""
+    if name not in FORMATS:
+        raise did_you_mean("format", name, FORMATS)
+    return FORMATS[name]

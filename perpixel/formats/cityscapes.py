@@ -1,0 +1,109 @@
+"""Cityscapes: PNGs of label ids and instance ids, for labels that Cityscapes has.
+
+    OUT/leftImg8bit/SPLIT/CITY/CITY_SEQUENCE_FRAME_leftImg8bit.png
+    OUT/gtFine/SPLIT/CITY/CITY_SEQUENCE_FRAME_gtFine_{labelIds,instanceIds}.png
+
+An instance id is 1000 * label + the number of the object, from 0 on without gaps, or the label where there is no object. What
+has instances but no number is a group, which is a crowd here: one of each label in a picture. Read are all labels, those that
+Cityscapes does not judge too; 0, unlabeled, is void. To train and judge as the benchmark does, use the data set cityscapes.
+
+Names of another form than CITY_SEQUENCE_FRAME become own_000001_000019 and so on; OUT/names.csv says which is which."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from perpixel.classes import ClassTable
+from perpixel.datasets.cityscapes import DRAWN, PER_LABEL, SPLITS, SUFFIX, Cityscapes
+from perpixel.errors import DataError, did_you_mean
+from perpixel.exchange import Content, Holds, Source, Told, background_of, map_of, put_picture
+from perpixel.files import write_whole
+from perpixel.formats.folder import of_datasets
+from perpixel.images import encode_image
+
+HOLDS = Holds(overlap=False, crowd=True, void=True, maps=True)
+CLASSES = ClassTable(
+    tuple(label.name for label in DRAWN[1:]), tuple(label.colour for label in DRAWN[1:]),
+    tuple((label.id,) for label in DRAWN[1:]), (0,),
+)  # fmt: skip
+OFFICIAL = re.compile(r"^[a-zA-Z-]+_\d{6}_\d{6}$")
+CITY = "own"
+
+
+def read(path: Path, pictures: Path | None) -> Source:
+    """Raises DataError for a folder without leftImg8bit/ and gtFine/, or where a split has no labels."""
+    there = Cityscapes(path, _first(path), "cityscapes30").splits
+    fine = [split for split in there if split in ("train", "val")]
+    chosen = fine or [split for split in there if split not in ("test", "trainval")]
+    datasets = [Cityscapes(path, split, "cityscapes30", instances=True) for split in chosen]
+    for dataset in datasets:
+        dataset.classes = CLASSES
+    return of_datasets([*datasets])
+
+
+def _first(path: Path) -> str:
+    for split in SPLITS:
+        try:
+            Cityscapes(path, split)
+        except DataError as error:
+            last = error
+        else:
+            return split
+    raise last
+
+
+class Writer:
+    def __init__(self, out: Path, classes: ClassTable, told: Told) -> None:
+        self.out, self.classes, self.told = out, classes, told
+        ids = {label.name: label.id for label in DRAWN}
+        unknown = [name for name in classes.names if name not in ids]
+        if len(unknown) == len(classes):
+            raise did_you_mean("label of Cityscapes", unknown[0], ids)
+        self.ids = np.zeros(classes.void + 1, np.uint16)  # void is unlabeled
+        self.ids[: len(classes)] = [ids.get(name, 0) for name in classes.names]
+        none = background_of(classes)
+        self.unknown = [id for id, name in enumerate(classes.names) if name in unknown and id != none]
+        self.with_instances = [id for id, name in enumerate(classes.names) if name in ids and DRAWN[ids[name]].has_instances]
+        self.names: list[tuple[str, str]] = []
+
+    def add(self, name: str, split: str, content: Content) -> None:
+        short, split = name.rpartition("/")[2], split or "train"
+        city = short.partition("_")[0]
+        if not OFFICIAL.match(short):
+            city, short = CITY, f"{CITY}_{len(self.names) + 1:06d}_000019"
+            self.told.add("names", name)
+        self.names.append((short, f"{split}/{name}"))
+        put_picture(content.picture, self.out / "leftImg8bit" / split / city / f"{short}{SUFFIX}".removesuffix(".png"),
+                    self.told, name, png=True)  # fmt: skip
+        self.told.add("unknown class", name, int(np.isin(content.labels, self.unknown).sum()))
+        labels = self.ids[content.labels]
+        numbered = labels.copy()
+        found = map_of(content, self.classes, self.told, name, by_vote=False)
+        if found is not None:
+            numbers, objects = found
+            seen = np.isin(objects.class_ids, self.with_instances)
+            values = np.zeros(len(seen) + 1, np.int64)
+            for id in self.with_instances:
+                places = np.flatnonzero(objects.class_ids == id)
+                if len(places) > PER_LABEL:
+                    raise DataError(f"{name}: has {len(places)} objects {self.classes.names[id]}; instance ids hold {PER_LABEL}.")
+                values[1 + places] = PER_LABEL * int(self.ids[id]) + np.arange(len(places))
+            numbered = np.where(values[numbers] > 0, values[numbers], labels).astype(np.uint16)
+        folder = self.out / "gtFine" / split / city
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind, values_ in (("labelIds", labels.astype(np.uint8)), ("instanceIds", numbered)):
+            path = folder / f"{short}_gtFine_{kind}.png"
+            write_whole(path, encode_image(Image.fromarray(values_), ".png"), durable=False)
+
+    def close(self) -> None:
+        if any(short != name.rpartition("/")[2] for short, name in self.names):
+            text = io.StringIO()
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerows([("name", "was"), *self.names])
+            write_whole(self.out / "names.csv", text.getvalue().encode())

@@ -1,0 +1,276 @@
+"""CVAT for images 1.1: one XML for all pictures, with masks, polygons, boxes and ellipses in the order of z_order.
+
+    OUT/annotations.xml
+    OUT/images/SPLIT/NAME.jpg
+
+Polygons are drawn by COCO's rule, as CVAT's own exports draw them, the later on top; shapes of one label and one group are one
+object. Written are masks: run lengths of 0 and 1 in turn along the rows of a box. A crowd has the attribute `crowd`, and void is
+the label of that name, as CVAT has neither. An XML with a document type is refused, since that is where entities come from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from xml.parsers import expat
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perpixel.classes import VOID_NAME, ClassTable
+from perpixel.errors import DataError
+from perpixel.exchange import (
+    BACKGROUND_NAMES,
+    Content,
+    Holds,
+    Item,
+    Pictures,
+    Shape,
+    Source,
+    Told,
+    drawn,
+    named,
+    parts_of,
+    put_picture,
+    require_size,
+    shapes,
+    split_in,
+    table_of,
+    text,
+)
+from perpixel.files import write_whole
+from perpixel.images import read_size
+from perpixel.polygons import fill
+from perpixel.rle import decode, runs
+
+HOLDS = Holds(overlap=True, crowd=True, void=True, ordered=True)
+CROWD = "crowd"
+WITH_AREA = ("polygon", "box", "mask", "ellipse")
+WITHOUT_AREA = ("polyline", "points", "cuboid", "skeleton", "tag")
+
+
+@dataclass
+class Marked:
+    """An element of a picture: its kind, its attributes as they stand, and whether it is a crowd."""
+
+    kind: str
+    given: dict[str, str]
+    crowd: bool = False
+
+
+@dataclass
+class Page:
+    """A picture of the file, and what is marked on it."""
+
+    given: dict[str, str]
+    marked: list[Marked] = field(default_factory=list)
+
+
+def file_of(path: Path) -> Path:
+    return path / "annotations.xml" if path.is_dir() else path
+
+
+def read(path: Path, pictures: Path | None) -> Source:
+    """Raises DataError for a file that is no XML of CVAT for images."""
+    file = file_of(path)
+    labels, pages = _parsed(file)
+    used = [text(one.given.get("label"), "label", str(file)) for page in pages for one in page.marked if one.kind in WITH_AREA]
+    classes, told, below, items = table_of([*labels, *used]), Told(), Pictures(pictures or file.parent), []
+    for number, page in enumerate(pages):
+        where = f"{file}, picture {number}"
+        reference = text(page.given.get("name"), "name", where)
+        parts = parts_of(reference, where)
+        name, split = named(
+            parts[1:] if parts[0] == "images" and len(parts) > 1 else parts, split_in(page.given.get("subset", ""))
+        )
+        items.append(
+            Item(name, split, partial(_content, page, reference, f"{file}, picture {reference}", below, split, classes, told))
+        )
+    return Source(classes, items, told)
+
+
+def _parsed(file: Path) -> tuple[list[str], list[Page]]:
+    """The labels that the file declares, and its pictures."""
+    labels: list[str] = []
+    pages: list[Page] = []
+    stack: list[str] = []
+    words: list[str] = []
+    attribute = ""
+
+    def start(tag: str, given: dict[str, str]) -> None:
+        nonlocal attribute
+        if len(stack) > 20:
+            raise DataError(f"{file}: is nested too deep to be of CVAT.")
+        if not stack and tag != "annotations":
+            raise DataError(f"{file}: begins with <{tag[:40]}>, not <annotations>; export it as CVAT for images 1.1.")
+        if tag == "track":
+            raise DataError(f"{file}: is of a video; export it as CVAT for images 1.1.")
+        if tag == "image" and stack[-1] == "annotations":
+            pages.append(Page(given))
+        elif stack and stack[-1] == "image" and pages:
+            pages[-1].marked.append(Marked(tag, given))
+        attribute = given.get("name", "") if tag == "attribute" else attribute
+        stack.append(tag)
+        words.clear()
+
+    def end(tag: str) -> None:
+        stack.pop()
+        said = "".join(words).strip()
+        if tag == "name" and stack[-2:] == ["labels", "label"]:
+            labels.append(text(said, "a label's name", str(file)))
+        if tag == "attribute" and attribute == CROWD and len(stack) > 1 and stack[-2] == "image":
+            pages[-1].marked[-1].crowd = said.lower() in ("true", "1")
+        words.clear()
+
+    def refuse(*_: object) -> None:
+        raise DataError(f"{file}: has a document type, from which entities come; CVAT writes none, take it out.")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, words.append
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        with file.open("rb") as stream:
+            parser.ParseFile(stream)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}).") from None
+    except (expat.ExpatError, ValueError) as error:
+        raise DataError(f"{file}: is no XML ({error}); it is damaged or cut short.") from None
+    return labels, pages
+
+
+def _content(page: Page, reference: str, where: str, below: Pictures, split: str, classes: ClassTable, told: Told) -> Content:
+    picture = below.find(reference, where, split)
+    size = _whole(page.given, "height", where), _whole(page.given, "width", where)
+    require_size(picture, size, where)
+    found: list[Shape] = []
+    groups: dict[tuple[str, str], int] = {}
+    for number, one in sorted(enumerate(page.marked), key=lambda pair: (_order(pair[1], f"{where}, shape {pair[0]}"), pair[0])):
+        if one.kind not in WITH_AREA:
+            told.add("no area", reference)
+            continue
+        try:
+            mask = _mask(one, size)
+        except ValueError as error:
+            raise DataError(f"{where}, shape {number}: {error}") from None
+        label, group = one.given["label"], one.given.get("group_id") or "0"
+        if group != "0" and (label, group) in groups:
+            before = found[groups[label, group]]
+            found[groups[label, group]] = Shape(label, before.mask | mask, before.crowd or one.crowd)
+            continue
+        groups[label, group] = len(found)
+        found.append(Shape(label, mask, one.crowd))
+    return Content(picture, *drawn(found, classes, size, HOLDS.ordered))
+
+
+def _order(one: Marked, where: str) -> int:
+    return _whole(one.given, "z_order", where) if "z_order" in one.given else 0
+
+
+def _whole(given: dict[str, str], key: str, where: str) -> int:
+    try:
+        return _integer(given, key)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def _integer(given: dict[str, str], key: str) -> int:
+    value = given.get(key, "")
+    if len(value) > 9 or not value.removeprefix("-").isdecimal():
+        raise ValueError(f"{key} is {value[:40]!r}, not a whole number.")
+    return int(value)
+
+
+def _number(given: dict[str, str], key: str) -> float:
+    try:
+        return float(given.get(key, ""))
+    except ValueError:
+        raise ValueError(f"{key} is {given.get(key, '')[:40]!r}, not a number.") from None
+
+
+def _mask(one: Marked, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels (H, W) of a shape. Raises ValueError, one sentence, for one that cannot be drawn."""
+    if one.kind == "mask":
+        return _of_runs(one.given, size)
+    if one.kind == "polygon":
+        try:
+            flat = [float(value) for point in one.given.get("points", "").split(";") for value in point.split(",")]
+        except ValueError:
+            raise ValueError(f"points is {one.given.get('points', '')[:40]!r}, not x,y;x,y;...") from None
+        return fill([flat], *size)
+    if one.kind == "ellipse":
+        x, y, wide, high = (_number(one.given, key) for key in ("cx", "cy", "rx", "ry"))
+        turns = np.linspace(0, 2 * math.pi, 256, endpoint=False)
+        corners = np.stack([x + wide * np.cos(turns), y + high * np.sin(turns)], 1)
+    else:
+        left, top, right, bottom = (_number(one.given, key) for key in ("xtl", "ytl", "xbr", "ybr"))
+        x, y = (left + right) / 2, (top + bottom) / 2
+        corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+    angle = math.radians(_number(one.given, "rotation")) if "rotation" in one.given else 0.0
+    if angle and math.isfinite(angle):
+        around = corners - (x, y)
+        turned = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+        corners = around @ turned + (x, y)
+    return fill([corners.ravel().tolist()], *size)
+
+
+def _of_runs(given: dict[str, str], size: tuple[int, int]) -> NDArray[np.bool_]:
+    left, top, width, height = (_integer(given, key) for key in ("left", "top", "width", "height"))
+    if left < 0 or top < 0 or width < 1 or height < 1 or left + width > size[1] or top + height > size[0]:
+        box = f"{width}x{height} at {left}, {top}"
+        raise ValueError(f"its mask of {box} (width x height) reaches outside of the picture, {size[1]}x{size[0]}.")
+    listed = [word.strip() for word in given.get("rle", "").split(",")]
+    strange = next((word for word in listed if len(word) > 9 or not word.isdecimal()), None)
+    if strange is not None:
+        raise ValueError(f"its run lengths hold {strange[:40]!r}; they are whole numbers, parted by commas.")
+    mask = np.zeros(size, np.bool_)
+    mask[top : top + height, left : left + width] = decode([int(word) for word in listed], width, height).T
+    return mask
+
+
+class Writer:
+    def __init__(self, out: Path, classes: ClassTable, told: Told) -> None:
+        self.out, self.classes, self.told = out, classes, told
+        self.pages: list[str] = []
+        self.void = self.crowd = False
+
+    def add(self, name: str, split: str, content: Content) -> None:
+        images = self.out / "images"
+        path = put_picture(content.picture, images / split / name, self.told, name)
+        height, width = read_size(path)
+        subset = f" subset={quoteattr(split)}" if split else ""
+        lines = [f'  <image id="{len(self.pages)}" name={quoteattr(path.relative_to(images).as_posix())}{subset} '
+                 f'width="{width}" height="{height}">']  # fmt: skip
+        for order, shape in enumerate(shapes(content, self.classes, HOLDS, self.told, name)):
+            self.void |= shape.label == VOID_NAME
+            self.crowd |= shape.crowd
+            lines.append(_written(shape, order))
+        self.pages.append("\n".join([*lines, "  </image>"]))
+
+    def close(self) -> None:
+        attribute = ("<attribute><name>crowd</name><mutable>False</mutable><input_type>checkbox</input_type>"
+                     "<default_value>false</default_value><values></values></attribute>") if self.crowd else ""  # fmt: skip
+        colours = {**dict(zip(self.classes.names, self.classes.colours, strict=True)), VOID_NAME: self.classes.void_colour}
+        names = [name for name in self.classes.names if name.lower() not in BACKGROUND_NAMES] + [VOID_NAME] * self.void
+        labels = "\n".join(
+            f"    <label><name>{quoteattr(name)[1:-1]}</name><color>#{bytes(colours[name]).hex()}</color>"
+            f"<attributes>{attribute}</attributes></label>"
+            for name in names
+        )
+        write_whole(self.out / "annotations.xml", (
+            '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
+            f"  <meta><task><size>{len(self.pages)}</size><mode>annotation</mode><labels>\n{labels}\n  </labels></task></meta>\n"
+            + "\n".join([*self.pages, "</annotations>\n"])
+        ).encode())  # fmt: skip
+
+
+def _written(shape: Shape, order: int) -> str:
+    rows, columns = (np.flatnonzero(shape.mask.any(axis)) for axis in (1, 0))
+    top, left = int(rows[0]), int(columns[0])
+    crop = shape.mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+    said = f'<attribute name="{CROWD}">true</attribute>' if shape.crowd else ""
+    return (
+        f'    <mask label={quoteattr(shape.label)} source="manual" occluded="0" rle="{", ".join(map(str, runs(crop.T)))}" '
+        f'left="{left}" top="{top}" width="{crop.shape[1]}" height="{crop.shape[0]}" z_order="{order}">{said}</mask>'
+    )

@@ -1,0 +1,211 @@
+"""labelme JSON, one file a picture: polygons, rectangles, circles and masks, in the order in which they are drawn.
+
+    OUT/SPLIT/NAME.json and OUT/SPLIT/NAME.jpg side by side
+
+Shapes are drawn as labelme's own export draws them (labelme/utils/shape.py), the later on top; those of one label and one group
+are one object. Written are shapes of the type mask, which hold every pixel, holes included; labelme 5.3 and later knows them. A
+crowd has the flag `crowd`; void is the label __ignore__, as labelme's examples have it, and _background_ is no object."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from perpixel.annotations import read_json
+from perpixel.classes import VOID_NAME, ClassTable
+from perpixel.errors import DataError
+from perpixel.exchange import (
+    Content,
+    Holds,
+    Item,
+    Pictures,
+    Shape,
+    Source,
+    Told,
+    drawn,
+    named,
+    parts_of,
+    put_picture,
+    require_size,
+    shapes,
+    table_of,
+    text,
+)
+from perpixel.files import write_whole
+from perpixel.images import encode_image, read_labels, read_size
+from perpixel.polygons import checked
+from perpixel.rle import MAX_SIDE, shown
+
+HOLDS = Holds(overlap=True, crowd=True, void=True, ordered=True)
+IGNORE = "__ignore__"
+CORNERS = {"polygon": None, "oriented_rectangle": 4, "rectangle": 2, "circle": 2, "mask": 2}
+WITHOUT_AREA = ("line", "linestrip", "point", "points")
+VERSION = "5.4.1"
+
+
+def files(path: Path) -> list[Path]:
+    """The JSON files that `path` is, or holds."""
+    return [path] if path.is_file() else sorted(path.rglob("*.json"))
+
+
+def is_labelme(content: Any) -> bool:
+    return isinstance(content, dict) and isinstance(content.get("shapes"), list) and "imagePath" in content
+
+
+def read(path: Path, pictures: Path | None) -> Source:
+    """Raises DataError naming a file that is not of labelme."""
+    root = path if path.is_dir() else path.parent
+    below, told, items, labels = Pictures(pictures or root), Told(), [], []
+    for file in files(path):
+        content = read_json(file)
+        if not is_labelme(content):
+            raise DataError(f"{file}: has no shapes and imagePath; it is not of labelme, take it out.")
+        labels += [_label(shape, f"{file}, shape {number}") for number, shape in enumerate(content["shapes"])]
+        name, split = named(file.relative_to(root).parts)
+        items.append((name, split, file))
+    classes = table_of(sorted(set(labels)))
+    return Source(
+        classes, [Item(name, split, partial(_content, file, below, split, classes, told)) for name, split, file in items], told
+    )
+
+
+def _label(shape: Any, where: str) -> str:
+    if not isinstance(shape, dict):
+        raise DataError(f"{where}: is {shown(shape)}, not an object with label and points.")
+    return text(shape.get("label"), "label", where)
+
+
+def _content(file: Path, below: Pictures, split: str, classes: ClassTable, told: Told) -> Content:
+    content = read_json(file)
+    reference = text(content["imagePath"], "imagePath", str(file))
+    name = parts_of(reference, str(file))[-1]
+    beside = file.with_name(name)
+    picture = beside if beside.is_file() and beside.is_relative_to(below.folder) else below.find(reference, str(file), split)
+    size = read_size(picture)
+    said = content.get("imageHeight"), content.get("imageWidth")
+    if said != (None, None):
+        if not all(type(side) is int for side in said):
+            raise DataError(f"{file}: imageHeight and imageWidth are {shown(said[0])} and {shown(said[1])}, not whole numbers.")
+        require_size(picture, said, str(file))
+    found: list[Shape] = []
+    groups: dict[tuple[str, int], int] = {}
+    for number, shape in enumerate(content["shapes"]):
+        where = f"{file}, shape {number}"
+        label, kind = _label(shape, where), shape.get("shape_type") or "polygon"
+        if kind in WITHOUT_AREA:
+            told.add("no area", name)
+            continue
+        try:
+            one = Shape(label, _mask(shape, kind, size), bool(_flags(shape).get("crowd")))
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from None
+        group = shape.get("group_id")
+        if type(group) is int and (label, group) in groups:
+            place = groups[label, group]
+            found[place] = Shape(label, found[place].mask | one.mask, found[place].crowd or one.crowd)
+            continue
+        if type(group) is int:
+            groups[label, group] = len(found)
+        found.append(one)
+    return Content(picture, *drawn(found, classes, size, HOLDS.ordered))
+
+
+def _flags(shape: Mapping[str, Any]) -> Mapping[str, Any]:
+    flags = shape.get("flags")
+    return flags if isinstance(flags, dict) else {}
+
+
+def _mask(shape: Mapping[str, Any], kind: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels (H, W) of a shape. Raises ValueError, one sentence, for one that cannot be drawn."""
+    if not isinstance(kind, str) or kind not in CORNERS:
+        raise ValueError(f"shape_type is {shown(kind)}; known are {', '.join(CORNERS)}.")
+    points = _points(shape.get("points"), kind)
+    if kind == "mask":
+        return _stored_mask(shape.get("mask"), points, size)
+    canvas = Image.new("L", size[::-1], 0)
+    drawing = ImageDraw.Draw(canvas)
+    if kind == "circle":
+        (x, y), edge = points
+        radius = math.dist((x, y), edge)
+        drawing.ellipse((x - radius, y - radius, x + radius, y + radius), outline=1, fill=1)
+    elif kind == "rectangle":
+        (x0, y0), (x1, y1) = points
+        drawing.rectangle((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), outline=1, fill=1)
+    else:
+        drawing.polygon(points, outline=1, fill=1)
+    return np.array(canvas, np.bool_)
+
+
+def _points(points: Any, kind: str) -> list[tuple[float, float]]:
+    if not isinstance(points, list) or not all(isinstance(point, list) and len(point) == 2 for point in points):
+        raise ValueError(f"points is {shown(points)}, not a list of [x, y].")
+    wanted = CORNERS[kind]
+    if (wanted is None and len(points) < 3) or (wanted is not None and len(points) != wanted):
+        raise ValueError(f"a {kind} has {len(points)} points; it needs {wanted or 'three or more'}.")
+    flat = [value for point in points for value in point]
+    checked([flat * 3 if len(flat) < 6 else flat])  # finite, and short enough to draw
+    if max(map(abs, flat)) > 2 * MAX_SIDE:
+        raise ValueError(f"a point lies at {max(flat, key=abs)}; coordinates are at most {2 * MAX_SIDE} from 0.")
+    return [(float(x), float(y)) for x, y in points]
+
+
+def _stored_mask(data: Any, points: list[tuple[float, float]], size: tuple[int, int]) -> NDArray[np.bool_]:
+    (left, top), (right, bottom) = ((int(x), int(y)) for x, y in points)
+    if not (0 <= left <= right < size[1] and 0 <= top <= bottom < size[0]):
+        raise ValueError(
+            f"its mask reaches from {left}, {top} to {right}, {bottom}, outside of the picture's {size[0]}x{size[1]}."
+        )
+    if not isinstance(data, str):
+        raise ValueError(f"its mask is {shown(data)}, not a PNG as base64.")
+    try:
+        stored = read_labels(base64.b64decode(data, validate=True))
+    except (binascii.Error, ValueError, DataError) as error:
+        raise ValueError(f"its mask is no PNG as base64 ({str(error)[:120]}).") from None
+    if stored.shape != (bottom - top + 1, right - left + 1):
+        raise ValueError(
+            f"its mask is {stored.shape[0]}x{stored.shape[1]}, its points say {bottom - top + 1}x{right - left + 1}."
+        )
+    mask = np.zeros(size, np.bool_)
+    mask[top : bottom + 1, left : right + 1] = stored > 0
+    return mask
+
+
+class Writer:
+    def __init__(self, out: Path, classes: ClassTable, told: Told) -> None:
+        self.out, self.classes, self.told = out, classes, told
+
+    def add(self, name: str, split: str, content: Content) -> None:
+        path = put_picture(content.picture, self.out / split / name, self.told, name)
+        height, width = read_size(path)
+        found = [_written(shape) for shape in shapes(content, self.classes, HOLDS, self.told, name)]
+        document: dict[str, Any] = {
+            "version": VERSION, "flags": {}, "shapes": found, "imagePath": path.name, "imageData": None,
+            "imageHeight": height, "imageWidth": width,
+        }  # fmt: skip
+        write_whole(
+            path.with_name(f"{Path(name).name}.json"), json.dumps(document, ensure_ascii=False, indent=1).encode(), durable=False
+        )
+
+    def close(self) -> None:
+        """Every file is there already."""
+
+
+def _written(shape: Shape) -> dict[str, Any]:
+    rows, columns = (np.flatnonzero(shape.mask.any(axis)) for axis in (1, 0))
+    top, bottom, left, right = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+    crop = Image.fromarray(shape.mask[top : bottom + 1, left : right + 1])
+    return {
+        "label": IGNORE if shape.label == VOID_NAME else shape.label, "points": [[left, top], [right, bottom]], "group_id": None,
+        "description": "", "shape_type": "mask", "flags": {"crowd": True} if shape.crowd else {},
+        "mask": base64.b64encode(encode_image(crop, ".png")).decode("ascii"),
+    }  # fmt: skip

@@ -1,0 +1,188 @@
+"""PASCAL VOC: a palette PNG of classes and one of objects for each picture, lists of splits, and a table of one's own classes.
+
+    OUT/JPEGImages/NAME.jpg
+    OUT/SegmentationClass/NAME.png          class numbers, void 255, in VOC's colours
+    OUT/SegmentationObject/NAME.png         object numbers, 0 none, void 255; where there are objects
+    OUT/ImageSets/Segmentation/{train,val,test}.txt
+    OUT/labelmap.txt                        name:r,g,b:: a line, as CVAT and Datumaro write it
+
+Read are masks of numbers, and masks of colours, which the table explains, as CVAT exports them. Without labelmap.txt,
+class_names.txt (of labelme's converter) names the numbers, else they are VOC's 21 classes. An object has the class that most of
+its pixels have. The published set itself, with its devkit around it, is the data set voc2012."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from perpixel.classes import ClassTable, Colour, distinct_colours
+from perpixel.datasets import voc
+from perpixel.datasets.folder import files_below, objects_by_vote, require_same_size
+from perpixel.errors import DataError
+from perpixel.exchange import Content, Holds, Item, Source, Told, background_of, map_of, named, put_picture, split_in, split_order
+from perpixel.files import write_whole
+from perpixel.images import PICTURE_SUFFIXES, encode_image, read_header, read_image, read_labels, write_labels
+
+HOLDS = Holds(overlap=False, crowd=False, void=True, maps=True)
+MASKS, OBJECTS = "SegmentationClass", "SegmentationObject"
+VOID = 255
+VOID_COLOUR = (224, 224, 192)
+
+
+def read(path: Path, pictures: Path | None) -> Source:
+    """Raises DataError for a folder without masks, or with a table that cannot be read."""
+    masks = path / MASKS
+    classes = _table(path)
+    images = files_below(pictures or path / "JPEGImages", PICTURE_SUFFIXES)
+    splits: dict[str, str] = {}
+    lists = sorted((path / "ImageSets" / "Segmentation").glob("*.txt"), key=lambda file: split_in(file.stem) == "")
+    for file in lists:
+        for name in voc.read_list(file):
+            splits.setdefault(name, split_in(file.stem))
+    items = []
+    for key in splits or dict.fromkeys(sorted(files_below(masks, frozenset({".png"}))), ""):
+        if key not in images:
+            raise DataError(f"{path}: {key} has no picture in {pictures or path / 'JPEGImages'}; put it there.")
+        name, split = named(key.split("/"), splits.get(key, ""))
+        items.append(Item(name, split, partial(_content, images[key][0], path, key, classes)))
+    if not items:
+        raise DataError(f"{masks}: holds no mask NAME.png; put them there.")
+    return Source(classes, sorted(items, key=split_order))
+
+
+def _table(path: Path) -> ClassTable:
+    """The classes by labelmap.txt, class_names.txt or VOC itself, the first that is there."""
+    file = next((place for place in (path / "labelmap.txt", path / "class_names.txt") if place.is_file()), None)
+    if file is None:
+        return voc.CLASSES
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError:
+        raise DataError(f"{file}: is not UTF-8 text; save it as UTF-8.") from None
+    lines = [line for line in lines if line and not line.startswith("#") and line != "__ignore__"]
+    drawn = [(0, 0, 0), *distinct_colours(len(lines))]
+    names: list[str] = []
+    colours: list[Colour] = []
+    values: list[tuple[int, ...]] = []
+    for value, line in enumerate(lines):
+        name, _, rest = line.partition(":")
+        if name.lower() in ("void", "ignored"):
+            continue
+        try:
+            colour = _colour(rest) if rest.strip(":") else drawn[value]
+        except ValueError:
+            raise DataError(f"{file}: {line[:80]!r} is not `name:r,g,b::`; correct it.") from None
+        if not all(0 <= part <= 255 for part in colour):
+            raise DataError(f"{file}: {line[:80]!r} has a colour outside 0..255; correct it.")
+        names.append(name)
+        colours.append(colour)
+        values.append((value,))
+    if len(lines) > VOID:
+        raise DataError(f"{file}: names {len(lines)} classes; masks of VOC hold {VOID}.")
+    try:
+        return ClassTable(tuple(names), tuple(colours), tuple(values), (VOID,), VOID_COLOUR)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None
+
+
+def _colour(text: str) -> Colour:
+    red, green, blue = map(int, text.split(":")[0].split(","))
+    return red, green, blue
+
+
+def _content(picture: Path, path: Path, key: str, classes: ClassTable) -> Content:
+    mask, objects = path / MASKS / f"{key}.png", path / OBJECTS / f"{key}.png"
+    image = read_image(picture)
+    if read_header(mask).mode in ("RGB", "RGBA"):
+        labels = _of_colours(mask, classes)
+    else:
+        labels = classes.decode(read_labels(mask), str(mask))
+    require_same_size(image, labels, picture, mask)
+    if not objects.is_file():
+        return Content(picture, labels)
+    if read_header(objects).mode in ("RGB", "RGBA"):
+        packed = _packed(read_image(objects))
+        numbers = np.where(packed == _packed(np.array(VOID_COLOUR, np.uint8)), 0, packed)
+        numbers = np.unique(numbers, return_inverse=True)[1].reshape(labels.shape) + int((numbers != 0).all())
+    else:
+        numbers = read_labels(objects)
+        numbers = np.where(numbers == VOID, 0, numbers)
+    require_same_size(image, numbers, picture, objects)
+    return Content(picture, labels, objects_by_vote(numbers, labels, classes))
+
+
+def _packed(image: NDArray[np.uint8]) -> NDArray[np.int32]:
+    packed: NDArray[np.int32] = image.astype(np.int32) @ np.array((65536, 256, 1), np.int32)
+    return packed
+
+
+def _of_colours(mask: Path, classes: ClassTable) -> NDArray[Any]:
+    """Class ids (H, W) of a mask of colours. Raises DataError naming the first colour that is in no class, and its pixel."""
+    packed = _packed(read_image(mask))
+    labels: NDArray[np.int32] = np.full(packed.shape, -1, np.int32)
+    labels[packed == _packed(classes.palette[-1])] = classes.void
+    for id, colour in enumerate(classes.palette[:-1]):
+        labels[packed == _packed(colour)] = id
+    if labels.min() < 0:
+        row, column = divmod(int((labels < 0).argmax()), labels.shape[1])
+        value = int(packed[row, column])
+        colour = (value >> 16, value >> 8 & 255, value & 255)
+        raise DataError(f"{mask}: colour {colour} at row {row}, column {column} is in no class; add it to labelmap.txt.")
+    return labels.astype(classes.dtype)
+
+
+class Writer:
+    def __init__(self, out: Path, classes: ClassTable, told: Told) -> None:
+        if len(classes) > VOID:
+            raise DataError(f"there are {len(classes)} classes; masks of VOC hold {VOID}.")
+        strange = next((name for name in classes.names if ":" in name or name != " ".join(name.split()) or name[0] == "#"), None)
+        if strange is not None:
+            raise DataError(f"the class {strange!r} cannot stand in a line of labelmap.txt; rename it.")
+        self.out, self.told, self.classes = out, told, classes
+        none = background_of(classes)
+        order = sorted(range(len(classes)), key=lambda id: id != none)
+        colours = [classes.colours[id] for id in order]
+        if len({*colours, VOID_COLOUR}) <= len(colours):  # colours that cannot be told apart
+            colours = [(0, 0, 0), *distinct_colours(len(order) - 1)]
+        values = tuple((value,) for value in range(len(order)))
+        self.table = ClassTable(tuple(classes.names[id] for id in order), tuple(colours), values, (VOID,), VOID_COLOUR)
+        self.place = np.full(classes.void + 1, VOID, np.uint8)
+        self.place[order] = np.arange(len(order))
+        self.names: dict[str, list[str]] = {}
+
+    def add(self, name: str, split: str, content: Content) -> None:
+        key = f"{split}/{name}" if any(name in names for names in self.names.values()) else name
+        put_picture(content.picture, self.out / "JPEGImages" / key, self.told, name)
+        labels = self.place[content.labels]
+        self.names.setdefault(split or "train", []).append(key)
+        mask = self.out / MASKS / f"{key}.png"
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        write_labels(mask, labels, self.table)
+        if content.instances is not None:
+            self.told.add("crowd", name, int(content.instances.crowd.sum()))
+        found = map_of(content, self.classes, self.told, name)
+        if found is not None:
+            numbers = found[0]
+            if numbers.max(initial=0) >= VOID:
+                raise DataError(f"{name}: has {numbers.max()} objects; a mask of VOC holds {VOID - 1}.")
+            stored = Image.fromarray(np.where((numbers == 0) & (labels == VOID), VOID, numbers).astype(np.uint8))
+            palette = np.array([(0, 0, 0), *distinct_colours(255)], np.uint8)
+            palette[VOID] = VOID_COLOUR
+            stored.putpalette(palette.tobytes())
+            path = self.out / OBJECTS / f"{key}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, encode_image(stored, ".png"), durable=False)
+
+    def close(self) -> None:
+        lists = self.out / "ImageSets" / "Segmentation"
+        lists.mkdir(parents=True)
+        for split, names in self.names.items():
+            write_whole(lists / f"{split}.txt", "".join(f"{name}\n" for name in names).encode())
+        rows = zip(self.table.names, self.table.colours, strict=True)
+        text = "".join(f"{name}:{','.join(map(str, colour))}::\n" for name, colour in rows)
+        write_whole(self.out / "labelmap.txt", text.encode())
