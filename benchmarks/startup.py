@@ -10,7 +10,7 @@ from measure import machine, median, report
 
 VERBS = ("train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
          "receptive-field", "proposal-curve", "download", "explain-score",
-         "compare", "submission")  # fmt: skip
+         "compare", "submission", "convert")  # fmt: skip
 CHECK = """
 import sys
 from perpixel.cli import main

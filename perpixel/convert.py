@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perpixel.datasets import DATASETS, ON_DISK, Dataset, open_dataset
-from perpixel.datasets.folder import chosen_for_val
+from perpixel.datasets.folder import SPLITS, chosen_for_val
 from perpixel.errors import DataError, UsageError, did_you_mean
 from perpixel.exchange import Item, Source, split_order
 from perpixel.files import PARTIAL

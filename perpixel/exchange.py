@@ -84,6 +84,8 @@ LOSSES = {  # kind: what is lost or changed; {} is the format
     "turned": "pictures with a camera's rotation tag are written upright, as PNG",
     "png": "pictures of another format are written as PNG, the pixels as they are",
     "names": "pictures got names as {} wants them; names.csv says which",
+    "no object": "objects of labels without instances are pixels of their label alone in {}",
+    "group": "labels with instances have pixels of no object, or of several crowds, which are one crowd of each label in {}",
     "unknown class": "pixels of classes that {} does not have are unlabeled in it",
     "no area": "points, lines, boxes or other shapes without a mask are left out in reading",
     "other annotator": "further annotations of one picture are left out: the first is read",

@@ -123,7 +123,7 @@ def test_a_mask_that_cannot_be_read_is_told_when_it_is_asked_for(tmp_path: Path,
     ("place", "value", "said"),
     [
         ((*OBJECT, "image_id"), 5, "picture 5: is no picture of this file"),
-        ((*OBJECT, "file_name"), "a/b.png", "picture 9: file_name is 'a/b.png'"),
+        ((*OBJECT, "file_name"), "../b.png", "picture 9: file_name is '../b.png'"),
         ((*OBJECT, "segments_info"), {}, "picture 9: segments_info is a dict, not a list"),
         ((*OBJECT, "segments_info", 0, "category_id"), 5, "picture 9: category_id 5 is no category"),
         ((*OBJECT, "segments_info"), [{"id": 1, "category_id": 3}] * 2, "picture 9: two segments have one id"),

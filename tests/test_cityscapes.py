@@ -132,16 +132,17 @@ class TestSamples:
         assert dataset.sample(index).instances is None
         assert isinstance(dataset, HasInstances)
         sample = dataset.with_instances().sample(index)
-        _, ids, instance_ids, _ = draw_cityscapes(dataset.name(index))
+        _, _, instance_ids, _ = draw_cityscapes(dataset.name(index))
         class_of = VIEWS[view].decode(np.arange(34)[None])[0]
         numbers = [number for number in np.unique(instance_ids) if number >= 1000 and class_of[number // 1000] != 255]
-        assert sample.instances.class_ids.tolist() == [class_of[number // 1000] for number in numbers]
-        for mask, number, class_id in zip(sample.instances.masks, numbers, sample.instances.class_ids, strict=True):
+        groups = [id for id in range(24, 34) if (instance_ids == id).any() and class_of[id] != 255]
+        assert CARGROUP in groups
+        of_numbers, of_groups = [class_of[number // 1000] for number in numbers], [class_of[id] for id in groups]
+        assert sample.instances.class_ids.tolist() == of_numbers + of_groups
+        assert sample.instances.crowd.tolist() == [False] * len(numbers) + [True] * len(groups)
+        for mask, number, class_id in zip(sample.instances.masks, [*numbers, *groups], sample.instances.class_ids, strict=True):
             assert np.array_equal(mask, instance_ids == number)
             assert (sample.labels[mask] == class_id).all()
-        group = (ids == CARGROUP) & (instance_ids < 1000)
-        assert group.any()
-        assert not sample.instances.masks[:, group].any()
         caravans = np.isin(29, [number // 1000 for number in numbers])
         assert caravans == (view != "cityscapes")
 

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,30 +15,12 @@ from PIL import Image
 import perpixel
 from perpixel.checkpoint import ModelCard, save_model
 from perpixel.classes import ClassTable
-from perpixel.cli import _with_crf, main
+from perpixel.cli import _with_crf
 from perpixel.recipe import Recipe
 
 SMALL = ["--network", "unet", "--convolutions", "same", "--width", "0.05", "--batch", "4", "--device", "cpu"]
 VERBS = ["train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
          "receptive-field", "proposal-curve", "download", "explain-score", "compare", "submission", "convert"]  # fmt: skip
-
-Told = tuple[int, str, str]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
-    """Runs a command line; gives the exit code, stdout and stderr."""
-
-    def run(*arguments: object) -> Told:
-        code = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as left:
-            code = left.code
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
 
 
 def put_flat(root: Path, names: str) -> Path:
@@ -154,7 +135,7 @@ class TestMistakes:
     def here(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(place)
 
-    def assert_one_sentence(self, told: Told, code: int, part: str) -> None:
+    def assert_one_sentence(self, told: tuple[int, str, str], code: int, part: str) -> None:
         assert told[0] == code, told[2]
         assert told[1] == ""
         assert part in told[2]

@@ -20,8 +20,9 @@ The views:
     cityscapes8     the table's 8 categories: 7 classes, and the eighth, void, is what it is called. Unlike the benchmark's
                     categories (`cityscapes_iou`) it has labels that are not evaluated: parking in flat, caravan in vehicle ...
 
-Objects are what instanceIds numbers from 1000 on. Below, an id stands for a group whose members nobody could tell apart: its
-pixels have their label, but it is no object. A licence plate has the id -1 and is never drawn: the vehicle shows."""
+Objects are what instanceIds numbers from 1000 on. Below, the id of a label with instances stands for a group whose members nobody
+could tell apart: one object of each label, the last ones, whose `Instances.crowd` is True. A licence plate has the id -1 and is
+never drawn: the vehicle shows."""
 
 from __future__ import annotations
 

@@ -15,17 +15,20 @@ import csv
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from perpixel.classes import ClassTable
 from perpixel.datasets.cityscapes import DRAWN, PER_LABEL, SPLITS, SUFFIX, Cityscapes
 from perpixel.errors import DataError, did_you_mean
-from perpixel.exchange import Content, Holds, Source, Told, background_of, map_of, put_picture
+from perpixel.exchange import Content, Holds, Source, Told, map_of, put_picture
 from perpixel.files import write_whole
 from perpixel.formats.folder import of_datasets
 from perpixel.images import encode_image
+from perpixel.sample import Instances
 
 HOLDS = Holds(overlap=False, crowd=True, void=True, maps=True)
 CLASSES = ClassTable(
@@ -67,8 +70,7 @@ class Writer:
             raise did_you_mean("label of Cityscapes", unknown[0], ids)
         self.ids = np.zeros(classes.void + 1, np.uint16)  # void is unlabeled
         self.ids[: len(classes)] = [ids.get(name, 0) for name in classes.names]
-        none = background_of(classes)
-        self.unknown = [id for id, name in enumerate(classes.names) if name in unknown and id != none]
+        self.unknown = [id for id, name in enumerate(classes.names) if name in unknown]
         self.with_instances = [id for id, name in enumerate(classes.names) if name in ids and DRAWN[ids[name]].has_instances]
         self.names: list[tuple[str, str]] = []
 
@@ -83,23 +85,37 @@ class Writer:
                     self.told, name, png=True)  # fmt: skip
         self.told.add("unknown class", name, int(np.isin(content.labels, self.unknown).sum()))
         labels = self.ids[content.labels]
-        numbered = labels.copy()
         found = map_of(content, self.classes, self.told, name, by_vote=False)
-        if found is not None:
-            numbers, objects = found
-            seen = np.isin(objects.class_ids, self.with_instances)
-            values = np.zeros(len(seen) + 1, np.int64)
-            for id in self.with_instances:
-                places = np.flatnonzero(objects.class_ids == id)
-                if len(places) > PER_LABEL:
-                    raise DataError(f"{name}: has {len(places)} objects {self.classes.names[id]}; instance ids hold {PER_LABEL}.")
-                values[1 + places] = PER_LABEL * int(self.ids[id]) + np.arange(len(places))
-            numbered = np.where(values[numbers] > 0, values[numbers], labels).astype(np.uint16)
+        numbered = labels if found is None else self._numbered(labels, *found, name)
+        self._tell_groups(numbered, content.instances, name)
         folder = self.out / "gtFine" / split / city
         folder.mkdir(parents=True, exist_ok=True)
-        for kind, values_ in (("labelIds", labels.astype(np.uint8)), ("instanceIds", numbered)):
+        for kind, values in (("labelIds", labels.astype(np.uint8)), ("instanceIds", numbered)):
             path = folder / f"{short}_gtFine_{kind}.png"
-            write_whole(path, encode_image(Image.fromarray(values_), ".png"), durable=False)
+            write_whole(path, encode_image(Image.fromarray(values), ".png"), durable=False)
+
+    def _numbered(self, labels: NDArray[Any], numbers: NDArray[Any], objects: Instances, name: str) -> NDArray[np.uint16]:
+        """The instance ids (H, W): label ids, and those of the numbered objects over them."""
+        values = np.zeros(len(objects.class_ids) + 1, np.int64)
+        for id in self.with_instances:
+            places = np.flatnonzero(objects.class_ids == id)
+            if len(places) > PER_LABEL:
+                raise DataError(f"{name}: has {len(places)} objects {self.classes.names[id]}; instance ids hold {PER_LABEL}.")
+            values[1 + places] = PER_LABEL * int(self.ids[id]) + np.arange(len(places))
+        self.told.add("no object", name, int((values[1:] == 0).sum()))
+        return np.where(values[numbers] > 0, values[numbers], labels).astype(np.uint16)
+
+    def _tell_groups(self, numbered: NDArray[Any], objects: Instances | None, name: str) -> None:
+        """Tells where the pixels without a number, which are read as a crowd of each label, are not just one crowd."""
+        crowds = [] if objects is None else np.flatnonzero(objects.crowd).tolist()
+        groups = 0
+        for id in self.with_instances:
+            own = [objects.mask(index) for index in crowds if objects.class_ids[index] == id] if objects is not None else []
+            read = numbered == self.ids[id]
+            groups += (read.any() or bool(own)) and not (len(own) == 1 and np.array_equal(own[0], read))
+        self.told.add("group", name, int(groups))
+        others = [] if objects is None else [index for index in crowds if objects.class_ids[index] not in self.with_instances]
+        self.told.add("no object", name, len(others))
 
     def close(self) -> None:
         if any(short != name.rpartition("/")[2] for short, name in self.names):

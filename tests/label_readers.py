@@ -1,0 +1,87 @@
+"""Opens what `perpixel convert` wrote with the readers of other packages: labelme, label-studio-converter, datumaro, supervision.
+
+    PYTHON label_readers.py FOLDER      # FOLDER/FORMAT/, and FOLDER/truth/NAME.npz with masks, names, crowd
+
+Prints JSON: for each reader how many pictures have the very objects of the truth, and how many there are. It runs in the
+environment of those packages, without perpixel."""
+
+import json
+import sys
+from pathlib import Path
+
+import datumaro
+import loguru
+import numpy as np
+import supervision
+from label_studio_converter.brush import decode_rle
+from labelme._label_file import LabelFile
+
+ROOT = Path(sys.argv[1])
+loguru.logger.remove()
+
+
+def truth(name: str, crowds: bool = True) -> set[tuple[str, bytes]]:
+    found = np.load(ROOT / "truth" / f"{name}.npz")
+    chosen = zip(found["names"], found["masks"], found["crowd"], strict=True)
+    return {(str(label), mask.tobytes()) for label, mask, crowd in chosen if crowds or not crowd}
+
+
+def size_of(name: str) -> tuple[int, int]:
+    return np.load(ROOT / "truth" / f"{name}.npz")["masks"].shape[1:]
+
+
+def labelme_objects(path: Path) -> set[tuple[str, bytes]]:
+    objects = set()
+    for shape in LabelFile(str(path)).shapes:
+        (left, top), (right, bottom) = np.asarray(shape["points"]).astype(int)
+        mask = np.zeros(size_of(path.stem), bool)
+        mask[top : bottom + 1, left : right + 1] = shape["mask"].astype(np.uint8) > 0
+        objects.add((shape["label"], mask.tobytes()))
+    return objects
+
+
+def brushes(task: dict) -> set[tuple[str, bytes]]:
+    objects = set()
+    for result in task["annotations"][0]["result"]:
+        size = result["original_height"], result["original_width"], 4
+        mask = decode_rle(result["value"]["rle"]).reshape(size)[..., 3] > 0
+        objects.add((result["value"]["brushlabels"][0], mask.tobytes()))
+    return objects
+
+
+def datumaro_objects(item: datumaro.DatasetItem, names: list[str]) -> set[tuple[str, bytes]]:
+    masks = [one for one in item.annotations if one.type == datumaro.AnnotationType.mask]
+    return {(names[one.label], (np.asarray(one.image) > 0).tobytes()) for one in masks}
+
+
+def count(pairs: list[tuple[set, set]]) -> list[int]:
+    return [sum(found == wanted for found, wanted in pairs), len(pairs)]
+
+
+without_void = {
+    "labelme": [({one for one in labelme_objects(path) if one[0] != "__ignore__"}, truth(path.stem))
+                for path in sorted((ROOT / "labelme").rglob("*.json"))],
+    "label-studio-converter": [({one for one in brushes(task) if one[0] != "void"}, truth(Path(task["data"]["image"]).stem))
+                               for task in json.loads((ROOT / "label-studio" / "tasks.json").read_text())],
+}  # fmt: skip
+for kind, folder in (("cvat", "cvat"), ("voc_segmentation", "voc")):
+    options = {"subset": "train"} if kind == "cvat" else {}
+    data = datumaro.Dataset.import_from(str(ROOT / folder), kind, **options)
+    names = [category.name for category in data.categories()[datumaro.AnnotationType.label]]
+    without_void[f"datumaro {folder}"] = [
+        ({one for one in datumaro_objects(item, names) if one[0] != "void"}, truth(Path(item.id).stem, crowds=folder == "cvat"))
+        for item in data
+    ]
+yolo = ROOT / "yolo"
+read = supervision.DetectionDataset.from_yolo(
+    str(yolo / "images/train"), str(yolo / "labels/train"), str(yolo / "data.yaml"), force_masks=True
+)
+without_void["supervision yolo"] = [  # it draws half a pixel more all round, so classes in their order are compared
+    (
+        {(place, read.classes[id]) for place, id in enumerate([] if found.class_id is None else found.class_id)},
+        set(enumerate(label for label, _, crowd in zip(*(np.load(ROOT / "truth" / f"{Path(path).stem}.npz")[key]
+                                                           for key in ("names", "masks", "crowd")), strict=True) if not crowd)),
+    )
+    for path, _, found in read
+]  # fmt: skip
+print(json.dumps({reader: count(pairs) for reader, pairs in without_void.items()}))
