@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.annotations import Annotations, Panoptic, Picture, read_annotations, read_panoptic
+from perpixel.annotations import Annotations, Panoptic, Picture, Segment, read_annotations, read_panoptic
 from perpixel.classes import ClassTable, distinct_colours
 from perpixel.datasets import voc
 from perpixel.datasets.folder import require_same_size
@@ -112,7 +112,7 @@ HOLDS = {
 
 def pictures(view: str) -> dict[str, int]:
     """The published counts of the splits that a view has: stuff and panoptic maps are of 2017 alone."""
-    return {split: count for split, count in PICTURES.items() if view in FROM_OBJECTS or split in ("train", "val")}
+    return {split: count for split, count in PICTURES.items() if view in FROM_OBJECTS or not split.endswith("2014")}
 
 
 class Coco:
@@ -150,15 +150,20 @@ class Coco:
     @cached_property
     def listed(self) -> list[Picture]:
         """The pictures, with the ids and sizes that the annotation file gives them, by id."""
-        if self.view in FROM_OBJECTS:
+        if self._from_list:
             return sorted(self.truth.pictures.values(), key=lambda picture: picture.id)
         if self.view == "coco_panoptic":
-            return sorted((self._panoptic.pictures[id] for id in self._panoptic.maps), key=lambda picture: picture.id)
+            return sorted((self.panoptic.pictures[id] for id in self.panoptic.maps), key=lambda picture: picture.id)
         names = sorted(path.name for path in self._maps.glob("*.png"))
         if not names:
             raise DataError(f"{self._maps}: holds no NAME.png; unpack the archive of the maps there.")
         # Their names are the ids, and how large they are is seen when they are read.
         return [Picture(place, f"{Path(name).stem}.jpg", 0, 0) for place, name in enumerate(names)]
+
+    @property
+    def _from_list(self) -> bool:
+        """Whether the pictures are those of an annotation file of objects, or of a list of pictures alone."""
+        return self.view in FROM_OBJECTS or self.split in UNLABELLED
 
     @cached_property
     def truth(self) -> Annotations:
@@ -171,8 +176,11 @@ class Coco:
         return truth
 
     @cached_property
-    def _panoptic(self) -> Panoptic:
+    def panoptic(self) -> Panoptic:
+        """The annotation file of the panoptic maps of this split; of one without labels, its pictures and the categories."""
         path = self._annotations(self.split)
+        if self.split in UNLABELLED:
+            return Panoptic(path, self.truth.pictures, PANOPTIC, {})
         panoptic = read_panoptic(path)
         if not panoptic.maps:
             raise DataError(f"{path}: has no panoptic map; take the file from COCO's archive again.")
@@ -219,11 +227,11 @@ class Coco:
     def files(self) -> list[Path]:
         """Every file that decides what the split holds."""
         files = [self.folder / picture.file_name for picture in self.listed]
-        if self.view == "coco_panoptic":
-            files += [self._maps / self._panoptic.maps[picture.id][0] for picture in self.listed]
-        elif self.view not in FROM_OBJECTS:
+        if self.view == "coco_panoptic" and self.split not in UNLABELLED:
+            files += [self._maps / self.panoptic.maps[picture.id][0] for picture in self.listed]
+        elif self.view not in FROM_OBJECTS and self.split not in UNLABELLED:
             files += [self._maps / f"{self.name(index)}.png" for index in range(len(self))]
-        has_file = self.view in (*FROM_OBJECTS, "coco_panoptic") or (self.instances and self.class_ids)
+        has_file = self._from_list or self.view == "coco_panoptic" or (self.instances and self.class_ids)
         return [*([self._annotations(self.split)] if has_file else []), *files]
 
     def _objects(self, id: int) -> Instances:
@@ -251,17 +259,12 @@ class Coco:
 
     def _segments(self, picture: Picture) -> tuple[NDArray[Any], Instances]:
         """The label map of a panoptic PNG, and its segments of things."""
-        file_name, segments = self._panoptic.maps[picture.id]
+        file_name, segments = self.panoptic.maps[picture.id]
         path = self._maps / file_name
         ids = panoptic_ids(path)
         found, places = _distinct(ids)
         known = {segment.id: segment for segment in segments}
-        strange = [id for id in found.tolist() if id and id not in known]
-        missing = sorted({*known} - {*found.tolist()})
-        if strange or missing:
-            said = f"shows the segment {strange[0]}, which" if strange else f"does not show the segment {missing[0]}, which"
-            where = f"{self._panoptic.path}, picture {picture.id}"
-            raise DataError(f"{path}: {said} {where}, {'does not list' if strange else 'lists'}; correct one of the two.")
+        require_listed(found, segments, path, f"{self.panoptic.path}, picture {picture.id}")
         things = {segment.id: number for number, segment in enumerate((s for s in segments if s.category in THINGS), start=1)}
         numbers = np.array([things.get(id, 0) for id in found.tolist()], np.int32)[places]
         values = np.array([known[id].category if id else 0 for id in found.tolist()], np.uint8)[places]
@@ -274,7 +277,7 @@ class Coco:
         """The folder of the pictures, then what else must be there for this split."""
         name = OFFICIAL[split][0]
         folder = _first_there(self.root / name, self.root / "images" / name)
-        if self.view in FROM_OBJECTS:
+        if self.view in FROM_OBJECTS or split in UNLABELLED:
             return [folder, self._annotations(split)]
         return [folder, self._maps_of(split), *([self._annotations(split)] if self.view == "coco_panoptic" else [])]
 
@@ -306,6 +309,16 @@ def panoptic_ids(path: Path) -> NDArray[np.int32]:
     red, green, blue = np.moveaxis(read_image(path).astype(np.int32), -1, 0)
     ids: NDArray[np.int32] = red + 256 * green + 65536 * blue
     return ids
+
+
+def require_listed(found: NDArray[np.int32], segments: list[Segment], path: Path, where: str) -> None:
+    """Raises DataError unless a map shows the segments that are listed `where`, and no others."""
+    listed = {segment.id for segment in segments}
+    strange = [id for id in found.tolist() if id and id not in listed]
+    missing = sorted(listed - {*found.tolist()})
+    if strange or missing:
+        said = f"shows the segment {strange[0]}, which" if strange else f"does not show the segment {missing[0]}, which"
+        raise DataError(f"{path}: {said} {where}, {'does not list' if strange else 'lists'}; correct one of the two.")
 
 
 def _distinct(ids: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
