@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from perpixel.bootstrap import Intervals, Replicates, class_counts, intervals
 from perpixel.checkpoint import Model
 from perpixel.classes import ClassTable
-from perpixel.datasets import Dataset, label_digest
+from perpixel.datasets import Dataset, HasPictures, label_digest
 from perpixel.errors import DataError, UsageError
 from perpixel.images import read_labels
 from perpixel.inference import PLAIN, Inference, infer, seen_at
@@ -154,7 +154,14 @@ def answers(
     if not inference.plain:
         raise UsageError(f"{folder}: masks are judged as they are; give {', '.join(inference.given)} with a model.")
     masks = partial(protocol, dataset, weights="masks", scale=1.0)
-    return lambda sample: Prediction(_mask(folder, sample, dataset.classes), dataset.classes), masks
+    files: dict[str, Path] = {}
+    if isinstance(dataset, HasPictures):
+        files = {dataset.name(index): dataset.picture(index) for index in range(len(dataset))}
+
+    def mask(sample: Sample) -> Prediction:
+        return Prediction(_mask(folder, sample, files.get(sample.name), dataset.classes), dataset.classes)
+
+    return mask, masks
 
 
 def refuse_other_classes(model: Model, dataset: Dataset) -> None:
@@ -247,9 +254,11 @@ def hash_of(protocol: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _mask(folder: Path, sample: Sample, classes: ClassTable) -> NDArray[Any]:
+def _mask(folder: Path, sample: Sample, picture: Path | None, classes: ClassTable) -> NDArray[Any]:
+    """The mask that is called as the sample, or as the file of its picture, which may lie in a folder of its city, say."""
     kinds = (".png", ".tif", ".tiff", ".bmp")
-    places = [place / f"{sample.name}{kind}" for place in (folder, folder / "masks") for kind in kinds]
+    names = [sample.name, *([picture.stem, f"{picture.parent.name}/{picture.stem}"] if picture else [])]
+    places = [place / f"{name}{kind}" for name in names for place in (folder, folder / "masks") for kind in kinds]
     path = next((place for place in places if place.is_file()), places[0])
     if not path.is_file():
         raise DataError(f"{path}: there is no mask for the picture {sample.name}; predict it first.")

@@ -97,6 +97,10 @@ class TestSplits:
             dataset = Cityscapes(root, split)
             assert [dataset.name(index) for index in range(len(dataset))] == CITYSCAPES_PICTURES[split]
         assert len(Cityscapes(root, "trainval")) == 5
+        both = Cityscapes(root, "train_and_extra")
+        names = CITYSCAPES_PICTURES["train"] + CITYSCAPES_PICTURES["train_extra"]
+        assert [both.name(index) for index in range(len(both))] == names
+        assert both.files()[-1].name.endswith("_gtCoarse_labelIds.png")
 
     def test_the_folder_may_be_named_or_given_itself(self, root: Path, tmp_path: Path) -> None:
         (tmp_path / "cityscapes").symlink_to(root)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import CLASSES_CSV, make_folder
+from fakes import CLASSES_CSV, make_cityscapes, make_folder
 from PIL import Image
 
 import perpixel
@@ -16,6 +16,7 @@ from perpixel.cli import main
 from perpixel.datasets import fingerprint, open_dataset
 from perpixel.errors import DataError, UsageError
 from perpixel.evaluate import Scores, evaluate, judge
+from perpixel.images import write_labels
 from perpixel.metrics import ConfusionMatrix
 from perpixel.predict import find_sources, predict_all
 from perpixel.recipe import Recipe
@@ -264,6 +265,17 @@ class TestRefusals:
     @pytest.fixture
     def val(self, tmp_path: Path):
         return open_dataset(hand_made(tmp_path / "data", [[[0, 1], [2, 255]]]))
+
+    @pytest.mark.parametrize("place", ["{name}", "{name}_leftImg8bit", "masks/{city}/{name}_leftImg8bit"])
+    def test_masks_may_be_called_as_the_files_of_pictures(self, tmp_path: Path, place: str) -> None:
+        dataset = open_dataset("cityscapes", root=make_cityscapes(tmp_path / "data"), split="val")
+        for index in range(len(dataset)):
+            name = dataset.name(index)
+            path = tmp_path / "found" / f"{place.format(name=name, city=name.split('_')[0])}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            labels = dataset.sample(index).labels
+            write_labels(path, np.where(labels == dataset.classes.void, 0, labels), dataset.classes)
+        assert evaluate(tmp_path / "found", dataset).matrix.pixel_accuracy() == 1
 
     def test_no_mask(self, val, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"masks.p0\.png: there is no mask for the picture p0"):

@@ -11,6 +11,7 @@ ROOT may lie below the folder that is given, as cityscapes/. The splits, with th
     train 2,975, val 500, trainval 3,475       fine labels
     test 1,525                                 its labels are not public; what gtFine/test holds says nothing and is not read
     train_extra 19,998                         coarse labels
+    train_and_extra 22,973                     train with fine, train_extra with coarse labels
     train_coarse 2,975, val_coarse 500         the pictures of train and val with coarse labels
 
 The views:
@@ -125,11 +126,13 @@ SPLITS = {  # folders of leftImg8bit and of the labels
     "trainval": (("train", "gtFine"), ("val", "gtFine")),
     "test": (("test", ""),),
     "train_extra": (("train_extra", "gtCoarse"),),
+    "train_and_extra": (("train", "gtFine"), ("train_extra", "gtCoarse")),
     "train_coarse": (("train", "gtCoarse"),),
     "val_coarse": (("val", "gtCoarse"),),
 }
 PICTURES = {
-    "train": 2975, "val": 500, "trainval": 3475, "test": 1525, "train_extra": 19998, "train_coarse": 2975, "val_coarse": 500,
+    "train": 2975, "val": 500, "trainval": 3475, "test": 1525, "train_extra": 19998, "train_and_extra": 22973, "train_coarse": 2975,
+    "val_coarse": 500,
 }  # fmt: skip
 SUFFIX = "_leftImg8bit.png"
 
