@@ -76,10 +76,14 @@ def outlines(mask: NDArray[Any]) -> list[list[float]]:
     if mask.ndim != 2:
         raise ValueError(f"a mask has two dimensions, not the shape {mask.shape}.")
     require_size(*mask.shape)
-    padded = np.pad(mask.astype(np.bool_, copy=False), 1)
+    rows, places = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    if not rows.size:
+        return []
+    top, left = int(rows[0]), int(places[0])  # what lies around the object costs nothing
+    padded = np.pad(mask[top : rows[-1] + 1, left : places[-1] + 1].astype(np.bool_, copy=False), 1)
     keys = _edges(padded)
-    following = _next_edges(keys, mask.shape[1])
-    columns = mask.shape[1] + 1  # of corners, which are numbered along the rows
+    columns = padded.shape[1] - 1  # of corners, which are numbered along the rows
+    following = _next_edges(keys, columns - 1)
     nodes = (keys >> 2).tolist()
     inner = padded[:-1, :-1] & padded[:-1, 1:] & padded[1:, :-1] & padded[1:, 1:]
     outer = []
@@ -96,7 +100,7 @@ def outlines(mask: NDArray[Any]) -> list[list[float]]:
         following += [len(following) + 1, following[at]]
         following[cycle[-1]] = len(following) - 2
         following[at] = first
-    return [_corners(following, nodes, first, columns) for first in outer]
+    return [_corners(following, nodes, first, columns, (left, top)) for first in outer]
 
 
 RIGHT, DOWN, LEFT, UP = range(4)
@@ -143,8 +147,8 @@ def _cycles(following: list[int]) -> Iterator[list[int]]:
             yield cycle
 
 
-def _corners(following: list[int], nodes: list[int], first: int, columns: int) -> list[float]:
-    """x, y, x, y ... of a walk, without the corners that it goes straight over."""
+def _corners(following: list[int], nodes: list[int], first: int, columns: int, origin: tuple[int, int]) -> list[float]:
+    """x, y, x, y ... of a walk, without the corners that it goes straight over; `origin` is where the first corner lies."""
     walk, edge = [nodes[first]], following[first]
     while edge != first:
         walk.append(nodes[edge])
@@ -153,7 +157,7 @@ def _corners(following: list[int], nodes: list[int], first: int, columns: int) -
     points = np.stack([x, y], 1)
     steps = np.sign(points - np.roll(points, 1, 0))
     turns = (steps != np.roll(steps, -1, 0)).any(1)
-    corners: list[float] = points[turns].astype(np.float64).ravel().tolist()
+    corners: list[float] = (points[turns] + origin).astype(np.float64).ravel().tolist()
     return corners
 
 

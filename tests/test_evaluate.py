@@ -275,7 +275,7 @@ class TestRefusals:
             path.parent.mkdir(parents=True, exist_ok=True)
             labels = dataset.sample(index).labels
             write_labels(path, np.where(labels == dataset.classes.void, 0, labels), dataset.classes)
-        assert evaluate(tmp_path / "found", dataset).matrix.pixel_accuracy() == 1
+        assert evaluate(tmp_path / "found", dataset).confusion.pixel_accuracy() == 1
 
     def test_no_mask(self, val, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"masks.p0\.png: there is no mask for the picture p0"):

@@ -131,8 +131,8 @@ SPLITS = {  # folders of leftImg8bit and of the labels
     "val_coarse": (("val", "gtCoarse"),),
 }
 PICTURES = {
-    "train": 2975, "val": 500, "trainval": 3475, "test": 1525, "train_extra": 19998, "train_and_extra": 22973, "train_coarse": 2975,
-    "val_coarse": 500,
+    "train": 2975, "val": 500, "trainval": 3475, "test": 1525, "train_extra": 19998, "train_and_extra": 22973,
+    "train_coarse": 2975, "val_coarse": 500,
 }  # fmt: skip
 SUFFIX = "_leftImg8bit.png"
 
