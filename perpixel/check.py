@@ -69,7 +69,8 @@ def check(
     jobs: list[tuple[str, Callable[[], Look]]]  # split, what to do
     name = str(data)
     if name.endswith(".json"):
-        return Report(tuple(coco_defects.of_file(Path(name))), {}, {}, {}, {})
+        found, count = coco_defects.of_file(Path(name))
+        return Report(tuple(found), {}, {Path(name).stem: count}, {}, {})
     if name in DATASETS or name in ON_DISK:
         opened = judged_splits(name, root, splits)
         classes, table = next(iter(opened.values())).classes, name
@@ -101,7 +102,7 @@ def check(
 
 
 def _report(
-    problems: list[Problem], looks: list[tuple[str, Look]], classes: ClassTable, table: str, leak: Severity
+    problems: list[Problem], looks: list[tuple[str, Look]], classes: ClassTable, table: str, published: Severity
 ) -> Report:
     problems += [problem for _, look in looks for problem in look.problems]
     class_pixels: dict[str, list[int]] = {}
@@ -116,9 +117,9 @@ def _report(
         if look.size is not None:
             sizes[f"{look.size[0]}x{look.size[1]}"] += 1
     problems = set_defects.of_folders(problems, table)
-    problems += set_defects.of_pictures(looks, leak)
+    problems += set_defects.of_pictures(looks, published)
     if any(look.pixels is not None for _, look in looks):
-        problems += set_defects.of_classes(class_pixels, classes, table)
+        problems += set_defects.of_classes(class_pixels, classes, table, published)
     fingerprints = {
         split: hashlib.sha256(b"".join(one for one in ones if one)).hexdigest() for split, ones in digests.items() if all(ones)
     }

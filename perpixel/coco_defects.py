@@ -29,13 +29,14 @@ AREA = 0.25  # by which part areas may differ: that of a polygon and that of its
 SHOWN = 5  # of one kind, then their number
 
 
-def of_file(path: Path, pictures: Path | None = None) -> list[Problem]:
-    """All that is wrong. `pictures` is the folder of the files; by default the one that lies there as COCO has it, if any.
+def of_file(path: Path, pictures: Path | None = None) -> tuple[list[Problem], int]:
+    """All that is wrong, and how many pictures the file lists. `pictures` is the folder of the files; by default the one
+    that lies there as COCO has it, if any.
 
     Raises DataError where there is no such file."""
     found = _loaded(path)
     if isinstance(found, Problem):
-        return [found]
+        return [found], 0
     folder = pictures or _pictures_of(path)
     problems: list[Problem] = []
     kept: dict[str, dict[int, Entry]] = {}
@@ -57,7 +58,7 @@ def of_file(path: Path, pictures: Path | None = None) -> list[Problem]:
             problems.append(problem("unknown picture", path, said, value=picture))
         elif picture in images:
             problems += _of_annotation(path, where, entry, *images[picture])
-    return _few(problems)
+    return _few(problems), len(found["images"])
 
 
 def _loaded(path: Path) -> dict[str, list[Any]] | Problem:
@@ -76,9 +77,9 @@ def _loaded(path: Path) -> dict[str, list[Any]] | Problem:
 
 
 def _pictures_of(path: Path) -> Path | None:
-    """ROOT/annotations/instances_train2017.json -> ROOT/train2017, else images/ beside the file, else none."""
-    split = path.stem.split("_")[-1]
-    places = (path.parent.parent / split, path.parent / split, path.parent / "images")
+    """ROOT/annotations/instances_train2017.json -> ROOT/train2017 or ROOT/images/train2017, else images/ near it, else none."""
+    split, above = path.stem.split("_")[-1], path.parent.parent
+    places = (above / split, above / "images" / split, path.parent / split, path.parent / "images", above / "images")
     return next((place for place in places if place.is_dir()), None)
 
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from perpixel.datasets import DATASETS, ON_DISK, Dataset, open_dataset
-from perpixel.datasets.folder import SPLITS, chosen_for_val
+from perpixel.datasets import DATASETS, ON_DISK, judged_splits
+from perpixel.datasets.folder import chosen_for_val
 from perpixel.errors import DataError, UsageError, did_you_mean
 from perpixel.exchange import Item, Source, split_order
 from perpixel.files import PARTIAL
@@ -82,28 +82,13 @@ def _open(
 ) -> tuple[Source, str]:
     name = str(source)
     if origin is None and (name in DATASETS or name in ON_DISK) and not Path(name).exists():
-        return of_datasets(_splits_of(name, root, splits)), name
+        return of_datasets([*judged_splits(name, root, splits).values()]), name
     if not Path(source).exists():
         if "/" in name or "\\" in name or Path(name).suffix:
             raise DataError(f"{source}: there is no such file or folder.")
         raise did_you_mean("data set, file or folder", name, [*DATASETS, *ON_DISK])
     origin = origin or format_of(Path(source))
     return find_format(origin).read(Path(source), pictures), origin
-
-
-def _splits_of(name: str, root: str | Path | None, splits: Sequence[str] | None) -> list[Dataset]:
-    """The splits of a data set with a name; of those to train and judge on, the ones that are there, if none are given."""
-    if splits:
-        return [open_dataset(name, root=root, split=split) for split in splits]
-    found, errors = [], []
-    for split in ON_DISK[name].judged if name in ON_DISK else SPLITS[:2]:
-        try:
-            found.append(open_dataset(name, root=root, split=split))
-        except DataError as error:
-            errors.append(error)
-    if not found:
-        raise errors[0]
-    return found
 
 
 def _chosen(items: list[Item], splits: Sequence[str] | None, needed: bool) -> list[Item]:

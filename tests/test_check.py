@@ -2,16 +2,19 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import make_instances
+from fakes import make_coco, make_instances
 from PIL import Image
 
 from perpixel.check import check
+from perpixel.classes import ClassTable
 from perpixel.datasets import DATASETS, fingerprint, open_dataset
 from perpixel.errors import DataError, UnknownName
+from perpixel.set_defects import of_classes
 
 CAMVID = Path(__file__).parents[2] / "shared/data/camvid"
 TABLE = "id,name,r,g,b\n0,road,128,64,128\n1,car,0,0,142\n255,void,0,0,0\n"
@@ -278,3 +281,21 @@ def test_camvid_is_sound():
     assert report.pictures == {"train": 367, "val": 101}
     assert sum(report.class_pixels["val"]) == 101 * 360 * 480
     assert report.fingerprints["val"] == fingerprint(open_dataset(CAMVID, split="val"))
+
+
+class TestPublishedSets:
+    def test_a_part_of_one_is_sound_and_what_is_there_is_looked_at(self, tmp_path: Path) -> None:
+        make_coco(tmp_path)
+        shutil.rmtree(tmp_path / "val2017")
+        report = check("coco", root=tmp_path)
+        assert report.pictures == {"train": 4}
+        assert report.errors == ()
+
+    def test_a_class_that_its_table_has_and_a_part_of_it_does_not_show_is_no_error(self) -> None:
+        classes = ClassTable(("background", "toaster"), ((0, 0, 0), (9, 9, 9)), ((0,), (80,)))
+        (problem,) = of_classes({"train": [5, 0, 0]}, classes, "coco", "warning")
+        assert (problem.kind, problem.severity, problem.value) == ("empty class", "warning", "toaster")
+
+    def test_pictures_of_a_file_of_annotations_are_counted(self, tmp_path: Path) -> None:
+        make_coco(tmp_path)
+        assert check(tmp_path / "annotations" / "instances_val2017.json").pictures == {"instances_val2017": 4}

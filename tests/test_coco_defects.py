@@ -99,7 +99,7 @@ MAKERS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
 
 
 def test_sound_annotations_have_no_defect(tmp_path: Path) -> None:
-    assert of_file(put(tmp_path, SOUND)) == []
+    assert of_file(put(tmp_path, SOUND)) == ([], len(SOUND["images"]))
     assert check(tmp_path / "annotations/instances_small.json").problems == ()
 
 
@@ -108,7 +108,7 @@ def test_a_defect_is_found_and_nothing_else(tmp_path: Path, name: str) -> None:
     kind, make = MAKERS[name]
     content = copy.deepcopy(SOUND)
     make(content)
-    found = of_file(put(tmp_path, content))
+    found, _ = of_file(put(tmp_path, content))
     assert {one.kind for one in found} == {kind}, found
     assert found[0].severity == KINDS[kind].severity
     assert found[0].message.endswith(".")
@@ -116,14 +116,14 @@ def test_a_defect_is_found_and_nothing_else(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"images": ' + "[" * 5000 + "]" * 5000 + "}", "\0"])
 def test_what_is_no_json_of_this_form(tmp_path: Path, text: str) -> None:
-    (problem,) = of_file(put(tmp_path, text))
+    (problem,), _ = of_file(put(tmp_path, text))
     assert problem.kind == "not JSON"
 
 
 def test_a_defect_of_every_entry_is_told_in_a_few_lines(tmp_path: Path) -> None:
     content = copy.deepcopy(SOUND)
     content["annotations"] = [{**content["annotations"][0], "id": i, "category_id": 5} for i in range(50)]
-    found = of_file(put(tmp_path, content))
+    found, _ = of_file(put(tmp_path, content))
     assert len(found) == 6
     assert "45 more of this kind (unknown category)" in found[-1].message
 
@@ -150,7 +150,7 @@ def test_whatever_stands_there_ends_in_sentences(tmp_path_factory: pytest.TempPa
             content["annotations"][1]["segmentation"][place] = value
         else:
             content["images" if place in ("height", "width", "file_name") else "annotations"][0][place] = value
-    for one in of_file(put(tmp_path_factory.mktemp("hostile"), content)):
+    for one in of_file(put(tmp_path_factory.mktemp("hostile"), content))[0]:
         assert one.kind in KINDS
         assert one.message.endswith(".")
 
@@ -158,4 +158,4 @@ def test_whatever_stands_there_ends_in_sentences(tmp_path_factory: pytest.TempPa
 def test_the_real_annotations_have_no_defect() -> None:
     if not COCO.is_file():
         pytest.skip("the annotations of COCO are not at ../shared/data.")
-    assert of_file(COCO) == []
+    assert of_file(COCO) == ([], 100)

@@ -179,13 +179,25 @@ def open_dataset(name_or_folder: str | Path, *, root: str | Path | None = None, 
 def judged_splits(
     name_or_folder: str | Path, root: str | Path | None = None, splits: Sequence[str] | None = None
 ) -> dict[str, Dataset]:
-    """`splits`, or those that training and judging rely on: all there are, but of published sets `OnDisk.judged` alone.
+    """`splits`; without them those that training and judging rely on, as far as they are there: of published sets those of
+    `OnDisk.judged`, of others all.
 
-    Others of those overlap, as trainval does, or have no public labels."""
-    if splits is None:
-        known = ON_DISK.get(str(name_or_folder))
-        splits = known.judged if known else open_dataset(name_or_folder, root=root).splits
-    return {split: open_dataset(name_or_folder, root=root, split=split) for split in splits}
+    Other splits of those overlap, as trainval does, or have no public labels. Raises what `open_dataset` does; without `splits`
+    where none is there."""
+    known = ON_DISK.get(str(name_or_folder))
+    if splits is None and known is None:
+        splits = open_dataset(name_or_folder, root=root).splits
+    found, missing = {}, None
+    for split in splits or (known.judged if known else ()):
+        try:
+            found[split] = open_dataset(name_or_folder, root=root, split=split)
+        except DataError as error:
+            if splits is not None:
+                raise
+            missing = missing or error
+    if missing and not found:
+        raise missing
+    return found
 
 
 def fingerprint(dataset: Dataset) -> str:
