@@ -12,8 +12,10 @@ from scipy.io import savemat
 from torch import nn
 
 from perpixel import rle
+from perpixel.classes import VOID_NAME, ClassTable
 from perpixel.datasets import coco
 from perpixel.datasets.camvid import COLOURS, VOID
+from perpixel.exchange import Content
 
 CLASSES_CSV = "id,name,r,g,b\n0,ground,90,90,90\n1,box,200,40,40\n2,disc,40,40,200\n255,void,0,0,0\n"
 
@@ -417,3 +419,36 @@ def make_nuclei2018(root: Path, pictures: int = 10) -> Path:
         for number in range(1, 7) if seed < pictures else ():
             put_picture(folder / "masks" / f"{number}{63 * 'a'}.png", np.where(numbers == number, 255, 0))
     return root
+
+
+GREY = (9, 12)  # height and width
+
+
+def put_grey(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", GREY[::-1], (9, 9, 9)).save(path)
+
+
+def make_labelme(folder: Path, shapes: dict[str, list]) -> None:
+    """Pictures of labelme, 9x12, with these shapes."""
+    folder.mkdir()
+    for name, listed in shapes.items():
+        put_grey(folder / f"{name}.png")
+        document = {"version": "5", "shapes": listed, "imagePath": f"{name}.png", "imageHeight": GREY[0], "imageWidth": GREY[1]}
+        (folder / f"{name}.json").write_text(json.dumps(document))
+
+
+def objects_by_name(content: Content, classes: ClassTable) -> set[tuple[str, bytes, bool]]:
+    """The objects, by name, pixels and crowd."""
+    objects = content.instances
+    if objects is None:
+        return set()
+    return {
+        (classes.names[id], mask.tobytes(), bool(crowd))
+        for id, mask, crowd in zip(objects.class_ids, objects.masks, objects.crowd, strict=True)
+    }
+
+
+def labels_by_name(labels: np.ndarray, classes: ClassTable) -> list[str]:
+    names = [*classes.names, *[""] * (classes.void - len(classes)), VOID_NAME]
+    return [names[id] for id in labels.ravel()]

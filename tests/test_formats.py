@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,22 +12,19 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import pytest
+from fakes import GREY as SIZE
+from fakes import labels_by_name, make_labelme, objects_by_name, put_grey
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from PIL import Image
 
-from perpixel.classes import VOID_NAME, ClassTable
-from perpixel.convert import convert
-from perpixel.datasets.folder import Folder
+from perpixel.classes import ClassTable
 from perpixel.errors import DataError
 from perpixel.exchange import Content, Holds, Shape, Told, background_of, drawn
 from perpixel.formats import FORMATS, format_of
 from perpixel.formats.label_studio import KINDS, decode_brush, encode_brush
-from perpixel.images import read_image
 from perpixel.sample import Instances
 
-SIZE = (9, 12)
 STREET = ClassTable(
     ("background", "car", "person", 'a & "b" <c>, é'), ((0, 0, 0), (9, 9, 9), (200, 30, 30), (0, 80, 0)), ((0,), (1,), (2,), (3,))
 )
@@ -52,22 +46,6 @@ def written_and_read(format: str, content: Content, classes: ClassTable, folder:
     assert [item.split for item in source.items] == ["val"]
     assert not source.told.kinds
     return source.items[0].read(), source.classes, told
-
-
-def things(content: Content, classes: ClassTable) -> set[tuple[str, bytes, bool]]:
-    """The objects, by name, pixels and crowd."""
-    objects = content.instances
-    if objects is None:
-        return set()
-    return {
-        (classes.names[id], mask.tobytes(), bool(crowd))
-        for id, mask, crowd in zip(objects.class_ids, objects.masks, objects.crowd, strict=True)
-    }
-
-
-def by_name(labels: NDArray, classes: ClassTable) -> list[str]:
-    names = [*classes.names, *[""] * (classes.void - len(classes)), VOID_NAME]
-    return [names[id] for id in labels.ravel()]
 
 
 @st.composite
@@ -117,8 +95,8 @@ def test_there_and_back_changes_nothing_that_the_format_holds(format: str, data:
     with tempfile.TemporaryDirectory() as folder:
         back, table, told = written_and_read(format, content, classes, Path(folder))
         assert not told.kinds
-        assert by_name(back.labels, table) == by_name(content.labels, classes)
-        assert things(back, table) == things(content, classes)
+        assert labels_by_name(back.labels, table) == labels_by_name(content.labels, classes)
+        assert objects_by_name(back, table) == objects_by_name(content, classes)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -140,16 +118,16 @@ def test_nothing_is_lost_without_being_told(format: str, data: st.DataObject) ->
         back, table, told = written_and_read(format, Content(content.picture, labels, empty), classes, Path(folder))
         kinds = set(told.kinds)
         assert told.kinds["empty"][:2] == (1, 1)
-        changed = sum(a != b for a, b in zip(by_name(back.labels, table), by_name(labels, classes), strict=True))
+        changed = sum(a != b for a, b in zip(labels_by_name(back.labels, table), labels_by_name(labels, classes), strict=True))
         if FORMATS[format].holds.maps:
             assert changed == 0
         elif not kinds & {"crowd left out"}:
             counts = [told.kinds.get(kind, (0, 0, ""))[0] for kind in ("void", "class")]
             assert changed == sum(counts)
-        lost = things(content, classes) - things(back, table)
+        lost = objects_by_name(content, classes) - objects_by_name(back, table)
         if lost:
             assert kinds & {"crowd", "crowd left out", "overlap", "hidden", "vote", "no object", "group"}
-        gained = things(back, table) - things(content, classes)
+        gained = objects_by_name(back, table) - objects_by_name(content, classes)
         if gained:
             assert kinds & {"pieces", "overlap", "vote", "group"}
 
@@ -165,171 +143,6 @@ def test_a_loss_is_a_sentence_with_its_count() -> None:
     ]  # fmt: skip
 
 
-def test_the_document_says_what_each_format_holds() -> None:
-    document = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
-    for name, format in FORMATS.items():
-        said = [format.holds.overlap, format.holds.crowd, format.holds.void, format.holds.maps]
-        words = ["yes" if one else "no" for one in said]
-        order = "" if format.holds.maps else " yes" if format.holds.ordered else " no"
-        assert f"| {format.what} | `{name}` | {' | '.join(words)} |{order} |" in document
-
-
-REAL = Path(__file__).parents[2] / "shared/data/coco"
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve real pictures as COCO JSON: those with most objects, the crowds among them."""
-    if not (REAL / "train2017").is_dir():
-        pytest.skip("the pictures of COCO are not at ../shared/data.")
-    folder = tmp_path_factory.mktemp("real")
-    content = json.loads((REAL / "annotations" / "instances_train2017.json").read_text())
-    numbers = Counter(one["image_id"] for one in content["annotations"])
-    crowded = [one["image_id"] for one in content["annotations"] if one["iscrowd"]]
-    kept = {*crowded[:3], *(id for id, _ in numbers.most_common(9))}
-    (folder / "annotations").mkdir()
-    (folder / "images" / "train").mkdir(parents=True)
-    content["images"] = [one for one in content["images"] if one["id"] in kept]
-    content["annotations"] = [one for one in content["annotations"] if one["image_id"] in kept]
-    (folder / "annotations" / "instances_train.json").write_text(json.dumps(content))
-    for one in content["images"]:
-        shutil.copy(REAL / "train2017" / one["file_name"], folder / "images" / "train")
-    return folder
-
-
-def contents(path: Path) -> dict[str, tuple[set[tuple[str, bytes, bool]], list[str]]]:
-    """Of each picture the objects and the labels by name."""
-    source = FORMATS[format_of(path)].read(path, None)
-    found = {item.name: item.read() for item in source.items}
-    return {name: (things(one, source.classes), by_name(one.labels, source.classes)) for name, one in found.items()}
-
-
-class TestOnRealPictures:
-    def test_a_chain_of_formats_gives_the_same_objects(self, real: Path, tmp_path: Path) -> None:
-        before, at = contents(real), real
-        for format in ("labelme", "label-studio", "cvat", "coco"):
-            report = convert(at, tmp_path / format, format)
-            assert report.failed == []
-            assert report.told == []
-            at = tmp_path / format
-            assert sum(report.pictures.values()) == len(before)
-        assert contents(at) == before
-        for path in (real / "images" / "train").iterdir():
-            assert (at / "images" / "train" / path.name).read_bytes() == path.read_bytes()
-
-    @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools, under NumPy 2
-    def test_pycocotools_sees_the_very_objects(self, real: Path, tmp_path: Path) -> None:
-        from pycocotools.coco import COCO
-
-        convert(real, tmp_path / "coco", "coco")
-        theirs = COCO(str(tmp_path / "coco" / "annotations" / "instances_train.json"))
-        names = {id: one["name"] for id, one in theirs.cats.items()}
-        for picture in theirs.loadImgs(theirs.getImgIds()):
-            annotated = theirs.loadAnns(theirs.getAnnIds(picture["id"]))
-            found = {
-                (names[one["category_id"]], theirs.annToMask(one).astype(bool).tobytes(), bool(one["iscrowd"]))
-                for one in annotated
-            }
-            assert found == contents(real)[Path(picture["file_name"]).stem][0]
-
-    def test_torchvision_sees_voc(self, real: Path, tmp_path: Path) -> None:
-        from torchvision.datasets import VOCSegmentation
-
-        report = convert(real, tmp_path / "VOCdevkit" / "VOC2012", "voc")
-        assert [sentence.split(":")[0] for sentence in report.told] == ["5 crowds keep their class and are no objects"]
-        theirs = VOCSegmentation(str(tmp_path), image_set="train", transforms=None)
-        source = FORMATS["voc"].read(tmp_path / "VOCdevkit" / "VOC2012", None)
-        for (_, mask), item in zip(theirs, source.items, strict=True):
-            assert np.array_equal(np.array(mask), item.read().labels)
-
-    @pytest.mark.skipif(
-        "LABEL_READERS_PYTHON" not in os.environ, reason="LABEL_READERS_PYTHON names no Python with other readers."
-    )
-    def test_the_readers_of_others_see_the_very_objects(self, real: Path, tmp_path: Path) -> None:
-        (tmp_path / "truth").mkdir()
-        source = FORMATS["coco"].read(real, None)
-        for item in source.items:
-            objects = item.read().instances
-            assert objects is not None
-            names = np.array([source.classes.names[id] for id in objects.class_ids], dtype=str)
-            np.savez(tmp_path / "truth" / f"{item.name}.npz", masks=objects.masks, names=names, crowd=objects.crowd)
-        for format in ("labelme", "label-studio", "cvat", "voc", "yolo"):
-            convert(real, tmp_path / format, format)
-        script = str(Path(__file__).with_name("label_readers.py"))
-        bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        command = [os.environ["LABEL_READERS_PYTHON"], script, str(tmp_path)]
-        done = subprocess.run(command, env=bare, capture_output=True, text=True, check=True, timeout=300)
-        found = json.loads(done.stdout.splitlines()[-1])
-        assert found == {reader: [len(source.items)] * 2 for reader in found}
-        assert len(found) == 5
-
-
-class TestConvert:
-    def test_a_folder_without_splits_gets_a_fifth_for_val_where_the_format_wants_splits(self, tmp_path: Path) -> None:
-        labelled(tmp_path / "in", {f"p{number}": [] for number in range(10)})
-        assert convert(tmp_path / "in", tmp_path / "flat", "folder").pictures == {"": 10}
-        assert convert(tmp_path / "in", tmp_path / "yolo", "yolo").pictures == {"train": 8, "val": 2}
-
-    def test_a_picture_that_cannot_be_used_is_told_and_the_rest_is_written(self, command, tmp_path: Path) -> None:
-        square = {"label": "cat", "points": [[1, 1], [5, 1], [5, 5], [1, 5]], "shape_type": "polygon"}
-        labelled(tmp_path / "in", {"good": [square], "bad": [{**square, "points": [[1, 1], [5, float("nan")], [5, 5]]}]})
-        code, _, told = command("convert", tmp_path / "in", tmp_path / "out")
-        assert code == 3
-        assert f"{tmp_path}/in/bad.json, shape 0: polygon 0 has the coordinate nan" in told
-        assert "1 pictures, read as labelme, 1 left out" in told
-        assert sorted(path.name for path in (tmp_path / "out" / "masks").iterdir()) == ["good.png"]
-        assert Folder(tmp_path / "out", "train").classes.names == ("background", "cat")
-
-    def test_nothing_appears_where_no_picture_can_be_used(self, command, tmp_path: Path) -> None:
-        labelled(tmp_path / "in", {"bad": [{"label": "cat", "points": 3}]})
-        code, _, told = command("convert", tmp_path / "in", tmp_path / "out", "--to", "coco")
-        assert code == 3
-        assert "no picture could be used; the first:" in told
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
-
-    @pytest.mark.parametrize(
-        ("arguments", "code", "words"),
-        [
-            (["nowhere/there", "out"], 3, "nowhere/there: there is no such file or folder"),
-            (["scens", "out"], 2, "no data set, file or folder 'scens'; did you mean 'scenes'"),
-            (["scenes", "out", "--to", "cocoa"], 2, "no format 'cocoa'; did you mean 'coco'"),
-            (["empty", "out"], 3, "empty: is in no format that is known by what lies there; name it with --from"),
-            (["scenes", "empty"], 2, "empty: is there already; name a folder that is not"),
-            (["in", "out", "--splits", "vall"], 2, "no split of the source 'vall'"),
-        ],
-    )
-    def test_what_cannot_be_converted_is_said(self, command, tmp_path, monkeypatch, arguments, code, words) -> None:
-        monkeypatch.chdir(tmp_path)
-        (tmp_path / "empty").mkdir()
-        labelled(tmp_path / "in", {"a": []})
-        left, _, told = command("convert", *arguments)
-        assert left == code
-        assert words in told
-        assert not (tmp_path / "out").exists()
-
-    def test_a_turned_picture_is_written_upright(self, tmp_path: Path) -> None:
-        labelled(tmp_path / "in", {"a": []})
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        Image.fromarray(np.arange(9 * 12 * 3, dtype=np.uint8).reshape(12, 9, 3)).save(tmp_path / "in" / "a.jpg", exif=exif)
-        (tmp_path / "in" / "a.png").unlink()
-        report = convert(tmp_path / "in", tmp_path / "out", "folder")
-        assert report.told == [
-            "1 pictures with a camera's rotation tag are written upright, as PNG (1 pictures, the first is a)."
-        ]
-        assert np.array_equal(read_image(tmp_path / "out" / "images" / "a.png"), read_image(tmp_path / "in" / "a.jpg"))
-
-
-def labelled(folder: Path, shapes: dict[str, list]) -> None:
-    """Pictures of labelme, 9x12, with these shapes."""
-    folder.mkdir()
-    for name, listed in shapes.items():
-        Image.new("RGB", SIZE[::-1], (9, 9, 9)).save(folder / f"{name}.png")
-        document = {"version": "5", "shapes": listed, "imagePath": f"{name}.png", "imageHeight": SIZE[0], "imageWidth": SIZE[1]}
-        (folder / f"{name}.json").write_text(json.dumps(document))
-
-
-SQUARE = [[1, 1], [5, 1], [5, 5], [1, 5]]
 NUMBERS = st.one_of(
     st.floats(), st.integers(), st.sampled_from([1e15, -1e15, 2**31, 2**63, 10**400, True, None, "3", float("nan")])
 )  # fmt: skip
@@ -363,11 +176,6 @@ def told_by(told: list[str]) -> Iterator[None]:
         told.append(str(error))
 
 
-def put_picture(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", SIZE[::-1], (9, 9, 9)).save(path)
-
-
 class TestHostileFiles:
     """No crash, no hang, no other exception than a sentence that names the file."""
 
@@ -376,7 +184,7 @@ class TestHostileFiles:
                st.lists(NUMBERS, min_size=2, max_size=2), max_size=5), size=NUMBERS, path=st.text(max_size=9))  # fmt: skip
     def test_labelme(self, shape: dict, kind: str, points: list, size: object, path: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            put_picture(Path(folder, "a.png"))
+            put_grey(Path(folder, "a.png"))
             for number, one in enumerate(({"label": "cat", "shape_type": kind, "points": points, "mask": "aGk="}, shape)):
                 document = {
                     "shapes": [one],
@@ -391,7 +199,7 @@ class TestHostileFiles:
            data=st.lists(st.integers(0, 255), max_size=40), kind=st.sampled_from(KINDS), size=NUMBERS, task=TREES)  # fmt: skip
     def test_label_studio(self, value: dict, data: list[int], kind: str, size: object, task: object) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            put_picture(Path(folder, "a.png"))
+            put_grey(Path(folder, "a.png"))
             header = [0, 0, 1, 176, 57, 27, 240]  # 432 numbers of 8 bits
             results = [
                 {"type": kind, "original_height": 9, "original_width": size, "value": {**value, kind: ["cat"]}},
@@ -409,7 +217,7 @@ class TestHostileFiles:
         kind=st.sampled_from(["polygon", "mask", "box", "ellipse"]), size=NUMBERS)  # fmt: skip
     def test_cvat(self, given: dict[str, str], kind: str, size: object) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            put_picture(Path(folder, "a.png"))
+            put_grey(Path(folder, "a.png"))
             said = " ".join(f"{key}={quoteattr(value)}" for key, value in given.items())
             for width in (12, size):
                 Path(folder, "a.xml").write_text(
@@ -421,7 +229,7 @@ class TestHostileFiles:
     @given(words=st.lists(st.one_of(NUMBERS.map(str), st.text(max_size=4)), max_size=9), names=TREES, place=st.text(max_size=12))
     def test_yolo(self, words: list[str], names: object, place: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            put_picture(Path(folder, "images", "a.png"))
+            put_grey(Path(folder, "images", "a.png"))
             Path(folder, "labels").mkdir()
             Path(folder, "labels", "a.txt").write_text(f"0 {' '.join(words)}\n0 0.1 0.1 0.9 0.1 0.9 0.9\n", errors="replace")
             for content in ({"names": ["cat"], "train": "images"}, {"names": names, "train": place}):
@@ -462,9 +270,9 @@ class TestHostileFiles:
 
     @pytest.mark.parametrize("path", ["../secret.png", "/secret.png", "..\\secret.png", "C:\\secret.png", "a/../../secret.png"])
     def test_names_lead_nowhere_else(self, path: str, tmp_path: Path) -> None:
-        put_picture(tmp_path / "secret.png")
+        put_grey(tmp_path / "secret.png")
         inside = tmp_path / "in"
-        labelled(inside, {"a": []})
+        make_labelme(inside, {"a": []})
         (inside / "a.json").write_text(json.dumps({"shapes": [], "imagePath": path}))
         with pytest.raises(DataError, match="there is no picture"):
             FORMATS["labelme"].read(inside, None).items[0].read()
@@ -494,7 +302,7 @@ class TestWhatOthersWrite:
 
     def test_roboflow_writes_one_coco_file_for_each_split(self, tmp_path: Path) -> None:
         for number, split in enumerate(("train", "valid")):
-            put_picture(tmp_path / split / "same.png")
+            put_grey(tmp_path / split / "same.png")
             (tmp_path / split / "_annotations.coco.json").write_text(json.dumps({
                 "images": [{"id": 0, "file_name": "same.png", "height": 9, "width": 12}],
                 "categories": [{"id": 0, "name": "cats", "supercategory": "none"}, {"id": 1, "name": "cat"}],
@@ -509,7 +317,7 @@ class TestWhatOthersWrite:
             assert np.argwhere(content.labels).tolist() == [[0, number], [0, number + 1], [1, number], [1, number + 1]]
 
     def test_cvat_exports_voc_in_colours(self, tmp_path: Path) -> None:
-        put_picture(tmp_path / "JPEGImages" / "a.png")
+        put_grey(tmp_path / "JPEGImages" / "a.png")
         colours = np.zeros((*SIZE, 3), np.uint8)
         colours[:2], colours[4:6], colours[8] = (51, 221, 255), (51, 221, 255), (224, 224, 192)
         objects = np.zeros((*SIZE, 3), np.uint8)
@@ -532,7 +340,7 @@ class TestWhatOthersWrite:
             source.items[0].read()
 
     def test_cvat_for_images(self, tmp_path: Path) -> None:
-        put_picture(tmp_path / "images" / "a b.png")
+        put_grey(tmp_path / "images" / "a b.png")
         (tmp_path / "annotations.xml").write_text(
             """<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version><meta><task><labels>
             <label><name>cat &amp; dog</name><attributes/></label><label><name>sky</name></label></labels></task></meta>
@@ -558,7 +366,7 @@ class TestWhatOthersWrite:
             FORMATS["cvat"].read(tmp_path, None)
 
     def test_label_studio_of_uploads(self, tmp_path: Path) -> None:
-        put_picture(tmp_path / "photo 1.png")
+        put_grey(tmp_path / "photo 1.png")
         half = {"original_width": 12, "original_height": 9, "image_rotation": 0}
         results = [
             {**half, "type": "rectanglelabels",
@@ -582,7 +390,7 @@ class TestWhatOthersWrite:
 
     def test_yolo_of_roboflow_and_of_classes_txt(self, tmp_path: Path) -> None:
         for split in ("train", "valid"):
-            put_picture(tmp_path / split / "images" / "a.png")
+            put_grey(tmp_path / split / "images" / "a.png")
             (tmp_path / split / "labels").mkdir()
             (tmp_path / split / "labels" / "a.txt").write_text("1 0 0 0.5 0 0.5 1 0 1\n0 0.5 0.5 0.2 0.2\n")
         (tmp_path / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnc: 2\nnames: ['a', 'b']\n")
@@ -609,7 +417,7 @@ class TestWhatOthersWrite:
         shape = {"label": "cat", "shape_type": kind, "points": points, "group_id": 1}
         corner = {"label": "cat", "points": [[0, 7], [1, 7], [1, 8], [0, 8]], "group_id": 1}
         void = {"label": "__ignore__", "points": [[0, 0], [0, 1], [1, 1]]}
-        labelled(
+        make_labelme(
             tmp_path / "in", {"a": [shape, corner, void, {"label": "cat", "shape_type": "line", "points": [[0, 0], [3, 3]]}]}
         )
         source = FORMATS["labelme"].read(tmp_path / "in", None)
@@ -627,3 +435,12 @@ class TestWhatOthersWrite:
         assert abs(columns[0] - min(x)) <= 1
         assert abs(columns[-1] - max(x)) <= 1
         assert source.told.kinds == {"no area": (1, 1, "a.png")}
+
+
+def test_the_document_says_what_each_format_holds() -> None:
+    document = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
+    for name, format in FORMATS.items():
+        said = [format.holds.overlap, format.holds.crowd, format.holds.void, format.holds.maps]
+        words = ["yes" if one else "no" for one in said]
+        order = "" if format.holds.maps else " yes" if format.holds.ordered else " no"
+        assert f"| {format.what} | `{name}` | {' | '.join(words)} |{order} |" in document
