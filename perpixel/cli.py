@@ -459,7 +459,7 @@ def _fixed(folder: Path, report: Any, out: Path) -> Any:
 
 @app.command
 def convert(
-    source: Annotated[str, Parameter(help="Folder or file of annotations in any of the formats, or a data set by its name.")],
+    source: Annotated[str, Parameter(help="Folder, file or archive in any of the formats, or a data set by its name.")],
     out: Annotated[Path, Parameter(help="New folder for the data set.")],
     *,
     to: Annotated[

@@ -13,7 +13,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from perpixel.archives import unpack
 from perpixel.datasets import DATASETS, ON_DISK, judged_splits
 from perpixel.datasets.folder import chosen_for_val
 from perpixel.errors import DataError, UsageError, did_you_mean
@@ -21,6 +23,8 @@ from perpixel.exchange import Item, Source, split_order
 from perpixel.files import PARTIAL
 from perpixel.formats import find_format, format_of
 from perpixel.formats.folder import of_datasets
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def convert(
     pictures: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Writes `source`, a folder or file of the format `origin`, or a data set by its name, to the new folder `out`.
+    """Writes `source`, a folder, file or archive of the format `origin`, or a data set by its name, to the new folder `out`.
 
     `origin` is found by what lies there if it is not given. `pictures` is where annotations' pictures lie, if not beside them.
     Raises UsageError for an unknown name, format or split, and an `out` that is there; DataError for a source that cannot be
@@ -52,6 +56,16 @@ def convert(
     written = find_format(to)
     if out.exists():
         raise UsageError(f"{out}: is there already; name a folder that is not.")
+    archive = Path(source)
+    if archive.name.endswith(ARCHIVES) and archive.is_file():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{out.name}.", suffix=PARTIAL, dir=out.parent) as folder:
+            unpack(archive, Path(folder), {"": "all"})
+            try:
+                report = convert(_inside(Path(folder) / "all"), out, to, origin, root, splits, pictures, progress)
+            except DataError as error:
+                raise DataError(_without(str(error), folder, archive)) from None
+            return replace(report, failed=[_without(sentence, folder, archive) for sentence in report.failed])
     found, origin = _open(source, origin, root, splits, pictures)
     items = _chosen(found.items, splits, written.splits)
     partial = out.with_name(f".{out.name}.{os.getpid()}{PARTIAL}")
@@ -77,11 +91,22 @@ def convert(
     return Report(origin, done, found.told.sentences(to), failed)
 
 
+def _inside(folder: Path) -> Path:
+    """The folder itself, or the one that is all that it holds."""
+    held = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return _inside(held[0]) if len(held) == 1 and held[0].is_dir() else folder
+
+
+def _without(sentence: str, folder: str, archive: Path) -> str:
+    """A sentence about a file of an archive, not about the place where it was unpacked."""
+    return sentence.replace(f"{folder}/all", str(archive))
+
+
 def _open(
     source: str | Path, origin: str | None, root: str | Path | None, splits: Sequence[str] | None, pictures: Path | None
 ) -> tuple[Source, str]:
     name = str(source)
-    if origin is None and (name in DATASETS or name in ON_DISK) and not Path(name).exists():
+    if origin is None and (name in DATASETS or name in ON_DISK):
         return of_datasets([*judged_splits(name, root, splits).values()]), name
     if not Path(source).exists():
         if "/" in name or "\\" in name or Path(name).suffix:

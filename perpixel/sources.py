@@ -79,6 +79,9 @@ def _voc(year: int, file: str, megabytes: float, digest: str, size: int | None =
     )  # fmt: skip
 
 
+STUFF_THINGS = "http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/stuffthingmaps_trainval2017.zip"
+
+
 def _coco(name: str, address: str, size: int | None, digest: str | None, what: str, **more: object) -> Part:
     return Part(
         name, address.rpartition("/")[2], what, tuple(f"{site}/{address}" for site in COCO), size=size,
@@ -300,6 +303,21 @@ SOURCES: dict[str, Source] = {
                     Files("annotations/stuff_train2017_pixelmaps/*.png", 118287),
                     Files("annotations/stuff_val2017_pixelmaps/*.png", 5000),
                 ),
+            ),
+            Part(
+                "stuffthings", "stuffthingmaps_trainval2017.zip", "80 things and 91 classes of stuff in one map", (STUFF_THINGS,),
+                take={f"{split}2017": f"stuffthingmaps/{split}2017" for split in ("train", "val")}, extra=True,
+                holds=(Files("stuffthingmaps/train2017/*.png", 118287), Files("stuffthingmaps/val2017/*.png", 5000)),
+            ),
+            _coco(
+                "test", "zips/test2017.zip", None, None, "pictures of test and testdev", extra=True,
+                take={"test2017": "test2017"}, holds=(Files("test2017/*.jpg", 40670),),
+            ),
+            _coco(
+                "test_info", "annotations/image_info_test2017.zip", None, None, "lists of test and testdev", extra=True,
+                take={f"annotations/image_info_{kind}.json": f"annotations/image_info_{kind}.json"
+                      for kind in ("test2017", "test-dev2017")},
+                holds=tuple(Files(f"annotations/image_info_{kind}.json", 1) for kind in ("test2017", "test-dev2017")),
             ),
         ),
         ("coco", "coco_voc21", "coco_stuff171", "coco_stuff92", "coco_panoptic"),

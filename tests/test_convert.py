@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -128,6 +129,24 @@ class TestConvert:
         assert "1 pictures, read as labelme, 1 left out" in told
         assert sorted(path.name for path in (tmp_path / "out" / "masks").iterdir()) == ["good.png"]
         assert Folder(tmp_path / "out", "train").classes.names == ("background", "cat")
+
+    @pytest.mark.parametrize("outer", [".", "export"])
+    def test_an_archive_is_unpacked_read_and_removed(self, command, tmp_path: Path, outer: str) -> None:
+        square = {"label": "cat", "points": [[1, 1], [5, 1], [5, 5], [1, 5]]}
+        make_labelme(tmp_path / "in", {"good": [square], "bad": [{**square, "points": 3}]})
+        with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
+            for path in (tmp_path / "in").iterdir():
+                archive.write(path, f"{outer}/{path.name}" if outer != "." else path.name)
+        shutil.rmtree(tmp_path / "in")
+        code, _, told = command("convert", tmp_path / "export.zip", tmp_path / "out")
+        assert code == 3
+        assert f"{tmp_path}/export.zip{'/export' if outer != '.' else ''}/bad.json, shape 0: points is 3" in told
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["export.zip", "out"]
+        with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+            archive.writestr("../evil.json", "{}")
+        code, _, told = command("convert", tmp_path / "evil.zip", tmp_path / "more")
+        assert (code, "nothing was unpacked" in told) == (4, True)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["evil.zip", "export.zip", "out"]
 
     def test_nothing_appears_where_no_picture_can_be_used(self, command, tmp_path: Path) -> None:
         make_labelme(tmp_path / "in", {"bad": [{"label": "cat", "points": 3}]})
