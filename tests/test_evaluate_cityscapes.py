@@ -219,6 +219,9 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
         def name(self, index: int) -> str:
             return super().name(index % 3)
 
+        def picture(self, index: int) -> Path:
+            return super().picture(index % 3)
+
         def label_ids(self, index: int) -> np.ndarray:
             nonlocal most
             found = super().label_ids(index % 3)
