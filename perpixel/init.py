@@ -20,6 +20,7 @@ from perpixel.classes import VOID_NAME, ClassTable, Colour, distinct_colours
 from perpixel.datasets.folder import OBJECTS, SPLITS, Listing, Pair, list_folder, truth_folders
 from perpixel.errors import DataError, ResourceError
 from perpixel.files import write_whole
+from perpixel.formats import FORMATS, format_of
 from perpixel.images import read_palette, read_size
 from perpixel.pairing import find_pairs, look_at_mask, some, within
 
@@ -83,7 +84,10 @@ def propose(folder: Path) -> Proposal:
         pairs, listed = list(listing.pairs), False
         _tell_of_instances(folder, listing, decided, undecided)
     else:
-        pairs, listed = find_pairs(folder, decided, undecided)
+        try:
+            pairs, listed = find_pairs(folder, decided, undecided)
+        except DataError as error:
+            raise _as_annotations(folder) or error from None
     counts = Counter(pair.split for pair in pairs)
     decided.append(", ".join(f"{split}: {counts[split]}" for split in SPLITS if counts[split]) + " pictures.")
     for split in ("train", "val"):
@@ -95,6 +99,16 @@ def propose(folder: Path) -> Proposal:
     values, first_mask = _values(folder, pairs, undecided)
     classes = _classes(folder, first_mask, values, decided, undecided)
     return Proposal(folder, classes, tuple(pairs), listed, tuple(decided), tuple(undecided))
+
+
+def _as_annotations(folder: Path) -> DataError | None:
+    """What to say of a folder without masks that holds annotations of some tool."""
+    try:
+        name = format_of(folder)
+    except DataError:
+        return None
+    what = f"{folder}: holds {FORMATS[name].what}, no masks"
+    return DataError(f"{what}; `perpixel convert {folder} NEW-FOLDER` makes a data set of it.") if name != "folder" else None
 
 
 def _tell_of_instances(folder: Path, listing: Listing, decided: list[str], undecided: list[str]) -> None:

@@ -3,10 +3,11 @@
 import csv
 import shutil
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import make_folder, make_instances
+from fakes import make_folder, make_instances, make_labelme
 from PIL import Image
 
 from perpixel.check import check
@@ -372,3 +373,9 @@ def test_where_there_is_nothing_to_pair(tmp_path):
     put(tmp_path / "masks/b.png", MASK)
     with pytest.raises(DataError, match=r"no picture and mask share a name \(such as images/a\.jpg and masks/b\.png\)"):
         init(tmp_path)
+
+
+def test_annotations_of_a_tool_are_named_and_what_makes_a_data_set_of_them(tmp_path: Path) -> None:
+    make_labelme(tmp_path / "labelled", {"a": []})
+    with pytest.raises(DataError, match="holds labelme JSON, no masks; `perpixel convert "):
+        propose(tmp_path / "labelled")
