@@ -1,6 +1,6 @@
 """What every format of `perpixel.formats` is read into and written from, and what each can hold.
 
-    source = READERS["labelme"](Path("labelled"), None)         # a Source: classes, items, and what was left out in reading
+    source = FORMATS["labelme"].read(Path("labelled"), None)    # a Source: classes, items, and what was left out in reading
     content = source.items[0].read()                            # a Content: the picture, its labels, its objects
     for shape in shapes(content, source.classes, HOLDS, told, name): ...
 
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from perpixel.classes import VOID_NAME, ClassTable, distinct_colours
 from perpixel.datasets.folder import SPLITS, files_below, objects_by_vote
@@ -64,11 +65,38 @@ class Item:
 
 @dataclass(frozen=True)
 class Shape:
-    """An object, or a piece of pixels of a class or of void: its label, its pixels (H, W), and whether it is a crowd."""
+    """An object, or a piece of pixels of a class or of void: its label, its pixels, and whether it is a crowd.
+
+    `crop` bool (h, w) is the smallest box around its pixels, which begins at `top`, `left` of a picture of `size`."""
 
     label: str
-    mask: NDArray[np.bool_]
+    crop: NDArray[np.bool_]
+    top: int
+    left: int
+    size: tuple[int, int]
     crowd: bool = False
+
+    @classmethod
+    def of(cls, label: str, mask: NDArray[np.bool_], crowd: bool = False) -> Shape:
+        """The shape of a mask (H, W), of which it keeps no more than the box."""
+        rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+        size = (mask.shape[0], mask.shape[1])
+        if not rows.size:
+            return cls(label, np.zeros((0, 0), np.bool_), 0, 0, size, crowd)
+        top, left = int(rows[0]), int(columns[0])
+        return cls(label, mask[top : rows[-1] + 1, left : columns[-1] + 1].copy(), top, left, size, crowd)
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """Where the crop lies in the picture."""
+        return slice(self.top, self.top + self.crop.shape[0]), slice(self.left, self.left + self.crop.shape[1])
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The pixels (H, W)."""
+        mask = np.zeros(self.size, np.bool_)
+        mask[self.box] = self.crop
+        return mask
 
 
 LOSSES = {  # kind: what is lost or changed; {} is the format
@@ -149,9 +177,15 @@ def drawn(found: Sequence[Shape], classes: ClassTable, size: tuple[int, int], or
     Shapes called background, or void or __ignore__, draw labels and are no objects."""
     canvas = Canvas(classes, size, ordered)
     objects = [shape for shape in found if canvas.draw(shape)]
-    masks = np.stack([shape.mask for shape in objects]) if objects else np.zeros((0, *size), np.bool_)
     ids = np.array([classes.id_of(shape.label) for shape in objects], np.int64)
-    return canvas.labels, Instances(masks, ids, crowd=np.array([shape.crowd for shape in objects], np.bool_))
+    crowd = np.array([shape.crowd for shape in objects], np.bool_)
+    numbers = np.zeros(size, np.int32)
+    for number, shape in enumerate(objects, start=1):
+        there = numbers[shape.box]
+        if there[shape.crop].any():
+            return canvas.labels, Instances(np.stack([shape.mask for shape in objects]), ids, crowd=crowd)
+        there[shape.crop] = number
+    return canvas.labels, Instances.of_numbers(numbers, ids, crowd)  # a map where none overlap: masks of all take memory
 
 
 class Canvas:
@@ -165,16 +199,16 @@ class Canvas:
 
     def draw(self, shape: Shape) -> bool:
         """Draws a shape; whether it is an object."""
-        label = shape.label.lower()
+        label, there = shape.label.lower(), self.labels[shape.box]
         if label in VOID_NAMES or label in BACKGROUND_NAMES:
-            self.labels[shape.mask] = self.classes.void if label in VOID_NAMES else self.none
+            there[shape.crop] = self.classes.void if label in VOID_NAMES else self.none
             return False
         id = self.classes.id_of(shape.label)
         if self.ordered:
-            self.labels[shape.mask] = id
+            there[shape.crop] = id
         else:
-            before = self.labels[shape.mask]
-            self.labels[shape.mask] = np.where((before == self.none) | (before == id), id, self.classes.void)
+            before = there[shape.crop]
+            there[shape.crop] = np.where((before == self.none) | (before == id), id, self.classes.void)
         return True
 
 
@@ -197,7 +231,7 @@ def shapes(content: Content, classes: ClassTable, holds: Holds, told: Told, name
             told.add("crowd left out", name)
             lost |= mask
         else:
-            shape = Shape(classes.names[id], mask, crowd)
+            shape = Shape.of(classes.names[id], mask, crowd)
             canvas.draw(shape)
             yield shape
     rest = np.where(covered, classes.void, labels)
@@ -206,8 +240,9 @@ def shapes(content: Content, classes: ClassTable, holds: Holds, told: Told, name
         if id in (classes.void, background_of(classes)):
             continue
         numbers = components(rest, id)
-        for number in range(1, int(numbers.max()) + 1):
-            shape = Shape(classes.names[id], numbers == number)
+        for number, box in enumerate(ndimage.find_objects(numbers), start=1):
+            size = (labels.shape[0], labels.shape[1])
+            shape = Shape(classes.names[id], numbers[box] == number, box[0].start, box[1].start, size)
             canvas.draw(shape)
             pieces += 1
             yield shape
@@ -215,8 +250,9 @@ def shapes(content: Content, classes: ClassTable, holds: Holds, told: Told, name
     void = labels == classes.void
     if holds.void:
         if void.any():
-            canvas.draw(Shape(VOID_NAME, void))
-            yield Shape(VOID_NAME, void)
+            shape = Shape.of(VOID_NAME, void)
+            canvas.draw(shape)
+            yield shape
     else:
         contradicted = covered & (canvas.labels == classes.void)  # void again, whoever reads the objects
         told.add("void", name, int((void & ~contradicted).sum()))

@@ -67,8 +67,9 @@ def checked(polygons: Sequence[Sequence[float]]) -> list[NDArray[np.float64]]:
     return found
 
 
-def outlines(mask: NDArray[Any]) -> list[list[float]]:
-    """Polygons x, y, x, y ... that `fill` turns into this mask (H, W), bool or 0 and not 0; none for an empty one.
+def outlines(mask: NDArray[Any], left: int = 0, top: int = 0) -> list[list[float]]:
+    """Polygons x, y, x, y ... that `fill` turns into this mask (H, W), bool or 0 and not 0; none for an empty one. `left` and
+    `top` are added to x and y.
 
     One for each piece of pixels that share edges, clockwise along the edges of its pixels from its first pixel's corner. Holes
     are cut out by a bridge of no width, from the hole's first pixel straight up: `fill`, and whatever else draws by the even-odd
@@ -76,11 +77,7 @@ def outlines(mask: NDArray[Any]) -> list[list[float]]:
     if mask.ndim != 2:
         raise ValueError(f"a mask has two dimensions, not the shape {mask.shape}.")
     require_size(*mask.shape)
-    rows, places = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    if not rows.size:
-        return []
-    top, left = int(rows[0]), int(places[0])  # what lies around the object costs nothing
-    padded = np.pad(mask[top : rows[-1] + 1, left : places[-1] + 1].astype(np.bool_, copy=False), 1)
+    padded = np.pad(mask.astype(np.bool_, copy=False), 1)
     keys = _edges(padded)
     columns = padded.shape[1] - 1  # of corners, which are numbered along the rows
     following = _next_edges(keys, columns - 1)

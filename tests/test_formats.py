@@ -70,7 +70,7 @@ def pictures(draw: st.DrawFn, holds: Holds, classes: ClassTable) -> Content:
             continue  # groups of Cityscapes are one for each label
         if mask.any():
             crowds |= {name} if crowd else set()
-            shapes.append(Shape(name, mask, crowd))
+            shapes.append(Shape.of(name, mask, crowd))
     labels, objects = drawn(shapes, classes, SIZE, holds.ordered)
     if holds.maps:
         stuff = np.array(draw(st.lists(st.integers(0, 2), min_size=108, max_size=108))).reshape(SIZE)

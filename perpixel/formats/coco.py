@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from perpixel.annotations import Annotations, Picture, read_annotations
 from perpixel.classes import ClassTable
 from perpixel.errors import DataError
@@ -86,7 +84,7 @@ def _content(truth: Annotations, picture: Picture, split: str, below: Pictures, 
     path = below.find(picture.file_name, where, split)
     size = (picture.height, picture.width)
     require_size(path, size, where)
-    found = [Shape(truth.categories[one.category], truth.mask(one), one.crowd) for one in objects if one.segmentation]
+    found = [Shape.of(truth.categories[one.category], truth.mask(one), one.crowd) for one in objects if one.segmentation]
     told.add("no area", picture.file_name, len(objects) - len(found))
     return Content(path, *drawn(found, classes, size, HOLDS.ordered))
 
@@ -105,13 +103,13 @@ class Writer:
         picture = {"id": len(pictures) + 1, "file_name": path.relative_to(folder).as_posix(), "height": height, "width": width}
         pictures.append(picture)
         for shape in shapes(content, self.classes, HOLDS, self.told, name):
-            rows, columns = (np.flatnonzero(shape.mask.any(axis)) for axis in (1, 0))
-            top, left = int(rows[0]), int(columns[0])
-            segmentation = {"size": [height, width], "counts": runs(shape.mask)} if shape.crowd else outlines(shape.mask)
+            segmentation: Any = outlines(shape.crop, shape.left, shape.top)
+            if shape.crowd:
+                segmentation = {"size": [height, width], "counts": runs(shape.mask)}
             objects.append({
                 "id": len(objects) + 1, "image_id": picture["id"], "category_id": self.classes.names.index(shape.label) + 1,
-                "iscrowd": int(shape.crowd), "area": int(shape.mask.sum()),
-                "bbox": [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1], "segmentation": segmentation,
+                "iscrowd": int(shape.crowd), "area": int(shape.crop.sum()),
+                "bbox": [shape.left, shape.top, shape.crop.shape[1], shape.crop.shape[0]], "segmentation": segmentation,
             })  # fmt: skip
 
     def close(self) -> None:

@@ -157,10 +157,10 @@ def _content(page: Page, reference: str, where: str, below: Pictures, split: str
         label, group = one.given["label"], one.given.get("group_id") or "0"
         if group != "0" and (label, group) in groups:
             before = found[groups[label, group]]
-            found[groups[label, group]] = Shape(label, before.mask | mask, before.crowd or one.crowd)
+            found[groups[label, group]] = Shape.of(label, before.mask | mask, before.crowd or one.crowd)
             continue
         groups[label, group] = len(found)
-        found.append(Shape(label, mask, one.crowd))
+        found.append(Shape.of(label, mask, one.crowd))
     return Content(picture, *drawn(found, classes, size, HOLDS.ordered))
 
 
@@ -266,11 +266,9 @@ class Writer:
 
 
 def _written(shape: Shape, order: int) -> str:
-    rows, columns = (np.flatnonzero(shape.mask.any(axis)) for axis in (1, 0))
-    top, left = int(rows[0]), int(columns[0])
-    crop = shape.mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
     said = f'<attribute name="{CROWD}">true</attribute>' if shape.crowd else ""
+    height, width = shape.crop.shape
     return (
-        f'    <mask label={quoteattr(shape.label)} source="manual" occluded="0" rle="{", ".join(map(str, runs(crop.T)))}" '
-        f'left="{left}" top="{top}" width="{crop.shape[1]}" height="{crop.shape[0]}" z_order="{order}">{said}</mask>'
+        f'    <mask label={quoteattr(shape.label)} source="manual" occluded="0" rle="{", ".join(map(str, runs(shape.crop.T)))}" '
+        f'left="{shape.left}" top="{shape.top}" width="{width}" height="{height}" z_order="{order}">{said}</mask>'
     )

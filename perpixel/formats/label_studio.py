@@ -151,7 +151,7 @@ def _content(
         if result.get("image_rotation", 0) != 0:
             raise DataError(f"{one}: was drawn on the picture turned by {shown(result['image_rotation'])} degrees; turn it back.")
         try:
-            found.append(Shape(_label(result, one), _mask(_kind(result), result["value"], size), _is_crowd(result)))
+            found.append(Shape.of(_label(result, one), _mask(_kind(result), result["value"], size), _is_crowd(result)))
         except ValueError as error:
             raise DataError(f"{one}: {error}") from None
     return Content(picture, *drawn(found, classes, size, HOLDS.ordered))

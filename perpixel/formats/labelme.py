@@ -106,13 +106,13 @@ def _content(file: Path, below: Pictures, split: str, classes: ClassTable, told:
             told.add("no area", name)
             continue
         try:
-            one = Shape(label, _mask(shape, kind, size), bool(_flags(shape).get("crowd")))
+            one = Shape.of(label, _mask(shape, kind, size), bool(_flags(shape).get("crowd")))
         except ValueError as error:
             raise DataError(f"{where}: {error}") from None
         group = shape.get("group_id")
         if type(group) is int and (label, group) in groups:
             place = groups[label, group]
-            found[place] = Shape(label, found[place].mask | one.mask, found[place].crowd or one.crowd)
+            found[place] = Shape.of(label, found[place].mask | one.mask, found[place].crowd or one.crowd)
             continue
         if type(group) is int:
             groups[label, group] = len(found)
@@ -201,11 +201,10 @@ class Writer:
 
 
 def _written(shape: Shape) -> dict[str, Any]:
-    rows, columns = (np.flatnonzero(shape.mask.any(axis)) for axis in (1, 0))
-    top, bottom, left, right = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
-    crop = Image.fromarray(shape.mask[top : bottom + 1, left : right + 1])
+    height, width = shape.crop.shape
+    corners = [[shape.left, shape.top], [shape.left + width - 1, shape.top + height - 1]]
     return {
-        "label": IGNORE if shape.label == VOID_NAME else shape.label, "points": [[left, top], [right, bottom]], "group_id": None,
+        "label": IGNORE if shape.label == VOID_NAME else shape.label, "points": corners, "group_id": None,
         "description": "", "shape_type": "mask", "flags": {"crowd": True} if shape.crowd else {},
-        "mask": base64.b64encode(encode_image(crop, ".png")).decode("ascii"),
+        "mask": base64.b64encode(encode_image(Image.fromarray(shape.crop), ".png")).decode("ascii"),
     }  # fmt: skip

@@ -104,7 +104,7 @@ def _content(picture: Path, labels: Path, names: list[str], classes: ClassTable,
             label, corners = _line(words, names, where)
             corners *= np.tile([width, height], len(corners) // 2)
             try:
-                found.append(Shape(label, fill([corners.tolist()], height, width)))
+                found.append(Shape.of(label, fill([corners.tolist()], height, width)))
             except ValueError as error:
                 raise DataError(f"{where}: {error}") from None
     return Content(picture, *drawn(found, classes, (height, width), HOLDS.ordered))
@@ -190,7 +190,7 @@ class Writer:
         height, width = read_size(path)
         lines = []
         for shape in shapes(content, self.classes, HOLDS, self.told, name):
-            corners = _joined(outlines(shape.mask)).reshape(-1, 2) / (width, height)
+            corners = _joined(outlines(shape.crop, shape.left, shape.top)).reshape(-1, 2) / (width, height)
             lines.append(f"{self.names.index(shape.label)} {' '.join(map(repr, corners.ravel().tolist()))}\n")
         labels = self.out / "labels" / split / f"{name}.txt"
         labels.parent.mkdir(parents=True, exist_ok=True)
