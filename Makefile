@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help test check slow review benchmarks clean
+.PHONY: help test check slow oracles review benchmarks clean
 
 help:
 	@echo "make test        tests, about five minutes on two cores"
 	@echo "make check       style and types"
 	@echo "make slow        what is too slow for every day: kills at every touch of the disk"
+	@echo "make oracles     tests against cityscapesScripts and readers of labels, which need other versions: builds .oracles first"
 	@echo "make review      trains the review's networks on the drawn data set scenes; leaves review/"
 	@echo "make benchmarks  counting, start-up and CRF, and with DATA=folder CamVid and prediction"
 
@@ -28,6 +29,16 @@ check: .venv/ready
 
 slow: .venv/ready
 	$(BIN)/pytest -q -m slow
+
+.oracles/ready: Makefile
+	$(PYTHON) -m venv .oracles
+	.oracles/bin/pip install --quiet --disable-pip-version-check 'numpy<2.4' cityscapesScripts==2.3.0 labelme==6.3.1 \
+	  label-studio-converter==0.0.59 datumaro==1.13.12 supervision==0.31.2 opencv-python-headless
+	@touch $@
+
+oracles: .venv/ready .oracles/ready
+	CITYSCAPES_SCRIPTS_PYTHON=$(CURDIR)/.oracles/bin/python LABEL_READERS_PYTHON=$(CURDIR)/.oracles/bin/python \
+	  $(BIN)/pytest -q tests/test_cityscapes.py tests/test_evaluate_cityscapes.py tests/test_convert.py
 
 review: .venv/ready
 	$(BIN)/perpixel review --out review

@@ -74,6 +74,8 @@ def check(
     if name in DATASETS or name in ON_DISK:
         opened = judged_splits(name, root, splits)
         classes, table = next(iter(opened.values())).classes, name
+        if splits is None and name in ON_DISK:
+            problems += set_defects.of_splits(name, ON_DISK[name].judged, opened)
         jobs = [(split, partial(_look_at_sample, one, i)) for split, one in opened.items() for i in range(len(one))]
     else:
         root = Path(data)

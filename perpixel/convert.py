@@ -41,7 +41,7 @@ class Report:
 def convert(
     source: str | Path,
     out: Path,
-    to: str,
+    to: str = "folder",
     origin: str | None = None,
     root: str | Path | None = None,
     splits: Sequence[str] | None = None,
@@ -106,6 +106,8 @@ def _open(
     source: str | Path, origin: str | None, root: str | Path | None, splits: Sequence[str] | None, pictures: Path | None
 ) -> tuple[Source, str]:
     name = str(source)
+    if pictures is not None and not pictures.is_dir():
+        raise DataError(f"{pictures}: there is no such folder; name the one that holds the pictures.")
     if origin is None and (name in DATASETS or name in ON_DISK):
         return of_datasets([*judged_splits(name, root, splits).values()]), name
     if not Path(source).exists():

@@ -9,11 +9,9 @@ later one lies on top; where they have none, pixels of objects of several classe
 
 from __future__ import annotations
 
-import re
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,16 +19,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from perpixel.classes import VOID_NAME, ClassTable, distinct_colours
-from perpixel.datasets.folder import SPLITS, files_below, objects_by_vote
+from perpixel.datasets import voc
+from perpixel.datasets.folder import SPLITS, objects_by_vote
 from perpixel.errors import DataError
-from perpixel.images import PICTURE_SUFFIXES, read_header, read_image, read_size, write_image
 from perpixel.objects import components
+from perpixel.rle import shown
 from perpixel.sample import Instances
 
 BACKGROUND_NAMES = frozenset({"background", "_background_", "__background__"})
 VOID_NAMES = frozenset({VOID_NAME, "__ignore__", "_ignore_"})
-SPLIT_OF = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-            "testing": "test"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -168,7 +165,9 @@ def table_of(labels: Iterable[str]) -> ClassTable:
     names = [name for name in dict.fromkeys(labels) if name.lower() not in BACKGROUND_NAMES | VOID_NAMES]
     values = tuple((id,) for id in range(len(names) + 1))
     void = 255 if len(names) < 255 else 65535
-    return ClassTable(("background", *names), ((0, 0, 0), *distinct_colours(len(names))), values, (void,), (224, 224, 192))
+    return ClassTable(
+        ("background", *names), ((0, 0, 0), *distinct_colours(len(names))), values, (void,), voc.CLASSES.void_colour
+    )
 
 
 def drawn(found: Sequence[Shape], classes: ClassTable, size: tuple[int, int], ordered: bool) -> tuple[NDArray[Any], Instances]:
@@ -216,10 +215,9 @@ def shapes(content: Content, classes: ClassTable, holds: Holds, told: Told, name
     """The objects of a picture, the pieces of its labels that belong to none, and its void, in the order to draw them in.
 
     What the format does not hold is left out and told."""
-    labels, objects = (
-        content.labels,
-        content.instances or Instances(np.zeros((0, *content.labels.shape), np.bool_), np.zeros(0, np.int64)),
-    )
+    labels, objects = content.labels, content.instances
+    if objects is None:
+        objects = Instances(np.zeros((0, *labels.shape), np.bool_), np.zeros(0, np.int64))
     canvas = Canvas(classes, labels.shape, holds.ordered)
     covered, lost = np.zeros(labels.shape, np.bool_), np.zeros(labels.shape, np.bool_)
     for index, id in enumerate(objects.class_ids.tolist()):
@@ -259,6 +257,26 @@ def shapes(content: Content, classes: ClassTable, holds: Holds, told: Told, name
     told.add("class", name, int(((canvas.labels != labels) & ~void & ~lost).sum()))
 
 
+def joined(found: Iterable[tuple[Shape, Hashable]]) -> list[Shape]:
+    """Shapes in their order; those of one label and one group, where it is not none, are one, in the place of the first."""
+    shapes: list[Shape] = []
+    places: dict[tuple[str, Hashable], int] = {}
+    for shape, group in found:
+        place = places.setdefault((shape.label, group), len(shapes))
+        if group is None or place == len(shapes):
+            shapes.append(shape)
+        else:
+            before = shapes[place]
+            shapes[place] = Shape.of(shape.label, before.mask | shape.mask, before.crowd or shape.crowd)
+    return shapes
+
+
+def label_colours(classes: ClassTable, void: bool) -> list[tuple[str, str]]:
+    """The names that objects may have, and void where it is one of them, with their colours as #rrggbb."""
+    named = [*zip(classes.names, classes.colours, strict=True), *([(VOID_NAME, classes.void_colour)] if void else [])]
+    return [(name, f"#{bytes(colour).hex()}") for name, colour in named if name.lower() not in BACKGROUND_NAMES]
+
+
 def map_of(
     content: Content, classes: ClassTable, told: Told, name: str, by_vote: bool = True
 ) -> tuple[NDArray[Any], Instances] | None:
@@ -291,100 +309,12 @@ def map_of(
     return renumbered, Instances.of_numbers(renumbered, ids)
 
 
-def put_picture(picture: Path | NDArray[np.uint8], target: Path, told: Told, name: str, png: bool = False) -> Path:
-    """Copies a picture to `target` with its suffix, byte for byte; as PNG where it has no file, is turned by a tag, or `png` says
-    so."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    as_png = target.with_name(f"{target.name}.png")
-    if not isinstance(picture, Path):
-        write_image(as_png, picture)
-        return as_png
-    header = read_header(picture)
-    if header.orientation != 1 or (png and header.format != "PNG"):
-        told.add("turned" if header.orientation != 1 else "png", name)
-        write_image(as_png, read_image(picture))
-        return as_png
-    copy = target.with_name(target.name + picture.suffix.lower())
-    shutil.copyfile(picture, copy)
-    return copy
-
-
-def require_size(picture: Path, size: tuple[int, int], where: str) -> None:
-    """Raises DataError where a picture, upright, has not the (height, width) that `where` says."""
-    found = read_size(picture)
-    if found != size:
-        said = f"{size[0]}x{size[1]}, the picture {picture} is {found[0]}x{found[1]} (height x width)"
-        turned = "; its rotation tag turns it" if found == size[::-1] and read_size(picture, turn=False) == size else ""
-        raise DataError(f"{where}: says {said}{turned}; correct one of the two.")
-
-
-class Pictures:
-    """The pictures below a folder, found by what annotations call them: what a file says never leads out of that folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._named: dict[str, list[Path]] = {}
-        self._stems: dict[str, list[Path]] = {}
-        for paths in files_below(folder, PICTURE_SUFFIXES).values():
-            for path in paths:
-                self._named.setdefault(path.name, []).append(path)
-                self._stems.setdefault(path.stem, []).append(path)
-
-    def find(self, reference: str, where: str, split: str = "") -> Path:
-        """The picture that ends as `reference` does: by its name, else by its name with another suffix.
-
-        Of several the one that shares more folders is taken, then that of the `split`. Raises DataError for none or several."""
-        parts = parts_of(reference, where)
-        found = self._named.get(parts[-1]) or self._stems.get(Path(parts[-1]).stem)
-        if not found:
-            raise DataError(f"{where}: there is no picture {reference[:200]!r} below {self.folder}; put it there, or name its "
-                            f"folder with --pictures.")  # fmt: skip
-        ranked = sorted(((_shared(path, parts), _in_split(path.relative_to(self.folder), split)), path) for path in found)
-        if len(ranked) > 1 and ranked[-1][0] == ranked[-2][0]:
-            raise DataError(f"{where}: {reference[:200]!r} may be {ranked[-1][1]} or {ranked[-2][1]}; keep one of the two.")
-        return ranked[-1][1]
-
-
-def _shared(path: Path, parts: Sequence[str]) -> int:
-    """How many names at the end of a path and of `parts` are alike."""
-    pairs = zip(reversed(path.parts), reversed(parts), strict=False)
-    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(path.parts), len(parts)))
-
-
-def _in_split(path: Path, split: str) -> bool:
-    return any(split_in(part) == split for part in path.parts[:-1])
-
-
-def parts_of(reference: str, where: str) -> list[str]:
-    """The names of a relative path, whatever its slashes; what leads up or to a root is left out. Raises DataError for none."""
-    parts = [part for part in re.split(r"[/\\]", reference) if part not in ("", ".", "..") and not part.endswith(":")]
-    if not parts or any(ord(mark) < 32 for part in parts for mark in part):
-        raise DataError(f"{where}: {reference[:80]!r} is no name of a picture; correct it.")
-    return parts
-
-
-def named(parts: Sequence[str], split: str = "") -> tuple[str, str]:
-    """The name of a picture, without suffix, and its split: the one given, or its first folder, which is then left out."""
-    first = split_in(parts[0]) if len(parts) > 1 else ""
-    own = split or first
-    kept = parts[1:] if first and first == own else parts
-    return PurePosixPath(*kept).with_suffix("").as_posix(), own
-
-
-def split_in(word: str) -> str:
-    """`train` of `instances_train2017`, `val` of `valid` and `Validation`; empty where there is none."""
-    words = re.split(r"[^a-z]+", word.lower())
-    return next((SPLIT_OF[word] for word in words if word in SPLIT_OF), "")
-
-
 def split_order(item: Item) -> tuple[int, str]:
     return (SPLITS.index(item.split) if item.split in SPLITS else len(SPLITS)), item.name
 
 
 def text(value: Any, what: str, where: str) -> str:
     """`value`, which must be a text that is not empty; else DataError."""
-    from perpixel.rle import shown
-
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where}: {what} is {shown(value)}, not a text.")
     return value

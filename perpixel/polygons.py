@@ -100,6 +100,23 @@ def outlines(mask: NDArray[Any], left: int = 0, top: int = 0) -> list[list[float
     return [_corners(following, nodes, first, columns, (left, top)) for first in outer]
 
 
+def ellipse(x: float, y: float, wide: float, high: float) -> NDArray[np.float64]:
+    """256 corners (N, 2) of an ellipse around x, y with these radii."""
+    angles = np.linspace(0, 2 * np.pi, 256, endpoint=False)
+    return np.stack([x + wide * np.cos(angles), y + high * np.sin(angles)], 1)
+
+
+def turned(
+    corners: NDArray[np.float64], around: Sequence[float] | NDArray[np.float64], degrees: float
+) -> NDArray[np.float64]:
+    """Corners (N, 2) turned clockwise, as seen with y downwards. An angle that is not finite makes corners that are none."""
+    angle = np.radians(degrees)
+    with np.errstate(invalid="ignore"):
+        cosine, sine = np.cos(angle), np.sin(angle)
+        found: NDArray[np.float64] = (corners - around) @ np.array([[cosine, sine], [-sine, cosine]]) + around
+    return found
+
+
 RIGHT, DOWN, LEFT, UP = range(4)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,6 +200,15 @@ def _channels(looks: Sequence[tuple[str, Look]]) -> list[Problem]:
     what, most = ("grey", "coloured") if few[0].grey else ("coloured", "grey")
     said = f"is {what}, as {len(few)} of {len(known)} pictures; the others are {most}"
     return [problem("mixed channels", few[0].file, said, count=len(few))]
+
+
+def of_splits(name: str, judged: Sequence[str], there: Collection[str]) -> list[Problem]:
+    """The splits of a published set to train and to judge on that are not on this disk."""
+    missing = [split for split in judged if split not in there]
+    said = "has no {} here, so it can be {} alone"
+    uses = {judged[0]: "judged on", judged[1]: "trained on"}
+    advice = "download it, or take this part for what it is"
+    return [problem("no split to judge", name, said.format(split, uses[split]), advice, severity="warning") for split in missing]
 
 
 def of_classes(class_pixels: dict[str, list[int]], classes: ClassTable, table: str, empty: Severity = "error") -> list[Problem]:

@@ -431,7 +431,7 @@ def put_grey(path: Path) -> None:
 
 def make_labelme(folder: Path, shapes: dict[str, list]) -> None:
     """Pictures of labelme, 9x12, with these shapes."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for name, listed in shapes.items():
         put_grey(folder / f"{name}.png")
         document = {"version": "5", "shapes": listed, "imagePath": f"{name}.png", "imageHeight": GREY[0], "imageWidth": GREY[1]}

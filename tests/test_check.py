@@ -290,6 +290,9 @@ class TestPublishedSets:
         report = check("coco", root=tmp_path)
         assert report.pictures == {"train": 4}
         assert report.errors == ()
+        assert "coco: has no val here, so it can be trained on alone; download it, or take this part for what it is." in {
+            problem.message for problem in report.problems
+        }
 
     def test_a_class_that_its_table_has_and_a_part_of_it_does_not_show_is_no_error(self) -> None:
         classes = ClassTable(("background", "toaster"), ((0, 0, 0), (9, 9, 9)), ((0,), (80,)))

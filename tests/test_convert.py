@@ -17,10 +17,14 @@ import pytest
 from fakes import labels_by_name, make_coco, make_labelme, objects_by_name
 from PIL import Image
 
+from perpixel.classes import ClassTable
 from perpixel.convert import convert
 from perpixel.datasets.folder import Folder
+from perpixel.errors import DataError
+from perpixel.exchange import Content, Told
 from perpixel.formats import FORMATS, format_of
 from perpixel.images import read_image
+from perpixel.sample import Instances
 
 REAL = Path(__file__).parents[2] / "shared/data/coco"
 
@@ -110,8 +114,9 @@ class TestOnRealPictures:
         command = [os.environ["LABEL_READERS_PYTHON"], script, str(tmp_path)]
         done = subprocess.run(command, env=bare, capture_output=True, text=True, check=True, timeout=300)
         found = json.loads(done.stdout.splitlines()[-1])
-        assert found == {reader: [len(source.items)] * 2 for reader in found}
-        assert len(found) == 5
+        assert found["objects"] == {reader: [len(source.items)] * 2 for reader in found["objects"]}
+        assert len(found["objects"]) == 5
+        assert 0.8 < found["overlap"] <= 1
 
 
 class TestConvert:
@@ -148,6 +153,48 @@ class TestConvert:
         assert (code, "nothing was unpacked" in told) == (4, True)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["evil.zip", "export.zip", "out"]
 
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_names_with_dots_stay_as_they_are(self, tmp_path: Path, format: str) -> None:
+        square = {"label": "person", "points": [[1, 1], [5, 1], [5, 5], [1, 5]]}
+        names = {f"a_jpg.rf.{number}" for number in range(6)}
+        make_labelme(tmp_path / "in", {name: [square] for name in names})
+        convert(tmp_path / "in", tmp_path / "out", format)
+        convert(tmp_path / "out", tmp_path / "back")
+        found = {path.stem for path in (tmp_path / "back" / "images").rglob("*.png")}
+        assert found == names if format != "cityscapes" else len(found) == 6
+
+    def test_a_damaged_picture_is_told_and_leaves_nothing(self, command, tmp_path: Path) -> None:
+        make_labelme(tmp_path / "in", {"a": [], "b": [], "c": []})
+        whole = (tmp_path / "in" / "b.png").read_bytes()
+        (tmp_path / "in" / "b.png").write_bytes(whole[:50])
+        code, _, told = command("convert", tmp_path / "in", tmp_path / "out", "--to", "coco")
+        assert code == 3
+        assert f"{tmp_path}/in/b.png: cannot be read" in told
+        content = json.loads((tmp_path / "out" / "annotations" / "instances.json").read_text())
+        assert [one["file_name"] for one in content["images"]] == ["a.png", "c.png"]
+        assert sorted(path.name for path in (tmp_path / "out" / "images").iterdir()) == ["a.png", "c.png"]
+
+    @pytest.mark.parametrize(("format", "most"), [("voc", 254), ("cityscapes", 1000)])
+    def test_more_objects_than_a_format_numbers_are_told_and_leave_nothing(self, tmp_path: Path, format: str, most: int) -> None:
+        """A picture that fails is in no list and no folder."""
+        numbers = np.arange((most + 1) * 2).reshape(2, -1) % (most + 1) + 1
+        numbers[1] = 0
+        classes = ClassTable(("background", "person"), ((0, 0, 0), (9, 9, 9)), ((0,), (1,)))
+        objects = Instances.of_numbers(numbers, np.ones(most + 1, np.int64))
+        content = Content(np.zeros((*numbers.shape, 3), np.uint8), (numbers > 0).astype(np.uint8), objects)
+        writer = FORMATS[format].writer(tmp_path, classes, Told())
+        with pytest.raises(DataError, match=f"has {most + 1} objects"):
+            writer.add("a", "train", content)
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+        writer.close()
+        assert not any("a" in path.read_text().split() for path in tmp_path.rglob("*.txt"))
+
+    def test_a_folder_that_only_begins_like_a_split_is_none(self, tmp_path: Path) -> None:
+        make_labelme(tmp_path / "in" / "train station", {"a": []})
+        make_labelme(tmp_path / "in" / "Valid2017", {"b": []})
+        items = FORMATS["labelme"].read(tmp_path / "in", None).items
+        assert {(item.split, item.name) for item in items} == {("", "train station/a"), ("val", "b")}
+
     def test_nothing_appears_where_no_picture_can_be_used(self, command, tmp_path: Path) -> None:
         make_labelme(tmp_path / "in", {"bad": [{"label": "cat", "points": 3}]})
         code, _, told = command("convert", tmp_path / "in", tmp_path / "out", "--to", "coco")
@@ -163,6 +210,7 @@ class TestConvert:
             (["scenes", "out", "--to", "cocoa"], 2, "no format 'cocoa'; did you mean 'coco'"),
             (["empty", "out"], 3, "empty: is in no format that is known by what lies there; name it with --from"),
             (["scenes", "empty"], 2, "empty: is there already; name a folder that is not"),
+            (["in", "out", "--pictures", "nowhere"], 3, "nowhere: there is no such folder; name the one that holds the pictures"),
             (["in", "out", "--splits", "vall"], 2, "no split of the source 'vall'"),
         ],
     )

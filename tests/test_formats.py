@@ -382,7 +382,7 @@ class TestWhatOthersWrite:
         (tmp_path / "project-1.json").write_text(json.dumps([task]))
         source = FORMATS[format_of(tmp_path)].read(tmp_path, None)
         content = source.items[0].read()
-        assert source.items[0].name == "data/upload/1/photo 1"
+        assert source.items[0].name == "photo 1"
         assert source.classes.names == ("background", "left", "right")
         assert content.labels[4].tolist() == [1] * 3 + [0] * 3 + [2] * 6
         assert source.told.kinds["no area"][0] == 2

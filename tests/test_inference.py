@@ -15,7 +15,6 @@ import perpixel
 from perpixel.boxes import chosen, merges
 from perpixel.checkpoint import Model, ModelCard, load, save_model
 from perpixel.classes import ClassTable
-from perpixel.cli import main
 from perpixel.crf import CRFS, refine
 from perpixel.datasets import Dataset
 from perpixel.errors import UnknownName, UsageError
@@ -329,23 +328,14 @@ def place(tmp_path_factory: pytest.TempPathFactory, valid: Model, other: Model) 
     return root
 
 
+Command = Callable[..., tuple[int, str, str]]
+
+
 @pytest.fixture
-def command(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[int, str, str]]:
+def command(place: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> Command:
     """Runs a command line in `place`; gives exit code, stdout and stderr."""
     monkeypatch.chdir(place)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as left:
-            code = left.code
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
+    return command
 
 
 class TestMany:

@@ -24,9 +24,10 @@ from PIL import Image
 from perpixel.classes import ClassTable
 from perpixel.datasets.cityscapes import DRAWN, PER_LABEL, SPLITS, SUFFIX, Cityscapes
 from perpixel.errors import DataError, did_you_mean
-from perpixel.exchange import Content, Holds, Source, Told, map_of, put_picture
+from perpixel.exchange import Content, Holds, Source, Told, map_of
 from perpixel.files import write_whole
 from perpixel.formats.folder import of_datasets
+from perpixel.formats.pictures import put_picture
 from perpixel.images import encode_image
 from perpixel.sample import Instances
 
@@ -80,13 +81,13 @@ class Writer:
         if not OFFICIAL.match(short):
             city, short = CITY, f"{CITY}_{len(self.names) + 1:06d}_000019"
             self.told.add("names", name)
-        self.names.append((short, f"{split}/{name}"))
-        put_picture(content.picture, self.out / "leftImg8bit" / split / city / f"{short}{SUFFIX}".removesuffix(".png"),
-                    self.told, name, png=True)  # fmt: skip
-        self.told.add("unknown class", name, int(np.isin(content.labels, self.unknown).sum()))
         labels = self.ids[content.labels]
         found = map_of(content, self.classes, self.told, name, by_vote=False)
         numbered = labels if found is None else self._numbered(labels, *found, name)
+        place = self.out / "leftImg8bit" / split / city / f"{short}{SUFFIX}".removesuffix(".png")
+        put_picture(content.picture, place, self.told, name, png=True)
+        self.names.append((short, f"{split}/{name}"))
+        self.told.add("unknown class", name, int(np.isin(content.labels, self.unknown).sum()))
         self._tell_groups(numbered, content.instances, name)
         folder = self.out / "gtFine" / split / city
         folder.mkdir(parents=True, exist_ok=True)

@@ -16,25 +16,9 @@ from typing import Any
 from perpixel.annotations import Annotations, Picture, read_annotations
 from perpixel.classes import ClassTable
 from perpixel.errors import DataError
-from perpixel.exchange import (
-    BACKGROUND_NAMES,
-    Content,
-    Holds,
-    Item,
-    Pictures,
-    Shape,
-    Source,
-    Told,
-    drawn,
-    named,
-    parts_of,
-    put_picture,
-    require_size,
-    shapes,
-    split_in,
-    table_of,
-)
+from perpixel.exchange import BACKGROUND_NAMES, Content, Holds, Item, Shape, Source, Told, drawn, shapes, table_of
 from perpixel.files import write_whole
+from perpixel.formats.pictures import Pictures, bare, named, parts_of, put_picture, require_picture_size, split_in
 from perpixel.images import read_size
 from perpixel.polygons import outlines
 from perpixel.rle import runs
@@ -67,7 +51,7 @@ def read(path: Path, pictures: Path | None) -> Source:
         below = Pictures(pictures or _above(one.path, path))
         split = split_in(one.path.parent.name if one.path.name == ROBOFLOW else one.path.stem)
         for picture in sorted(one.pictures.values(), key=lambda picture: picture.id):
-            name, own = named(parts_of(picture.file_name, str(one.path)), split)
+            name, own = named(bare(parts_of(picture.file_name, str(one.path))), split)
             items.append(Item(name, own, partial(_content, one, picture, own, below, classes, told)))
     return Source(classes, items, told)
 
@@ -83,7 +67,7 @@ def _content(truth: Annotations, picture: Picture, split: str, below: Pictures, 
     where, objects = f"{truth.path}, picture {picture.id}", truth.objects[picture.id]
     path = below.find(picture.file_name, where, split)
     size = (picture.height, picture.width)
-    require_size(path, size, where)
+    require_picture_size(path, size, where)
     found = [Shape.of(truth.categories[one.category], truth.mask(one), one.crowd) for one in objects if one.segmentation]
     told.add("no area", picture.file_name, len(objects) - len(found))
     return Content(path, *drawn(found, classes, size, HOLDS.ordered))

@@ -9,7 +9,6 @@ the label of that name, as CVAT has neither. An XML with a document type is refu
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,27 +21,23 @@ from numpy.typing import NDArray
 from perpixel.classes import VOID_NAME, ClassTable
 from perpixel.errors import DataError
 from perpixel.exchange import (
-    BACKGROUND_NAMES,
     Content,
     Holds,
     Item,
-    Pictures,
     Shape,
     Source,
     Told,
     drawn,
-    named,
-    parts_of,
-    put_picture,
-    require_size,
+    joined,
+    label_colours,
     shapes,
-    split_in,
     table_of,
     text,
 )
 from perpixel.files import write_whole
+from perpixel.formats.pictures import Pictures, bare, named, parts_of, put_picture, require_picture_size, split_in
 from perpixel.images import read_size
-from perpixel.polygons import fill
+from perpixel.polygons import ellipse, fill, turned
 from perpixel.rle import decode, runs
 
 HOLDS = Holds(overlap=True, crowd=True, void=True, ordered=True)
@@ -82,9 +77,8 @@ def read(path: Path, pictures: Path | None) -> Source:
         where = f"{file}, picture {number}"
         reference = text(page.given.get("name"), "name", where)
         parts = parts_of(reference, where)
-        name, split = named(
-            parts[1:] if parts[0] == "images" and len(parts) > 1 else parts, split_in(page.given.get("subset", ""))
-        )
+        kept = bare(parts[1:] if parts[0] == "images" and len(parts) > 1 else parts)
+        name, split = named(kept, split_in(page.given.get("subset", "")))
         items.append(
             Item(name, split, partial(_content, page, reference, f"{file}, picture {reference}", below, split, classes, told))
         )
@@ -143,9 +137,8 @@ def _parsed(file: Path) -> tuple[list[str], list[Page]]:
 def _content(page: Page, reference: str, where: str, below: Pictures, split: str, classes: ClassTable, told: Told) -> Content:
     picture = below.find(reference, where, split)
     size = _whole(page.given, "height", where), _whole(page.given, "width", where)
-    require_size(picture, size, where)
-    found: list[Shape] = []
-    groups: dict[tuple[str, str], int] = {}
+    require_picture_size(picture, size, where)
+    found: list[tuple[Shape, str | None]] = []
     for number, one in sorted(enumerate(page.marked), key=lambda pair: (_order(pair[1], f"{where}, shape {pair[0]}"), pair[0])):
         if one.kind not in WITH_AREA:
             told.add("no area", reference)
@@ -154,14 +147,9 @@ def _content(page: Page, reference: str, where: str, below: Pictures, split: str
             mask = _mask(one, size)
         except ValueError as error:
             raise DataError(f"{where}, shape {number}: {error}") from None
-        label, group = one.given["label"], one.given.get("group_id") or "0"
-        if group != "0" and (label, group) in groups:
-            before = found[groups[label, group]]
-            found[groups[label, group]] = Shape.of(label, before.mask | mask, before.crowd or one.crowd)
-            continue
-        groups[label, group] = len(found)
-        found.append(Shape.of(label, mask, one.crowd))
-    return Content(picture, *drawn(found, classes, size, HOLDS.ordered))
+        group = one.given.get("group_id") or "0"
+        found.append((Shape.of(one.given["label"], mask, one.crowd), group if group != "0" else None))
+    return Content(picture, *drawn(joined(found), classes, size, HOLDS.ordered))
 
 
 def _order(one: Marked, where: str) -> int:
@@ -199,19 +187,14 @@ def _mask(one: Marked, size: tuple[int, int]) -> NDArray[np.bool_]:
         except ValueError:
             raise ValueError(f"points is {one.given.get('points', '')[:40]!r}, not x,y;x,y;...") from None
         return fill([flat], *size)
+    angle = _number(one.given, "rotation") if "rotation" in one.given else 0.0
     if one.kind == "ellipse":
         x, y, wide, high = (_number(one.given, key) for key in ("cx", "cy", "rx", "ry"))
-        turns = np.linspace(0, 2 * math.pi, 256, endpoint=False)
-        corners = np.stack([x + wide * np.cos(turns), y + high * np.sin(turns)], 1)
+        corners = turned(ellipse(x, y, wide, high), (x, y), angle)
     else:
         left, top, right, bottom = (_number(one.given, key) for key in ("xtl", "ytl", "xbr", "ybr"))
-        x, y = (left + right) / 2, (top + bottom) / 2
-        corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-    angle = math.radians(_number(one.given, "rotation")) if "rotation" in one.given else 0.0
-    if angle and math.isfinite(angle):
-        around = corners - (x, y)
-        turned = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-        corners = around @ turned + (x, y)
+        box = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+        corners = turned(box, ((left + right) / 2, (top + bottom) / 2), angle)
     return fill([corners.ravel().tolist()], *size)
 
 
@@ -251,12 +234,9 @@ class Writer:
     def close(self) -> None:
         attribute = ("<attribute><name>crowd</name><mutable>False</mutable><input_type>checkbox</input_type>"
                      "<default_value>false</default_value><values></values></attribute>") if self.crowd else ""  # fmt: skip
-        colours = {**dict(zip(self.classes.names, self.classes.colours, strict=True)), VOID_NAME: self.classes.void_colour}
-        names = [name for name in self.classes.names if name.lower() not in BACKGROUND_NAMES] + [VOID_NAME] * self.void
         labels = "\n".join(
-            f"    <label><name>{quoteattr(name)[1:-1]}</name><color>#{bytes(colours[name]).hex()}</color>"
-            f"<attributes>{attribute}</attributes></label>"
-            for name in names
+            f"    <label><name>{quoteattr(name)[1:-1]}</name><color>{colour}</color><attributes>{attribute}</attributes></label>"
+            for name, colour in label_colours(self.classes, self.void)
         )
         write_whole(self.out / "annotations.xml", (
             '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'

@@ -11,10 +11,12 @@ import numpy as np
 from PIL import Image
 
 from perpixel.classes import ClassTable
-from perpixel.datasets import Dataset, HasInstances, HasPictures, open_dataset
+from perpixel.datasets import Dataset, HasInstances, HasPictures
+from perpixel.datasets.folder import SPLITS, Folder, list_folder
 from perpixel.errors import DataError
-from perpixel.exchange import Content, Holds, Item, Source, Told, map_of, put_picture
+from perpixel.exchange import Content, Holds, Item, Source, Told, map_of
 from perpixel.files import write_whole
+from perpixel.formats.pictures import put_picture
 from perpixel.images import encode_image, write_labels
 
 HOLDS = Holds(overlap=False, crowd=False, void=True, maps=True)
@@ -22,18 +24,8 @@ HOLDS = Holds(overlap=False, crowd=False, void=True, maps=True)
 
 def read(path: Path, pictures: Path | None) -> Source:
     """Raises DataError where the folder is no data set."""
-    first = open_dataset(path, split="train") if _has(path, "train") else open_dataset(path, split="val")
-    return of_datasets([open_dataset(path, split=split) for split in first.splits])
-
-
-def _has(path: Path, split: str) -> bool:
-    try:
-        open_dataset(path, split=split)
-    except DataError:
-        raise
-    except Exception:
-        return False
-    return True
+    there = {pair.split for pair in list_folder(path).pairs}
+    return of_datasets([Folder(path, split) for split in SPLITS if split in there] or [Folder(path)])
 
 
 def of_datasets(datasets: list[Dataset]) -> Source:
@@ -60,18 +52,19 @@ class Writer:
 
     def add(self, name: str, split: str, content: Content) -> None:
         place = f"{split}/{name}" if split else name
+        found = map_of(content, self.classes, self.told, name)
+        if found is not None and found[0].max(initial=0) > 65535:
+            raise DataError(f"{name}: has more than 65535 objects; cut the picture into tiles.")
         put_picture(content.picture, self.out / "images" / place, self.told, name)
         mask = self.out / "masks" / f"{place}.png"
         mask.parent.mkdir(parents=True, exist_ok=True)
         write_labels(mask, content.labels, self.classes)
-        if content.instances is not None:
-            self.told.add("crowd", name, int(content.instances.crowd.sum()))
-        found = map_of(content, self.classes, self.told, name)
-        if found is None:
+        if content.instances is None or found is None:
             self._without.append((place, content.labels.shape))
-        else:
-            self._objects = True
-            self._put(place, found[0])
+            return
+        self.told.add("crowd", name, int(content.instances.crowd.sum()))
+        self._objects = True
+        self._put(place, found[0])
 
     def close(self) -> None:
         self.classes.write_csv(self.out / "classes.csv")
@@ -80,8 +73,6 @@ class Writer:
                 self._put(place, np.zeros(size, np.int32))
 
     def _put(self, place: str, numbers: np.ndarray) -> None:
-        if numbers.max(initial=0) > 65535:
-            raise DataError(f"{place}: has more than 65535 objects; cut the picture into tiles.")
         path = self.out / "instances" / f"{place}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         stored = numbers.astype(np.uint8 if numbers.max(initial=0) <= 255 else np.uint16)

@@ -12,9 +12,8 @@ bytes (thi.ng/rle-pack, which Label Studio's brush uses). A crowd has the word c
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,26 +27,22 @@ from perpixel.annotations import read_json
 from perpixel.classes import VOID_NAME, ClassTable
 from perpixel.errors import DataError
 from perpixel.exchange import (
-    BACKGROUND_NAMES,
     Content,
     Holds,
     Item,
-    Pictures,
     Shape,
     Source,
     Told,
     drawn,
-    named,
-    parts_of,
-    put_picture,
-    require_size,
+    label_colours,
     shapes,
     table_of,
     text,
 )
 from perpixel.files import write_whole
+from perpixel.formats.pictures import Pictures, bare, named, parts_of, put_picture, require_picture_size
 from perpixel.images import read_size
-from perpixel.polygons import fill
+from perpixel.polygons import ellipse, fill, turned
 from perpixel.rle import shown
 
 HOLDS = Holds(overlap=True, crowd=True, void=True, ordered=True)
@@ -75,27 +70,41 @@ def read(path: Path, pictures: Path | None) -> Source:
     content: Any = None if file is None else read_json(file)
     if file is None or not is_label_studio(content):
         raise DataError(f"{path}: holds no tasks with annotations; export them from Label Studio as JSON (not JSON-MIN).")
-    told, below, items, labels = Told(), Pictures(pictures or file.parent), [], []
+    told, below, labels = Told(), Pictures(pictures or file.parent), []
+    references: list[list[str]] = []
+    reads: list[Callable[..., Content]] = []
     for number, task in enumerate(content):
         where = f"{file}, task {number}"
         reference = _reference(task, where)
         found = _results(task, where, told, reference)
         labels += [_label(one, f"{where}, region {place}") for place, one in enumerate(found) if _kind(one) in KINDS]
-        parts = parts_of(reference, where)
-        name, split = named([*parts[:-1], UPLOADED.sub("", parts[-1])] if "images" not in parts else
-                            parts[len(parts) - parts[::-1].index("images") :])  # fmt: skip
-        items.append((name, split, partial(_content, found, reference, where, below, split)))
+        references.append(_name_of(parts_of(reference, where)))
+        reads.append(partial(_content, found, reference, where, below))
+    short = [[*parts[:-1], UPLOADED.sub("", parts[-1])] for parts in references]
+    if len({"/".join(parts) for parts in short}) == len(short):  # else the prefixes tell uploads of one name apart
+        references = short
     classes = table_of(sorted(set(labels)))
-    return Source(classes, [Item(name, split, partial(read_one, classes, told)) for name, split, read_one in items], told)
+    items = []
+    for parts, one in zip(references, reads, strict=True):
+        name, split = named(bare(parts))
+        items.append(Item(name, split, partial(one, split, classes, told)))
+    return Source(classes, items, told)
+
+
+def _name_of(parts: list[str]) -> list[str]:
+    """What of a path names a picture: what is below images/, and of an upload the file alone."""
+    if "images" in parts[:-1]:
+        return parts[len(parts) - parts[::-1].index("images") :]
+    return parts[-1:] if "upload" in parts else parts
 
 
 def _reference(task: Any, where: str) -> str:
     """What a task calls its picture: an address, the path of an upload, or a file of a local store."""
     data = task.get("data") if isinstance(task, dict) else None
-    values = [value for value in data.values() if isinstance(value, str)] if isinstance(data, dict) else []
+    values = {key: value for key, value in data.items() if isinstance(value, str)} if isinstance(data, dict) else {}
     if not values:
         raise DataError(f"{where}: has no data with the address of a picture.")
-    named_so = data.get("image") if isinstance(data.get("image"), str) else values[0]  # type: ignore[union-attr]
+    named_so = values.get("image", next(iter(values.values())))
     try:
         address = urlsplit(named_so)
     except ValueError:
@@ -147,7 +156,7 @@ def _content(
         said = result.get("original_height"), result.get("original_width")
         if not all(type(side) is int for side in said):
             raise DataError(f"{one}: original_height and original_width are {shown(said[0])} and {shown(said[1])}.")
-        require_size(picture, said, one)
+        require_picture_size(picture, said, one)
         if result.get("image_rotation", 0) != 0:
             raise DataError(f"{one}: was drawn on the picture turned by {shown(result['image_rotation'])} degrees; turn it back.")
         try:
@@ -171,21 +180,16 @@ def _mask(kind: str, value: Mapping[str, Any], size: tuple[int, int]) -> NDArray
         points = value.get("points")
         if not isinstance(points, list) or not all(isinstance(point, list) and len(point) == 2 for point in points):
             raise ValueError(f"points is {shown(points)}, not a list of [x, y].")
-        corners = np.array([[_number(x, "x"), _number(y, "y")] for x, y in points]).reshape(-1, 2)
-    else:
-        sides = ("x", "y", "width", "height") if kind == "rectanglelabels" else ("x", "y", "radiusX", "radiusY")
-        x, y, wide, high = (_number(value.get(key), key) for key in sides)
-        if kind == "rectanglelabels":
-            corners = np.array([[x, y], [x + wide, y], [x + wide, y + high], [x, y + high]])
-        else:
-            turns = np.linspace(0, 2 * math.pi, 256, endpoint=False)
-            corners = np.stack([x + wide * np.cos(turns), y + high * np.sin(turns)], 1)
-    pixels = corners / 100 * size[::-1]
-    angle = math.radians(_number(value.get("rotation", 0), "rotation"))
-    if angle and math.isfinite(angle) and kind != "polygonlabels":  # about the corner x, y, which is an ellipse's centre
-        middle = np.array([x, y]) / 100 * size[::-1]
-        turned = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-        pixels = (pixels - middle) @ turned + middle
+        flat = [_number(part, "a point") / 100 * side for point in points for part, side in zip(point, size[::-1], strict=True)]
+        return fill([flat], *size)
+    sides = ("x", "y", "width", "height") if kind == "rectanglelabels" else ("x", "y", "radiusX", "radiusY")
+    x, y, wide, high = (_number(value.get(key), key) for key in sides)
+    corners = np.array([[x, y], [x + wide, y], [x + wide, y + high], [x, y + high]])
+    if kind == "ellipselabels":
+        corners = ellipse(x, y, wide, high)
+    pixels = turned(
+        corners / 100 * size[::-1], np.array([x, y]) / 100 * size[::-1], _number(value.get("rotation", 0), "rotation")
+    )
     return fill([pixels.ravel().tolist()], *size)
 
 
@@ -275,9 +279,8 @@ class Writer:
         self.tasks.append({"id": len(self.tasks) + 1, "data": {"image": address}, "annotations": [{"result": results}]})
 
     def close(self) -> None:
-        colours = {**dict(zip(self.classes.names, self.classes.colours, strict=True)), VOID_NAME: self.classes.void_colour}
-        names = [name for name in self.classes.names if name.lower() not in BACKGROUND_NAMES] + [VOID_NAME] * self.void
-        labels = "\n".join(f'    <Label value={quoteattr(name)} background="#{bytes(colours[name]).hex()}"/>' for name in names)
+        found = label_colours(self.classes, self.void)
+        labels = "\n".join(f'    <Label value={quoteattr(name)} background="{colour}"/>' for name, colour in found)
         write_whole(self.out / "labels.xml", (
             f'<View>\n  <Image name="image" value="$image"/>\n  <BrushLabels name="label" toName="image">\n{labels}\n'
             "  </BrushLabels>\n</View>\n"

@@ -24,24 +24,9 @@ from PIL import Image, ImageDraw
 from perpixel.annotations import read_json
 from perpixel.classes import VOID_NAME, ClassTable
 from perpixel.errors import DataError
-from perpixel.exchange import (
-    Content,
-    Holds,
-    Item,
-    Pictures,
-    Shape,
-    Source,
-    Told,
-    drawn,
-    named,
-    parts_of,
-    put_picture,
-    require_size,
-    shapes,
-    table_of,
-    text,
-)
+from perpixel.exchange import Content, Holds, Item, Shape, Source, Told, drawn, joined, shapes, table_of, text
 from perpixel.files import write_whole
+from perpixel.formats.pictures import Pictures, bare, named, parts_of, put_picture, require_picture_size
 from perpixel.images import encode_image, read_labels, read_size
 from perpixel.polygons import checked
 from perpixel.rle import MAX_SIDE, shown
@@ -71,7 +56,7 @@ def read(path: Path, pictures: Path | None) -> Source:
         if not is_labelme(content):
             raise DataError(f"{file}: has no shapes and imagePath; it is not of labelme, take it out.")
         labels += [_label(shape, f"{file}, shape {number}") for number, shape in enumerate(content["shapes"])]
-        name, split = named(file.relative_to(root).parts)
+        name, split = named(bare(file.relative_to(root).parts))
         items.append((name, split, file))
     classes = table_of(sorted(set(labels)))
     return Source(
@@ -96,9 +81,8 @@ def _content(file: Path, below: Pictures, split: str, classes: ClassTable, told:
     if said != (None, None):
         if not all(type(side) is int for side in said):
             raise DataError(f"{file}: imageHeight and imageWidth are {shown(said[0])} and {shown(said[1])}, not whole numbers.")
-        require_size(picture, said, str(file))
-    found: list[Shape] = []
-    groups: dict[tuple[str, int], int] = {}
+        require_picture_size(picture, said, str(file))
+    found: list[tuple[Shape, int | None]] = []
     for number, shape in enumerate(content["shapes"]):
         where = f"{file}, shape {number}"
         label, kind = _label(shape, where), shape.get("shape_type") or "polygon"
@@ -110,14 +94,8 @@ def _content(file: Path, below: Pictures, split: str, classes: ClassTable, told:
         except ValueError as error:
             raise DataError(f"{where}: {error}") from None
         group = shape.get("group_id")
-        if type(group) is int and (label, group) in groups:
-            place = groups[label, group]
-            found[place] = Shape.of(label, found[place].mask | one.mask, found[place].crowd or one.crowd)
-            continue
-        if type(group) is int:
-            groups[label, group] = len(found)
-        found.append(one)
-    return Content(picture, *drawn(found, classes, size, HOLDS.ordered))
+        found.append((one, group if type(group) is int else None))
+    return Content(picture, *drawn(joined(found), classes, size, HOLDS.ordered))
 
 
 def _flags(shape: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -24,14 +24,14 @@ from perpixel.classes import ClassTable, Colour, distinct_colours
 from perpixel.datasets import voc
 from perpixel.datasets.folder import files_below, objects_by_vote, require_same_size
 from perpixel.errors import DataError
-from perpixel.exchange import Content, Holds, Item, Source, Told, background_of, map_of, named, put_picture, split_in, split_order
+from perpixel.exchange import Content, Holds, Item, Source, Told, background_of, map_of, split_order
 from perpixel.files import write_whole
+from perpixel.formats.pictures import named, put_picture, split_in
 from perpixel.images import PICTURE_SUFFIXES, encode_image, read_header, read_image, read_labels, write_labels
 
 HOLDS = Holds(overlap=False, crowd=False, void=True, maps=True)
 MASKS, OBJECTS = "SegmentationClass", "SegmentationObject"
-VOID = 255
-VOID_COLOUR = (224, 224, 192)
+VOID, VOID_COLOUR = voc.VOID, voc.CLASSES.void_colour
 
 
 def read(path: Path, pictures: Path | None) -> Source:
@@ -157,26 +157,25 @@ class Writer:
 
     def add(self, name: str, split: str, content: Content) -> None:
         key = f"{split}/{name}" if any(name in names for names in self.names.values()) else name
+        found = map_of(content, self.classes, self.told, name)
+        if found is not None and found[0].max(initial=0) >= VOID:
+            raise DataError(f"{name}: has {found[0].max()} objects; a mask of VOC holds {VOID - 1}.")
         put_picture(content.picture, self.out / "JPEGImages" / key, self.told, name)
         labels = self.place[content.labels]
         self.names.setdefault(split or "train", []).append(key)
         mask = self.out / MASKS / f"{key}.png"
         mask.parent.mkdir(parents=True, exist_ok=True)
         write_labels(mask, labels, self.table)
-        if content.instances is not None:
-            self.told.add("crowd", name, int(content.instances.crowd.sum()))
-        found = map_of(content, self.classes, self.told, name)
-        if found is not None:
-            numbers = found[0]
-            if numbers.max(initial=0) >= VOID:
-                raise DataError(f"{name}: has {numbers.max()} objects; a mask of VOC holds {VOID - 1}.")
-            stored = Image.fromarray(np.where((numbers == 0) & (labels == VOID), VOID, numbers).astype(np.uint8))
-            palette = np.array([(0, 0, 0), *distinct_colours(255)], np.uint8)
-            palette[VOID] = VOID_COLOUR
-            stored.putpalette(palette.tobytes())
-            path = self.out / OBJECTS / f"{key}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, encode_image(stored, ".png"), durable=False)
+        if content.instances is None or found is None:
+            return
+        self.told.add("crowd", name, int(content.instances.crowd.sum()))
+        stored = Image.fromarray(np.where((found[0] == 0) & (labels == VOID), VOID, found[0]).astype(np.uint8))
+        palette = np.array([(0, 0, 0), *distinct_colours(255)], np.uint8)
+        palette[VOID] = VOID_COLOUR
+        stored.putpalette(palette.tobytes())
+        path = self.out / OBJECTS / f"{key}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, encode_image(stored, ".png"), durable=False)
 
     def close(self) -> None:
         lists = self.out / "ImageSets" / "Segmentation"

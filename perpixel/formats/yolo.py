@@ -17,28 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from perpixel.classes import ClassTable
 from perpixel.datasets.folder import files_below
 from perpixel.errors import DataError
-from perpixel.exchange import (
-    BACKGROUND_NAMES,
-    SPLIT_OF,
-    Content,
-    Holds,
-    Item,
-    Shape,
-    Source,
-    Told,
-    drawn,
-    named,
-    put_picture,
-    shapes,
-    table_of,
-)
+from perpixel.exchange import BACKGROUND_NAMES, Content, Holds, Item, Shape, Source, Told, drawn, shapes, table_of
 from perpixel.files import write_whole
+from perpixel.formats.pictures import named, put_picture
 from perpixel.images import PICTURE_SUFFIXES, read_size
+from perpixel.pairing import SPLIT_WORDS
 from perpixel.polygons import fill, outlines
 from perpixel.rle import shown
 
@@ -160,7 +148,7 @@ def _yaml(path: Path) -> tuple[list[str], dict[str, list[Path]]]:
         value = content.get(key)
         if value is not None:
             listed = value if isinstance(value, list) else [value]
-            folders[SPLIT_OF[key]] = [_below(path, content.get("path"), one, key) for one in listed]
+            folders[SPLIT_WORDS[key]] = [_below(path, content.get("path"), one, key) for one in listed]
     return [str(name) for name in names], folders
 
 

@@ -1,0 +1,114 @@
+"""Pictures of annotations: found below a folder by what a file calls them, named, measured and copied."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perpixel.datasets.folder import files_below
+from perpixel.errors import DataError
+from perpixel.exchange import Told
+from perpixel.images import PICTURE_SUFFIXES, read_header, read_image, read_size, write_image
+from perpixel.pairing import SPLIT_WORDS
+
+
+def put_picture(picture: Path | NDArray[np.uint8], target: Path, told: Told, name: str, png: bool = False) -> Path:
+    """Copies a picture to `target` with its suffix, byte for byte; as PNG where it has no file, is turned by a tag, or `png` says
+    so."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    as_png = target.with_name(f"{target.name}.png")
+    if not isinstance(picture, Path):
+        write_image(as_png, picture)
+        return as_png
+    header = read_header(picture)
+    if header.orientation != 1 or (png and header.format != "PNG"):
+        told.add("turned" if header.orientation != 1 else "png", name)
+        write_image(as_png, read_image(picture))
+        return as_png
+    read_image(picture)  # a damaged one is told here, and not copied
+    copy = target.with_name(target.name + picture.suffix.lower())
+    shutil.copyfile(picture, copy)
+    return copy
+
+
+def require_picture_size(picture: Path, size: tuple[int, int], where: str) -> None:
+    """Raises DataError where a picture, upright, has not the (height, width) that `where` says."""
+    found = read_size(picture)
+    if found != size:
+        said = f"{size[0]}x{size[1]}, the picture {picture} is {found[0]}x{found[1]} (height x width)"
+        turned = "; its rotation tag turns it" if found == size[::-1] and read_size(picture, turn=False) == size else ""
+        raise DataError(f"{where}: says {said}{turned}; correct one of the two.")
+
+
+class Pictures:
+    """The pictures below a folder, found by what annotations call them: what a file says never leads out of that folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._named: dict[str, list[Path]] = {}
+        self._stems: dict[str, list[Path]] = {}
+        for paths in files_below(folder, PICTURE_SUFFIXES).values():
+            for path in paths:
+                self._named.setdefault(path.name, []).append(path)
+                self._stems.setdefault(path.stem, []).append(path)
+
+    def find(self, reference: str, where: str, split: str = "") -> Path:
+        """The picture that ends as `reference` does: by its name, else by its name with another suffix.
+
+        Of several the one that shares more folders is taken, then that of the `split`. Raises DataError for none or several."""
+        parts = parts_of(reference, where)
+        found = self._named.get(parts[-1]) or self._stems.get(Path(parts[-1]).stem)
+        if not found:
+            raise DataError(f"{where}: there is no picture {reference[:200]!r} below {self.folder}; put it there, or name its "
+                            f"folder with --pictures.")  # fmt: skip
+        ranked = sorted(((_shared(path, parts), _in_split(path.relative_to(self.folder), split)), path) for path in found)
+        if len(ranked) > 1 and ranked[-1][0] == ranked[-2][0]:
+            raise DataError(f"{where}: {reference[:200]!r} may be {ranked[-1][1]} or {ranked[-2][1]}; keep one of the two.")
+        return ranked[-1][1]
+
+
+def _shared(path: Path, parts: Sequence[str]) -> int:
+    """How many names at the end of a path and of `parts` are alike."""
+    pairs = zip(reversed(path.parts), reversed(parts), strict=False)
+    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(path.parts), len(parts)))
+
+
+def _in_split(path: Path, split: str) -> bool:
+    return any(split_of_folder(part) == split for part in path.parts[:-1])
+
+
+def parts_of(reference: str, where: str) -> list[str]:
+    """The names of a relative path, whatever its slashes; what leads up or to a root is left out. Raises DataError for none."""
+    parts = [part for part in re.split(r"[/\\]", reference) if part not in ("", ".", "..") and not part.endswith(":")]
+    if not parts or any(ord(mark) < 32 for part in parts for mark in part):
+        raise DataError(f"{where}: {reference[:80]!r} is no name of a picture; correct it.")
+    return parts
+
+
+def bare(parts: Sequence[str]) -> list[str]:
+    """The names of a path, the last without its suffix."""
+    return [*parts[:-1], PurePosixPath(parts[-1]).stem]
+
+
+def named(parts: Sequence[str], split: str = "") -> tuple[str, str]:
+    """The name of a picture whose path has no suffix any more, and its split: the one given, or its first folder, which is then
+    left out."""
+    first = split_of_folder(parts[0]) if len(parts) > 1 else ""
+    own = split or first
+    return "/".join(parts[1:] if first and first == own else parts), own
+
+
+def split_of_folder(name: str) -> str:
+    """`val` of `valid` and `Validation2017`, but nothing of `train station`."""
+    return SPLIT_WORDS.get(name.lower().strip("0123456789-_ "), "")
+
+
+def split_in(name: str) -> str:
+    """`train` of a file `instances_train2017`; empty where there is none."""
+    words = re.split(r"[^a-z]+", name.lower())
+    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "")
