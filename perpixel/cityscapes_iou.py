@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from perpixel.datasets.cityscapes import CATEGORIES, DRAWN, PER_LABEL
 from perpixel.errors import DataError
-from perpixel.metrics import ConfusionMatrix
 
 MEAN_SIZES = {  # pixels of an object, over the fine training set; of the script
     "bicycle": 4672.3249222261, "caravan": 36771.8241758242, "motorcycle": 6298.7200839748, "rider": 3930.4788056518,
@@ -36,6 +35,7 @@ EVALUATED = [label for label in DRAWN if not label.ignored]
 JUDGED_CATEGORIES = [category for category in CATEGORIES if not all(label.ignored for label in MEMBERS[category])]
 WITH_INSTANCES = [category for category in CATEGORIES if all(label.has_instances for label in MEMBERS[category])]
 _CATEGORY_OF = np.array([CATEGORIES.index(label.category) for label in DRAWN], np.uint8)
+_EIGHT, _FOUR = np.uint64(0x0101010101010101), np.uint64(0x0001000100010001)  # times a value: a word full of it
 _HINT = "give masks of label ids 0..33, as labelIds.png has them, not train ids."
 
 
@@ -50,26 +50,33 @@ class Overlap:
 @dataclass(frozen=True)
 class PictureCounts:
     """One picture: pixels by true and predicted label id, int64 (34, 34); and for each object, in the order of its id, the name
-    of its class, and maybe of its category, with its weighted hits and misses."""
+    of its class, and maybe of its category, with its weighted hits and misses. `starts` are the pixels, counted along the rows,
+    where the truth's label or instance id is not that of the pixel before: with the ids there they are the truth in short."""
 
     confusion: NDArray[np.int64]
     objects: tuple[tuple[str, float, float], ...]
+    starts: NDArray[np.int32]
 
 
 def count_picture(truth: NDArray[Any], instances: NDArray[Any], predicted: NDArray[Any]) -> PictureCounts:
     """Counts label ids and instance ids of the truth against label ids of the prediction, all (H, W).
 
-    Raises DataError for unequal shapes, for values that are no label ids, and for instance ids of labels that are evaluated and
-    have no instances."""
+    Raises DataError for unequal shapes, for values that are no whole numbers or no label ids, and for instance ids of labels
+    that are evaluated and have no instances."""
     if instances.shape != truth.shape:
         raise DataError(f"instance ids have the shape {instances.shape}, label ids {truth.shape}; take both from one set.")
+    if predicted.shape != truth.shape:
+        raise DataError(f"truth has the shape {truth.shape}, the prediction {predicted.shape}; judge at the truth's size.")
     for what, ids in (("truth", truth), ("prediction", predicted)):
+        if not np.issubdtype(ids.dtype, np.integer):
+            raise DataError(f"{what}: label ids are whole numbers; found an array of {ids.dtype}.")
         if ids.size and (ids.max() >= len(DRAWN) or ids.min() < 0):
             row, column = (int(i) for i in np.argwhere((ids >= len(DRAWN)) | (ids < 0))[0])
             raise DataError(f"{what}: value {ids[row, column]} at row {row}, column {column} is no label; {_HINT}")
-    confusion = ConfusionMatrix(len(DRAWN), void=65535)  # no label has this id: every pixel is counted
-    confusion.add(truth, predicted)
-    return PictureCounts(confusion.counts, tuple(_weights(instances, predicted.astype(np.uint8, copy=False))))
+    numbers = np.ascontiguousarray(instances, np.uint16).ravel()
+    found, wanted = (np.ascontiguousarray(ids, np.uint8).ravel() for ids in (predicted, truth))
+    confusion, objects, starts = _count(wanted, numbers, found, _CATEGORY_OF)
+    return PictureCounts(confusion, tuple(_weights(objects)), starts.copy())
 
 
 class CityscapesCounts:
@@ -124,10 +131,8 @@ def mean(values: Iterable[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def _weights(instances: NDArray[Any], predicted: NDArray[np.uint8]) -> Iterable[tuple[str, float, float]]:
-    """Name of a class or category, weighted hits and misses, for each object in the order of its id."""
-    numbers = np.ascontiguousarray(instances, np.uint16).ravel()
-    counted = _count_objects(numbers, np.ascontiguousarray(predicted).ravel(), _CATEGORY_OF)
+def _weights(counted: NDArray[np.int64]) -> Iterable[tuple[str, float, float]]:
+    """Name of a class or category, weighted hits and misses, for each object in the order of its id; `counted` as of `_count`."""
     for number in np.flatnonzero(counted[:, 0]).tolist():
         label = DRAWN[number // PER_LABEL] if number // PER_LABEL < len(DRAWN) else None
         if label is not None and label.ignored:
@@ -143,33 +148,38 @@ def _weights(instances: NDArray[Any], predicted: NDArray[np.uint8]) -> Iterable[
 
 
 @numba.njit(nogil=True, cache=True)
-def _count_objects(instances: Any, predicted: Any, category_of: Any) -> Any:
-    """(65536, 3) by instance id above 1000: pixels, those of its label in the prediction, those of its label's category.
+def _count(truth: Any, instances: Any, predicted: Any, category_of: Any) -> Any:
+    """Pixels by true and predicted label, (34, 34), and by instance id above 1000, (65536, 3): all, those of its label in the
+    prediction, those of its label's category; and `starts` of `PictureCounts`.
 
-    Neighbours mostly belong to one object, so a run of pixels is summed before the table is touched."""
-    counted = np.zeros((65536, 3), np.int64)
+    Neighbours are mostly equal in all three arrays: words full of one value are counted together, other pixels one by one."""
     labels = len(category_of)
-    here, label, category = 0, 0, 0
-    size, hits, of_category = 0, 0, 0
-    for i in range(instances.size):
-        number = instances[i]
-        if number != here:
-            if here > 1000:
-                counted[here, 0] += size
-                counted[here, 1] += hits
-                counted[here, 2] += of_category
-            here, size, hits, of_category = number, 0, 0, 0
-            label = here // 1000
-            category = category_of[label] if label < labels else 255
-        if here > 1000:
-            size += 1
-            hits += predicted[i] == label
-            of_category += category_of[predicted[i]] == category
-    if here > 1000:
-        counted[here, 0] += size
-        counted[here, 1] += hits
-        counted[here, 2] += of_category
-    return counted
+    confusion, objects = np.zeros((labels, labels), np.int64), np.zeros((65536, 3), np.int64)
+    starts, count = np.empty(truth.size, np.int32), 0
+    whole = truth.size // 8 * 8
+    words, words_found = truth[:whole].view(np.uint64), predicted[:whole].view(np.uint64)
+    words_of_numbers = instances[:whole].view(np.uint64)
+    i = 0
+    while i < truth.size:
+        eight, eight_found, four = truth[i] * _EIGHT, predicted[i] * _EIGHT, instances[i] * _FOUR
+        w = i >> 3
+        while (w < len(words) and words[w] == eight and words_found[w] == eight_found
+               and words_of_numbers[2 * w] == four and words_of_numbers[2 * w + 1] == four):  # fmt: skip
+            w += 1
+        full = w << 3
+        end, pixels = (i + 1, full - i) if full > i else (min(i + 8, truth.size), 1)
+        for k in range(i, end):
+            label, number, found = truth[k], instances[k], predicted[k]
+            starts[count] = k
+            count += k == 0 or label != truth[k - 1] or number != instances[k - 1]
+            confusion[label, found] += pixels
+            if number > 1000:
+                own = number // 1000
+                objects[number, 0] += pixels
+                objects[number, 1] += pixels if found == own else 0
+                objects[number, 2] += pixels if own < labels and category_of[found] == category_of[own] else 0
+        i = max(end, full)
+    return confusion, objects, starts[:count]
 
 
 def _ratio(part: float, whole: float) -> float:

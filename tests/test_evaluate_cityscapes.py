@@ -208,6 +208,31 @@ class TestFigures:
         assert {value for value in figures if not math.isnan(value)} <= {1.0}
 
 
+cells = st.tuples(st.sampled_from([7, 26, 24, 33]), st.integers(0, 2), st.sampled_from([7, 26, 24, 0]), st.integers(1, 40))
+
+
+@given(st.lists(cells, min_size=1, max_size=12), st.integers(1, 9))
+def test_runs_of_any_length_are_counted_as_their_pixels(runs: list[tuple[int, int, int, int]], width: int) -> None:
+    truth, number, predicted = (np.repeat([run[i] for run in runs], [run[3] for run in runs]) for i in range(3))
+    size = len(truth) // width * width
+    instances = np.where((truth >= 24) & (number > 0), 1000 * truth + number, truth)
+    pictures = [values[:size].reshape(-1, width) for values in (truth, instances, predicted)]
+    counted = count_picture(pictures[0].astype(np.uint8), pictures[1].astype(np.uint16), pictures[2].astype(np.uint8))
+    expected = np.zeros((34, 34), int)
+    np.add.at(expected, (truth[:size], predicted[:size]), 1)
+    assert counted.confusion.tolist() == expected.tolist()
+    weights = {}
+    for value in np.unique(instances[:size][instances[:size] > 1000]):
+        own = instances[:size] == value
+        name, weight = DRAWN[value // 1000].name, MEAN_SIZES[DRAWN[value // 1000].name] / own.sum()
+        weights.setdefault(name, []).append((approx(weight * (own & (predicted[:size] == value // 1000)).sum()),
+                                             approx(weight * (own & (predicted[:size] != value // 1000)).sum())))  # fmt: skip
+    assert {name: [pair[1:] for pair in counted.objects if pair[0] == name] for name in weights} == weights
+    both = np.stack([truth[:size], instances[:size]])
+    changes = [k for k in range(size) if k == 0 or (both[:, k] != both[:, k - 1]).any()]
+    assert counted.starts.tolist() == changes
+
+
 def test_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
     mine = put_set(tmp_path, [arrays(picture) for picture in PICTURES])
     seen, most = [], 0
@@ -302,6 +327,11 @@ class TestRefused:
     def test_what_is_wrong_is_told(self, truth: list, instances: list, predicted: list, words: str) -> None:
         with pytest.raises(DataError, match=rf"^{words}"):
             count_picture(*arrays((truth, instances, predicted)))
+
+    def test_fractions_are_no_label_ids(self) -> None:
+        truth, instances, predicted = arrays(([[7, 7]], [[7, 7]], [[7, 7]]))
+        with pytest.raises(DataError, match=r"^prediction: label ids are whole numbers; found an array of float64"):
+            count_picture(truth, instances, predicted + 0.5)
 
     @pytest.mark.parametrize("value", [-1, 34, 255, 256, 65535])
     def test_no_value_of_any_type_passes_for_void(self, value: int) -> None:

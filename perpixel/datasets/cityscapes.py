@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from perpixel.classes import ClassTable, Colour
 from perpixel.datasets.folder import require_same_size
 from perpixel.errors import DataError, did_you_mean
-from perpixel.images import read_image, read_labels
+from perpixel.images import read_image, read_labels_fast
 from perpixel.sample import Instances, Sample
 
 
@@ -199,7 +199,7 @@ class Cityscapes:
             from perpixel.datasets.cityscapes_polygons import draw_label_ids  # which needs the table above
 
             return draw_label_ids(path)
-        return read_labels(path)
+        return read_labels_fast(path)
 
     def instance_ids(self, index: int) -> NDArray[Any]:
         """1000 * id + number of the object (H, W), or the id where no object is numbered. Raises what `sample` does."""
@@ -208,7 +208,7 @@ class Cityscapes:
             from perpixel.datasets.cityscapes_polygons import draw_instance_ids
 
             return draw_instance_ids(path)
-        return read_labels(path)
+        return read_labels_fast(path)
 
     def files(self) -> list[Path]:
         """Every file that decides what the split holds."""
