@@ -104,7 +104,7 @@ def check(
 
 
 def _report(
-    problems: list[Problem], looks: list[tuple[str, Look]], classes: ClassTable, table: str, published: Severity
+    problems: list[Problem], looks: list[tuple[str, Look]], classes: ClassTable, table: str, leak: Severity
 ) -> Report:
     problems += [problem for _, look in looks for problem in look.problems]
     class_pixels: dict[str, list[int]] = {}
@@ -119,9 +119,9 @@ def _report(
         if look.size is not None:
             sizes[f"{look.size[0]}x{look.size[1]}"] += 1
     problems = set_defects.of_folders(problems, table)
-    problems += set_defects.of_pictures(looks, published)
+    problems += set_defects.of_pictures(looks, leak)
     if any(look.pixels is not None for _, look in looks):
-        problems += set_defects.of_classes(class_pixels, classes, table, published)
+        problems += set_defects.of_classes(class_pixels, classes, table)
     fingerprints = {
         split: hashlib.sha256(b"".join(one for one in ones if one)).hexdigest() for split, ones in digests.items() if all(ones)
     }

@@ -211,10 +211,8 @@ def of_splits(name: str, judged: Sequence[str], there: Collection[str]) -> list[
     return [problem("no split to judge", name, said.format(split, uses[split]), advice, severity="warning") for split in missing]
 
 
-def of_classes(class_pixels: dict[str, list[int]], classes: ClassTable, table: str, empty: Severity = "error") -> list[Problem]:
-    """Classes that no mask shows, or one split alone; and too much void.
-
-    The table of a published set is as it is (`empty` is a warning): a part of COCO need not show a toaster."""
+def of_classes(class_pixels: dict[str, list[int]], classes: ClassTable, table: str) -> list[Problem]:
+    """Classes that no mask shows, or one split alone; and too much void."""
     problems = []
     total = np.sum([*class_pixels.values()], axis=0)
     judged, void = int(total[:-1].sum()), int(total[-1])
@@ -225,9 +223,7 @@ def of_classes(class_pixels: dict[str, list[int]], classes: ClassTable, table: s
     for class_id, name in enumerate(classes.names):
         present = {split: pixels[class_id] > 0 for split, pixels in class_pixels.items()}
         if not any(present.values()):
-            repair = None if empty == "error" else "get more of the set if you need it"
-            said = f"class {name!r} has no pixel in any mask"
-            problems.append(problem("empty class", table, said, repair, severity=empty, value=name))
+            problems.append(problem("empty class", table, f"class {name!r} has no pixel in any mask", value=name))
         elif present.get("train", True) != present.get("val", True):
             here, there = ("train", "val") if present.get("train", True) else ("val", "train")
             said = f"class {name!r} is in {here} but not in {there}"

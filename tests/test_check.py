@@ -11,10 +11,8 @@ from fakes import make_coco, make_instances
 from PIL import Image
 
 from perpixel.check import check
-from perpixel.classes import ClassTable
 from perpixel.datasets import DATASETS, fingerprint, open_dataset
 from perpixel.errors import DataError, UnknownName
-from perpixel.set_defects import of_classes
 
 CAMVID = Path(__file__).parents[2] / "shared/data/camvid"
 TABLE = "id,name,r,g,b\n0,road,128,64,128\n1,car,0,0,142\n255,void,0,0,0\n"
@@ -177,10 +175,10 @@ def test_broken_files_are_told_and_the_rest_go_on(root, file, kind, stop):
     assert set(report.fingerprints) == {"val"}
 
 
-def test_a_class_that_never_occurs_is_an_error(root):
+def test_a_class_that_never_occurs_is_told_and_may_be_trained_with(root):
     (root / "classes.csv").write_text(TABLE + "3,bus,0,0,70\n")
     problem = only_problem(root)
-    assert (problem.kind, problem.severity, problem.file) == ("empty class", "error", str(root / "classes.csv"))
+    assert (problem.kind, problem.severity, problem.file) == ("empty class", "warning", str(root / "classes.csv"))
     assert "class 'bus' has no pixel in any mask" in problem.message
 
 
@@ -293,11 +291,6 @@ class TestPublishedSets:
         assert "coco: has no val here, so it can be trained on alone; download it, or take this part for what it is." in {
             problem.message for problem in report.problems
         }
-
-    def test_a_class_that_its_table_has_and_a_part_of_it_does_not_show_is_no_error(self) -> None:
-        classes = ClassTable(("background", "toaster"), ((0, 0, 0), (9, 9, 9)), ((0,), (80,)))
-        (problem,) = of_classes({"train": [5, 0, 0]}, classes, "coco", "warning")
-        assert (problem.kind, problem.severity, problem.value) == ("empty class", "warning", "toaster")
 
     def test_pictures_of_a_file_of_annotations_are_counted(self, tmp_path: Path) -> None:
         make_coco(tmp_path)
