@@ -121,6 +121,7 @@ def _report(
     problems = set_defects.of_folders(problems, table)
     problems += set_defects.of_pictures(looks, leak)
     if any(look.pixels is not None for _, look in looks):
+        problems += set_defects.of_empty_masks(looks, classes)
         problems += set_defects.of_classes(class_pixels, classes, table)
     fingerprints = {
         split: hashlib.sha256(b"".join(one for one in ones if one)).hexdigest() for split, ones in digests.items() if all(ones)
@@ -141,10 +142,13 @@ def _look_at_pair(pair: Pair, classes: ClassTable) -> Look:
     mask = values_of(mask) if pair.mask is None and mask is not None else mask
     labels = None
     if mask is not None:
-        strange = mask_defects.strange_values(where, mask, classes)
-        problems += strange
-        known = ~np.isin(mask, [value for value, *_ in classes.unknown_values(mask)]) if strange else ...
-        labels = classes.decode(mask[known], str(where))  # the other pixels still count
+        try:
+            labels = classes.decode(mask)
+            problems += mask_defects.known_values(where, mask, classes)
+        except DataError:
+            problems += mask_defects.strange_values(where, mask, classes)
+            unknown = [value for value, *_ in classes.unknown_values(mask)]
+            labels = classes.decode(mask[~np.isin(mask, unknown)])  # the other pixels still count
     if pair.instances is not None and truths[-1] is not None:
         beside = labels if pair.mask is not None and labels is not None and labels.ndim == 2 else None
         problems += mask_defects.of_objects(pair.instances, truths[-1], beside, classes)

@@ -87,7 +87,7 @@ class ClassTable:
         """Values on disk (H, W) -> class ids (H, W) in `dtype`, void included.
 
         Raises DataError that names `where`, the first unknown value, its pixel (row, column) and its count."""
-        ids = self._to_id[mask]
+        ids = self._to_id.take(mask)
         if ids.min(initial=0) < 0:
             value, row, column, count = self.unknown_values(mask)[0]
             raise DataError(
@@ -101,7 +101,7 @@ class ClassTable:
         """Every value of a mask (H, W) that is in no class: (value, row and column of its first pixel, number of pixels).
 
         In the order of those pixels."""
-        unknown = np.flatnonzero(self._to_id[mask] < 0)
+        unknown = np.flatnonzero(self._to_id.take(mask) < 0)
         values, firsts, counts = np.unique(mask.ravel()[unknown], return_index=True, return_counts=True)
         rows, columns = np.unravel_index(unknown[firsts], mask.shape)
         return [(int(values[i]), int(rows[i]), int(columns[i]), int(counts[i])) for i in np.argsort(firsts)]

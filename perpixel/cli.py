@@ -417,7 +417,7 @@ def check(
     report: Annotated[Path | None, Parameter(help="Write statistics, pictures and defects as one HTML page here.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Refuse an unsound data set: some 60 kinds of defect, each with file, pixel, value and repair (docs/check.md)."""
+    """Refuse an unsound data set: some 70 kinds of defect, each with file, pixel, value and repair (docs/check.md)."""
     from perpixel.check import check as examine
     from perpixel.terminal import Progress, print_json, say
 

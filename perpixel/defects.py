@@ -48,6 +48,8 @@ KINDS: dict[str, Kind] = {
     # files that cannot be read
     "empty file": Kind("error", "a file of 0 bytes", "get it again"),
     "damaged": Kind("error", "a picture that is cut short or damaged", "get it again"),
+    "cut short": Kind("warning", "a PNG whose end is missing, though its pixels are all there; other programs may refuse it",
+                      "get it again"),
     "unreadable": Kind("error", "no picture at all, or none that is read", "convert it, or get it again"),
     "wrong extension": Kind("warning", "a file of another format than its name says", "rename it"),
     # pictures
@@ -72,6 +74,10 @@ KINDS: dict[str, Kind] = {
     "scaled mask": Kind("error", "values are class values times a factor, as viewers stretch them", "divide them by the factor"),
     "interpolated mask": Kind("error", "values between two classes at their borders: resized or smoothed",
                               "resize masks by nearest neighbour"),
+    "smoothed mask": Kind("error", "classes between two others at their borders: resized or smoothed, all within the table",
+                          "resize masks by nearest neighbour"),
+    "16-bit mask": Kind("warning", "16 bits per pixel for values that 8 can hold: other programs show it black, or scale it",
+                        "save it with 8"),
     "JPEG mask": Kind("error", "a mask saved with loss: values near borders are wrong", "export it again as PNG"),
     "palette expanded": Kind("error", "colours of the class table in place of values",
                              "write the values, as palette or grey PNG"),
@@ -81,6 +87,7 @@ KINDS: dict[str, Kind] = {
     "photo as mask": Kind("error", "a photo where a mask should be", "put the mask there"),
     "all void": Kind("warning", "a mask without a pixel that is judged", "take the pair out"),
     "nothing but background": Kind("warning", "a mask of background alone", "check that nothing is to be seen there"),
+    "one class alone": Kind("warning", "a mask of 0 alone, where few others are", "check that it was not left empty by mistake"),
     "speckled mask": Kind("warning", "many single pixels unlike all their neighbours", "look at it: noise, or dithering"),
     # instances
     "objects share a number": Kind("warning", "one number for many pieces apart: a mask in place of numbers",

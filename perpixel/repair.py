@@ -160,7 +160,7 @@ def _of_alpha(path: Path, classes: ClassTable) -> NDArray[Any]:
     return _nearest_known(colours[..., 0], classes) if colours.shape[2] == 1 else _of_colours(path, classes)
 
 
-def _of_smoothed(path: Path, classes: ClassTable) -> NDArray[Any]:
+def _of_values(path: Path, classes: ClassTable) -> NDArray[Any]:
     return _nearest_known(read_labels(path), classes)
 
 
@@ -181,5 +181,6 @@ MENDED: dict[str, tuple[str, Callable[[Path, ClassTable], NDArray[Any]]]] = {
     "palette expanded": ("colours written as values", _of_colours),
     "JPEG mask": ("each pixel written as the nearest class of the table", _of_colours),
     "alpha mask": ("alpha or colours written as values", _of_alpha),
-    "interpolated mask": ("pixels of no class written as the nearest class", _of_smoothed),
+    "interpolated mask": ("pixels of no class written as the nearest class", _of_values),
+    "16-bit mask": ("written with 8 bits", _of_values),
 }

@@ -19,6 +19,7 @@ from perpixel.images import PICTURE_SUFFIXES
 # Thumbnails, brought to mean 0 and deviation 1, of a picture that was saved, scaled or lightened anew differ by about 0.005 in
 # the mean; those of the two most alike frames of CamVid, a fifteenth of a second apart, by 0.019. The bits spare comparisons.
 NEAR, NEAR_BITS = 0.015, 64
+FEW = 0.1  # the share of a set up to which pictures that differ from all others are told
 PLAIN = 4.0  # standard deviation of greys below which a thumbnail tells nothing
 VOID_NAMES = frozenset({"void", "ignore", "ignored", "unlabeled", "unlabelled", "dontcare", "don't care", "border", "undefined"})
 OTHER_FILES = frozenset({".txt", ".csv", ".json", ".xml", ".md", ".yaml", ".yml", ".db", ".ini", ".sha256"})  # no one's pictures
@@ -159,6 +160,19 @@ def of_pictures(looks: Sequence[tuple[str, Look]], leak: Severity) -> list[Probl
     return problems + (_channels(looks) if leak == "error" else [])
 
 
+def of_empty_masks(looks: Sequence[tuple[str, Look]], classes: ClassTable) -> list[Problem]:
+    """Masks of 0 alone, as tools export what nobody has drawn, in a set where few are so. Background has its own kind."""
+    zero = next((i for i, values in enumerate(classes.values) if 0 in values), None)
+    if zero is None or classes.names[zero] == "background":
+        return []
+    known = [look for _, look in looks if look.pixels is not None]
+    alone = [look for look in known if look.pixels is not None and look.pixels[zero] == sum(look.pixels) > 0]
+    if len(alone) > FEW * len(known):
+        return []
+    said = f"has a mask of {classes.names[zero]!r} alone, as {len(alone)} of {len(known)} pictures"
+    return [problem("one class alone", look.file, said, count=sum(look.pixels or ())) for look in alone]
+
+
 def _near(looks: Sequence[tuple[str, Look]]) -> list[Problem]:
     """Pictures of two splits whose thumbnails are almost alike, as they are or mirrored; equal ones are leaks."""
     telling = [(split, look) for split, look in looks if look.thumbnail is not None and look.thumbnail.std() > PLAIN]
@@ -195,7 +209,7 @@ def _channels(looks: Sequence[tuple[str, Look]]) -> list[Problem]:
     grey = [look for look in known if look.grey]
     coloured = len(known) - len(grey)
     few = grey if len(grey) <= coloured else [look for look in known if not look.grey]
-    if not few or len(few) > 0.1 * len(known):
+    if not few or len(few) > FEW * len(known):
         return []
     what, most = ("grey", "coloured") if few[0].grey else ("coloured", "grey")
     said = f"is {what}, as {len(few)} of {len(known)} pictures; the others are {most}"

@@ -96,6 +96,26 @@ def by_hundreds(root: Path) -> None:
     change(smoothed)(root)
 
 
+def by_fours(root: Path) -> None:
+    """Classes 0 to 8, of which masks show 0, 4 and 8; the first is smoothed, and has the others along its borders."""
+    (root / "classes.csv").write_text("id,name\n" + "".join(f"{i},class {i}\n" for i in range(9)))
+    change(lambda mask: np.where(mask == 255, 0, mask).astype(np.uint8) * 4, every=True)(root)
+    change(smoothed)(root)
+
+
+def cut(root: Path) -> None:
+    path = root / "masks/train/0.png"
+    path.write_bytes(path.read_bytes()[:-12])
+
+
+def one_left_empty(root: Path) -> None:
+    (root / "classes.csv").write_text(TABLE.replace("background", "sky"))
+    for i in range(6, 12):
+        put(root / f"images/train/{i}.png", texture(i))
+        put(root / f"masks/train/{i}.png", labels(i))
+    change(np.zeros_like)(root)
+
+
 def jpeg(name: str) -> Callable[[Path], None]:
     def make(root: Path) -> None:
         grey = Image.fromarray(labels(0))
@@ -218,6 +238,7 @@ MAKERS: dict[str, tuple[Callable[[Path], Any], str, tuple[Any, Any, Any]]] = {
     "empty file": (write("images/train/0.png", b""), "0.png", (None, None, None)),
     "damaged": (write("masks/train/0.png", stop=60), "0.png", (None, None, None)),
     "unreadable": (write("masks/train/0.png", b"no picture"), "0.png", (None, None, None)),
+    "cut short": (cut, "0.png", (None, None, None)),
     "wrong extension": (
         lambda root: Image.fromarray(texture(0)).save(root / "images/train/0.png", "JPEG"), "0.png", (None, None, None)),
     "size mismatch": (change(lambda mask: mask[:40]), "0.png", (None, None, None)),
@@ -235,6 +256,8 @@ MAKERS: dict[str, tuple[Callable[[Path], Any], str, tuple[Any, Any, Any]]] = {
     "foreground is void": (only("255,void\n"), "classes.csv", (None, "255", 6 * 193)),
     "scaled mask": (change(lambda mask: np.where(mask == 255, 0, mask.astype(np.uint16) * 257)), "0.png", ((10, 8), "257", 193)),
     "interpolated mask": (by_hundreds, "0.png", None),
+    "smoothed mask": (by_fours, "0.png", None),
+    "16-bit mask": (change(lambda mask: mask.astype(np.uint16)), "0.png", (None, None, None)),
     "JPEG mask": (jpeg("0.png"), "0.png", None),
     "palette expanded": (change(lambda mask: coloured(mask, OURS)), "0.png", ((0, 0), "(0, 0, 0)", None)),
     "colour-coded mask": (change(lambda mask: coloured(mask, OTHERS)), "0.png", ((31, 13), "(0, 200, 0)", 525)),
@@ -243,6 +266,7 @@ MAKERS: dict[str, tuple[Callable[[Path], Any], str, tuple[Any, Any, Any]]] = {
     "photo as mask": (change(lambda mask: texture(99)), "0.png", (None, None, 48 * 64)),
     "all void": (change(lambda mask: np.full_like(mask, 255)), "0.png", ((0, 0), "255", 48 * 64)),
     "nothing but background": (change(lambda mask: np.zeros_like(mask)), "0.png", ((0, 0), "0", 48 * 64)),
+    "one class alone": (one_left_empty, "0.png", (None, None, 48 * 64)),
     "speckled mask": (change(checkerboard), "0.png", None),
     "objects share a number": (beside(dots), "0.png", None),
     "object of several classes": (beside(a_third_each), "0.png", None),
@@ -266,6 +290,7 @@ MAKERS: dict[str, tuple[Callable[[Path], Any], str, tuple[Any, Any, Any]]] = {
 # What comes with a defect, because it is true as well.
 BESIDE = {
     "swapped folders": {"near leak"}, "0/255 mask": {"empty class"}, "JPEG mask": {"wrong extension"},
+    "smoothed mask": {"class in one split"},
     "leak": {"contradiction"}, "duplicate": {"contradiction"}, "contradiction": {"duplicate"},
 }  # fmt: skip
 
