@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from perpixel.annotations import (
     read_json,
     whole,
 )
+from perpixel.bootstrap import Intervals, of_figures, weights_of
 from perpixel.boundary_iou import mask_band
 from perpixel.classes import ClassTable
 from perpixel.errors import DataError, did_you_mean
@@ -69,11 +70,13 @@ class Result:
 
 @dataclass(frozen=True)
 class InstanceScores:
-    """`figures` are the twelve of `FIGURES` in 0..1, nan where the truth has no such object; `by_category` is AP of each."""
+    """`figures` are the twelve of `FIGURES` in 0..1, nan where the truth has no such object; `by_category` is AP of each; and if
+    asked for the intervals of the figures."""
 
     figures: dict[str, float]
     by_category: dict[str, float]
     protocol: dict[str, Any]
+    intervals: Intervals | None = None
 
     @property
     def protocol_hash(self) -> str:
@@ -86,6 +89,7 @@ class InstanceScores:
             "by_category": {name: _plain(value) for name, value in self.by_category.items()},
             "protocol": self.protocol,
             "protocol_hash": self.protocol_hash,
+            **({} if self.intervals is None else {"bootstrap": self.intervals.to_json()}),
         }
 
 
@@ -120,8 +124,18 @@ def read_results(path: Path, truth: Annotations) -> list[Result]:
     return found
 
 
-def average_precision(truth: Annotations, results: list[Result], kind: str = "mask") -> InstanceScores:
+def average_precision(
+    truth: Annotations,
+    results: list[Result],
+    kind: str = "mask",
+    bootstrap: int = 0,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> InstanceScores:
     """The twelve figures by `kind`: mask, box or boundary.
+
+    `bootstrap` is the number of samples of pictures that intervals are made of, none with 0; see `bootstrap`. Each is ranked and
+    scored anew, and `progress` told how many are.
 
     Raises DataError where a result has no mask, or no box, or the truth has none, and UnknownName for another kind."""
     if kind not in KINDS:
@@ -168,20 +182,38 @@ def average_precision(truth: Annotations, results: list[Result], kind: str = "ma
         coco.dataset = {"images": images, "categories": categories, "annotations": entries}
         coco.createIndex()
         loaded.append(coco)
-    judged = Judge(*loaded, iouType=KINDS[kind])
+    judged = Judge(*loaded, iouType=KINDS[kind], separate_eval=True)
     judged.evaluate()
-    judged.accumulate()
-    judged.summarize()
+    sure = _intervals(judged, len(categories), bootstrap, seed, progress) if bootstrap else None
+    figures = _figures(judged)
     precision = np.asarray(judged.eval["precision"])[:, :, :, 0, -1]  # (IoU, recall, category); all areas, 100 objects
     names = [truth.categories[id] for id in sorted(truth.categories)]
     protocol = {
         "perpixel": VERSION, "data": digest.hexdigest(), "pictures": len(images), "instances": {"kind": kind, **RULES},
     }  # fmt: skip
-    return InstanceScores(
-        dict(zip(FIGURES, (_undefined(value) for value in judged.stats[:12]), strict=True)),
-        {name: _mean(precision[:, :, place]) for place, name in enumerate(names)},
-        protocol,
-    )
+    return InstanceScores(figures, {name: _mean(precision[:, :, place]) for place, name in enumerate(names)}, protocol, sure)
+
+
+def _figures(judged: Any) -> dict[str, float]:
+    judged.accumulate()
+    judged.summarize()
+    return dict(zip(FIGURES, (_undefined(value) for value in judged.stats[:12]), strict=True))
+
+
+def _intervals(
+    judged: Any, categories: int, bootstrap: int, seed: int, progress: Callable[[int, int], None] | None
+) -> Intervals:
+    """`judged` holds the matches of each category, range of areas and picture, in this order; those of pictures are drawn."""
+    held, pictures = judged._evalImgs_cpp, len(judged.params.imgIds)
+    matches = np.array(held, object).reshape(categories, -1, pictures)
+    drawn = []
+    for weights in weights_of(pictures, bootstrap, seed):
+        judged._evalImgs_cpp = matches[:, :, np.repeat(np.arange(pictures), weights)].ravel().tolist()
+        drawn.append(_figures(judged))
+        if progress is not None:
+            progress(len(drawn), bootstrap)
+    judged._evalImgs_cpp = held
+    return of_figures(drawn, pictures, seed)
 
 
 def truth_of(instances: Sequence[Instances], classes: ClassTable) -> Annotations:

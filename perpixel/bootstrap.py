@@ -47,14 +47,14 @@ class Draws:
 
 
 class Replicates:
-    """The counts of R bootstrap samples, `sums` int64 (R, width), fed picture by picture."""
+    """The counts of R bootstrap samples, `sums` (R, width) of `dtype`, fed picture by picture."""
 
-    def __init__(self, num_pictures: int, width: int, replicates: int, seed: int) -> None:
+    def __init__(self, num_pictures: int, width: int, replicates: int, seed: int, dtype: type[np.number[Any]] = np.int64) -> None:
         self.draws = Draws(num_pictures, replicates, seed)
         self.num_pictures, self.seed = num_pictures, seed
-        self.sums = np.zeros((replicates, width), np.int64)
+        self.sums: NDArray[Any] = np.zeros((replicates, width), dtype)
 
-    def add(self, index: int, counts: NDArray[np.int64]) -> None:
+    def add(self, index: int, counts: NDArray[Any]) -> None:
         """Adds the counts (width,) of the picture `index`; pictures come in ascending order, and some may be left out."""
         held = np.flatnonzero(counts)
         self.sums[:, held] += self.draws.of(index)[:, None] * counts[held]
@@ -105,6 +105,12 @@ def intervals(replicates: Replicates, names: Sequence[str]) -> Intervals:
     figures = {name: interval(values) for name, values in pixel_figures(replicates.sums).items()}
     iou = {name: interval(values) for name, values in zip(names, class_iou(replicates.sums).T, strict=True)}
     return Intervals(figures, iou, replicates.num_pictures, len(replicates.sums), replicates.seed)
+
+
+def of_figures(values: Sequence[Mapping[str, float]], num_pictures: int, seed: int) -> Intervals:
+    """The intervals of figures by name, from those of each of R samples; nan where a sample has none."""
+    drawn = {name: np.array([one[name] for one in values]) for name in values[0]}
+    return Intervals({name: interval(each) for name, each in drawn.items()}, {}, num_pictures, len(values), seed)
 
 
 def interval(values: NDArray[np.float64]) -> Interval:

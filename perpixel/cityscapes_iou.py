@@ -34,6 +34,8 @@ MEMBERS = {category: [label for label in DRAWN if label.category == category] fo
 EVALUATED = [label for label in DRAWN if not label.ignored]
 JUDGED_CATEGORIES = [category for category in CATEGORIES if not all(label.ignored for label in MEMBERS[category])]
 WITH_INSTANCES = [category for category in CATEGORIES if all(label.has_instances for label in MEMBERS[category])]
+_WEIGHTED = [*(label.name for label in EVALUATED if label.has_instances), *WITH_INSTANCES]  # what has an iIoU
+WIDTH = len(DRAWN) ** 2 + 2 * len(_WEIGHTED)
 _CATEGORY_OF = np.array([CATEGORIES.index(label.category) for label in DRAWN], np.uint8)
 _EIGHT, _FOUR = np.uint64(0x0101010101010101), np.uint64(0x0001000100010001)  # times a value: a word full of it
 _HINT = "give masks of label ids 0..33, as labelIds.png has them, not train ids."
@@ -94,6 +96,15 @@ class CityscapesCounts:
             before = self.weighted.get(name, (0.0, 0.0))
             self.weighted[name] = before[0] + hits, before[1] + misses
 
+    @classmethod
+    def of(cls, vector: NDArray[np.float64]) -> CityscapesCounts:
+        """What `vector_of` of several pictures adds up to."""
+        counts, cells = cls(), len(DRAWN) ** 2
+        counts.confusion = vector[:cells].astype(np.int64).reshape(len(DRAWN), len(DRAWN))
+        pairs = zip(_WEIGHTED, vector[cells:].reshape(-1, 2).tolist(), strict=True)
+        counts.weighted = {name: (hits, misses) for name, (hits, misses) in pairs}
+        return counts
+
     def classes(self) -> dict[str, Overlap]:
         """The 19 classes that are evaluated."""
         return {
@@ -123,6 +134,14 @@ class CityscapesCounts:
             weighed_hits, weighed_misses = self.weighted.get(weighted, (0.0, 0.0))
             iiou = _ratio(weighed_hits, weighed_hits + int(counts[np.ix_(others, taken)].sum()) + weighed_misses)
         return Overlap(iou, iiou)
+
+
+def vector_of(picture: PictureCounts) -> NDArray[np.float64]:
+    """All that the figures need of a picture, (`WIDTH`,), to be added to that of others."""
+    weighted = np.zeros((len(_WEIGHTED), 2))
+    for name, hits, misses in picture.objects:
+        weighted[_WEIGHTED.index(name)] += hits, misses
+    return np.concatenate([picture.confusion.ravel(), weighted.ravel()], dtype=np.float64)
 
 
 def mean(values: Iterable[float]) -> float:

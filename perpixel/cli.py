@@ -160,10 +160,8 @@ def evaluate(
     `torchrun --nproc-per-node 2 -m perpixel evaluate ...` divides the pictures among processes and gives the same counts."""
     given = _measures(measures)  # wrong flags are told before torch is waited for
     if measures.instances is not None or measures.panoptic:
-        return _evaluate_coco(run, data, root, split, measures.instances, as_json)
+        return _evaluate_coco(run, data, root, split, measures.instances, {"bootstrap": bootstrap, "seed": seed}, as_json)
     of_pixels = not any((measures.objects, measures.membranes, measures.cityscapes, measures.boundary_iou))
-    if bootstrap and measures.cityscapes:
-        raise UsageError("--cityscapes has no intervals; leave --bootstrap out, or judge the data set without --cityscapes.")
     from perpixel.evaluate import evaluate as judge
     from perpixel.evaluate_boundary_iou import evaluate_boundary_iou
     from perpixel.evaluate_cityscapes import evaluate_cityscapes
@@ -199,7 +197,7 @@ def evaluate(
         elif measures.boundary_iou:
             scores, show = evaluate_boundary_iou(judged, dataset, **given, **more, **sure), print_boundary_iou
         elif measures.cityscapes:
-            scores, show = evaluate_cityscapes(judged, dataset, **more), print_cityscapes
+            scores, show = evaluate_cityscapes(judged, dataset, **more, **sure), print_cityscapes
         else:
             scores, show = judge(judged, dataset, team=team, **more, **sure), print_scores
         if team.rank:  # one voice for all
@@ -211,7 +209,9 @@ def evaluate(
         show(scores)
 
 
-def _evaluate_coco(results: Path, data: str | None, root: str | None, split: str | None, kind: str | None, as_json: bool) -> None:
+def _evaluate_coco(
+    results: Path, data: str | None, root: str | None, split: str | None, kind: str | None, sure: dict[str, Any], as_json: bool
+) -> None:
     """Results files of COCO's form by annotation files: instances of a kind, or panoptic maps without one."""
     view = "coco_panoptic" if kind is None else "coco"
     if data == view:
@@ -233,10 +233,11 @@ def _evaluate_coco(results: Path, data: str | None, root: str | None, split: str
     scores: Any
     show: Any
     if kind is None:
-        scores, show = evaluate_panoptic(results, Path(data), Progress("judged")), print_panoptic
+        scores, show = evaluate_panoptic(results, Path(data), Progress("judged"), **sure), print_panoptic
     else:
         truth = read_annotations(Path(data))
-        scores, show = average_precision(truth, read_results(results, truth), kind), print_instances
+        found = read_results(results, truth)
+        scores, show = average_precision(truth, found, kind, **sure, progress=Progress("drawn")), print_instances
     if as_json:
         print_json(scores.to_json())
     else:

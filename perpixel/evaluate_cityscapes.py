@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel.bootstrap import Intervals, Replicates, of_figures
 from perpixel.checkpoint import Model
-from perpixel.cityscapes_iou import CityscapesCounts, Overlap, PictureCounts, count_picture, mean
+from perpixel.cityscapes_iou import WIDTH, CityscapesCounts, Overlap, PictureCounts, count_picture, mean, vector_of
 from perpixel.datasets import Dataset
 from perpixel.datasets.cityscapes import Cityscapes
 from perpixel.errors import DataError, UsageError
@@ -37,22 +38,18 @@ RULES = {
 
 @dataclass(frozen=True)
 class CityscapesScores:
-    """The judgement of a split: 19 classes and 7 categories in the order of the official table, and the protocol."""
+    """The judgement of a split: 19 classes and 7 categories in the order of the official table, the protocol, and if asked for
+    the intervals of the figures."""
 
     counts: CityscapesCounts
     classes: dict[str, Overlap]
     categories: dict[str, Overlap]
     protocol: dict[str, Any]
+    intervals: Intervals | None = None
 
     @property
     def figures(self) -> dict[str, float]:
-        """The four columns of the benchmark in 0..1, nan where undefined."""
-        return {
-            "IoU_classes": mean(one.iou for one in self.classes.values()),
-            "iIoU_classes": mean(one.iiou for one in self.classes.values()),
-            "IoU_categories": mean(one.iou for one in self.categories.values()),
-            "iIoU_categories": mean(one.iiou for one in self.categories.values()),
-        }
+        return figures_of(self.counts)
 
     @property
     def protocol_hash(self) -> str:
@@ -70,13 +67,28 @@ class CityscapesScores:
             "confusion": self.counts.confusion.tolist(),
             "protocol": self.protocol,
             "protocol_hash": self.protocol_hash,
+            **({} if self.intervals is None else {"bootstrap": self.intervals.to_json()}),
         }
 
 
+def figures_of(counts: CityscapesCounts) -> dict[str, float]:
+    """The four columns of the benchmark in 0..1, nan where undefined."""
+    found = {"classes": counts.classes(), "categories": counts.categories()}
+    return {f"{measure}_{kind}": mean(getattr(one, measure.lower()) for one in ones.values())
+            for kind, ones in found.items() for measure in ("IoU", "iIoU")}  # fmt: skip
+
+
 def evaluate_cityscapes(
-    model_or_predictions: Model | str | Path, dataset: Dataset, progress: Progress | None = None, inference: Inference = PLAIN
+    model_or_predictions: Model | str | Path,
+    dataset: Dataset,
+    progress: Progress | None = None,
+    inference: Inference = PLAIN,
+    bootstrap: int = 0,
+    seed: int = 0,
 ) -> CityscapesScores:
     """Judges a model, or a folder of masks of label ids, on a split of Cityscapes.
+
+    `bootstrap` is the number of samples of pictures that intervals are made of, none with 0; see `bootstrap`.
 
     Masks lie anywhere below the folder and are named CITY_SEQUENCE_FRAME*.png, as for the benchmark's server. Raises UsageError
     for another data set or a view whose classes are no labels, DataError for a mask that is missing, there twice, of another
@@ -93,17 +105,24 @@ def evaluate_cityscapes(
         names = _list_masks(folder)
         threads, predict = THREADS, lambda index: read_labels_fast(_mask(names, dataset.name(index), folder))
     counts, digests = CityscapesCounts(), list[bytes]()
+    replicates = Replicates(len(dataset), WIDTH, bootstrap, seed, np.float64) if bootstrap else None
     with ThreadPoolExecutor(threads) as pool:  # decoding and counting leave Python free; a worker drops its picture
         try:
             for picture, digest in pool.map(partial(_count, dataset, predict), range(len(dataset))):
                 counts.add(picture)
+                if replicates is not None:
+                    replicates.add(len(digests), vector_of(picture))
                 digests.append(digest)
                 if progress is not None:
                     progress(len(digests), len(dataset))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return CityscapesScores(counts, counts.classes(), counts.categories(), {**protocol_of(digests), "cityscapes": RULES})
+    sure = None
+    if replicates is not None:
+        sure = of_figures([figures_of(CityscapesCounts.of(sums)) for sums in replicates.sums], len(dataset), seed)
+    protocol = {**protocol_of(digests), "cityscapes": RULES}
+    return CityscapesScores(counts, counts.classes(), counts.categories(), protocol, sure)
 
 
 def _count(dataset: Cityscapes, predict: Callable[[int], NDArray[Any]], index: int) -> tuple[PictureCounts, bytes]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +89,17 @@ class QualityCounts:
             nowhere = sum(shared.get((id, one.id), 0) for id in (VOID, *crowds.get(one.category, ())))
             if nowhere <= MATCH * found_area[one.id]:
                 self.wrong[one.category] = self.wrong.get(one.category, 0) + 1
+
+    def vector(self, categories: Sequence[int]) -> NDArray[np.float64]:
+        """(4 C,) the sum of IoU, matches, wrong and missed segments of `categories`, to be added to those of other pictures."""
+        parts = (self.iou, self.matched, self.wrong, self.missed)
+        return np.array([part.get(id, 0) for part in parts for id in categories], np.float64)
+
+    @classmethod
+    def of(cls, vector: NDArray[np.float64], categories: Sequence[int]) -> QualityCounts:
+        """The counts whose `vector` it is."""
+        iou, *whole = (dict(zip(categories, part.tolist(), strict=True)) for part in vector.reshape(4, -1))
+        return cls(iou, *({id: int(count) for id, count in part.items()} for part in whole))
 
     def quality(self, names: Mapping[int, str] | None = None) -> dict[Any, Quality]:
         """By category id, or by its name in `names`, whose categories without a segment get nan."""

@@ -82,6 +82,7 @@ def print_instances(scores: InstanceScores) -> None:
     ranked = sorted(scores.by_category.items(), key=lambda item: (math.isnan(item[1]), item[1]))
     print_table(("category", "AP"), [(name, percent(value)) for name, value in ranked])
     print(f"{scores.protocol['pictures']} pictures, protocol {scores.protocol_hash}")
+    _print_intervals(scores.intervals)
 
 
 def print_panoptic(scores: PanopticScores) -> None:
@@ -94,6 +95,7 @@ def print_panoptic(scores: PanopticScores) -> None:
     print_table(("category", "PQ", "SQ", "RQ", "matched", "wrong", "missed"), rows)
     print(", ".join(f"{name} {percent(value)}" for name, value in scores.figures.items()), end="; ")
     print(f"{scores.protocol['pictures']} pictures, protocol {scores.protocol_hash}")
+    _print_intervals(scores.intervals)
 
 
 def print_explanation(found: Explanation) -> None:
@@ -195,6 +197,7 @@ def print_cityscapes(scores: CityscapesScores) -> None:
         print_table((kind, "IoU", "iIoU"), [*rows, ("mean", *means)])
         print()
     print(f"split {scores.protocol['split']}, protocol {scores.protocol_hash}")
+    _print_intervals(scores.intervals, lambda value: f"{value:.3f}")
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from perpixel import rle
 from perpixel.annotations import read_annotations
 from perpixel.average_precision import FIGURES, average_precision, read_results, results_of, truth_of
+from perpixel.bootstrap import interval, weights_of
 from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.errors import DataError, UnknownName
@@ -265,6 +266,31 @@ def test_hostile_results_end_in_a_sentence_or_a_score(tmp_path_factory: pytest.T
             assert set(judged(tmp_path_factory.mktemp("hostile"), truth, [one], kind)) == set(FIGURES)
 
 
+@pytest.mark.parametrize("kind", ["mask", "box", "boundary"])
+def test_intervals_are_of_scores_of_the_pictures_that_were_drawn(tmp_path: Path, kind: str) -> None:
+    """Each of two samples written as files of its own, a picture as often as it was drawn."""
+    truth, results = draw(6, pictures=8)
+    expected = []
+    for weights in weights_of(8, 2, seed=3):
+        drawn: dict[str, Any] = {**truth, "images": [], "annotations": []}
+        found = []
+        for copy_of in np.repeat(np.arange(1, 9), weights).tolist():
+            id = len(drawn["images"]) + 1
+            drawn["images"].append({**truth["images"][copy_of - 1], "id": id, "file_name": f"{id}.png"})
+            for one in (one for one in truth["annotations"] if one["image_id"] == copy_of):
+                drawn["annotations"].append({**one, "id": len(drawn["annotations"]) + 1, "image_id": id})
+            found += [{**one, "image_id": id} for one in results if one["image_id"] == copy_of]
+        expected.append(judged(tmp_path, drawn, found, kind))
+    annotations, written = put(tmp_path, truth, results)
+    read = read_annotations(annotations)
+    scores = average_precision(read, read_results(written, read), kind, bootstrap=2, seed=3)
+    assert scores.figures == pytest.approx(judged(tmp_path, truth, results, kind), nan_ok=True)  # as without
+    assert scores.intervals is not None
+    for name, sure in scores.intervals.figures.items():
+        wanted = interval(np.array([one[name] for one in expected]))
+        assert vars(sure) == pytest.approx(vars(wanted), nan_ok=True), name
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth, results = put(tmp_path, *draw(2))
     main(["evaluate", str(results), "--data", str(truth), "--instances", "box", "--json"])
@@ -272,7 +298,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert set(found["figures"]) == set(FIGURES)
     assert found["protocol"]["instances"]["kind"] == "box"
     main(["evaluate", str(results), "--data", str(truth), "--instances", "mask"])
-    assert "AP_small" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "AP_small" in out
+    assert "intervals" not in out
+    main(["evaluate", str(results), "--data", str(truth), "--instances", "mask", "--bootstrap", "20", "--seed", "4"])
+    assert "95 % intervals, bootstrap of 20 samples of 4 pictures, seed 4:" in capsys.readouterr().out
 
 
 def test_the_command_knows_coco_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

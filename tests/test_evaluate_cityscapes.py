@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from perpixel.bootstrap import interval, weights_of
 from perpixel.cityscapes_iou import CATEGORIES, MEAN_SIZES, CityscapesCounts, count_picture, mean
 from perpixel.cli import main
 from perpixel.datasets import open_dataset
 from perpixel.datasets.cityscapes import DRAWN, VIEWS, Cityscapes
 from perpixel.errors import DataError, UsageError
-from perpixel.evaluate_cityscapes import THREADS, CityscapesScores, evaluate_cityscapes
+from perpixel.evaluate_cityscapes import THREADS, CityscapesScores, evaluate_cityscapes, figures_of
 from perpixel.recipe import Recipe
 from perpixel.train import train
 
@@ -399,6 +400,21 @@ class TestCommand:
         assert found["classes"]["fence"] == {"IoU": None, "iIoU": None}
         assert found["protocol"]["cityscapes"]["script"] == "evalPixelLevelSemanticLabeling.py of cityscapesScripts 2.3.0"
         assert len(found["protocol_hash"]) == 12
+
+    def test_intervals_are_of_scores_of_the_pictures_that_were_drawn(
+        self, root: Path, told: Callable[..., tuple[int, str, str]]
+    ) -> None:
+        place = (root / "pred", "--data", "cityscapes", "--root", root, "--cityscapes", "--bootstrap", 2, "--seed", 5)
+        code, out, _ = told(*place, "--json")
+        assert code == 0
+        found = json.loads(out)["bootstrap"]
+        pictures = [arrays(picture) for picture in PICTURES]
+        samples = [[pictures[i] for i in np.repeat(np.arange(3), weights)] for weights in weights_of(3, 2, 5)]
+        drawn = [figures_of(counts_of(sample)) for sample in samples]
+        for name, sure in found["figures"].items():
+            wanted = vars(interval(np.array([one[name] for one in drawn])))
+            assert {key: math.nan if value is None else value for key, value in sure.items()} == approx(wanted, nan_ok=True)
+        assert "95 % intervals, bootstrap of 2 samples of 3 pictures, seed 5:" in told(*place)[1]
 
     def test_the_hash_knows_objects_and_not_the_masks(self, root: Path, tmp_path: Path) -> None:
         pictures = [arrays(picture) for picture in PICTURES]

@@ -79,6 +79,25 @@ def test_what_does_not_fit_is_told() -> None:
         quality([[0]], [], [[0, 0]], [])
 
 
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 3), min_size=4, max_size=4))
+def test_vectors_add_up_to_the_counts_of_all_pictures(seed: int, weights: list[int]) -> None:
+    rng, every, total = np.random.default_rng(seed), QualityCounts(), np.zeros(12)
+    for weight in weights:
+        truth, found = rng.integers(0, 4, (2, 3, 8)) // rng.integers(1, 3, (2, 1, 1))
+        segments = [[Segment(id, int(rng.integers(7, 10)), bool(rng.random() < 0.2)) for id in np.unique(ids[ids > 0]).tolist()]
+                    for ids in (truth, found)]  # fmt: skip
+        one = QualityCounts()
+        one.add(truth, segments[0], found, segments[1])
+        total += weight * one.vector([7, 8, 9])
+        for _ in range(weight):
+            every.add(truth, segments[0], found, segments[1])
+    names = {7: "a", 8: "b", 9: "c"}
+    summed, wanted = QualityCounts.of(total, [7, 8, 9]).quality(names), every.quality(names)
+    assert {name: vars(one) for name, one in summed.items()} == {
+        name: pytest.approx(vars(one), nan_ok=True) for name, one in wanted.items()
+    }
+
+
 def test_the_command_on_maps_of_coco(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = make_coco(tmp_path) / "annotations/panoptic_val2017.json"
     results = tmp_path / "mine.json"
@@ -89,8 +108,13 @@ def test_the_command_on_maps_of_coco(tmp_path: Path, capsys: pytest.CaptureFixtu
     found = json.loads(capsys.readouterr().out)
     assert found["figures"] == {"PQ": 1, "SQ": 1, "RQ": 1}
     assert found["protocol"]["pictures"] == 4
-    main(command)
-    assert "PQ 100.0, SQ 100.0, RQ 100.0; 4 pictures" in capsys.readouterr().out
+    assert "bootstrap" not in found
+    main([*command, "--bootstrap", "20", "--json"])
+    assert json.loads(capsys.readouterr().out)["bootstrap"]["figures"]["PQ"]["low"] == 1
+    main([*command, "--bootstrap", "20"])
+    out = capsys.readouterr().out
+    assert "PQ 100.0, SQ 100.0, RQ 100.0; 4 pictures" in out
+    assert "95 % intervals, bootstrap of 20 samples of 4 pictures, seed 0:" in out
     results.write_text(json.dumps({"annotations": []}))
     with pytest.raises(SystemExit) as left:
         main(command)
