@@ -124,22 +124,67 @@ def read_results(path: Path, truth: Annotations) -> list[Result]:
     return found
 
 
-def average_precision(
-    truth: Annotations,
-    results: list[Result],
-    kind: str = "mask",
-    bootstrap: int = 0,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> InstanceScores:
-    """The twelve figures by `kind`: mask, box or boundary.
+class Ranking:
+    """The matches of `results` with the objects of `truth` by `kind`: mask, box or boundary. The figures of any choice of
+    pictures are made of theirs, ranked and counted anew.
 
-    `bootstrap` is the number of samples of pictures that intervals are made of, none with 0; see `bootstrap`. Each is ranked and
-    scored anew, and `progress` told how many are.
+    `matches` (categories, ranges of area, N), in the order of ids, are faster-coco-eval's. Raises what `average_precision`
+    does."""
 
-    Raises DataError where a result has no mask, or no box, or the truth has none, and UnknownName for another kind."""
-    if kind not in KINDS:
-        raise did_you_mean("kind of average precision", kind, KINDS)
+    def __init__(self, truth: Annotations, results: list[Result], kind: str = "mask") -> None:
+        if kind not in KINDS:
+            raise did_you_mean("kind of average precision", kind, KINDS)
+        # Ids of a file may be any numbers; native code gets 1, 2 .. in the same order, which decides between equal scores.
+        picture_ids = {id: place for place, id in enumerate(sorted(truth.pictures), start=1)}
+        category_ids = {id: place for place, id in enumerate(sorted(truth.categories), start=1)}
+        images = [{"id": picture_ids[one.id], "height": one.height, "width": one.width} for one in truth.pictures.values()]
+        categories = [{"id": category_ids[id], "name": name} for id, name in truth.categories.items()]
+        digest = hashlib.sha256()
+        objects: list[dict[str, Any]] = []
+        for ones in truth.objects.values():
+            for one in ones:
+                entry = {"id": len(objects) + 1, "image_id": one.picture.id, "category_id": one.category,
+                         "iscrowd": int(one.crowd), **_shape(truth, one, kind)}  # fmt: skip
+                digest.update(repr(sorted(entry.items())).encode())
+                objects.append(entry | {"image_id": picture_ids[one.picture.id], "category_id": category_ids[one.category]})
+        found = []
+        for place, result in enumerate(results):
+            if (result.box if kind == "box" else result.counts) is None:
+                what = "box" if kind == "box" else "mask"
+                raise DataError(f"result {place}: has no {what} to judge by {kind}; judge by the other.")
+            found.append({"id": place + 1, "image_id": picture_ids[result.picture],
+                          "category_id": category_ids[result.category], "score": result.score, "iscrowd": 0,
+                          **_found(truth, result, kind)})  # fmt: skip
+        self._judge = _judge(images, categories, objects, found, kind)
+        shape = (len(categories), len(self._judge.params.areaRng), len(images))
+        self.matches: NDArray[Any] = np.array(self._judge._evalImgs_cpp, object).reshape(shape)
+        self.categories = [truth.categories[id] for id in sorted(truth.categories)]
+        self.protocol: dict[str, Any] = {
+            "perpixel": VERSION, "data": digest.hexdigest(), "pictures": len(images), "instances": {"kind": kind, **RULES},
+        }  # fmt: skip
+
+    def figures(self, matches: NDArray[Any]) -> dict[str, float]:
+        """The twelve figures of `matches`, this ranking's or another's by the same truth, pictures as often as drawn."""
+        self._judge._evalImgs_cpp = matches.ravel().tolist()
+        self._judge.accumulate()
+        self._judge.summarize()
+        return dict(zip(FIGURES, (_undefined(value) for value in self._judge.stats[:12]), strict=True))
+
+    def drawn(self, weights: NDArray[np.int64]) -> dict[str, float]:
+        """The figures of a sample that holds each picture as often as `weights` (N,) say."""
+        return self.figures(self.matches[:, :, np.repeat(np.arange(len(weights)), weights)])
+
+    def by_category(self) -> dict[str, float]:
+        """AP of each category, of the figures that were asked for last."""
+        precision = np.asarray(self._judge.eval["precision"])[:, :, :, 0, -1]  # (IoU, recall, category), all areas, 100 objects
+        return {name: _mean(precision[:, :, place]) for place, name in enumerate(self.categories)}
+
+
+def _judge(
+    images: list[dict[str, Any]], categories: list[dict[str, Any]], objects: list[dict[str, Any]], found: list[dict[str, Any]],
+    kind: str,
+) -> Any:  # fmt: skip
+    """faster-coco-eval's, with every picture and category matched."""
     from faster_coco_eval import COCO, COCOeval_faster, mask
 
     class Judge(COCOeval_faster):  # type: ignore[misc]
@@ -156,64 +201,41 @@ def average_precision(
             bands = mask.iou([seen[i]["band"] for i in order], [one["band"] for one in true], crowd.astype(int).tolist())
             return np.where(crowd, masks, np.minimum(masks, bands))
 
-    # Ids of a file may be any numbers; native code gets 1, 2 .. in the same order, which decides between equal scores.
-    picture_ids = {id: place for place, id in enumerate(sorted(truth.pictures), start=1)}
-    category_ids = {id: place for place, id in enumerate(sorted(truth.categories), start=1)}
-    images = [{"id": picture_ids[one.id], "height": one.height, "width": one.width} for one in truth.pictures.values()]
-    categories = [{"id": category_ids[id], "name": name} for id, name in truth.categories.items()]
-    digest = hashlib.sha256()
-    objects: list[dict[str, Any]] = []
-    for ones in truth.objects.values():
-        for one in ones:
-            entry = {"id": len(objects) + 1, "image_id": one.picture.id, "category_id": one.category, "iscrowd": int(one.crowd)}
-            entry |= _shape(truth, one, kind)
-            digest.update(repr(sorted(entry.items())).encode())
-            objects.append(entry | {"image_id": picture_ids[one.picture.id], "category_id": category_ids[one.category]})
-    found = []
-    for place, result in enumerate(results):
-        if (result.box if kind == "box" else result.counts) is None:
-            what = "box" if kind == "box" else "mask"
-            raise DataError(f"result {place}: has no {what} to judge by {kind}; judge by the other.")
-        found.append({"id": place + 1, "image_id": picture_ids[result.picture], "category_id": category_ids[result.category],
-                      "score": result.score, "iscrowd": 0, **_found(truth, result, kind)})  # fmt: skip
     loaded = []
     for entries in (objects, found):
         coco = COCO()
         coco.dataset = {"images": images, "categories": categories, "annotations": entries}
         coco.createIndex()
         loaded.append(coco)
-    judged = Judge(*loaded, iouType=KINDS[kind], separate_eval=True)
-    judged.evaluate()
-    sure = _intervals(judged, len(categories), bootstrap, seed, progress) if bootstrap else None
-    figures = _figures(judged)
-    precision = np.asarray(judged.eval["precision"])[:, :, :, 0, -1]  # (IoU, recall, category); all areas, 100 objects
-    names = [truth.categories[id] for id in sorted(truth.categories)]
-    protocol = {
-        "perpixel": VERSION, "data": digest.hexdigest(), "pictures": len(images), "instances": {"kind": kind, **RULES},
-    }  # fmt: skip
-    return InstanceScores(figures, {name: _mean(precision[:, :, place]) for place, name in enumerate(names)}, protocol, sure)
+    judge = Judge(*loaded, iouType=KINDS[kind], separate_eval=True)
+    judge.evaluate()
+    return judge
 
 
-def _figures(judged: Any) -> dict[str, float]:
-    judged.accumulate()
-    judged.summarize()
-    return dict(zip(FIGURES, (_undefined(value) for value in judged.stats[:12]), strict=True))
+def average_precision(
+    truth: Annotations,
+    results: list[Result],
+    kind: str = "mask",
+    bootstrap: int = 0,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> InstanceScores:
+    """The twelve figures by `kind`: mask, box or boundary.
 
+    `bootstrap` is the number of samples of pictures that intervals are made of, none with 0; see `bootstrap`. `progress` is told
+    how many are scored.
 
-def _intervals(
-    judged: Any, categories: int, bootstrap: int, seed: int, progress: Callable[[int, int], None] | None
-) -> Intervals:
-    """`judged` holds the matches of each category, range of areas and picture, in this order; those of pictures are drawn."""
-    held, pictures = judged._evalImgs_cpp, len(judged.params.imgIds)
-    matches = np.array(held, object).reshape(categories, -1, pictures)
-    drawn = []
-    for weights in weights_of(pictures, bootstrap, seed):
-        judged._evalImgs_cpp = matches[:, :, np.repeat(np.arange(pictures), weights)].ravel().tolist()
-        drawn.append(_figures(judged))
-        if progress is not None:
-            progress(len(drawn), bootstrap)
-    judged._evalImgs_cpp = held
-    return of_figures(drawn, pictures, seed)
+    Raises DataError where a result has no mask, or no box, or the truth has none, and UnknownName for another kind."""
+    ranking = Ranking(truth, results, kind)
+    sure = None
+    if bootstrap:
+        drawn = []
+        for weights in weights_of(len(truth.pictures), bootstrap, seed):
+            drawn.append(ranking.drawn(weights))
+            if progress is not None:
+                progress(len(drawn), bootstrap)
+        sure = of_figures(drawn, len(truth.pictures), seed)
+    return InstanceScores(ranking.figures(ranking.matches), ranking.by_category(), ranking.protocol, sure)
 
 
 def truth_of(instances: Sequence[Instances], classes: ClassTable) -> Annotations:

@@ -11,7 +11,7 @@ binomial with the n - w_1 - .. - w_(i-1) draws left and chance 1 / (N - i + 1). 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +92,7 @@ class Intervals:
 def weights_of(num_pictures: int, replicates: int, seed: int) -> NDArray[np.int64]:
     """(R, N) how often each sample holds each picture, for scores that keep their pictures anyway."""
     draws = Draws(num_pictures, replicates, seed)
-    return np.stack([draws.of(index) for index in range(num_pictures)], 1)
+    return np.array([draws.of(index) for index in range(num_pictures)], np.int64).reshape(num_pictures, replicates).T
 
 
 def class_counts(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -109,8 +109,13 @@ def intervals(replicates: Replicates, names: Sequence[str]) -> Intervals:
 
 def of_figures(values: Sequence[Mapping[str, float]], num_pictures: int, seed: int) -> Intervals:
     """The intervals of figures by name, from those of each of R samples; nan where a sample has none."""
-    drawn = {name: np.array([one[name] for one in values]) for name in values[0]}
-    return Intervals({name: interval(each) for name, each in drawn.items()}, {}, num_pictures, len(values), seed)
+    return Intervals({name: interval(drawn) for name, drawn in columns(values).items()}, {}, num_pictures, len(values), seed)
+
+
+def columns(values: Iterable[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
+    """Figures by name, (R,) each, from those of each of R samples."""
+    rows = list(values)
+    return {name: np.array([one[name] for one in rows]) for name in rows[0]}
 
 
 def interval(values: NDArray[np.float64]) -> Interval:

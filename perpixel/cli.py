@@ -213,18 +213,7 @@ def _evaluate_coco(
     results: Path, data: str | None, root: str | None, split: str | None, kind: str | None, sure: dict[str, Any], as_json: bool
 ) -> None:
     """Results files of COCO's form by annotation files: instances of a kind, or panoptic maps without one."""
-    view = "coco_panoptic" if kind is None else "coco"
-    if data == view:
-        from perpixel.datasets.coco import Coco
-
-        if root is None:
-            raise UsageError(f"--data {view} needs the folder that holds it, with --root or PERPIXEL_ROOT.")
-        data = str(Coco(root, split or "val", view).annotations)
-    if data is None or not data.endswith(".json"):
-        raise UsageError(
-            f"{'--panoptic' if kind is None else '--instances'} judges a results file by an annotation file; name with --data "
-            f"{view}, or the file, as annotations/{'panoptic' if kind is None else 'instances'}_val2017.json."
-        )
+    file = _annotation_file(data, root, split, kind)
     from perpixel.annotations import read_annotations
     from perpixel.average_precision import average_precision, read_results
     from perpixel.evaluate_panoptic import evaluate_panoptic
@@ -233,16 +222,33 @@ def _evaluate_coco(
     scores: Any
     show: Any
     if kind is None:
-        scores, show = evaluate_panoptic(results, Path(data), Progress("judged"), **sure), print_panoptic
+        scores, show = evaluate_panoptic(results, file, Progress("judged"), **sure), print_panoptic
     else:
-        truth = read_annotations(Path(data))
+        truth = read_annotations(file)
         found = read_results(results, truth)
         scores, show = average_precision(truth, found, kind, **sure, progress=Progress("drawn")), print_instances
     if as_json:
         print_json(scores.to_json())
     else:
-        say(f"{results}: {f'{kind} AP' if kind else 'panoptic quality'} by {data}, {scores.protocol['pictures']} pictures.")
+        say(f"{results}: {f'{kind} AP' if kind else 'panoptic quality'} by {file}, {scores.protocol['pictures']} pictures.")
         show(scores)
+
+
+def _annotation_file(data: str | None, root: str | None, split: str | None, kind: str | None) -> Path:
+    """COCO's, by the name of the view or as a file, for instances of a kind, or panoptic maps without one."""
+    view = "coco_panoptic" if kind is None else "coco"
+    if data == view:
+        from perpixel.datasets.coco import Coco
+
+        if root is None:
+            raise UsageError(f"--data {view} needs the folder that holds it, with --root or PERPIXEL_ROOT.")
+        return Path(Coco(root, split or "val", view).annotations)
+    if data is None or not data.endswith(".json"):
+        raise UsageError(
+            f"{'--panoptic' if kind is None else '--instances'} judges a results file by an annotation file; name with --data "
+            f"{view}, or the file, as annotations/{'panoptic' if kind is None else 'instances'}_val2017.json."
+        )
+    return Path(data)
 
 
 @app.command
@@ -276,32 +282,60 @@ def explain_score(
 
 @app.command
 def compare(
-    one: Annotated[Path, Parameter(help="Run folder, model file, or folder of predicted masks.")],
+    one: Annotated[Path, Parameter(help="Run folder, model file, or folder of predicted masks; or a COCO results file.")],
     other: Annotated[Path, Parameter(help="The same, judged on the same pictures.")],
     *,
     data: Annotated[str | None, Parameter(help="Data set; the runs' own without it.")] = None,
     root: Root = None,
     split: Annotated[str | None, Parameter(help="Split to judge on; without it the runs' own, or val.")] = None,
+    cityscapes: Annotated[bool, Parameter(negative=(), help="By Cityscapes' IoU and iIoU of classes and categories.")] = False,
+    instances: Annotated[str | None, Parameter(help="COCO results files by the AP and AR of mask, box or boundary.")] = None,
+    panoptic: Annotated[bool, Parameter(negative=(), help="Panoptic results of COCO's form by PQ, SQ and RQ.")] = False,
     samples: Annotated[int, Parameter(help="Bootstrap samples, and exchanges of the permutation test.")] = 1000,
     seed: Annotated[int, Parameter(help="Seed of both.")] = 0,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Test whether two sets of predictions differ by more than the choice of pictures explains: paired, picture by picture."""
+    if cityscapes + panoptic + (instances is not None) > 1:
+        raise UsageError("--cityscapes, --instances and --panoptic are judgements by different rules; give one of them.")
     from perpixel.compare import compare as judge
+    from perpixel.compare_benchmarks import compare_cityscapes
     from perpixel.terminal import Progress, print_comparison, print_json, say
 
-    models = [_model_of(each, device) for each in (one, other)]
-    sets = [_its_data(each, model, data, root, split) for each, model in zip((one, other), models, strict=True) if model or data]
-    if not sets:
-        raise UsageError("two folders of masks do not say which data set they are for; name it with --data.")
-    (first, named), (second, _) = sets[0], sets[-1]
-    found = judge(models[0] or one, models[1] or other, first, second, samples, seed, Progress("judged"))
+    if panoptic or instances is not None:
+        file = _annotation_file(data, root, split, instances)
+        found, place = _compare_coco(one, other, file, instances, samples, seed), f"by {file}"
+    else:
+        models = [_model_of(each, device) for each in (one, other)]
+        each_with_its_model = zip((one, other), models, strict=True)
+        sets = [_its_data(each, model, data, root, split) for each, model in each_with_its_model if model or data]
+        if not sets:
+            raise UsageError("two folders of masks do not say which data set they are for; name it with --data.")
+        (first, named), (second, _) = sets[0], sets[-1]
+        judged, place = (models[0] or one, models[1] or other), f"on {named}, {first.split}"
+        if cityscapes:
+            found = compare_cityscapes(*judged, first, samples, seed, Progress("judged"))
+        else:
+            found = judge(*judged, first, second, samples, seed, Progress("judged"))
     if as_json:
         print_json(found.to_json())
     else:
-        say(f"{one} and {other} on {named}, {first.split}.")
+        say(f"{one} and {other} {place}.")
         print_comparison(found)
+
+
+def _compare_coco(one: Path, other: Path, file: Path, kind: str | None, samples: int, seed: int) -> Any:
+    from perpixel.annotations import read_annotations
+    from perpixel.average_precision import read_results
+    from perpixel.compare_benchmarks import compare_instances, compare_panoptic
+    from perpixel.terminal import Progress
+
+    if kind is None:
+        return compare_panoptic(one, other, file, samples, seed, Progress("judged"))
+    truth = read_annotations(file)
+    first, second = (read_results(each, truth) for each in (one, other))
+    return compare_instances(first, second, truth, kind, samples, seed, Progress("drawn"))
 
 
 def _model_of(run: Path, device: str) -> Any:

@@ -12,7 +12,7 @@ Both tests are paired: they never part what the two make of one picture.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from perpixel.errors import DataError, UsageError
 from perpixel.evaluate import Progress, answers, hash_of, samples
 from perpixel.metrics import ConfusionMatrix
 
+Figures = Mapping[str, NDArray[np.float64]]
 TINY = 1e-12  # differences that rounding makes of equal ones
 
 
@@ -68,6 +69,52 @@ class Comparison:
         }  # fmt: skip
 
 
+class Pairs:
+    """The summed counts (width,) of two sets of predictions: as they are, in bootstrap samples, and in random exchanges."""
+
+    def __init__(self, num_pictures: int, width: int, samples: int, seed: int, dtype: type[np.number[Any]] = np.int64) -> None:
+        self.boot = [Replicates(num_pictures, width, samples, seed, dtype) for _ in range(2)]
+        self.exchanged: NDArray[Any] = np.zeros((2, samples, width), dtype)
+        self.sums: NDArray[Any] = np.zeros((2, width), dtype)
+        self._coins = coins(samples, seed)
+
+    def add(self, index: int, first: NDArray[Any], second: NDArray[Any]) -> None:
+        """Adds the counts of the picture `index`; pictures come in ascending order."""
+        swap = next(self._coins)[:, None]
+        held = np.flatnonzero((first != 0) | (second != 0))
+        for place, (mine, others) in enumerate(((first, second), (second, first))):
+            self.sums[place] += mine
+            self.boot[place].add(index, mine)
+            self.exchanged[place][:, held] += mine[held] + swap * (others - mine)[held]
+
+    def differences(self, figures: Callable[[NDArray[Any]], Figures]) -> dict[str, Difference]:
+        """`figures` are those of sums (R, width)."""
+        found, drawn, chance = (
+            [figures(one) for one in part] for part in (self.sums[:, None], (one.sums for one in self.boot), self.exchanged)
+        )
+        return differences(found, drawn, chance)
+
+
+def coins(samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """For each picture, whether each of R exchanges turns it round: (R,) of 0 and 1. Apart from the numbers of the bootstrap."""
+    random = np.random.default_rng([seed, 1])
+    while True:
+        yield random.integers(0, 2, samples, np.int64)
+
+
+def differences(found: Sequence[Figures], drawn: Sequence[Figures], chance: Sequence[Figures]) -> dict[str, Difference]:
+    """The differences of two sets of predictions, whose figures by name are (1,) as found, and (R,) each in bootstrap samples and
+    after exchanges."""
+    figures = {}
+    for name in found[0]:
+        one, other = float(found[0][name][0]), float(found[1][name][0])
+        by_chance = np.abs(chance[1][name] - chance[0][name])
+        as_great = int((by_chance >= abs(other - one) - TINY).sum())
+        p_value = math.nan if math.isnan(other - one) else (as_great + 1) / (len(by_chance) + 1)
+        figures[name] = Difference(one, other, other - one, interval(drawn[1][name] - drawn[0][name]), p_value)
+    return figures
+
+
 def compare(
     first: Model | str | Path,
     second: Model | str | Path,
@@ -87,34 +134,15 @@ def compare(
     if of_second is not dataset:
         digests = [[label_digest(sample) for sample in samples(each, range(len(each)))] for each in (dataset, of_second)]
         refuse_other_protocol(protocol_of(digests[0]), other_protocol_of(digests[1]))
-    width = 3 * len(dataset.classes)
-    boot = [Replicates(len(dataset), width, samples_drawn, seed) for _ in range(2)]
-    coins = np.random.default_rng([seed, 1])  # apart from the numbers of the bootstrap
-    exchanged = np.zeros((2, samples_drawn, width), np.int64)
-    sums = np.zeros((2, width), np.int64)
+    pairs = Pairs(len(dataset), 3 * len(dataset.classes), samples_drawn, seed)
     digest = []
     for index, sample in enumerate(samples(dataset, range(len(dataset)))):
         digest.append(label_digest(sample))
         counts = [_counts(sample.name, sample.labels, one(sample).labels, dataset) for one in (answer, other_answer)]
-        swap = coins.integers(0, 2, samples_drawn, np.int64)[:, None]
-        held = np.flatnonzero(counts[0] + counts[1])
-        for place, (mine, others) in enumerate((counts, counts[::-1])):
-            sums[place] += mine
-            boot[place].add(index, mine)
-            exchanged[place][:, held] += mine[held] + swap * (others - mine)[held]
+        pairs.add(index, *counts)
         if progress is not None:
             progress(index + 1, len(dataset))
-    found = [pixel_figures(one[None]) for one in sums]
-    drawn = [pixel_figures(one.sums) for one in boot]
-    chance = [pixel_figures(one) for one in exchanged]
-    figures = {}
-    for name in found[0]:
-        one, other = float(found[0][name][0]), float(found[1][name][0])
-        by_chance = np.abs(chance[1][name] - chance[0][name])
-        as_great = int((by_chance >= abs(other - one) - TINY).sum())
-        p_value = math.nan if math.isnan(other - one) else (as_great + 1) / (samples_drawn + 1)
-        figures[name] = Difference(one, other, other - one, interval(drawn[1][name] - drawn[0][name]), p_value)
-    return Comparison(figures, len(dataset), samples_drawn, seed, protocol_of(digest))
+    return Comparison(pairs.differences(pixel_figures), len(dataset), samples_drawn, seed, protocol_of(digest))
 
 
 def refuse_other_protocol(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:

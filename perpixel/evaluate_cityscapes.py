@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -93,6 +93,29 @@ def evaluate_cityscapes(
     Masks lie anywhere below the folder and are named CITY_SEQUENCE_FRAME*.png, as for the benchmark's server. Raises UsageError
     for another data set or a view whose classes are no labels, DataError for a mask that is missing, there twice, of another
     size, or of other values, and what `evaluate` raises."""
+    pictures, protocol_of = pictures_of(model_or_predictions, dataset, inference)
+    counts, digests = CityscapesCounts(), list[bytes]()
+    replicates = Replicates(len(dataset), WIDTH, bootstrap, seed, np.float64) if bootstrap else None
+    for picture, digest in pictures:
+        counts.add(picture)
+        if replicates is not None:
+            replicates.add(len(digests), vector_of(picture))
+        digests.append(digest)
+        if progress is not None:
+            progress(len(digests), len(dataset))
+    sure = None
+    if replicates is not None:
+        sure = of_figures([figures_of(CityscapesCounts.of(sums)) for sums in replicates.sums], len(dataset), seed)
+    protocol = {**protocol_of(digests), "cityscapes": RULES}
+    return CityscapesScores(counts, counts.classes(), counts.categories(), protocol, sure)
+
+
+def pictures_of(
+    model_or_predictions: Model | str | Path, dataset: Dataset, inference: Inference = PLAIN
+) -> tuple[Iterator[tuple[PictureCounts, bytes]], Callable[[Iterable[bytes]], dict[str, Any]]]:
+    """The counts of each picture with the digest of its truth, in the order of the data set; and the protocol of those digests.
+
+    Raises what `evaluate_cityscapes` does."""
     if not isinstance(dataset, Cityscapes):
         raise UsageError("the benchmark of Cityscapes judges Cityscapes alone; name it with --data, or leave --cityscapes out.")
     if any(len(values) > 1 for values in dataset.classes.values):
@@ -104,25 +127,18 @@ def evaluate_cityscapes(
         folder = Path(model_or_predictions)
         names = _list_masks(folder)
         threads, predict = THREADS, lambda index: read_labels_fast(_mask(names, dataset.name(index), folder))
-    counts, digests = CityscapesCounts(), list[bytes]()
-    replicates = Replicates(len(dataset), WIDTH, bootstrap, seed, np.float64) if bootstrap else None
+    return _counted(partial(_count, dataset, predict), len(dataset), threads), protocol_of
+
+
+def _counted(
+    count: Callable[[int], tuple[PictureCounts, bytes]], pictures: int, threads: int
+) -> Iterator[tuple[PictureCounts, bytes]]:
     with ThreadPoolExecutor(threads) as pool:  # decoding and counting leave Python free; a worker drops its picture
         try:
-            for picture, digest in pool.map(partial(_count, dataset, predict), range(len(dataset))):
-                counts.add(picture)
-                if replicates is not None:
-                    replicates.add(len(digests), vector_of(picture))
-                digests.append(digest)
-                if progress is not None:
-                    progress(len(digests), len(dataset))
+            yield from pool.map(count, range(pictures))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    sure = None
-    if replicates is not None:
-        sure = of_figures([figures_of(CityscapesCounts.of(sums)) for sums in replicates.sums], len(dataset), seed)
-    protocol = {**protocol_of(digests), "cityscapes": RULES}
-    return CityscapesScores(counts, counts.classes(), counts.categories(), protocol, sure)
 
 
 def _count(dataset: Cityscapes, predict: Callable[[int], NDArray[Any]], index: int) -> tuple[PictureCounts, bytes]:

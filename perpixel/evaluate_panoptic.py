@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perpixel.annotations import Panoptic, read_panoptic
 from perpixel.bootstrap import Intervals, Replicates, of_figures
@@ -60,33 +61,55 @@ def evaluate_panoptic(
 
     Raises DataError, with file and picture, where a picture has no result, or a map and its list do not fit."""
     truth = read_panoptic(data)
+    total = np.zeros(4 * len(truth.categories))
+    replicates = Replicates(len(truth.maps), len(total), bootstrap, seed, np.float64) if bootstrap else None
+    digests = list[bytes]()
+    for vector, digest in pictures_of(results, truth):
+        total += vector
+        if replicates is not None:
+            replicates.add(len(digests), vector)
+        digests.append(digest)
+        if progress is not None:
+            progress(len(digests), len(truth.maps))
+    sure = of_figures([figures_of(sums, truth) for sums in replicates.sums], len(truth.maps), seed) if replicates else None
+    return PanopticScores(_quality(total, truth), protocol_of(digests), sure)
+
+
+def pictures_of(results: Path, truth: Panoptic) -> Iterator[tuple[NDArray[np.float64], bytes]]:
+    """The vector of counts of each picture of the truth (see `QualityCounts.vector`), and the digest of its truth.
+
+    Raises what `evaluate_panoptic` does."""
     found = read_panoptic(results, truth)
     missing = [truth.pictures[id].file_name for id in truth.maps if id not in found.maps]
     if missing:
-        raise DataError(f"{results}: has no result for {len(missing)} pictures of {data}, {missing[0]} first; predict them.")
-    ids, digest = [*truth.categories], hashlib.sha256()
-    total = np.zeros(4 * len(ids))
-    replicates = Replicates(len(truth.maps), len(total), bootstrap, seed, np.float64) if bootstrap else None
-    for number, (id, (name, segments)) in enumerate(truth.maps.items(), start=1):
+        said = f"has no result for {len(missing)} pictures of {truth.path}, {missing[0]} first"
+        raise DataError(f"{results}: {said}; predict them.")
+    for id, (name, segments) in truth.maps.items():
         true_ids, found_ids = _ids(truth, name), _ids(found, found.maps[id][0])
-        digest.update(f"{name}\0{true_ids.shape}\0{sorted((one.id, one.category, one.crowd) for one in segments)}".encode())
+        listed = sorted((one.id, one.category, one.crowd) for one in segments)
+        digest = hashlib.sha256(f"{name}\0{true_ids.shape}\0{listed}".encode())
         digest.update(true_ids.tobytes())
         counts = QualityCounts()
         try:
             counts.add(true_ids, segments, found_ids, found.maps[id][1])
         except DataError as error:
             raise DataError(f"{results}, picture {truth.pictures[id].file_name}: {error}") from None
-        total += counts.vector(ids)
-        if replicates is not None:
-            replicates.add(number - 1, counts.vector(ids))
-        if progress is not None:
-            progress(number, len(truth.maps))
-    protocol = {"perpixel": VERSION, "data": digest.hexdigest(), "pictures": len(truth.maps), "panoptic": RULES}
-    sure = None
-    if replicates is not None:
-        drawn = (QualityCounts.of(sums, ids).quality(truth.categories) for sums in replicates.sums)
-        sure = of_figures([_figures(one) for one in drawn], len(truth.maps), seed)
-    return PanopticScores(QualityCounts.of(total, ids).quality(truth.categories), protocol, sure)
+        yield counts.vector([*truth.categories]), digest.digest()
+
+
+def protocol_of(digests: Sequence[bytes]) -> dict[str, Any]:
+    """What decides the figures, from the digests of all pictures."""
+    data = hashlib.sha256(b"".join(digests)).hexdigest()
+    return {"perpixel": VERSION, "data": data, "pictures": len(digests), "panoptic": RULES}
+
+
+def figures_of(vector: NDArray[np.float64], truth: Panoptic) -> dict[str, float]:
+    """PQ, SQ and RQ of summed vectors of pictures."""
+    return _figures(_quality(vector, truth))
+
+
+def _quality(vector: NDArray[np.float64], truth: Panoptic) -> dict[str, Quality]:
+    return QualityCounts.of(vector, [*truth.categories]).quality(truth.categories)
 
 
 def _figures(categories: Mapping[str, Quality]) -> dict[str, float]:

@@ -136,9 +136,9 @@ def print_comparison(found: Comparison) -> None:
         for name, one in found.figures.items()
     ]  # fmt: skip
     print_table(("figure", "first", "second", "second - first", "from", "to", "p"), rows)
+    split = f"split {found.protocol['split']}, " if "split" in found.protocol else ""
     print(f"{found.num_pictures} pictures, {100 * LEVEL:.0f} % intervals of the paired bootstrap and p of the permutation test, "
-          f"{found.samples} samples each, seed {found.seed}; split {found.protocol['split']}, "
-          f"protocol {found.protocol_hash}")  # fmt: skip
+          f"{found.samples} samples each, seed {found.seed}; {split}protocol {found.protocol_hash}")  # fmt: skip
 
 
 def _print_intervals(found: Intervals | None, shown: Callable[[float], str] | None = None) -> None:
