@@ -102,7 +102,7 @@ KINDS: dict[str, Kind] = {
     "contradiction": Kind("warning", "the same picture with two different masks", "keep the right one"),
     "same mask": Kind("warning", "two pictures with one and the same mask of several classes",
                       "check that it was not copied by mistake"),
-    "empty class": Kind("warning", "a class without a pixel in any mask", "take its row out, or add masks that show it"),
+    "empty class": Kind("warning", "a class without a pixel in any mask", "add masks that show it, or leave it out"),
     "class in one split": Kind("warning", "a class that is in train or val alone", "move a picture that shows it"),
     "class called void": Kind("warning", "a class named as if it were not judged",
                               "name it void in classes.csv, which leaves it out"),
