@@ -27,6 +27,7 @@ from perpixel.datasets.folder import SPLITS, Pair, folder_classes, list_folder, 
 from perpixel.defects import Problem, Severity, printable, problem
 from perpixel.errors import DataError
 from perpixel.images import Header, read_labels
+from perpixel.memory import keep_freed_memory
 from perpixel.sample import Sample
 from perpixel.set_defects import Look
 
@@ -65,6 +66,7 @@ def check(
     COCO's form and its pictures. `progress` gets (done, all).
 
     Raises DataError or UnknownName where there is nothing to look at: no such folder, no class table, no files."""
+    keep_freed_memory()
     problems: list[Problem] = []
     jobs: list[tuple[str, Callable[[], Look]]]  # split, what to do
     name = str(data)
@@ -211,7 +213,7 @@ def _truth(path: Path, problems: list[Problem], classes: ClassTable) -> NDArray[
     """What a mask or a map of instances stores; none with what is wrong instead."""
     if not _there(path, problems):
         return None
-    header = picture_defects.header_of(path, problems)
+    header = picture_defects.header_of(path, problems, turn=False)
     if header is None:
         return None
     if header.format in ("JPEG", "MPO") or header.mode in COLOURED:

@@ -1,16 +1,12 @@
-"""The machine a network runs on: device, precision, and the process's manners with memory."""
+"""The device that a network runs on, and its precision."""
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from perpixel.errors import ResourceError, UsageError
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def choose(name: str) -> torch.device:
@@ -31,19 +27,6 @@ def choose(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ResourceError(f"device {name!r} is not available here ({reason}); use `--device cpu`.") from error
     return device
-
-
-def keep_freed_memory() -> None:
-    """Makes glibc keep freed blocks of up to 1 GiB instead of handing each back to the system.
-
-    Activations of a few dozen MB are otherwise mapped, zeroed page by page and unmapped at every layer, which takes a fifth
-    of a training step and nearly half of a prediction on a CPU. Does nothing where the C library is another."""
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def precision(device: torch.device, mixed: bool) -> tuple[AbstractContextManager[object], bool]:

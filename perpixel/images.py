@@ -107,8 +107,8 @@ def read_size(source: Source, turn: bool = True) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself before its pixels: `format` such as PNG, Pillow's `mode`, `size` as stored, EXIF `orientation`
-    (1 is upright), `pages`, and whether it has transparency."""
+    """What a file says of itself: `format` such as PNG, Pillow's `mode`, `size` as stored, EXIF `orientation` (1 is upright),
+    `pages`, and whether it has transparency."""
 
     format: str
     mode: str
@@ -118,13 +118,16 @@ class Header:
     transparent: bool
 
 
-def read_header(source: Source) -> Header:
-    """Raises DataError when the file is missing, too large or no picture."""
+def read_header(source: Source, turn: bool = True) -> Header:
+    """Without `turn` each file counts as upright, as masks do: a PNG may have its tag behind its pixels, and all of it is read.
+
+    Raises DataError when the file is missing, too large or no picture."""
     with _opened(source) as image:
         width, height = image.size
         transparent = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
         pages = int(getattr(image, "n_frames", 1))
-        return Header(str(image.format), image.mode, (height, width), int(_orientation(image)), pages, transparent)
+        orientation = int(_orientation(image)) if turn else 1
+        return Header(str(image.format), image.mode, (height, width), orientation, pages, transparent)
 
 
 def read_stored(source: Source) -> NDArray[Any]:

@@ -25,10 +25,10 @@ MIRRORED, TURNED = (2, 3, 4), (5, 6, 7, 8)  # EXIF orientations that keep the si
 THUMBNAIL = 16
 
 
-def header_of(path: Path, problems: list[Problem]) -> Header | None:
-    """The header; without one, what is wrong is added to `problems`, as is a suffix of another format."""
+def header_of(path: Path, problems: list[Problem], turn: bool = True) -> Header | None:
+    """The header as `read_header` has it; without one, what is wrong is added to `problems`, as is a suffix of another format."""
     try:
-        header = read_header(path)
+        header = read_header(path, turn)
     except DataError as error:
         problems.append(_broken(path, error))
         return None

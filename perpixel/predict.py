@@ -19,13 +19,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from perpixel import device as machine
 from perpixel import draw
 from perpixel.checkpoint import MODEL_FILE, Model
 from perpixel.errors import DataError, PerpixelError, UsageError
 from perpixel.files import locked, remove_partial, write_whole
 from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, encode_image, encode_labels, read_image
 from perpixel.inference import PLAIN, Inference, infer
+from perpixel.memory import keep_freed_memory
 from perpixel.sample import Prediction
 
 JOURNAL = "predictions.jsonl"
@@ -165,7 +165,7 @@ def predict_all(
 
 def prepare(model: Model) -> torch.nn.Module:
     """The network as bulk prediction runs it: evaluation mode, channels last, memory kept between pictures."""
-    machine.keep_freed_memory()
+    keep_freed_memory()
     return model.network.eval().to(memory_format=torch.channels_last)
 
 

@@ -107,7 +107,8 @@ def _copy(path: Path, target: Path, steps: Sequence[Step], classes: ClassTable) 
         stored = read_stored(path)
         write_image(_suffixed(target, ".png"), np.ascontiguousarray(stored[..., :3]) if stored.ndim == 3 else stored)
     else:
-        suffixes = SUFFIXES_OF.get(read_header(path).format, (path.suffix,)) if "wrong extension" in kinds else (path.suffix,)
+        renamed = "wrong extension" in kinds
+        suffixes = SUFFIXES_OF.get(read_header(path, turn=False).format, (path.suffix,)) if renamed else (path.suffix,)
         shutil.copyfile(path, _suffixed(target, suffixes[0]))
 
 

@@ -34,6 +34,7 @@ from perpixel.files import write_whole
 from perpixel.images import write_image
 from perpixel.layers.batch_norm import measure_statistics, synchronise
 from perpixel.losses import PixelLoss, class_weights
+from perpixel.memory import keep_freed_memory
 from perpixel.metrics import ConfusionMatrix
 from perpixel.networks import Network, as_network
 from perpixel.not_finite import NotFinite, refuse
@@ -57,7 +58,7 @@ def train(
     Under `torchrun` the processes share each batch; all but the first return None. Raises UsageError when `out` belongs to
     another recipe, DataError for an unsound data set, Interrupted (resumable) on SIGINT or SIGTERM, NotFinite when a loss,
     gradient or weight is not finite. `starts_from` is a run or a model file here; `stages` trains it when it is a recipe."""
-    machine.keep_freed_memory()
+    keep_freed_memory()
     splits = recipe.train_split, recipe.val_split
     training, validation = (open_dataset(recipe.data, root=recipe.root, split=split) for split in splits)
     network = _network(recipe, len(training.classes))  # before the folder is touched: names and arguments may be wrong

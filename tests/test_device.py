@@ -5,6 +5,7 @@ import torch
 
 from perpixel import device
 from perpixel.errors import ResourceError, UsageError
+from perpixel.memory import keep_freed_memory
 
 
 def test_auto_is_a_device_that_computes() -> None:
@@ -40,5 +41,5 @@ def test_precision_changes_nothing_on_the_cpu(mixed: bool) -> None:
 
 def test_keeping_freed_memory_may_be_asked_for_again_and_again() -> None:
     for _ in range(2):
-        device.keep_freed_memory()
+        keep_freed_memory()
     assert torch.ones(1000, 1000).sum().item() == 1e6

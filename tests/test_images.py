@@ -18,6 +18,7 @@ from perpixel.errors import DataError
 from perpixel.images import (
     count_pages,
     encode_labels,
+    read_header,
     read_image,
     read_labels,
     read_palette,
@@ -119,6 +120,15 @@ def test_exif_orientation_of_a_jpeg(orientation):
     data = file_of(Image.fromarray(stored), "JPEG", exif=exif, quality=100)
     assert np.rint(read_image(data)[8::16, 8::16, 0] / 40).tolist() == TURNED[orientation]
     assert read_size(data, turn=False) == (32, 48)
+
+
+def test_the_header_of_a_png_is_read_without_its_pixels_where_turns_do_not_matter():
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    whole = file_of(Image.new("L", (40, 30)), exif=tag)
+    assert read_header(whole).orientation == 6
+    header = read_header(whole[: whole.index(b"IDAT") + 6], turn=False)
+    assert (header.size, header.orientation, header.mode) == ((30, 40), 1, "L")
 
 
 def test_exif_orientation_is_not_applied_to_masks():

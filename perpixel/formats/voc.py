@@ -98,14 +98,14 @@ def _colour(text: str) -> Colour:
 def _content(picture: Path, path: Path, key: str, classes: ClassTable) -> Content:
     mask, objects = path / MASKS / f"{key}.png", path / OBJECTS / f"{key}.png"
     image = read_image(picture)
-    if read_header(mask).mode in ("RGB", "RGBA"):
+    if read_header(mask, turn=False).mode in ("RGB", "RGBA"):
         labels = _of_colours(mask, classes)
     else:
         labels = classes.decode(read_labels(mask), str(mask))
     require_same_size(image, labels, picture, mask)
     if not objects.is_file():
         return Content(picture, labels)
-    if read_header(objects).mode in ("RGB", "RGBA"):
+    if read_header(objects, turn=False).mode in ("RGB", "RGBA"):
         packed = _packed(read_image(objects))
         numbers = np.where(packed == _packed(np.array(VOID_COLOUR, np.uint8)), 0, packed)
         numbers = np.unique(numbers, return_inverse=True)[1].reshape(labels.shape) + int((numbers != 0).all())
