@@ -10,7 +10,7 @@ from measure import alternately, machine, median, report
 
 from perpixel.check import check
 
-ROUNDS = 5
+ROUNDS = 15
 
 
 def main() -> None:
