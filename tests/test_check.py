@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import make_coco, make_instances
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from perpixel.check import check
+from perpixel.check import _counts, check
 from perpixel.datasets import DATASETS, fingerprint, open_dataset
 from perpixel.errors import DataError, UnknownName
 
@@ -173,6 +176,19 @@ def test_broken_files_are_told_and_the_rest_go_on(root, file, kind, stop):
     assert (problem.kind, problem.file) == (kind, str(root / file))
     assert report.pictures == {"train": 2, "val": 1}
     assert set(report.fingerprints) == {"val"}
+
+
+@given(arrays.arrays(np.uint16, st.tuples(st.integers(0, 6), st.integers(1, 6)), elements=st.sampled_from([0, 1, 7, 65535])))
+def test_pixels_are_counted_as_numpy_counts_them(mask):
+    for one in (mask, mask[:, ::2], mask.T):
+        assert _counts(one, 65536).tolist() == np.bincount(one.ravel(), minlength=65536).tolist()
+
+
+def test_a_mask_of_no_known_value_has_no_pixel_of_a_class(root):
+    put(root / "masks" / "train" / "a.png", [[77] * 3] * 2)
+    found = check(root)
+    assert [one.kind for one in found.errors] == ["unknown value"]
+    assert found.class_pixels["train"] == [3, 2, 1]  # b's
 
 
 def test_a_class_that_never_occurs_is_told_and_may_be_trained_with(root):

@@ -58,6 +58,34 @@ def test_unknown_values_are_always_found(table, mask):
             table.decode(mask)
 
 
+def test_tables_of_as_many_classes_as_a_byte_holds():
+    for count in (253, 254, 255, 256):
+        values = np.arange(256, dtype=np.uint8).reshape(16, 16)[: count // 16]
+        for mask in (values, values[::2, ::3], values.T):  # lying in memory in any order
+            labels = ClassTable.of([f"c{i}" for i in range(count)]).decode(mask)
+            assert labels.tolist() == mask.tolist()
+            labels += 0  # which fails where it cannot be written to
+    for count in (253, 254):
+        with pytest.raises(DataError, match=rf"value {count} at row 0, column 1 \(1 pixels\)"):
+            ClassTable.of([f"c{i}" for i in range(count)]).decode(np.array([[count - 1, count, 255]], np.uint8))
+
+
+@given(tables(), arrays.arrays(np.uint8, st.tuples(st.integers(0, 6), st.integers(0, 6))))
+def test_bytes_are_decoded_as_wider_values_are(table, mask):
+    values = [value for owned in (*table.values, table.void_values) for value in owned if value < 256]
+    for one in (mask, np.array(values, np.uint8)[mask % len(values)] if values else mask):
+        wide = one.astype(np.uint16)
+        if table.unknown_values(wide):
+            with pytest.raises(DataError) as expected:
+                table.decode(wide)
+            with pytest.raises(DataError) as found:
+                table.decode(one)
+            assert str(found.value) == str(expected.value)
+        else:
+            assert table.decode(one).dtype == table.decode(wide).dtype
+            assert table.decode(one).tolist() == table.decode(wide).tolist()
+
+
 @settings(deadline=None)
 @given(tables(), st.data())
 def test_decode_undoes_encode(table, data):
