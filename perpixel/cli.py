@@ -160,6 +160,9 @@ def evaluate(
     `torchrun --nproc-per-node 2 -m perpixel evaluate ...` divides the pictures among processes and gives the same counts."""
     given = _measures(measures)  # wrong flags are told before torch is waited for
     if measures.instances is not None or measures.panoptic:
+        unused = [f"--{name.replace('_', '-')}" for name, value in vars(inferring).items() if value is not None]
+        if unused:
+            raise UsageError(f"{run}: results are judged as they are; give {', '.join(unused)} with a model.")
         return _evaluate_coco(run, data, root, split, measures.instances, {"bootstrap": bootstrap, "seed": seed}, as_json)
     of_pixels = not any((measures.objects, measures.membranes, measures.cityscapes, measures.boundary_iou))
     from perpixel.evaluate import evaluate as judge
@@ -248,6 +251,8 @@ def _annotation_file(data: str | None, root: str | None, split: str | None, kind
             f"{'--panoptic' if kind is None else '--instances'} judges a results file by an annotation file; name with --data "
             f"{view}, or the file, as annotations/{'panoptic' if kind is None else 'instances'}_val2017.json."
         )
+    if split is not None:
+        raise UsageError(f"{data}: is one split by itself; leave --split out, or name the file of {split}.")
     return Path(data)
 
 

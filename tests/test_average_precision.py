@@ -321,3 +321,9 @@ def test_the_command_knows_coco_by_its_name(tmp_path: Path, capsys: pytest.Captu
             main(["evaluate", str(results), *arguments, "--instances", "mask"])
         assert left.value.code == 2
         assert "--data" in capsys.readouterr().err
+    for verb, unused in (("evaluate", ["--split", "val"]), ("compare", ["--split", "val"]), ("evaluate", ["--crf", "deeplab"])):
+        files = [str(results)] * (1 + (verb == "compare"))
+        with pytest.raises(SystemExit) as left:
+            main([verb, *files, "--data", str(root / "annotations/instances_val2017.json"), "--instances", "mask", *unused])
+        assert left.value.code == 2
+        assert unused[0] in capsys.readouterr().err
