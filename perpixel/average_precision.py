@@ -40,6 +40,7 @@ from perpixel.boundary_iou import mask_band
 from perpixel.classes import ClassTable
 from perpixel.errors import DataError, did_you_mean
 from perpixel.evaluate import hash_of
+from perpixel.outcomes import Outcomes
 from perpixel.rle import decode, encode, shown
 from perpixel.sample import Instances
 from perpixel.version import VERSION
@@ -125,8 +126,7 @@ def read_results(path: Path, truth: Annotations) -> list[Result]:
 
 
 class Ranking:
-    """The matches of `results` with the objects of `truth` by `kind`: mask, box or boundary. The figures of any choice of
-    pictures are made of theirs, ranked and counted anew.
+    """The matches of `results` with the objects of `truth` by `kind`: mask, box or boundary, and the figures that they make.
 
     `matches` (categories, ranges of area, N), in the order of ids, are faster-coco-eval's. Raises what `average_precision`
     does."""
@@ -163,21 +163,25 @@ class Ranking:
             "perpixel": VERSION, "data": digest.hexdigest(), "pictures": len(images), "instances": {"kind": kind, **RULES},
         }  # fmt: skip
 
-    def figures(self, matches: NDArray[Any]) -> dict[str, float]:
-        """The twelve figures of `matches`, this ranking's or another's by the same truth, pictures as often as drawn."""
-        self._judge._evalImgs_cpp = matches.ravel().tolist()
         self._judge.accumulate()
         self._judge.summarize()
-        return dict(zip(FIGURES, (_undefined(value) for value in self._judge.stats[:12]), strict=True))
-
-    def drawn(self, weights: NDArray[np.int64]) -> dict[str, float]:
-        """The figures of a sample that holds each picture as often as `weights` (N,) say."""
-        return self.figures(self.matches[:, :, np.repeat(np.arange(len(weights)), weights)])
+        self.figures = _by_name(self._judge.stats[:12])
 
     def by_category(self) -> dict[str, float]:
-        """AP of each category, of the figures that were asked for last."""
+        """AP of each category."""
         precision = np.asarray(self._judge.eval["precision"])[:, :, :, 0, -1]  # (IoU, recall, category), all areas, 100 objects
         return {name: _mean(precision[:, :, place]) for place, name in enumerate(self.categories)}
+
+    @staticmethod
+    def outcomes(*rankings: Ranking) -> Callable[[NDArray[Any]], dict[str, float]]:
+        """What gives the figures of pictures that count as often as weights (N * rankings,) say: those of the first ranking, of
+        the second ..."""
+        rules, pictures = rankings[0]._judge.params, rankings[0].matches.shape[2]
+        found = Outcomes(np.concatenate([one.matches for one in rankings], 2), pictures, rules.iouThrs, rules.recThrs)
+        for place, one in enumerate(rankings):  # the layout of those matches is nobody's promise
+            again = found.figures(np.repeat(np.arange(len(rankings)) == place, pictures))
+            assert np.allclose(again, [*one.figures.values()], rtol=0, atol=1e-9, equal_nan=True), (again, one.figures)
+        return lambda weights: _by_name(found.figures(weights))
 
 
 def _judge(
@@ -229,13 +233,13 @@ def average_precision(
     ranking = Ranking(truth, results, kind)
     sure = None
     if bootstrap:
-        drawn = []
+        drawn, figures_of = [], Ranking.outcomes(ranking)
         for weights in weights_of(len(truth.pictures), bootstrap, seed):
-            drawn.append(ranking.drawn(weights))
+            drawn.append(figures_of(weights))
             if progress is not None:
                 progress(len(drawn), bootstrap)
         sure = of_figures(drawn, len(truth.pictures), seed)
-    return InstanceScores(ranking.figures(ranking.matches), ranking.by_category(), ranking.protocol, sure)
+    return InstanceScores(ranking.figures, ranking.by_category(), ranking.protocol, sure)
 
 
 def truth_of(instances: Sequence[Instances], classes: ClassTable) -> Annotations:
@@ -299,8 +303,8 @@ def _found(truth: Annotations, result: Result, kind: str) -> dict[str, Any]:
     return {**_masks(mask, kind), "bbox": [0.0, 0.0, 0.0, 0.0], "area": float(mask.sum())}
 
 
-def _undefined(value: Any) -> float:
-    return math.nan if value < 0 else float(value)
+def _by_name(values: Any) -> dict[str, float]:
+    return {name: math.nan if value < 0 else float(value) for name, value in zip(FIGURES, values, strict=True)}
 
 
 def _mean(values: Any) -> float:

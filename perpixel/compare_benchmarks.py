@@ -70,16 +70,17 @@ def compare_instances(
 ) -> Comparison:
     """Two lists of results by COCO's AP and AR. Raises what `average_precision` does."""
     one, other = Ranking(truth, first, kind), Ranking(truth, second, kind)
-    rankings, pictures = (one, other), len(truth.pictures)
+    pictures, figures_of = len(truth.pictures), Ranking.outcomes(one, other)
     drawn, chance = ([list[dict[str, float]](), list[dict[str, float]]()] for _ in range(2))
     by_picture = islice(coins(samples, seed), pictures)
-    turned = np.array([*by_picture], np.bool_).reshape(pictures, samples).T
+    turned = np.array([*by_picture], np.int64).reshape(pictures, samples).T
     for number, (weights, swap) in enumerate(zip(weights_of(pictures, samples, seed), turned, strict=True), start=1):
-        for place, (ranking, partner) in enumerate((rankings, rankings[::-1])):
-            drawn[place].append(ranking.drawn(weights))
-            chance[place].append(ranking.figures(np.where(swap, partner.matches, ranking.matches)))
+        none = np.zeros_like(weights)
+        for place, (sample, exchange) in enumerate((([weights, none], [1 - swap, swap]), ([none, weights], [swap, 1 - swap]))):
+            drawn[place].append(figures_of(np.concatenate(sample)))
+            chance[place].append(figures_of(np.concatenate(exchange)))
         if progress is not None:
             progress(number, samples)
-    found = [columns([ranking.figures(ranking.matches)]) for ranking in rankings]
+    found = [columns([ranking.figures]) for ranking in (one, other)]
     by_name = differences(found, [columns(each) for each in drawn], [columns(each) for each in chance])
     return Comparison(by_name, pictures, samples, seed, one.protocol)
