@@ -39,8 +39,8 @@ from perpixel.bootstrap import Intervals, of_figures, weights_of
 from perpixel.boundary_iou import mask_band
 from perpixel.classes import ClassTable
 from perpixel.errors import DataError, did_you_mean
-from perpixel.evaluate import hash_of
 from perpixel.outcomes import Outcomes
+from perpixel.protocol import hash_of
 from perpixel.rle import decode, encode, shown
 from perpixel.sample import Instances
 from perpixel.version import VERSION

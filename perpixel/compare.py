@@ -24,8 +24,9 @@ from perpixel.bootstrap import Interval, Replicates, class_counts, interval, pix
 from perpixel.checkpoint import Model
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError, UsageError
-from perpixel.evaluate import Progress, answers, hash_of, samples
+from perpixel.evaluate import Progress, answers, samples
 from perpixel.metrics import ConfusionMatrix
+from perpixel.protocol import hash_of
 
 Figures = Mapping[str, NDArray[np.float64]]
 TINY = 1e-12  # differences that rounding makes of equal ones

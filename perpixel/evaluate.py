@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from perpixel.metrics import ConfusionMatrix
 from perpixel.networks import Network
 from perpixel.predict import prepare
 from perpixel.processes import ALONE, Team
+from perpixel.protocol import hash_of
 from perpixel.sample import Prediction, Sample
 from perpixel.scores import score_map
 from perpixel.version import VERSION
@@ -244,14 +244,6 @@ def protocol(
         "weights": weights,
         **rules,
     }
-
-
-def hash_of(protocol: Mapping[str, Any]) -> str:
-    """The first 12 digits of the SHA-256 of a protocol: equal for two scores that may stand side by side.
-
-    Everything counts but the weights and what trained them."""
-    judged = {key: value for key, value in protocol.items() if key != "weights"}
-    return hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _mask(folder: Path, sample: Sample, picture: Path | None, classes: ClassTable) -> NDArray[Any]:

@@ -15,8 +15,9 @@ from perpixel.boundary_iou import DILATION, band_counts, refuse_dilation
 from perpixel.checkpoint import Model
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError
-from perpixel.evaluate import Progress, answers, hash_of, samples
+from perpixel.evaluate import Progress, answers, samples
 from perpixel.inference import PLAIN, Inference
+from perpixel.protocol import hash_of
 
 RULES = {
     "boundary_iou": "bands along the outlines of a class, inside it, summed over pictures: both / either",

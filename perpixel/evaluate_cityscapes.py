@@ -22,9 +22,10 @@ from perpixel.cityscapes_iou import WIDTH, CityscapesCounts, Overlap, PictureCou
 from perpixel.datasets import Dataset
 from perpixel.datasets.cityscapes import Cityscapes
 from perpixel.errors import DataError, UsageError
-from perpixel.evaluate import Progress, answers, hash_of
+from perpixel.evaluate import Progress, answers
 from perpixel.images import read_labels_fast
 from perpixel.inference import PLAIN, Inference
+from perpixel.protocol import hash_of
 
 THREADS = 2
 RULES = {

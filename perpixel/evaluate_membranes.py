@@ -15,8 +15,9 @@ from perpixel.boundaries import THRESHOLDS, Best, Sweep, figures, refuse_thresho
 from perpixel.checkpoint import Model
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError
-from perpixel.evaluate import Progress, answers, hash_of
+from perpixel.evaluate import Progress, answers
 from perpixel.inference import PLAIN, Inference
+from perpixel.protocol import hash_of
 
 RULES = {
     "judged": "inside is what is not of the class; probability of inside above each threshold, best threshold of each measure",

@@ -16,7 +16,7 @@ from perpixel.bootstrap import Intervals, interval, weights_of
 from perpixel.checkpoint import Model
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError
-from perpixel.evaluate import Progress, answers, hash_of
+from perpixel.evaluate import Progress, answers
 from perpixel.inference import PLAIN, Inference
 from perpixel.objects import (
     IOU_THRESHOLDS,
@@ -30,6 +30,7 @@ from perpixel.objects import (
     splits,
     without_void,
 )
+from perpixel.protocol import hash_of
 
 RULES = {
     "SEG": "Cell Tracking Challenge: IoU of each true object with the one that covers more than half of it, else 0; their mean",

@@ -16,8 +16,8 @@ from perpixel.annotations import Panoptic, read_panoptic
 from perpixel.bootstrap import Intervals, Replicates, of_figures
 from perpixel.datasets.coco import panoptic_ids
 from perpixel.errors import DataError
-from perpixel.evaluate import hash_of
 from perpixel.panoptic_quality import Quality, QualityCounts, mean_quality
+from perpixel.protocol import hash_of
 from perpixel.version import VERSION
 
 RULES = {

