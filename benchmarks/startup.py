@@ -1,4 +1,5 @@
-"""How long `perpixel --help` and every `VERB --help` take, and that none of them imports torch.
+"""How long `perpixel --help` and every `VERB --help` take, and that none of them imports torch; and how long the verbs that need
+torch take to load, beside torch alone.
 
     python benchmarks/startup.py"""
 
@@ -19,9 +20,9 @@ assert "torch" not in sys.modules
 """
 
 
-def seconds(arguments: list[str]) -> float:
+def seconds(*arguments: str) -> float:
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "perpixel", *arguments], check=True, capture_output=True)
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
     return time.perf_counter() - began
 
 
@@ -29,8 +30,16 @@ def main() -> None:
     results = {}
     for arguments in (["--help"], *([verb, "--help"] for verb in VERBS)):
         subprocess.run([sys.executable, "-c", CHECK.format(arguments=arguments)], check=True, capture_output=True)
-        results[" ".join(arguments)] = median([seconds(arguments) for _ in range(5)])
-    report("startup", {"machine": machine("cyclopts"), "seconds": results, "slowest": max(results.values())})
+        results[" ".join(arguments)] = median([seconds("-m", "perpixel", *arguments) for _ in range(5)])
+    loads = ("torch", *(f"perpixel.{verb}" for verb in ("predict", "evaluate", "train")))
+    rounds = [{name: seconds("-c", f"import {name}") for name in loads} for _ in range(6)][1:]  # files are in memory then
+    result = {
+        "machine": machine("cyclopts", "torch"),
+        "seconds": results,
+        "slowest": max(results.values()),
+        "loading": {name: median([one[name] for one in rounds]) for name in loads},
+    }
+    report("startup", result)
 
 
 if __name__ == "__main__":
