@@ -99,7 +99,7 @@ def train(
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureFlags:
-    """Which parts of a picture `evaluate` judges instead of its pixels, and by which rules; what is not given is none."""
+    """Which parts of a picture are judged instead of its pixels, and by which rules; what is not given is none."""
 
     objects: Annotated[str | None, Parameter(help="Judge the objects of this class by the truth's instances: SEG, AP.")] = None
     connectivity: Annotated[
@@ -293,24 +293,21 @@ def compare(
     data: Annotated[str | None, Parameter(help="Data set; the runs' own without it.")] = None,
     root: Root = None,
     split: Annotated[str | None, Parameter(help="Split to judge on; without it the runs' own, or val.")] = None,
-    cityscapes: Annotated[bool, Parameter(negative=(), help="By Cityscapes' IoU and iIoU of classes and categories.")] = False,
-    instances: Annotated[str | None, Parameter(help="COCO results files by the AP and AR of mask, box or boundary.")] = None,
-    panoptic: Annotated[bool, Parameter(negative=(), help="Panoptic results of COCO's form by PQ, SQ and RQ.")] = False,
+    measures: Annotated[MeasureFlags, Parameter(name="*")] = NO_MEASURES,
     samples: Annotated[int, Parameter(help="Bootstrap samples, and exchanges of the permutation test.")] = 1000,
     seed: Annotated[int, Parameter(help="Seed of both.")] = 0,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Test whether two sets of predictions differ by more than the choice of pictures explains: paired, picture by picture."""
-    if cityscapes + panoptic + (instances is not None) > 1:
-        raise UsageError("--cityscapes, --instances and --panoptic are judgements by different rules; give one of them.")
+    rules = _measures(measures)
+    from perpixel import compare_benchmarks as by
     from perpixel.compare import compare as judge
-    from perpixel.compare_benchmarks import compare_cityscapes
     from perpixel.terminal import Progress, print_comparison, print_json, say
 
-    if panoptic or instances is not None:
-        file = _annotation_file(data, root, split, instances)
-        found, place = _compare_coco(one, other, file, instances, samples, seed), f"by {file}"
+    if measures.panoptic or measures.instances is not None:
+        file = _annotation_file(data, root, split, measures.instances)
+        found, place = _compare_coco(one, other, file, measures.instances, samples, seed), f"by {file}"
     else:
         models = [_model_of(each, device) for each in (one, other)]
         each_with_its_model = zip((one, other), models, strict=True)
@@ -319,8 +316,14 @@ def compare(
             raise UsageError("two folders of masks do not say which data set they are for; name it with --data.")
         (first, named), (second, _) = sets[0], sets[-1]
         judged, place = (models[0] or one, models[1] or other), f"on {named}, {first.split}"
-        if cityscapes:
-            found = compare_cityscapes(*judged, first, samples, seed, Progress("judged"))
+        if measures.objects is not None:
+            found = by.compare_objects(*judged, first, measures.objects, samples, seed, Progress("judged"), **rules)
+        elif measures.membranes is not None:
+            found = by.compare_membranes(*judged, first, measures.membranes, samples, seed, Progress("judged"), **rules)
+        elif measures.boundary_iou:
+            found = by.compare_boundary_iou(*judged, first, samples, seed, Progress("judged"), **rules)
+        elif measures.cityscapes:
+            found = by.compare_cityscapes(*judged, first, samples, seed, Progress("judged"))
         else:
             found = judge(*judged, first, second, samples, seed, Progress("judged"))
     if as_json:

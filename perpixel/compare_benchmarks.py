@@ -1,46 +1,124 @@
-"""compare --cityscapes, --instances, --panoptic: two sets of predictions by a benchmark's rules, tested as `compare` says."""
+"""compare by what evaluate judges besides pixels: two sets of predictions by the same rules, tested as `compare` says."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from perpixel import evaluate_cityscapes, evaluate_panoptic
+from perpixel import (
+    boundaries,
+    evaluate_boundary_iou,
+    evaluate_cityscapes,
+    evaluate_membranes,
+    evaluate_objects,
+    evaluate_panoptic,
+)
 from perpixel.annotations import Annotations, read_panoptic
 from perpixel.average_precision import Ranking, Result
 from perpixel.bootstrap import columns, weights_of
+from perpixel.boundary_iou import DILATION
 from perpixel.checkpoint import Model
 from perpixel.cityscapes_iou import WIDTH, CityscapesCounts, vector_of
-from perpixel.compare import Comparison, Pairs, coins, differences, refuse_other_protocol
+from perpixel.compare import Comparison, Difference, Figures, Pairs, coins, differences, refuse_other_protocol
 from perpixel.datasets import Dataset
 from perpixel.evaluate import Progress
 
+One = TypeVar("One")  # what is kept of a picture
+ProtocolOf = Callable[[Iterable[bytes]], dict[str, Any]]
+Predicted = Model | str | Path
+
 
 def compare_cityscapes(
-    first: Model | str | Path,
-    second: Model | str | Path,
+    first: Predicted,
+    second: Predicted,
     dataset: Dataset,
     samples: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Comparison:
     """Two models, or folders of masks, by IoU and iIoU of classes and categories. Raises what `evaluate_cityscapes` does."""
-    ones, protocol_of = evaluate_cityscapes.pictures_of(first, dataset)
-    others, other_protocol_of = evaluate_cityscapes.pictures_of(second, dataset)
-    refuse_other_protocol(protocol_of(()), other_protocol_of(()))
+    found, protocol_of = _both(first, second, partial(evaluate_cityscapes.pictures_of, dataset=dataset))
     pairs, digests = Pairs(len(dataset), WIDTH, samples, seed, np.float64), list[bytes]()
-    for (one, digest), (other, _) in zip(ones, others, strict=True):
+    for (one, digest), (other, _) in found:
         pairs.add(len(digests), vector_of(one), vector_of(other))
         digests.append(digest)
         if progress is not None:
             progress(len(digests), len(dataset))
-    found = pairs.differences(
+    by_name = pairs.differences(
         lambda sums: columns(evaluate_cityscapes.figures_of(CityscapesCounts.of(vector)) for vector in sums)
     )
     protocol = {**protocol_of(digests), "cityscapes": evaluate_cityscapes.RULES}
-    return Comparison(found, len(dataset), samples, seed, protocol)
+    return Comparison(by_name, len(dataset), samples, seed, protocol)
+
+
+def compare_boundary_iou(
+    first: Predicted,
+    second: Predicted,
+    dataset: Dataset,
+    samples: int = 1000,
+    seed: int = 0,
+    progress: Progress | None = None,
+    dilation: float = DILATION,
+) -> Comparison:
+    """Two models, or folders of masks, by the mean Boundary IoU of classes. Raises what `evaluate_boundary_iou` does."""
+    found, protocol_of = _both(first, second, partial(evaluate_boundary_iou.pictures_of, dataset=dataset, dilation=dilation))
+    pairs, digests = Pairs(len(dataset), 3 * len(dataset.classes), samples, seed), list[bytes]()
+    for (one, digest), (other, _) in found:
+        pairs.add(len(digests), one, other)
+        digests.append(digest)
+        if progress is not None:
+            progress(len(digests), len(dataset))
+    by_name = pairs.differences(evaluate_boundary_iou.figures_of)
+    return Comparison(by_name, len(dataset), samples, seed, protocol_of(digests))
+
+
+def compare_objects(
+    first: Predicted,
+    second: Predicted,
+    dataset: Dataset,
+    class_name: str,
+    samples: int = 1000,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **rules: Any,
+) -> Comparison:
+    """Two models, or folders of masks, by the objects of a class; `rules` are those of `evaluate_objects`, which says what is
+    raised."""
+    of = partial(evaluate_objects.pictures_of, dataset=dataset, class_name=class_name, **rules)
+    found, protocol_of = _both(first, second, of)
+    ones, others, digests = _kept(found, len(dataset), progress)
+    by_name = _differences(partial(evaluate_objects.resampled_figures, [*ones, *others]), len(ones), samples, seed)
+    return Comparison(by_name, len(ones), samples, seed, protocol_of(digests))
+
+
+def compare_membranes(
+    first: Predicted,
+    second: Predicted,
+    dataset: Dataset,
+    class_name: str,
+    samples: int = 1000,
+    seed: int = 0,
+    progress: Progress | None = None,
+    thresholds: Sequence[float] = boundaries.THRESHOLDS,
+) -> Comparison:
+    """Two models, or folders of masks, by the membranes that a class is; each sample takes its own best thresholds. Raises what
+    `evaluate_membranes` does."""
+    of = partial(evaluate_membranes.pictures_of, dataset=dataset, class_name=class_name, thresholds=thresholds)
+    found, protocol_of = _both(first, second, of)
+    ones, others, digests = _kept(found, len(dataset), progress)
+    sweeps = [*ones, *others]
+
+    def figures_of(weights: NDArray[Any]) -> Figures:
+        drawn = ([sweeps[i] for i in np.repeat(np.arange(len(sweeps)), held)] for held in weights)
+        return columns({name: one.value for name, one in boundaries.figures(each, thresholds).items()} for each in drawn)
+
+    return Comparison(_differences(figures_of, len(ones), samples, seed), len(ones), samples, seed, protocol_of(digests))
 
 
 def compare_panoptic(
@@ -69,18 +147,54 @@ def compare_instances(
     progress: Progress | None = None,
 ) -> Comparison:
     """Two lists of results by COCO's AP and AR. Raises what `average_precision` does."""
-    one, other = Ranking(truth, first, kind), Ranking(truth, second, kind)
-    pictures, figures_of = len(truth.pictures), Ranking.outcomes(one, other)
-    drawn, chance = ([list[dict[str, float]](), list[dict[str, float]]()] for _ in range(2))
-    by_picture = islice(coins(samples, seed), pictures)
-    turned = np.array([*by_picture], np.int64).reshape(pictures, samples).T
-    for number, (weights, swap) in enumerate(zip(weights_of(pictures, samples, seed), turned, strict=True), start=1):
-        none = np.zeros_like(weights)
-        for place, (sample, exchange) in enumerate((([weights, none], [1 - swap, swap]), ([none, weights], [swap, 1 - swap]))):
-            drawn[place].append(figures_of(np.concatenate(sample)))
-            chance[place].append(figures_of(np.concatenate(exchange)))
+    rankings = Ranking(truth, first, kind), Ranking(truth, second, kind)
+    pictures, figures_of = len(truth.pictures), Ranking.outcomes(*rankings)
+    parts = 4 * samples + 2  # in `_differences`
+    done = iter(range(1, parts + 1))
+
+    def told(weights: NDArray[Any]) -> dict[str, float]:
+        found = figures_of(weights)
         if progress is not None:
-            progress(number, samples)
-    found = [columns([ranking.figures]) for ranking in (one, other)]
-    by_name = differences(found, [columns(each) for each in drawn], [columns(each) for each in chance])
-    return Comparison(by_name, pictures, samples, seed, one.protocol)
+            progress(next(done), parts)
+        return found
+
+    by_name = _differences(lambda weights: columns(map(told, weights)), pictures, samples, seed)
+    return Comparison(by_name, pictures, samples, seed, rankings[0].protocol)
+
+
+def _both(
+    first: Predicted, second: Predicted, pictures_of: Callable[[Any], tuple[Iterator[One], ProtocolOf]]
+) -> tuple[Iterator[tuple[One, One]], ProtocolOf]:
+    """What both have in each picture, and the protocol, which must be one."""
+    ones, protocol_of = pictures_of(first)
+    others, other_protocol_of = pictures_of(second)
+    refuse_other_protocol(protocol_of(()), other_protocol_of(()))
+    return zip(ones, others, strict=True), protocol_of
+
+
+def _kept(
+    found: Iterator[tuple[tuple[One, bytes], tuple[One, bytes]]], pictures: int, progress: Progress | None
+) -> tuple[list[One], list[One], list[bytes]]:
+    """Those of the first, of the second, and the digests of the truth."""
+    ones, others, digests = list[One](), list[One](), list[bytes]()
+    for (one, digest), (other, _) in found:
+        ones.append(one)
+        others.append(other)
+        digests.append(digest)
+        if progress is not None:
+            progress(len(ones), pictures)
+    return ones, others, digests
+
+
+def _differences(
+    figures_of: Callable[[NDArray[np.int64]], Figures], pictures: int, samples: int, seed: int
+) -> dict[str, Difference]:
+    """Where all pictures are kept: `figures_of` weights (R, 2 N), how often samples hold the first and second answer to each."""
+    weights, none = weights_of(pictures, samples, seed), np.zeros((samples, pictures), np.int64)
+    swap = np.array([*islice(coins(samples, seed), pictures)], np.int64).reshape(pictures, samples).T
+    every = np.ones((1, pictures), np.int64)
+    found, drawn, chance = (
+        [figures_of(np.concatenate(pair, 1)) for pair in (both, both[::-1])]
+        for both in ((every, none[:1]), (weights, none), (1 - swap, swap))
+    )
+    return differences(found, drawn, chance)

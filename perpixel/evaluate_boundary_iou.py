@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,33 +74,53 @@ def evaluate_boundary_iou(
     """Judges a model, or a folder of masks, on every picture of `dataset`; memory does not grow with their number.
 
     Raises UsageError for a dilation outside 0 < r <= 1, and what `evaluate` raises."""
-    refuse_dilation(dilation)
-    answer, protocol_of = answers(model_or_predictions, dataset, inference)
-    classes = dataset.classes
-    replicates = Replicates(len(dataset), 3 * len(classes), bootstrap, seed) if bootstrap else None
-    total, digests = np.zeros(3 * len(classes), np.int64), []
-    for index, sample in enumerate(samples(dataset, range(len(dataset)))):
-        digests.append(label_digest(sample))
-        assert sample.labels is not None
-        try:
-            counts = band_counts(sample.labels, answer(sample).labels, len(classes), classes.void, dilation)
-        except DataError as error:
-            raise DataError(f"{sample.name}: {error}") from error
+    pictures, protocol_of = pictures_of(model_or_predictions, dataset, dilation, inference)
+    width = 3 * len(dataset.classes)
+    replicates = Replicates(len(dataset), width, bootstrap, seed) if bootstrap else None
+    total, digests = np.zeros(width, np.int64), list[bytes]()
+    for index, (counts, digest) in enumerate(pictures):
+        digests.append(digest)
         total += counts
         if replicates:
             replicates.add(index, counts)
         if progress is not None:
             progress(index + 1, len(dataset))
-    kept = {**protocol_of(digests), "boundaries": {"dilation": dilation, **RULES}}
-    return BoundaryScores(total, kept, _intervals(replicates, classes.names) if replicates else None)
+    return BoundaryScores(total, protocol_of(digests), _intervals(replicates, dataset.classes.names) if replicates else None)
+
+
+def pictures_of(
+    model_or_predictions: Model | str | Path, dataset: Dataset, dilation: float = DILATION, inference: Inference = PLAIN
+) -> tuple[Iterator[tuple[NDArray[np.int64], bytes]], Callable[[Iterable[bytes]], dict[str, Any]]]:
+    """`band_counts` of each picture with the digest of its truth, in the data set's order; and the protocol of those digests.
+
+    Raises what `evaluate_boundary_iou` does."""
+    refuse_dilation(dilation)
+    answer, protocol_of = answers(model_or_predictions, dataset, inference)
+    classes = dataset.classes
+
+    def pictures() -> Iterator[tuple[NDArray[np.int64], bytes]]:
+        for sample in samples(dataset, range(len(dataset))):
+            assert sample.labels is not None
+            try:
+                counts = band_counts(sample.labels, answer(sample).labels, len(classes), classes.void, dilation)
+            except DataError as error:
+                raise DataError(f"{sample.name}: {error}") from error
+            yield counts, label_digest(sample)
+
+    return pictures(), lambda digests: {**protocol_of(digests), "boundaries": {"dilation": dilation, **RULES}}
+
+
+def figures_of(sums: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """The figure of each of `sums` (R, 3 C) of `band_counts`, (R,)."""
+    iou = class_iou(sums)
+    known = ~np.isnan(iou)
+    return {"boundary_mIoU": np.divide(np.nansum(iou, 1), known.sum(1), out=np.full(len(iou), np.nan), where=known.any(1))}
 
 
 def _intervals(replicates: Replicates, names: tuple[str, ...]) -> Intervals:
-    iou = class_iou(replicates.sums)
-    known = ~np.isnan(iou)
-    means = np.divide(np.nansum(iou, 1), known.sum(1), out=np.full(len(iou), np.nan), where=known.any(1))
-    of_classes = {name: interval(values) for name, values in zip(names, iou.T, strict=True)}
-    return Intervals({"boundary_mIoU": interval(means)}, of_classes, replicates.num_pictures, len(iou), replicates.seed)
+    figures = {name: interval(values) for name, values in figures_of(replicates.sums).items()}
+    of_classes = {name: interval(values) for name, values in zip(names, class_iou(replicates.sums).T, strict=True)}
+    return Intervals(figures, of_classes, replicates.num_pictures, len(replicates.sums), replicates.seed)
 
 
 def _finite(value: float) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,31 +82,51 @@ def evaluate_membranes(
 
     Raises DataError for a picture with void pixels, for which these measures have no rule, UnknownName for another class,
     UsageError for thresholds outside 0 <= t < 1, and what `evaluate` raises."""
-    class_id = dataset.classes.id_of(class_name)
-    refuse_thresholds(thresholds)
-    answer, protocol_of = answers(model_or_predictions, dataset, inference, scores=True)
-    names, sweeps, digests = [], [], []
-    for index in range(len(dataset)):
-        sample = dataset.sample(index)
-        digests.append(label_digest(sample))
-        assert sample.labels is not None
-        if (sample.labels == dataset.classes.void).any():
-            raise DataError(f"{sample.name}: has void pixels, for which these measures have no rule; judge without --membranes.")
-        found = answer(sample)
-        inside = (found.labels != class_id).astype("f4") if found.scores is None else 1 - found.scores[class_id]
-        names.append(sample.name)
-        sweeps.append(sweep(sample.labels != class_id, inside, thresholds))
+    pictures, protocol_of = pictures_of(model_or_predictions, dataset, class_name, thresholds, inference)
+    names = [dataset.name(index) for index in range(len(dataset))]
+    sweeps, digests = list[Sweep](), list[bytes]()
+    for one, digest in pictures:
+        sweeps.append(one)
+        digests.append(digest)
         if progress is not None:
-            progress(index + 1, len(dataset))
-    rules = {"class": class_name, "thresholds": list(thresholds), **RULES}
-    kept = {**protocol_of(digests), "membranes": rules}
+            progress(len(sweeps), len(dataset))
     sure = None
     if bootstrap:
         held = weights_of(len(sweeps), bootstrap, seed)
         drawn = [figures([sweeps[i] for i in np.repeat(np.arange(len(sweeps)), one)], thresholds) for one in held]
         by_name = {name: interval(np.array([one[name].value for one in drawn])) for name in drawn[0]}
         sure = Intervals(by_name, {}, len(sweeps), bootstrap, seed)
-    return MembraneScores(tuple(names), tuple(sweeps), tuple(thresholds), kept, sure)
+    return MembraneScores(tuple(names), tuple(sweeps), tuple(thresholds), protocol_of(digests), sure)
+
+
+def pictures_of(
+    model_or_predictions: Model | str | Path,
+    dataset: Dataset,
+    class_name: str,
+    thresholds: Sequence[float] = THRESHOLDS,
+    inference: Inference = PLAIN,
+) -> tuple[Iterator[tuple[Sweep, bytes]], Callable[[Iterable[bytes]], dict[str, Any]]]:
+    """The sweep of each picture with the digest of its truth, in the order of the data set; and the protocol of those digests.
+
+    Raises what `evaluate_membranes` does."""
+    class_id = dataset.classes.id_of(class_name)
+    refuse_thresholds(thresholds)
+    answer, protocol_of = answers(model_or_predictions, dataset, inference, scores=True)
+
+    def pictures() -> Iterator[tuple[Sweep, bytes]]:
+        for index in range(len(dataset)):
+            sample = dataset.sample(index)
+            assert sample.labels is not None
+            if (sample.labels == dataset.classes.void).any():
+                raise DataError(
+                    f"{sample.name}: has void pixels, for which these measures have no rule; judge without --membranes."
+                )
+            found = answer(sample)
+            inside = (found.labels != class_id).astype("f4") if found.scores is None else 1 - found.scores[class_id]
+            yield sweep(sample.labels != class_id, inside, thresholds), label_digest(sample)
+
+    rules = {"class": class_name, "thresholds": list(thresholds), **RULES}
+    return pictures(), lambda digests: {**protocol_of(digests), "membranes": rules}
 
 
 def _plain(best: dict[str, Best]) -> dict[str, Any]:

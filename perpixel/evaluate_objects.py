@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,36 +120,61 @@ def evaluate_objects(
 
     Raises DataError for a picture without instances, UnknownName for another class, UsageError for other rules, and what
     `evaluate` raises."""
-    class_id = dataset.classes.id_of(class_name)
-    refuse_rules(connectivity, minimum_area)
-    answer, protocol_of = answers(model_or_predictions, dataset, inference)
-    pictures, digests = [], []
-    for index in range(len(dataset)):
-        sample = dataset.sample(index)
-        if sample.labels is None or sample.instances is None:
-            raise DataError(f"{sample.name}: has no instances to judge objects by; add them, or judge without --objects.")
-        digests.append(label_digest(sample) + hashlib.sha256(sample.instances.numbers.tobytes()).digest())
-        void = sample.labels == dataset.classes.void
-        if sample.instances.crowd.any():  # of which nobody knows how many objects they are
-            void |= sample.instances.masks[sample.instances.crowd].any(0)
-        truth = without_void(of_class(sample.instances, class_id), void)
-        found = components(answer(sample).labels, class_id, connectivity, minimum_area, fill_holes)
-        pictures.append(judge_objects(sample.name, truth, without_void(found, void)))
+    found, protocol_of = pictures_of(
+        model_or_predictions, dataset, class_name, connectivity, minimum_area, fill_holes, inference
+    )  # fmt: skip
+    pictures, digests = list[PictureObjects](), list[bytes]()
+    for one, digest in found:
+        pictures.append(one)
+        digests.append(digest)
         if progress is not None:
-            progress(index + 1, len(dataset))
-    rules = {
-        "class": class_name, "connectivity": connectivity, "minimum_area": minimum_area, "fill_holes": fill_holes, **RULES,
-    }  # fmt: skip
+            progress(len(pictures), len(dataset))
     sure = None
     if bootstrap:
         resampled = resampled_figures(pictures, weights_of(len(pictures), bootstrap, seed))
         by_name = {name: interval(values) for name, values in resampled.items()}
         sure = Intervals(by_name, {}, len(pictures), bootstrap, seed)
-    return ObjectScores(tuple(pictures), {**protocol_of(digests), "objects": rules}, sure)
+    return ObjectScores(tuple(pictures), protocol_of(digests), sure)
+
+
+def pictures_of(
+    model_or_predictions: Model | str | Path,
+    dataset: Dataset,
+    class_name: str,
+    connectivity: int = 4,
+    minimum_area: int = 0,
+    fill_holes: bool = False,
+    inference: Inference = PLAIN,
+) -> tuple[Iterator[tuple[PictureObjects, bytes]], Callable[[Iterable[bytes]], dict[str, Any]]]:
+    """The row of each picture with the digest of its truth, in the order of the data set; and the protocol of those digests.
+
+    Raises what `evaluate_objects` does."""
+    class_id = dataset.classes.id_of(class_name)
+    refuse_rules(connectivity, minimum_area)
+    answer, protocol_of = answers(model_or_predictions, dataset, inference)
+
+    def pictures() -> Iterator[tuple[PictureObjects, bytes]]:
+        for index in range(len(dataset)):
+            sample = dataset.sample(index)
+            if sample.labels is None or sample.instances is None:
+                raise DataError(f"{sample.name}: has no instances to judge objects by; add them, or judge without --objects.")
+            digest = label_digest(sample) + hashlib.sha256(sample.instances.numbers.tobytes()).digest()
+            void = sample.labels == dataset.classes.void
+            if sample.instances.crowd.any():  # of which nobody knows how many objects they are
+                void |= sample.instances.masks[sample.instances.crowd].any(0)
+            truth = without_void(of_class(sample.instances, class_id), void)
+            found = components(answer(sample).labels, class_id, connectivity, minimum_area, fill_holes)
+            yield judge_objects(sample.name, truth, without_void(found, void)), digest
+
+    rules = {
+        "class": class_name, "connectivity": connectivity, "minimum_area": minimum_area, "fill_holes": fill_holes, **RULES,
+    }  # fmt: skip
+    return pictures(), lambda digests: {**protocol_of(digests), "objects": rules}
 
 
 def resampled_figures(pictures: Sequence[PictureObjects], weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """The figures of `ObjectScores`, (R,) each, of samples that hold each of N pictures as often as `weights` (R, N) say."""
+    """The figures of `ObjectScores`, (R,) each, of samples that hold each of N pictures as often as `weights` (R, N) say,
+    one at least."""
     precisions = np.array([one.precision for one in pictures])
     known = ~np.isnan(precisions[:, 0])
     by_threshold = _over(weights @ np.nan_to_num(precisions), (weights @ known.astype(np.int64))[:, None])
@@ -160,8 +185,8 @@ def resampled_figures(pictures: Sequence[PictureObjects], weights: NDArray[np.in
         "AP": by_threshold.mean(1),
         "AP50": by_threshold[:, 0],
         "AP75": by_threshold[:, IOU_THRESHOLDS.index(0.75)],
-        "true_objects": true / len(pictures),
-        "predicted_objects": predicted / len(pictures),
+        "true_objects": true / weights.sum(1),
+        "predicted_objects": predicted / weights.sum(1),
         "splits": split,
         "merges": merged,
     }

@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # so that verbs without a network need not wait for torch
     from perpixel.evaluate_panoptic import PanopticScores
     from perpixel.explain_score import Explanation
 
+COUNTED = ("true_objects", "predicted_objects", "splits", "merges")  # figures that are numbers of objects, no shares
+
 
 def say(text: str) -> None:
     """A sentence for the person, on stderr, never wrapped or coloured by its content."""
@@ -130,11 +132,14 @@ def print_explanation(found: Explanation) -> None:
 
 def print_comparison(found: Comparison) -> None:
     """A row per figure: both scores, their difference with its interval, and the probability of such a one by chance."""
-    rows: list[tuple[str, ...]] = [
-        (name, percent(one.first), percent(one.second), points(one.difference),
-         points(one.interval.low), points(one.interval.high), "nan" if math.isnan(one.p_value) else f"{one.p_value:.4f}")
-        for name, one in found.figures.items()
-    ]  # fmt: skip
+    rows: list[tuple[str, ...]] = []
+    for name, one in found.figures.items():
+        digits = 1 if name in COUNTED else 6 if "membranes" in found.protocol else None  # of values that are no percent
+        write = percent if digits is None else f"{{:.{digits}f}}".format
+        signed = points if digits is None else f"{{:+.{digits}f}}".format
+        differences = (one.difference, one.interval.low, one.interval.high)
+        p_value = "nan" if math.isnan(one.p_value) else f"{one.p_value:.4f}"
+        rows.append((name, write(one.first), write(one.second), *map(signed, differences), p_value))
     print_table(("figure", "first", "second", "second - first", "from", "to", "p"), rows)
     split = f"split {found.protocol['split']}, " if "split" in found.protocol else ""
     print(f"{found.num_pictures} pictures, {100 * LEVEL:.0f} % intervals of the paired bootstrap and p of the permutation test, "
@@ -149,8 +154,7 @@ def _print_intervals(found: Intervals | None, shown: Callable[[float], str] | No
     print(f"\n{100 * LEVEL:.0f} % intervals, {drawn}:")
     rows: list[tuple[str, ...]] = []
     for name, one in [*found.figures.items(), *((f"IoU of {name}", one) for name, one in found.iou.items())]:
-        counted = name in ("true_objects", "predicted_objects", "splits", "merges")
-        write = (lambda value: f"{value:.1f}") if counted else shown or percent
+        write = (lambda value: f"{value:.1f}") if name in COUNTED else shown or percent
         rows.append((name, *map(write, (one.low, one.high, one.standard_error))))
     print_table(("figure", "from", "to", "standard error"), rows)
 

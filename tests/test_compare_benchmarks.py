@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import make_coco
+from fakes import make_coco, make_isbi2012
 from PIL import Image
 from test_average_precision import draw, put
 from test_average_precision import judged as average_precision_of
@@ -17,11 +17,23 @@ from test_evaluate_cityscapes import PICTURES, arrays, counts_of, put_set
 from perpixel.annotations import read_annotations
 from perpixel.average_precision import FIGURES, read_results
 from perpixel.bootstrap import interval, weights_of
+from perpixel.boundaries import figures as figures_of_membranes
+from perpixel.boundary_iou import mask_band
 from perpixel.cli import main
 from perpixel.compare import Comparison, coins
-from perpixel.compare_benchmarks import compare_cityscapes, compare_instances, compare_panoptic
+from perpixel.compare_benchmarks import (
+    compare_boundary_iou,
+    compare_cityscapes,
+    compare_instances,
+    compare_membranes,
+    compare_objects,
+    compare_panoptic,
+)
+from perpixel.datasets import open_dataset
 from perpixel.datasets.cityscapes import Cityscapes
 from perpixel.evaluate_cityscapes import figures_of
+from perpixel.evaluate_membranes import evaluate_membranes
+from perpixel.evaluate_objects import ObjectScores, evaluate_objects
 
 SAMPLES, SEED = 9, 4
 approx = pytest.approx
@@ -89,6 +101,92 @@ def test_instances(tmp_path: Path, kind: str) -> None:
     require_same(found, 5, judge)
 
 
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    """ISBI 2012, drawn, and two folders of masks of its slices: cells that lost every seventh or third column, some whole."""
+    root = make_isbi2012(tmp_path_factory.mktemp("data"))
+    dataset, folders = open_dataset("isbi2012", root=root, split="rest1of5"), []
+    for step in (7, 3):
+        folders.append(root / f"every{step}")
+        folders[-1].mkdir()
+        for index in range(len(dataset)):
+            inside = dataset.sample(index).labels == dataset.classes.id_of("inside")
+            inside[:, index::step] = 0
+            inside[: 4 * (index % step)] = 0
+            Image.fromarray((255 * inside).astype(np.uint8)).save(folders[-1] / f"{dataset.name(index)}.png")
+    return root, folders
+
+
+def test_objects(cells: tuple[Path, list[Path]]) -> None:
+    root, folders = cells
+    dataset = open_dataset("isbi2012", root=root, split="rest1of5")
+    rules = {"connectivity": 8, "minimum_area": 3}
+    rows = [evaluate_objects(folder, dataset, "inside", **rules).pictures for folder in folders]
+    found = compare_objects(*folders, dataset, "inside", SAMPLES, SEED, **rules)
+    assert found.protocol == evaluate_objects(folders[0], dataset, "inside", **rules).protocol | {
+        "weights": found.protocol["weights"]
+    }
+    assert found.figures["SEG"].difference < 0
+    require_same(found, len(dataset), lambda chosen: ObjectScores(
+        tuple(rows[whose][place] for place, whose in chosen), {}).figures)  # fmt: skip
+
+
+def test_membranes(cells: tuple[Path, list[Path]]) -> None:
+    root, folders = cells
+    dataset = open_dataset("isbi2012", root=root, split="rest1of5")
+    sweeps = [evaluate_membranes(folder, dataset, "membrane", (0.2, 0.6)).sweeps for folder in folders]
+    found = compare_membranes(*folders, dataset, "membrane", SAMPLES, SEED, thresholds=(0.2, 0.6))
+    assert found.protocol["membranes"]["thresholds"] == [0.2, 0.6]
+
+    def judge(chosen: Sequence[tuple[int, int]]) -> dict[str, float]:
+        told = figures_of_membranes([sweeps[whose][place] for place, whose in chosen], (0.2, 0.6))
+        return {name: one.value for name, one in told.items()}
+
+    require_same(found, len(dataset), judge)
+
+
+def test_boundary_iou(cells: tuple[Path, list[Path]]) -> None:
+    root, folders = cells
+    dataset = open_dataset("isbi2012", root=root, split="rest1of5")
+    found = compare_boundary_iou(*folders, dataset, SAMPLES, SEED, dilation=0.03)
+    assert found.protocol["boundaries"]["dilation"] == 0.03
+
+    def judge(chosen: Sequence[tuple[int, int]]) -> dict[str, float]:
+        both, either = np.zeros(2), np.zeros(2)
+        for place, whose in chosen:
+            truth = dataset.sample(place).labels
+            mask = dataset.classes.decode(np.array(Image.open(folders[whose] / f"{dataset.name(place)}.png")))
+            for id in range(2):
+                bands = [mask_band(labels == id, 0.03) for labels in (truth, mask)]
+                both[id] += (bands[0] & bands[1]).sum()
+                either[id] += (bands[0] | bands[1]).sum()
+        return {"boundary_mIoU": float((both / either).mean())}
+
+    require_same(found, len(dataset), judge)
+
+
+def test_the_commands_of_objects_membranes_and_borders(
+    cells: tuple[Path, list[Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, folders = cells
+    command = ["compare", *map(str, folders), "--data", "isbi2012", "--root", str(root), "--split", "rest1of5", "--samples", "9"]
+    main([*command, "--objects", "inside", "--connectivity", "8"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows[1:9]] == [
+        "SEG", "AP", "AP50", "AP75", "true_objects", "predicted_objects", "splits", "merges",
+    ]  # fmt: skip
+    assert (rows[5][1], rows[5][3]) == (rows[5][2], "+0.0")  # the truth has as many objects, whoever looked for them
+    assert float(rows[5][1]) < 100  # objects are counted, not in percent
+    main([*command, "--membranes", "membrane"])
+    assert "v_rand" in capsys.readouterr().out
+    main([*command, "--boundary-iou", "--json"])
+    assert set(json.loads(capsys.readouterr().out)["figures"]) == {"boundary_mIoU"}
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--dilation", "0.1"])
+    assert left.value.code == 2
+    assert "belongs to --boundary-iou" in capsys.readouterr().err
+
+
 def test_the_commands_on_files_of_coco(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth, first = put(tmp_path, *draw(2))
     second = tmp_path / "second.json"
@@ -101,7 +199,7 @@ def test_the_commands_on_files_of_coco(tmp_path: Path, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit) as left:
         main([*command, "--instances", "box", "--panoptic"])
     assert left.value.code == 2
-    assert "give one of them" in capsys.readouterr().err
+    assert "are two judgements" in capsys.readouterr().err
     maps = make_coco(tmp_path / "coco") / "annotations/panoptic_val2017.json"
     main(["compare", str(maps), str(maps), "--data", str(maps), "--panoptic", "--samples", "9"])
     out = capsys.readouterr().out
