@@ -172,16 +172,16 @@ class Ranking:
         precision = np.asarray(self._judge.eval["precision"])[:, :, :, 0, -1]  # (IoU, recall, category), all areas, 100 objects
         return {name: _mean(precision[:, :, place]) for place, name in enumerate(self.categories)}
 
-    @staticmethod
-    def outcomes(*rankings: Ranking) -> Callable[[NDArray[Any]], dict[str, float]]:
-        """What gives the figures of pictures that count as often as weights (N * rankings,) say: those of the first ranking, of
-        the second ..."""
-        rules, pictures = rankings[0]._judge.params, rankings[0].matches.shape[2]
-        found = Outcomes(np.concatenate([one.matches for one in rankings], 2), pictures, rules.iouThrs, rules.recThrs)
-        for place, one in enumerate(rankings):  # the layout of those matches is nobody's promise
-            again = found.figures(np.repeat(np.arange(len(rankings)) == place, pictures))
-            assert np.allclose(again, [*one.figures.values()], rtol=0, atol=1e-9, equal_nan=True), (again, one.figures)
-        return lambda weights: _by_name(found.figures(weights))
+
+def weighted_figures(*rankings: Ranking) -> Callable[[NDArray[Any]], dict[str, float]]:
+    """A function of weights (N * rankings,): the figures where the N pictures count so often with the results of the first
+    ranking, so often with those of the second ..."""
+    rules, pictures = rankings[0]._judge.params, rankings[0].matches.shape[2]
+    outcomes = Outcomes(np.concatenate([one.matches for one in rankings], 2), pictures, rules.iouThrs, rules.recThrs)
+    for place, one in enumerate(rankings):  # the layout of those matches is nobody's promise
+        again = outcomes.figures(np.repeat(np.arange(len(rankings)) == place, pictures))
+        assert np.allclose(again, [*one.figures.values()], rtol=0, atol=1e-9, equal_nan=True), (again, one.figures)
+    return lambda weights: _by_name(outcomes.figures(weights))
 
 
 def _judge(
@@ -233,7 +233,7 @@ def average_precision(
     ranking = Ranking(truth, results, kind)
     sure = None
     if bootstrap:
-        drawn, figures_of = [], Ranking.outcomes(ranking)
+        drawn, figures_of = [], weighted_figures(ranking)
         for weights in weights_of(len(truth.pictures), bootstrap, seed):
             drawn.append(figures_of(weights))
             if progress is not None:

@@ -303,6 +303,7 @@ def compare(
     rules = _measures(measures)
     from perpixel import compare_benchmarks as by
     from perpixel.compare import compare as judge
+    from perpixel.compare import refuse_other_data
     from perpixel.terminal import Progress, print_comparison, print_json, say
 
     if measures.panoptic or measures.instances is not None:
@@ -315,6 +316,8 @@ def compare(
         if not sets:
             raise UsageError("two folders of masks do not say which data set they are for; name it with --data.")
         (first, named), (second, _) = sets[0], sets[-1]
+        if second is not first:
+            refuse_other_data(first, second)
         judged, place = (models[0] or one, models[1] or other), f"on {named}, {first.split}"
         if measures.objects is not None:
             found = by.compare_objects(*judged, first, measures.objects, samples, seed, Progress("judged"), **rules)
@@ -325,7 +328,7 @@ def compare(
         elif measures.cityscapes:
             found = by.compare_cityscapes(*judged, first, samples, seed, Progress("judged"))
         else:
-            found = judge(*judged, first, second, samples, seed, Progress("judged"))
+            found = judge(*judged, first, samples, seed, Progress("judged"))
     if as_json:
         print_json(found.to_json())
     else:

@@ -24,7 +24,7 @@ from perpixel.bootstrap import Interval, Replicates, class_counts, interval, pix
 from perpixel.checkpoint import Model
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError, UsageError
-from perpixel.evaluate import Progress, answers, samples
+from perpixel.evaluate import Progress, answers, protocol, samples
 from perpixel.metrics import ConfusionMatrix
 from perpixel.protocol import hash_of
 
@@ -120,21 +120,16 @@ def compare(
     first: Model | str | Path,
     second: Model | str | Path,
     dataset: Dataset,
-    of_second: Dataset | None = None,
     samples_drawn: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Compares two models, or folders of masks, on the pictures of `dataset`; `of_second` is the second one's own data set.
+    """Compares two models, or folders of masks, on the pictures of `dataset`.
 
     Raises UsageError that names the field where the two protocols differ, and what `evaluate` raises."""
-    of_second = of_second or dataset
     answer, protocol_of = answers(first, dataset)
-    other_answer, other_protocol_of = answers(second, of_second)
+    other_answer, other_protocol_of = answers(second, dataset)
     refuse_other_protocol(protocol_of(()), other_protocol_of(()))
-    if of_second is not dataset:
-        digests = [[label_digest(sample) for sample in samples(each, range(len(each)))] for each in (dataset, of_second)]
-        refuse_other_protocol(protocol_of(digests[0]), other_protocol_of(digests[1]))
     pairs = Pairs(len(dataset), 3 * len(dataset.classes), samples_drawn, seed)
     digest = []
     for index, sample in enumerate(samples(dataset, range(len(dataset)))):
@@ -144,6 +139,13 @@ def compare(
         if progress is not None:
             progress(index + 1, len(dataset))
     return Comparison(pairs.differences(pixel_figures), len(dataset), samples_drawn, seed, protocol_of(digest))
+
+
+def refuse_other_data(one: Dataset, other: Dataset) -> None:
+    """Raises UsageError, as `refuse_other_protocol` does, where two models' own data sets differ: in split, classes or labels."""
+    refuse_other_protocol(*(protocol(each, (), "", 1.0) for each in (one, other)))  # what needs no reading
+    digests = ((label_digest(sample) for sample in samples(each, range(len(each)))) for each in (one, other))
+    refuse_other_protocol(*(protocol(each, own, "", 1.0) for each, own in zip((one, other), digests, strict=True)))
 
 
 def refuse_other_protocol(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from perpixel import (
     evaluate_panoptic,
 )
 from perpixel.annotations import Annotations, read_panoptic
-from perpixel.average_precision import Ranking, Result
+from perpixel.average_precision import Ranking, Result, weighted_figures
 from perpixel.bootstrap import columns, weights_of
 from perpixel.boundary_iou import DILATION
 from perpixel.checkpoint import Model
@@ -44,17 +44,13 @@ def compare_cityscapes(
 ) -> Comparison:
     """Two models, or folders of masks, by IoU and iIoU of classes and categories. Raises what `evaluate_cityscapes` does."""
     found, protocol_of = _both(first, second, partial(evaluate_cityscapes.pictures_of, dataset=dataset))
-    pairs, digests = Pairs(len(dataset), WIDTH, samples, seed, np.float64), list[bytes]()
-    for (one, digest), (other, _) in found:
-        pairs.add(len(digests), vector_of(one), vector_of(other))
-        digests.append(digest)
-        if progress is not None:
-            progress(len(digests), len(dataset))
+    counted = (((vector_of(one), digest), (vector_of(other), digest)) for (one, digest), (other, _) in found)
+    pairs = Pairs(len(dataset), WIDTH, samples, seed, np.float64)
+    digests = _added(pairs, counted, len(dataset), progress)
     by_name = pairs.differences(
         lambda sums: columns(evaluate_cityscapes.figures_of(CityscapesCounts.of(vector)) for vector in sums)
     )
-    protocol = {**protocol_of(digests), "cityscapes": evaluate_cityscapes.RULES}
-    return Comparison(by_name, len(dataset), samples, seed, protocol)
+    return Comparison(by_name, len(dataset), samples, seed, protocol_of(digests))
 
 
 def compare_boundary_iou(
@@ -68,12 +64,8 @@ def compare_boundary_iou(
 ) -> Comparison:
     """Two models, or folders of masks, by the mean Boundary IoU of classes. Raises what `evaluate_boundary_iou` does."""
     found, protocol_of = _both(first, second, partial(evaluate_boundary_iou.pictures_of, dataset=dataset, dilation=dilation))
-    pairs, digests = Pairs(len(dataset), 3 * len(dataset.classes), samples, seed), list[bytes]()
-    for (one, digest), (other, _) in found:
-        pairs.add(len(digests), one, other)
-        digests.append(digest)
-        if progress is not None:
-            progress(len(digests), len(dataset))
+    pairs = Pairs(len(dataset), 3 * len(dataset.classes), samples, seed)
+    digests = _added(pairs, found, len(dataset), progress)
     by_name = pairs.differences(evaluate_boundary_iou.figures_of)
     return Comparison(by_name, len(dataset), samples, seed, protocol_of(digests))
 
@@ -126,13 +118,9 @@ def compare_panoptic(
 ) -> Comparison:
     """Two JSON files of panoptic results by PQ, SQ and RQ. Raises what `evaluate_panoptic` does."""
     truth = read_panoptic(data)
-    pairs, digests = Pairs(len(truth.maps), 4 * len(truth.categories), samples, seed, np.float64), list[bytes]()
+    pairs = Pairs(len(truth.maps), 4 * len(truth.categories), samples, seed, np.float64)
     ones, others = (evaluate_panoptic.pictures_of(each, truth) for each in (first, second))
-    for (one, digest), (other, _) in zip(ones, others, strict=True):
-        pairs.add(len(digests), one, other)
-        digests.append(digest)
-        if progress is not None:
-            progress(len(digests), len(truth.maps))
+    digests = _added(pairs, zip(ones, others, strict=True), len(truth.maps), progress)
     found = pairs.differences(lambda sums: columns(evaluate_panoptic.figures_of(vector, truth) for vector in sums))
     return Comparison(found, len(truth.maps), samples, seed, evaluate_panoptic.protocol_of(digests))
 
@@ -148,7 +136,7 @@ def compare_instances(
 ) -> Comparison:
     """Two lists of results by COCO's AP and AR. Raises what `average_precision` does."""
     rankings = Ranking(truth, first, kind), Ranking(truth, second, kind)
-    pictures, figures_of = len(truth.pictures), Ranking.outcomes(*rankings)
+    pictures, figures_of = len(truth.pictures), weighted_figures(*rankings)
     parts = 4 * samples + 2  # in `_differences`
     done = iter(range(1, parts + 1))
 
@@ -170,6 +158,22 @@ def _both(
     others, other_protocol_of = pictures_of(second)
     refuse_other_protocol(protocol_of(()), other_protocol_of(()))
     return zip(ones, others, strict=True), protocol_of
+
+
+def _added(
+    pairs: Pairs,
+    found: Iterable[tuple[tuple[NDArray[Any], bytes], tuple[NDArray[Any], bytes]]],
+    pictures: int,
+    progress: Progress | None,
+) -> list[bytes]:
+    """Counts both of every picture; the digests of the truth."""
+    digests = list[bytes]()
+    for (one, digest), (other, _) in found:
+        pairs.add(len(digests), one, other)
+        digests.append(digest)
+        if progress is not None:
+            progress(len(digests), pictures)
+    return digests
 
 
 def _kept(

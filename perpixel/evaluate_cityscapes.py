@@ -107,8 +107,7 @@ def evaluate_cityscapes(
     sure = None
     if replicates is not None:
         sure = of_figures([figures_of(CityscapesCounts.of(sums)) for sums in replicates.sums], len(dataset), seed)
-    protocol = {**protocol_of(digests), "cityscapes": RULES}
-    return CityscapesScores(counts, counts.classes(), counts.categories(), protocol, sure)
+    return CityscapesScores(counts, counts.classes(), counts.categories(), protocol_of(digests), sure)
 
 
 def pictures_of(
@@ -128,7 +127,8 @@ def pictures_of(
         folder = Path(model_or_predictions)
         names = _list_masks(folder)
         threads, predict = THREADS, lambda index: read_labels_fast(_mask(names, dataset.name(index), folder))
-    return _counted(partial(_count, dataset, predict), len(dataset), threads), protocol_of
+    found = _counted(partial(_count, dataset, predict), len(dataset), threads)
+    return found, lambda digests: {**protocol_of(digests), "cityscapes": RULES}
 
 
 def _counted(

@@ -18,7 +18,7 @@ from scipy import stats
 from perpixel.bootstrap import Draws, Replicates, class_counts, interval, pixel_figures
 from perpixel.classes import ClassTable
 from perpixel.cli import main
-from perpixel.compare import compare, refuse_other_protocol
+from perpixel.compare import compare, refuse_other_data, refuse_other_protocol
 from perpixel.datasets import open_dataset
 from perpixel.errors import UsageError
 from perpixel.evaluate import evaluate
@@ -247,9 +247,8 @@ class TestCompare:
         assert found.p_value == approx(exact, abs=0.03)
 
     def test_other_protocols_are_refused_with_the_field(self, data: Path, tmp_path: Path) -> None:
-        good = spoil(data / "masks" / "val", tmp_path / "good", 1)
         with pytest.raises(UsageError, match=r"the protocols differ \(.*\) in 'split': val and train"):
-            compare(good, good, open_dataset(data), open_dataset(data, split="train"))
+            refuse_other_data(open_dataset(data), open_dataset(data, split="train"))
         with pytest.raises(UsageError, match="in 'tile': None and 572"):
             refuse_other_protocol({"split": "val", "weights": "a"}, {"split": "val", "weights": "b", "tile": 572})
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from perpixel.check import _counts, check
+from perpixel.check import _counts, _look, check
+from perpixel.classes import ClassTable
 from perpixel.datasets import DATASETS, fingerprint, open_dataset
 from perpixel.errors import DataError, UnknownName
 
@@ -182,6 +183,14 @@ def test_broken_files_are_told_and_the_rest_go_on(root, file, kind, stop):
 def test_pixels_are_counted_as_numpy_counts_them(mask):
     for one in (mask, mask[:, ::2], mask.T):
         assert _counts(one, 65536).tolist() == np.bincount(one.ravel(), minlength=65536).tolist()
+
+
+def test_little_is_kept_of_a_picture():
+    """A set may have a hundred thousand of them, and a table thousands of classes."""
+    classes = ClassTable.of([f"c{i}" for i in range(300)])
+    look = _look("a", "a", [], "a", np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), np.uint16), classes)
+    digests = look.picture_digest, look.labels_digest, look.mask_digest
+    assert [len(one) for one in digests] == [32, 32, 32]
 
 
 def test_a_mask_of_no_known_value_has_no_pixel_of_a_class(root):

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from fakes import draw_cells, make_cell_tracking, make_isbi2012
 from PIL import Image
 
 from perpixel.boundaries import figures, sweep
-from perpixel.checkpoint import load
+from perpixel.checkpoint import load, save_model
 from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.datasets import open_dataset
@@ -256,6 +257,21 @@ class TestCommand:
         assert (code, out) == (2, "")
         assert part in err
         assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("measure", [[], ["--objects", "inside"], ["--membranes", "membrane"], ["--boundary-iou"]])
+def test_models_with_data_of_their_own_are_compared_on_no_other(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], measure: list[str]
+) -> None:
+    model, other = load(run), tmp_path / "other"
+    other.mkdir()
+    save_model(other, model.network.state_dict(), replace(model.card, recipe=model.card.recipe | {"val_split": "rest1of5"}))
+    with pytest.raises(SystemExit) as left:
+        main(["compare", str(run), str(other), *measure, "--samples", "9"])
+    assert left.value.code == 2
+    assert "in 'split': fold1of5 and rest1of5" in capsys.readouterr().err
+    main(["compare", str(run), str(other), *measure, "--samples", "9", "--split", "fold1of5"])
+    assert "+0.0" in capsys.readouterr().out
 
 
 def test_nan_is_null_in_json(root, tmp_path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_average_precision import draw, put
 
 from perpixel.annotations import read_annotations
-from perpixel.average_precision import Ranking, average_precision, read_results
+from perpixel.average_precision import Ranking, average_precision, read_results, weighted_figures
 
 
 def ranking_of(root: Path, truth: Any, results: Any) -> Ranking:
@@ -31,7 +31,7 @@ def test_weights_count_pictures(tmp_path: Path, seed: int, pictures: int, times:
     """All as often is as once, and what counts never is as if it were not there, in whatever order equal scores come."""
     truth, results = tied(seed, pictures)
     ranking = ranking_of(tmp_path, truth, results)
-    figures_of = Ranking.outcomes(ranking)
+    figures_of = weighted_figures(ranking)
     once = figures_of(np.ones(pictures))
     assert once == pytest.approx(ranking.figures, nan_ok=True, rel=0, abs=1e-12)
     weights = np.array(data.draw(st.lists(st.integers(0, 1), min_size=pictures, max_size=pictures)))
@@ -49,7 +49,7 @@ def test_two_lists_of_results_side_by_side(tmp_path: Path) -> None:
     truth, results = tied(3, 6)
     others = [{**one, "score": 1 - one["score"]} for one in results]
     first, second = (ranking_of(tmp_path, truth, ones) for ones in (results, others))
-    figures_of = Ranking.outcomes(first, second)
+    figures_of = weighted_figures(first, second)
     turned = np.array([0, 1, 1, 0, 1, 0])
     mixed = [one for place, whose in enumerate(turned) for one in (others if whose else results) if one["image_id"] == place + 1]
     expected = ranking_of(tmp_path, truth, mixed).figures
@@ -64,7 +64,7 @@ def test_by_hand(tmp_path: Path) -> None:
                               "segmentation": [[5, 5, 25, 5, 25, 25, 5, 25]]} for i in (1, 2)]}  # fmt: skip
     results = [{"image_id": i, "category_id": 1, "bbox": box, "score": score}
                for i, box, score in ((1, [5, 5, 20, 20], 0.9), (2, [30, 30, 9, 9], 0.6), (2, [5, 5, 20, 20], 0.3))]  # fmt: skip
-    figures_of = Ranking.outcomes(ranking_of(tmp_path, truth, results))
+    figures_of = weighted_figures(ranking_of(tmp_path, truth, results))
     # Ranked hit, false, hit: precision 1 to recall 1/2 (51 of 101 points), 2/3 beyond; with one result a picture, recall 1/2.
     assert (figures_of(np.array([1, 1]))["AP"], figures_of(np.array([1, 1]))["AR_1"]) == pytest.approx(
         ((51 + 50 * 2 / 3) / 101, 1 / 2)
