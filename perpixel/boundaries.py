@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from perpixel.compiled import compiled
 from perpixel.errors import UsageError
 from perpixel.objects import NEIGHBOURS, pairs
 from perpixel.warping import MERGE, SPLIT, warping_errors
@@ -161,7 +161,7 @@ def thinned(numbers: NDArray[np.int32]) -> NDArray[np.int32]:
     return grown[1:-1, 1:-1]
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _grow(numbers: Any) -> None:
     """`thinned` in place; the frame around the picture is -1."""
     width = numbers.shape[1]
@@ -188,7 +188,7 @@ def _grow(numbers: Any) -> None:
                 end += 1
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _beside(flat: Any, at: int, steps: Any) -> int:
     """The segment that shares an edge with a pixel; 0 without one, -1 where there are two."""
     found = 0

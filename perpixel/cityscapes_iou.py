@@ -18,10 +18,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel.compiled import compiled
 from perpixel.datasets.cityscapes import CATEGORIES, DRAWN, PER_LABEL
 from perpixel.errors import DataError
 
@@ -166,7 +166,7 @@ def _weights(counted: NDArray[np.int64]) -> Iterable[tuple[str, float, float]]:
             yield label.category, float(of_category) * weight, float(size - of_category) * weight
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _count(truth: Any, instances: Any, predicted: Any, category_of: Any) -> Any:
     """Pixels by true and predicted label, (34, 34), and by instance id above 1000, (65536, 3): all, those of its label in the
     prediction, those of its label's category; and `starts` of `PictureCounts`.

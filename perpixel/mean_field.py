@@ -13,10 +13,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import config, njit
+from numba import config
 from numpy.typing import NDArray
 
 from perpixel import permutohedral
+from perpixel.compiled import compiled
 from perpixel.permutohedral import CORNERS, Parallel
 from perpixel.vectors import add, add_line, add_rows, add_scaled, empty, exp, item, larger, load, spread, store
 
@@ -108,7 +109,7 @@ def _tiles(height: int, width: int) -> NDArray[np.uint32]:
     return np.argsort(tile.ravel(), kind="stable").astype(np.uint32)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _pack(start: Any, stop: Any, order: Any, log_p: Any, unary: Any, columns: Any) -> None:
     for i in range(start, stop):
         pixel = order[i]
@@ -116,7 +117,7 @@ def _pack(start: Any, stop: Any, order: Any, log_p: Any, unary: Any, columns: An
             unary[pixel * columns + c] = log_p[c, pixel] if c < len(log_p) else ABSENT
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _unpack(start: Any, stop: Any, q: Any, result: Any, columns: Any) -> None:
     for block in range(start, stop, 64):
         for c in range(len(result)):
@@ -124,7 +125,7 @@ def _unpack(start: Any, stop: Any, q: Any, result: Any, columns: Any) -> None:
                 result[c, pixel] = q[pixel * columns + c]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _slice(start: Any, stop: Any, order: Any, corners: Any, shares: Any, values: Any, target: Any, columns: Any) -> None:
     for i in range(start, stop):
         for column in range(0, columns, 8):
@@ -132,7 +133,7 @@ def _slice(start: Any, stop: Any, order: Any, corners: Any, shares: Any, values:
         add_rows(target, order[i] * columns, values, corners, shares, i * CORNERS, (i + 1) * CORNERS, columns)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _smooth_columns(
     start: Any, stop: Any, q: Any, taps: Any, radius: Any, smooth: Any, height: Any, width: Any, columns: Any
 ) -> None:  # fmt: skip
@@ -148,7 +149,7 @@ def _smooth_columns(
                 add_line(smooth, at, q, top * width + x, width, taps, tap, tap + bottom - top, columns)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _update(
     start: Any, stop: Any, order: Any, unary: Any, smooth: Any, taps: Any, radius: Any, values: Any, corners: Any, shares: Any,
     q: Any, width: Any, columns: Any,

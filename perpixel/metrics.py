@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from perpixel.compiled import compiled
 from perpixel.errors import DataError
 
 
@@ -102,7 +102,7 @@ class ConfusionMatrix:
 ROW = 272  # cells from one truth value to the next: 256, and 16 more so that rows do not compete for the same cache lines
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _count_bytes(truth: Any, predicted: Any, classes: int, void: int) -> Any:
     """As `_count` for uint8: the two bytes of a pixel are its cell, and what they mean is asked once a cell, not once a pixel."""
     tables = np.zeros((4, 256 * ROW), np.int64)
@@ -125,7 +125,7 @@ def _count_bytes(truth: Any, predicted: Any, classes: int, void: int) -> Any:
     return counts
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _count(truth: Any, predicted: Any, place: Any, classes: int) -> Any:
     """Counts by place in four tables in turn, so that a run of equal pixels does not wait for its own last addition."""
     side = classes + 2

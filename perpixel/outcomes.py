@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from perpixel.compiled import compiled
 
 _IGNORED, _HIT, _FALSE = 0, 1, 2
 
@@ -70,7 +71,7 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _sums(outcomes: Any, columns: Any, places: Any, bounds: Any, weights: Any, objects: Any, recalls: Any) -> Any:
     """Mean precision over `recalls`, and recall, (categories, ranges of area, IoUs); the recall of the first and of ten results a
     picture (categories, IoUs), over all areas. nan where a category has no object."""

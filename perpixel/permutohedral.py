@@ -19,9 +19,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from perpixel.compiled import compiled
 from perpixel.vectors import add, add_rows, add_scaled, fetch, load, spread, store
 
 D = 5  # dimensions of the features: blue, green, red, y, x
@@ -90,7 +90,7 @@ def splat_and_blur(lattice: Lattice, source: NDArray[np.float32], target: NDArra
         parallel(_blur, len(starts) - 1, starts, points, target, width)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _embed(start: Any, stop: Any, features: Any, order: Any, places: Any, ranks: Any, shares: Any) -> None:
     """The simplex of each pixel: q of its corner of remainder 0, the ranks that give the other corners, and its coordinates.
 
@@ -136,13 +136,13 @@ def _embed(start: Any, stop: Any, features: Any, order: Any, places: Any, ranks:
             shares[i * CORNERS + k] = weight[k]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _hash(code: Any) -> Any:
     mixed = code * 0x9E3779B97F4A7C1
     return mixed ^ mixed >> 32
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _slot(code: Any, table: Any) -> Any:
     """Where `code` stands in the table, or the empty place where it would; 0 is no code."""
     mask = len(table) - 1
@@ -152,7 +152,7 @@ def _slot(code: Any, table: Any) -> Any:
     return slot
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _number(places: Any, ranks: Any, steps: Any, table: Any, numbers: Any, corners: Any, codes: Any) -> Any:
     """Numbers the lattice points as pixels come to them; returns how many there are."""
     points = 0
@@ -175,7 +175,7 @@ def _number(places: Any, ranks: Any, steps: Any, table: Any, numbers: Any, corne
     return points
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _step(code: Any, axis: Any, sign: Any, steps: Any) -> Any:
     """The code of the next point along an axis: one more in all coordinates, but 5 less in that of the axis. Or of the last."""
     remainder = code % CORNERS
@@ -185,7 +185,7 @@ def _step(code: Any, axis: Any, sign: Any, steps: Any) -> Any:
     return ahead
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _bridge(points: Any, steps: Any, table: Any, numbers: Any, codes: Any) -> Any:
     """Adds the points that have neighbours along two axes or more, so that the blur finds its way from one to the other. Returns
     how many points there are now: two or three times as many. The error is then about half, measured on pictures of 48x40."""
@@ -212,7 +212,7 @@ def _bridge(points: Any, steps: Any, table: Any, numbers: Any, codes: Any) -> An
     return points
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _neighbours(start: Any, stop: Any, codes: Any, steps: Any, table: Any, numbers: Any, following: Any) -> None:
     """The next lattice point along each axis, or -1."""
     mask = len(table) - 1
@@ -227,7 +227,7 @@ def _neighbours(start: Any, stop: Any, codes: Any, steps: Any, table: Any, numbe
             following[axis, m] = numbers[slot] if table[slot] == code else -1
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _sort_by_point(start: Any, stop: Any, corners: Any, shares: Any, order: Any, first: Any, pixels: Any, splats: Any) -> None:
     for corner in corners:
         first[corner + 1] += 1
@@ -245,7 +245,7 @@ def _all_chains(start: int, stop: int, following: NDArray[np.int32], chains: lis
         chains[axis] = _chains(following[axis])
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _chains(following: Any) -> Any:
     """(starts, points) of the chains of two and more points."""
     begins = np.ones(len(following), np.bool_)
@@ -272,7 +272,7 @@ def _chains(following: Any) -> Any:
     return starts, points
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _splat(start: Any, stop: Any, first: Any, pixels: Any, splats: Any, source: Any, target: Any, width: Any) -> None:
     for m in range(start, stop):
         for column in range(0, width, 8):
@@ -280,7 +280,7 @@ def _splat(start: Any, stop: Any, first: Any, pixels: Any, splats: Any, source: 
         add_rows(target, m * width, source, pixels, splats, first[m], first[m + 1], width)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _blur(start: Any, stop: Any, starts: Any, points: Any, values: Any, width: Any) -> None:
     half = np.float32(0.5)
     for chain in range(start, stop):

@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from zlib_ng import zlib_ng
+
+from perpixel.compiled import compiled
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
@@ -74,7 +75,7 @@ def _chunks(source: Path | str | bytes) -> tuple[bytes, bytes] | None:
     return (header, b"".join(data)) if len(header) == 13 else None
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _unfilter(kinds: Any, rows: Any, words: Any, step: Any) -> Any:
     """Undoes the filters of section 9 in place, a row after the one above it; false where a kind is none of the five.
 

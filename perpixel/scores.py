@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from perpixel.compiled import compiled
 from perpixel.layers.score_map import ScoreMap
 from perpixel.networks import Network
 
@@ -93,7 +93,7 @@ def to_tensor(image: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.require(image, requirements=("C", "W"))).movedim(-1, 0)[None].float().div_(255)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _labels_at(labels: Any, scores: Any, rows: Any, row_shares: Any, columns: Any, column_shares: Any) -> None:
     """Fills `labels` with the argmax of the bilinear interpolation of `scores` (h, w, C), without making it.
 

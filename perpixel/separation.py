@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from perpixel.compiled import compiled
 from perpixel.sample import Instances
 
 W0, SIGMA = 10.0, 5.0  # of the paper
@@ -66,7 +66,7 @@ def separation(cells: NDArray[Any], w0: float = W0, sigma: float = SIGMA) -> NDA
     return np.where((cells == 0) & (reach <= REACH * sigma), term, np.float32(0))
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _two_nearest(cells: Any, reach: int) -> Any:
     """Squared distances to the nearest and second nearest cell, int32 (H, W, 2), where the distances sum to `reach` at most;
     elsewhere they may be too large, and on cells they are.
@@ -113,7 +113,7 @@ def _two_nearest(cells: Any, reach: int) -> Any:
     return found
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@compiled(inline="always")
 def _put(numbers: Any, squares: Any, y: int, x: int, number: int, square: int) -> None:
     """Keeps the two nearest different numbers of a pixel, the nearest first; `square` is below the second's."""
     if number == numbers[y, x, 0]:

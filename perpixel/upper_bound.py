@@ -20,11 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable
+from perpixel.compiled import compiled
 from perpixel.datasets import Dataset
 from perpixel.errors import DataError, UsageError
 from perpixel.metrics import ConfusionMatrix
@@ -117,7 +117,7 @@ def coarsened(labels: NDArray[Any], factor: int, void: int) -> NDArray[Any]:
     return found.astype(labels.dtype)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _shares(labels: Any, place: Any, factor: int, classes: int) -> Any:
     """(h, w, classes) float32: the share of each class among the pixels of a cell that have one; 0 in cells of void."""
     height, width = labels.shape

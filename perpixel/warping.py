@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
+from perpixel.compiled import compiled
 from perpixel.objects import NEIGHBOURS
 
 KINDS = ("merges", "splits", "hole_additions", "hole_deletions", "object_additions", "object_deletions")
@@ -46,7 +46,7 @@ def warp(
     return warped[middle], wrong[middle], kinds[middle]
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _flip(inside: Any, rows: Any, columns: Any) -> None:
     """Flips those of the pixels that are simple, in their order, until a round flips none."""
     left = rows.size
@@ -64,7 +64,7 @@ def _flip(inside: Any, rows: Any, columns: Any) -> None:
         left = kept
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _simple(inside: Any, y: int, x: int) -> bool:
     """Whether a flip keeps topology: Yokoi's connectivity number of 4-connected objects is 1 (Yokoi et al., CGIP 1975).
 
@@ -82,7 +82,7 @@ def _simple(inside: Any, y: int, x: int) -> bool:
     return number == 1
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _kinds(numbers: Any, wrong: Any, articulation: Any) -> Any:
     """What a flip of each pixel that is `wrong` would do, by the segments among its 8 neighbours; -1 elsewhere."""
     height, width = numbers.shape
@@ -117,7 +117,7 @@ def _kinds(numbers: Any, wrong: Any, articulation: Any) -> Any:
     return kinds
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _articulation(inside: Any) -> Any:
     """Pixels without which their 4-connected segment would fall apart: articulation points (Hopcroft and Tarjan, 1973).
 
