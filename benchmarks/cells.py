@@ -114,7 +114,7 @@ def sheet(out: Path, data: Path, split: str, folders: list[str], pictures: int) 
             row += [draw.colours(labels, dataset.classes), draw.error_map(sample.labels, labels, dataset.classes.void)]
         rows.append(row)
     titles = ["picture", "truth", *(text for name in models for text in (name, "errors"))]
-    write_image(out / "pictures.png", draw.sheet(rows, titles))
+    write_image(out, "pictures.png", draw.sheet(rows, titles))
 
 
 def main() -> None:

@@ -25,8 +25,8 @@ from perpixel import coco_defects, mask_defects, picture_defects, set_defects
 from perpixel.classes import ClassTable
 from perpixel.datasets import DATASETS, ON_DISK, Dataset, judged_splits, label_digest, open_dataset
 from perpixel.datasets.folder import SPLITS, Pair, folder_classes, list_folder, values_of
-from perpixel.defects import Problem, Severity, printable, problem
-from perpixel.errors import DataError
+from perpixel.defects import Problem, Severity, problem
+from perpixel.errors import DataError, printable
 from perpixel.images import Header, read_labels
 from perpixel.memory import keep_freed_memory
 from perpixel.sample import Sample

@@ -44,7 +44,7 @@ def write_page(path: Path, data: str, report: Report, root: str | Path | None = 
         rows=_rows(report, classes) if classes is not None else [], sizes=sizes[:8], more_sizes=max(0, len(sizes) - 8),
         samples=_samples(data, root),
     )  # fmt: skip
-    write_whole(path, page.encode())
+    write_whole(path.parent, path.name, page.encode())
 
 
 def _groups(problems: Sequence[Problem]) -> list[dict[str, Any]]:

@@ -97,8 +97,8 @@ def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> 
     if bad is not None:
         raise PerpixelError(f"{folder / MODEL_FILE}: not written, for weight {bad} is not finite; lower the learning rate.")
     text = json.dumps({"title": card.title, **asdict(card)}, indent=1)
-    write_whole(folder / MODEL_FILE, to_safetensors(_plain(network), {_HEADER_KEY: text}))
-    write_whole(folder / CARD_FILE, (text + "\n").encode())
+    write_whole(folder, MODEL_FILE, to_safetensors(_plain(network), {_HEADER_KEY: text}))
+    write_whole(folder, CARD_FILE, (text + "\n").encode())
 
 
 def load(run_or_file: str | Path) -> Model:
@@ -231,10 +231,10 @@ def save_state(run: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]]
     partial.mkdir()
     try:
         for group, named in tensors.items():
-            write_whole(partial / f"{group}.safetensors", to_safetensors(_plain(named)))
-        write_whole(partial / "state.json", json.dumps(values).encode())
+            write_whole(partial, f"{group}.safetensors", to_safetensors(_plain(named)))
+        write_whole(partial, "state.json", json.dumps(values).encode())
         manifest = {path.name: digest(path) for path in sorted(partial.iterdir())}
-        write_whole(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
+        write_whole(partial, MANIFEST, json.dumps(manifest, indent=1).encode())
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
         raise

@@ -5,8 +5,6 @@ the pixels that nobody judges, is not: it has the id 255 (65535 where a table ha
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import write_whole
+from perpixel.tables import read_csv, to_csv
 
 VOID_NAME = "void"
 _NO_ID = 254  # what no class of a table of fewer has as its id, nor void
@@ -158,28 +157,18 @@ class ClassTable:
 
         Rows of one name are one class; the rows named `void` are void. Colours may be left out.
         Raises DataError naming the file and the line."""
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}); write one row `id,name,r,g,b` per class.") from error
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path}: is not UTF-8 text; save it as UTF-8.") from error
         values: dict[str, list[int]] = {}
         colours: dict[str, Colour] = {}
-        reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-        if not {"id", "name"} <= set(reader.fieldnames or ()):
-            raise DataError(f"{path}: the first line must be `id,name,r,g,b`, found {reader.fieldnames}.")
-        for row in reader:
+        for line, row in read_csv(path, ("id", "name")):
             try:
-                name = (row["name"] or "").strip()
+                name = row["name"].strip()
                 value = int(row["id"])
                 if not name:
                     raise ValueError("the name is empty")
                 if row.get("r"):
                     colours.setdefault(name, _colour([row["r"], row["g"], row["b"]]))
             except (TypeError, ValueError, KeyError) as error:
-                line = f"{path}, line {reader.line_num}"
-                raise DataError(f"{line}: expected `id,name,r,g,b` with whole numbers ({error}).") from error
+                raise DataError(f"{path}, line {line}: expected `id,name,r,g,b` with whole numbers ({error}).") from error
             values.setdefault(name, []).append(value)
         void_values = tuple(values.pop(VOID_NAME, []))
         names = tuple(values)
@@ -203,11 +192,7 @@ class ClassTable:
             for value in values
         ]
         rows += [(value, VOID_NAME, *self.void_colour) for value in self.void_values]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("id", "name", "r", "g", "b"))
-        writer.writerows(rows)
-        write_whole(path, text.getvalue().encode())
+        write_whole(path.parent, path.name, to_csv(("id", "name", "r", "g", "b"), rows))
 
 
 def distinct_colours(count: int) -> list[Colour]:

@@ -659,9 +659,8 @@ def receptive_field(
     model = _loaded(run, device)
     prepare(model)
     image = read_image(picture)
-    out.parent.mkdir(parents=True, exist_ok=True)
     probe = examine(model, image, at, patch, step, progress=Progress("patches"))
-    write_image(out, draw_probe(image, probe))
+    write_image(out.parent, out.name, draw_probe(image, probe))
     top, left, bottom, right = probe.theoretical
     print(f"output: {model.classes.names[probe.class_id]} at row {probe.at[0]}, column {probe.at[1]}")
     share = f"more than {100 * SHARE:.0f} % of the greatest change"

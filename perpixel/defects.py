@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from perpixel.errors import printable
+
 Severity = Literal["error", "warning"]
 
 
@@ -142,9 +144,3 @@ def problem(
     message = f"{printable(file)}: {said}; {repair or known.repair}."
     shown = None if value is None else str(value)
     return Problem(kind, severity or known.severity, printable(file), message, pixel, shown, count, other)
-
-
-def printable(path: Path | str) -> str:
-    """The path with what cannot be shown as escapes."""
-    text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

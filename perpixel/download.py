@@ -275,4 +275,4 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def _write_record(path: Path, record: dict[str, Any]) -> None:
-    write_whole(path, json.dumps(record, indent=1).encode())
+    write_whole(path.parent, path.name, json.dumps(record, indent=1).encode())

@@ -111,7 +111,7 @@ class _Wanted:
 
     def remember(self, url: str, headers: email.message.Message) -> None:
         known = {"url": url, "etag": headers.get("ETag"), "modified": headers.get("Last-Modified")}
-        write_whole(self.about, json.dumps(known).encode())
+        write_whole(self.about.parent, self.about.name, json.dumps(known).encode())
 
     def validator(self, url: str) -> str | None:
         """What `If-Range` may hold: the strong ETag or the date of the part, if it is of this address."""

@@ -1,24 +1,38 @@
-"""Files appear whole or not at all: temporary file in the same folder, fsync, rename, fsync the folder."""
+"""Files and folders: found by one walk, read with a sentence for whatever is wrong, and written whole or not at all.
+
+A file is written to a temporary one in the same folder, brought to the disk, renamed, and the folder is brought to the disk."""
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
+import secrets
 import shutil
+import stat
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from perpixel.errors import UsageError
+from perpixel.errors import DataError, UsageError, printable
 
 PARTIAL = ".partial"
+LOCK = ".lock"
+JUNK = frozenset({"__MACOSX"})  # what macOS adds to archives
 
 
-def write_whole(path: Path, data: bytes | bytearray | memoryview, durable: bool = True) -> None:
-    """Writes `data` to `path`; a crash at any instant leaves the old file or the new one, never a part.
+def write_whole(folder: Path, name: str, data: bytes | bytearray | memoryview, durable: bool = True) -> Path:
+    """Writes `data` to `folder / name` and returns that path; missing folders are made. A crash at any instant leaves the old
+    file or the new one, never a part.
 
-    Without `durable` the same holds for a killed process, but not for a power cut; it saves waiting for the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    This is the one place through which files are written. `name` may come from a file of strangers: it never leads out of
+    `folder`. Without `durable` the same holds for a killed process, but not for a power cut; it saves waiting for the disk.
+    Raises DataError where `below` does, and UsageError where something other than a file has this name."""
+    path = below(folder, name)
+    require_file_or_nothing(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}{PARTIAL}")  # short: the name itself may be as long as the system allows
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -26,11 +40,160 @@ def write_whole(path: Path, data: bytes | bytearray | memoryview, durable: bool 
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None  # the name that the user knows
         raise
     if durable:
         sync_folder(path.parent)
+    return path
+
+
+def below(folder: Path, name: str) -> Path:
+    """`folder / name`, which lies below `folder`.
+
+    Raises DataError for a name that is empty, begins at a root or drive, goes up by `..`, or holds a zero byte."""
+    parts = Path(name).parts
+    if not parts or ".." in parts or Path(name).anchor or "\0" in name:
+        raise DataError(f"{printable(name)!r}: is no name of a file below {folder}; correct it.")
+    return folder / name
+
+
+def safe_name(path: str) -> str:
+    """A path of strangers as a name that stays below whatever it is joined to: roots, drives, `.` and `..` are left out.
+
+    Raises DataError where nothing is left."""
+    parts = [part for part in path.split("/") if part not in ("", ".", "..") and not part.endswith(":")]
+    if not parts or "\0" in path:
+        raise DataError(f"{printable(path)!r}: is no name of a file; correct it.")
+    return unicodedata.normalize("NFC", "/".join(parts))
+
+
+def require_file_or_nothing(path: Path) -> None:
+    """Raises UsageError where `path` is a folder, pipe or device: none of them is to be replaced by a file."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{path}: is {_kind_of(mode)}; choose the name of a file.")
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """What a file holds. Raises DataError where it is missing, no plain file (a pipe may never end), or cannot be read."""
+    require_plain(path)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    except MemoryError as error:
+        raise DataError(f"{path}: is too large for the memory of this machine.") from error
+
+
+def read_text(path: Path | str) -> str:
+    """The text of a UTF-8 file, without its byte order mark; UTF-16 is read where a mark says so. Raises DataError."""
+    data = read_bytes(path)
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
+
+
+def require_plain(path: Path | str) -> None:
+    """Raises DataError where there is no such file, or it is a folder, pipe, socket or device."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file.") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{printable(path)}: cannot be read ({reason}).") from error
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path}: is {_kind_of(mode)}, not a file; give a file.")
+
+
+def _kind_of(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def walk(folder: Path) -> list[Path]:
+    """Everything below `folder` that is no folder, sorted: the one way in which folders are searched.
+
+    Hidden files and folders, and what macOS adds to archives, are left out. Links to folders are followed; a folder that is
+    reached twice counts once. Pipes and links that lead nowhere are among the paths: who opens them says what is wrong."""
+    paths, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        paths += [Path(place, name) for name in names if not is_hidden(name)]
+    return sorted(paths)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or one that macOS adds to archives."""
+    return name.startswith(".") or name in JUNK
+
+
+def in_either_form(path: Path) -> Path:
+    """The path as it is on this disk: a letter with an accent has two Unicode forms, and either names the same file."""
+    if not path.exists():
+        for form in ("NFC", "NFD"):
+            other = Path(unicodedata.normalize(form, str(path)))
+            if other.exists():
+                return other
+    return path
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes `out` when the block ends: whole, or not at all.
+
+    What a killed process left of it is swept. Raises UsageError where `out` is there, or another process is writing it."""
+    if os.path.lexists(out):
+        raise UsageError(f"{out}: is there already; name a folder that is not.")
+    partial = out.with_name(f".{out.name[:60]}{PARTIAL}")  # one name for all processes, so that each sees what others left
+    busy = UsageError(f"{out}: another process is writing it; wait for it, or choose another name.")
+    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(partial, busy):
+            _empty(partial)
+            try:
+                yield partial
+                sync_below(partial)
+                if os.path.lexists(out):
+                    raise busy
+                os.replace(partial, out)
+            except BaseException:
+                _empty(partial)
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+            (out / LOCK).unlink(missing_ok=True)
+            sync_folder(out.parent)
+    except FileNotFoundError as error:
+        if Path(str(error.filename)) != partial / LOCK:
+            raise
+        raise busy from None  # which has just finished it
+
+
+def _empty(partial: Path) -> None:
+    for path in partial.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+
+
+def sync_below(folder: Path) -> None:
+    """Brings everything below `folder` to the disk before its name does."""
+    if hasattr(os, "sync"):
+        os.sync()  # once, for what may be a hundred thousand files
 
 
 def remove_partial(folder: Path) -> None:
@@ -43,20 +206,22 @@ def remove_partial(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, busy: UsageError | None = None) -> Iterator[None]:
     """Holds `folder` against other processes while this one lives, where the system has such locks (not on Windows).
 
-    Raises UsageError when another process holds it."""
+    Raises `busy`, by default a UsageError that names the folder, when another process holds it."""
     try:
         import fcntl
     except ImportError:
         yield
         return
-    with (folder / ".lock").open("w") as file:
+    with (folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"{folder}: another process is writing here; wait for it, or choose another --out.") from None
+            raise busy or UsageError(
+                f"{folder}: another process is writing here; wait for it, or choose another --out."
+            ) from None
         yield
 
 

@@ -19,7 +19,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from perpixel.classes import ClassTable
 from perpixel.errors import DataError
-from perpixel.files import write_whole
+from perpixel.files import require_plain, write_whole
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})
@@ -159,14 +159,15 @@ def read_palette(source: Source) -> NDArray[np.uint8] | None:
         return np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
 
 
-def write_image(path: Path, image: NDArray[np.uint8]) -> None:
-    """Writes uint8 RGB (H, W, 3) or grey (H, W), whole or not at all; the suffix chooses the format."""
-    write_whole(path, encode_image(Image.fromarray(image), path.suffix))
+def write_image(folder: Path, name: str, image: NDArray[np.uint8]) -> Path:
+    """Writes uint8 RGB (H, W, 3) or grey (H, W) as `folder / name`, which is returned, whole or not at all; the suffix of the
+    name chooses the format."""
+    return write_whole(folder, name, encode_image(Image.fromarray(image), Path(name).suffix))
 
 
-def write_labels(path: Path, labels: NDArray[Any], classes: ClassTable) -> None:
+def write_labels(folder: Path, name: str, labels: NDArray[Any], classes: ClassTable) -> Path:
     """Writes class ids (H, W) as the table's values on disk: a palette PNG in its colours, or 16-bit grey above 255."""
-    write_whole(path, encode_labels(labels, classes))
+    return write_whole(folder, name, encode_labels(labels, classes))
 
 
 def encode_labels(labels: NDArray[Any], classes: ClassTable) -> bytes:
@@ -207,6 +208,9 @@ def _name(source: Source) -> str:
 
 @contextmanager
 def _opened(source: Source, page: int = 0) -> Iterator[Image.Image]:
+    """The picture, with its header read. Whatever reading raises, here or in the block, is told as DataError."""
+    if not isinstance(source, bytes):
+        require_plain(source)  # a pipe may never end
     file: BinaryIO | str = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     try:
         with Image.open(file, formats=FORMATS) as image:
@@ -215,12 +219,17 @@ def _opened(source: Source, page: int = 0) -> Iterator[Image.Image]:
                 image.seek(page)
                 _require_size(image, source)  # each page has its own
             yield image
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{_name(source)}: there is no such file.") from error
     except UnidentifiedImageError as error:
         raise DataError(f"{_name(source)}: is no PNG, JPEG, WEBP, TIFF or BMP picture; convert it to one.") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise DataError(f"{_name(source)}: cannot be read ({error}); the file is damaged or cut short.") from error
+    except MemoryError as error:
+        raise DataError(f"{_name(source)}: is too large for the memory of this machine; cut it into tiles.") from error
+    except Exception as error:  # of damaged files the decoders raise nearly everything
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{_name(source)}: cannot be read ({reason}); the file is damaged or cut short.") from error
 
 
 def _require_size(image: Image.Image, source: Source) -> None:

@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +21,7 @@ from perpixel.files import write_whole
 from perpixel.formats import FORMATS, format_of
 from perpixel.images import read_palette, read_size
 from perpixel.pairing import find_pairs, look_at_mask, some, within
+from perpixel.tables import to_csv
 
 NAME_FILES = ("classes.txt", "labels.txt", "class_names.txt", "names.txt")
 MANY = 256  # values; more are numbers of objects
@@ -56,13 +55,10 @@ def write(proposal: Proposal) -> None:
     table, listing = proposal.folder / "classes.csv", proposal.folder / "pairs.csv"
     for path in (table, listing) if proposal.listed else (table,):
         _refuse_existing(path)
-    rows = io.StringIO()
-    writer = csv.writer(rows, lineterminator="\n")
-    writer.writerow(("image", "mask", "split"))
-    writer.writerows((within(proposal.folder, p.image), within(proposal.folder, p.truths[0]), p.split) for p in proposal.pairs)
+    rows = [(within(proposal.folder, p.image), within(proposal.folder, p.truths[0]), p.split) for p in proposal.pairs]
     try:
         if proposal.listed:
-            write_whole(listing, rows.getvalue().encode())
+            write_whole(listing.parent, listing.name, to_csv(("image", "mask", "split"), rows))
         proposal.classes.write_csv(table)
     except OSError as error:
         raise ResourceError(f"{proposal.folder}: cannot be written to ({error.strerror}); allow it or use a copy.") from error

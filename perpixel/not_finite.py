@@ -29,9 +29,8 @@ def refuse(out: Path, step: int, part: Batch, network: nn.Module, device: torch.
     """Keeps the batch in `out/not_finite`, and raises NotFinite naming the first bad tensor, the pictures and the step."""
     name = first_bad(network, part, device)
     path = out / "not_finite" / f"step-{step:09d}.safetensors"
-    path.parent.mkdir(exist_ok=True)
     tensors = dict(zip(("images", "targets", "weights"), (tensor.contiguous() for tensor in part.tensors()), strict=False))
-    write_whole(path, to_safetensors(tensors, {"names": json.dumps(part.names)}))
+    write_whole(path.parent, path.name, to_safetensors(tensors, {"names": json.dumps(part.names)}))
     raise NotFinite(
         f"step {step}: {name} is not finite, for the pictures {', '.join(part.names)}; the batch is kept in {path} and the step "
         f"was not taken. Lower the learning rate or set --clip, and choose another --out."

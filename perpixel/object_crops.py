@@ -184,7 +184,7 @@ def objects_of(sample: Sample, classes: ClassTable) -> Instances:
 def write_examples(path: Path, examples: Examples, key: str) -> None:
     """Keeps `examples` in one file with `key`, which says what they are of, and a digest of both; whole or not at all."""
     header = json.dumps({"key": key, "sha256": _digest(examples, key)})
-    write_whole(path, to_safetensors(vars(examples), {_HEADER_KEY: header}))
+    write_whole(path.parent, path.name, to_safetensors(vars(examples), {_HEADER_KEY: header}))
 
 
 def read_examples(path: Path, key: str) -> Examples | None:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from perpixel.defects import Problem, printable, problem
-from perpixel.errors import DataError
+from perpixel.defects import Problem, problem
+from perpixel.errors import DataError, printable
 from perpixel.images import Header, read_alpha, read_header, read_image
 
 SUFFIXES_OF = {

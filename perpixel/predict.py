@@ -201,9 +201,7 @@ def _write(
         np.save(buffer, found.scores)
         parts["scores"] = buffer.getvalue()
     for folder, data in parts.items():
-        path = out / folder / f"{source.name}{SUFFIXES[folder]}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data, durable=False)
+        write_whole(out / folder, f"{source.name}{SUFFIXES[folder]}", data, durable=False)
     journal.add(source.name, key)
     return "done"
 
@@ -232,11 +230,11 @@ class _Journal:
                     continue  # the last line of a killed process; its picture is predicted again
             # A broken last line must not swallow the next entry.
             text = "".join(json.dumps({"name": name, "picture": key}) + "\n" for name, key in self._done.items())
-            write_whole(self.path, (json.dumps(head) + "\n" + text).encode())
+            write_whole(out, JOURNAL, (json.dumps(head) + "\n" + text).encode())
         else:
             if any((out / folder).exists() for folder in ("masks", "overlays", "scores")):
                 raise UsageError(f"{out}: holds masks or overlays from elsewhere; choose another --out.")
-            write_whole(self.path, (json.dumps(head) + "\n").encode())
+            write_whole(out, JOURNAL, (json.dumps(head) + "\n").encode())
         self._file = self.path.open("a")
 
     @staticmethod

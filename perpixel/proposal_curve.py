@@ -71,12 +71,11 @@ def write_curve(out: Path, found: Mapping[int, Scores]) -> list[dict[str, Any]]:
         for boxes, scores in ((boxes, scores.to_json()) for boxes, scores in found.items())
         for figures in (scores["figures"],)
     ]  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / JSON, json.dumps(rows, indent=1).encode())
+    write_whole(out, JSON, json.dumps(rows, indent=1).encode())
     lines = {
         "mIoU": [(boxes, scores.mean_iou) for boxes, scores in found.items()],
         "pixel accuracy": [(boxes, scores.confusion.pixel_accuracy()) for boxes, scores in found.items()],
     }
     panels = [draw.curves({name: line}, f"{name} by boxes") for name, line in lines.items()]
-    write_image(out / PICTURE, np.concatenate(panels, axis=1))
+    write_image(out, PICTURE, np.concatenate(panels, axis=1))
     return rows

@@ -2,7 +2,7 @@
 
     probe = receptive_field(load("runs/mine"), read_image("street.jpg"))
     probe.moved                                                  # 0.24: a quarter of the picture
-    write_image(Path("field.png"), draw_probe(image, probe))
+    write_image(Path(), "field.png", draw_probe(image, probe))
 
 The paper slides a small patch of random noise over the picture and measures how the activation of one unit changes: a place
 where it hardly does lies outside the effective field. It finds about a quarter of the picture, where the theoretical field of

@@ -8,9 +8,6 @@ is left out, as is a picture of `train` that is in another split too. All else i
 
 from __future__ import annotations
 
-import csv
-import io
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +20,11 @@ from scipy import ndimage
 from perpixel.check import Report
 from perpixel.classes import ClassTable
 from perpixel.datasets.folder import folder_classes, list_folder
-from perpixel.defects import printable
-from perpixel.errors import UsageError
-from perpixel.files import write_whole
+from perpixel.errors import UsageError, printable
+from perpixel.files import read_bytes, write_whole
 from perpixel.images import read_header, read_labels, read_stored, write_image, write_labels
 from perpixel.picture_defects import SUFFIXES_OF
+from perpixel.tables import to_csv
 
 PLAN = "plan.csv"
 UNUSABLE = frozenset(
@@ -72,12 +69,7 @@ def repair(root: Path, steps: Sequence[Step], out: Path) -> int:
     root, out = Path(root), Path(out)
     if out.exists():
         raise UsageError(f"{out}: is there already; name a folder that is not.")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "kind", "action"))
-    writer.writerows((step.file, step.kind, step.action) for step in steps)
-    out.mkdir(parents=True)
-    write_whole(out / PLAN, text.getvalue().encode())
+    write_whole(out, PLAN, to_csv(("file", "kind", "action"), [(step.file, step.kind, step.action) for step in steps]))
     classes = folder_classes(root)
     by_file: dict[str, list[Step]] = {}
     for step in steps:
@@ -90,30 +82,25 @@ def repair(root: Path, steps: Sequence[Step], out: Path) -> int:
         if any(step.action == LEFT_OUT for path in files.values() for step in by_file.get(printable(path), ())):
             continue
         for kind, path in files.items():
-            _copy(path, out / kind / pair.split / pair.name, by_file.get(printable(path), []), classes)
+            _copy(path, out / kind / pair.split, pair.name, by_file.get(printable(path), []), classes)
         count += 1
     return count
 
 
-def _copy(path: Path, target: Path, steps: Sequence[Step], classes: ClassTable) -> None:
-    """The file, mended by the steps, as `target` with the suffix that fits."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _copy(path: Path, folder: Path, name: str, steps: Sequence[Step], classes: ClassTable) -> None:
+    """The file, mended by the steps, below `folder` as `name` with the suffix that fits."""
     kinds = {step.kind for step in steps}
     mended = next((kind for kind in MENDED if kind in kinds), None)
     if mended is not None:
         labels = MENDED[mended][1](path, classes)
-        write_labels(_suffixed(target, ".png"), labels, classes)
+        write_labels(folder, f"{name}.png", labels, classes)
     elif "rotated picture" in kinds:
         stored = read_stored(path)
-        write_image(_suffixed(target, ".png"), np.ascontiguousarray(stored[..., :3]) if stored.ndim == 3 else stored)
+        write_image(folder, f"{name}.png", np.ascontiguousarray(stored[..., :3]) if stored.ndim == 3 else stored)
     else:
         renamed = "wrong extension" in kinds
         suffixes = SUFFIXES_OF.get(read_header(path, turn=False).format, (path.suffix,)) if renamed else (path.suffix,)
-        shutil.copyfile(path, _suffixed(target, suffixes[0]))
-
-
-def _suffixed(target: Path, suffix: str) -> Path:
-    return target.with_name(target.name + suffix)
+        write_whole(folder, name + suffixes[0], read_bytes(path), durable=False)
 
 
 def _without(classes: ClassTable, names: set[str]) -> ClassTable:

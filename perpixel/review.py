@@ -151,8 +151,8 @@ def _write_table(out: Path, found: dict[str, Scores], entries: Mapping[str, Entr
         f"{PROTOCOL['optimiser']}, {PROTOCOL['schedule']}, learning rate {PROTOCOL['lr']}, class weights "
         f"{PROTOCOL['class_weights']}; one seed, so differences of a point or two mean nothing.", "",
     ])  # fmt: skip
-    write_whole(out / "table.json", json.dumps(rows, indent=1).encode())
-    write_whole(out / "table.md", text.encode())
+    write_whole(out, "table.json", json.dumps(rows, indent=1).encode())
+    write_whole(out, "table.md", text.encode())
     return out / "table.md"
 
 
@@ -167,9 +167,7 @@ def _write_pictures(out: Path, entries: Mapping[str, Entry]) -> None:
         for name, model in models.items():
             labels = predict(model, sample.image, inference=entries[name].inference).labels
             row += [draw.colours(labels, dataset.classes), draw.error_map(sample.labels, labels, dataset.classes.void)]
-            path = out / "overlays" / name / f"{sample.name}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_image(path, draw.overlay(sample.image, labels, dataset.classes))
+            write_image(out, f"overlays/{name}/{sample.name}.png", draw.overlay(sample.image, labels, dataset.classes))
         rows.append(row)
     titles = ["picture", "truth", *(text for entry in entries.values() for text in (entry.title, "errors"))]
-    write_image(out / "pictures.png", draw.sheet(rows, titles))
+    write_image(out, "pictures.png", draw.sheet(rows, titles))

@@ -52,7 +52,7 @@ def claim(out: Path, recipe: Recipe, origins: Mapping[str, str] | None) -> Itera
     with locked(out):
         for folder in (out, out / STATES):
             remove_partial(folder)
-        write_whole(out / RECIPE, to_toml(recipe, origins or dict.fromkeys(recipe.to_json(), "call")).encode())
+        write_whole(out, RECIPE, to_toml(recipe, origins or dict.fromkeys(recipe.to_json(), "call")).encode())
         yield
 
 
@@ -80,7 +80,7 @@ def sound_data(recipe: Recipe, out: Path, team: Team, say: Say) -> Sound:
             class_pixels = report.class_pixels[recipe.train_split][:-1]
             known = {"stamp": stamp, "class_pixels": class_pixels, "fingerprints": report.fingerprints}
             _write_facts(out, recipe, team, report)
-            write_whole(path, json.dumps(known, indent=1).encode())
+            write_whole(out, DATA, json.dumps(known, indent=1).encode())
     known = team.from_first(known)
     return Sound(known["class_pixels"], known["fingerprints"])
 
@@ -89,14 +89,14 @@ def note_start(out: Path, path: str, digest: str) -> None:
     """Adds to run.json which model the weights come from."""
     facts = json.loads((out / RUN).read_text())
     facts["started_from"] = {"path": path, "sha256": digest}
-    write_whole(out / RUN, json.dumps(facts, indent=1).encode())
+    write_whole(out, RUN, json.dumps(facts, indent=1).encode())
 
 
 def note_session(out: Path, first: int, last: int, seconds: float) -> None:
     """Adds to run.json from which step to which this process went, and how long it took."""
     facts = json.loads((out / RUN).read_text())
     facts["sessions"].append({"from": first, "to": last, "seconds": round(seconds, 2)})
-    write_whole(out / RUN, json.dumps(facts, indent=1).encode())
+    write_whole(out, RUN, json.dumps(facts, indent=1).encode())
 
 
 def _checked(recipe: Recipe, say: Say) -> Report:
@@ -140,4 +140,4 @@ def _write_facts(out: Path, recipe: Recipe, team: Team, report: Report) -> None:
         "pictures": report.pictures,
         "sessions": [],
     }
-    write_whole(out / RUN, json.dumps(facts, indent=1).encode())
+    write_whole(out, RUN, json.dumps(facts, indent=1).encode())

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable
 from perpixel.datasets.folder import SPLITS, Listing, files_below, truth_folders
-from perpixel.defects import Problem, Severity, printable, problem
+from perpixel.defects import Problem, Severity, problem
+from perpixel.errors import printable
 from perpixel.images import PICTURE_SUFFIXES
 
 # Thumbnails, brought to mean 0 and deviation 1, of a picture that was saved, scaled or lightened anew differ by about 0.005 in

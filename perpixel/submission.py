@@ -34,8 +34,7 @@ from perpixel.datasets.cityscapes import Cityscapes
 from perpixel.datasets.coco import OFFICIAL, Coco, panoptic_ids, require_listed
 from perpixel.datasets.folder import files_below
 from perpixel.datasets.voc import Voc2012
-from perpixel.defects import printable
-from perpixel.errors import DataError, UsageError, did_you_mean
+from perpixel.errors import DataError, UsageError, did_you_mean, printable
 from perpixel.files import write_whole
 from perpixel.images import MASK_SUFFIXES, encode_labels, read_labels
 from perpixel.rle import encode
@@ -67,7 +66,7 @@ def submission(masks: Path, dataset: Dataset, out: Path, competition: str | None
     data = pack((place(dataset.name(index)), encode_labels(labels, dataset.classes))
                 for index, labels in _sound(masks, dataset, problems))  # fmt: skip
     if not problems:
-        write_whole(out, data)
+        write_whole(out.parent, out.name, data)
     return problems
 
 
@@ -140,7 +139,7 @@ def _coco(source: Path, dataset: Coco, out: Path) -> list[Problem]:
     packed = {"detections": _detections, "stuff": _stuff, "panoptic": _panoptic}[kind](source, dataset, out.stem, problems)
     data = _zip(packed)
     if not problems:
-        write_whole(out, data)
+        write_whole(out.parent, out.name, data)
     return problems
 
 

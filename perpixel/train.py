@@ -141,7 +141,7 @@ def train(
                     _train_mode(network, recipe)
                     if progress_of.judged(step, matrix) and team.rank == 0:
                         checkpoint.save_model(out, kept.state_dict(), card(step, matrix))
-                        write_image(out / "curves.png", _curves(progress_of.history))
+                        write_image(out, "curves.png", _curves(progress_of.history))
                 if progress is not None:
                     progress(step, recipe.steps, progress_of.text())
                 if step in validate_at or step % recipe.save_every == 0 or stopping:
@@ -219,7 +219,7 @@ class _Progress:
 
     def write_history(self) -> None:
         lines = "".join(json.dumps(entry) + "\n" for entry in self.history)
-        write_whole(self.out / HISTORY, lines.encode())
+        write_whole(self.out, HISTORY, lines.encode())
 
     def settle(self, step: int) -> None:
         """What a kill may have cut off after the state of `step` was whole: of the last step there is no next save to do it."""
@@ -377,7 +377,7 @@ def _finish(out: Path, validation: Dataset) -> Scores:
     """Judges the kept weights, and leaves figures, a sheet of pictures and curves."""
     model = checkpoint.load(out)
     scores = evaluate(model, validation)
-    write_whole(out / SCORES, json.dumps(scores.to_json(), indent=1).encode())
+    write_whole(out, SCORES, json.dumps(scores.to_json(), indent=1).encode())
     rows = []
     for index in np.linspace(0, len(validation) - 1, min(SHOWN, len(validation))).astype(int):
         sample = validation.sample(int(index))
@@ -387,9 +387,9 @@ def _finish(out: Path, validation: Dataset) -> Scores:
             sample.image, draw.colours(sample.labels, model.classes), draw.colours(predicted, model.classes),
             draw.error_map(sample.labels, predicted, model.classes.void),
         ])  # fmt: skip
-    write_image(out / "val.png", draw.sheet(rows, ("picture", "truth", "prediction", "errors in red")))
+    write_image(out, "val.png", draw.sheet(rows, ("picture", "truth", "prediction", "errors in red")))
     history = [json.loads(line) for line in (out / HISTORY).read_text().splitlines()]
-    write_image(out / "curves.png", _curves(history))
+    write_image(out, "curves.png", _curves(history))
     return scores
 
 

@@ -145,7 +145,7 @@ def test_a_malformed_table_is_refused_with_its_place(tmp_path, text, words):
 
 
 def test_a_table_that_is_no_text_or_not_there(tmp_path):
-    with pytest.raises(DataError, match=r"classes\.csv: cannot be read"):
+    with pytest.raises(DataError, match=r"classes\.csv: there is no such file"):
         ClassTable.read_csv(tmp_path / "classes.csv")
     (tmp_path / "classes.csv").write_bytes(b"id,name\n0,stra\xdfe\n")
     with pytest.raises(DataError, match="save it as UTF-8"):

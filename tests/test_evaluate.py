@@ -274,7 +274,7 @@ class TestRefusals:
             path = tmp_path / "found" / f"{place.format(name=name, city=name.split('_')[0])}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             labels = dataset.sample(index).labels
-            write_labels(path, np.where(labels == dataset.classes.void, 0, labels), dataset.classes)
+            write_labels(path.parent, path.name, np.where(labels == dataset.classes.void, 0, labels), dataset.classes)
         assert evaluate(tmp_path / "found", dataset).confusion.pixel_accuracy() == 1
 
     def test_no_mask(self, val, tmp_path: Path) -> None:

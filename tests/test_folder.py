@@ -238,7 +238,7 @@ class TestFolds:
         ("picture,mask\n", "the first line must be `image,mask,split`"),
         ("image,mask,split\na.png,b.png,valid\n", "line 2: split 'valid' is none of train, val, test"),
         ("image,mask,split\na.png,,train\n", "line 2: image or mask is empty"),
-        ("image,mask,split\na.png\n", "line 2: split None"),
+        ("image,mask,split\na.png\n", "line 2: split ''"),
     ],
 )
 def test_a_malformed_list_is_refused_with_its_line(root, text, words):

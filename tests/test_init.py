@@ -254,7 +254,7 @@ def test_masks_of_the_proposed_table_read_like_the_old_ones(tmp_path):
     proposal = classes_of(tmp_path, [[0, 1, 2], [2, 255, 255]])
     write(proposal)
     labels = open_dataset(tmp_path, split="train").sample(0).labels
-    write_labels(tmp_path / "masks/0.png", labels, proposal.classes)
+    write_labels(tmp_path, "masks/0.png", labels, proposal.classes)
     assert_sound(tmp_path)
 
 

@@ -27,7 +27,7 @@ def predicted(dataset: Dataset, folder: Path, tail: str = "") -> Path:
     for index in range(len(dataset)):
         image = dataset.sample(index).image
         labels = np.full(image.shape[:2], (index + 1) % len(dataset.classes), np.uint8)
-        write_labels(folder / "masks" / f"{dataset.name(index)}{tail}.png", labels, dataset.classes)
+        write_labels(folder / "masks", f"{dataset.name(index)}{tail}.png", labels, dataset.classes)
     return folder
 
 

@@ -17,10 +17,8 @@ the columns image,mask,split and paths relative to DATA, as `perpixel init` writ
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import os
+import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,9 +31,11 @@ from numpy.typing import NDArray
 from perpixel.classes import ClassTable
 from perpixel.datasets.folds import split_folds
 from perpixel.errors import DataError, did_you_mean
+from perpixel.files import in_either_form, safe_name, walk
 from perpixel.images import MASK_SUFFIXES, PICTURE_SUFFIXES, read_image, read_labels
 from perpixel.sample import Instances, Sample
 from perpixel.separation import touching
+from perpixel.tables import read_csv
 
 SPLITS = ("train", "val", "test")
 OBJECTS = ClassTable(("background", "object"), ((0, 0, 0), (230, 110, 40)), ((0,), (1,)))  # of instances without a classes.csv
@@ -211,20 +211,13 @@ def chosen_for_val(names: list[str]) -> set[str]:
 
 
 def files_below(folder: Path, suffixes: frozenset[str]) -> dict[str, list[Path]]:
-    """The files of `folder` and its subfolders by relative path without suffix, sorted; hidden files are left out.
+    """The files of `folder` and its subfolders, found by `files.walk`, by relative path without suffix, sorted.
 
-    Links to folders are followed; a folder that is reached twice counts once."""
-    paths, seen = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if os.path.realpath(place) in seen:
-            folders.clear()
-            continue
-        seen.add(os.path.realpath(place))
-        paths += [Path(place, name) for name in names if not name.startswith(".")]
+    The two Unicode forms of a name are one name."""
     found = defaultdict(list)
-    for path in sorted(path for path in paths if path.suffix.lower() in suffixes and path.is_file()):
-        found[path.relative_to(folder).with_suffix("").as_posix()].append(path)
+    for path in walk(folder):
+        if path.suffix.lower() in suffixes and path.exists():
+            found[unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())].append(path)
     return dict(found)
 
 
@@ -244,26 +237,25 @@ def _pair_up(images: Path, folders: dict[str, Path], split: str) -> Listing:
 
 def _read_pairs(root: Path) -> Listing:
     path = root / "pairs.csv"
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text; save it as UTF-8.") from error
-    reader = csv.DictReader(io.StringIO(text))
-    if not {"image", "mask", "split"} <= set(reader.fieldnames or ()):
-        raise DataError(f"{path}: the first line must be `image,mask,split`, found {reader.fieldnames}.")
     pairs = []
-    for row in reader:
+    for line, row in read_csv(path, ("image", "mask", "split")):
         if row["split"] not in SPLITS:
-            raise DataError(f"{path}, line {reader.line_num}: split {row['split']!r} is none of {', '.join(SPLITS)}.")
+            raise DataError(f"{path}, line {line}: split {row['split']!r} is none of {', '.join(SPLITS)}.")
         if not row["image"] or not row["mask"]:
-            raise DataError(f"{path}, line {reader.line_num}: image or mask is empty; give both paths.")
-        name = Path(row["image"]).with_suffix("").as_posix()
-        pairs.append(Pair(name, root / row["image"], root / row["mask"], row["split"]))
+            raise DataError(f"{path}, line {line}: image or mask is empty; give both paths.")
+        try:
+            name = Path(safe_name(row["image"])).with_suffix("").as_posix()
+            image, mask = (in_either_form(root / row[column]) for column in ("image", "mask"))
+        except (DataError, OSError, ValueError) as error:
+            raise DataError(f"{path}, line {line}: {error}") from None
+        pairs.append(Pair(name, image, mask, row["split"]))
     pairs.sort(key=lambda pair: (SPLITS.index(pair.split), pair.name))
-    by_image, by_mask = defaultdict(list), defaultdict(list)
+    by_image, by_mask, by_name = defaultdict(list), defaultdict(list), defaultdict(list)
     for pair in pairs:
         (mask,) = pair.truths
         by_image[pair.image].append(mask)
         by_mask[mask].append(pair.image)
+        by_name[pair.split, pair.name].append(pair.image)
     doubles = [(one, *many) for found in (by_image, by_mask) for one, many in found.items() if len(many) > 1]
+    doubles += [(one, *many) for one, *many in map(dict.fromkeys, by_name.values()) if many]
     return Listing(tuple(pairs), (), (), tuple(doubles))

@@ -11,8 +11,6 @@ Names of another form than CITY_SEQUENCE_FRAME become own_000001_000019 and so o
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from perpixel.formats.folder import of_datasets
 from perpixel.formats.pictures import put_picture
 from perpixel.images import encode_image
 from perpixel.sample import Instances
+from perpixel.tables import to_csv
 
 HOLDS = Holds(overlap=False, crowd=True, void=True, maps=True)
 CLASSES = ClassTable(
@@ -84,16 +83,14 @@ class Writer:
         labels = self.ids[content.labels]
         found = map_of(content, self.classes, self.told, name, by_vote=False)
         numbered = labels if found is None else self._numbered(labels, *found, name)
-        place = self.out / "leftImg8bit" / split / city / f"{short}{SUFFIX}".removesuffix(".png")
-        put_picture(content.picture, place, self.told, name, png=True)
+        place = f"{short}{SUFFIX}".removesuffix(".png")
+        put_picture(content.picture, self.out / "leftImg8bit" / split / city, name, self.told, place, png=True)
         self.names.append((short, f"{split}/{name}"))
         self.told.add("unknown class", name, int(np.isin(content.labels, self.unknown).sum()))
         self._tell_groups(numbered, content.instances, name)
         folder = self.out / "gtFine" / split / city
-        folder.mkdir(parents=True, exist_ok=True)
         for kind, values in (("labelIds", labels.astype(np.uint8)), ("instanceIds", numbered)):
-            path = folder / f"{short}_gtFine_{kind}.png"
-            write_whole(path, encode_image(Image.fromarray(values), ".png"), durable=False)
+            write_whole(folder, f"{short}_gtFine_{kind}.png", encode_image(Image.fromarray(values), ".png"), durable=False)
 
     def _numbered(self, labels: NDArray[Any], numbers: NDArray[Any], objects: Instances, name: str) -> NDArray[np.uint16]:
         """The instance ids (H, W): label ids, and those of the numbered objects over them."""
@@ -120,7 +117,4 @@ class Writer:
 
     def close(self) -> None:
         if any(short != name.rpartition("/")[2] for short, name in self.names):
-            text = io.StringIO()
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerows([("name", "was"), *self.names])
-            write_whole(self.out / "names.csv", text.getvalue().encode())
+            write_whole(self.out, "names.csv", to_csv(("name", "was"), self.names))

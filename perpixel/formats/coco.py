@@ -81,7 +81,7 @@ class Writer:
 
     def add(self, name: str, split: str, content: Content) -> None:
         folder = self.out / "images" / split
-        path = put_picture(content.picture, folder / name, self.told, name)
+        path = put_picture(content.picture, folder, name, self.told)
         height, width = read_size(path)
         pictures, objects = self.pictures.setdefault(split, []), self.objects.setdefault(split, [])
         picture = {"id": len(pictures) + 1, "file_name": path.relative_to(folder).as_posix(), "height": height, "width": width}
@@ -104,6 +104,5 @@ class Writer:
         ]
         for split, pictures in self.pictures.items():
             content = {"images": pictures, "annotations": self.objects[split], "categories": categories}
-            path = self.out / "annotations" / (f"instances_{split}.json" if split else "instances.json")
-            path.parent.mkdir(exist_ok=True)
-            write_whole(path, json.dumps(content).encode())
+            name = f"instances_{split}.json" if split else "instances.json"
+            write_whole(self.out / "annotations", name, json.dumps(content).encode())

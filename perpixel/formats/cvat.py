@@ -220,7 +220,7 @@ class Writer:
 
     def add(self, name: str, split: str, content: Content) -> None:
         images = self.out / "images"
-        path = put_picture(content.picture, images / split / name, self.told, name)
+        path = put_picture(content.picture, images / split, name, self.told)
         height, width = read_size(path)
         subset = f" subset={quoteattr(split)}" if split else ""
         lines = [f'  <image id="{len(self.pages)}" name={quoteattr(path.relative_to(images).as_posix())}{subset} '
@@ -238,7 +238,7 @@ class Writer:
             f"    <label><name>{quoteattr(name)[1:-1]}</name><color>{colour}</color><attributes>{attribute}</attributes></label>"
             for name, colour in label_colours(self.classes, self.void)
         )
-        write_whole(self.out / "annotations.xml", (
+        write_whole(self.out, "annotations.xml", (
             '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
             f"  <meta><task><size>{len(self.pages)}</size><mode>annotation</mode><labels>\n{labels}\n  </labels></task></meta>\n"
             + "\n".join([*self.pages, "</annotations>\n"])

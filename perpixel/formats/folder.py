@@ -55,10 +55,8 @@ class Writer:
         found = map_of(content, self.classes, self.told, name)
         if found is not None and found[0].max(initial=0) > 65535:
             raise DataError(f"{name}: has more than 65535 objects; cut the picture into tiles.")
-        put_picture(content.picture, self.out / "images" / place, self.told, name)
-        mask = self.out / "masks" / f"{place}.png"
-        mask.parent.mkdir(parents=True, exist_ok=True)
-        write_labels(mask, content.labels, self.classes)
+        put_picture(content.picture, self.out / "images", name, self.told, place)
+        write_labels(self.out / "masks", f"{place}.png", content.labels, self.classes)
         if content.instances is None or found is None:
             self._without.append((place, content.labels.shape))
             return
@@ -73,7 +71,5 @@ class Writer:
                 self._put(place, np.zeros(size, np.int32))
 
     def _put(self, place: str, numbers: np.ndarray) -> None:
-        path = self.out / "instances" / f"{place}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
         stored = numbers.astype(np.uint8 if numbers.max(initial=0) <= 255 else np.uint16)
-        write_whole(path, encode_image(Image.fromarray(stored), ".png"))
+        write_whole(self.out / "instances", f"{place}.png", encode_image(Image.fromarray(stored), ".png"), durable=False)

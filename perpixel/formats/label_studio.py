@@ -264,7 +264,7 @@ class Writer:
         self.void = False
 
     def add(self, name: str, split: str, content: Content) -> None:
-        path = put_picture(content.picture, self.out / "images" / split / name, self.told, name)
+        path = put_picture(content.picture, self.out / "images" / split, name, self.told)
         height, width = read_size(path)
         results = []
         for place, shape in enumerate(shapes(content, self.classes, HOLDS, self.told, name)):
@@ -281,8 +281,8 @@ class Writer:
     def close(self) -> None:
         found = label_colours(self.classes, self.void)
         labels = "\n".join(f'    <Label value={quoteattr(name)} background="{colour}"/>' for name, colour in found)
-        write_whole(self.out / "labels.xml", (
+        write_whole(self.out, "labels.xml", (
             f'<View>\n  <Image name="image" value="$image"/>\n  <BrushLabels name="label" toName="image">\n{labels}\n'
             "  </BrushLabels>\n</View>\n"
         ).encode())  # fmt: skip
-        write_whole(self.out / "tasks.json", json.dumps(self.tasks, ensure_ascii=False).encode())
+        write_whole(self.out, "tasks.json", json.dumps(self.tasks, ensure_ascii=False).encode())

@@ -163,16 +163,15 @@ class Writer:
         self.out, self.classes, self.told = out, classes, told
 
     def add(self, name: str, split: str, content: Content) -> None:
-        path = put_picture(content.picture, self.out / split / name, self.told, name)
+        path = put_picture(content.picture, self.out / split, name, self.told)
         height, width = read_size(path)
         found = [_written(shape) for shape in shapes(content, self.classes, HOLDS, self.told, name)]
         document: dict[str, Any] = {
             "version": VERSION, "flags": {}, "shapes": found, "imagePath": path.name, "imageData": None,
             "imageHeight": height, "imageWidth": width,
         }  # fmt: skip
-        write_whole(
-            path.with_name(f"{Path(name).name}.json"), json.dumps(document, ensure_ascii=False, indent=1).encode(), durable=False
-        )
+        text = json.dumps(document, ensure_ascii=False, indent=1)
+        write_whole(self.out / split, f"{name}.json", text.encode(), durable=False)
 
     def close(self) -> None:
         """Every file is there already."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -13,27 +12,24 @@ from numpy.typing import NDArray
 from perpixel.datasets.folder import files_below
 from perpixel.errors import DataError
 from perpixel.exchange import Told
+from perpixel.files import read_bytes, write_whole
 from perpixel.images import PICTURE_SUFFIXES, read_header, read_image, read_size, write_image
 from perpixel.pairing import SPLIT_WORDS
 
 
-def put_picture(picture: Path | NDArray[np.uint8], target: Path, told: Told, name: str, png: bool = False) -> Path:
-    """Copies a picture to `target` with its suffix, byte for byte; as PNG where it has no file, is turned by a tag, or `png` says
-    so."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    as_png = target.with_name(f"{target.name}.png")
+def put_picture(
+    picture: Path | NDArray[np.uint8], folder: Path, name: str, told: Told, place: str | None = None, png: bool = False
+) -> Path:
+    """Copies the picture `name` below `folder` as `place`, or as its name, with its suffix, byte for byte; as PNG where it has
+    no file, is turned by a tag, or `png` says so. Returns the copy."""
+    place = place or name
     if not isinstance(picture, Path):
-        write_image(as_png, picture)
-        return as_png
-    header = read_header(picture)
+        return write_image(folder, f"{place}.png", picture)
+    header, pixels = read_header(picture), read_image(picture)  # a damaged one is told here, and not copied
     if header.orientation != 1 or (png and header.format != "PNG"):
         told.add("turned" if header.orientation != 1 else "png", name)
-        write_image(as_png, read_image(picture))
-        return as_png
-    read_image(picture)  # a damaged one is told here, and not copied
-    copy = target.with_name(target.name + picture.suffix.lower())
-    shutil.copyfile(picture, copy)
-    return copy
+        return write_image(folder, f"{place}.png", pixels)
+    return write_whole(folder, place + picture.suffix.lower(), read_bytes(picture), durable=False)
 
 
 def require_picture_size(picture: Path, size: tuple[int, int], where: str) -> None:

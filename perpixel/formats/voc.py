@@ -160,12 +160,10 @@ class Writer:
         found = map_of(content, self.classes, self.told, name)
         if found is not None and found[0].max(initial=0) >= VOID:
             raise DataError(f"{name}: has {found[0].max()} objects; a mask of VOC holds {VOID - 1}.")
-        put_picture(content.picture, self.out / "JPEGImages" / key, self.told, name)
+        put_picture(content.picture, self.out / "JPEGImages", name, self.told, key)
         labels = self.place[content.labels]
         self.names.setdefault(split or "train", []).append(key)
-        mask = self.out / MASKS / f"{key}.png"
-        mask.parent.mkdir(parents=True, exist_ok=True)
-        write_labels(mask, labels, self.table)
+        write_labels(self.out / MASKS, f"{key}.png", labels, self.table)
         if content.instances is None or found is None:
             return
         self.told.add("crowd", name, int(content.instances.crowd.sum()))
@@ -173,15 +171,12 @@ class Writer:
         palette = np.array([(0, 0, 0), *distinct_colours(255)], np.uint8)
         palette[VOID] = VOID_COLOUR
         stored.putpalette(palette.tobytes())
-        path = self.out / OBJECTS / f"{key}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, encode_image(stored, ".png"), durable=False)
+        write_whole(self.out / OBJECTS, f"{key}.png", encode_image(stored, ".png"), durable=False)
 
     def close(self) -> None:
         lists = self.out / "ImageSets" / "Segmentation"
-        lists.mkdir(parents=True)
         for split, names in self.names.items():
-            write_whole(lists / f"{split}.txt", "".join(f"{name}\n" for name in names).encode())
+            write_whole(lists, f"{split}.txt", "".join(f"{name}\n" for name in names).encode())
         rows = zip(self.table.names, self.table.colours, strict=True)
         text = "".join(f"{name}:{','.join(map(str, colour))}::\n" for name, colour in rows)
-        write_whole(self.out / "labelmap.txt", text.encode())
+        write_whole(self.out, "labelmap.txt", text.encode())

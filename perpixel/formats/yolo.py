@@ -174,20 +174,18 @@ class Writer:
 
     def add(self, name: str, split: str, content: Content) -> None:
         self.splits.add(split)
-        path = put_picture(content.picture, self.out / "images" / split / name, self.told, name)
+        path = put_picture(content.picture, self.out / "images" / split, name, self.told)
         height, width = read_size(path)
         lines = []
         for shape in shapes(content, self.classes, HOLDS, self.told, name):
             corners = _joined(outlines(shape.crop, shape.left, shape.top)).reshape(-1, 2) / (width, height)
             lines.append(f"{self.names.index(shape.label)} {' '.join(map(repr, corners.ravel().tolist()))}\n")
-        labels = self.out / "labels" / split / f"{name}.txt"
-        labels.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(labels, "".join(lines).encode(), durable=False)
+        write_whole(self.out / "labels" / split, f"{name}.txt", "".join(lines).encode(), durable=False)
 
     def close(self) -> None:
         folders: dict[str, Any] = {split: f"images/{split}" for split in ("train", "val", "test") if split in self.splits}
         content = {"path": ".", **folders, "names": dict(enumerate(self.names))}
-        write_whole(self.out / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+        write_whole(self.out, "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
 
 def _joined(polygons: list[list[float]]) -> np.ndarray:
