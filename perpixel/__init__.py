@@ -51,6 +51,9 @@ class _Package(ModuleType):
         setattr(self, name, value)
         return value
 
+    def __dir__(self) -> list[str]:
+        return sorted({*__all__, *super().__dir__()})
+
     def __setattr__(self, name: str, value: Any) -> None:
         is_verb = isinstance(value, ModuleType) and _HOMES.get(name) == name
         super().__setattr__(name, getattr(value, name) if is_verb else value)

@@ -5,16 +5,26 @@ Modules of verbs are imported when their verb runs, so that every `--help` answe
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, Token
 
-from perpixel.errors import Interrupted, PerpixelError, UsageError, did_you_mean
+from perpixel.errors import (
+    Interrupted,
+    PerpixelError,
+    ResourceError,
+    UsageError,
+    did_you_mean,
+    is_full,
+    is_out_of_memory,
+)
 from perpixel.recipe import ENVIRONMENT, Recipe, find, merge
+from perpixel.terminal import finish_streams, prepare_streams, say
 from perpixel.version import VERSION
 
 app = App(
@@ -46,7 +56,16 @@ Flags = make_dataclass(
     frozen=True,
 )
 NONE_GIVEN = Flags()
-Root = Annotated[str | None, Parameter(help="Folder that holds the data set of that name.", env_var=f"{ENVIRONMENT}ROOT")]
+
+
+def _folder(_: Any, tokens: Sequence[Token]) -> str:
+    return os.path.expanduser(tokens[0].value)  # an environment variable has its ~ still
+
+
+Root = Annotated[
+    str | None,
+    Parameter(help="Folder that holds the data set of that name.", env_var=f"{ENVIRONMENT}ROOT", converter=_folder),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +104,7 @@ def train(
     folder = out or Path("runs") / ((recipe and Path(recipe).stem) or f"{Path(settings.data).name}-{settings.network}")
 
     from perpixel.stages import stages, train_stages
-    from perpixel.terminal import Progress, print_json, print_scores, say
+    from perpixel.terminal import Progress, print_json, print_scores
 
     scores = train_stages(stages(file, given), folder, say, Progress)
     if scores is None:
@@ -179,7 +198,6 @@ def evaluate(
         print_membranes,
         print_objects,
         print_scores,
-        say,
     )
 
     inference = _inference(inferring)
@@ -220,7 +238,7 @@ def _evaluate_coco(
     from perpixel.annotations import read_annotations
     from perpixel.average_precision import average_precision, read_results
     from perpixel.evaluate_panoptic import evaluate_panoptic
-    from perpixel.terminal import Progress, print_instances, print_json, print_panoptic, say
+    from perpixel.terminal import Progress, print_instances, print_json, print_panoptic
 
     scores: Any
     show: Any
@@ -272,7 +290,7 @@ def explain_score(
     """Show which mean IoU other packages give the same predictions, and which classes and pictures make the difference."""
     from perpixel.explain_score import explain_score as explain
     from perpixel.explain_score import open_truth
-    from perpixel.terminal import Progress, print_explanation, print_json, say
+    from perpixel.terminal import Progress, print_explanation, print_json
 
     model = _model_of(predictions, device)
     beside = None if model else predictions
@@ -304,7 +322,7 @@ def compare(
     from perpixel import compare_benchmarks as by
     from perpixel.compare import compare as judge
     from perpixel.compare import refuse_other_data
-    from perpixel.terminal import Progress, print_comparison, print_json, say
+    from perpixel.terminal import Progress, print_comparison, print_json
 
     if measures.panoptic or measures.instances is not None:
         file = _annotation_file(data, root, split, measures.instances)
@@ -427,7 +445,7 @@ def predict(
     """Predict masks for pictures of any size; what is done already is skipped."""
     from perpixel.networks.torchvision import LIGHTEST
     from perpixel.predict import STDIN, find_sources, model_and_pictures, predict_all
-    from perpixel.terminal import Progress, say
+    from perpixel.terminal import Progress
 
     inputs = [run, *(pictures or ())]
     for text in inputs:
@@ -465,7 +483,7 @@ def check(
 ) -> None:
     """Refuse an unsound data set: some 70 kinds of defect, each with file, pixel, value and repair (docs/check.md)."""
     from perpixel.check import check as examine
-    from perpixel.terminal import Progress, print_json, say
+    from perpixel.terminal import Progress, print_json, show
 
     found = examine(data, Progress("checked"), root)
     if report is not None:  # of the folder as it is, not of its repaired copy
@@ -480,7 +498,7 @@ def check(
         print_json(found.to_json())
     else:
         for problem in found.problems:
-            print(f"{problem.severity}: {problem.message}")
+            show(f"{problem.severity}: {problem.message}")
     say(f"{data}: {sum(found.pictures.values())} pictures, {len(found.errors)} errors, "
         f"{len(found.problems) - len(found.errors)} warnings.")  # fmt: skip
     if found.errors:
@@ -491,13 +509,13 @@ def _fixed(folder: Path, report: Any, out: Path) -> Any:
     """Repairs a copy and says how; the report of the copy."""
     from perpixel.check import check as examine
     from perpixel.repair import PLAN, plan_repair, repair
-    from perpixel.terminal import say
+    from perpixel.terminal import show
 
     if not folder.is_dir():
         raise UsageError(f"{folder}: is no folder of pictures and masks; --fix repairs a copy of one.")
     steps = plan_repair(folder, report)
     for step in steps:
-        print(f"{step.file}: {step.kind}: {step.action}")
+        show(f"{step.file}: {step.kind}: {step.action}")
     pairs = repair(folder, steps, out)
     say(f"{out}: {pairs} pairs of {sum(report.pictures.values())}, {len(steps)} steps as {out / PLAN} says. What is left there:")
     return examine(out)
@@ -523,14 +541,14 @@ def convert(
 ) -> None:
     """Write a data set in another format; say what that format cannot hold, by name and count (docs/formats.md)."""
     from perpixel.convert import convert as run
-    from perpixel.terminal import Progress, print_json, say
+    from perpixel.terminal import Progress, print_json, show
 
     report = run(source, out, to, origin, root, splits, pictures, Progress("converted"))
     if as_json:
         print_json(vars(report))
     else:
         for sentence in report.told:
-            print(sentence)
+            show(sentence)
     for sentence in report.failed:
         say(sentence)
     counts = ", ".join(f"{split} {count}" if split else str(count) for split, count in report.pictures.items())
@@ -559,11 +577,11 @@ def submission(
     """Pack predictions as the server of a data set takes them; all are checked, and nothing is written if one is wrong."""
     from perpixel.datasets import open_dataset
     from perpixel.submission import submission as pack
-    from perpixel.terminal import say
+    from perpixel.terminal import show
 
     problems = pack(masks, open_dataset(data, root=root, split=split), out, competition)
     for problem in problems:
-        print(problem.message)
+        show(problem.message)
     if problems:
         say(f"{out}: not written, {len(problems)} things are wrong.")
         raise SystemExit(3)
@@ -583,7 +601,7 @@ def upper_bound(
 ) -> None:
     """Bound the mean IU that networks of some strides can reach: the truth made coarse and blown up again, as in FCN's table."""
     from perpixel.datasets import open_dataset
-    from perpixel.terminal import Progress, percent, print_json, print_table
+    from perpixel.terminal import Progress, percent, print_json, print_table, show
     from perpixel.upper_bound import PAPER
     from perpixel.upper_bound import upper_bound as bound
 
@@ -597,7 +615,8 @@ def upper_bound(
         [(str(row.factor), percent(row.mean_iou), percent(row.pixel_accuracy), row.worst,
           "" if row.paper is None else percent(row.paper)) for row in found],
     )  # fmt: skip
-    print(f"\n{len(dataset)} pictures of {split}. Class shares of cells of factor x factor pixels, interpolated, greatest wins.")
+    show()
+    show(f"{len(dataset)} pictures of {split}. Class shares of cells of factor x factor pixels, interpolated, greatest wins.")
 
 
 @app.command
@@ -620,7 +639,7 @@ def proposal_curve(
     """Draw how the mean IU grows with the number of boxes merged, DeconvNet's figure: one pass over each picture."""
     from perpixel.proposal_curve import COUNTS, write_curve
     from perpixel.proposal_curve import proposal_curve as judge
-    from perpixel.terminal import Progress, percent, print_json, print_table, say
+    from perpixel.terminal import Progress, percent, print_json, print_table
 
     model = _loaded(run, device)
     dataset, _ = _its_data(run, model, data, root, split)
@@ -652,7 +671,7 @@ def receptive_field(
     from perpixel.predict import prepare
     from perpixel.receptive_field import SHARE, draw_probe
     from perpixel.receptive_field import receptive_field as examine
-    from perpixel.terminal import Progress, percent, say
+    from perpixel.terminal import Progress, percent, show
 
     if out.is_dir() or out.suffix.lower() not in PICTURE_SUFFIXES:
         raise UsageError(f"{out}: is no name of a picture; end --out with a file name like field.png.")
@@ -662,10 +681,10 @@ def receptive_field(
     probe = examine(model, image, at, patch, step, progress=Progress("patches"))
     write_image(out.parent, out.name, draw_probe(image, probe))
     top, left, bottom, right = probe.theoretical
-    print(f"output: {model.classes.names[probe.class_id]} at row {probe.at[0]}, column {probe.at[1]}")
+    show(f"output: {model.classes.names[probe.class_id]} at row {probe.at[0]}, column {probe.at[1]}")
     share = f"more than {100 * SHARE:.0f} % of the greatest change"
-    print(f"effective field: {percent(probe.moved)} % of the picture, which moves it by {share}")
-    print(f"theoretical field: {percent(probe.reach)} % of the picture, rows {top}..{bottom - 1}, columns {left}..{right - 1}")
+    show(f"effective field: {percent(probe.moved)} % of the picture, which moves it by {share}")
+    show(f"theoretical field: {percent(probe.reach)} % of the picture, rows {top}..{bottom - 1}, columns {left}..{right - 1}")
     say(f"{out}: redder moves more; white surrounds the effective field, blue the theoretical one.")
 
 
@@ -673,13 +692,13 @@ def receptive_field(
 def init(folder: Annotated[Path, Parameter(help="Folder that holds pictures and masks.")]) -> None:
     """Turn a folder of pictures and masks into a data set: pair them, find the values, propose names and a split."""
     from perpixel.init import init as propose
-    from perpixel.terminal import say
+    from perpixel.terminal import show
 
     proposal = propose(folder)
     for sentence in proposal.decided:
-        print(sentence)
+        show(sentence)
     for sentence in proposal.undecided:
-        print(f"please look: {sentence}")
+        show(f"please look: {sentence}")
     say(f"Next: edit {folder / 'classes.csv'} where needed, then perpixel check {folder}")
 
 
@@ -687,7 +706,7 @@ def init(folder: Annotated[Path, Parameter(help="Folder that holds pictures and 
 def networks(*, as_json: AsJson = False) -> None:
     """List the networks: parameters and multiply-adds, and what their papers report."""
     from perpixel.listing import networks as rows
-    from perpixel.terminal import print_json, print_table
+    from perpixel.terminal import print_json, print_table, show
 
     found = rows()
     if as_json:
@@ -698,14 +717,15 @@ def networks(*, as_json: AsJson = False) -> None:
         [(row.name, f"{row.parameters:,}", f"{row.multiply_adds / 1e9:.1f} G", row.paper, row.figure) for row in found],
     )
     size = "x".join(map(str, found[0].size))
-    print(f"\nFor {found[0].classes} classes and pictures of {size}; without arguments, as published.")
+    show()
+    show(f"For {found[0].classes} classes and pictures of {size}; without arguments, as published.")
 
 
 @app.command
 def datasets(*, as_json: AsJson = False) -> None:
     """List the data sets that have a name; any folder with images/ and masks/ or instances/ is one too."""
     from perpixel.listing import datasets as rows
-    from perpixel.terminal import print_json, print_table
+    from perpixel.terminal import print_json, print_table, show
 
     found = rows()
     if as_json:
@@ -715,7 +735,8 @@ def datasets(*, as_json: AsJson = False) -> None:
         ("data set", "classes", "pictures", "what"),
         [(row.name, str(len(row.classes)), ", ".join(f"{k} {v}" for k, v in row.pictures.items()), row.what) for row in found],
     )
-    print("\nA folder with images/, masks/ and classes.csv is a data set too: perpixel init FOLDER makes one.")
+    show()
+    show("A folder with images/, masks/ and classes.csv is a data set too: perpixel init FOLDER makes one.")
 
 
 @app.command
@@ -742,10 +763,11 @@ def download(
     find_source(name)  # a wrong name is told first
     if root is None:
         raise UsageError(f"{name}: name the folder that data sets lie in with --root or PERPIXEL_ROOT.")
-    from perpixel.terminal import Progress, print_json, say
+    from perpixel.terminal import Progress, print_json, show
 
     def accept(terms: str) -> bool:
-        say(terms)
+        for line in terms.splitlines():
+            say(line)
         if accept_licence:
             return True
         return sys.stdin.isatty() and input("Do you agree? Type yes: ").strip().lower() == "yes"
@@ -758,7 +780,7 @@ def download(
         print_json([vars(finding) for finding in found])
     else:
         for finding in found:
-            print(f"{finding.part}: {finding.problem or finding.rule + ', as published'}")
+            show(f"{finding.part}: {finding.problem or finding.rule + ', as published'}")
     problems = sum(bool(finding.problem) for finding in found)
     if problems:
         say(f"{name}: {problems} of {len(found)} checks failed; delete the folder that is not complete and download it again.")
@@ -801,7 +823,7 @@ def import_(
     is taken, for trainings to start from."""
     from perpixel.caffe import shape_text
     from perpixel.import_weights import contents, import_trunk, import_weights
-    from perpixel.terminal import print_json, print_table, say
+    from perpixel.terminal import print_json, print_table
 
     if list_:
         if any(given is not None for given in (network, trunk, backbone, variant, classes, out)):
@@ -841,32 +863,36 @@ def review(
 ) -> None:
     """Train the review's networks at laptop width on `scenes`, judge them by one protocol, and leave table and overlays."""
     from perpixel.review import review as run
-    from perpixel.terminal import Progress, say
+    from perpixel.terminal import Progress, show
 
-    print(run(out, seed, say, Progress).read_text())
+    for line in run(out, seed, say, Progress).read_text(encoding="utf-8").splitlines():
+        show(line)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command line; leaves with 0 done, 1 our bug, 2 usage, 3 data, 4 untrusted file, 5 resources, 75 resumable."""
+    prepare_streams()
     try:
-        given = _with_crf(sys.argv[1:] if arguments is None else arguments)
+        given = _with_crf([_with_home(word) for word in (sys.argv[1:] if arguments is None else arguments)])
         app(given, exit_on_error=False, print_error=False, result_action="return_value")
+        finish_streams()
     except CycloptsError as error:
-        _stop(str(error).strip() + " See `perpixel --help`.", UsageError.exit_code)
+        _stop(" ".join(str(error).split()) + " See `perpixel --help`.", UsageError.exit_code)
     except PerpixelError as error:
         _stop(str(error), error.exit_code)
     except KeyboardInterrupt:
         _stop("stopped; the same command continues.", Interrupted.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()
-        raise SystemExit(0) from None
-    except (FileExistsError, NotADirectoryError) as error:
-        _stop(f"{error.filename}: is a file, or lies below one; choose a folder for --out.", UsageError.exit_code)
     except (OSError, MemoryError, RuntimeError) as error:
-        sentence = _resource_sentence(error)
-        if sentence is None:
+        sentence, code = _environment(error)
+        if not sentence:
             raise
-        _stop(sentence, 5)
+        _stop(sentence, code)
+
+
+def _with_home(word: str) -> str:
+    """`~` is the home in every argument, behind an equals sign too, where shells leave it as it is."""
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{flag}{equals}{os.path.expanduser(value)}" if value == "~" or value.startswith("~/") else word
 
 
 def _with_crf(arguments: Sequence[str]) -> list[str]:
@@ -880,16 +906,21 @@ def _with_crf(arguments: Sequence[str]) -> list[str]:
 
 
 def _stop(sentence: str, code: int) -> None:
-    print(f"perpixel: {sentence}", file=sys.stderr)
+    say(f"perpixel: {sentence}")
     raise SystemExit(code)
 
 
-def _resource_sentence(error: Exception) -> str | None:
-    """The sentence for a full disk, a missing permission or too little memory; none for what is our bug."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{error.filename or 'the disk'}: no space left; free some and give the same command again, nothing was lost."
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{error.filename}: {error.strerror}; choose a place where you may write."
-    if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
-        return "not enough memory; use a smaller --batch or --crop, or a larger --accumulate."
-    return None
+def _environment(error: Exception) -> tuple[str, int]:
+    """The sentence and exit code for what the system refuses: a path, a permission, disk or memory; nothing for a bug of ours."""
+    if is_full(error):
+        place = getattr(error, "filename", None) or "the disk"
+        return f"{place}: no space left; free some and give the same command again, nothing was lost.", ResourceError.exit_code
+    if is_out_of_memory(error):
+        return "not enough memory; use a smaller --batch or --crop, or a larger --accumulate.", ResourceError.exit_code
+    if not isinstance(error, OSError) or error.strerror is None:
+        return "", 1
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error.filename}: {error.strerror}; choose a place where you may write.", ResourceError.exit_code
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return f"{error.filename}: is a file, or lies below one; choose a folder for --out.", UsageError.exit_code
+    return f"{error.filename or 'a path'}: {error.strerror}; correct the path.", UsageError.exit_code
