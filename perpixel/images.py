@@ -53,16 +53,21 @@ def read_image(source: Source, page: int = 0) -> NDArray[np.uint8]:
     `source` is a path or the file's bytes. Raises DataError when it is missing, damaged, too large or no picture, or has no
     such page."""
     with _opened(source, page) as image:
-        orientation = _orientation(image)
-        turned: Image.Image = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
-        if turned.mode.startswith("I;16"):
-            grey = (np.asarray(turned).astype(np.uint32) + 128) // 257
-            return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
-        if turned.mode in ("I", "F"):
-            raise DataError(f"{_name(source)}: holds {turned.mode}-mode values (32 bits); save it with 8 or 16 bits per channel.")
-        if turned.mode == "P" and "transparency" in turned.info:
-            turned = turned.convert("RGBA")
-        return np.array(turned if turned.mode == "RGB" else turned.convert("RGB"))
+        return image_of(image, _name(source))
+
+
+def image_of(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    """What `read_image` makes of a picture of Pillow, which errors call `name`."""
+    orientation = _orientation(image)
+    turned = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+    if turned.mode.startswith("I;16"):
+        grey = (np.asarray(turned).astype(np.uint32) + 128) // 257
+        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    if turned.mode in ("I", "F"):
+        raise DataError(f"{name}: holds {turned.mode}-mode values (32 bits); save it with 8 or 16 bits per channel.")
+    if turned.mode == "P" and "transparency" in turned.info:
+        turned = turned.convert("RGBA")
+    return np.array(turned if turned.mode == "RGB" else turned.convert("RGB"))
 
 
 def read_labels(source: Source, page: int = 0) -> NDArray[Any]:

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -21,9 +22,9 @@ from PIL import Image
 
 from perpixel import draw
 from perpixel.checkpoint import MODEL_FILE, Model
-from perpixel.errors import DataError, PerpixelError, UsageError
-from perpixel.files import locked, remove_partial, write_whole
-from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, encode_image, encode_labels, read_image
+from perpixel.errors import DataError, UsageError, failure_of
+from perpixel.files import digest, locked, read_bytes, remove_partial, walk, write_whole
+from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, encode_image, encode_labels, image_of, read_image
 from perpixel.inference import PLAIN, Inference, infer
 from perpixel.memory import keep_freed_memory
 from perpixel.sample import Prediction
@@ -33,17 +34,66 @@ SUFFIXES = {"masks": ".png", "overlays": ".png", "scores": ".npy"}
 STDIN = "-"
 
 
-def predict(
-    model: Model, picture: str | Path | bytes | NDArray[np.uint8], scores: bool = False, inference: Inference = PLAIN
-) -> Prediction:
-    """Class ids for every pixel of `picture`: a file, its bytes, or uint8 RGB (H, W, 3). `scores` adds probabilities (C, H, W).
+Picture = str | Path | bytes | NDArray[np.uint8] | Image.Image | torch.Tensor
 
-    Raises DataError when the picture cannot be read, UsageError for an array of another kind, and for an `inference` that does
-    not fit the model."""
-    image = picture if isinstance(picture, np.ndarray) else read_image(picture)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise UsageError(f"a picture is an array of uint8 RGB (height, width, 3), not {image.dtype} {image.shape}; convert it.")
-    return infer(model, image, inference.fitted(model), scores)()
+
+@overload
+def predict(model: Model, picture: Picture, scores: bool = False, inference: Inference = PLAIN) -> Prediction: ...
+@overload
+def predict(
+    model: Model, picture: list[Any] | tuple[Any, ...], scores: bool = False, inference: Inference = PLAIN
+) -> list[Prediction]: ...
+def predict(
+    model: Model, picture: Picture | list[Any] | tuple[Any, ...], scores: bool = False, inference: Inference = PLAIN
+) -> Prediction | list[Prediction]:
+    """Class ids for every pixel of `picture`; of a list of pictures, a list. `scores` adds probabilities (C, H, W).
+
+    A picture is a file, its bytes, uint8 RGB (H, W, 3), a picture of Pillow, or a tensor as networks take it: (3, H, W), uint8 or
+    float in [0, 1]. Raises DataError when the picture cannot be read, UsageError for anything else, and for an `inference` that
+    does not fit the model."""
+    fitted = inference.fitted(model)
+    if isinstance(picture, (list, tuple)):
+        return [infer(model, image, fitted, scores)() for image in map(_pixels, picture)]
+    return infer(model, _pixels(picture), fitted, scores)()
+
+
+def _pixels(picture: Any) -> NDArray[np.uint8]:
+    """Any kind of picture as uint8 RGB (H, W, 3). Raises what `predict` does."""
+    if isinstance(picture, (str, Path, bytes)):
+        return read_image(picture)
+    if isinstance(picture, Image.Image):
+        try:
+            return image_of(picture, "the picture")
+        except (OSError, ValueError, SyntaxError) as error:  # read only now, from a damaged file
+            raise DataError(f"the picture: cannot be read ({error}); the file is damaged or cut short.") from error
+    if isinstance(picture, torch.Tensor):
+        return _of_tensor(picture)
+    if not isinstance(picture, np.ndarray):
+        raise UsageError(
+            f"a picture is a path, bytes, an array, a picture of Pillow or a tensor, or a list of them, not a "
+            f"{type(picture).__name__}; convert it."
+        )
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise UsageError(
+            f"a picture is an array of uint8 RGB (height, width, 3), not {picture.dtype} {picture.shape}; convert it."
+        )
+    return picture
+
+
+def _of_tensor(tensor: torch.Tensor) -> NDArray[np.uint8]:
+    known = tensor.dtype == torch.uint8 or tensor.is_floating_point()
+    if tensor.ndim != 3 or tensor.shape[0] != 3 or not tensor.numel() or not known:
+        raise UsageError(
+            f"a picture as a tensor is (3, height, width), uint8 or float in [0, 1], not {tensor.dtype} {tuple(tensor.shape)}; "
+            "convert it, or give a list of pictures."
+        )
+    values = tensor.detach().cpu()
+    if tensor.is_floating_point():
+        low, high = values.min().item(), values.max().item()
+        if not (low >= 0 and high <= 1):  # nan is neither
+            raise UsageError(f"a picture as a tensor of floats is in [0, 1], not {low:g} to {high:g}; undo its normalisation.")
+        values = (values * 255).round().to(torch.uint8)
+    return np.ascontiguousarray(values.permute(1, 2, 0).numpy())
 
 
 @dataclass(frozen=True)
@@ -102,8 +152,7 @@ def _expand(text: str) -> Iterator[tuple[str, str]]:
         return
     path = Path(text)
     if path.is_dir():
-        shown = (p for p in sorted(path.rglob("*")) if not p.name.startswith("."))
-        inside = [p for p in shown if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()]
+        inside = [p for p in walk(path) if p.suffix.lower() in PICTURE_SUFFIXES]
         if not inside:
             raise DataError(f"{path}: holds no PNG, JPEG, WEBP, TIFF or BMP pictures; name another folder.")
         yield from ((str(p), p.relative_to(path).with_suffix("").as_posix()) for p in inside)
@@ -155,8 +204,8 @@ def predict_all(
                     continue
                 finish = infer(model, image, inference, scores)
                 writing.append((source, writer.submit(_write, source, image, finish, out, overlays, journal, key)))
-            except PerpixelError as error:
-                yield Outcome(source, str(error))
+            except Exception as error:
+                yield _failed(source, error)
             while len(writing) > 2 or (writing and writing[0][1].done()):
                 yield _written(*writing.pop(0))
         for item in writing:
@@ -171,12 +220,7 @@ def prepare(model: Model) -> torch.nn.Module:
 
 def _read(source: Source, journal: _Journal) -> tuple[str, NDArray[np.uint8] | None]:
     """The picture's digest and pixels; no pixels where the journal says that it is done."""
-    try:
-        data = sys.stdin.buffer.read() if source.path == STDIN else Path(source.path).read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{source.path}: there is no such file.") from error
-    except OSError as error:
-        raise DataError(f"{source.path}: cannot be read ({error.strerror}).") from error
+    data = sys.stdin.buffer.read() if source.path == STDIN else read_bytes(source.path)
     key = hashlib.sha256(data).hexdigest()
     if journal.has(source.name, key):
         return key, None
@@ -202,34 +246,53 @@ def _write(
         parts["scores"] = buffer.getvalue()
     for folder, data in parts.items():
         write_whole(out / folder, f"{source.name}{SUFFIXES[folder]}", data, durable=False)
-    journal.add(source.name, key)
+    journal.add(source.name, key, {folder: hashlib.sha256(data).hexdigest() for folder, data in parts.items()})
     return "done"
 
 
 def _written(source: Source, future: Future[str]) -> Outcome:
-    return Outcome(source, future.result())
+    try:
+        return Outcome(source, future.result())
+    except Exception as error:
+        return _failed(source, error)
+
+
+def _failed(source: Source, error: Exception) -> Outcome:
+    """What made one picture fail, so that the others go on. Raises the error where it is a bug, or will stop them all."""
+    sentence = failure_of(source.path, error)
+    if sentence is None:
+        raise error
+    return Outcome(source, sentence)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A line of the journal: the digests of a picture and of each file that was made of it."""
+
+    picture: str
+    files: dict[str, str]
 
 
 class _Journal:
-    """`predictions.jsonl`: first the model, the folders written and how, then name and picture digest of each that is done."""
+    """`predictions.jsonl`: first the model, the folders written and how, then name and digests of each picture that is done."""
 
     def __init__(self, out: Path, folders: list[Path], head: dict[str, Any]) -> None:
         self.path, self.folders = out / JOURNAL, folders
-        self._done: dict[str, str] = {}
+        self._done: dict[str, _Done] = {}
         for folder in folders:
             for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
                 remove_partial(place)
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        if lines:
+        lines = read_bytes(self.path).split(b"\n") if os.path.lexists(self.path) else []
+        if any(lines):
             self._check(lines[0], head, out)
             for line in lines[1:]:
                 try:
                     entry = json.loads(line)
-                    self._done[entry["name"]] = entry["picture"]
-                except (ValueError, KeyError, TypeError):
-                    continue  # the last line of a killed process; its picture is predicted again
+                    self._done[str(entry["name"])] = _Done(entry["picture"], dict(entry["files"]))
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    continue  # cut off by a kill, or damaged: the picture is predicted again
             # A broken last line must not swallow the next entry.
-            text = "".join(json.dumps({"name": name, "picture": key}) + "\n" for name, key in self._done.items())
+            text = "".join(self._line(name, done) for name, done in self._done.items())
             write_whole(out, JOURNAL, (json.dumps(head) + "\n" + text).encode())
         else:
             if any((out / folder).exists() for folder in ("masks", "overlays", "scores")):
@@ -238,20 +301,33 @@ class _Journal:
         self._file = self.path.open("a")
 
     @staticmethod
-    def _check(line: str, head: dict[str, Any], out: Path) -> None:
+    def _check(line: bytes, head: dict[str, Any], out: Path) -> None:
         try:
             found = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if found != head:
             raise UsageError(f"{out}: holds predictions of another model or with other options; choose another --out.")
 
     def has(self, name: str, key: str) -> bool:
-        files = (folder / f"{name}{SUFFIXES[folder.name]}" for folder in self.folders)
-        return self._done.get(name) == key and all(file.is_file() and file.stat().st_size > 0 for file in files)
+        """Whether the picture with this digest is done, and each file of it is still as it was written."""
+        done = self._done.get(name)
+        return done is not None and done.picture == key and all(map(partial(self._is_sound, name, done), self.folders))
 
-    def add(self, name: str, key: str) -> None:
-        self._file.write(json.dumps({"name": name, "picture": key}) + "\n")
+    @staticmethod
+    def _is_sound(name: str, done: _Done, folder: Path) -> bool:
+        file = folder / f"{name}{SUFFIXES[folder.name]}"
+        try:
+            return digest(file) == done.files.get(folder.name)
+        except OSError:
+            return False
+
+    @staticmethod
+    def _line(name: str, done: _Done) -> str:
+        return json.dumps({"name": name, "picture": done.picture, "files": done.files}) + "\n"
+
+    def add(self, name: str, key: str, files: dict[str, str]) -> None:
+        self._file.write(self._line(name, _Done(key, files)))
         self._file.flush()
 
     def __enter__(self) -> _Journal:

@@ -393,3 +393,148 @@ for out in outs:
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
+
+
+class TestOneBadFileNeverStopsTheOthers:
+    def broken(self, folder: Path) -> list[str]:
+        """Puts files among the pictures that cannot be predicted; their names."""
+        os.mkfifo(folder / "pipe.png")
+        (folder / "nowhere.png").symlink_to("none")
+        (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:60])
+        tiff = io.BytesIO()
+        Image.fromarray(draw_sample(1)[0]).save(tiff, "TIFF")
+        rational = bytearray(tiff.getvalue())
+        entry = rational.index(b"\x11\x01\x04\x00")  # StripOffsets, a long: as a rational it is no place in a file
+        rational[entry + 2] = 5
+        (folder / "rational.tif").write_bytes(rational)
+        return ["pipe.png", "nowhere.png", "cut.png", "rational.tif"]
+
+    def test_each_is_named_and_all_others_are_predicted(self, run: Path, pictures: Path, tmp_path: Path, command) -> None:
+        names = self.broken(pictures)
+        code, said = command("predict", run, pictures, "--out", tmp_path / "out")
+        assert code == 3
+        assert masks(tmp_path / "out") == ["a.png", "b.png", "c.png", "d.png", "e.png"]
+        assert [name for name in names if f"{name}: " not in said] == []
+        assert "5 predicted, 0 done before, 4 failed" in said
+        assert "pipe.png: is a pipe, not a file" in said
+
+    def test_a_name_as_long_as_the_system_allows_is_written(self, run: Path, pictures: Path, tmp_path: Path, command) -> None:
+        long = "가" * 83 + "ab.png"
+        assert len(long.encode()) == 255
+        (pictures / "a.png").rename(pictures / long)
+        code, said = command("predict", run, pictures, "--out", tmp_path / "out")
+        assert (code, "5 predicted" in said) == (0, True)
+        assert (tmp_path / "out/masks" / long).is_file()
+
+    def test_an_output_that_cannot_be_written_is_that_pictures_outcome(
+        self, run: Path, pictures: Path, tmp_path: Path, command
+    ) -> None:
+        assert command("predict", run, pictures / "a.png", "--out", tmp_path / "out")[0] == 0
+        (tmp_path / "out/masks/b.png").mkdir()
+        (tmp_path / "out/overlays/c.png").mkdir()
+        code, said = command("predict", run, pictures, "--out", tmp_path / "out")
+        assert code == 3
+        assert "b.png: is a folder; choose the name of a file" in said
+        assert "2 predicted, 1 done before, 2 failed" in said
+
+    def test_too_little_memory_for_one_picture(
+        self, run: Path, pictures: Path, tmp_path: Path, command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A picture that is too large is not made here: the network's own first call raises what torch raises then."""
+        infer, calls = perpixel.predict.__globals__["infer"], []
+
+        def scarce(*arguments):
+            calls.append(arguments)
+            if len(calls) == 2:
+                raise RuntimeError("[enforce fail at alloc_cpu.cpp:130] DefaultCPUAllocator: can't allocate memory")
+            return infer(*arguments)
+
+        monkeypatch.setitem(perpixel.predict.__globals__, "infer", scarce)
+        code, said = command("predict", run, pictures, "--out", tmp_path / "out")
+        assert (code, "4 predicted, 0 done before, 1 failed" in said) == (3, True)
+        assert "b.png: needs more memory than there is" in said
+
+
+class TestFoldersAreSearchedAlike:
+    def test_hidden_files_and_what_macos_adds_are_no_pictures(self, pictures: Path) -> None:
+        for name in ("._a.png", ".ipynb_checkpoints/a-checkpoint.png", "__MACOSX/a.png"):
+            (pictures / name).parent.mkdir(exist_ok=True)
+            (pictures / name).write_bytes((pictures / "a.png").read_bytes())
+        assert [source.name for source in find_sources([str(pictures)])] == ["a", "b", "c", "d", "e"]
+
+    def test_links_to_folders_are_followed(self, pictures: Path, tmp_path: Path) -> None:
+        (tmp_path / "behind").mkdir()
+        (pictures / "e.png").rename(tmp_path / "behind/f.png")
+        (pictures / "link").symlink_to(tmp_path / "behind")
+        assert [source.name for source in find_sources([str(pictures)])] == ["a", "b", "c", "d", "link/f"]
+
+
+class TestDoneIsWhatIsStillAsItWasWritten:
+    @pytest.mark.parametrize("harm", ["cut", "flip", "other"])
+    def test_a_damaged_mask_is_predicted_again(self, run: Path, pictures: Path, tmp_path: Path, command, harm: str) -> None:
+        out = tmp_path / "out"
+        command("predict", run, pictures, "--out", out)
+        mask = out / "masks/b.png"
+        sound = mask.read_bytes()
+        damaged = {"cut": sound[:50], "flip": sound[:40] + bytes([sound[40] ^ 1]) + sound[41:], "other": b"x" * len(sound)}
+        mask.write_bytes(damaged[harm])
+        code, said = command("predict", run, pictures, "--out", out)
+        assert (code, "1 predicted, 4 done before" in said) == (0, True)
+        assert mask.read_bytes() == sound
+
+    @pytest.mark.parametrize("line", [b"\xff\xfe\x00", b"[" * 100_000, b'{"name": 1}', b'"words"', b'{"name": "a", "files": []}'])
+    def test_a_damaged_line_is_a_picture_that_is_not_done(
+        self, run: Path, pictures: Path, tmp_path: Path, command, line: bytes
+    ) -> None:
+        out = tmp_path / "out"
+        command("predict", run, pictures, "--out", out)
+        head, _, *others = (out / JOURNAL).read_bytes().split(b"\n")
+        (out / JOURNAL).write_bytes(b"\n".join([head, line, *others]))
+        code, said = command("predict", run, pictures, "--out", out)
+        assert (code, "1 predicted, 4 done before" in said) == (0, True)
+
+    @pytest.mark.parametrize("head", [b"\xff\xfe", b"[" * 100_000, b"{}", b"9" * 5000])
+    def test_a_journal_of_something_else_is_left_alone(
+        self, run: Path, pictures: Path, tmp_path: Path, command, head: bytes
+    ) -> None:
+        out = tmp_path / "out"
+        out.mkdir()
+        (out / JOURNAL).write_bytes(head + b"\n")
+        code, said = command("predict", run, pictures, "--out", out)
+        assert (code, "choose another --out" in said) == (2, True)
+        assert (out / JOURNAL).read_bytes() == head + b"\n"
+
+
+class TestPicturesOfOtherLibraries:
+    def test_pillow_tensors_and_lists_give_what_the_file_gives(self, model: Model, pictures: Path) -> None:
+        expected = predict(model, pictures / "a.png").labels
+        with Image.open(pictures / "a.png") as pillow:
+            tensor = torch.from_numpy(read_image(pictures / "a.png")).permute(2, 0, 1)
+            several = [pillow, tensor, tensor / 255, str(pictures / "a.png")]
+            found = [predict(model, each) for each in several]
+            assert [np.array_equal(one.labels, expected) for one in [*found, *predict(model, several)]] == [True] * 8
+        assert predict(model, []) == []
+
+    @pytest.mark.parametrize(
+        ("picture", "words"),
+        [
+            (3, "not a int"),
+            (None, "not a NoneType"),
+            (torch.zeros(1, 3, 8, 8), r"not torch.float32 \(1, 3, 8, 8\)"),
+            (torch.zeros(8, 8, 3, dtype=torch.uint8), r"\(8, 8, 3\)"),
+            (torch.full((3, 8, 8), 2.0), r"in \[0, 1\], not 2 to 2; undo its normalisation"),
+            (torch.full((3, 8, 8), float("nan")), "not nan to nan"),
+            (torch.zeros(3, 8, 8, dtype=torch.int64), "torch.int64"),
+        ],
+    )
+    def test_what_is_no_picture_is_named_by_its_type(self, model: Model, picture: object, words: str) -> None:
+        with pytest.raises(UsageError, match=words):
+            predict(model, picture)  # type: ignore[call-overload]
+
+    def test_a_damaged_picture_of_pillow_is_told(self, model: Model, pictures: Path) -> None:
+        data = (pictures / "a.png").read_bytes()
+        with (
+            Image.open(io.BytesIO(data[: len(data) // 2])) as pillow,
+            pytest.raises(DataError, match="the picture: cannot be read"),
+        ):
+            predict(model, pillow)
