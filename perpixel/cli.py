@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_type_hints
 from cyclopts import App, CycloptsError, Parameter, Token
 
 from perpixel.errors import (
+    DataError,
     Interrupted,
     PerpixelError,
     ResourceError,
@@ -198,6 +199,7 @@ def evaluate(
         print_membranes,
         print_objects,
         print_scores,
+        say_failures,
     )
 
     inference = _inference(inferring)
@@ -208,7 +210,8 @@ def evaluate(
         dataset, named = _its_data(run, model, data, root, split)
         judged = model or run
         more: dict[str, Any] = {"progress": Progress("judged") if team.rank == 0 else None, "inference": inference}
-        sure: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed}
+        failed: dict[str, str] = {}
+        sure: dict[str, Any] = {"bootstrap": bootstrap, "seed": seed, "failed": failed}
         scores: Any
         show: Any
         if measures.objects is not None:
@@ -228,6 +231,10 @@ def evaluate(
     else:
         say(f"{run}: {model.card.title if model else 'masks'} on {named}, {dataset.split}.")
         show(scores)
+    if failed:
+        say_failures(failed.values(), "pictures")
+        say(f"{run}: {len(failed)} of {len(dataset)} pictures cannot be judged; the figures are of the others alone.")
+        raise SystemExit(DataError.exit_code)
 
 
 def _evaluate_coco(

@@ -132,7 +132,7 @@ def compare(
     refuse_other_protocol(protocol_of(()), other_protocol_of(()))
     pairs = Pairs(len(dataset), 3 * len(dataset.classes), samples_drawn, seed)
     digest = []
-    for index, sample in enumerate(samples(dataset, range(len(dataset)))):
+    for index, sample in samples(dataset, range(len(dataset))):
         digest.append(label_digest(sample))
         counts = [_counts(sample.name, sample.labels, one(sample).labels, dataset) for one in (answer, other_answer)]
         pairs.add(index, *counts)
@@ -144,7 +144,7 @@ def compare(
 def refuse_other_data(one: Dataset, other: Dataset) -> None:
     """Raises UsageError, as `refuse_other_protocol` does, where two models' own data sets differ: in split, classes or labels."""
     refuse_other_protocol(*(protocol(each, (), "", 1.0) for each in (one, other)))  # what needs no reading
-    digests = ((label_digest(sample) for sample in samples(each, range(len(each)))) for each in (one, other))
+    digests = ((label_digest(sample) for _, sample in samples(each, range(len(each)))) for each in (one, other))
     refuse_other_protocol(*(protocol(each, own, "", 1.0) for each, own in zip((one, other), digests, strict=True)))
 
 

@@ -6,11 +6,12 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from perpixel.bootstrap import Intervals, Replicates, class_counts, intervals
 from perpixel.checkpoint import Model
 from perpixel.classes import ClassTable
 from perpixel.datasets import Dataset, HasPictures, label_digest
-from perpixel.errors import DataError, UsageError
+from perpixel.errors import DataError, UsageError, failure_of
+from perpixel.files import in_either_form
 from perpixel.images import read_labels
 from perpixel.inference import PLAIN, Inference, infer, seen_at
 from perpixel.metrics import ConfusionMatrix
@@ -32,7 +34,9 @@ from perpixel.sample import Prediction, Sample
 from perpixel.scores import score_map
 from perpixel.version import VERSION
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
+Failed = dict[str, str] | None  # of each picture that cannot be judged, its name and the sentence
 # How every score of perpixel is made; it is written into the protocol of each.
 RULES = {
     "void": "pixels whose truth is void are not counted",
@@ -118,23 +122,30 @@ def evaluate(
     bootstrap: int = 0,
     seed: int = 0,
     team: Team = ALONE,
+    failed: Failed = None,
 ) -> Scores:
     """Judges a model, or a folder of mask files named like the pictures, or its `masks/`, on every picture of `dataset`.
 
     `bootstrap` is the number of samples that intervals are made of, none with 0, and `seed` draws them. The processes of a `team`
-    divide the pictures and all return what one process would.
+    divide the pictures and all return what one process would. With a dictionary `failed` a picture that cannot be judged is
+    noted there with its sentence, and the rest go on; the protocol then says which pictures are left out.
     Raises DataError when a mask is missing or of another size, UsageError when the classes are not those of the data set, and
     for an `inference` that does not fit the model."""
     answer, protocol_of = answers(model_or_predictions, dataset, inference)
     replicates = Replicates(len(dataset), 3 * len(dataset.classes), bootstrap, seed) if bootstrap else None
     mine = range(team.rank, len(dataset), team.world)
-    matrix, digests = team.all_or_none(lambda: count(dataset, mine, lambda sample: answer(sample).labels, progress, replicates))
+    matrix, digests = team.all_or_none(
+        lambda: count(dataset, mine, lambda sample: answer(sample).labels, progress, replicates, failed)
+    )
+    if failed is not None:
+        for noted in team.gather(failed):
+            failed.update(noted)
     matrix.counts = np.asarray(team.sum(matrix.counts))
     found = None
     if replicates:
         replicates.sums = np.asarray(team.sum(replicates.sums))
         found = intervals(replicates, dataset.classes.names)
-    return Scores(matrix, dataset.classes, protocol_of(team.in_turn(digests)), found)
+    return Scores(matrix, dataset.classes, protocol_of(team.in_turn(digests)) | left_out(failed, dataset, bootstrap), found)
 
 
 def answers(
@@ -194,35 +205,80 @@ def count(
     answer: Callable[[Sample], NDArray[Any]],
     progress: Progress | None,
     replicates: Replicates | None = None,
+    failed: Failed = None,
 ) -> tuple[ConfusionMatrix, list[bytes]]:
-    """The confusion matrix of `answer` over the pictures `indices`, and the label digest of each; feeds `replicates`."""
+    """The confusion matrix of `answer` over the pictures `indices`, and the label digest of each; feeds `replicates`.
+
+    The digest of a picture in `failed` is empty."""
     matrix = ConfusionMatrix(len(dataset.classes), dataset.classes.void)
-    digests: list[bytes] = []
-    for index, sample in zip(indices, samples(dataset, indices), strict=True):
-        digests.append(label_digest(sample))
-        assert sample.labels is not None
-        predicted = answer(sample)
-        before = matrix.counts.copy() if replicates else matrix.counts
-        try:
-            matrix.add(sample.labels, predicted)
-        except DataError as error:
-            raise DataError(f"{sample.name}: {error}") from error
-        if replicates:
-            replicates.add(index, class_counts(matrix.counts - before))
+    digests = [b""] * len(indices)
+    places = {index: place for place, index in enumerate(indices)}
+    for index, sample in samples(dataset, indices, failed):
+        with noting(sample.name, failed):
+            assert sample.labels is not None
+            predicted = answer(sample)
+            before = matrix.counts.copy() if replicates else matrix.counts
+            try:
+                matrix.add(sample.labels, predicted)
+            except DataError as error:
+                raise DataError(f"{sample.name}: {error}") from error
+            if replicates:
+                replicates.add(index, class_counts(matrix.counts - before))
+            digests[places[index]] = label_digest(sample)
         if progress is not None:
-            progress(len(digests), len(indices))
+            progress(places[index] + 1, len(indices))
     return matrix, digests
 
 
-def samples(dataset: Dataset, indices: Sequence[int]) -> Iterator[Sample]:
-    """The pictures `indices` in turn. The next is read while one is in use; memory holds two at a time."""
+def samples(dataset: Dataset, indices: Sequence[int], failed: Failed = None) -> Iterator[tuple[int, Sample]]:
+    """The pictures `indices` in turn, each with its index. The next is read while one is in use; memory holds two at a time.
+
+    What cannot be read is noted in `failed`, as `noting` does, and left out."""
     with ThreadPoolExecutor(1) as reader:
         ahead = [reader.submit(dataset.sample, index) for index in indices[:1]]
-        for done in range(len(indices)):
-            sample = ahead.pop().result()
-            if done + 1 < len(indices):
-                ahead.append(reader.submit(dataset.sample, indices[done + 1]))
-            yield sample
+        for done, index in enumerate(indices):
+            sample = None
+            with noting(dataset.name(index), failed):
+                sample = ahead[0].result()
+            ahead = [reader.submit(dataset.sample, after) for after in indices[done + 1 : done + 2]]
+            if sample is not None:
+                yield index, sample
+
+
+def each(dataset: Dataset, judge: Callable[[Sample], T], failed: Failed) -> Iterator[T]:
+    """What `judge` makes of every picture in turn; those that fail are noted in `failed`, as `noting` does."""
+    for _, sample in samples(dataset, range(len(dataset)), failed):
+        judged: list[T] = []
+        with noting(sample.name, failed):
+            judged.append(judge(sample))
+        yield from judged
+
+
+@contextmanager
+def noting(name: str, failed: Failed) -> Iterator[None]:
+    """Notes what made the picture of this name fail; raises it where there is no `failed` to note it in, or it is a bug."""
+    try:
+        yield
+    except Exception as error:
+        sentence = failure_of(name, error)
+        if failed is None or sentence is None:
+            raise
+        failed[name] = sentence
+
+
+def left_out(failed: Failed, dataset: Dataset, bootstrap: int) -> dict[str, Any]:
+    """What the protocol says of pictures in `failed`.
+
+    Raises DataError where none is left, and where intervals were asked for: they are of all pictures."""
+    if not failed:
+        return {}
+    first = next(iter(failed.values()))
+    more = f" {len(failed) - 1} more of {len(dataset)} pictures cannot be judged." if len(failed) > 1 else ""
+    if len(failed) == len(dataset):
+        raise DataError(f"{first}{more}")
+    if bootstrap:
+        raise DataError(f"{first}{more} Intervals are of all pictures; mend these, or leave --bootstrap out.")
+    return {"left_out": sorted(failed)}
 
 
 def protocol(
@@ -251,8 +307,8 @@ def _mask(folder: Path, sample: Sample, picture: Path | None, classes: ClassTabl
     kinds = (".png", ".tif", ".tiff", ".bmp")
     names = [sample.name, *([picture.stem, f"{picture.parent.name}/{picture.stem}"] if picture else [])]
     places = [place / f"{name}{kind}" for name in names for place in (folder, folder / "masks") for kind in kinds]
-    path = next((place for place in places if place.is_file()), places[0])
-    if not path.is_file():
+    path = next((found for place in places if (found := in_either_form(place)).exists()), places[0])
+    if not path.exists():
         raise DataError(f"{path}: there is no mask for the picture {sample.name}; predict it first.")
     labels = classes.decode(read_labels(path), str(path))
     assert sample.labels is not None

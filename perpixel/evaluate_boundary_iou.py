@@ -16,9 +16,10 @@ from perpixel.boundary_iou import DILATION, band_counts, refuse_dilation
 from perpixel.checkpoint import Model
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError
-from perpixel.evaluate import Progress, answers, samples
+from perpixel.evaluate import Failed, Progress, answers, each, left_out
 from perpixel.inference import PLAIN, Inference
 from perpixel.protocol import hash_of
+from perpixel.sample import Sample
 
 RULES = {
     "boundary_iou": "bands along the outlines of a class, inside it, summed over pictures: both / either",
@@ -70,11 +71,12 @@ def evaluate_boundary_iou(
     inference: Inference = PLAIN,
     bootstrap: int = 0,
     seed: int = 0,
+    failed: Failed = None,
 ) -> BoundaryScores:
     """Judges a model, or a folder of masks, on every picture of `dataset`; memory does not grow with their number.
 
     Raises UsageError for a dilation outside 0 < r <= 1, and what `evaluate` raises."""
-    pictures, protocol_of = pictures_of(model_or_predictions, dataset, dilation, inference)
+    pictures, protocol_of = pictures_of(model_or_predictions, dataset, dilation, inference, failed)
     width = 3 * len(dataset.classes)
     replicates = Replicates(len(dataset), width, bootstrap, seed) if bootstrap else None
     total, digests = np.zeros(width, np.int64), list[bytes]()
@@ -85,11 +87,17 @@ def evaluate_boundary_iou(
             replicates.add(index, counts)
         if progress is not None:
             progress(index + 1, len(dataset))
-    return BoundaryScores(total, protocol_of(digests), _intervals(replicates, dataset.classes.names) if replicates else None)
+    more = left_out(failed, dataset, bootstrap)
+    sure = _intervals(replicates, dataset.classes.names) if replicates else None
+    return BoundaryScores(total, protocol_of(digests) | more, sure)
 
 
 def pictures_of(
-    model_or_predictions: Model | str | Path, dataset: Dataset, dilation: float = DILATION, inference: Inference = PLAIN
+    model_or_predictions: Model | str | Path,
+    dataset: Dataset,
+    dilation: float = DILATION,
+    inference: Inference = PLAIN,
+    failed: Failed = None,
 ) -> tuple[Iterator[tuple[NDArray[np.int64], bytes]], Callable[[Iterable[bytes]], dict[str, Any]]]:
     """`band_counts` of each picture with the digest of its truth, in the data set's order; and the protocol of those digests.
 
@@ -98,16 +106,16 @@ def pictures_of(
     answer, protocol_of = answers(model_or_predictions, dataset, inference)
     classes = dataset.classes
 
-    def pictures() -> Iterator[tuple[NDArray[np.int64], bytes]]:
-        for sample in samples(dataset, range(len(dataset))):
-            assert sample.labels is not None
-            try:
-                counts = band_counts(sample.labels, answer(sample).labels, len(classes), classes.void, dilation)
-            except DataError as error:
-                raise DataError(f"{sample.name}: {error}") from error
-            yield counts, label_digest(sample)
+    def one(sample: Sample) -> tuple[NDArray[np.int64], bytes]:
+        assert sample.labels is not None
+        predicted = answer(sample).labels
+        try:
+            counts = band_counts(sample.labels, predicted, len(classes), classes.void, dilation)
+        except DataError as error:
+            raise DataError(f"{sample.name}: {error}") from error
+        return counts, label_digest(sample)
 
-    return pictures(), lambda digests: {**protocol_of(digests), "boundaries": {"dilation": dilation, **RULES}}
+    return each(dataset, one, failed), lambda digests: {**protocol_of(digests), "boundaries": {"dilation": dilation, **RULES}}
 
 
 def figures_of(sums: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:

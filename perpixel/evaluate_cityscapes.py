@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from perpixel.cityscapes_iou import WIDTH, CityscapesCounts, Overlap, PictureCou
 from perpixel.datasets import Dataset
 from perpixel.datasets.cityscapes import Cityscapes
 from perpixel.errors import DataError, UsageError
-from perpixel.evaluate import Progress, answers
+from perpixel.evaluate import Failed, Progress, answers, left_out, noting
+from perpixel.files import walk
 from perpixel.images import read_labels_fast
 from perpixel.inference import PLAIN, Inference
 from perpixel.protocol import hash_of
@@ -86,6 +86,7 @@ def evaluate_cityscapes(
     inference: Inference = PLAIN,
     bootstrap: int = 0,
     seed: int = 0,
+    failed: Failed = None,
 ) -> CityscapesScores:
     """Judges a model, or a folder of masks of label ids, on a split of Cityscapes.
 
@@ -94,7 +95,7 @@ def evaluate_cityscapes(
     Masks lie anywhere below the folder and are named CITY_SEQUENCE_FRAME*.png, as for the benchmark's server. Raises UsageError
     for another data set or a view whose classes are no labels, DataError for a mask that is missing, there twice, of another
     size, or of other values, and what `evaluate` raises."""
-    pictures, protocol_of = pictures_of(model_or_predictions, dataset, inference)
+    pictures, protocol_of = pictures_of(model_or_predictions, dataset, inference, failed)
     counts, digests = CityscapesCounts(), list[bytes]()
     replicates = Replicates(len(dataset), WIDTH, bootstrap, seed, np.float64) if bootstrap else None
     for picture, digest in pictures:
@@ -105,13 +106,14 @@ def evaluate_cityscapes(
         if progress is not None:
             progress(len(digests), len(dataset))
     sure = None
-    if replicates is not None:
+    if replicates is not None and not failed:
         sure = of_figures([figures_of(CityscapesCounts.of(sums)) for sums in replicates.sums], len(dataset), seed)
-    return CityscapesScores(counts, counts.classes(), counts.categories(), protocol_of(digests), sure)
+    more = left_out(failed, dataset, bootstrap)
+    return CityscapesScores(counts, counts.classes(), counts.categories(), protocol_of(digests) | more, sure)
 
 
 def pictures_of(
-    model_or_predictions: Model | str | Path, dataset: Dataset, inference: Inference = PLAIN
+    model_or_predictions: Model | str | Path, dataset: Dataset, inference: Inference = PLAIN, failed: Failed = None
 ) -> tuple[Iterator[tuple[PictureCounts, bytes]], Callable[[Iterable[bytes]], dict[str, Any]]]:
     """The counts of each picture with the digest of its truth, in the order of the data set; and the protocol of those digests.
 
@@ -127,16 +129,20 @@ def pictures_of(
         folder = Path(model_or_predictions)
         names = _list_masks(folder)
         threads, predict = THREADS, lambda index: read_labels_fast(_mask(names, dataset.name(index), folder))
-    found = _counted(partial(_count, dataset, predict), len(dataset), threads)
-    return found, lambda digests: {**protocol_of(digests), "cityscapes": RULES}
+    def one(index: int) -> list[tuple[PictureCounts, bytes]]:
+        with noting(dataset.name(index), failed):
+            return [_count(dataset, predict, index)]
+        return []
+
+    return _counted(one, len(dataset), threads), lambda digests: {**protocol_of(digests), "cityscapes": RULES}
 
 
 def _counted(
-    count: Callable[[int], tuple[PictureCounts, bytes]], pictures: int, threads: int
+    count: Callable[[int], list[tuple[PictureCounts, bytes]]], pictures: int, threads: int
 ) -> Iterator[tuple[PictureCounts, bytes]]:
     with ThreadPoolExecutor(threads) as pool:  # decoding and counting leave Python free; a worker drops its picture
         try:
-            yield from pool.map(count, range(pictures))
+            yield from chain.from_iterable(pool.map(count, range(pictures)))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -159,8 +165,7 @@ def _count(dataset: Cityscapes, predict: Callable[[int], NDArray[Any]], index: i
 
 def _list_masks(folder: Path) -> list[tuple[str, str]]:
     """Name and path of every PNG below the folder, sorted."""
-    found = ((name, os.path.join(place, name)) for place, _, names in os.walk(folder) for name in names)
-    return sorted(pair for pair in found if pair[0].endswith(".png"))
+    return sorted((path.name, str(path)) for path in walk(folder) if path.suffix == ".png")
 
 
 def _mask(names: list[tuple[str, str]], name: str, folder: Path) -> Path:

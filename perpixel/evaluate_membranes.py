@@ -15,9 +15,10 @@ from perpixel.boundaries import THRESHOLDS, Best, Sweep, figures, refuse_thresho
 from perpixel.checkpoint import Model
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError
-from perpixel.evaluate import Progress, answers
+from perpixel.evaluate import Failed, Progress, answers, each, left_out
 from perpixel.inference import PLAIN, Inference
 from perpixel.protocol import hash_of
+from perpixel.sample import Sample
 
 RULES = {
     "judged": "inside is what is not of the class; probability of inside above each threshold, best threshold of each measure",
@@ -74,6 +75,7 @@ def evaluate_membranes(
     inference: Inference = PLAIN,
     bootstrap: int = 0,
     seed: int = 0,
+    failed: Failed = None,
 ) -> MembraneScores:
     """Judges where a model, or a folder of masks, sees the membranes that `class_name` is; masks are the same at all thresholds.
 
@@ -82,8 +84,7 @@ def evaluate_membranes(
 
     Raises DataError for a picture with void pixels, for which these measures have no rule, UnknownName for another class,
     UsageError for thresholds outside 0 <= t < 1, and what `evaluate` raises."""
-    pictures, protocol_of = pictures_of(model_or_predictions, dataset, class_name, thresholds, inference)
-    names = [dataset.name(index) for index in range(len(dataset))]
+    pictures, protocol_of = pictures_of(model_or_predictions, dataset, class_name, thresholds, inference, failed)
     sweeps, digests = list[Sweep](), list[bytes]()
     for one, digest in pictures:
         sweeps.append(one)
@@ -96,7 +97,9 @@ def evaluate_membranes(
         drawn = [figures([sweeps[i] for i in np.repeat(np.arange(len(sweeps)), one)], thresholds) for one in held]
         by_name = {name: interval(np.array([one[name].value for one in drawn])) for name in drawn[0]}
         sure = Intervals(by_name, {}, len(sweeps), bootstrap, seed)
-    return MembraneScores(tuple(names), tuple(sweeps), tuple(thresholds), protocol_of(digests), sure)
+    more = left_out(failed, dataset, bootstrap)
+    names = [name for name in map(dataset.name, range(len(dataset))) if name not in (failed or {})]
+    return MembraneScores(tuple(names), tuple(sweeps), tuple(thresholds), protocol_of(digests) | more, sure)
 
 
 def pictures_of(
@@ -105,6 +108,7 @@ def pictures_of(
     class_name: str,
     thresholds: Sequence[float] = THRESHOLDS,
     inference: Inference = PLAIN,
+    failed: Failed = None,
 ) -> tuple[Iterator[tuple[Sweep, bytes]], Callable[[Iterable[bytes]], dict[str, Any]]]:
     """The sweep of each picture with the digest of its truth, in the order of the data set; and the protocol of those digests.
 
@@ -113,20 +117,16 @@ def pictures_of(
     refuse_thresholds(thresholds)
     answer, protocol_of = answers(model_or_predictions, dataset, inference, scores=True)
 
-    def pictures() -> Iterator[tuple[Sweep, bytes]]:
-        for index in range(len(dataset)):
-            sample = dataset.sample(index)
-            assert sample.labels is not None
-            if (sample.labels == dataset.classes.void).any():
-                raise DataError(
-                    f"{sample.name}: has void pixels, for which these measures have no rule; judge without --membranes."
-                )
-            found = answer(sample)
-            inside = (found.labels != class_id).astype("f4") if found.scores is None else 1 - found.scores[class_id]
-            yield sweep(sample.labels != class_id, inside, thresholds), label_digest(sample)
+    def one(sample: Sample) -> tuple[Sweep, bytes]:
+        assert sample.labels is not None
+        if (sample.labels == dataset.classes.void).any():
+            raise DataError(f"{sample.name}: has void pixels, for which these measures have no rule; judge without --membranes.")
+        found = answer(sample)
+        inside = (found.labels != class_id).astype("f4") if found.scores is None else 1 - found.scores[class_id]
+        return sweep(sample.labels != class_id, inside, thresholds), label_digest(sample)
 
     rules = {"class": class_name, "thresholds": list(thresholds), **RULES}
-    return pictures(), lambda digests: {**protocol_of(digests), "membranes": rules}
+    return each(dataset, one, failed), lambda digests: {**protocol_of(digests), "membranes": rules}
 
 
 def _plain(best: dict[str, Best]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from perpixel.bootstrap import Intervals, interval, weights_of
 from perpixel.checkpoint import Model
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError
-from perpixel.evaluate import Progress, answers
+from perpixel.evaluate import Failed, Progress, answers, each, left_out
 from perpixel.inference import PLAIN, Inference
 from perpixel.objects import (
     IOU_THRESHOLDS,
@@ -31,6 +31,7 @@ from perpixel.objects import (
     without_void,
 )
 from perpixel.protocol import hash_of
+from perpixel.sample import Sample
 
 RULES = {
     "SEG": "Cell Tracking Challenge: IoU of each true object with the one that covers more than half of it, else 0; their mean",
@@ -113,6 +114,7 @@ def evaluate_objects(
     inference: Inference = PLAIN,
     bootstrap: int = 0,
     seed: int = 0,
+    failed: Failed = None,
 ) -> ObjectScores:
     """Judges the objects that the class makes in the labels of a model, or of a folder of masks, by the rules of `components`.
 
@@ -121,7 +123,7 @@ def evaluate_objects(
     Raises DataError for a picture without instances, UnknownName for another class, UsageError for other rules, and what
     `evaluate` raises."""
     found, protocol_of = pictures_of(
-        model_or_predictions, dataset, class_name, connectivity, minimum_area, fill_holes, inference
+        model_or_predictions, dataset, class_name, connectivity, minimum_area, fill_holes, inference, failed
     )  # fmt: skip
     pictures, digests = list[PictureObjects](), list[bytes]()
     for one, digest in found:
@@ -134,7 +136,7 @@ def evaluate_objects(
         resampled = resampled_figures(pictures, weights_of(len(pictures), bootstrap, seed))
         by_name = {name: interval(values) for name, values in resampled.items()}
         sure = Intervals(by_name, {}, len(pictures), bootstrap, seed)
-    return ObjectScores(tuple(pictures), protocol_of(digests), sure)
+    return ObjectScores(tuple(pictures), protocol_of(digests) | left_out(failed, dataset, bootstrap), sure)
 
 
 def pictures_of(
@@ -145,6 +147,7 @@ def pictures_of(
     minimum_area: int = 0,
     fill_holes: bool = False,
     inference: Inference = PLAIN,
+    failed: Failed = None,
 ) -> tuple[Iterator[tuple[PictureObjects, bytes]], Callable[[Iterable[bytes]], dict[str, Any]]]:
     """The row of each picture with the digest of its truth, in the order of the data set; and the protocol of those digests.
 
@@ -153,23 +156,21 @@ def pictures_of(
     refuse_rules(connectivity, minimum_area)
     answer, protocol_of = answers(model_or_predictions, dataset, inference)
 
-    def pictures() -> Iterator[tuple[PictureObjects, bytes]]:
-        for index in range(len(dataset)):
-            sample = dataset.sample(index)
-            if sample.labels is None or sample.instances is None:
-                raise DataError(f"{sample.name}: has no instances to judge objects by; add them, or judge without --objects.")
-            digest = label_digest(sample) + hashlib.sha256(sample.instances.numbers.tobytes()).digest()
-            void = sample.labels == dataset.classes.void
-            if sample.instances.crowd.any():  # of which nobody knows how many objects they are
-                void |= sample.instances.masks[sample.instances.crowd].any(0)
-            truth = without_void(of_class(sample.instances, class_id), void)
-            found = components(answer(sample).labels, class_id, connectivity, minimum_area, fill_holes)
-            yield judge_objects(sample.name, truth, without_void(found, void)), digest
+    def one(sample: Sample) -> tuple[PictureObjects, bytes]:
+        if sample.labels is None or sample.instances is None:
+            raise DataError(f"{sample.name}: has no instances to judge objects by; add them, or judge without --objects.")
+        digest = label_digest(sample) + hashlib.sha256(sample.instances.numbers.tobytes()).digest()
+        void = sample.labels == dataset.classes.void
+        if sample.instances.crowd.any():  # of which nobody knows how many objects they are
+            void |= sample.instances.masks[sample.instances.crowd].any(0)
+        truth = without_void(of_class(sample.instances, class_id), void)
+        found = components(answer(sample).labels, class_id, connectivity, minimum_area, fill_holes)
+        return judge_objects(sample.name, truth, without_void(found, void)), digest
 
     rules = {
         "class": class_name, "connectivity": connectivity, "minimum_area": minimum_area, "fill_holes": fill_holes, **RULES,
     }  # fmt: skip
-    return pictures(), lambda digests: {**protocol_of(digests), "objects": rules}
+    return each(dataset, one, failed), lambda digests: {**protocol_of(digests), "objects": rules}
 
 
 def resampled_figures(pictures: Sequence[PictureObjects], weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:

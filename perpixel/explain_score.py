@@ -109,7 +109,7 @@ def explain_score(
     answer, _ = answers(model_or_predictions, truth, inference)
     classes = truth.classes
     pictures = []
-    for number, sample in enumerate(samples(truth, range(len(truth))), start=1):
+    for number, (_, sample) in enumerate(samples(truth, range(len(truth))), start=1):
         assert sample.labels is not None
         labels = answer(sample).labels
         pictures.append(Picture.of(sample.name, sample.labels, labels, len(classes), classes.void))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import CLASSES_CSV, make_cityscapes, make_folder
+from fakes import CLASSES_CSV, make_cityscapes, make_folder, make_instances
 from PIL import Image
 
 import perpixel
@@ -347,3 +347,76 @@ class TestCommand:
         main(["evaluate", str(root / "masks" / "val"), "--data", str(root)])
         lines = capsys.readouterr().out.splitlines()[1:-1]
         assert [line.split("  ")[0] for line in lines] == ["road [wet]", "[/sky]", ":car:"]
+
+
+class TestOneBadMaskNeverStopsTheOthers:
+    """A missing, a cut and a foreign mask among sound ones: each is named, and the figures are those of the others."""
+
+    MEASURES = (
+        ("folder", []), ("folder", ["--boundary-iou"]), ("cells", ["--objects", "object"]),
+        ("cells", ["--membranes", "background"]), ("cityscapes", ["--cityscapes"]), ("cityscapes", []),
+    )  # fmt: skip
+
+    def prepared(self, kind: str, root: Path) -> tuple[Path, list[str], list[Path]]:
+        """Truth as masks of predictions, the flags that name the data, and the files of the masks."""
+        if kind == "cityscapes":
+            flags = ["--data", "cityscapes", "--root", str(make_cityscapes(root / "data"))]
+            dataset = open_dataset("cityscapes", root=root / "data")
+        else:
+            make = make_folder if kind == "folder" else make_instances
+            flags = ["--data", str(make(root / "data", train=1, val=5))]
+            dataset = open_dataset(root / "data")
+        files = []
+        for index in range(len(dataset)):
+            labels = dataset.sample(index).labels
+            labels = np.where(labels == dataset.classes.void, 0, labels).astype(labels.dtype)
+            name = dataset.name(index).rpartition("/")[2]
+            files.append(write_labels(root / "masks", f"{name}.png", labels, dataset.classes))
+        return root / "masks", flags, files
+
+    @pytest.mark.parametrize(("kind", "measure"), MEASURES)
+    def test_of_every_measure(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, measure: list[str]) -> None:
+        masks, flags, files = self.prepared(kind, tmp_path)
+        bad = files[: len(files) // 2]
+        bad[0].write_bytes(bad[0].read_bytes()[:50])
+        for file in bad[1:]:
+            file.unlink()
+        with pytest.raises(SystemExit) as left:
+            main(["evaluate", str(masks), *flags, *measure, "--json"])
+        told = capsys.readouterr()
+        assert left.value.code == 3
+        assert f"{len(bad)} of {len(files)} pictures cannot be judged; the figures are of the others alone" in told.err
+        assert all(file.stem in told.err for file in bad)
+        scores = strictly(told.out)
+        assert [name.rpartition("/")[2] for name in scores["protocol"]["left_out"]] == [file.stem for file in bad]
+        for path in [path for file in bad for path in (tmp_path / "data").rglob(f"{file.stem}*")]:
+            path.unlink()
+        main(["evaluate", str(masks), *flags, *measure, "--json"])
+        assert scores["figures"] == strictly(capsys.readouterr().out)["figures"]
+
+    def test_intervals_are_of_all_pictures_or_of_none(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        masks, flags, files = self.prepared("folder", tmp_path)
+        files[0].unlink()
+        with pytest.raises(SystemExit) as left:
+            main(["evaluate", str(masks), *flags, "--bootstrap", "10"])
+        assert left.value.code == 3
+        assert "leave --bootstrap out" in capsys.readouterr().err
+
+    def test_nothing_is_judged_where_every_mask_is_bad(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        masks, flags, files = self.prepared("folder", tmp_path)
+        for file in files:
+            file.write_bytes(b"")
+        with pytest.raises(SystemExit) as left:
+            main(["evaluate", str(masks), *flags])
+        told = capsys.readouterr()
+        assert (left.value.code, told.out) == (3, "")
+        assert "4 more of 5 pictures cannot be judged." in told.err
+
+    def test_a_truth_that_cannot_be_read_is_left_out_too(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        masks, flags, _ = self.prepared("folder", tmp_path)
+        (tmp_path / "data/masks/val/p03.png").write_bytes(b"")
+        with pytest.raises(SystemExit) as left:
+            main(["evaluate", str(masks), *flags, "--json"])
+        told = capsys.readouterr()
+        assert left.value.code == 3
+        assert strictly(told.out)["protocol"]["left_out"] == ["p03"]
