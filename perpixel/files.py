@@ -7,15 +7,20 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
-import secrets
 import shutil
 import stat
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from perpixel.errors import DataError, UsageError, printable
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 PARTIAL = ".partial"
 LOCK = ".lock"
@@ -32,22 +37,44 @@ def write_whole(folder: Path, name: str, data: bytes | bytearray | memoryview, d
     path = below(folder, name)
     require_file_or_nothing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}{PARTIAL}")  # short: the name itself may be as long as the system allows
+    # The next writer of this file takes the temporary one that a kill left. The name is short: `name` may be as long as may be.
+    temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}{PARTIAL}")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            if durable:
+        with _held(temporary) as file:
+            try:
+                file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename, error.filename2 = str(path), None  # the name that the user knows
+                if durable:
+                    os.fsync(file.fileno())
+                if fcntl is None:  # Windows renames closed files alone
+                    file.close()
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # the name that the user knows
         raise
     if durable:
         sync_folder(path.parent)
     return path
+
+
+@contextmanager
+def _held(temporary: Path) -> Iterator[BinaryIO]:
+    """The file, empty, and no other writer's until it is closed or renamed; waits for one that has it (not on Windows)."""
+    while True:
+        with temporary.open("ab") as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                same = os.path.samestat(os.fstat(file.fileno()), os.stat(temporary))
+            except FileNotFoundError:
+                same = False
+            if same:  # else the one that had it has renamed or removed it meanwhile
+                file.truncate(0)
+                yield file
+                return
 
 
 def below(folder: Path, name: str) -> Path:
@@ -210,9 +237,7 @@ def locked(folder: Path, busy: UsageError | None = None) -> Iterator[None]:
     """Holds `folder` against other processes while this one lives, where the system has such locks (not on Windows).
 
     Raises `busy`, by default a UsageError that names the folder, when another process holds it."""
-    try:
-        import fcntl
-    except ImportError:
+    if fcntl is None:
         yield
         return
     with (folder / LOCK).open("w") as file:

@@ -279,6 +279,7 @@ class _Journal:
     def __init__(self, out: Path, folders: list[Path], head: dict[str, Any]) -> None:
         self.path, self.folders = out / JOURNAL, folders
         self._done: dict[str, _Done] = {}
+        remove_partial(out)
         for folder in folders:
             for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
                 remove_partial(place)

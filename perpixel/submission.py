@@ -14,6 +14,7 @@ What the servers themselves check beyond this is not published and was not tried
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -223,7 +224,8 @@ def _server(dataset: Dataset, competition: str | None) -> tuple[Pack, str, Calla
 
 def _tar(files: Iterator[tuple[str, bytes]]) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+    # No time is written, so that the same masks make the same bytes.
+    with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
         for name, data in files:
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
