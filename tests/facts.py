@@ -147,6 +147,7 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
     "perpixel.transforms": {
         **of("ITU-R BT.601", LUMA=(0.299, 0.587, 0.114)),
         **of(ILSVRC, MEAN_COLOUR=(124, 116, 104)),
+        **ours(HUE=30.0),
         **of(f"{UNET}, section 3.1: a grid of 3 by 3", GRID=3),
     },
     "perpixel.separation": {**of(f"{UNET}, equation 2", W0=10.0, SIGMA=5.0), **ours(REACH=5.0)},
@@ -154,6 +155,10 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
     "perpixel.backbones.vgg": {
         **of("Simonyan and Zisserman, ICLR 2015, table 1, D", BLOCKS=((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), FC=4096),
         **of("VGG_ILSVRC_16_layers_fc_reduced (Chen et al., ICLR 2015)", REDUCED_FC=1024, KEPT_STRIDE=8),
+        **of(f"{FCN}: voc_layers.py", ILSVRC_MEAN=(122.67892, 116.66877, 104.00699)),
+        **of("torchvision, transforms of its ImageNet weights", IMAGENET_MEAN=(0.485, 0.456, 0.406),
+             IMAGENET_STD=(0.229, 0.224, 0.225)),
+        **ours(SCALE=4.4),
     },
     "perpixel.backbones.alexnet": of(f"{FCN}: voc-fcn-alexnet/train.prototxt", CHANNELS=(96, 256, 384, 384, 256), FC=4096),
     "perpixel.backbones.googlenet": of(
