@@ -466,15 +466,22 @@ SEEN: dict[str, Fact] = {
     "flipped versions of unet's average": Fact(4, "U-Net's release of 2015: average_mirror"),
     "boxes in the review": Fact(50, "Noh et al., ICCV 2015: the top 50"),
     "width of a band in 3 x 4 hundreds": Fact(10, "Cheng et al., CVPR 2021: round(0.02 of 500)"),
-    "classes of the views": Fact(
+    "classes, values of the first and the last, values of void": Fact(
         {
-            "voc2012": 21, "context59": 59, "context60": 60, "context33": 33,
-            "cityscapes": 19, "cityscapes30": 30, "cityscapes8": 7,
-            "camvid32": 31, "camvid11": 11, "ade20k": 150, "coco": 81, "coco_voc21": 21, "coco_stuff171": 171, "coco_stuff92": 92,
-            "coco_panoptic": 133, "siftflow": 33, "siftflow_geometric": 3, "nyud": 40, "isbi2012": 2, "nuclei2018": 2,
-            "phc_u373": 2, "dic_hela": 2,
+            "voc2012": (21, (0,), (20,), (255,)), "context59": (59, (1,), (59,), (0, 255)),
+            "context60": (60, (0,), (59,), (255,)), "context33": (33, (1,), (33,), (0, 255)),
+            "cityscapes": (19, (7,), (33,), (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)),
+            "cityscapes30": (30, (4,), (33,), (0, 1, 2, 3)),
+            "cityscapes8": (7, (7, 8, 9, 10), (26, 27, 28, 29, 30, 31, 32, 33), (0, 1, 2, 3, 4, 5, 6)),
+            "camvid32": (31, (0,), (31,), (30,)), "camvid11": (11, (21,), (2, 13), (30,)), "ade20k": (150, (1,), (150,), (0,)),
+            "coco": (81, (0,), (90,), (255,)), "coco_voc21": (21, (0,), (20,), (255,)),
+            "coco_stuff171": (171, (0,), (181,), (255,)), "coco_stuff92": (92, (92,), (183,), (0, 255)),
+            "coco_panoptic": (133, (1,), (200,), (0, 255)), "siftflow": (33, (1,), (33,), (0,)),
+            "siftflow_geometric": (3, (1,), (3,), (0,)), "nyud": (40, (1,), (40,), (0,)),
+            "isbi2012": (2, (0,), (255,), ()), "nuclei2018": (2, (0,), (255,), ()),
+            "phc_u373": (2, (0,), (1,), (255,)), "dic_hela": (2, (0,), (1,), (255,)),
         },
-        "the papers of the sets",
+        "the files of the sets, as the modules of perpixel/datasets tell; values that no file holds are ours",
     ),
     "splits that are trained on and judged": Fact(
         {

@@ -23,7 +23,6 @@ from perpixel.annotations import read_annotations
 from perpixel.average_precision import average_precision, read_results
 from perpixel.backbones import TimmBackbone
 from perpixel.boundary_iou import width_of
-from perpixel.classes import ClassTable
 from perpixel.datasets import ON_DISK
 from perpixel.inference import AVERAGES
 from perpixel.losses import class_weights
@@ -151,8 +150,6 @@ def test_downloads_have_the_published_sizes_and_counts() -> None:
 
 # Numbers inside functions
 
-IDENTITY = ClassTable(("one", "other"), ((0, 0, 0), (1, 1, 1)), ((0,), (1,)))
-
 
 def built(name: str, **arguments: Any) -> Any:
     torch.manual_seed(0)
@@ -239,14 +236,17 @@ SEEN: dict[str, Callable[[], Any]] = {
         for side in (given, built("unet").valid_score_map(torch.zeros(1, 3, given, given)).scores.shape[-1])
     ),
     "enet's weight of a share of 0.1, by that of 0.9": lambda: (
-        (weights := class_weights("enet", [1, 9], IDENTITY.names)) and weights[0] / weights[1]
+        (weights := class_weights("enet", [1, 9], ("one", "other"))) and weights[0] / weights[1]
     ),
     "most boxes of a picture": lambda: len(propose(np.zeros((300, 400, 3), np.uint8), "sliding")),
     "turned versions of unet's average": lambda: len(set(AVERAGES["rotations"][1])),
     "flipped versions of unet's average": lambda: len(set(AVERAGES["flips"][1])),
     "boxes in the review": lambda: review.ENTRIES["deconvnet_boxes"].inference.proposals,
     "width of a band in 3 x 4 hundreds": lambda: width_of((300, 400)),
-    "classes of the views": lambda: {name: len(known.classes) for name, known in ON_DISK.items()},
+    "classes, values of the first and the last, values of void": lambda: {
+        name: (len(known.classes), known.classes.values[0], known.classes.values[-1], known.classes.void_values)
+        for name, known in ON_DISK.items()
+    },
     "splits that are trained on and judged": lambda: {
         name: known.judged for name, known in ON_DISK.items() if known.judged != ("train", "val")
     },
