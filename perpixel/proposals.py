@@ -24,6 +24,7 @@ MOST = 2000  # boxes of a picture, as in the paper of DeconvNet
 SHAPES = (1.0, 1 / 3, 3.0)  # width to height, relative to the picture's
 SHRINK, SMALLEST = 0.6, 1 / 64  # from size to size, and the least size, as parts of the picture's sides
 STRIDE = 0.5  # of a window's side, from place to place
+LEAST_AREA = 1000.0  # pixels of an edge box, as in the paper
 EDGE_BLUR = 1 / 220  # standard deviation, as part of the root of the picture's area: 2.5 pixels at 480x640
 
 
@@ -61,7 +62,7 @@ def edge_boxes(image: NDArray[np.uint8], most: int = MOST) -> Boxes:
     """Boxes by the edges of `edge_map`, with the paper's settings; the least area of 1000 shrinks with pictures below 400x500."""
     cv2 = _opencv()
     # Below 25 pixels of area a box in a corner may have no side, and OpenCV's score for it is not a number.
-    least = max(25.0, min(1000.0, image.shape[0] * image.shape[1] / 200))
+    least = max(25.0, min(LEAST_AREA, image.shape[0] * image.shape[1] / 200))
     # A finder of its own for each picture: OpenCV's keeps rows of the picture before.
     finder = cv2.ximgproc.createEdgeBoxes(maxBoxes=most, minBoxArea=least)
     found = finder.getBoundingBoxes(*edge_map(image))

@@ -19,6 +19,7 @@ from perpixel.sample import Instances, Sample
 # Luma of ITU-R BT.601, the axis about which saturation and hue turn.
 LUMA = np.array([0.299, 0.587, 0.114])
 MEAN_COLOUR = (124, 116, 104)  # of ILSVRC; fills what lies outside the picture
+HUE = 30.0  # degrees about the grey axis, at strength 1
 GRID = 3  # nodes of the elastic deformation along each side of a view
 
 
@@ -213,7 +214,7 @@ def colour_matrix(strength: float, mean: float, random: np.random.Generator) -> 
     """A random (3, 4) affine map of RGB in 0..255: brightness, saturation and contrast (about `mean`) by a factor of up to
     1 +- `strength` / 2, and the hue turned about the grey axis by up to `strength` * 30 degrees."""
     brightness, contrast, saturation = random.uniform(1 - strength / 2, 1 + strength / 2, 3)
-    angle = np.deg2rad(random.uniform(-30, 30) * strength)
+    angle = np.deg2rad(random.uniform(-HUE, HUE) * strength)
     grey = np.tile(LUMA, (3, 1))
     axis = np.full(3, 3**-0.5)
     cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from perpixel.backbones.vgg import scaled
+from perpixel.backbones.vgg import ILSVRC_MEAN, SCALE, scaled
 from perpixel.errors import UsageError, did_you_mean
 
 CHANNELS = (96, 256, 384, 384, 256)
@@ -50,9 +50,8 @@ class Chain(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-        # The mean colour of ILSVRC; from scratch about unit variance, which He initialisation assumes.
-        self.register_buffer("mean", torch.tensor([122.67892, 116.66877, 104.00699]).view(3, 1, 1) / 255)
-        self.register_buffer("scale", torch.full((3, 1, 1), 4.4))
+        self.register_buffer("mean", torch.tensor(ILSVRC_MEAN).view(3, 1, 1) / 255)
+        self.register_buffer("scale", torch.full((3, 1, 1), SCALE))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         x = (images - self.mean) * self.scale

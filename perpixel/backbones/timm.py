@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from perpixel.backbones.vgg import IMAGENET_MEAN, IMAGENET_STD
 from perpixel.errors import ResourceError, UsageError, did_you_mean
 
 
@@ -44,7 +45,7 @@ class TimmBackbone(nn.Module):
         self.strides = {f"stride{stride}": stride for stride in kept}
         self.channels = {f"stride{stride}": channels[index] for stride, index in kept.items()}
         config: Any = timm.get_pretrained_cfg(name)
-        mean, std = (config.mean, config.std) if config else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        mean, std = (config.mean, config.std) if config else (IMAGENET_MEAN, IMAGENET_STD)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
         if weights == "imagenet":

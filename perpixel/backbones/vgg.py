@@ -16,6 +16,9 @@ from perpixel.errors import ResourceError, UsageError, did_you_mean
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # (channels, convolutions), each followed by a pool
 FC = 4096
 REDUCED_FC, KEPT_STRIDE = 1024, 8
+ILSVRC_MEAN = (122.67892, 116.66877, 104.00699)  # RGB in 0..255; what Caffe's weights expect
+SCALE = 4.4  # from scratch about unit variance, which He initialisation assumes
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in 0..1; what torchvision's and timm's expect
 
 
 class VGG16(nn.Module):
@@ -77,9 +80,8 @@ class VGG16(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-        # The mean colour of ILSVRC; from scratch about unit variance, which He initialisation assumes.
-        self.register_buffer("mean", torch.tensor([122.67892, 116.66877, 104.00699]).view(3, 1, 1) / 255)
-        self.register_buffer("scale", torch.full((3, 1, 1), 4.4))
+        self.register_buffer("mean", torch.tensor(ILSVRC_MEAN).view(3, 1, 1) / 255)
+        self.register_buffer("scale", torch.full((3, 1, 1), SCALE))
         if weights == "imagenet":
             self._load_imagenet(width, reduced)
         elif weights not in (None, "none"):
@@ -125,8 +127,8 @@ class VGG16(nn.Module):
             own["fc.0.weight"] = state["classifier.0.weight"].view(FC, -1, 7, 7)[::channels, :, ::taps, ::taps]
             own["fc.3.weight"] = state["classifier.3.weight"].view(FC, FC, 1, 1)[::channels, ::channels]
             own["fc.0.bias"], own["fc.3.bias"] = (state[f"classifier.{layer}.bias"][::channels] for layer in (0, 3))
-        own["mean"] = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-        own["scale"] = 1 / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+        own["mean"] = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
+        own["scale"] = 1 / torch.tensor(IMAGENET_STD).view(3, 1, 1)
         self.load_state_dict(own)
 
 

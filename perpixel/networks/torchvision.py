@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from perpixel.backbones.vgg import IMAGENET_MEAN, IMAGENET_STD
 from perpixel.classes import ClassTable, distinct_colours
 from perpixel.errors import ResourceError, UntrustedFile, UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
@@ -68,8 +69,8 @@ class TorchvisionNetwork(nn.Module):
         self.classifier: nn.Module = body.classifier
         self.aux_classifier: nn.Module | None = getattr(body, "aux_classifier", None)
         # Those of the ImageNet weights that all published ones began with; not weights, so not kept with them.
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
         self.loss = PixelLoss()
         if weights == "imagenet":
             self._load_imagenet()
