@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
@@ -879,6 +880,7 @@ def review(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command line; leaves with 0 done, 1 our bug, 2 usage, 3 data, 4 untrusted file, 5 resources, 75 resumable."""
     prepare_streams()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata; what pixels lack is told as an error
     try:
         given = _with_crf([_with_home(word) for word in (sys.argv[1:] if arguments is None else arguments)])
         app(given, exit_on_error=False, print_error=False, result_action="return_value")
