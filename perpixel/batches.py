@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from perpixel.datasets import Dataset
+from perpixel.datasets import Dataset, with_objects
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.recipe import Recipe
 from perpixel.sample import Instances, Sample
@@ -122,9 +122,10 @@ class _Cache:
     """Reads samples, keeping the first that fit into `cache_mb`; with the objects to separate, where the recipe does."""
 
     def __init__(self, dataset: Dataset, recipe: Recipe) -> None:
-        self._dataset, self._left = dataset, recipe.cache_mb << 20
         self._kept: dict[int, Sample] = {}
         self._objects, name = recipe.separation_weights > 0, recipe.separation_class
+        numbered = self._objects and name is None
+        self._dataset, self._left = with_objects(dataset) if numbered else dataset, recipe.cache_mb << 20
         if self._objects and name is not None and name not in dataset.classes.names:
             raise did_you_mean("class", name, dataset.classes.names)
         self._region_class = None if name is None else dataset.classes.names.index(name)

@@ -604,6 +604,7 @@ def upper_bound(
         list[int] | None,
         Parameter(help="Strides of the networks. [default: 128 64 32 16 8 4]", negative=(), consume_multiple=True),
     ] = None,
+    root: Root = None,
     split: Annotated[str, Parameter(help="Split to judge on.")] = "val",
     as_json: AsJson = False,
 ) -> None:
@@ -613,7 +614,7 @@ def upper_bound(
     from perpixel.upper_bound import PAPER
     from perpixel.upper_bound import upper_bound as bound
 
-    dataset = open_dataset(data, split=split)
+    dataset = open_dataset(data, root=root, split=split)
     found = bound(dataset, tuple(PAPER) if factors is None else factors, Progress("bounded"))
     if as_json:
         print_json([row.to_json() for row in found])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from perpixel.bootstrap import Intervals, interval, weights_of
 from perpixel.checkpoint import Model
-from perpixel.datasets import Dataset, label_digest
+from perpixel.datasets import Dataset, label_digest, with_objects
 from perpixel.errors import DataError
 from perpixel.evaluate import Failed, Progress, answers, each, left_out
 from perpixel.inference import PLAIN, Inference
@@ -153,6 +153,7 @@ def pictures_of(
 
     Raises what `evaluate_objects` does."""
     class_id = dataset.classes.id_of(class_name)
+    dataset = with_objects(dataset)
     refuse_rules(connectivity, minimum_area)
     answer, protocol_of = answers(model_or_predictions, dataset, inference)
 

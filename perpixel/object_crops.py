@@ -30,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from perpixel.classes import ClassTable
-from perpixel.datasets import Dataset, HasInstances
+from perpixel.datasets import Dataset, with_objects
 from perpixel.errors import DataError
 from perpixel.files import write_whole
 from perpixel.processes import Team
@@ -82,7 +82,7 @@ def object_crops(dataset: Dataset, recipe: Recipe, data: str, out: Path, team: T
             say(f"{out / FILE}: is damaged or of other data; it is made anew.")
     examples = team.from_first(examples)
     if examples is None:
-        find = partial(_examples_of, _with_instances(dataset), method=method, overlap=recipe.proposal_overlap)
+        find = partial(_examples_of, with_objects(dataset), method=method, overlap=recipe.proposal_overlap)
         mine = range(team.rank, len(dataset), team.world)
         examples = _joined(part for share in team.gather(list(_found(find, mine, say))) for part in share)
         if team.rank == 0:
@@ -104,7 +104,7 @@ class ObjectCrops:
     def __init__(
         self, dataset: Dataset, examples: Examples, size: tuple[int, int], enlarged: float, balance: float, alone: bool
     ) -> None:
-        self.dataset = _with_instances(dataset) if alone else dataset
+        self.dataset = with_objects(dataset) if alone else dataset
         self.examples, self.size, self.enlarged, self.alone = examples, size, enlarged, alone
         counts = np.bincount(examples.class_ids)
         times = np.rint((counts.max() / np.maximum(counts, 1)) ** balance).astype(np.int64)
@@ -256,7 +256,3 @@ def _boxes_of(masks: NDArray[np.bool_]) -> Boxes:
 
 def _background(classes: ClassTable) -> int | None:
     return next((class_id for class_id, name in enumerate(classes.names) if name.lower() == BACKGROUND), None)
-
-
-def _with_instances(dataset: Dataset) -> Dataset:
-    return dataset.with_instances() if isinstance(dataset, HasInstances) else dataset

@@ -176,6 +176,11 @@ def open_dataset(name_or_folder: str | Path, *, root: str | Path | None = None, 
     raise did_you_mean("data set or folder", name, [*DATASETS, *ON_DISK])
 
 
+def with_objects(dataset: Dataset) -> Dataset:
+    """The data set with its objects in every sample, where it has any: the one way to ask for them."""
+    return dataset.with_instances() if isinstance(dataset, HasInstances) else dataset
+
+
 def judged_splits(
     name_or_folder: str | Path, root: str | Path | None = None, splits: Sequence[str] | None = None
 ) -> dict[str, Dataset]:

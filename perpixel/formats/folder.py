@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from perpixel.classes import ClassTable
-from perpixel.datasets import Dataset, HasInstances, HasPictures
+from perpixel.datasets import Dataset, HasPictures, with_objects
 from perpixel.datasets.folder import SPLITS, Folder, list_folder
 from perpixel.errors import DataError
 from perpixel.exchange import Content, Holds, Item, Source, Told, map_of
@@ -31,7 +31,7 @@ def read(path: Path, pictures: Path | None) -> Source:
 def of_datasets(datasets: list[Dataset]) -> Source:
     """Splits of one data set as a source, with their objects where they have any."""
     items = []
-    for dataset in (one.with_instances() if isinstance(one, HasInstances) else one for one in datasets):
+    for dataset in map(with_objects, datasets):
         for index in range(len(dataset)):
             items.append(Item(dataset.name(index), dataset.split, partial(_content, dataset, index)))
     return Source(datasets[0].classes, items)
