@@ -10,7 +10,7 @@ help:
 	@echo "make slow        what is too slow for every day: kills at every touch of the disk"
 	@echo "make oracles     tests against cityscapesScripts and readers of labels, which need other versions: builds .oracles first"
 	@echo "make review      trains the review's networks on the drawn data set scenes; leaves review/"
-	@echo "make benchmarks  counting, start-up and CRF, and with DATA=folder CamVid and prediction"
+	@echo "make benchmarks  counting, start-up, CRF and AP, and with DATA=folder CamVid and prediction"
 
 .venv/ready: pyproject.toml constraints.txt
 	@echo "perpixel: building .venv (about 6 GB with torch, some minutes; only now and when versions change)"
@@ -49,6 +49,8 @@ benchmarks: .venv/ready
 	$(BIN)/python benchmarks/counting.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/crf.py
+	$(BIN)/python benchmarks/bootstrap.py
+	$(BIN)/python benchmarks/coco.py
 ifdef DATA
 	$(BIN)/python benchmarks/camvid.py $(DATA) --out runs/benchmark
 	$(BIN)/python benchmarks/predict.py runs/benchmark/ours $(DATA)/images/val

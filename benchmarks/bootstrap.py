@@ -1,16 +1,19 @@
 """How long the figures of AP take for a bootstrap sample of as many pictures as val2017 has: ours, from results that are ranked
 once, against COCO's own code and faster-coco-eval, which rank the results of each sample.
 
-    python benchmarks/bootstrap.py TRUTH.json RESULTS.json      # of a few pictures, which are repeated; needs pycocotools
+    python benchmarks/bootstrap.py      # of the set that coco.py draws; needs pycocotools and faster-coco-eval
 
 All get the same sample. Figures may differ where scores are equal, as copies of a picture stand side by side in our ranking."""
 
-import argparse
 import contextlib
 import io
+import tempfile
 from pathlib import Path
 
 import numpy as np
+from coco import write_set
+from faster_coco_eval import COCO as FastCOCO
+from faster_coco_eval import COCOeval_faster
 from measure import alternately, machine, median, report
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -23,39 +26,29 @@ PICTURES = 5000
 ROUNDS = 5
 
 
-def official(truth: Path, results: Path) -> COCOeval:
-    """COCO's own code with its matches of masks."""
-    coco = COCO(str(truth))
-    judge = COCOeval(coco, coco.loadRes(str(results)), "segm")
-    judge.evaluate()
-    return judge
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("truth", type=Path)
-    parser.add_argument("results", type=Path)
-    files = parser.parse_args()
-    truth = read_annotations(files.truth)
-    ranking = Ranking(truth, read_results(files.results, truth), "mask")
-    with contextlib.redirect_stdout(io.StringIO()):
-        peer = official(files.truth, files.results)
-    few = len(truth.pictures)
-    repeated = np.arange(PICTURES) % few
+    with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
+        folder = Path(name)
+        write_set(folder, PICTURES)
+        files = folder / "truth.json", folder / "mask.json"
+        truth = read_annotations(files[0])
+        ranking = Ranking(truth, read_results(files[1], truth), "mask")
+        official, fast = COCO(str(files[0])), FastCOCO(str(files[0]))
+        peer = COCOeval(official, official.loadRes(str(files[1])), "segm")
+        native = COCOeval_faster(fast, fast.loadRes(str(files[1])), "segm", separate_eval=True)
+        for one in (peer, native):
+            one.evaluate()
+    outcomes = Outcomes([ranking.matches], PICTURES, len(ranking.categories))
     weights = np.random.default_rng(0).multinomial(PICTURES, np.full(PICTURES, 1 / PICTURES))
-    sample = np.repeat(repeated, weights)
-    rules = ranking._judge.params
-    outcomes = Outcomes(ranking.matches[:, :, repeated], PICTURES, rules.iouThrs, rules.recThrs)
-    native = ranking._judge
-    native._paramsEval.imgIds = [*range(1, PICTURES + 1)]
-    peer._paramsEval.imgIds = peer.params.imgIds = [*range(1, PICTURES + 1)]
-    by_place = np.array(peer.evalImgs, object).reshape(-1, few)
+    sample = np.repeat(np.arange(PICTURES), weights)
+    by_place = np.array(peer.evalImgs, object).reshape(-1, PICTURES)
+    by_place_too = np.array(native._evalImgs_cpp, object).reshape(-1, PICTURES)
 
     def ours() -> list[float]:
         return outcomes.figures(weights)
 
     def faster_coco_eval() -> list[float]:
-        native._evalImgs_cpp = ranking.matches[:, :, sample].ravel().tolist()
+        native._evalImgs_cpp = by_place_too[:, sample].ravel().tolist()
         native.accumulate()
         native.summarize()
         return [*native.stats[:12]]
@@ -72,7 +65,7 @@ def main() -> None:
     result = {
         "machine": machine("faster-coco-eval", "pycocotools", "numpy", "numba"),
         "pictures": PICTURES,
-        "results": len(outcomes._columns),
+        "results": len(ranking.matches.scores),
         "seconds a sample": seconds,
         "ratios": {name: value / seconds["ours"] for name, value in seconds.items()},
         "greatest difference": {one.__name__: float(np.abs(np.subtract(ours(), one())).max())

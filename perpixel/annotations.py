@@ -5,24 +5,40 @@
     truth.mask(truth.objects[42][0])        # bool (H, W)
 
 A value that is missing, of another type, doubled or unknown is told in one sentence with the file and the object. What outlines
-and run lengths hold is read when a mask is asked for."""
+and run lengths hold is read when a mask is asked for. `coco_json` reads files that are sound; what it leaves is read here."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel.coco_json import (
+    LARGEST_NUMBER,
+    Box,
+    InstancesFile,
+    ObjectEntry,
+    Written,
+    plain,
+    quick,
+    sound_objects,
+    written_runs,
+)
 from perpixel.errors import DataError
-from perpixel.polygons import fill
-from perpixel.rle import decode, require_size, shown
+from perpixel.files import read_bytes
+from perpixel.polygons import draw
+from perpixel.rle import dense, read_runs, require_size, shown, without_empty
 
-Box = tuple[float, float, float, float]  # left, top, width, height in pixels
+if TYPE_CHECKING:
+    from perpixel.runs import Runs
+
+AT_ONCE = 2048  # objects whose outlines are numbers in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +51,23 @@ class Picture:
     width: int
 
 
-@dataclass(frozen=True, slots=True)
-class Annotated:
-    """An object: its ids, its outlines or run lengths as they stand in the file, and whether it stands for a crowd.
+class Annotated(msgspec.Struct, frozen=True, gc=False):
+    """An object: its ids, its outlines or run lengths as JSON that stands in the file, and whether it stands for a crowd.
 
     `area` in pixels and `box` are those of the file, none where it has none."""
 
     id: int
     picture: Picture
     category: int
-    segmentation: Any
+    written: Written
     area: float | None
     box: Box | None
     crowd: bool
+
+    @property
+    def segmentation(self) -> Any:
+        """The outlines, or run lengths with their size, as lists, dictionaries, texts and numbers."""
+        return plain(self.written)
 
 
 @dataclass(frozen=True)
@@ -61,8 +81,26 @@ class Annotations:
 
     def mask(self, annotated: Annotated) -> NDArray[np.bool_]:
         """The pixels (H, W) of an object. Raises DataError naming the file and the annotation where they cannot be read."""
+        return dense(self._runs(annotated), annotated.picture.height, annotated.picture.width)
+
+    def runs(self, objects: Sequence[Annotated]) -> Runs:
+        """The masks of objects as run lengths. Raises what `mask` does, for the first object that cannot be read."""
+        from perpixel.runs import one_after_the_other
+
+        return one_after_the_other(
+            [self._some_runs(objects[place : place + AT_ONCE]) for place in range(0, len(objects), AT_ONCE)]
+        )
+
+    def _some_runs(self, objects: Sequence[Annotated]) -> Runs:
+        from perpixel.runs import joined
+
+        sizes = np.array([(one.picture.height, one.picture.width) for one in objects], np.int64)
+        found = written_runs([one.written for one in objects], sizes)
+        return joined([self._runs(one) for one in objects]) if found is None else found
+
+    def _runs(self, annotated: Annotated) -> NDArray[np.int64]:
         try:
-            return mask_of(annotated.segmentation, annotated.picture.height, annotated.picture.width)
+            return runs_of(annotated.segmentation, annotated.picture.height, annotated.picture.width)
         except ValueError as error:
             raise DataError(f"{self.path}, annotation {annotated.id}: {error}") from None
 
@@ -90,7 +128,15 @@ def read_annotations(path: Path) -> Annotations:
     """Reads `instances_*.json`, or a file that lists pictures alone, as `image_info_test2017.json` does.
 
     Raises DataError, one sentence with the file and the entry, for whatever is not as COCO says."""
-    content = _dictionary(read_json(path), str(path))
+    data = read_bytes(path)
+    file = quick(data, InstancesFile)
+    if file is not None:
+        content = {"images": file.images, "categories": file.categories}
+        pictures, categories = _pictures(path, content), _categories(path, content)
+        known = _sound(file.annotations, pictures, categories)
+        if known is not None:
+            return Annotations(path, pictures, categories, known)
+    content = _dictionary(parsed(path, data), str(path))
     pictures, categories = _pictures(path, content), _categories(path, content)
     objects: dict[int, list[Annotated]] = {id: [] for id in pictures}
     ids: set[int] = set()
@@ -111,8 +157,27 @@ def read_annotations(path: Path) -> Annotations:
         if area is not None and area < 0:
             raise DataError(f"{where}: area is {area}; it is in pixels, 0 or more.")
         box = None if entry.get("bbox") is None else box_of(entry, where)
-        objects[picture.id].append(Annotated(id, picture, category, segmentation, area, box, _flag(entry, where)))
+        written = json.dumps(segmentation).encode()
+        objects[picture.id].append(Annotated(id, picture, category, written, area, box, _flag(entry, where)))
     return Annotations(path, pictures, categories, objects)
+
+
+def _sound(
+    entries: list[ObjectEntry], pictures: Mapping[int, Picture], categories: Mapping[int, str]
+) -> dict[int, list[Annotated]] | None:
+    """The objects of each picture's id; none where one is not sound."""
+    if not sound_objects(entries) or not {one.category_id for one in entries} <= categories.keys():
+        return None
+    objects: dict[int, list[Annotated]] = {id: [] for id in pictures}
+    for one in entries:
+        if one.image_id not in objects:
+            return None
+        objects[one.image_id].append(
+            Annotated(
+                one.id, pictures[one.image_id], one.category_id, one.segmentation, one.area, one.bbox, one.iscrowd == 1
+            )
+        )
+    return objects
 
 
 def read_panoptic(path: Path, truth: Panoptic | None = None) -> Panoptic:
@@ -141,10 +206,13 @@ def read_panoptic(path: Path, truth: Panoptic | None = None) -> Panoptic:
 
 def read_json(path: Path) -> Any:
     """What a JSON file holds. Raises DataError where it is missing, damaged, or nested too deep."""
+    return parsed(path, read_bytes(path))
+
+
+def parsed(path: Path, data: bytes) -> Any:
+    """What the JSON `data` of a file holds. Raises DataError where it is damaged, or nested too deep."""
     try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
+        return json.loads(data)
     except RecursionError:
         raise DataError(f"{path}: is nested too deep to be an annotation file.") from None
     except json.JSONDecodeError as error:
@@ -153,18 +221,18 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: is no JSON ({error.__class__.__name__}: {str(error)[:80]}).") from None
 
 
-def mask_of(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
-    """The pixels (H, W) of polygons, or of an RLE as a dictionary with `size` and `counts`.
+def runs_of(segmentation: Any, height: int, width: int) -> NDArray[np.int64]:
+    """The run lengths of polygons, or of an RLE as a dictionary with `size` and `counts`; only the first may be 0.
 
-    Raises ValueError, one sentence, where `polygons.fill` and `rle.decode` do, and for an RLE of another size."""
+    Raises ValueError, one sentence, where `polygons.draw` and `rle.read_runs` do, and for an RLE of another size."""
     if not isinstance(segmentation, dict):
-        return fill(segmentation, height, width)
+        return draw(segmentation, height, width)
     size = segmentation.get("size")
     if not isinstance(size, list | tuple) or len(size) != 2 or "counts" not in segmentation:
         raise ValueError("an RLE needs size, [height, width], and counts.")
     if (size[0], size[1]) != (height, width):
         raise ValueError(f"the RLE is {shown(size[0])}x{shown(size[1])}, its picture {height}x{width} (height x width).")
-    return decode(segmentation["counts"], height, width)
+    return without_empty(read_runs(segmentation["counts"], height, width))
 
 
 def whole(entry: Mapping[str, Any], key: str, where: str) -> int:
@@ -246,7 +314,7 @@ def _flag(entry: Mapping[str, Any], where: str) -> bool:
 
 
 def _finite(value: Any, what: str, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e15 < value < 1e15:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST_NUMBER < value < LARGEST_NUMBER:
         raise DataError(f"{where}: {what} is {shown(value)}, not a finite number below 1e15.")
     return float(value)
 

@@ -8,44 +8,49 @@ by boxes, or by the borders of masks (Boundary AP: Cheng et al., CVPR 2021, dila
     truth = truth_of([sample.instances for sample in samples], dataset.classes)      # the same of values in memory
     average_precision(truth, results_of([prediction.instances for prediction in predictions]))
 
-The counting is faster-coco-eval's, which gives what pycocotools gives. It is native code that trusts its input, so all of a file
-is checked before: what reaches it are masks that were decoded and encoded here, and finite numbers."""
+Masks are drawn, read and intersected as run lengths (`runs`), matched (`matching`) and counted (`outcomes`) here; the figures are
+those of pycocotools to the last digit."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.annotations import (
     Annotated,
     Annotations,
-    Box,
     Picture,
     box_of,
     known_category,
-    mask_of,
     number,
-    read_json,
+    parsed,
+    runs_of,
     whole,
 )
 from perpixel.bootstrap import Intervals, of_figures, weights_of
-from perpixel.boundary_iou import mask_band
 from perpixel.classes import ClassTable
+from perpixel.coco_json import Box, ResultEntry, quick, rle_runs, sound_boxes
 from perpixel.errors import DataError, did_you_mean
-from perpixel.outcomes import Outcomes
+from perpixel.files import read_bytes
 from perpixel.protocol import hash_of
-from perpixel.rle import decode, encode, shown
+from perpixel.rle import compress, encode, shown
 from perpixel.sample import Instances
 from perpixel.version import VERSION
 
-KINDS = {"mask": "segm", "box": "bbox", "boundary": "segm"}
+if TYPE_CHECKING:  # what is compiled takes 0.4 s to load
+    from perpixel.matching import Entries, Shapes
+    from perpixel.runs import Runs
+
+KINDS = ("mask", "box", "boundary")
 FIGURES = (
     "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large",
 )  # fmt: skip
@@ -58,8 +63,7 @@ RULES = {
 LARGEST_SCORE = 1e9
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(msgspec.Struct, frozen=True, gc=False):
     """An object that was found: ids of its picture and category, `score`, and a box, or a mask as COCO's compressed string."""
 
     picture: int
@@ -98,7 +102,12 @@ def read_results(path: Path, truth: Annotations) -> list[Result]:
     """A results file as COCO's server takes it: a list of image_id, category_id, score, and bbox or segmentation.
 
     Raises DataError, one sentence with the file and the entry, for whatever is not so, or is of no picture of `truth`."""
-    content = read_json(path)
+    data = read_bytes(path)
+    entries = quick(data, list[ResultEntry])
+    known = None if entries is None else _sound(entries, truth)
+    if known is not None:
+        return known
+    content = parsed(path, data)
     if not isinstance(content, list):
         raise DataError(f"{path}: holds {shown(content)}, not a list of results.")
     found = []
@@ -116,7 +125,7 @@ def read_results(path: Path, truth: Annotations) -> list[Result]:
         counts = None
         if entry.get("segmentation") is not None:
             try:
-                counts = encode(mask_of(entry["segmentation"], picture.height, picture.width))
+                counts = compress(runs_of(entry["segmentation"], picture.height, picture.width))
             except ValueError as error:
                 raise DataError(f"{where}: {error}") from None
         if box is None and counts is None:
@@ -125,95 +134,61 @@ def read_results(path: Path, truth: Annotations) -> list[Result]:
     return found
 
 
+def _sound(entries: Sequence[ResultEntry], truth: Annotations) -> list[Result] | None:
+    """The results; none where one is not sound."""
+    scores = np.array([one.score for one in entries], np.float64)
+    if not (
+        {one.image_id for one in entries} <= truth.pictures.keys()
+        and {one.category_id for one in entries} <= truth.categories.keys()
+        and (np.abs(scores) <= LARGEST_SCORE).all()
+        and sound_boxes(entries)
+        and all(one.bbox is not None or one.segmentation is not None for one in entries)
+    ):
+        return None
+    pictures = [truth.pictures[one.image_id] for one in entries if one.segmentation is not None]
+    masks = [one.segmentation for one in entries if one.segmentation is not None]
+    counts: Iterator[str] = iter(())
+    if masks:
+        from perpixel.runs import write
+
+        found = rle_runs(masks, _sizes(pictures))
+        if found is None:
+            return None
+        counts = iter(write(found))
+    return [Result(one.image_id, one.category_id, one.score, one.bbox, None if one.segmentation is None else next(counts))
+            for one in entries]  # fmt: skip
+
+
 class Ranking:
     """The matches of `results` with the objects of `truth` by `kind`: mask, box or boundary, and the figures that they make.
 
-    `matches` (categories, ranges of area, N), in the order of ids, are faster-coco-eval's. Raises what `average_precision`
-    does."""
+    Pictures and categories are in the order of their ids. Raises what `average_precision` does."""
 
-    def __init__(self, truth: Annotations, results: list[Result], kind: str = "mask") -> None:
+    def __init__(self, truth: Annotations, results: Sequence[Result], kind: str = "mask") -> None:
         if kind not in KINDS:
             raise did_you_mean("kind of average precision", kind, KINDS)
-        # Ids of a file may be any numbers; native code gets 1, 2 .. in the same order, which decides between equal scores.
-        picture_ids = {id: place for place, id in enumerate(sorted(truth.pictures), start=1)}
-        category_ids = {id: place for place, id in enumerate(sorted(truth.categories), start=1)}
-        images = [{"id": picture_ids[one.id], "height": one.height, "width": one.width} for one in truth.pictures.values()]
-        categories = [{"id": category_ids[id], "name": name} for id, name in truth.categories.items()]
-        digest = hashlib.sha256()
-        objects: list[dict[str, Any]] = []
-        for ones in truth.objects.values():
-            for one in ones:
-                entry = {"id": len(objects) + 1, "image_id": one.picture.id, "category_id": one.category,
-                         "iscrowd": int(one.crowd), **_shape(truth, one, kind)}  # fmt: skip
-                digest.update(repr(sorted(entry.items())).encode())
-                objects.append(entry | {"image_id": picture_ids[one.picture.id], "category_id": category_ids[one.category]})
-        found = []
-        for place, result in enumerate(results):
-            if (result.box if kind == "box" else result.counts) is None:
-                what = "box" if kind == "box" else "mask"
-                raise DataError(f"result {place}: has no {what} to judge by {kind}; judge by the other.")
-            found.append({"id": place + 1, "image_id": picture_ids[result.picture],
-                          "category_id": category_ids[result.category], "score": result.score, "iscrowd": 0,
-                          **_found(truth, result, kind)})  # fmt: skip
-        self._judge = _judge(images, categories, objects, found, kind)
-        shape = (len(categories), len(self._judge.params.areaRng), len(images))
-        self.matches: NDArray[Any] = np.array(self._judge._evalImgs_cpp, object).reshape(shape)
+        from perpixel.matching import match
+        from perpixel.outcomes import Outcomes
+
+        self.pictures = len(truth.pictures)
+        objects, digest = _objects(truth, kind)
+        self.matches = match(objects, _results(truth, results, kind), self.pictures)
         self.categories = [truth.categories[id] for id in sorted(truth.categories)]
         self.protocol: dict[str, Any] = {
-            "perpixel": VERSION, "data": digest.hexdigest(), "pictures": len(images), "instances": {"kind": kind, **RULES},
+            "perpixel": VERSION, "data": digest, "pictures": self.pictures, "instances": {"kind": kind, **RULES},
         }  # fmt: skip
-
-        self._judge.accumulate()
-        self._judge.summarize()
-        self.figures = _by_name(self._judge.stats[:12])
-
-    def by_category(self) -> dict[str, float]:
-        """AP of each category."""
-        precision = np.asarray(self._judge.eval["precision"])[:, :, :, 0, -1]  # (IoU, recall, category), all areas, 100 objects
-        return {name: _mean(precision[:, :, place]) for place, name in enumerate(self.categories)}
+        figures, by_category = Outcomes([self.matches], self.pictures, len(self.categories)).official()
+        self.figures = dict(zip(FIGURES, figures, strict=True))
+        self.by_category = dict(zip(self.categories, by_category, strict=True))
 
 
 def weighted_figures(*rankings: Ranking) -> Callable[[NDArray[Any]], dict[str, float]]:
     """A function of weights (N * rankings,): the figures where the N pictures count so often with the results of the first
     ranking, so often with those of the second ..."""
-    rules, pictures = rankings[0]._judge.params, rankings[0].matches.shape[2]
-    outcomes = Outcomes(np.concatenate([one.matches for one in rankings], 2), pictures, rules.iouThrs, rules.recThrs)
-    for place, one in enumerate(rankings):  # the layout of those matches is nobody's promise
-        again = outcomes.figures(np.repeat(np.arange(len(rankings)) == place, pictures))
-        assert np.allclose(again, [*one.figures.values()], rtol=0, atol=1e-9, equal_nan=True), (again, one.figures)
-    return lambda weights: _by_name(outcomes.figures(weights))
+    from perpixel.outcomes import Outcomes
 
-
-def _judge(
-    images: list[dict[str, Any]], categories: list[dict[str, Any]], objects: list[dict[str, Any]], found: list[dict[str, Any]],
-    kind: str,
-) -> Any:  # fmt: skip
-    """faster-coco-eval's, with every picture and category matched."""
-    from faster_coco_eval import COCO, COCOeval_faster, mask
-
-    class Judge(COCOeval_faster):  # type: ignore[misc]
-        """As it is, but with the lower IoU of masks and bands by boundary. It could cut bands itself; but where d is half a
-        pixel over a whole one it rounds unlike the authors' code (405 x 540), and in pictures of few rows it cuts wrong ones."""
-
-        def computeIoU(self, imgId: int, catId: int) -> Any:
-            masks = super().computeIoU(imgId, catId)
-            if kind != "boundary" or not len(masks):
-                return masks
-            true, seen = (of.get_instances([imgId], [catId], True)[0][0] for of in (self.gt_dataset, self.dt_dataset))
-            order = np.argsort([-one["score"] for one in seen], kind="stable")[: self.params.maxDets[-1]]
-            crowd = np.array([one["iscrowd"] for one in true], np.bool_)
-            bands = mask.iou([seen[i]["band"] for i in order], [one["band"] for one in true], crowd.astype(int).tolist())
-            return np.where(crowd, masks, np.minimum(masks, bands))
-
-    loaded = []
-    for entries in (objects, found):
-        coco = COCO()
-        coco.dataset = {"images": images, "categories": categories, "annotations": entries}
-        coco.createIndex()
-        loaded.append(coco)
-    judge = Judge(*loaded, iouType=KINDS[kind], separate_eval=True)
-    judge.evaluate()
-    return judge
+    outcomes = Outcomes([one.matches for one in rankings], rankings[0].pictures, len(rankings[0].categories))
+    return lambda weights: dict(zip(FIGURES, outcomes.figures(weights), strict=True))
 
 
 def average_precision(
@@ -239,7 +214,7 @@ def average_precision(
             if progress is not None:
                 progress(len(drawn), bootstrap)
         sure = of_figures(drawn, len(truth.pictures), seed)
-    return InstanceScores(ranking.figures, ranking.by_category(), ranking.protocol, sure)
+    return InstanceScores(ranking.figures, ranking.by_category, ranking.protocol, sure)
 
 
 def truth_of(instances: Sequence[Instances], classes: ClassTable) -> Annotations:
@@ -248,8 +223,8 @@ def truth_of(instances: Sequence[Instances], classes: ClassTable) -> Annotations
     for id, ones in enumerate(instances):
         pictures[id] = picture = Picture(id, str(id), *ones.masks.shape[1:])
         objects[id] = [
-            Annotated(place, picture, int(class_id), {"size": list(mask.shape), "counts": encode(mask)}, float(mask.sum()),
-                      _box(mask), bool(crowd))
+            Annotated(place, picture, int(class_id), json.dumps({"size": mask.shape, "counts": encode(mask)}).encode(),
+                      float(mask.sum()), _box(mask), bool(crowd))
             for place, (mask, class_id, crowd) in enumerate(zip(ones.masks, ones.class_ids, ones.crowd, strict=True))
         ]  # fmt: skip
     return Annotations(Path("truth"), pictures, dict(enumerate(classes.names)), objects)
@@ -276,40 +251,96 @@ def _box(mask: NDArray[np.bool_]) -> Box:
     return float(columns[0]), float(rows[0]), float(np.ptp(columns)) + 1, float(np.ptp(rows)) + 1
 
 
-def _shape(truth: Annotations, one: Any, kind: str) -> dict[str, Any]:
-    """The mask or box of an object of the truth, and its area: the file's, as the official code takes it, or else its own."""
+def _objects(truth: Annotations, kind: str) -> tuple[Entries, str]:
+    """The objects of the truth, their areas the file's, as the official code takes them, or else their own; and a digest."""
+    from perpixel.matching import Entries, by_boxes
+
+    objects = [one for ones in truth.objects.values() for one in ones]
+    parts: list[list[str]] = []
     if kind == "box":
-        if one.box is None:
-            raise DataError(f"{truth.path}, annotation {one.id}: has no bbox to judge by; add it.")
-        return {"bbox": list(one.box), "area": one.area if one.area is not None else one.box[2] * one.box[3]}
-    mask = truth.mask(one)
-    shape = {**_masks(mask, kind), "bbox": list(one.box or (0.0, 0.0, 0.0, 0.0))}
-    return {**shape, "area": one.area if one.area is not None else float(mask.sum())}
+        for one in objects:
+            if one.box is None:
+                raise DataError(f"{truth.path}, annotation {one.id}: has no bbox to judge by; add it.")
+        boxes = np.array([one.box for one in objects], np.float64).reshape(-1, 4)
+        shapes, own = by_boxes(boxes), boxes[:, 2] * boxes[:, 3]
+    else:
+        sizes = _sizes(one.picture for one in objects)
+        shapes, own, parts = _masks(truth.runs(objects), sizes, kind)
+    areas = [area if one.area is None else one.area for one, area in zip(objects, own.tolist(), strict=True)]
+    pictures, categories = _places(truth)
+    entries = Entries(
+        np.array([pictures[one.picture.id] for one in objects], np.int64),
+        np.array([categories[one.category] for one in objects], np.int64),
+        np.array(areas, np.float64), shapes, np.array([one.crowd for one in objects], np.float64),
+    )  # fmt: skip
+    return entries, _digest(objects, areas, *parts)
 
 
-def _masks(mask: NDArray[np.bool_], kind: str) -> dict[str, Any]:
-    """A mask, and by boundary its band, as native code takes them."""
-    masks = {"segmentation": mask, "band": mask_band(mask)} if kind == "boundary" else {"segmentation": mask}
-    return {name: {"size": list(mask.shape), "counts": encode(one)} for name, one in masks.items()}
+def _results(truth: Annotations, results: Sequence[Result], kind: str) -> Entries:
+    from perpixel.matching import Entries, by_boxes
+    from perpixel.runs import read
 
-
-def _found(truth: Annotations, result: Result, kind: str) -> dict[str, Any]:
+    for place, one in enumerate(results):
+        if (one.box if kind == "box" else one.counts) is None:
+            what = "box" if kind == "box" else "mask"
+            raise DataError(f"result {place}: has no {what} to judge by {kind}; judge by the other.")
     if kind == "box":
-        assert result.box is not None
-        return {"bbox": list(result.box), "area": result.box[2] * result.box[3]}
-    assert result.counts is not None
-    picture = truth.pictures[result.picture]
-    mask = decode(result.counts, picture.height, picture.width)
-    return {**_masks(mask, kind), "bbox": [0.0, 0.0, 0.0, 0.0], "area": float(mask.sum())}
+        boxes = np.array([one.box for one in results], np.float64).reshape(-1, 4)
+        shapes, areas = by_boxes(boxes), boxes[:, 2] * boxes[:, 3]
+    else:
+        sizes = _sizes(truth.pictures[one.picture] for one in results)
+        masks = read([str(one.counts) for one in results], sizes.prod(1))
+        if isinstance(masks, int):
+            raise DataError(f"result {masks}: its counts are no mask of its picture, as `rle.encode` writes them.")
+        shapes, areas, _ = _masks(masks, sizes, kind)
+    pictures, categories = _places(truth)
+    return Entries(
+        np.array([pictures[one.picture] for one in results], np.int64),
+        np.array([categories[one.category] for one in results], np.int64),
+        areas, shapes, np.array([one.score for one in results], np.float64),
+    )  # fmt: skip
 
 
-def _by_name(values: Any) -> dict[str, float]:
-    return {name: math.nan if value < 0 else float(value) for name, value in zip(FIGURES, values, strict=True)}
+def _places(truth: Annotations) -> tuple[dict[int, int], dict[int, int]]:
+    """Of each picture and category by its id, in the order of ids, which decides between equal scores."""
+    pictures, categories = ({id: place for place, id in enumerate(sorted(ids))} for ids in (truth.pictures, truth.categories))
+    return pictures, categories
 
 
-def _mean(values: Any) -> float:
-    known = values[values > -1]
-    return float(known.mean()) if known.size else math.nan
+def _sizes(pictures: Iterable[Picture]) -> NDArray[np.int64]:
+    return np.array([(one.height, one.width) for one in pictures], np.int64).reshape(-1, 2)
+
+
+def _masks(masks: Runs, sizes: NDArray[np.int64], kind: str) -> tuple[Shapes, NDArray[np.float64], list[list[str]]]:
+    """The shapes of masks, their areas, and the compressed strings of masks and, by boundary, of their bands."""
+    from perpixel import runs
+    from perpixel.matching import by_masks
+
+    heights, widths = np.ascontiguousarray(sizes.T)
+    bands = None
+    if kind == "boundary":
+        from perpixel.boundary_iou import width_of
+
+        depths = {size: width_of(size) for size in set(zip(heights.tolist(), widths.tolist(), strict=True))}
+        bands = runs.bands(masks, heights, widths, np.array([depths[tuple(size)] for size in sizes.tolist()], np.int64))
+    shapes, areas = by_masks(masks, heights, bands)
+    return shapes, areas.astype(np.float64), [runs.write(masks), *([runs.write(bands)] if bands else [])]
+
+
+def _digest(objects: Sequence[Annotated], areas: Sequence[float], masks: Sequence[str] = (), bands: Sequence[str] = ()) -> str:
+    """The SHA-256 of all that the truth's objects are judged by."""
+    digest = hashlib.sha256()
+    for place, one in enumerate(objects):
+        size = f"{{'size': [{one.picture.height}, {one.picture.width}], 'counts': "
+        band = f"('band', {size}{bands[place]!r}}}), " if bands else ""
+        mask = f", ('segmentation', {size}{masks[place]!r}}})" if masks else ""
+        left, top, width, height = one.box or (0.0, 0.0, 0.0, 0.0)
+        digest.update(
+            f"[('area', {areas[place]!r}), {band}('bbox', [{left!r}, {top!r}, {width!r}, {height!r}]), "
+            f"('category_id', {one.category}), ('id', {place + 1}), ('image_id', {one.picture.id}), "
+            f"('iscrowd', {one.crowd:d}){mask}]".encode()
+        )
+    return digest.hexdigest()
 
 
 def _plain(value: float) -> float | None:

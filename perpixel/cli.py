@@ -243,19 +243,25 @@ def _evaluate_coco(
 ) -> None:
     """Results files of COCO's form by annotation files: instances of a kind, or panoptic maps without one."""
     file = _annotation_file(data, root, split, kind)
-    from perpixel.annotations import read_annotations
-    from perpixel.average_precision import average_precision, read_results
-    from perpixel.evaluate_panoptic import evaluate_panoptic
     from perpixel.terminal import Progress, print_instances, print_json, print_panoptic
 
     scores: Any
     show: Any
     if kind is None:
+        from perpixel.evaluate_panoptic import evaluate_panoptic
+
         scores, show = evaluate_panoptic(results, file, Progress("judged"), **sure), print_panoptic
     else:
-        truth = read_annotations(file)
-        found = read_results(results, truth)
-        scores, show = average_precision(truth, found, kind, **sure, progress=Progress("drawn")), print_instances
+        from perpixel.memory import keep_freed_memory, without_garbage_collection
+
+        keep_freed_memory()
+        with without_garbage_collection():
+            from perpixel.annotations import read_annotations
+            from perpixel.average_precision import average_precision, read_results
+
+            truth = read_annotations(file)
+            found = read_results(results, truth)
+            scores, show = average_precision(truth, found, kind, **sure, progress=Progress("drawn")), print_instances
     if as_json:
         print_json(scores.to_json())
     else:

@@ -24,9 +24,22 @@ GROUPS = 6  # 30 bits hold the difference of any two runs of MAX_PIXELS or fewer
 
 def decode(counts: Counts, height: int, width: int) -> NDArray[np.bool_]:
     """The mask, bool (H, W), of compressed or plain run lengths. Raises ValueError, one sentence, where `read_runs` does."""
-    lengths = read_runs(counts, height, width)
+    return dense(read_runs(counts, height, width), height, width)
+
+
+def dense(lengths: NDArray[np.int64], height: int, width: int) -> NDArray[np.bool_]:
+    """The mask, bool (H, W), of run lengths that `read_runs` gave."""
     mask: NDArray[np.bool_] = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(width, height).T
     return mask
+
+
+def without_empty(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The run lengths of the same mask of which only the first may be 0."""
+    if lengths[1:].all():
+        return lengths
+    turns, times = np.unique(np.cumsum(lengths)[:-1], return_counts=True)
+    ends = np.append(turns[(times % 2 == 1) & (turns < lengths.sum())], lengths.sum())
+    return np.diff(ends, prepend=0)
 
 
 def encode(mask: NDArray[Any]) -> str:

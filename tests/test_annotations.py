@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perpixel import rle
-from perpixel.annotations import read_annotations, read_panoptic
+from perpixel import annotations, rle
+from perpixel.annotations import Annotations, read_annotations, read_panoptic
 from perpixel.average_precision import average_precision
 from perpixel.errors import DataError
 
@@ -186,3 +186,78 @@ def test_any_change_of_a_panoptic_file_ends_in_a_sentence(tmp_path_factory, plac
         sentence = str(error)
     assert sentence.startswith(str(path))
     assert sentence.endswith(".")
+
+
+def read_with_care(path: Path) -> Annotations:
+    """As a file is read that is not sound in form."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(annotations, "quick", lambda data, form: None)
+        return read_annotations(path)
+
+
+def seen(read: Any, path: Path) -> Any:
+    """All that a reader finds in a file, or what it says."""
+    try:
+        found = read(path)
+        objects = [(id, one.id, one.category, one.segmentation, one.area, one.box, one.crowd)
+                   for id, ones in found.objects.items() for one in ones]  # fmt: skip
+        return repr((found.pictures, found.categories, objects))
+    except DataError as error:
+        return str(error)
+
+
+@given(st.sampled_from(places(TRUTH)), values)
+def test_the_quick_reader_and_the_careful_one_find_the_same(tmp_path_factory, place: tuple[Any, ...], value: Any) -> None:
+    path = put(tmp_path_factory.mktemp("both"), changed(TRUTH, place, value))
+    assert seen(read_annotations, path) == seen(read_with_care, path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + json.dumps(TRUTH),
+        json.dumps(TRUTH).replace('"id": 9,', '"id": 9, "score": NaN,'),
+        json.dumps(TRUTH).replace('"id": 9,', '"id": 9, "score": 1e999,'),
+        json.dumps(TRUTH).replace('"area": 12', '"area": 7, "area": 12'),
+        json.dumps(TRUTH).replace('"iscrowd": 1', '"iscrowd": true'),
+        json.dumps(TRUTH).replace('"id": 1,', '"id": 1, "caption": "\\ud800 ä 한",'),
+        json.dumps(TRUTH).replace('"id"', '"\\u0069d"'),
+        json.dumps(TRUTH).replace("[3, 2, 7, 2, 7, 5, 3, 5]", "[3.0, 2e0, 7, 2, 7, 50E-1, 3, 5]"),
+        json.dumps(TRUTH, indent=2),
+    ],
+    ids=range(9),
+)
+def test_other_ways_to_write_the_same_are_read(tmp_path: Path, text: str) -> None:
+    expected = seen(read_annotations, put(tmp_path, TRUTH))
+    for read in (read_annotations, read_with_care):
+        assert seen(read, put(tmp_path, text)).replace("3.0", "3").replace("5.0", "5").replace("2.0", "2") == expected.replace(
+            "3.0", "3").replace("5.0", "5").replace("2.0", "2")  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["license", "segmentation"])
+def test_bytes_that_are_no_utf8_are_refused_wherever_they_stand(tmp_path: Path, key: str) -> None:
+    text = json.dumps({**TRUTH, "annotations": [{**TRUTH["annotations"][0], key: "?"}]}).encode()
+    for place in (0, 2**20 - len(text)):  # and where a part of what is looked at in turn begins
+        path = tmp_path / "truth.json"
+        path.write_bytes(b" " * max(place, 0) + text.replace(b'"?"', b'"\xed\xa0"'))
+        with pytest.raises(DataError, match="is no JSON"):
+            read_annotations(path)
+
+
+def test_a_number_of_thousands_of_digits_is_refused_and_a_mask_of_many_numbers_is_not(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is no JSON \(ValueError: Exceeds the limit"):
+        read_annotations(put(tmp_path, json.dumps(TRUTH).replace("[3, 2, 7,", f"[3, {'9' * 5000}, 7,")))
+    truth = read_annotations(put(tmp_path, changed(TRUTH, (*OBJECT, "segmentation"), [[3, 2, 7, 2, 7, 5, 3, 5] * 1001])))
+    assert np.array_equal(truth.mask(truth.objects[9][0]), SQUARE)
+
+
+def test_masks_of_many_objects_are_those_of_each(tmp_path: Path) -> None:
+    ones = [{**TRUTH["annotations"][i % 3], "id": i} for i in range(5000)]
+    truth = read_annotations(put(tmp_path, {**TRUTH, "annotations": ones}))
+    found = truth.runs(truth.objects[9]).each()
+    assert len(found) == 5000
+    assert all(one.tolist() == rle.runs(SQUARE) for one in found)
+    ones[4321] = {**ones[0], "id": 4321, "segmentation": [[1, 2, 3]]}
+    truth = read_annotations(put(tmp_path, {**TRUTH, "annotations": ones}))
+    with pytest.raises(DataError, match=r"truth.json, annotation 4321: polygon 0 has 3 values"):
+        truth.runs(truth.objects[9])

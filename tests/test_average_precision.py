@@ -14,9 +14,10 @@ from fakes import make_coco
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perpixel import average_precision as average_precision_module
 from perpixel import rle
 from perpixel.annotations import read_annotations
-from perpixel.average_precision import FIGURES, average_precision, read_results, results_of, truth_of
+from perpixel.average_precision import FIGURES, Result, average_precision, read_results, results_of, truth_of
 from perpixel.bootstrap import interval, weights_of
 from perpixel.classes import ClassTable
 from perpixel.cli import main
@@ -245,6 +246,13 @@ def test_what_cannot_be_judged_so(tmp_path: Path) -> None:
         judged(tmp_path, truth, {})
 
 
+def test_counts_that_are_no_mask_are_told(tmp_path: Path) -> None:
+    truth = read_annotations(put(tmp_path, draw(1)[0], [])[0])
+    results = [Result(1, 3, 0.5, counts=rle.encode(np.zeros((40, 60), bool))), Result(1, 3, 0.5, counts="l1")]
+    with pytest.raises(DataError, match="result 1: its counts are no mask of its picture"):
+        average_precision(truth, results)
+
+
 FIELDS = ["image_id", "category_id", "score", "bbox", "segmentation", "counts"]
 ANYTHING = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5) | st.lists(
     st.floats() | st.integers(-(2**40), 2**40), max_size=8
@@ -264,6 +272,28 @@ def test_hostile_results_end_in_a_sentence_or_a_score(tmp_path_factory: pytest.T
     for kind in ("mask", "box"):
         with contextlib.suppress(DataError):  # a sentence; anything else fails
             assert set(judged(tmp_path_factory.mktemp("hostile"), truth, [one], kind)) == set(FIGURES)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), ANYTHING, min_size=1))
+def test_the_quick_reader_of_results_and_the_careful_one_find_the_same(
+    tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]
+) -> None:
+    truth, results = draw(1)
+    for key, value in values.items():
+        if key == "counts":
+            results[1]["segmentation"]["counts"] = value
+        else:
+            results[0][key] = value
+    first, second = put(tmp_path_factory.mktemp("both"), truth, results)
+    found = []
+    for quick in (average_precision_module.quick, lambda data, form: None):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(average_precision_module, "quick", quick)
+            try:
+                found.append(repr(read_results(second, read_annotations(first))))
+            except DataError as error:
+                found.append(str(error))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("kind", ["mask", "box", "boundary"])

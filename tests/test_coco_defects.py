@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from perpixel import rle
+from perpixel import coco_defects, rle
 from perpixel.check import check
 from perpixel.coco_defects import of_file
 from perpixel.defects import KINDS
@@ -153,6 +153,22 @@ def test_whatever_stands_there_ends_in_sentences(tmp_path_factory: pytest.TempPa
     for one in of_file(put(tmp_path_factory.mktemp("hostile"), content))[0]:
         assert one.kind in KINDS
         assert one.message.endswith(".")
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_careful_reader_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    content = copy.deepcopy(SOUND)
+    MAKERS[name][1](content)
+    path = put(tmp_path, content)
+    quickly = of_file(path)
+    monkeypatch.setattr(coco_defects, "quick", lambda data, form: None)
+    assert of_file(path) == quickly
+
+
+def test_a_number_of_thousands_of_digits_is_told(tmp_path: Path) -> None:
+    (problem,), _ = of_file(put(tmp_path, json.dumps(SOUND).replace("[3, 2, 9,", f"[3, {'9' * 5000}, 9,")))
+    assert problem.kind == "not JSON"
+    assert "Exceeds the limit" in problem.message
 
 
 def test_the_real_annotations_have_no_defect() -> None:
