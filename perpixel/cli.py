@@ -459,7 +459,7 @@ def check(
     data: Annotated[str, Parameter(help="Data set: a name or a folder; or a JSON file of COCO's annotations.")],
     *,
     root: Root = None,
-    fix: Annotated[Path | None, Parameter(help="Write a repaired copy of the folder here, its plan.csv first.")] = None,
+    fix: Annotated[Path | None, Parameter(help="Write a repaired copy of the folder here, with its plan.csv.")] = None,
     report: Annotated[Path | None, Parameter(help="Write statistics, pictures and defects as one HTML page here.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -467,6 +467,14 @@ def check(
     from perpixel.check import check as examine
     from perpixel.terminal import Progress, print_json, say
 
+    if report is not None:
+        from perpixel.check_page import require_page
+
+        require_page(report)
+    if fix is not None:
+        from perpixel.repair import require_new
+
+        require_new(fix)
     found = examine(data, Progress("checked"), root)
     if report is not None:  # of the folder as it is, not of its repaired copy
         from perpixel.check_page import write_page
@@ -495,11 +503,11 @@ def _fixed(folder: Path, report: Any, out: Path) -> Any:
 
     if not folder.is_dir():
         raise UsageError(f"{folder}: is no folder of pictures and masks; --fix repairs a copy of one.")
-    steps = plan_repair(folder, report)
-    for step in steps:
+    done = repair(folder, plan_repair(folder, report), out)
+    for step in done.steps:
         print(f"{step.file}: {step.kind}: {step.action}")
-    pairs = repair(folder, steps, out)
-    say(f"{out}: {pairs} pairs of {sum(report.pictures.values())}, {len(steps)} steps as {out / PLAN} says. What is left there:")
+    pairs = f"{done.pairs} pairs of {sum(report.pictures.values())}"
+    say(f"{out}: {pairs}, {len(done.steps)} steps as {out / PLAN} says. What is left there:")
     return examine(out)
 
 
