@@ -204,7 +204,7 @@ def refuse_void(mask: NDArray[Any], void: NDArray[np.bool_], where: str) -> None
     if void.any():
         row, column = divmod(int(void.argmax()), void.shape[1])
         value = int(mask[row, column])
-        said = f"value {value} at row {row}, column {column} ({int((void & (mask == value)).sum())} pixels) means void"
+        said = f"is void at row {row}, column {column} (value {value}, {int((void & (mask == value)).sum())} pixels)"
         raise DataError(f"{where}: {said}; a prediction names a class.")
 
 

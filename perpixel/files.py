@@ -121,7 +121,7 @@ def require_folder(folder: Path, advice: str) -> None:
     except FileNotFoundError:
         raise DataError(f"{folder}: there is no such folder; {advice}.") from None
     except NotADirectoryError:
-        raise DataError(f"{folder}: is no folder; {advice}.") from None
+        raise DataError(f"{folder}: there is no such folder, but a file of this name; {advice}.") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{folder}: cannot be read ({reason}); {advice}.") from None

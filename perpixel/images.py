@@ -334,7 +334,8 @@ def _not_read(source: Source) -> NotRead | None:
         return NotRead(f"{_name(source)}: {said}.")
     with closing(_file(source)) as file:
         name = unread_formats.by_start(file.read(512))
-    return None if name is None else NotRead(f"{_name(source)}: is a {name} file, which is not read; save it as PNG.")
+    said = f"is a {name} file, which is not read (it is no PNG, JPEG, WEBP, TIFF or BMP); save it as PNG"
+    return None if name is None else NotRead(f"{_name(source)}: {said}.")
 
 
 def _rare(source: Source) -> str:

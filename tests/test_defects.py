@@ -663,7 +663,7 @@ class TestWhatIsNoFolder:
     @pytest.mark.parametrize(
         ("make", "words"),
         [
-            (lambda path: path.write_text("x"), "is no folder"),
+            (lambda path: path.write_text("x"), "there is no such folder, but a file of this name"),
             (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
             (lambda path: None, "there is no such folder"),
         ],

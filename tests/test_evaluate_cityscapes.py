@@ -394,7 +394,7 @@ class TestRefused:
         ids = np.array([[7, 23, 26], [21, 21, 21]])
         mine = put_set(tmp_path, [(ids, np.where(ids == 26, 26000, ids).astype(np.uint16), np.zeros((2, 3)))])
         put_picture(mine / "pred/ulm_000000_000019.png", np.array([[7, 10, 26], [21, 21, 10]]))
-        with pytest.raises(DataError, match=r"019\.png: value 10 at row 0, column 1 \(2 pixels\) means void"):
+        with pytest.raises(DataError, match=r"019\.png: is void at row 0, column 1 \(value 10, 2 pixels\)"):
             evaluate(mine / "pred", open_dataset("cityscapes", root=mine, split="val"))
 
     def test_label_ids_below_19_are_no_train_ids(self) -> None:

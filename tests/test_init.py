@@ -516,9 +516,9 @@ class TestWhatCannotBeRead:
     @pytest.mark.parametrize(
         ("make", "words"),
         [
-            (lambda path: path.write_text("x"), "is no folder; name the folder"),
+            (lambda path: path.write_text("x"), "there is no such folder, but a file of this name; name the folder"),
             (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
-            (os.mkfifo, "is no folder; name the folder"),
+            (os.mkfifo, "there is no such folder, but a file of this name; name the folder"),
         ],
     )
     def test_what_is_no_folder_is_told_in_a_sentence(self, tmp_path, make, words):
