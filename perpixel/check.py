@@ -9,6 +9,7 @@ found between files from `set_defects`, and in annotations from `coco_defects`."
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,15 +26,16 @@ from perpixel import coco_defects, mask_defects, picture_defects, set_defects
 from perpixel.classes import ClassTable
 from perpixel.datasets import DATASETS, ON_DISK, Dataset, judged_splits, label_digest, open_dataset
 from perpixel.datasets.folder import SPLITS, Pair, folder_classes, list_folder, values_of
-from perpixel.defects import Problem, Severity, problem
+from perpixel.defects import Problem, failed, problem
 from perpixel.errors import DataError, printable
+from perpixel.files import require_folder
 from perpixel.images import Header, read_labels
 from perpixel.memory import keep_freed_memory
 from perpixel.sample import Sample
 from perpixel.set_defects import Look
 
 THREADS = 2
-COLOURED = ("RGB", "RGBA", "LA", "PA", "CMYK", "La", "RGBa", "YCbCr", "RGBX")
+COLOURED = ("RGB", "RGBA", "LA", "PA", "CMYK", "La", "RGBa", "YCbCr", "RGBX", "LAB")
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,9 @@ def check(
         jobs = [(split, partial(_look_at_sample, one, i)) for split, one in opened.items() for i in range(len(one))]
     else:
         root = Path(data)
-        if not root.is_dir():
+        if not os.path.isdir(root):
             open_dataset(data)  # raises: no such name, no such folder
+        require_folder(root, "allow it")
         classes, table = folder_classes(root), str(root / "classes.csv")
         listing = list_folder(root)
         problems += set_defects.of_listing(root, listing)
@@ -103,11 +106,11 @@ def check(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return _report(problems, looks, classes, table, "warning" if name in ON_DISK else "error")
+    return _report(problems, looks, classes, table, name in ON_DISK, splits is not None)
 
 
 def _report(
-    problems: list[Problem], looks: list[tuple[str, Look]], classes: ClassTable, table: str, leak: Severity
+    problems: list[Problem], looks: list[tuple[str, Look]], classes: ClassTable, table: str, published: bool, chosen: bool
 ) -> Report:
     problems += [problem for _, look in looks for problem in look.problems]
     class_pixels: dict[str, list[int]] = {}
@@ -122,10 +125,11 @@ def _report(
         if look.size is not None:
             sizes[f"{look.size[0]}x{look.size[1]}"] += 1
     problems = set_defects.of_folders(problems, table)
-    problems += set_defects.of_pictures(looks, leak)
+    problems += set_defects.of_pictures(looks, published, overlap=published and chosen)
     if any(look.pixels is not None for _, look in looks):
         problems += set_defects.of_empty_masks(looks, classes)
         problems += set_defects.of_classes(class_pixels, classes, table)
+        problems += set_defects.of_one_class(problems, class_pixels, classes, table)
     fingerprints = {
         split: hashlib.sha256(b"".join(one for one in ones if one)).hexdigest() for split, ones in digests.items() if all(ones)
     }
@@ -133,6 +137,14 @@ def _report(
 
 
 def _look_at_pair(pair: Pair, classes: ClassTable) -> Look:
+    """What is found in a pair, whatever it is that its files raise."""
+    try:
+        return _look_at_files(pair, classes)
+    except Exception as error:
+        return Look(printable(pair.image), (failed(pair.image, error),))
+
+
+def _look_at_files(pair: Pair, classes: ClassTable) -> Look:
     problems: list[Problem] = []
     image = header = None
     if _there(pair.image, problems):
@@ -159,15 +171,15 @@ def _look_at_pair(pair: Pair, classes: ClassTable) -> Look:
 
 
 def _look_at_sample(dataset: Dataset, index: int) -> Look:
-    name = f"{dataset.split}/{dataset.name(index)}"
+    name = printable(f"{dataset.split}/{dataset.name(index)}")
     try:
         sample = dataset.sample(index)
         if sample.labels is None:
             raise DataError(f"{name}: has no labels; add its mask.")
-    except DataError as error:
-        return Look(name, (Problem("unreadable", "error", name, str(error)),))
-    problems = _size_mismatch(name, sample.image, sample.labels)
-    look = _look(name, name, problems, sample.name, sample.image, sample.labels, dataset.classes)
+        problems = _size_mismatch(name, sample.image, sample.labels)
+        look = _look(name, name, problems, sample.name, sample.image, sample.labels, dataset.classes)
+    except Exception as error:
+        return Look(name, (failed(name, error),))
     # Published sets have pictures without objects, which is no news to anyone.
     return replace(look, problems=tuple(one for one in look.problems if one.kind != "nothing but background"))
 
@@ -217,11 +229,15 @@ def _digest(pixels: NDArray[Any], known: NDArray[Any]) -> bytes:
 
 
 def _there(path: Path, problems: list[Problem]) -> bool:
-    if path.exists():
-        return True
-    said = "is listed in pairs.csv, but there is no such file"
-    problems.append(problem("unpaired", path, said, "add it or take its row out"))
-    return False
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        said = "is listed in pairs.csv, but there is no such file"
+        problems.append(problem("unpaired", path, said, "add it or take its row out"))
+        return False
+    except OSError:  # a long name, a folder without permission: reading says which
+        pass
+    return True
 
 
 def _truth(path: Path, problems: list[Problem], classes: ClassTable) -> NDArray[Any] | None:
@@ -231,13 +247,16 @@ def _truth(path: Path, problems: list[Problem], classes: ClassTable) -> NDArray[
     header = picture_defects.header_of(path, problems, turn=False)
     if header is None:
         return None
-    if header.format in ("JPEG", "MPO") or header.mode in COLOURED:
+    if header.lossy or header.mode in COLOURED:
         try:
             problems += mask_defects.coloured(path, header, classes)
         except DataError as error:
-            problems.append(Problem("damaged", "error", printable(path), str(error)))
+            problems.append(failed(path, error, "damaged"))
         return None
-    return picture_defects.read(read_labels, path, problems)
+    mask = picture_defects.read(read_labels, path, problems)
+    if mask is not None and (header.pages > 1 or header.unread):
+        problems += [one for one in picture_defects.left_out(path, header) if one.kind in ("several pages", "further bands")]
+    return mask
 
 
 def _size_mismatch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +19,8 @@ from perpixel.classes import ClassTable, distinct_colours
 from perpixel.datasets import DATASETS, ON_DISK, Dataset, judged_splits, open_dataset
 from perpixel.datasets.folder import folder_classes
 from perpixel.defects import KINDS, Problem
-from perpixel.errors import PerpixelError
-from perpixel.files import write_whole
+from perpixel.errors import PerpixelError, UsageError, printable
+from perpixel.files import require_file_or_nothing, write_whole
 from perpixel.images import encode_image, read_stored
 from perpixel.version import VERSION
 
@@ -29,6 +30,15 @@ PLACES = 6  # of a kind, as pictures
 SAMPLES = 8
 AROUND, SIDE = 24, 160  # pixels around a place, and the side that they are shown at
 LARGEST = 320  # side of a sample
+UNREADABLE = (PerpixelError, OSError, MemoryError)  # the check tells of it
+
+
+def require_page(path: Path) -> None:
+    """Raises UsageError where no page can be written, so that it is told before minutes of checking."""
+    require_file_or_nothing(path)
+    above = next((folder for folder in path.absolute().parents if os.path.lexists(folder)), path)
+    if not os.path.isdir(above):
+        raise UsageError(f"{path}: lies below {above}, which is no folder; choose another place for the page.")
 
 
 def write_page(path: Path, data: str, report: Report, root: str | Path | None = None) -> None:
@@ -39,7 +49,7 @@ def write_page(path: Path, data: str, report: Report, root: str | Path | None = 
     classes, splits = _classes(data), list(report.class_pixels)
     sizes = sorted(report.sizes.items(), key=lambda item: -item[1])
     page = environment.from_string(PAGE.read_text(encoding="utf-8")).render(
-        data=data, version=VERSION, shown=SHOWN, pictures=report.pictures, errors=len(report.errors),
+        data=printable(data), version=VERSION, shown=SHOWN, pictures=report.pictures, errors=len(report.errors),
         warnings=len(report.problems) - len(report.errors), groups=_groups(report.problems), splits=splits,
         rows=_rows(report, classes) if classes is not None else [], sizes=sizes[:8], more_sizes=max(0, len(sizes) - 8),
         samples=_samples(data, root),
@@ -65,11 +75,10 @@ def _place(one: Problem) -> dict[str, str] | None:
     if one.pixel is None:
         return None
     try:
-        stored = read_stored(Path(one.file))
-    except PerpixelError:
+        seen = _visible(read_stored(Path(one.file)))
+    except UNREADABLE:
         return None
     row, column = one.pixel
-    seen = _visible(stored)
     height, width = seen.shape[:2]
     top, left = max(0, min(row - AROUND, height - 2 * AROUND)), max(0, min(column - AROUND, width - 2 * AROUND))
     part = seen[top : top + 2 * AROUND, left : left + 2 * AROUND]
@@ -101,7 +110,7 @@ def _rows(report: Report, classes: ClassTable) -> list[dict[str, Any]]:
     names, colours = [*classes.names, "void"], [*classes.colours, classes.void_colour]
     total = counts.sum(0) / counts.sum()
     return [
-        {"name": names[i], "colour": tuple(colours[i]), "share": f"{100 * total[i]:.2f} %",
+        {"name": printable(names[i]), "colour": tuple(colours[i]), "share": f"{100 * total[i]:.2f} %",
          "widths": [round(100 * share / longest, 2) for share in shares[:, i]],
          "said": ", ".join(f"{split} {100 * share[i]:.2f} %" for split, share in zip(report.class_pixels, shares, strict=True))}
         for i in np.argsort(-total)
@@ -120,13 +129,13 @@ def _samples(data: str, root: str | Path | None) -> list[dict[str, str]]:
         for index in np.unique(np.linspace(0, len(dataset) - 1, max(1, SAMPLES // len(datasets))).astype(int)):
             try:
                 sample = dataset.sample(int(index))
-            except PerpixelError:
+                if sample.labels is None:
+                    continue
+                picture = Image.fromarray(draw.overlay(sample.image, sample.labels, dataset.classes, legend=False))
+            except UNREADABLE:
                 continue
-            if sample.labels is None:
-                continue
-            picture = Image.fromarray(draw.overlay(sample.image, sample.labels, dataset.classes, legend=False))
             picture.thumbnail((LARGEST, LARGEST))
-            found.append({"source": _source(picture, ".jpg"), "text": f"{dataset.split}/{sample.name}"})
+            found.append({"source": _source(picture, ".jpg"), "text": printable(f"{dataset.split}/{sample.name}")})
     return found
 
 

@@ -20,6 +20,7 @@ from perpixel.files import write_whole
 from perpixel.tables import read_csv, to_csv
 
 VOID_NAME = "void"
+MOST_ROWS = 65536  # of a table on disk: a row for each value
 _NO_ID = 254  # what no class of a table of fewer has as its id, nor void
 Colour = tuple[int, int, int]
 
@@ -159,7 +160,9 @@ class ClassTable:
         Raises DataError naming the file and the line."""
         values: dict[str, list[int]] = {}
         colours: dict[str, Colour] = {}
-        for line, row in read_csv(path, ("id", "name")):
+        for number, (line, row) in enumerate(read_csv(path, ("id", "name"))):
+            if number >= MOST_ROWS:
+                raise DataError(f"{path}, line {line}: more than {MOST_ROWS} rows; a table has one for each value, 0..65535.")
             try:
                 name = row["name"].strip()
                 value = int(row["id"])
@@ -168,7 +171,8 @@ class ClassTable:
                 if row.get("r"):
                     colours.setdefault(name, _colour([row["r"], row["g"], row["b"]]))
             except (TypeError, ValueError, KeyError) as error:
-                raise DataError(f"{path}, line {line}: expected `id,name,r,g,b` with whole numbers ({error}).") from error
+                said = f"expected `id,name,r,g,b` with whole numbers ({str(error)[:100]})"
+                raise DataError(f"{path}, line {line}: {said}.") from error
             values.setdefault(name, []).append(value)
         void_values = tuple(values.pop(VOID_NAME, []))
         names = tuple(values)
@@ -193,6 +197,15 @@ class ClassTable:
         ]
         rows += [(value, VOID_NAME, *self.void_colour) for value in self.void_values]
         write_whole(path.parent, path.name, to_csv(("id", "name", "r", "g", "b"), rows))
+
+
+def refuse_void(mask: NDArray[Any], void: NDArray[np.bool_], where: str) -> None:
+    """Raises DataError where `void` (H, W) is true of a predicted `mask`, with the first value as the file has it."""
+    if void.any():
+        row, column = divmod(int(void.argmax()), void.shape[1])
+        value = int(mask[row, column])
+        said = f"is void at row {row}, column {column} (value {value}, {int((void & (mask == value)).sum())} pixels)"
+        raise DataError(f"{where}: {said}; a prediction names a class.")
 
 
 def distinct_colours(count: int) -> list[Colour]:

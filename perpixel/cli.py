@@ -459,7 +459,7 @@ def predict(
     """Predict masks for pictures of any size; what is done already is skipped."""
     from perpixel.networks.torchvision import LIGHTEST
     from perpixel.predict import STDIN, find_sources, model_and_pictures, predict_all
-    from perpixel.terminal import Progress
+    from perpixel.terminal import FAILURES, Progress
 
     inputs = [run, *(pictures or ())]
     for text in inputs:
@@ -473,14 +473,19 @@ def predict(
         say(f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes.")
     model = _loaded(named or LIGHTEST, device)
     progress = Progress("predicted")
-    counts = {"done": 0, "skipped": 0, "failed": 0}
+    counts, left_out = {"done": 0, "skipped": 0, "failed": 0}, list[str]()
     for number, outcome in enumerate(predict_all(model, sources, out, scores, overlays, inference), start=1):
         if outcome.status not in counts:
             counts["failed"] += 1
             say(outcome.status)
         else:
             counts[outcome.status] += 1
+        left_out += outcome.dropped
+        for sentence in outcome.dropped if len(left_out) <= FAILURES else ():
+            say(sentence)
         progress(number, len(sources))
+    if len(left_out) > FAILURES:
+        say(f"... and {len(left_out) - FAILURES} more such sentences of what reading leaves out.")
     say(f"{out}: {counts['done']} predicted, {counts['skipped']} done before, {counts['failed']} failed.")
     if counts["failed"]:
         raise SystemExit(3)
@@ -491,7 +496,7 @@ def check(
     data: Annotated[str, Parameter(help="Data set: a name or a folder; or a JSON file of COCO's annotations.")],
     *,
     root: Root = None,
-    fix: Annotated[Path | None, Parameter(help="Write a repaired copy of the folder here, its plan.csv first.")] = None,
+    fix: Annotated[Path | None, Parameter(help="Write a repaired copy of the folder here, with its plan.csv.")] = None,
     report: Annotated[Path | None, Parameter(help="Write statistics, pictures and defects as one HTML page here.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -499,6 +504,14 @@ def check(
     from perpixel.check import check as examine
     from perpixel.terminal import Progress, print_json, show
 
+    if report is not None:
+        from perpixel.check_page import require_page
+
+        require_page(report)
+    if fix is not None:
+        from perpixel.repair import require_new
+
+        require_new(fix)
     found = examine(data, Progress("checked"), root)
     if report is not None:  # of the folder as it is, not of its repaired copy
         from perpixel.check_page import write_page
@@ -527,11 +540,11 @@ def _fixed(folder: Path, report: Any, out: Path) -> Any:
 
     if not folder.is_dir():
         raise UsageError(f"{folder}: is no folder of pictures and masks; --fix repairs a copy of one.")
-    steps = plan_repair(folder, report)
-    for step in steps:
+    done = repair(folder, plan_repair(folder, report), out)
+    for step in done.steps:
         show(f"{step.file}: {step.kind}: {step.action}")
-    pairs = repair(folder, steps, out)
-    say(f"{out}: {pairs} pairs of {sum(report.pictures.values())}, {len(steps)} steps as {out / PLAN} says. What is left there:")
+    pairs = f"{done.pairs} pairs of {sum(report.pictures.values())}"
+    say(f"{out}: {pairs}, {len(done.steps)} steps as {out / PLAN} says. What is left there:")
     return examine(out)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.coco_json import overlong, plain, quick
-from perpixel.defects import Problem, problem
+from perpixel.defects import Problem, failed, problem
 from perpixel.errors import DataError
+from perpixel.files import in_either_form, read_bytes, require_plain
 from perpixel.images import read_size
 from perpixel.polygons import checked
 from perpixel.rle import read_runs, require_size, shown
@@ -85,17 +87,16 @@ def of_file(path: Path, pictures: Path | None = None) -> tuple[list[Problem], in
 
 
 def _loaded(path: Path) -> dict[str, list[Any]] | Problem:
+    require_plain(path)
+    if path.stat().st_size > LARGEST:
+        return problem("not JSON", path, f"is larger than {LARGEST} bytes", "divide it")
+    data = read_bytes(path)
     try:
-        if path.stat().st_size > LARGEST:
-            return problem("not JSON", path, f"is larger than {LARGEST} bytes", "divide it")
-        data = path.read_bytes()
         lists = quick(data, Lists)
         if lists is not None and not any(isinstance(one.segmentation, msgspec.Raw) and overlong(one.segmentation)
                                          for one in lists.annotations):  # fmt: skip
             return {part: getattr(lists, part) for part in FIELDS}
         found = json.loads(data)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file; name a file of annotations.") from error
     except (ValueError, RecursionError) as error:  # nesting of any depth ends in the second
         return problem("not JSON", path, f"cannot be read ({str(error)[:100]})")
     if not isinstance(found, dict) or not all(isinstance(found.get(part), list) for part in FIELDS):
@@ -152,17 +153,17 @@ def _sound_images(path: Path, images: Mapping[int, Entry], problems: list[Proble
 
 def _files(path: Path, folder: Path, images: Mapping[int, tuple[str, int, int]]) -> Iterator[Problem]:
     for number, (name, height, width) in images.items():
-        file = folder / name
+        file = in_either_form(folder / name)
         if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
             said = f"picture {number} is called {shown(name)}, which leaves {folder}"
             yield problem("missing picture", path, said, "correct its name")
-        elif not file.is_file():
+        elif not os.path.exists(file):
             yield problem("missing picture", path, f"picture {number}, {name}, is not in {folder}", value=name)
         else:
             try:
                 found = read_size(file, turn=False)
-            except DataError as error:
-                yield Problem("damaged", "error", str(file), str(error))
+            except (DataError, OSError) as error:
+                yield failed(file, error, "damaged")
                 continue
             if found != (height, width):
                 said = f"is {found[0]}x{found[1]}, but {path.name} lists {height}x{width} (height x width)"

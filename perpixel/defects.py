@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from perpixel.errors import printable
+from perpixel.errors import failure_of, printable
 
 Severity = Literal["error", "warning"]
 
@@ -52,7 +52,7 @@ KINDS: dict[str, Kind] = {
     "damaged": Kind("error", "a picture that is cut short or damaged", "get it again"),
     "cut short": Kind("warning", "a PNG whose end is missing, though its pixels are all there; other programs may refuse it",
                       "get it again"),
-    "unreadable": Kind("error", "no picture at all, or none that is read", "convert it, or get it again"),
+    "unreadable": Kind("error", "no picture at all, none that is read, or no file", "convert it, or get it again"),
     "wrong extension": Kind("warning", "a file of another format than its name says", "rename it"),
     # pictures
     "size mismatch": Kind("error", "picture and mask differ in size", "give both the same size"),
@@ -66,6 +66,7 @@ KINDS: dict[str, Kind] = {
                                 "drop the alpha channel"),
     "CMYK picture": Kind("warning", "a picture for printing, which is converted without a colour profile", "save it as RGB"),
     "several pages": Kind("warning", "a file of several pictures, of which the first is read", "save one picture per file"),
+    "further bands": Kind("warning", "more bands than are read: the first three, or the first", "save the bands that are meant"),
     "one colour": Kind("warning", "a picture in which all pixels are equal", "take it out, or get it again"),
     "mixed channels": Kind("warning", "grey pictures among coloured ones, or the reverse", "check that this is meant"),
     # masks
@@ -80,7 +81,8 @@ KINDS: dict[str, Kind] = {
                           "resize masks by nearest neighbour"),
     "16-bit mask": Kind("warning", "16 bits per pixel for values that 8 can hold: other programs show it black, or scale it",
                         "save it with 8"),
-    "JPEG mask": Kind("error", "a mask saved with loss: values near borders are wrong", "export it again as PNG"),
+    "JPEG mask": Kind("error", "a mask saved with loss, as JPEG or lossy WEBP: values near borders are wrong",
+                      "export it again as PNG; what is lost cannot be computed"),
     "palette expanded": Kind("error", "colours of the class table in place of values",
                              "write the values, as palette or grey PNG"),
     "colour-coded mask": Kind("error", "colours in place of values", "write values, with a table of the colours in classes.csv"),
@@ -104,6 +106,8 @@ KINDS: dict[str, Kind] = {
     "contradiction": Kind("warning", "the same picture with two different masks", "keep the right one"),
     "same mask": Kind("warning", "two pictures with one and the same mask of several classes",
                       "check that it was not copied by mistake"),
+    "nothing to tell apart": Kind("warning", "one class alone, in the table or in all masks",
+                                  "add a class, or masks that show others"),
     "empty class": Kind("warning", "a class without a pixel in any mask", "add masks that show it, or leave it out"),
     "class in one split": Kind("warning", "a class that is in train or val alone", "move a picture that shows it"),
     "class called void": Kind("warning", "a class named as if it were not judged",
@@ -141,6 +145,15 @@ def problem(
 ) -> Problem:  # fmt: skip
     """A problem whose message is `file: said; repair.`; severity and repair are the kind's unless given."""
     known = KINDS[kind]
-    message = f"{printable(file)}: {said}; {repair or known.repair}."
-    shown = None if value is None else str(value)
-    return Problem(kind, severity or known.severity, printable(file), message, pixel, shown, count, other)
+    message = printable(f"{file}: {said}; {repair or known.repair}.")
+    shown = None if value is None else printable(str(value))
+    twin = None if other is None else printable(other)
+    return Problem(kind, severity or known.severity, printable(file), message, pixel, shown, count, twin)
+
+
+def failed(file: Path | str, error: Exception, kind: str = "unreadable") -> Problem:
+    """What made looking at a file fail, in its own words. Raises `error` where it is a bug, or the disk is full."""
+    message = failure_of(file, error)
+    if message is None:
+        raise error
+    return Problem(kind, KINDS[kind].severity, printable(file), printable(message))

@@ -7,9 +7,14 @@ from pathlib import Path
 
 
 class PerpixelError(Exception):
-    """A mistake or a condition outside perpixel; the command line prints its sentence and leaves with `exit_code`."""
+    """A mistake or a condition outside perpixel; the command line prints its sentence and leaves with `exit_code`.
+
+    Names and values of files stand in the sentence, which is `printable` therefore."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class UsageError(PerpixelError):
@@ -57,8 +62,14 @@ def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UnknownName:
 
 def printable(text: Path | str) -> str:
     """A name or text of a file with everything that a terminal would obey, or that forges a line, as an escape."""
-    shown = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in shown)
+    shown = str(text)
+    return shown if shown.isprintable() else "".join(map(_shown, shown))
+
+
+def _shown(mark: str) -> str:
+    if "\udc80" <= mark <= "\udcff":  # a byte of a file name that is no UTF-8
+        return f"\\x{ord(mark) - 0xDC00:02x}"
+    return mark if mark.isprintable() else repr(mark)[1:-1]
 
 
 def is_full(error: BaseException) -> bool:

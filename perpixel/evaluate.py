@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from perpixel.bootstrap import Intervals, Replicates, class_counts, intervals
 from perpixel.checkpoint import Model
-from perpixel.classes import ClassTable
+from perpixel.classes import ClassTable, refuse_void
 from perpixel.datasets import Dataset, HasPictures, label_digest
+from perpixel.datasets.cityscapes import Cityscapes, train_ids
 from perpixel.errors import DataError, UsageError, failure_of
 from perpixel.files import in_either_form
 from perpixel.images import read_labels
@@ -170,7 +171,7 @@ def answers(
         files = {dataset.name(index): dataset.picture(index) for index in range(len(dataset))}
 
     def mask(sample: Sample) -> Prediction:
-        return Prediction(_mask(folder, sample, files.get(sample.name), dataset.classes), dataset.classes)
+        return Prediction(_mask(folder, sample, files.get(sample.name), dataset), dataset.classes)
 
     return mask, masks
 
@@ -215,6 +216,7 @@ def count(
     places = {index: place for place, index in enumerate(indices)}
     for index, sample in samples(dataset, indices, failed):
         with noting(sample.name, failed):
+            digest = label_digest(sample)
             assert sample.labels is not None
             predicted = answer(sample)
             before = matrix.counts.copy() if replicates else matrix.counts
@@ -224,7 +226,7 @@ def count(
                 raise DataError(f"{sample.name}: {error}") from error
             if replicates:
                 replicates.add(index, class_counts(matrix.counts - before))
-            digests[places[index]] = label_digest(sample)
+            digests[places[index]] = digest
         if progress is not None:
             progress(places[index] + 1, len(indices))
     return matrix, digests
@@ -302,7 +304,7 @@ def protocol(
     }
 
 
-def _mask(folder: Path, sample: Sample, picture: Path | None, classes: ClassTable) -> NDArray[Any]:
+def _mask(folder: Path, sample: Sample, picture: Path | None, dataset: Dataset) -> NDArray[Any]:
     """The mask that is called as the sample, or as the file of its picture, which may lie in a folder of its city, say."""
     kinds = (".png", ".tif", ".tiff", ".bmp")
     names = [sample.name, *([picture.stem, f"{picture.parent.name}/{picture.stem}"] if picture else [])]
@@ -310,10 +312,15 @@ def _mask(folder: Path, sample: Sample, picture: Path | None, classes: ClassTabl
     path = next((found for place in places if (found := in_either_form(place)).exists()), places[0])
     if not path.exists():
         raise DataError(f"{path}: there is no mask for the picture {sample.name}; predict it first.")
-    labels = classes.decode(read_labels(path), str(path))
+    mask, classes = read_labels(path), dataset.classes
     assert sample.labels is not None
-    if labels.shape != sample.labels.shape:
-        raise DataError(f"{path}: is {labels.shape}, the truth {sample.labels.shape}; masks are judged at the truth's size.")
+    if mask.shape != sample.labels.shape:
+        raise DataError(f"{path}: is {mask.shape}, the truth {sample.labels.shape}; masks are judged at the truth's size.")
+    try:
+        labels = classes.decode(mask, str(path))
+        refuse_void(mask, (labels == classes.void) & (sample.labels != classes.void), str(path))
+    except DataError as error:
+        raise (train_ids(mask, path) if isinstance(dataset, Cityscapes) else None) or error from None
     return labels
 
 

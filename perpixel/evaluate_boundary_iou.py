@@ -107,13 +107,14 @@ def pictures_of(
     classes = dataset.classes
 
     def one(sample: Sample) -> tuple[NDArray[np.int64], bytes]:
+        digest = label_digest(sample)
         assert sample.labels is not None
         predicted = answer(sample).labels
         try:
             counts = band_counts(sample.labels, predicted, len(classes), classes.void, dilation)
         except DataError as error:
             raise DataError(f"{sample.name}: {error}") from error
-        return counts, label_digest(sample)
+        return counts, digest
 
     return each(dataset, one, failed), lambda digests: {**protocol_of(digests), "boundaries": {"dilation": dilation, **RULES}}
 

@@ -19,7 +19,7 @@ from perpixel.bootstrap import Intervals, Replicates, of_figures
 from perpixel.checkpoint import Model
 from perpixel.cityscapes_iou import WIDTH, CityscapesCounts, Overlap, PictureCounts, count_picture, mean, vector_of
 from perpixel.datasets import Dataset
-from perpixel.datasets.cityscapes import Cityscapes
+from perpixel.datasets.cityscapes import TRAIN_IDS, Cityscapes, are_train_ids, train_ids
 from perpixel.errors import DataError, UsageError
 from perpixel.evaluate import Failed, Progress, answers, left_out, noting
 from perpixel.files import walk
@@ -105,6 +105,8 @@ def evaluate_cityscapes(
         digests.append(digest)
         if progress is not None:
             progress(len(digests), len(dataset))
+    if not isinstance(model_or_predictions, Model) and are_train_ids(counts.confusion.sum(0)):
+        raise DataError(f"{model_or_predictions}: holds {TRAIN_IDS}.")
     sure = None
     if replicates is not None and not failed:
         sure = of_figures([figures_of(CityscapesCounts.of(sums)) for sums in replicates.sums], len(dataset), seed)
@@ -151,10 +153,11 @@ def _counted(
 def _count(dataset: Cityscapes, predict: Callable[[int], NDArray[Any]], index: int) -> tuple[PictureCounts, bytes]:
     """The counts of one picture, and the digest of its truth."""
     truth, instances = dataset.label_ids(index), dataset.instance_ids(index)
+    predicted = predict(index)
     try:
-        counted = count_picture(truth, instances, predict(index))
+        counted = count_picture(truth, instances, predicted)
     except DataError as error:
-        raise DataError(f"{dataset.name(index)}: {error}") from error
+        raise train_ids(predicted, dataset.name(index)) or DataError(f"{dataset.name(index)}: {error}") from error
     # Of values, not of how files hold them; and where they change, since hashing each pixel would take longer than counting it.
     starts = counted.starts
     digest = hashlib.sha256(f"{dataset.name(index)}\0{truth.shape}\0".encode())

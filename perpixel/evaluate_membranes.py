@@ -118,12 +118,13 @@ def pictures_of(
     answer, protocol_of = answers(model_or_predictions, dataset, inference, scores=True)
 
     def one(sample: Sample) -> tuple[Sweep, bytes]:
+        digest = label_digest(sample)
         assert sample.labels is not None
         if (sample.labels == dataset.classes.void).any():
             raise DataError(f"{sample.name}: has void pixels, for which these measures have no rule; judge without --membranes.")
         found = answer(sample)
         inside = (found.labels != class_id).astype("f4") if found.scores is None else 1 - found.scores[class_id]
-        return sweep(sample.labels != class_id, inside, thresholds), label_digest(sample)
+        return sweep(sample.labels != class_id, inside, thresholds), digest
 
     rules = {"class": class_name, "thresholds": list(thresholds), **RULES}
     return each(dataset, one, failed), lambda digests: {**protocol_of(digests), "membranes": rules}

@@ -141,6 +141,19 @@ def require_plain(path: Path | str) -> None:
         raise DataError(f"{path}: is {_kind_of(mode)}, not a file; give a file.")
 
 
+def require_folder(folder: Path, advice: str) -> None:
+    """Raises DataError, which ends in `advice`, where there is no such folder, or it cannot be read."""
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        raise DataError(f"{folder}: there is no such folder; {advice}.") from None
+    except NotADirectoryError:
+        raise DataError(f"{folder}: there is no such folder, but a file of this name; {advice}.") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{folder}: cannot be read ({reason}); {advice}.") from None
+
+
 def _kind_of(mode: int) -> str:
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
@@ -150,9 +163,15 @@ def walk(folder: Path) -> list[Path]:
     """Everything below `folder` that is no folder, sorted: the one way in which folders are searched.
 
     Hidden files and folders, and what macOS adds to archives, are left out. Links to folders are followed; a folder that is
-    reached twice counts once. Pipes and links that lead nowhere are among the paths: who opens them says what is wrong."""
-    paths, seen = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    reached twice counts once. Pipes, links that lead nowhere and folders that cannot be read are among the paths: who opens them
+    says what is wrong."""
+    paths, seen = list[Path](), set()
+
+    def note(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            paths.append(Path(error.filename))
+
+    for place, folders, names in os.walk(folder, onerror=note, followlinks=True):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         real = os.path.realpath(place)
         if real in seen:
@@ -163,6 +182,11 @@ def walk(folder: Path) -> list[Path]:
     return sorted(paths)
 
 
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """What lies in `folder` by a pattern of `Path.glob`, sorted, without what is hidden."""
+    return sorted(path for path in folder.glob(pattern) if not any(map(is_hidden, path.relative_to(folder).parts)))
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is hidden, or one that macOS adds to archives."""
     return name.startswith(".") or name in JUNK
@@ -170,10 +194,10 @@ def is_hidden(name: str) -> bool:
 
 def in_either_form(path: Path) -> Path:
     """The path as it is on this disk: a letter with an accent has two Unicode forms, and either names the same file."""
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists it raises nothing, whatever the name
         for form in ("NFC", "NFD"):
             other = Path(unicodedata.normalize(form, str(path)))
-            if other.exists():
+            if os.path.exists(other):
                 return other
     return path
 

@@ -7,8 +7,9 @@ be, is read one page at a time, counted from 0."""
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,10 +17,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
+from zlib_ng import zlib_ng
 
+from perpixel import tiff, unread_formats
 from perpixel.classes import ClassTable
-from perpixel.errors import DataError
-from perpixel.files import require_plain, write_whole
+from perpixel.errors import DataError, printable
+from perpixel.files import read_bytes, require_plain, write_whole
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})
@@ -29,6 +32,7 @@ BYTES_NAME = "picture in memory"  # how errors call a picture that came as bytes
 
 # Pillow only warns between its limit and twice its limit; `_opened` refuses at MAX_PIXELS, before decoding.
 Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # of damaged tags: it would name Pillow's line and no file
 
 # Files of 2 and 4 bits per grey pixel: Pillow stretches them to 0..255 by these factors, and inverts TIFF's white-is-zero ("I").
 _GREY_STRETCH = {"L;2": 85, "L;4": 17, "L;2I": 85, "L;4I": 17}
@@ -42,29 +46,36 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _QUARTER_TURNS = frozenset({5, 6, 7, 8})
+_ALPHA_MODES = frozenset({"LA", "PA", "RGBA", "La", "RGBa"})
 
 Source = Path | str | bytes
 
 
-def read_image(source: Source, page: int = 0) -> NDArray[np.uint8]:
+class NotRead(DataError):
+    """A file that may well be whole, of a kind or size that is not read."""
+
+
+def read_image(source: Source, page: int = 0, turn: bool = True) -> NDArray[np.uint8]:
     """A picture as uint8 RGB (H, W, 3): grey is repeated, alpha dropped, 16 bits become the upper 8, CMYK is converted,
-    palettes are looked up and the EXIF orientation is applied.
+    palettes are looked up and the EXIF orientation is applied, which without `turn` it is not. `dropped` says what is lost so.
 
     `source` is a path or the file's bytes. Raises DataError when it is missing, damaged, too large or no picture, or has no
     such page."""
     with _opened(source, page) as image:
-        return image_of(image, _name(source))
+        _require_checksum(image, source)
+        return image_of(image, _name(source), turn, _tiff_of(source) if image.mode in ("I", "F") else None)
 
 
-def image_of(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    """What `read_image` makes of a picture of Pillow, which errors call `name`."""
-    orientation = _orientation(image)
+def image_of(image: Image.Image, name: str, turn: bool = True, kind: tiff.Tiff | None = None) -> NDArray[np.uint8]:
+    """What `read_image` makes of a picture of Pillow, which errors call `name`, and by its `kind` where it is a TIFF."""
+    orientation = _orientation(image) if turn else 1
     turned = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
     if turned.mode.startswith("I;16"):
         grey = (np.asarray(turned).astype(np.uint32) + 128) // 257
         return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
     if turned.mode in ("I", "F"):
-        raise DataError(f"{name}: holds {turned.mode}-mode values (32 bits); save it with 8 or 16 bits per channel.")
+        what = kind or f"picture of {turned.mode}-mode values (32 bits)"
+        raise NotRead(f"{name}: is a {what}, which is not read; save it with 8 or 16 bits per channel.")
     if turned.mode == "P" and "transparency" in turned.info:
         turned = turned.convert("RGBA")
     return np.array(turned if turned.mode == "RGB" else turned.convert("RGB"))
@@ -76,21 +87,24 @@ def read_labels(source: Source, page: int = 0) -> NDArray[Any]:
     EXIF tags are not applied (TIFF's own orientation is).
     Raises DataError when the file is missing, damaged, too large, lossy or coloured, or has no such page."""
     with _opened(source, page) as image:
-        if image.format in ("JPEG", "MPO"):
-            raise DataError(f"{_name(source)}: is a JPEG, whose compression changes mask values; save masks as PNG.")
+        if lossy := _lossy(image, source):
+            raise NotRead(f"{_name(source)}: is a {lossy}, whose compression changes mask values; save masks as PNG.")
+        _require_checksum(image, source)
         mode, raw_mode = image.mode, _raw_mode(image)
         values = np.array(image)
-    if mode in ("1", "L") and raw_mode.endswith("I"):
-        values = ~values
-    if mode == "1":
-        return values.astype(np.uint8)
-    if mode in ("L", "P"):
-        return values // _GREY_STRETCH[raw_mode] if raw_mode in _GREY_STRETCH else values
-    if mode.startswith("I"):
-        if values.min() < 0 or values.max() > 65535:
-            raise DataError(f"{_name(source)}: holds values outside 0..65535; renumber the mask.")
-        return values.astype(np.uint16)
-    raise DataError(f"{_name(source)}: is a {mode} picture; a mask holds one value per pixel (grey, palette or 16-bit PNG).")
+        if mode in ("1", "L") and raw_mode.endswith("I"):
+            values = ~values
+        if mode == "1":
+            return values.astype(np.uint8)
+        if mode in ("L", "P"):
+            return values // _GREY_STRETCH[raw_mode] if raw_mode in _GREY_STRETCH else values
+        if mode.startswith("I"):
+            if values.min() < 0 or values.max() > 65535:
+                raise NotRead(f"{_name(source)}: holds values outside 0..65535; renumber the mask.")
+            return values.astype(np.uint16)
+        raise NotRead(
+            f"{_name(source)}: is a {mode} picture; a mask holds one value per pixel (grey, palette or 16-bit PNG)."
+        )
 
 
 def read_labels_fast(source: Source) -> NDArray[Any]:
@@ -98,7 +112,10 @@ def read_labels_fast(source: Source) -> NDArray[Any]:
     sets of street scenes, not for one mask."""
     from perpixel.png import read_png_labels  # only now: numba takes that time to load
 
-    values = read_png_labels(source, MAX_PIXELS)
+    try:
+        values = read_png_labels(source, MAX_PIXELS)
+    except MemoryError:
+        values = None  # Pillow may do with less, or it is told
     return read_labels(source) if values is None else values
 
 
@@ -113,7 +130,8 @@ def read_size(source: Source, turn: bool = True) -> tuple[int, int]:
 @dataclass(frozen=True)
 class Header:
     """What a file says of itself: `format` such as PNG, Pillow's `mode`, `size` as stored, EXIF `orientation` (1 is upright),
-    `pages`, and whether it has transparency."""
+    `pages`, `bands` of which `unread` are not read, `bits` of each, whether alpha may make it `transparent`, and in `lossy` the
+    compression that changes values, empty where none does."""
 
     format: str
     mode: str
@@ -121,6 +139,10 @@ class Header:
     orientation: int
     pages: int
     transparent: bool
+    bands: int
+    unread: int
+    bits: int
+    lossy: str
 
 
 def read_header(source: Source, turn: bool = True) -> Header:
@@ -129,10 +151,98 @@ def read_header(source: Source, turn: bool = True) -> Header:
     Raises DataError when the file is missing, too large or no picture."""
     with _opened(source) as image:
         width, height = image.size
-        transparent = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
+        bits = 16 if image.mode.startswith("I;16") or ";16" in _raw_mode(image) else 8
+        bands, unread, alpha = _bands(image)
         pages = int(getattr(image, "n_frames", 1))
         orientation = int(_orientation(image)) if turn else 1
-        return Header(str(image.format), image.mode, (height, width), orientation, pages, transparent)
+        lossy = _lossy(image, source)
+        return Header(str(image.format), image.mode, (height, width), orientation, pages, alpha, bands, unread, bits, lossy)
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """What reading leaves out of a picture: the `kind` of `defects.KINDS`, and a clause that follows a file's name; and where
+    they make sense the row and column of its first pixel, the `value` there, and how many pixels have it."""
+
+    kind: str
+    said: str
+    pixel: tuple[int, int] | None = None
+    value: int | None = None
+    count: int | None = None
+
+
+def dropped(source: Source, header: Header | None = None) -> tuple[Dropped, ...]:
+    """What `read_image` leaves out, so that it can be told as f"{file}: {one.said}.": further pages, further bands, the lower
+    8 of 16 bits, and alpha.
+
+    It costs a look at the header, which is read unless given; the pixels are read only where 16 bits or alpha are to be told.
+    Raises DataError as `read_image` does."""
+    header = header or read_header(source, turn=False)
+    found = []
+    if header.pages > 1:
+        found.append(Dropped("several pages", f"holds {header.pages} pictures, of which the first is read"))
+    if header.unread:
+        read = header.bands - header.unread
+        said = f"has {header.bands} bands, of which the first{f' {read}' if read > 1 else ''} {'are' if read > 1 else 'is'} read"
+        found.append(Dropped("further bands", said))
+    if header.bits == 16:
+        said = f"has 16 bits per pixel, of which networks see the upper 8: {_greatest(source, header)}"
+        found.append(Dropped("16-bit picture", said))
+    if header.transparent:
+        alpha = read_alpha(source)
+        clear = np.flatnonzero(alpha < 255)
+        if len(clear):
+            row, column = divmod(int(clear[0]), alpha.shape[1])
+            value = int(alpha[row, column])
+            said = f"is transparent at row {row}, column {column} ({len(clear)} pixels, alpha {value}), and alpha is not read"
+            found.append(Dropped("transparent picture", said, (row, column), value, len(clear)))
+    return tuple(found)
+
+
+def _greatest(source: Source, header: Header) -> str:
+    """How dark a picture of 16 bits becomes: one of 12 bits is nearly black."""
+    seen = int(read_image(source).max())
+    stored = f" {int(read_stored(source).max())} of 65535" if header.mode.startswith("I;16") else ""
+    dark = ", nearly black" if seen < 32 else ""
+    return f"its greatest value{stored} becomes {seen} of 255{dark}"
+
+
+def _bands(image: Image.Image) -> tuple[int, int, bool]:
+    """How many bands there are, how many of them are not read, and whether there is alpha."""
+    alpha = image.mode in _ALPHA_MODES or "transparency" in image.info
+    bands = len(image.getbands())
+    if image.format != "TIFF":
+        return bands, 0, alpha
+    tags = image.tag_v2  # type: ignore[attr-defined]  # of TIFF alone
+    bands, extra = int(tags.get(tiff.BANDS, 1)), tags.get(tiff.EXTRA_BANDS, ())
+    alphas = sum(kind != 0 for kind in (extra if isinstance(extra, tuple) else (extra,)))
+    colours = tiff.COLOURS.get(image.mode, 1 if image.mode.startswith("I") else 3)
+    return bands, max(0, bands - colours - alphas), alpha and alphas > 0
+
+
+def _lossy(image: Image.Image, source: Source) -> str:
+    """What a format is called whose compression changes values; empty where it does not."""
+    if image.format in ("JPEG", "MPO"):
+        return "JPEG"
+    if image.format == "TIFF":
+        compression = int(image.tag_v2.get(tiff.COMPRESSION, 1))  # type: ignore[attr-defined]
+        return f"TIFF compressed as {tiff.compression_name(compression)}" if compression in tiff.LOSSY else ""
+    if image.format == "WEBP":
+        with closing(_file(source)) as file:
+            return "lossy WEBP" if _webp_is_lossy(file) else ""
+    return ""
+
+
+def _webp_is_lossy(file: BinaryIO) -> bool:
+    """Whether the first picture lies in a chunk `VP8 `, which may be in the first frame of an animation; `VP8L` has no loss."""
+    place, end = 12, file.seek(0, io.SEEK_END)
+    while place + 8 <= end:
+        file.seek(place)
+        kind, length = file.read(4), int.from_bytes(file.read(4), "little")
+        if kind in (b"VP8 ", b"VP8L"):
+            return kind == b"VP8 "
+        place += 8 + (16 if kind == b"ANMF" else length + length % 2)  # a frame has its rectangle first, then chunks
+    return False
 
 
 def read_stored(source: Source) -> NDArray[Any]:
@@ -140,6 +250,7 @@ def read_stored(source: Source) -> NDArray[Any]:
 
     Raises DataError as `read_labels` does for a file that cannot be read."""
     with _opened(source) as image:
+        _require_checksum(image, source)
         return np.array(image)
 
 
@@ -208,7 +319,36 @@ def encode_image(image: Image.Image, suffix: str) -> bytes:
 
 
 def _name(source: Source) -> str:
-    return BYTES_NAME if isinstance(source, bytes) else str(source)
+    return BYTES_NAME if isinstance(source, bytes) else printable(source)
+
+
+def _file(source: Source) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
+
+
+def _tiff_of(source: Source) -> tiff.Tiff | None:
+    with closing(_file(source)) as file:
+        return tiff.read_tiff(file)
+
+
+def _not_read(source: Source) -> NotRead | None:
+    """What to say of a file by its first bytes, where those are of a kind that is not read; none where they are of none."""
+    found = _tiff_of(source)
+    if found is not None:
+        said = f"is a {found}, which is not read; save it as PNG or TIFF of 1 or 3 bands of 8 bits, or 1 of 16"
+        return NotRead(f"{_name(source)}: {said}.")
+    with closing(_file(source)) as file:
+        name = unread_formats.by_start(file.read(512))
+    said = f"is a {name} file, which is not read (it is no PNG, JPEG, WEBP, TIFF or BMP); save it as PNG"
+    return None if name is None else NotRead(f"{_name(source)}: {said}.")
+
+
+def _rare(source: Source) -> str:
+    """What else may be the matter with a TIFF that cannot be decoded; empty of other files."""
+    found = _tiff_of(source)
+    if found is None or found.compression not in tiff.RARE:
+        return ""
+    return f", or compressed as {tiff.compression_name(found.compression)}, which is not read on every machine"
 
 
 @contextmanager
@@ -229,18 +369,38 @@ def _opened(source: Source, page: int = 0) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise DataError(f"{_name(source)}: there is no such file.") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"{_name(source)}: is no PNG, JPEG, WEBP, TIFF or BMP picture; convert it to one.") from error
+        no_picture = DataError(f"{_name(source)}: is no PNG, JPEG, WEBP, TIFF or BMP picture; convert it to one.")
+        raise _not_read(source) or no_picture from error
     except MemoryError as error:
-        raise DataError(f"{_name(source)}: is too large for the memory of this machine; cut it into tiles.") from error
+        raise NotRead(f"{_name(source)}: is too large for the memory of this machine; cut it into tiles.") from error
     except Exception as error:  # of damaged files the decoders raise nearly everything
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the decoders
+            raise DataError(f"{_name(source)}: cannot be read ({error.strerror}).") from error
         reason = str(error) or type(error).__name__
-        raise DataError(f"{_name(source)}: cannot be read ({reason}); the file is damaged or cut short.") from error
+        what = f"the file is damaged or cut short{_rare(source)}"
+        raise DataError(f"{_name(source)}: cannot be read ({reason}); {what}.") from error
 
 
 def _require_size(image: Image.Image, source: Source) -> None:
     width, height = image.size
+    if width * height <= 0:
+        raise DataError(f"{_name(source)}: is {height}x{width} pixels, no picture; get it again.")
     if width * height > MAX_PIXELS:
-        raise DataError(f"{_name(source)}: {height}x{width} pixels are more than {MAX_PIXELS}; cut it into tiles.")
+        raise NotRead(f"{_name(source)}: {height}x{width} pixels are more than {MAX_PIXELS}; cut it into tiles.")
+
+
+def _require_checksum(image: Image.Image, source: Source) -> None:
+    """Raises DataError where the pixels of a PNG are not those that were written: Pillow does not look at their checksum."""
+    if image.format != "PNG":
+        return
+    file = memoryview(source if isinstance(source, bytes) else read_bytes(source))
+    place = 8  # behind the signature; a chunk has its length, its kind, what it holds, and the checksum of the last two
+    while place + 12 <= len(file):
+        kind, end = bytes(file[place + 4 : place + 8]), place + 12 + int.from_bytes(file[place : place + 4])
+        checksum = int.from_bytes(file[end - 4 : end])
+        if kind == b"IDAT" and end <= len(file) and zlib_ng.crc32(file[place + 4 : end - 4]) != checksum:
+            raise DataError(f"{_name(source)}: the checksum of its pixels is wrong; the file is damaged, get it again.")
+        place = end
 
 
 def _orientation(image: Image.Image) -> Any:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from perpixel.classes import VOID_NAME, ClassTable, Colour, distinct_colours
-from perpixel.datasets.folder import OBJECTS, SPLITS, Listing, Pair, list_folder, truth_folders
-from perpixel.errors import DataError, ResourceError
-from perpixel.files import write_whole
+from perpixel.datasets.folder import OBJECTS, SPLITS, Listing, Pair, is_listed, list_folder, truth_folders
+from perpixel.errors import DataError, ResourceError, printable
+from perpixel.files import read_text, require_folder, write_whole
 from perpixel.formats import FORMATS, format_of
 from perpixel.images import read_palette, read_size
 from perpixel.pairing import find_pairs, look_at_mask, some, within
@@ -66,12 +67,11 @@ def write(proposal: Proposal) -> None:
 
 def propose(folder: Path) -> Proposal:
     """Looks at every file name and every mask of `folder`; writes nothing."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder; name the folder that holds your pictures and masks.")
+    require_folder(folder, "name the folder that holds your pictures and masks")
     _refuse_existing(folder / "classes.csv")
     decided: list[str] = []
     undecided: list[str] = []
-    if (folder / "pairs.csv").is_file():
+    if is_listed(folder):
         pairs, listed = list(list_folder(folder).pairs), False
         if not pairs:
             raise DataError(f"{folder / 'pairs.csv'}: lists no pair; add rows or delete it and run init again.")
@@ -91,10 +91,17 @@ def propose(folder: Path) -> Proposal:
             undecided.append(f"there is no {split} split; training needs one, so move pictures and masks into a folder {split}.")
     if all(pair.mask is None for pair in pairs):
         decided.append("the classes are background (0) and object (1); give them the names that they have in your pictures.")
-        return Proposal(folder, OBJECTS, tuple(pairs), listed, tuple(decided), tuple(undecided))
+        return _proposal(folder, OBJECTS, pairs, listed, decided, undecided)
     values, first_mask = _values(folder, pairs, undecided)
     classes = _classes(folder, first_mask, values, decided, undecided)
-    return Proposal(folder, classes, tuple(pairs), listed, tuple(decided), tuple(undecided))
+    return _proposal(folder, classes, pairs, listed, decided, undecided)
+
+
+def _proposal(
+    folder: Path, classes: ClassTable, pairs: Sequence[Pair], listed: bool, decided: Sequence[str], undecided: Sequence[str]
+) -> Proposal:
+    """Names of files and classes stand in the sentences, which are printable therefore."""
+    return Proposal(folder, classes, tuple(pairs), listed, tuple(map(printable, decided)), tuple(map(printable, undecided)))
 
 
 def _as_annotations(folder: Path) -> DataError | None:
@@ -207,9 +214,10 @@ def _names_from_file(folder: Path, values: Counter[int], decided: list[str], und
     if path is None:
         return {}
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError):
-        lines = []
+        lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    except DataError as error:
+        undecided.append(f"the names are not used: {error}")
+        return {}
     without_void = sorted(value for value in values if value != 255)
     for found in (sorted(values), without_void):
         if len(lines) == len(found):
@@ -225,5 +233,5 @@ def _names_from_file(folder: Path, values: Counter[int], decided: list[str], und
 
 
 def _refuse_existing(path: Path) -> None:
-    if path.exists():
+    if os.path.lexists(path):
         raise DataError(f"{path}: is there already; edit it, or delete it first and run init again.")

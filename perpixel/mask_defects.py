@@ -20,27 +20,28 @@ SHOWN = 8  # unknown values, or rows of a proposed table
 # smoothed has nearly everywhere (a fifth at least of CamVid's, however it was done; never more than 0.03 of a sound one), and of
 # those with a single pixel, the share that lies between.
 STEPS, BETWEEN_OF_SINGLE, FEW_STEPS = 0.15, 0.8, 30
+GREY = 2  # by how much the channels of a grey picture may differ, where it was saved with loss
 SPECKLES = 0.05  # the share of pixels unlike all four neighbours
 
 
 def coloured(path: Path, header: Header, classes: ClassTable) -> list[Problem]:
-    """What is wrong with a mask that has several channels, or is a JPEG."""
+    """What is wrong with a mask that has several channels, or was saved with loss."""
     stored = read_stored(path)
-    lossy = header.format in ("JPEG", "MPO")
-    if stored.ndim == 3 and stored.shape[2] in (2, 4):
+    lossy = header.lossy
+    if lossy and (grey := _grey(stored)) is not None:
+        said = f"is a {lossy} of {len(np.unique(grey))} grey values, whose compression changes mask values"
+        return [problem("JPEG mask", path, said, pixel=(0, 0), value=grey[0, 0])]
+    if stored.ndim == 3 and stored.shape[2] in (2, 4) and not lossy:
         return [_alpha(path, stored)]
-    if stored.ndim == 2:
-        said = f"is a JPEG of {len(np.unique(stored))} grey values"
-        return [problem("JPEG mask", path, f"{said}, whose compression changes mask values", pixel=(0, 0), value=stored[0, 0])]
     if (stored == stored[..., :1]).all() and not lossy:
         return [problem("three equal channels", path, "stores its grey values three times", value=stored[0, 0, 0], pixel=(0, 0))]
-    packed = (stored.astype(np.int64) << np.array([16, 8, 0])).sum(2)
+    packed = packed_colours(stored)
     colours, firsts, counts = np.unique(packed, return_index=True, return_counts=True)
     if len(colours) > MANY_COLOURS or lossy:
         known = {_pack(colour): name for name, colour in zip(classes.names, classes.colours, strict=True)}
         near = lossy and (len(classes) > 1 and _nearness(stored, np.array([*known]), path) < 32)
         kind = "JPEG mask" if near else "photo as mask"
-        what = "a JPEG" if lossy else "a picture"
+        what = f"a {lossy or 'picture'}"
         return [problem(kind, path, f"is {what} of {len(colours)} colours", count=stored.shape[0] * stored.shape[1])]
     table = zip((*classes.names, "void"), (*classes.colours, classes.void_colour), strict=True)
     names = {_pack(colour): name for name, colour in table}
@@ -185,9 +186,24 @@ def _alpha(path: Path, stored: NDArray[Any]) -> Problem:
 
 def _nearness(stored: NDArray[Any], colours: NDArray[np.int64], path: Path) -> float:
     """The mean distance of some pixels (RGB) to the nearest of packed colours."""
-    some = stored[::8, ::8].reshape(-1, 1, 3).astype(np.int64)
+    some = stored[::8, ::8, :3].reshape(-1, 1, 3).astype(np.int64)
     table = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], 1)[None]
     return float(np.sqrt(((some - table) ** 2).sum(2).min(1)).mean())
+
+
+def _grey(stored: NDArray[Any]) -> NDArray[Any] | None:
+    """The grey values (H, W) of a picture whose channels are nearly equal, alpha aside; none of another."""
+    if stored.ndim == 2:
+        return stored
+    colours = stored[..., : 1 if stored.shape[2] == 2 else 3]
+    near = (colours.max(2) - colours.min(2) <= GREY).all()
+    return colours[..., 0] if near else None
+
+
+def packed_colours(stored: NDArray[Any]) -> NDArray[np.uint32]:
+    """Colours (H, W, 3 or more) as one number each; a large picture would need eight times its memory otherwise."""
+    red, green, blue = (stored[..., band].astype(np.uint32) for band in range(3))
+    return red << np.uint32(16) | green << np.uint32(8) | blue
 
 
 def _pack(colour: tuple[int, int, int]) -> int:

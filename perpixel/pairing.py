@@ -3,7 +3,9 @@ do not tell, from what the files hold. `init` proposes a data set of it."""
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from perpixel import unread_formats
 from perpixel.classes import Colour
-from perpixel.datasets.folder import SPLITS, Pair, chosen_for_val, files_below, list_folder
-from perpixel.errors import DataError
-from perpixel.images import PICTURE_SUFFIXES, read_image, read_labels
+from perpixel.datasets.folder import SPLITS, Pair, chosen_for_val, list_folder
+from perpixel.errors import DataError, failure_of
+from perpixel.files import walk
+from perpixel.images import PICTURE_SUFFIXES, read_header, read_image, read_labels
 
 PICTURE_WORDS = frozenset({
     "image", "images", "img", "imgs", "jpegimages", "photo", "photos", "pic", "pics", "picture", "pictures", "rgb", "raw",
@@ -35,13 +39,16 @@ FEW = 64  # a mask holds at most so many different values, where names do not te
 
 @dataclass(frozen=True)
 class _File:
-    """`key` is the path without split and role folders, `bare` the key without words such as `_mask`."""
+    """`key` is the path without split and role folders, `bare` the key without words such as `_mask`, `full` and `full_bare` are
+    the same with the suffix of the file."""
 
     path: Path
     role: str  # picture, mask, other; empty where folder names do not tell
     split: str
     key: str
     bare: str
+    full: str = ""
+    full_bare: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,19 +63,24 @@ class MaskValues:
 
 def find_pairs(folder: Path, decided: list[str], undecided: list[str]) -> tuple[list[Pair], bool]:
     """All pairs with their splits, and whether pairs.csv is needed to say so."""
-    files = _with_roles([_file(folder, path) for paths in files_below(folder, PICTURE_SUFFIXES).values() for path in paths])
+    found = walk(folder)
+    left_out = _left_out(folder, found)
+    undecided += left_out
+    suffixed = [path for path in found if path.suffix.lower() in PICTURE_SUFFIXES and os.path.exists(path)]
+    files = _with_roles([_file(folder, path) for path in suffixed if _is_utf8(within(folder, path))])
     pictures, masks, others = ([file for file in files if file.role == role] for role in ("picture", "mask", "other"))
     aside = f"{len(others)} files that seem to be instances or overlays are left aside: "
     aside += f"{some([within(folder, file.path) for file in others])}."
     if not pictures or not masks:
         missing = "pictures and no masks" if pictures else "masks and no pictures" if masks else "pictures or masks"
-        found = f"found {len(pictures) or len(masks)} {missing}" if pictures or masks else f"found no {missing}"
+        said = f"found {len(pictures) or len(masks)} {missing}" if pictures or masks else f"found no {missing}"
         advice = "put pictures into images/ and masks of the same names into masks/."
-        raise DataError(f"{folder}: {found}; {advice}{' ' + aside if others else ''}")
+        raise DataError(" ".join([f"{folder}: {said}; {advice}", *([aside] if others else []), *left_out]))
     matches, pictures, masks = _match(pictures, masks)
     if not matches:
         names = f"{within(folder, pictures[0].path)} and {within(folder, masks[0].path)}"
-        raise DataError(f"{folder}: no picture and mask share a name (such as {names}); give a mask its picture's name.")
+        said = f"{folder}: no picture and mask share a name (such as {names}); give a mask its picture's name."
+        raise DataError(" ".join([said, *left_out]))
     if others:
         undecided.append(aside)
     places = Counter((within(folder, a.path.parent), within(folder, b.path.parent)) for a, b in matches)
@@ -86,7 +98,7 @@ def find_pairs(folder: Path, decided: list[str], undecided: list[str]) -> tuple[
     if any(pair.split == "" for pair in pairs) and split_given:
         undecided.append("some pictures lie in no split folder; they are taken for train.")
     pairs = [Pair(p.name, p.image, p.mask, p.split or "train") for p in pairs]
-    if all(pair.split != "val" for pair in pairs):
+    if any(pair.split == "train" for pair in pairs) and all(pair.split != "val" for pair in pairs):
         val = chosen_for_val([pair.name for pair in pairs if pair.split == "train"])
         pairs = [Pair(p.name, p.image, p.mask, "val" if p.split == "train" and p.name in val else p.split) for p in pairs]
         decided.append("val is a fifth of the pictures, chosen by the digest of their names; edit pairs.csv to change it.")
@@ -106,8 +118,33 @@ def _file(folder: Path, path: Path) -> _File:
             kept.append("_".join(word for word in words if word in other or word in SPLIT_WORDS))
         else:
             split = next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), split)
-    bare = _bare(path.stem, MASK_WORDS if role == "mask" else PICTURE_WORDS)
-    return _File(path, role, split, "/".join((*kept, path.stem)), "/".join((*kept, bare)))
+    roles = MASK_WORDS if role == "mask" else PICTURE_WORDS
+    names = (path.stem, _bare(path.stem, roles), path.name, _bare(path.name, roles))
+    return _File(path, role, split, *(unicodedata.normalize("NFC", "/".join((*kept, name))) for name in names))
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _left_out(folder: Path, paths: Sequence[Path]) -> list[str]:
+    """A sentence for each kind of file that is not looked at, with the number of its files."""
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        unread = unread_formats.by_name(path)
+        if os.path.isdir(path):
+            kinds["folders cannot be read ({}); allow it"].append(within(folder, path))
+        elif os.path.islink(path) and not os.path.exists(path):
+            kinds["links lead nowhere ({}); take them out, or put their files there"].append(within(folder, path))
+        elif not _is_utf8(within(folder, path)):  # pairs.csv is text, and could not name them
+            kinds["files have names that are not UTF-8 and are left out ({}); rename them"].append(within(folder, path))
+        elif unread is not None:
+            kinds[f"{unread} files are not read ({{}}); save them as PNG"].append(within(folder, path))
+    return [f"{len(names)} {said.format(some(names))}." for said, names in kinds.items()]
 
 
 def _folder_words(name: str) -> list[str]:
@@ -152,8 +189,8 @@ def _with_roles(files: list[_File]) -> list[_File]:
 
 
 def _as_mask(file: _File) -> _File:
-    bare = file.key.removesuffix(file.path.stem) + _bare(file.path.stem, MASK_WORDS)
-    return replace(file, role="mask", bare=bare)
+    above, _, name = file.key.rpartition("/")
+    return replace(file, role="mask", bare="/".join([*([above] if above else []), _bare(name, MASK_WORDS)]))
 
 
 def _mask_words(file: _File) -> bool:
@@ -171,14 +208,19 @@ def _looks_like_a_mask(path: Path) -> bool:
 
 
 def _match(pictures: list[_File], masks: list[_File]) -> tuple[list[tuple[_File, _File]], list[_File], list[_File]]:
-    """The pairs, and what is left: equal names first, then without words such as `_mask`, then names unique in all folders."""
+    """The pairs, and what is left: equal names first, with the picture's suffix or without; then without words such as `_mask`,
+    then names unique in all folders."""
     keys: list[tuple[Callable[[_File], str], Callable[[_File], str]]] = [
+        (lambda file: file.full, lambda file: file.key),  # NAME.jpg and NAME.jpg.png
         (lambda file: file.key, lambda file: file.key),
+        (lambda file: file.full_bare, lambda file: file.bare),
         (lambda file: file.key, lambda file: file.bare),
         (lambda file: file.bare, lambda file: file.key),
         (lambda file: file.bare, lambda file: file.bare),
+        (lambda file: Path(file.full_bare).name, lambda file: Path(file.bare).name),
         (lambda file: Path(file.bare).name, lambda file: Path(file.bare).name),
     ]
+    anywhere = len(keys) - 2  # from here on folders do not tell, and a name must be the only one
     matches: list[tuple[_File, _File]] = []
     for number, (key_of_picture, key_of_mask) in enumerate(keys):
         by_key: dict[str, list[_File]] = defaultdict(list)
@@ -192,7 +234,7 @@ def _match(pictures: list[_File], masks: list[_File]) -> tuple[list[tuple[_File,
                 mask for mask in same if not (mask.split and picture.split)
             ]
             unique = len(fitting) == 1 and times[picture.split, key_of_picture(picture)] == 1
-            if unique or (fitting and number < len(keys) - 1):
+            if unique or (fitting and number < anywhere):
                 matches.append((picture, fitting[0]))
                 same.remove(fitting[0])
             else:
@@ -202,20 +244,25 @@ def _match(pictures: list[_File], masks: list[_File]) -> tuple[list[tuple[_File,
 
 
 def look_at_mask(path: Path) -> MaskValues:
+    """What a mask holds; whatever reading it raises is told in `cannot`."""
     try:
         mask = read_labels(path)
-    except DataError as error:
-        try:
-            packed = read_image(path).astype(np.int32) @ np.array((65536, 256, 1), np.int32)
-        except DataError:
-            return MaskValues(Counter(), cannot=str(error))
-        found = np.unique(packed).tolist()
-        colours = tuple((one >> 16, one >> 8 & 255, one & 255) for one in found) if len(found) <= FEW else ()
-        return MaskValues(Counter(), cannot=str(error), colours=colours)
-    counts = np.bincount(mask.ravel())
-    return MaskValues(
-        Counter({int(value): int(counts[value]) for value in np.flatnonzero(counts)}), (mask.shape[0], mask.shape[1])
-    )
+        counts = np.bincount(mask.ravel())
+        values = Counter({int(value): int(counts[value]) for value in np.flatnonzero(counts)})
+        return MaskValues(values, (mask.shape[0], mask.shape[1]))
+    except Exception as error:
+        cannot = failure_of(path, error)
+        if cannot is None:
+            raise
+    try:
+        if read_header(path, turn=False).lossy:  # whose colours are not those that were written
+            return MaskValues(Counter(), cannot=cannot)
+        packed = read_image(path).astype(np.int32) @ np.array((65536, 256, 1), np.int32)
+    except (DataError, MemoryError):
+        return MaskValues(Counter(), cannot=cannot)
+    found = np.unique(packed).tolist()
+    colours = tuple((one >> 16, one >> 8 & 255, one & 255) for one in found) if len(found) <= FEW else ()
+    return MaskValues(Counter(), cannot=cannot, colours=colours)
 
 
 def within(folder: Path, path: Path) -> str:

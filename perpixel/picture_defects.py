@@ -11,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from perpixel.defects import Problem, problem
-from perpixel.errors import DataError, printable
-from perpixel.images import Header, read_alpha, read_header, read_image
+from perpixel import tiff
+from perpixel.defects import Problem, failed, problem
+from perpixel.errors import DataError
+from perpixel.files import require_plain
+from perpixel.images import Header, NotRead, dropped, read_header, read_image
 
 SUFFIXES_OF = {
     "PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "MPO": (".jpg", ".jpeg"), "WEBP": (".webp",), "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp",),
 }  # fmt: skip
-SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"II*\0", b"MM\0*", b"BM")
+SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", *tiff.SIGNATURES)
 PNG, PNG_END, TAIL = SIGNATURES[0], b"IEND\xaeB`\x82", 4096  # bytes from the end in which to look for it: some append theirs
 MIRRORED, TURNED = (2, 3, 4), (5, 6, 7, 8)  # EXIF orientations that keep the size, and that swap height and width
 THUMBNAIL = 16
@@ -56,17 +58,12 @@ def picture(path: Path, problems: list[Problem]) -> tuple[NDArray[np.uint8] | No
     header = header_of(path, problems)
     if header is None:
         return None, None
-    if header.pages > 1:
-        problems.append(problem("several pages", path, f"holds {header.pages} pictures, of which the first is read"))
-    if header.mode.startswith("I;16"):
-        problems.append(problem("16-bit picture", path, "has 16 bits per pixel, of which networks see the upper 8"))
     if header.mode == "CMYK":
         problems.append(problem("CMYK picture", path, "has printing colours (CMYK)"))
     image = read(read_image, path, problems)
     if image is None:
         return None, header
-    if header.transparent:
-        problems += _transparent(path)
+    problems += left_out(path, header)
     if _is_plain(image):
         value = tuple(int(one) for one in image[0, 0])
         count = image.shape[0] * image.shape[1]
@@ -100,26 +97,20 @@ def _has_end(path: Path) -> bool:
         return PNG_END in file.read()
 
 
-def _transparent(path: Path) -> list[Problem]:
-    alpha = read_alpha(path)
-    clear = np.argwhere(alpha < 255)
-    if not len(clear):
-        return []
-    row, column = (int(one) for one in clear[0])
-    said = f"is transparent at row {row}, column {column} ({len(clear)} pixels, alpha {alpha[row, column]})"
-    return [problem("transparent picture", path, said, pixel=(row, column), value=alpha[row, column], count=len(clear))]
+def left_out(path: Path, header: Header) -> list[Problem]:
+    """What reading leaves out of a picture."""
+    return [problem(one.kind, path, one.said, pixel=one.pixel, value=one.value, count=one.count) for one in dropped(path, header)]
 
 
 def _broken(path: Path, error: DataError) -> Problem:
     """Which kind of unreadable file it is."""
-    message = str(error).replace(str(path), printable(path))
     try:
+        require_plain(path)
         with path.open("rb") as file:
             start = file.read(8)
-    except OSError:
-        return Problem("unreadable", "error", printable(path), message)
+    except (DataError, OSError):
+        return failed(path, error)
     if not start:
         return problem("empty file", path, "has 0 bytes")
-    whole = "32 bits" in message or "more than" in message  # refused, not broken
-    kind = "damaged" if start.startswith(SIGNATURES) and not whole else "unreadable"
-    return Problem(kind, "error", printable(path), message)
+    whole = isinstance(error, NotRead) or not start.startswith(SIGNATURES)
+    return failed(path, error, "unreadable" if whole else "damaged")

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from zlib_ng import zlib_ng
 
 from perpixel.compiled import compiled
+from perpixel.errors import DataError
+from perpixel.files import read_bytes
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
@@ -54,8 +56,8 @@ def read_png_labels(source: Path | str | bytes, max_pixels: int) -> NDArray[Any]
 def _chunks(source: Path | str | bytes) -> tuple[bytes, bytes] | None:
     """The content of the header and the compressed pixels; none if this is no whole PNG of one picture, all checksums right."""
     try:
-        file = memoryview(source if isinstance(source, bytes) else Path(source).read_bytes())
-    except OSError:
+        file = memoryview(source if isinstance(source, bytes) else read_bytes(source))
+    except DataError:
         return None
     if file[: len(_SIGNATURE)] != _SIGNATURE:
         return None

@@ -24,7 +24,15 @@ from perpixel import draw
 from perpixel.checkpoint import MODEL_FILE, Model
 from perpixel.errors import DataError, UsageError, failure_of
 from perpixel.files import digest, locked, read_bytes, remove_partial, walk, write_whole
-from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, encode_image, encode_labels, image_of, read_image
+from perpixel.images import (
+    BYTES_NAME,
+    PICTURE_SUFFIXES,
+    dropped,
+    encode_image,
+    encode_labels,
+    image_of,
+    read_image,
+)
 from perpixel.inference import PLAIN, Inference, infer
 from perpixel.memory import keep_freed_memory
 from perpixel.sample import Prediction
@@ -106,10 +114,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one picture: "done", "skipped" (done before) or the sentence of its error."""
+    """What became of one picture: "done", "skipped" (done before) or the sentence of its error; and what reading it left out, a
+    sentence each."""
 
     source: Source
     status: str
+    dropped: tuple[str, ...] = ()
 
 
 def model_and_pictures(inputs: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -185,8 +195,8 @@ def predict_all(
         locked(out), _Journal(out, folders, head) as journal,
         ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer,
     ):  # fmt: skip
-        reading: list[tuple[Source, Future[tuple[str, NDArray[np.uint8] | None]]]] = []
-        writing: list[tuple[Source, Future[str]]] = []
+        reading: list[tuple[Source, Future[_Read]]] = []
+        writing: list[tuple[Source, tuple[str, ...], Future[str]]] = []
         remaining = iter(sources)
 
         def read_ahead() -> None:
@@ -198,15 +208,16 @@ def predict_all(
             source, future = reading.pop(0)
             read_ahead()
             try:
-                key, image = future.result()
-                if image is None:
+                read = future.result()
+                if read.image is None:
                     yield Outcome(source, "skipped")
                     continue
-                finish = infer(model, image, inference, scores)
-                writing.append((source, writer.submit(_write, source, image, finish, out, overlays, journal, key)))
+                finish = infer(model, read.image, inference, scores)
+                written = writer.submit(_write, source, read.image, finish, out, overlays, journal, read.key)
+                writing.append((source, read.dropped, written))
             except Exception as error:
                 yield _failed(source, error)
-            while len(writing) > 2 or (writing and writing[0][1].done()):
+            while len(writing) > 2 or (writing and writing[0][2].done()):
                 yield _written(*writing.pop(0))
         for item in writing:
             yield _written(*item)
@@ -218,16 +229,24 @@ def prepare(model: Model) -> torch.nn.Module:
     return model.network.eval().to(memory_format=torch.channels_last)
 
 
-def _read(source: Source, journal: _Journal) -> tuple[str, NDArray[np.uint8] | None]:
-    """The picture's digest and pixels; no pixels where the journal says that it is done."""
+@dataclass(frozen=True)
+class _Read:
+    """A picture's digest, its pixels unless the journal says that it is done, and what reading left out."""
+
+    key: str
+    image: NDArray[np.uint8] | None = None
+    dropped: tuple[str, ...] = ()
+
+
+def _read(source: Source, journal: _Journal) -> _Read:
+    where = "standard input" if source.path == STDIN else source.path
     data = sys.stdin.buffer.read() if source.path == STDIN else read_bytes(source.path)
     key = hashlib.sha256(data).hexdigest()
     if journal.has(source.name, key):
-        return key, None
+        return _Read(key)
     try:
-        return key, read_image(data)
+        return _Read(key, read_image(data), tuple(f"{where}: {one.said}." for one in dropped(data)))
     except DataError as error:
-        where = "standard input" if source.path == STDIN else source.path
         raise DataError(str(error).replace(BYTES_NAME, where)) from error
 
 
@@ -250,9 +269,9 @@ def _write(
     return "done"
 
 
-def _written(source: Source, future: Future[str]) -> Outcome:
+def _written(source: Source, left_out: tuple[str, ...], future: Future[str]) -> Outcome:
     try:
-        return Outcome(source, future.result())
+        return Outcome(source, future.result(), left_out)
     except Exception as error:
         return _failed(source, error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel import unread_formats
 from perpixel.classes import ClassTable
-from perpixel.datasets.folder import SPLITS, Listing, files_below, truth_folders
-from perpixel.defects import Problem, Severity, problem
-from perpixel.errors import printable
+from perpixel.datasets.folder import SPLITS, Listing, files_below, is_listed, truth_folders
+from perpixel.defects import Problem, Severity, failed, problem
+from perpixel.errors import DataError
+from perpixel.files import require_plain, walk
 from perpixel.images import PICTURE_SUFFIXES
 
 # Thumbnails, brought to mean 0 and deviation 1, of a picture that was saved, scaled or lightened anew differ by about 0.005 in
@@ -23,6 +26,7 @@ NEAR, NEAR_BITS = 0.015, 64
 FEW = 0.1  # the share of a set up to which pictures that differ from all others are told
 PLAIN = 4.0  # standard deviation of greys below which a thumbnail tells nothing
 VOID_NAMES = frozenset({"void", "ignore", "ignored", "unlabeled", "unlabelled", "dontcare", "don't care", "border", "undefined"})
+STRANGE_VALUES = frozenset({"unknown value", "0/255 mask", "foreground is void", "scaled mask", "interpolated mask"})
 OTHER_FILES = frozenset({".txt", ".csv", ".json", ".xml", ".md", ".yaml", ".yml", ".db", ".ini", ".sha256"})  # no one's pictures
 
 
@@ -45,7 +49,7 @@ class Look:
 
 def of_listing(root: Path, listing: Listing) -> list[Problem]:
     """Files without a partner, with two, that are not used, whose names or links are broken."""
-    listed = (root / "pairs.csv").is_file()
+    listed = is_listed(root)
     kinds = truth_folders(root)
     folders = " and ".join(f"{kind}/" for kind in kinds)
     problems = [problem("unpaired", path, "has no mask of the same name", f"add it to {folders} or take the picture out")
@@ -53,8 +57,10 @@ def of_listing(root: Path, listing: Listing) -> list[Problem]:
     problems += [problem("unpaired", path, "has no picture of the same name", "add it to images/ or take the mask out")
                  for path in listing.lonely_masks]  # fmt: skip
     for first, *others in listing.doubles:
-        names = ", ".join(dict.fromkeys(printable(other.name) for other in others))
+        names = ", ".join(dict.fromkeys(other.name for other in others))
         said = f"is in more than one row of pairs.csv (with {names})" if listed else f"has the same name as {names}"
+        if not listed and any(_is_twin(first.name, other.name) for other in others):
+            said += " in another Unicode form"
         problems.append(problem("doubly paired", first, said))
     known = {path for pair in listing.pairs for path in (pair.image, *pair.truths)}
     known |= {path for paths in (listing.lonely_images, listing.lonely_masks, *listing.doubles) for path in paths}
@@ -63,37 +69,60 @@ def of_listing(root: Path, listing: Listing) -> list[Problem]:
     for folder in places:
         for path in sorted(path for paths in files_below(folder, PICTURE_SUFFIXES).values() for path in paths):
             if path not in known:
-                left[path.parent].append(printable(path.name))
+                left[path.parent].append(path.name)
     reason = "are not listed in pairs.csv" if listed else f"belong to no split ({', '.join(SPLITS)})"
     for folder, files in left.items():
         some = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
         said = f"{len(files)} files here {reason} and are not used ({some})"
         problems.append(problem("unused files", folder, said, count=len(files)))
     if not listed:
-        problems += [one for folder in places for one in _names(folder)]
+        paired = {path for pair in listing.pairs for path in (pair.image, *pair.truths)}
+        problems += [one for folder in places for one in _names(folder, paired)]
     splits = {pair.split for pair in listing.pairs}
     if splits == {"train"}:
         problems.append(problem("no split to judge", root, "has pictures to train on and none to judge on"))
     return problems
 
 
-def _names(folder: Path) -> Iterator[Problem]:
-    """Every file below a folder: names, links and formats that the listing passes over."""
-    for place, _, names in os.walk(folder):
-        lower: dict[str, str] = {}
-        for name in sorted(names):
-            path = Path(place, name)
-            if name.startswith("."):
-                continue
-            if not _plain(name):
-                yield problem("unreadable name", path, "has a name that is not UTF-8 or has characters that cannot be shown")
-            if path.is_symlink() and not path.exists():
-                yield problem("broken link", path, f"links to {printable(os.readlink(path))}, which is not there")
-            elif path.suffix.lower() not in PICTURE_SUFFIXES | OTHER_FILES:
-                yield problem("not a picture", path, f"has the extension {path.suffix or 'none'}, which is not read")
-            if name.lower() in lower:
-                yield problem("case twins", path, f"differs from {lower[name.lower()]} in upper and lower case alone")
-            lower[name.lower()] = printable(name)
+def _names(folder: Path, paired: Collection[Path]) -> Iterator[Problem]:
+    """Every file below a folder: names, links and formats that the listing passes over. What is `paired` is read anyhow."""
+    lower: dict[Path, str] = {}
+    other: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
+    for path in walk(folder):
+        if not _plain(path.name):
+            yield problem("unreadable name", path, "has a name that is not UTF-8 or has characters that cannot be shown")
+        if path.is_symlink() and not os.path.exists(path):
+            yield problem("broken link", path, f"links to {os.readlink(path)}, which is not there")
+        elif not os.path.isfile(path):
+            if path not in paired:
+                yield _no_file(path)
+        elif path.suffix.lower() not in PICTURE_SUFFIXES | OTHER_FILES:
+            name = unread_formats.by_name(path)
+            other[path.parent, name or "", "" if name else path.suffix].append(path)
+        key = path.with_name(path.name.lower())
+        if key in lower:
+            yield problem("case twins", path, f"differs from {lower[key]} in upper and lower case alone")
+        lower[key] = path.name
+    for (_, name, suffix), paths in other.items():
+        what = f"{name} file{{}}" if name else f"file{{}} with the extension {suffix or 'none'}"
+        said = f"is a {what.format('')}, which is not read"
+        if len(paths) > 1:
+            said = f"is the first of {len(paths)} {what.format('s')} here, which are not read"
+        yield problem("not a picture", paths[0], said, count=len(paths))
+
+
+def _no_file(path: Path) -> Problem:
+    """What a pipe, a socket, a device or a folder without permission is."""
+    try:
+        require_plain(path)
+        raise DataError(f"{path}: cannot be read; take it out.")
+    except DataError as error:
+        return failed(path, error)
+
+
+def _is_twin(name: str, other: str) -> bool:
+    """Whether two names differ in their Unicode form alone, and look alike."""
+    return name != other and unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other)
 
 
 def _plain(name: str) -> bool:
@@ -128,10 +157,11 @@ def of_folders(problems: list[Problem], table: str) -> list[Problem]:
     return [problem("swapped folders", root, said, count=len(photos)), *(one for one in problems if one.kind != "photo as mask")]
 
 
-def of_pictures(looks: Sequence[tuple[str, Look]], leak: Severity) -> list[Problem]:
+def of_pictures(looks: Sequence[tuple[str, Look]], published: bool, overlap: bool = False) -> list[Problem]:
     """Pictures that are there twice, an error in two splits; masks that are; grey pictures among coloured ones.
 
-    Published sets are as they are (`leak` is a warning): in two splits a picture may have two masks, as in VOC and SBD."""
+    `published` sets are as they are: in two splits a picture may have two masks, as in VOC and SBD. Where their splits `overlap`,
+    as trainval and val do, a picture of one name in both is a warning; an exact copy of another name is an error as ever."""
     problems = []
     seen: dict[bytes, dict[str, Look]] = defaultdict(dict)  # digest -> split -> first look
     masks: dict[bytes, Look] = {}
@@ -145,20 +175,21 @@ def of_pictures(looks: Sequence[tuple[str, Look]], leak: Severity) -> list[Probl
                 problems.append(problem("duplicate", look.file, said, other=first.file))
             else:
                 said = f"is in {split} and shows the same pixels as {first.file} in {other}"
-                problems.append(problem("leak", look.file, said, severity=leak, other=first.file))
-            published = other != split and leak == "warning"  # whose splits may label a picture in two ways, as VOC and SBD do
+                same_name = look.file.removeprefix(split) == first.file.removeprefix(other)
+                severity: Severity = "warning" if overlap and same_name else "error"
+                problems.append(problem("leak", look.file, said, severity=severity, other=first.file))
             masks_known = None not in (look.mask_digest, first.mask_digest)
-            if masks_known and look.mask_digest != first.mask_digest and not published:
+            if masks_known and look.mask_digest != first.mask_digest and not (published and other != split):
                 said = f"shows the same pixels as {first.file}, with another mask"
                 problems.append(problem("contradiction", look.file, said, other=first.file))
         earlier.setdefault(split, look)
         several = look.pixels is not None and sum(count > 0 for count in look.pixels[:-1]) > 2
-        if look.mask_digest is not None and several and leak == "error":
+        if look.mask_digest is not None and several and not published:
             twin = masks.setdefault(look.mask_digest, look)
             if twin.picture_digest != look.picture_digest:
                 problems.append(problem("same mask", look.file, f"has the mask of {twin.file}, another picture", other=twin.file))
     problems += _near(looks)
-    return problems + (_channels(looks) if leak == "error" else [])
+    return problems + ([] if published else _channels(looks))
 
 
 def of_empty_masks(looks: Sequence[tuple[str, Look]], classes: ClassTable) -> list[Problem]:
@@ -224,6 +255,20 @@ def of_splits(name: str, judged: Sequence[str], there: Collection[str]) -> list[
     uses = {judged[0]: "judged on", judged[1]: "trained on"}
     advice = "download it, or take this part for what it is"
     return [problem("no split to judge", name, said.format(split, uses[split]), advice, severity="warning") for split in missing]
+
+
+def of_one_class(
+    problems: Sequence[Problem], class_pixels: dict[str, list[int]], classes: ClassTable, table: str
+) -> list[Problem]:
+    """A set of one class alone, on which any network has a mIoU of 100. `problems` tell whether masks hold strange values too."""
+    shown = np.flatnonzero(np.sum([*class_pixels.values()], axis=0)[:-1])
+    if len(classes) == 1:
+        said = f"there is one class alone, {classes.names[0]!r}, and nothing to tell apart"
+    elif len(shown) == 1 and not any(one.kind in STRANGE_VALUES for one in problems):
+        said = f"all masks show one class alone, {classes.names[int(shown[0])]!r}, and nothing to tell apart"
+    else:
+        return []
+    return [problem("nothing to tell apart", table, said)]
 
 
 def of_classes(class_pixels: dict[str, list[int]], classes: ClassTable, table: str) -> list[Problem]:

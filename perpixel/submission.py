@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 
 from perpixel.annotations import read_panoptic
 from perpixel.average_precision import read_results
+from perpixel.classes import refuse_void
 from perpixel.datasets import Dataset
-from perpixel.datasets.cityscapes import Cityscapes
+from perpixel.datasets.cityscapes import Cityscapes, train_ids
 from perpixel.datasets.coco import OFFICIAL, Coco, panoptic_ids, require_listed
 from perpixel.datasets.folder import files_below
 from perpixel.datasets.voc import Voc2012
@@ -92,14 +93,15 @@ def _sound(masks: Path, dataset: Dataset, problems: list[Problem]) -> Iterator[t
 
 def _labels(path: Path, dataset: Dataset, size: tuple[int, ...]) -> NDArray[Any]:
     """The class ids of a mask of that size without void. Raises DataError for another."""
-    labels = dataset.classes.decode(read_labels(path), str(path))
+    mask = read_labels(path)
+    try:
+        labels = dataset.classes.decode(mask, str(path))
+        refuse_void(mask, labels == dataset.classes.void, str(path))
+    except DataError as error:
+        raise (train_ids(mask, path) if isinstance(dataset, Cityscapes) else None) or error from None
     if labels.shape != size:
         sizes = f"{labels.shape[0]}x{labels.shape[1]}, its picture {size[0]}x{size[1]} (height x width)"
         raise DataError(f"{path}: is {sizes}; predict at the picture's own size.")
-    void = labels == dataset.classes.void
-    if void.any():
-        row, column = divmod(int(void.argmax()), labels.shape[1])
-        raise DataError(f"{path}: is void at row {row}, column {column} ({int(void.sum())} pixels); a prediction names a class.")
     return labels
 
 

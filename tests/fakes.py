@@ -1,6 +1,7 @@
 """Data sets in their true folder shape, with tiny pictures that a network can learn something from."""
 
 import json
+import struct
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -452,3 +453,29 @@ def objects_by_name(content: Content, classes: ClassTable) -> set[tuple[str, byt
 def labels_by_name(labels: np.ndarray, classes: ClassTable) -> list[str]:
     names = [*classes.names, *[""] * (classes.void - len(classes)), VOID_NAME]
     return [names[id] for id in labels.ravel()]
+
+
+def tiff_of(
+    values: np.ndarray, *, extra: tuple[int, ...] = (), compression: int = 1, following: int = 0, order: str = "<"
+) -> bytes:
+    """A TIFF by hand: `values` (H, W, bands) without compression, whatever its tag says. `extra` are the tags of bands beyond the
+    colours, `following` where the next picture's directory lies."""
+    height, width, bands = values.shape
+    bits, kind = values.dtype.itemsize * 8, {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    data = values.astype(values.dtype.newbyteorder(order)).tobytes()
+    data += b"\0" * (len(data) % 2)
+    lists = {258: (bits,) * bands, 338: extra, 339: (kind,) * bands}
+    place, packed = 8 + len(data), b""
+    tags = {256: width, 257: height, 259: compression, 262: 2 if bands > 2 else 1, 273: 8, 277: bands, 278: height}
+    tags[279] = len(data)
+    entries = [struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items()]
+    for tag, items in lists.items():
+        if items:
+            content = struct.pack(f"{order}{len(items)}H", *items)
+            inside = content.ljust(4, b"\0") if len(content) <= 4 else struct.pack(f"{order}I", place + len(packed))
+            packed += b"" if len(content) <= 4 else content + b"\0" * (len(content) % 2)
+            entries.append(struct.pack(f"{order}HHI", tag, 3, len(items)) + inside)
+    entries.sort(key=lambda entry: struct.unpack(f"{order}H", entry[:2]))
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", place + len(packed))
+    directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + struct.pack(f"{order}I", following)
+    return start + data + packed + directory

@@ -1,11 +1,16 @@
 """check --report: one page, offline, that says what check says and shows where."""
 
 import html
+import json
+import os
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from test_defects import MAKERS, root  # noqa: F401
+from test_defects import MAKERS, labels, put, root, texture  # noqa: F401
 
 from perpixel.check import check
 from perpixel.check_page import write_page
@@ -56,3 +61,46 @@ def test_the_command(root: Path, place: Path, capsys: pytest.CaptureFixture[str]
     main(["check", str(root), "--report", str(place / "page.html")])
     assert (place / "page.html").is_file()
     assert "0 errors, 0 warnings" in capsys.readouterr().err
+
+
+class TestWhereItCannotBeWritten:
+    """It is told before the pictures are looked at."""
+
+    @pytest.mark.parametrize("kind", ["folder", "pipe", "below a file", "a device"])
+    def test_what_is_no_plain_file(self, root: Path, place: Path, kind: str, command: Callable[..., Any]) -> None:  # noqa: F811
+        page = place / "page.html"
+        if kind == "folder":
+            page.mkdir()
+        elif kind == "pipe":
+            os.mkfifo(page)
+        elif kind == "a device":
+            page = Path("/dev/null")
+        else:
+            page.write_text("x")
+            page = page / "page.html"
+        code, out, error = command("check", root, "--report", page)
+        assert (code, out, error.count("\n")) == (2, "", 1)
+        assert str(page) in error
+        assert "checked" not in error
+
+    def test_missing_folders_are_made(self, root: Path, place: Path, command: Callable[..., Any]) -> None:  # noqa: F811
+        assert command("check", root, "--report", place / "a/b/page.html")[0] == 0
+        assert (place / "a/b/page.html").is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8 are possible on Linux alone.")
+def test_names_of_all_kinds_stand_on_the_page_and_in_json(root: Path, place: Path, command: Callable[..., Any]) -> None:  # noqa: F811
+    for name in (os.fsdecode(b"im\xffage.png"), "a\x1b[2J.png", "b\nc.png"):
+        put(root / "images/train" / name, texture(len(name)))
+        put(root / "masks/train" / name, labels(len(name)))
+    (root / "classes.csv").write_text('id,name\n0,background\n1,"car\x1b[31m"\n2,"ro\nad"\n255,void\n')
+    code, out, _ = command("check", root, "--report", place / "page.html", "--json")
+    assert code == 3
+    assert {"unreadable name"} == {one["kind"] for one in json.loads(out)["problems"]}
+    text = html.unescape((place / "page.html").read_text(encoding="utf-8"))
+    assert "\x1b" not in text
+    for name in ("im\\xffage.png", "a\\x1b[2J.png", "b\\nc.png", "car\\x1b[31m", "ro\\nad"):
+        assert name in text
+    code, out, _ = command("check", root, "--fix", place / "copy")
+    assert code == 3
+    assert out.replace("\n", "").isprintable()

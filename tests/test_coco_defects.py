@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,30 @@ def test_a_defect_of_every_entry_is_told_in_a_few_lines(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such file"):
         check(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_of_annotations(tmp_path: Path, kind: str) -> None:
+    (os.mkfifo if kind == "pipe" else os.mkdir)(tmp_path / "none.json")
+    with pytest.raises(DataError, match=f"is a {kind}, not a file"):
+        check(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("name", ["\ud800.png", "x" * 300 + ".png", "a\nb.png"])
+def test_a_picture_that_cannot_be_there(tmp_path: Path, name: str) -> None:
+    content = copy.deepcopy(SOUND)
+    content["images"][0]["file_name"] = name
+    (tmp_path / "images").mkdir()
+    found = [one for one in of_file(put(tmp_path, content), tmp_path / "images")[0] if one.kind == "missing picture"]
+    assert found
+    assert all(one.message.isprintable() for one in found)
+
+
+def test_a_pipe_in_place_of_a_picture(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    os.mkfifo(tmp_path / "images" / SOUND["images"][0]["file_name"])
+    found = of_file(put(tmp_path, SOUND), tmp_path / "images")[0]
+    assert "is a pipe, not a file" in found[0].message
 
 
 ANYTHING = st.recursive(

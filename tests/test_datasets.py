@@ -41,6 +41,7 @@ from perpixel.datasets import (
     siftflow,
 )
 from perpixel.errors import DataError, UnknownName
+from perpixel.images import read_image
 from perpixel.sample import Sample
 from perpixel.separation import touching
 
@@ -198,3 +199,38 @@ def test_a_root_does_not_stand_in_the_way_of_sets_that_need_none(tmp_path: Path)
 def test_the_nearest_name_is_one_of_all(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="no data set or folder 'voc2021'; did you mean 'voc2012'"):
         open_dataset("voc2021", root=tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name, maker in MAKERS.items() if maker is not None])
+def test_hidden_files_change_nothing(tmp_path: Path, name: str) -> None:
+    """As macOS leaves them beside every file of a disk or an archive, and notebooks in every folder."""
+    root = MAKERS[name](tmp_path)
+    data, place = (str(root), None) if name in FOLDERS else (name, root)
+    splits = open_dataset(data, root=place, split=Case(name, root).judged[1]).splits
+
+    def names() -> dict[str, list[str]]:
+        every = {split: open_dataset(data, root=place, split=split) for split in splits}
+        return {split: [one.name(index) for index in range(len(one))] for split, one in every.items()}
+
+    before, sound = names(), check(data, root=place).problems
+    for path in sorted(root.rglob("*")):
+        if path.is_dir():
+            (path / ".ipynb_checkpoints").mkdir()
+        else:
+            path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07")
+    assert names() == before
+    assert check(data, root=place).problems == sound
+
+
+@pytest.mark.parametrize("name", ["voc2012", "camvid11", "camvid32", "cityscapes", "ade20k", "nuclei2018", "siftflow"])
+def test_an_exact_copy_in_the_two_judged_splits_is_an_error(tmp_path: Path, name: str) -> None:
+    root = MAKERS[name](tmp_path)
+    train, val = (open_dataset(name, root=root, split=split) for split in Case(name, root).judged)
+    first = train.sample(0).image
+    twin = next(index for index in range(len(val)) if val.sample(index).image.shape == first.shape)
+    pictures = {path: read_image(path) for path in root.rglob("*") if path.suffix in (".png", ".jpg")}
+    there, here = (next(path for path, pixels in pictures.items() if np.array_equal(pixels, image))
+                   for image in (first, val.sample(twin).image))  # fmt: skip
+    here.write_bytes(there.read_bytes())
+    (leak,) = check(name, root=root).errors
+    assert (leak.kind, leak.file) == ("leak", f"{val.split}/{val.name(twin)}")

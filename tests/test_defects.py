@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import make_instances
+from fakes import make_instances, tiff_of
 from PIL import Image
 
+from perpixel import images
 from perpixel.check import check
 from perpixel.defects import KINDS
+from perpixel.errors import DataError
 
 TABLE = "id,name,r,g,b\n0,background,0,0,0\n1,car,0,0,142\n2,road,128,64,128\n255,void,224,224,192\n"
 SIZE = (48, 64)
@@ -227,11 +229,28 @@ def flat(root: Path) -> None:
 
 
 # kind -> what makes it, the file that is named, and its pixel, value and count where it has them
+def lossy_webp(root: Path) -> None:
+    """Masks of few values, as a tool wrote them into WEBP by its defaults."""
+    (root / "masks/train/0.png").unlink()
+    Image.fromarray(labels(0)).save(root / "masks/train/0.webp", quality=80)
+
+
+def four_bands(root: Path) -> None:
+    """Red, green, blue and near infrared, of which nothing says that it is alpha."""
+    (root / "images/train/0.png").unlink()
+    both = np.concatenate([texture(0), texture(9)[..., :1]], 2)
+    (root / "images/train/0.tif").write_bytes(tiff_of(both, extra=(0,)))
+
+
+def background_alone(root: Path) -> None:
+    change(np.zeros_like, every=True)(root)
+
+
 MAKERS: dict[str, tuple[Callable[[Path], Any], str, tuple[Any, Any, Any]]] = {
     "unpaired": (lambda root: put(root / "images/train/9.png", texture(9)), "9.png", (None, None, None)),
     "doubly paired": (lambda root: put(root / "images/train/0.bmp", texture(9)), "0.bmp", (None, None, None)),
     "unused files": (lambda root: put(root / "images/other/9.png", texture(9)), "other", (None, None, 1)),
-    "not a picture": (lambda root: (root / "images/train/9.heic").write_bytes(b"x"), "9.heic", (None, None, None)),
+    "not a picture": (lambda root: (root / "images/train/9.heic").write_bytes(b"x"), "9.heic", (None, None, 1)),
     "broken link": (lambda root: (root / "images/train/9.png").symlink_to("nowhere.png"), "9.png", (None, None, None)),
     "swapped folders": (swapped, "", (None, None, 6)),
     "no split to judge": (flat, "", (None, None, None)),
@@ -248,6 +267,7 @@ MAKERS: dict[str, tuple[Callable[[Path], Any], str, tuple[Any, Any, Any]]] = {
     "transparent picture": (see_through, "0.png", ((7, 5), "0", 4)),
     "CMYK picture": (cmyk, "0.jpg", (None, None, None)),
     "several pages": (pages, "0.tif", (None, None, None)),
+    "further bands": (four_bands, "0.tif", (None, None, None)),
     "one colour": (lambda root: put(root / "images/train/0.png", np.full((*SIZE, 3), 90, np.uint8)), "0.png",
                    ((0, 0), "(90, 90, 90)", 48 * 64)),
     "mixed channels": (one_grey, "0.png", (None, None, 1)),
@@ -276,6 +296,7 @@ MAKERS: dict[str, tuple[Callable[[Path], Any], str, tuple[Any, Any, Any]]] = {
     "duplicate": (copy_of("images/train/0.png", "images/train/1.png"), "1.png", (None, None, None)),
     "contradiction": (copy_of("images/train/0.png", "images/train/1.png"), "1.png", (None, None, None)),
     "same mask": (copy_of("masks/train/0.png", "masks/train/1.png"), "1.png", (None, None, None)),
+    "nothing to tell apart": (background_alone, "classes.csv", (None, None, None)),
     "empty class": (lambda root: (root / "classes.csv").write_text(TABLE + "3,bus,0,0,70\n"), "classes.csv", (None, "bus", None)),
     "class in one split": (
         lambda root: [put(path, np.minimum(np.array(Image.open(path)), 1)) for path in sorted((root / "masks/val").iterdir())],
@@ -289,6 +310,7 @@ MAKERS: dict[str, tuple[Callable[[Path], Any], str, tuple[Any, Any, Any]]] = {
 }  # fmt: skip
 # What comes with a defect, because it is true as well.
 BESIDE = {
+    "nothing to tell apart": {"nothing but background", "empty class"},
     "swapped folders": {"near leak"}, "0/255 mask": {"empty class"}, "JPEG mask": {"wrong extension"},
     "smoothed mask": {"class in one split"},
     "leak": {"contradiction"}, "duplicate": {"contradiction"}, "contradiction": {"duplicate"},
@@ -386,3 +408,307 @@ def test_the_documents_table_is_that_of_the_code() -> None:
 def test_every_kind_is_made_by_a_test() -> None:
     names = (Path(__file__).parent / "test_coco_defects.py").read_text()
     assert [kind for kind in KINDS if kind not in MAKERS and f'"{kind}"' not in names] == ["unreadable name", "case twins"]
+
+
+def test_the_readme_counts_the_kinds() -> None:
+    assert f"[{len(KINDS)} kinds of defect](docs/check.md)" in (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def of_kind(root: Path, kind: str) -> list[Any]:
+    return [one for one in check(root).problems if one.kind == kind]
+
+
+class TestNothingToTellApart:
+    def test_a_table_of_one_class(self, root: Path) -> None:
+        (root / "classes.csv").write_text("id,name\n0,cup\n")
+        change(np.zeros_like, every=True)(root)
+        (found,) = check(root).problems
+        assert (found.kind, found.severity) == ("nothing to tell apart", "warning")
+        assert "there is one class alone, 'cup', and nothing to tell apart" in found.message
+
+    def test_a_class_that_is_not_background(self, root: Path) -> None:
+        change(np.ones_like, every=True)(root)
+        (found,) = of_kind(root, "nothing to tell apart")
+        assert "all masks show one class alone, 'car'" in found.message
+
+    def test_two_classes_in_one_mask_are_enough(self, root: Path) -> None:
+        background_alone(root)
+        put(root / "masks/val/4.png", np.minimum(labels(4), 1))
+        assert of_kind(root, "nothing to tell apart") == []
+
+    def test_masks_with_strange_values_may_show_more(self, root: Path) -> None:
+        change(lambda mask: np.where(mask == 1, 7, 0).astype(np.uint8), every=True)(root)
+        assert of_kind(root, "nothing to tell apart") == []
+
+
+class TestLossyMasks:
+    """WEBP without the word lossless, JPEG under any name, and TIFF with JPEG inside."""
+
+    @pytest.mark.parametrize("options", [{}, {"quality": 100}, {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0"}])
+    @pytest.mark.parametrize("values", ["grey", "colours"])
+    def test_a_lossy_webp_is_one(self, root: Path, options: dict[str, Any], values: str) -> None:
+        (root / "masks/train/0.png").unlink()
+        mask = labels(0) if values == "grey" else coloured(labels(0), OURS)
+        Image.fromarray(mask).save(root / "masks/train/0.webp", **options)
+        (found,) = check(root).problems
+        assert found.kind == "JPEG mask"
+        assert "is a lossy WEBP of" in found.message
+
+    def test_one_with_alpha_is_one(self, root: Path) -> None:
+        (root / "masks/train/0.png").unlink()
+        alpha = np.where(labels(0) == 1, 255, 0).astype(np.uint8)
+        Image.fromarray(np.dstack([coloured(labels(0), OURS), alpha])).save(root / "masks/train/0.webp")
+        (found,) = check(root).problems
+        assert found.kind == "JPEG mask"
+
+    def test_one_in_an_animation_is_one(self, root: Path) -> None:
+        (root / "masks/train/0.png").unlink()
+        frames = [Image.fromarray(coloured(labels(i), OURS)) for i in range(2)]
+        frames[0].save(root / "masks/train/0.webp", save_all=True, append_images=frames[1:])
+        assert of_kind(root, "JPEG mask")
+
+    def test_a_lossless_webp_is_none(self, root: Path) -> None:
+        (root / "masks/train/0.png").unlink()
+        Image.fromarray(coloured(labels(0), OURS)).save(root / "masks/train/0.webp", lossless=True)
+        assert {one.kind for one in check(root).problems} == {"palette expanded"}
+
+    def test_a_tiff_of_jpeg_is_one(self, root: Path) -> None:
+        (root / "masks/train/0.png").unlink()
+        Image.fromarray(labels(0)).save(root / "masks/train/0.tif", compression="jpeg")
+        (found,) = check(root).problems
+        assert (found.kind, "is a TIFF compressed as JPEG of" in found.message) == ("JPEG mask", True)
+
+
+class TestWhatReadingDrops:
+    @pytest.mark.parametrize(
+        ("bands", "extra", "said"),
+        [
+            (5, (0, 0), "has 5 bands, of which the first 3 are read"),
+            (4, (), "has 4 bands, of which the first 3 are read"),
+            (2, (0,), "has 2 bands, of which the first is read"),
+        ],
+    )
+    def test_further_bands(self, root: Path, bands: int, extra: tuple[int, ...], said: str) -> None:
+        (root / "images/train/0.png").unlink()
+        values = np.concatenate([texture(0), texture(9)], 2)[..., :bands]
+        (root / "images/train/0.tif").write_bytes(tiff_of(values, extra=extra))
+        (found,) = of_kind(root, "further bands")
+        assert said in found.message
+        assert of_kind(root, "transparent picture") == []
+
+    def test_a_band_that_is_said_to_be_alpha_is_no_further_one(self, root: Path) -> None:
+        (root / "images/train/0.png").unlink()
+        alpha = np.full((*SIZE, 1), 255, np.uint8)
+        (root / "images/train/0.tif").write_bytes(tiff_of(np.concatenate([texture(0), alpha], 2), extra=(2,)))
+        assert check(root).problems == ()
+
+    @pytest.mark.parametrize("kind", ["grey", "colours"])
+    def test_twelve_bits_in_sixteen_are_nearly_black(self, root: Path, kind: str) -> None:
+        values = texture(0).astype(np.uint16) * 16
+        values[0, 0] = 4095
+        (root / "images/train/0.png").unlink()
+        (root / "images/train/0.tif").write_bytes(tiff_of(values if kind == "colours" else values[..., :1]))
+        (found,) = of_kind(root, "16-bit picture")
+        said = "its greatest value 4095 of 65535 becomes 16 of 255" if kind == "grey" else "its greatest value becomes 15 of 255"
+        assert f"{said}, nearly black" in found.message
+
+    def test_a_second_page_of_a_mask(self, root: Path) -> None:
+        (root / "masks/train/0.png").unlink()
+        pages = [Image.fromarray(labels(i)) for i in range(2)]
+        pages[0].save(root / "masks/train/0.tif", save_all=True, append_images=pages[1:])
+        (found,) = check(root).problems
+        assert "0.tif: holds 2 pictures, of which the first is read" in found.message
+
+
+class TestOneBadFileAmongMany:
+    """It is named, and the others are looked at."""
+
+    def others(self, root: Path) -> None:
+        assert check(root).pictures == {"train": 4, "val": 2}
+
+    @pytest.mark.parametrize("folder", ["images", "masks"])
+    def test_a_pipe(self, root: Path, folder: str) -> None:
+        path = root / folder / "train/0.png"
+        path.unlink()
+        os.mkfifo(path)
+        (found,) = check(root).problems
+        assert (found.kind, found.message) == ("unreadable", f"{path}: is a pipe, not a file; give a file.")
+        self.others(root)
+
+    def test_a_pipe_of_another_name(self, root: Path) -> None:
+        os.mkfifo(root / "images/train/notes")
+        (found,) = check(root).problems
+        assert (found.kind, "notes: is a pipe" in found.message) == ("unreadable", True)
+
+    @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError(), RuntimeError("out of memory")])
+    @pytest.mark.parametrize("reader", ["read_image", "read_labels"])
+    def test_whatever_reading_one_raises(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reader: str
+    ) -> None:
+        place = "perpixel.picture_defects.read_image" if reader == "read_image" else "perpixel.check.read_labels"
+        real = images.read_image if reader == "read_image" else images.read_labels
+
+        def broken(source: Path) -> Any:
+            if source.name == "0.png":
+                raise error
+            return real(source)
+
+        monkeypatch.setattr(place, broken)
+        (found,) = [one for one in check(root).problems if one.severity == "error"]
+        assert (found.kind, Path(found.file).name) == ("unreadable", "0.png")
+        self.others(root)
+
+    def test_our_own_bugs_are_not_told_as_bad_files(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("perpixel.picture_defects.read_image", lambda _: [][0])
+        with pytest.raises(IndexError):
+            check(root)
+
+    def test_a_second_page_that_is_damaged(self, root: Path) -> None:
+        (root / "images/train/0.png").unlink()
+        whole = tiff_of(texture(0))
+        (root / "images/train/0.tif").write_bytes(tiff_of(texture(0), following=len(whole)) + b"\xff\xff" + bytes(4))
+        (found,) = check(root).problems
+        assert (found.kind, Path(found.file).name) == ("damaged", "0.tif")
+        self.others(root)
+
+    def test_names_of_255_bytes(self, root: Path) -> None:
+        name = "\ud55c" * 83 + "aa"
+        for folder in ("images", "masks"):
+            (root / folder / "train/0.png").rename(root / folder / f"train/{name}.png")
+        assert check(root).problems == ()
+
+    def test_a_row_whose_name_is_too_long(self, root: Path) -> None:
+        rows = [f"images/train/{i}.png,masks/train/{i}.png,train" for i in range(4)]
+        rows += [f"images/val/{i}.png,masks/val/{i}.png,val" for i in (4, 5)]
+        rows += [f"images/{'x' * 300}.png,masks/train/0.png,train"]
+        (root / "pairs.csv").write_text("\n".join(["image,mask,split", *rows]))
+        told = [one for one in check(root).errors if one.kind == "unreadable"]
+        assert "cannot be read (File name too long)" in told[0].message
+
+
+class TestOtherFormats:
+    def test_they_are_named_and_counted(self, root: Path) -> None:
+        for i in range(3):
+            Image.fromarray(labels(i)).save(root / f"masks/train/{i}x.gif")
+        (found,) = check(root).problems
+        assert (found.kind, found.count) == ("not a picture", 3)
+        assert "0x.gif: is the first of 3 GIF files here, which are not read; save it as PNG" in found.message
+
+    @pytest.mark.parametrize(
+        ("values", "options", "said"),
+        [
+            (np.zeros((4, 4, 5), np.uint16), {}, "is a TIFF of 5 bands of 16 bits, which is not read"),
+            (np.zeros((4, 4, 3), np.float32), {}, "is a TIFF of 3 bands of float32, which is not read"),
+            (np.zeros((4, 4, 3), np.uint8), {"compression": 34712}, "is a TIFF of 3 bands of 8 bits, compressed as JPEG 2000"),
+            (np.zeros((4, 4, 1), np.int16), {"compression": 34887}, "is a TIFF of 1 band of int16, compressed as LERC, which"),
+        ],
+    )
+    @pytest.mark.parametrize("order", ["<", ">"])
+    def test_a_tiff_that_is_not_read_is_described(
+        self, root: Path, values: np.ndarray, options: dict[str, int], said: str, order: str
+    ) -> None:
+        (root / "images/train/0.png").unlink()
+        (root / "images/train/0.tif").write_bytes(tiff_of(values, order=order, **options))
+        (found,) = check(root).problems
+        assert (found.kind, said in found.message) == ("unreadable", True), found.message
+
+    def test_one_under_the_name_of_another_format(self, root: Path) -> None:
+        Image.fromarray(labels(0)).save(root / "masks/train/0.png", "GIF")
+        (found,) = check(root).problems
+        assert (found.kind, "0.png: is a GIF file, which is not read" in found.message) == ("unreadable", True)
+
+
+class TestNames:
+    def test_hidden_files_and_what_archives_add_are_left_out(self, root: Path) -> None:
+        for name in (".ipynb_checkpoints/0-checkpoint.png", "._0.png", ".DS_Store", "__MACOSX/0.png"):
+            for folder in ("images/train", "masks/train"):
+                (root / folder / name).parent.mkdir(exist_ok=True)
+                (root / folder / name).write_bytes(b"no picture")
+        assert check(root).problems == ()
+
+    def test_two_unicode_forms_of_one_name_are_a_pair(self, root: Path) -> None:
+        (root / "images/train/0.png").rename(root / "images/train/\u00e9t\u00e9.png")
+        (root / "masks/train/0.png").rename(root / "masks/train/e\u0301te\u0301.png")
+        assert check(root).problems == ()
+
+    def test_two_files_of_one_name_in_two_forms(self, root: Path) -> None:
+        put(root / "images/train/\u00e9.png", texture(7))
+        put(root / "images/train/e\u0301.png", texture(8))
+        put(root / "masks/train/\u00e9.png", labels(7))
+        (found,) = check(root).problems
+        assert (found.kind, "in another Unicode form" in found.message) == ("doubly paired", True)
+
+    def test_a_row_finds_its_files_in_either_form(self, root: Path) -> None:
+        (root / "images/train/0.png").rename(root / "images/train/\u00e9.png")
+        rows = [f"images/train/{i}.png,masks/train/{i}.png,train" for i in range(1, 4)]
+        rows += [f"images/val/{i}.png,masks/val/{i}.png,val" for i in (4, 5)]
+        rows += ["images/train/e\u0301.png,masks/train/0.png,train"]
+        (root / "pairs.csv").write_text("\n".join(["image,mask,split", *rows]))
+        assert check(root).problems == ()
+
+    def test_masks_called_after_the_whole_name_of_a_picture(self, root: Path) -> None:
+        (root / "masks/train/0.png").rename(root / "masks/train/0.png.png")
+        assert check(root).problems == ()
+
+    def test_no_character_of_a_name_is_obeyed(self, root: Path) -> None:
+        put(root / "images/train/a\x1b[2Jb\nerror: all is lost.png", texture(9))
+        (root / "classes.csv").write_text(TABLE + '3,"bus\x1b[31m\nerror: x",1,2,3\n')
+        for one in check(root).problems:
+            assert "".join((one.message, one.file, one.value or "")).isprintable(), one
+
+
+class TestWhatIsNoFolder:
+    """One sentence each."""
+
+    @pytest.mark.parametrize(
+        ("make", "words"),
+        [
+            (lambda path: path.write_text("x"), "there is no such folder, but a file of this name"),
+            (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
+            (lambda path: None, "there is no such folder"),
+        ],
+    )
+    def test_in_place_of_the_set(self, tmp_path: Path, make: Callable[[Path], Any], words: str) -> None:
+        make(tmp_path / "set")
+        with pytest.raises(DataError, match=words):
+            check(tmp_path / "set")
+
+    def test_a_name_that_is_too_long(self, tmp_path: Path) -> None:
+        for data in (tmp_path / ("x" * 300), tmp_path / ("x" * 300 + ".json")):
+            with pytest.raises(DataError, match=r"cannot be read \(File name too long\)"):
+                check(data)
+
+    @pytest.mark.parametrize("name", ["classes.csv", "pairs.csv"])
+    @pytest.mark.parametrize("kind", ["folder", "pipe"])
+    def test_in_place_of_a_table(self, root: Path, name: str, kind: str) -> None:
+        (root / name).unlink(missing_ok=True)
+        (os.mkdir if kind == "folder" else os.mkfifo)(root / name)
+        with pytest.raises(DataError, match=rf"{name}: is a {kind}, not a file; give a file"):
+            check(root)
+
+    @pytest.mark.parametrize(
+        ("rows", "words"),
+        [
+            (f'1,"{"x" * 200_000}"', "field larger than field limit"),
+            (f"{'9' * 5000},car", "expected `id,name,r,g,b` with whole numbers"),
+            ("\n".join(f"{i},c" for i in range(1, 65537)), "more than 65536 rows"),
+        ],
+    )
+    def test_a_table_of_impossible_size(self, root: Path, rows: str, words: str) -> None:
+        (root / "classes.csv").write_text(f"id,name\n0,background\n{rows}\n")
+        with pytest.raises(DataError, match=words) as told:
+            check(root)
+        assert len(str(told.value)) < 400
+
+    def test_a_folder_below_that_may_not_be_read(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        real = os.scandir
+        (root / "images/secret").mkdir()
+
+        def scandir(path: Any) -> Any:
+            if str(path).endswith("secret"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+        told = [one for one in check(root).problems if one.kind == "unreadable"]
+        assert [Path(one.file).name for one in told] == ["secret"]

@@ -293,7 +293,7 @@ class TestRefusals:
 
     def test_void_where_truth_has_a_class(self, val, tmp_path: Path) -> None:
         write(tmp_path / "masks" / "p0.png", [[0, 255], [2, 0]])
-        with pytest.raises(DataError, match=r"^p0: prediction: value 255 at \(0, 1\)"):
+        with pytest.raises(DataError, match=r"masks.p0\.png: is void at row 0, column 1 \(value 255, 1 pixels\)"):
             evaluate(tmp_path / "masks", val)
 
     def test_no_picture_as_a_mask(self, val, tmp_path: Path) -> None:

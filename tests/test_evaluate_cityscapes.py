@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import weakref
 from collections.abc import Callable
@@ -16,13 +17,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from perpixel.bootstrap import interval, weights_of
+from perpixel.check import check
 from perpixel.cityscapes_iou import CATEGORIES, MEAN_SIZES, CityscapesCounts, count_picture, mean
 from perpixel.cli import main
 from perpixel.datasets import open_dataset
-from perpixel.datasets.cityscapes import DRAWN, VIEWS, Cityscapes
+from perpixel.datasets.cityscapes import DRAWN, VIEWS, Cityscapes, are_train_ids
 from perpixel.errors import DataError, UsageError
+from perpixel.evaluate import evaluate
 from perpixel.evaluate_cityscapes import THREADS, CityscapesScores, evaluate_cityscapes, figures_of
 from perpixel.recipe import Recipe
+from perpixel.submission import submission
 from perpixel.train import train
 
 approx = pytest.approx
@@ -360,6 +364,43 @@ class TestRefused:
         put_picture(mine / "pred" / "ulm_000002_000019_leftImg8bit_pred.png", np.full((2, 3), 99))
         with pytest.raises(DataError, match=r"^ulm_000002_000019: prediction: value 99 at row 0, column 0 is no label"):
             judged(mine)
+
+    @pytest.mark.parametrize("void", [True, False])
+    @pytest.mark.parametrize("how", ["benchmark", "classes", "submission"])
+    def test_train_ids_are_called_so(self, tmp_path: Path, void: bool, how: str) -> None:
+        """Road, sky and a car, and void or none: 0, 10, 13 and 255, of which the file holds no 255 where there is none."""
+        ids = np.array([[7, 23, 26], [7, 23, 0 if void else 26]])
+        mine = put_set(tmp_path, [(ids, np.where(ids == 26, 26000, ids).astype(np.uint16), np.zeros((2, 3)))])
+        mask = mine / "pred/ulm_000000_000019.png"
+        (mine / "pred/ulm_000000_000019_leftImg8bit_pred.png").unlink()
+        put_picture(mask, np.array([[0, 10, 13], [0, 10, 255 if void else 13]]))
+        dataset = open_dataset("cityscapes", root=mine, split="val")
+        words = r"holds trainIds \(0\.\.18\), not the label ids of labelIds\.png; write road as 7, not 0"
+        if how == "submission":
+            (problem,) = submission(mine / "pred", dataset, tmp_path / "mine.zip")
+            assert re.search(words, problem.message)
+            return
+        judge = evaluate_cityscapes if how == "benchmark" else evaluate
+        with pytest.raises(DataError, match=words):
+            judge(mine / "pred", dataset)
+
+    def test_a_truth_of_train_ids_is_called_so(self, tmp_path: Path) -> None:
+        ids = np.array([[0, 10, 13], [0, 10, 255]])
+        mine = put_set(tmp_path, [(ids, np.zeros((2, 3), np.uint16), ids)])
+        (problem,) = check("cityscapes", root=mine).errors
+        assert "ulm_000000_000019_gtFine_labelIds.png: holds trainIds" in problem.message
+
+    def test_a_void_label_is_told_as_the_file_has_it(self, tmp_path: Path) -> None:
+        ids = np.array([[7, 23, 26], [21, 21, 21]])
+        mine = put_set(tmp_path, [(ids, np.where(ids == 26, 26000, ids).astype(np.uint16), np.zeros((2, 3)))])
+        put_picture(mine / "pred/ulm_000000_000019.png", np.array([[7, 10, 26], [21, 21, 10]]))
+        with pytest.raises(DataError, match=r"019\.png: is void at row 0, column 1 \(value 10, 2 pixels\)"):
+            evaluate(mine / "pred", open_dataset("cityscapes", root=mine, split="val"))
+
+    def test_label_ids_below_19_are_no_train_ids(self) -> None:
+        """Road, sidewalk, building, and a few pixels of nothing."""
+        assert not are_train_ids(np.bincount([7] * 50 + [8] * 20 + [11] * 20 + [0] * 10))
+        assert not are_train_ids(np.bincount([255] * 10))
 
     def test_other_data_and_categories_are_refused(self, root: Path) -> None:
         with pytest.raises(UsageError, match="judges Cityscapes alone"):

@@ -1,7 +1,9 @@
 """init: folders of any shape become data sets that open and pass `check`."""
 
 import csv
+import os
 import shutil
+import sys
 import zlib
 from pathlib import Path
 
@@ -33,7 +35,7 @@ def put_picture(path, seed, size=(9, 12)):
 def fill(root, pictures, masks, names="abcdef", values=MASK):
     """Puts one picture and one mask for each name; `pictures` and `masks` are paths with a star for the name."""
     for name in names:
-        put_picture(root / pictures.replace("*", name), zlib.crc32(pictures.replace("*", name).encode()))
+        put_picture(root / pictures.replace("*", name), zlib.crc32(os.fsencode(pictures.replace("*", name))))
         put(root / masks.replace("*", name), values)
 
 
@@ -302,6 +304,16 @@ def test_jpeg_masks_cannot_be_taken(tmp_path):
         propose(tmp_path)
 
 
+def test_lossy_webp_masks_cannot_be_taken_and_their_colours_are_none(tmp_path):
+    for name in "abc":
+        put_picture(tmp_path / f"img/{name}.jpg", 0)
+        (tmp_path / "gt").mkdir(exist_ok=True)
+        Image.fromarray(np.array(MASK, np.uint8)).save(tmp_path / f"gt/{name}.webp")
+    with pytest.raises(DataError, match="is a lossy WEBP, whose compression changes mask values; save masks as PNG") as told:
+        propose(tmp_path)
+    assert "Colours found" not in str(told.value)
+
+
 def test_what_exists_is_never_overwritten(tmp_path):
     fill(tmp_path, "img/*.jpg", "gt/*.png")
     proposal = init(tmp_path)
@@ -379,3 +391,155 @@ def test_annotations_of_a_tool_are_named_and_what_makes_a_data_set_of_them(tmp_p
     make_labelme(tmp_path / "labelled", {"a": []})
     with pytest.raises(DataError, match="holds labelme JSON, no masks; `perpixel convert "):
         propose(tmp_path / "labelled")
+
+
+class TestMasksNamedAfterFiles:
+    """NAME.jpg.png is the mask of NAME.jpg."""
+
+    @pytest.mark.parametrize(
+        ("pictures", "masks"),
+        [
+            ("img/*.jpg", "gt/*.jpg.png"),
+            ("img/*.jpg", "masks_machine/*.jpg.png"),
+            ("img/*.JPG", "gt/*.JPG.png"),
+            ("*.jpg", "*.jpg_mask.png"),
+            ("img/*.png", "gt/*.png.png"),
+        ],
+    )
+    def test_they_are_paired(self, tmp_path, pictures, masks):
+        fill(tmp_path, pictures, masks)
+        init(tmp_path)
+        assert {(image, mask) for image, mask, _ in rows(tmp_path)} == {
+            (pictures.replace("*", name), masks.replace("*", name)) for name in "abcdef"}  # fmt: skip
+        assert_sound(tmp_path)
+
+    def test_two_pictures_of_one_name_have_each_their_own(self, tmp_path):
+        for suffix in ("jpg", "png"):
+            fill(tmp_path, f"img/*.{suffix}", f"gt/*.{suffix}.png", "abc")
+        init(tmp_path)
+        assert {(image, mask) for image, mask, _ in rows(tmp_path)} == {
+            (f"img/{name}.{suffix}", f"gt/{name}.{suffix}.png") for name in "abc" for suffix in ("jpg", "png")}  # fmt: skip
+
+    def test_the_standard_shape_needs_no_list(self, tmp_path):
+        fill(tmp_path, "images/*.jpg", "masks/*.jpg.png")
+        assert not init(tmp_path).listed
+        assert_sound(tmp_path)
+        assert open_dataset(tmp_path, split="train").name(0) in "abcdef"
+
+
+class TestNames:
+    @pytest.mark.parametrize(("pictures", "masks"), [("images/*.jpg", "masks/*.png"), ("img/*.jpg", "gt/*_mask.png")])
+    def test_the_two_unicode_forms_of_a_name_are_a_pair(self, tmp_path, pictures, masks):
+        fill(tmp_path, pictures, masks, ["a", "b"])
+        put_picture(tmp_path / pictures.replace("*", "\u00e9t\u00e9"), 5)
+        put(tmp_path / masks.replace("*", "e\u0301te\u0301"), MASK)
+        assert len(init(tmp_path).pairs) == 3
+        assert_sound(tmp_path)
+
+    def test_hidden_files_and_what_archives_add_are_left_out(self, tmp_path):
+        fill(tmp_path, "img/*.jpg", "gt/*.png")
+        fill(tmp_path, "img/.ipynb_checkpoints/*-checkpoint.jpg", "gt/.ipynb_checkpoints/*-checkpoint.png")
+        fill(tmp_path, "__MACOSX/img/._*.jpg", "__MACOSX/gt/._*.png")
+        assert len(init(tmp_path).pairs) == 6
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8 are possible on Linux alone.")
+    def test_a_name_that_is_no_utf8_is_left_out_of_a_list_and_told(self, tmp_path):
+        fill(tmp_path, "img/*.jpg", "gt/*.png", ["a", "b", os.fsdecode(b"\xff")])
+        proposal = init(tmp_path)
+        assert len(proposal.pairs) == 2
+        said = "2 files have names that are not UTF-8 and are left out (gt/\\xff.png, img/\\xff.jpg); rename them."
+        assert told(proposal.undecided, said)
+        assert_sound(tmp_path)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8 are possible on Linux alone.")
+    def test_no_character_of_a_name_is_obeyed(self, tmp_path):
+        fill(tmp_path, "img/*.jpg", "gt/*.png", ["a", "b", "c\x1b[2J"])
+        put_picture(tmp_path / "img/d\nplease look: all is well.jpg", 0)
+        (tmp_path / "classes.txt").write_text("sea\nland\x1b[31m\nsky\n")
+        proposal = init(tmp_path)
+        assert all(sentence.isprintable() for sentence in (*proposal.decided, *proposal.undecided))
+
+
+class TestWhatCannotBeRead:
+    def test_formats_that_are_not_read_are_named_and_counted(self, tmp_path):
+        for name in "abc":
+            put_picture(tmp_path / f"images/{name}.jpg", 0)
+            (tmp_path / "masks").mkdir(exist_ok=True)
+            Image.fromarray(np.array(MASK, np.uint8)).save(tmp_path / f"masks/{name}.gif")
+        with pytest.raises(DataError, match=r"3 GIF files are not read \(masks/a.gif, masks/b.gif, masks/c.gif\); save them"):
+            propose(tmp_path)
+        fill(tmp_path, "images/*.jpg", "masks/*.png", "xyz")
+        (tmp_path / "scan.nii.gz").write_bytes(b"")
+        proposal = propose(tmp_path)
+        assert told(proposal.undecided, "3 GIF files are not read")
+        assert told(proposal.undecided, "1 NIfTI files are not read (scan.nii.gz)")
+
+    def test_a_pipe_is_one_bad_file_among_many(self, tmp_path):
+        fill(tmp_path, "img/*.jpg", "gt/*.png")
+        for path in (tmp_path / "img/a.jpg", tmp_path / "gt/b.png", tmp_path / "classes.txt"):
+            path.unlink(missing_ok=True)
+            os.mkfifo(path)
+        proposal = propose(tmp_path)
+        assert told(proposal.undecided, "1 masks cannot be read; the first:")
+        assert told(proposal.undecided, "1 pictures cannot be read; the first:")
+        assert len(proposal.pairs) == 6
+
+    def test_links_that_lead_nowhere_and_folders_that_are_closed_are_told(self, tmp_path, monkeypatch):
+        fill(tmp_path, "img/*.jpg", "gt/*.png")
+        (tmp_path / "img/z.jpg").symlink_to("nowhere.jpg")
+        (tmp_path / "img/secret").mkdir()
+        real = os.scandir
+
+        def scandir(path):
+            if str(path).endswith("secret"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+        proposal = propose(tmp_path)
+        assert told(proposal.undecided, "1 folders cannot be read (img/secret); allow it.")
+        assert told(proposal.undecided, "1 links lead nowhere (img/z.jpg); take them out, or put their files there.")
+        assert len(proposal.pairs) == 6
+
+    def test_a_mask_too_large_for_memory_is_one_bad_file_among_many(self, tmp_path, monkeypatch):
+        fill(tmp_path, "img/*.jpg", "gt/*.png")
+        real = np.bincount
+
+        def full(values, *rest, **options):
+            if sys._getframe(1).f_locals.get("path") == tmp_path / "gt/b.png":
+                raise MemoryError
+            return real(values, *rest, **options)
+
+        monkeypatch.setattr("perpixel.pairing.np.bincount", full)
+        assert told(propose(tmp_path).undecided, f"1 masks cannot be read; the first: {tmp_path}/gt/b.png: needs more memory")
+
+    @pytest.mark.parametrize(
+        ("make", "words"),
+        [
+            (lambda path: path.write_text("x"), "there is no such folder, but a file of this name; name the folder"),
+            (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
+            (os.mkfifo, "there is no such folder, but a file of this name; name the folder"),
+        ],
+    )
+    def test_what_is_no_folder_is_told_in_a_sentence(self, tmp_path, make, words):
+        make(tmp_path / "set")
+        with pytest.raises(DataError, match=words):
+            init(tmp_path / "set")
+        with pytest.raises(DataError, match=r"cannot be read \(File name too long\)"):
+            init(tmp_path / ("x" * 300))
+
+    @pytest.mark.parametrize("name", ["classes.csv", "pairs.csv"])
+    def test_a_folder_in_place_of_a_table(self, tmp_path, name):
+        fill(tmp_path, "img/*.jpg", "gt/*.png")
+        (tmp_path / name).mkdir()
+        with pytest.raises(DataError, match=rf"{name}: is (there already|a folder, not a file)"):
+            init(tmp_path)
+
+
+def test_a_folder_of_test_alone_is_told_without_a_val_that_is_not_made(tmp_path):
+    fill(tmp_path, "test/img/*.jpg", "test/gt/*.png")
+    proposal = propose(tmp_path)
+    assert {pair.split for pair in proposal.pairs} == {"test"}
+    assert not told(proposal.decided, "val is a fifth")
+    assert told(proposal.undecided, "there is no train split")
+    assert told(proposal.undecided, "there is no val split")

@@ -455,6 +455,24 @@ class TestOneBadFileNeverStopsTheOthers:
         assert "b.png: needs more memory than there is" in said
 
 
+class TestWhatReadingLeavesOutIsTold:
+    def test_pages_bands_bits_and_alpha(self, run: Path, tmp_path: Path, command) -> None:
+        folder = tmp_path / "odd"
+        folder.mkdir()
+        image = draw_sample(0)[0]
+        first, second = Image.fromarray(image), Image.fromarray(image[::-1].copy())
+        first.save(folder / "pages.tif", save_all=True, append_images=[second])
+        Image.fromarray(image[..., 0].astype(np.uint16) * 16).save(folder / "twelve.png")  # 12 bits in 16
+        clear = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
+        clear[3, 4, 3] = 0
+        Image.fromarray(clear).save(folder / "clear.png")
+        code, said = command("predict", run, folder, "--out", tmp_path / "out")
+        assert (code, "3 predicted" in said) == (0, True)
+        assert f"{folder}/pages.tif: holds 2 pictures, of which the first is read." in said
+        assert f"{folder}/twelve.png: has 16 bits per pixel, of which networks see the upper 8: its greatest value " in said
+        assert f"{folder}/clear.png: is transparent at row 3, column 4 (1 pixels, alpha 0), and alpha is not read." in said
+
+
 class TestFoldersAreSearchedAlike:
     def test_hidden_files_and_what_macos_adds_are_no_pictures(self, pictures: Path) -> None:
         for name in ("._a.png", ".ipynb_checkpoints/a-checkpoint.png", "__MACOSX/a.png"):

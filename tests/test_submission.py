@@ -73,7 +73,7 @@ def test_cityscapes_takes_label_ids(tmp_path: Path) -> None:
         (lambda path: path.unlink(), "has no mask; predict it"),
         (lambda path: Image.fromarray(np.zeros((3, 4), np.uint8)).save(path), r"is 3x4, its picture \d+x\d+"),
         (lambda path: fill(path, 77), "value 77 at row 0"),
-        (lambda path: fill(path, 255), "is void at row 0, column 0"),
+        (lambda path: fill(path, 255), r"is void at row 0, column 0 \(value 255, \d+ pixels\)"),
         (lambda path: path.write_bytes(b""), "is no PNG"),
         (lambda path: path.with_name("other.png").write_bytes(path.read_bytes()), "belongs to no picture of test"),
         (lambda path: path.with_suffix(".tif").write_bytes(path.read_bytes()), "has the masks"),

@@ -277,12 +277,21 @@ class TestCheck:
         assert [(problem.kind, problem.file) for problem in report.errors] == [("unreadable", "train/2007_000001")]
         assert set(report.fingerprints) == {"val"}
 
-    def test_a_leak_of_published_splits_is_told_but_stops_nobody(self, mine):
+    def test_an_exact_copy_in_both_splits_is_an_error_as_in_a_folder(self, mine):
         pictures = mine / "VOCdevkit/VOC2012/JPEGImages"
         shutil.copy(pictures / "2007_000001.jpg", pictures / "2007_000003.jpg")
         report = check("voc2012", root=mine)
         assert [(problem.kind, problem.severity, problem.file) for problem in report.problems] == [
-            ("leak", "warning", "val/2007_000003")]  # fmt: skip
+            ("leak", "error", "val/2007_000003")]  # fmt: skip
+
+    def test_splits_that_overlap_by_design_share_pictures_without_an_error(self, mine):
+        shared = [one for one in check("voc2012", root=mine, splits=("trainval", "val")).problems if one.kind == "leak"]
+        assert [(one.severity, one.file.split("/")[1], one.other.split("/")[1]) for one in shared] == [
+            ("warning", name, name) for name in open_dataset("voc2012", root=mine, split="val").names]  # fmt: skip
+        pictures = mine / "VOCdevkit/VOC2012/JPEGImages"
+        shutil.copy(pictures / "2007_000001.jpg", pictures / "2007_000003.jpg")
+        found = check("voc2012", root=mine, splits=("trainval", "val")).errors
+        assert [(one.kind, one.file) for one in found] == [("leak", "val/2007_000003")]
 
     def test_it_keeps_no_picture(self, root, monkeypatch):
         seen, most = [], 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -171,7 +172,7 @@ def open_dataset(name_or_folder: str | Path, *, root: str | Path | None = None, 
         if not Path(root).is_dir():
             raise DataError(f"{root}: there is no such folder; `perpixel download {name} --root {root}` makes and fills it.")
         return ON_DISK[name].open(root, split)
-    if isinstance(name_or_folder, Path) or "/" in name or "\\" in name or Path(name).exists():
+    if isinstance(name_or_folder, Path) or "/" in name or "\\" in name or os.path.exists(name):
         return Folder(name, split)
     raise did_you_mean("data set or folder", name, [*DATASETS, *ON_DISK])
 

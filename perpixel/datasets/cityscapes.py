@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from perpixel.classes import ClassTable, Colour
 from perpixel.datasets.folder import require_same_size
 from perpixel.errors import DataError, did_you_mean
+from perpixel.files import matching
 from perpixel.images import read_image, read_labels_fast
 from perpixel.sample import Instances, Sample
 
@@ -95,6 +96,8 @@ LABELS = (
 DRAWN = tuple(label for label in LABELS if label.id >= 0)  # the label of an id stands at that place
 CATEGORIES = tuple(dict.fromkeys(label.category for label in LABELS))
 PER_LABEL = 1000  # an object's number is below it
+VOID_TRAIN_ID = 255
+TRAIN_IDS = "trainIds (0..18), not the label ids of labelIds.png; write road as 7, not 0, sidewalk as 8, not 1, and so on"
 
 
 def _view_of_labels(shown: tuple[Label, ...]) -> ClassTable:
@@ -153,7 +156,7 @@ class Cityscapes:
         self._truths: list[str] = []  # CITY_SEQUENCE_FRAME_gtFine with its folder, for each picture
         for folder, kind in SPLITS[split]:
             pictures, truths = self.folder / "leftImg8bit" / folder, self.folder / kind / folder
-            found = sorted(pictures.glob(f"*/*{SUFFIX}"))
+            found = matching(pictures, f"*/*{SUFFIX}")
             if not self._is_there(folder, kind):
                 missing = truths if found else f"{pictures}/CITY/*{SUFFIX}"
                 raise DataError(f"{missing}: is not there; unpack the archive of Cityscapes that holds {split}.")
@@ -183,8 +186,12 @@ class Cityscapes:
             return Sample(self.name(index), image)
         ids, path = self.label_ids(index), self._truth(index, "labelIds")
         require_same_size(image, ids, picture, path)
+        try:
+            labels = self.classes.decode(ids, str(path))
+        except DataError as error:
+            raise train_ids(ids, path) or error from None
         objects = self._objects(index, picture, image) if self.instances else None
-        return Sample(self.name(index), image, self.classes.decode(ids, str(path)), objects)
+        return Sample(self.name(index), image, labels, objects)
 
     def with_instances(self) -> Cityscapes:
         """The same split, whose samples have their objects too."""
@@ -240,6 +247,23 @@ class Cityscapes:
         number_of = np.zeros(len(counts), np.int32)
         number_of[found[judged]] = np.arange(1, 1 + judged.sum())
         return Instances.of_numbers(number_of[ids], class_ids[judged], found[judged] < PER_LABEL)
+
+
+def are_train_ids(counts: NDArray[Any]) -> bool:
+    """Whether pixels by value look like trainIds in place of label ids: all are below 19, or 255 beside such, and a quarter or
+    more are 255 or labels that nobody predicts, such as 0, 1 and 2, which are road, sidewalk and building as trainIds."""
+    known = {label.train_id for label in DRAWN}
+    strange = {label.id for label in DRAWN if label.ignored} | {VOID_TRAIN_ID}
+    present = np.flatnonzero(counts).tolist()
+    of_strange = sum(int(counts[value]) for value in present if value in strange)
+    return bool({*present} - {VOID_TRAIN_ID}) and {*present} <= known and 4 * of_strange >= int(np.sum(counts))
+
+
+def train_ids(mask: NDArray[Any], where: Path | str) -> DataError | None:
+    """What to say of a mask (H, W) that should hold label ids and holds trainIds; none of another."""
+    if mask.dtype.kind != "u" or not are_train_ids(np.bincount(mask.ravel())):
+        return None
+    return DataError(f"{where}: holds {TRAIN_IDS}.")
 
 
 def refuse_other_objects(found: NDArray[Any], where: str) -> None:

@@ -2,7 +2,7 @@
 
     DATA/classes.csv                            id,name,r,g,b: value in the mask, class; rows named void are not judged
     DATA/images/{train,val,test}/NAME.jpg       any of PNG, JPEG, WEBP, TIFF, BMP
-    DATA/masks/{train,val,test}/NAME.png        one value per pixel: grey, palette or 16-bit
+    DATA/masks/{train,val,test}/NAME.png        one value per pixel: grey, palette or 16-bit; NAME.jpg.png is one of NAME too
     DATA/instances/{train,val,test}/NAME.png    one number per object, 0 where there is none; beside masks/ or instead of them
 
 Without masks/ the labels are made of the instances: value 0 where there is no object, 1 on objects; `classes.csv` may give other
@@ -18,6 +18,7 @@ the columns image,mask,split and paths relative to DATA, as `perpixel init` writ
 from __future__ import annotations
 
 import hashlib
+import os
 import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -31,8 +32,8 @@ from numpy.typing import NDArray
 from perpixel.classes import ClassTable
 from perpixel.datasets.folds import split_folds
 from perpixel.errors import DataError, did_you_mean
-from perpixel.files import in_either_form, safe_name, walk
-from perpixel.images import MASK_SUFFIXES, PICTURE_SUFFIXES, read_image, read_labels
+from perpixel.files import in_either_form, require_folder, safe_name, walk
+from perpixel.images import PICTURE_SUFFIXES, read_image, read_labels
 from perpixel.sample import Instances, Sample
 from perpixel.separation import touching
 from perpixel.tables import read_csv
@@ -86,8 +87,7 @@ class Folder:
 
     def __init__(self, root: Path | str, split: str = "train") -> None:
         self.root, self.split = Path(root), split
-        if not self.root.is_dir():
-            raise DataError(f"{self.root}: there is no such folder; name the folder that holds images/ and masks/.")
+        require_folder(self.root, "name the folder that holds images/ and masks/")
         self.classes = folder_classes(self.root)
         every = self.listing.pairs
         if not every:
@@ -131,9 +131,9 @@ class Folder:
 
 def folder_classes(root: Path) -> ClassTable:
     """The table `root/classes.csv`; without it background and object where instances/ stand alone. Raises DataError otherwise."""
-    if (root / "classes.csv").is_file():
+    if os.path.lexists(root / "classes.csv"):  # a folder or a pipe of this name is told by reading it
         return ClassTable.read_csv(root / "classes.csv")
-    if (root / "instances").is_dir() and not (root / "masks").is_dir() and not (root / "pairs.csv").is_file():
+    if (root / "instances").is_dir() and not (root / "masks").is_dir() and not is_listed(root):
         return OBJECTS
     raise DataError(f"{root}: has no classes.csv; `perpixel init {root}` proposes one.")
 
@@ -180,7 +180,7 @@ def require_same_size(image: NDArray[Any], labels: NDArray[Any], picture: Path, 
 
 def list_folder(root: Path) -> Listing:
     """Pairs pictures and masks below `root` by the three shapes of this module's docstring, sorted by split and name."""
-    if (root / "pairs.csv").is_file():
+    if is_listed(root):
         return _read_pairs(root)
     kinds = truth_folders(root)
     places = [root / "images", *(root / kind for kind in kinds)]
@@ -199,6 +199,11 @@ def list_folder(root: Path) -> Listing:
     return replace(flat, pairs=tuple(sorted(pairs, key=lambda p: (SPLITS.index(p.split), p.name))), flat=True)
 
 
+def is_listed(root: Path) -> bool:
+    """Whether pairs.csv is there, readable or not."""
+    return os.path.lexists(root / "pairs.csv")
+
+
 def truth_folders(root: Path) -> tuple[str, ...]:
     """Which of `masks` and `instances` are below `root`; `masks` if neither is."""
     return tuple(kind for kind in ("masks", "instances") if (root / kind).is_dir()) or ("masks",)
@@ -206,7 +211,7 @@ def truth_folders(root: Path) -> tuple[str, ...]:
 
 def chosen_for_val(names: list[str]) -> set[str]:
     """A fifth of `names` (at least one of two): those whose SHA-256 sorts first, so that a new name moves few others."""
-    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode(errors="surrogateescape")).digest())
     return set(ranked[: max(1, len(names) // 5)]) if len(names) > 1 else set()
 
 
@@ -216,7 +221,7 @@ def files_below(folder: Path, suffixes: frozenset[str]) -> dict[str, list[Path]]
     The two Unicode forms of a name are one name."""
     found = defaultdict(list)
     for path in walk(folder):
-        if path.suffix.lower() in suffixes and path.exists():
+        if path.suffix.lower() in suffixes and os.path.exists(path):
             found[unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())].append(path)
     return dict(found)
 
@@ -224,7 +229,7 @@ def files_below(folder: Path, suffixes: frozenset[str]) -> dict[str, list[Path]]
 def _pair_up(images: Path, folders: dict[str, Path], split: str) -> Listing:
     """A pair has a picture and a file of the same name in each of `folders`, which are of masks, instances or both."""
     pictures = files_below(images, PICTURE_SUFFIXES)
-    truths = {kind: files_below(folder, MASK_SUFFIXES | PICTURE_SUFFIXES) for kind, folder in folders.items()}
+    truths = {kind: _of_pictures(files_below(folder, PICTURE_SUFFIXES), pictures) for kind, folder in folders.items()}
     whole = sorted(pictures.keys() & set.intersection(*(set(found) for found in truths.values())))
     of = {name: {kind: found[name][0] for kind, found in truths.items()} for name in whole}
     return Listing(
@@ -233,6 +238,16 @@ def _pair_up(images: Path, folders: dict[str, Path], split: str) -> Listing:
         tuple(path for found in truths.values() for name in sorted(found.keys() - pictures.keys()) for path in found[name]),
         tuple(tuple(found[name]) for found in (pictures, *truths.values()) for name in whole if len(found[name]) > 1),
     )
+
+
+def _of_pictures(truths: dict[str, list[Path]], pictures: dict[str, list[Path]]) -> dict[str, list[Path]]:
+    """The same masks, where those called NAME.jpg have the name of the picture NAME."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for name, paths in truths.items():
+        bare, suffix = os.path.splitext(name)
+        after = bare if name not in pictures and bare in pictures and suffix.lower() in PICTURE_SUFFIXES else name
+        found[after] += paths
+    return dict(found)
 
 
 def _read_pairs(root: Path) -> Listing:
@@ -246,7 +261,7 @@ def _read_pairs(root: Path) -> Listing:
         try:
             name = Path(safe_name(row["image"])).with_suffix("").as_posix()
             image, mask = (in_either_form(root / row[column]) for column in ("image", "mask"))
-        except (DataError, OSError, ValueError) as error:
+        except DataError as error:
             raise DataError(f"{path}, line {line}: {error}") from None
         pairs.append(Pair(name, image, mask, row["split"]))
     pairs.sort(key=lambda pair: (SPLITS.index(pair.split), pair.name))

@@ -24,6 +24,7 @@ from perpixel.classes import ClassTable
 from perpixel.datasets.folder import require_same_size
 from perpixel.datasets.folds import split_folds
 from perpixel.errors import DataError, did_you_mean
+from perpixel.files import matching
 from perpixel.images import read_image, read_labels
 from perpixel.sample import Instances, Sample
 
@@ -43,7 +44,7 @@ class Nuclei2018:
     def __init__(self, root: Path | str, split: str = "train") -> None:
         self.folder, self.split = _find(root), split
         self._stage = self.folder.parent / TEST if split == "test" else self.folder
-        every = sorted(path.name for path in self._stage.iterdir() if path.is_dir()) if self._stage.is_dir() else []
+        every = [path.name for path in matching(self._stage, "*") if path.is_dir()]
         if not every:
             raise DataError(f"{self._stage}: holds no folder ID/images/; unpack the archive of the bowl there.")
         places = list(range(len(every))) if split in ("train", "test") else split_folds(len(every), split)
@@ -89,7 +90,7 @@ class Nuclei2018:
 
     def _masks(self, index: int) -> list[Path]:
         folder = self._stage / self.names[index] / "masks"
-        found = sorted(folder.glob("*.png"))
+        found = matching(folder, "*.png")
         if not found:
             raise DataError(f"{folder}: holds no mask of a nucleus; unpack {TRAIN}.zip again.")
         return found
