@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.errors import DataError
+from perpixel.files import safe_name
 from perpixel.polygons import fill
 from perpixel.rle import decode, require_size, shown
 
@@ -105,6 +106,7 @@ def read_annotations(path: Path) -> Annotations:
             raise DataError(f"{where}: image_id {shown(entry['image_id'])} is no picture of this file; add it to images.")
         category = known_category(entry, categories, where)
         segmentation = entry.get("segmentation")
+        segmentation = [] if segmentation is None else segmentation  # a box alone
         if not isinstance(segmentation, list | dict):
             raise DataError(f"{where}: segmentation is {shown(segmentation)}, not a list of polygons or an RLE.")
         area = None if entry.get("area") is None else number(entry, "area", where)
@@ -230,12 +232,12 @@ def _categories(path: Path, content: dict[str, Any]) -> dict[int, str]:
 
 
 def _file_name(entry: Mapping[str, Any], where: str) -> str:
-    """A relative path downwards: what a file says must not lead out of the folder of the pictures."""
+    """A relative path downwards, with slashes: what a file says never leads out of the folder of the pictures."""
     name = entry.get("file_name")
-    parts = name.split("/") if isinstance(name, str) else [""]
-    if any(part in ("", ".", "..") or any(mark in part for mark in "\\\0") or part.endswith(":") for part in parts):
-        raise DataError(f"{where}: file_name is {shown(name)}, not the name of a file, nor a path down to one.")
-    return str(name)
+    try:
+        return safe_name(name.replace("\\", "/") if isinstance(name, str) else "")
+    except DataError:
+        raise DataError(f"{where}: file_name is {shown(name)}, not the name of a file, nor a path down to one.") from None
 
 
 def _flag(entry: Mapping[str, Any], where: str) -> bool:

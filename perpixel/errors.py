@@ -57,7 +57,10 @@ def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UnknownName:
 
 def printable(text: Path | str) -> str:
     """A name or text of a file with everything that a terminal would obey, or that forges a line, as an escape."""
-    shown = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        shown = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a pair, as JSON may say it
+        shown = str(text)
     return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in shown)
 
 

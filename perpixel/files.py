@@ -136,6 +136,17 @@ def walk(folder: Path) -> list[Path]:
     return sorted(paths)
 
 
+def files_in(folder: Path, depth: int = 1) -> list[Path]:
+    """The files directly in a folder, or so many folders deep, sorted; what `walk` leaves out is left out here too."""
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir() and not is_hidden(path.name):
+            found += files_in(path, depth - 1) if depth > 1 else []
+        elif path.is_file() and not is_hidden(path.name):
+            found.append(path)
+    return found
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is hidden, or one that macOS adds to archives."""
     return name.startswith(".") or name in JUNK

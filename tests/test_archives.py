@@ -115,7 +115,8 @@ def test_another_archive_is_told_by_what_it_lacks(archive: Path, root: Path) -> 
 
 NAMES = {
     "../up.txt": "leads outside", "a/../../up.txt": "leads outside", "/etc/cron.d/up": "absolute path",
-    "a\\..\\up.txt": "backslash", "C:/up.txt": "colon", "a\nb": "control", "a/.../b": "leads outside",
+    "a\\..\\up.txt": "leads outside", "\\\\host\\up.txt": "absolute path",
+    "C:/up.txt": "colon", "a\nb": "control", "a/.../b": "leads outside",
     "a/ /b": "dots and spaces", "x" * 256: "too long", "/".join("d" * 40): "too long",
 }  # fmt: skip
 

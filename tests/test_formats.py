@@ -202,7 +202,8 @@ class TestHostileFiles:
             put_grey(Path(folder, "a.png"))
             header = [0, 0, 1, 176, 57, 27, 240]  # 432 numbers of 8 bits
             results = [
-                {"type": kind, "original_height": 9, "original_width": size, "value": {**value, kind: ["cat"]}},
+                {"type": f"{kind}labels", "original_height": 9, "original_width": size,
+                 "value": {**value, f"{kind}labels": ["cat"]}},
                 {"type": "brushlabels", "original_height": 9, "original_width": 12,
                  "value": {"rle": header + data, "brushlabels": ["cat"]}},
             ]  # fmt: skip
