@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.errors import DataError
-from perpixel.files import safe_name
+from perpixel.files import read_bytes, safe_name
 from perpixel.polygons import fill
 from perpixel.rle import decode, require_size, shown
 
@@ -144,9 +144,7 @@ def read_panoptic(path: Path, truth: Panoptic | None = None) -> Panoptic:
 def read_json(path: Path) -> Any:
     """What a JSON file holds. Raises DataError where it is missing, damaged, or nested too deep."""
     try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
+        return json.loads(read_bytes(path))
     except RecursionError:
         raise DataError(f"{path}: is nested too deep to be an annotation file.") from None
     except json.JSONDecodeError as error:

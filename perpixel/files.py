@@ -140,10 +140,12 @@ def files_in(folder: Path, depth: int = 1) -> list[Path]:
     """The files directly in a folder, or so many folders deep, sorted; what `walk` leaves out is left out here too."""
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_dir() and not is_hidden(path.name):
-            found += files_in(path, depth - 1) if depth > 1 else []
-        elif path.is_file() and not is_hidden(path.name):
+        if is_hidden(path.name):
+            continue
+        if not path.is_dir():
             found.append(path)
+        elif depth > 1:
+            found += files_in(path, depth - 1)
     return found
 
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from perpixel.annotations import Annotations, Picture, read_annotations
+from perpixel.annotations import Annotations, Picture, mask_of, read_annotations
 from perpixel.classes import ClassTable
 from perpixel.errors import DataError
 from perpixel.exchange import (
@@ -94,10 +93,13 @@ def read(path: Path, pictures: Path | None) -> Source:
     for one in found:
         below = Pictures(pictures or _above(one.path, path))
         split = split_in(one.path.parent.name if one.path.name.lower() == ROBOFLOW else one.path.stem)
+        names_of = [picture.file_name for picture in one.pictures.values()]
+        outer = all(name.startswith("images/") for name in names_of)  # as Label Studio writes it
         for picture in sorted(one.pictures.values(), key=lambda picture: picture.id):
             where = f"{one.path}, picture {picture.id}"
             try:
-                name, own = named(bare(parts_of(picture.file_name, where)), split)
+                parts = parts_of(picture.file_name, where)
+                name, own = named(bare(parts[1:] if outer else parts), split)
             except DataError as error:
                 items.append(Item(picture.file_name, split, failing(error)))
                 continue
@@ -146,8 +148,11 @@ def _content(
             continue
         if isinstance(outlined, list) and all(isinstance(value, int | float) for value in outlined):
             told.add("flat", picture.file_name)
-            one = replace(one, segmentation=[outlined])
-        found.append(Shape.of(label, truth.mask(one), one.crowd))
+            outlined = [outlined]
+        try:
+            found.append(Shape.of(label, mask_of(outlined, *size), one.crowd))
+        except ValueError as error:
+            raise DataError(f"{truth.path}, annotation {one.id}: {error}") from None
     return Content(path, *drawn(found, classes, size, HOLDS.ordered))
 
 

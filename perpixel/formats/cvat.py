@@ -84,9 +84,9 @@ def read(path: Path, pictures: Path | None) -> Source:
         where = f"{file}, picture {number}"
         split = split_in(page.given.get("subset", ""))
         try:
-            reference = text(page.given.get("name"), "name", where)
-            where = f"{file}, picture {reference}"
-            parts = parts_of(reference, where)
+            parts = parts_of(page.given.get("name"), where)
+            reference = page.given["name"]
+            where = f"{file}, picture {printable(reference)}"
             kept = bare(parts[1:] if parts[0] == "images" and len(parts) > 1 else parts)
             name, split = named(kept, split)
             used += [_label(one, where) for one in page.marked if one.kind in WITH_AREA]

@@ -131,7 +131,7 @@ def read(path: Path, pictures: Path | None) -> Source:
 def _name_of(parts: list[str]) -> list[str]:
     """What of a path names a picture: what is below images/, and of an upload the file alone."""
     if "images" in parts[:-1]:
-        return parts[len(parts) - parts[::-1].index("images") :]
+        return parts[parts.index("images") + 1 :]
     return parts[-1:] if "upload" in parts else parts
 
 

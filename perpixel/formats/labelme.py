@@ -39,7 +39,6 @@ from perpixel.exchange import (
     label_of,
     shapes,
     table_of,
-    text,
 )
 from perpixel.files import in_either_form, is_hidden, walk, write_whole
 from perpixel.formats.pictures import Pictures, bare, named, parts_of, put_picture, require_picture_size, together
@@ -108,8 +107,8 @@ def _label(shape: Any, where: str) -> str:
 
 def _content(file: Path, below: Pictures, split: str, classes: ClassTable, told: Told) -> Content:
     content = _document(file)
-    reference = text(content["imagePath"], "imagePath", str(file))
-    name = parts_of(reference, str(file))[-1]
+    reference = content["imagePath"]
+    name = parts_of(reference, f"{file}, imagePath")[-1]
     picture = _picture(content, reference, name, file, below, split)
     size = read_size(picture)
     said: Any = content.get("imageHeight"), content.get("imageWidth")

@@ -19,6 +19,7 @@ from perpixel.exchange import Told, unkept
 from perpixel.files import read_bytes, write_whole
 from perpixel.images import PICTURE_SUFFIXES, read_header, read_image, read_size, write_image
 from perpixel.pairing import MASK_WORDS, OTHER_WORDS, PICTURE_WORDS, SPLIT_WORDS
+from perpixel.rle import shown
 
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
 
@@ -88,18 +89,21 @@ class Pictures:
         """The picture that ends as `reference` does: by its name, else by its name with another suffix.
 
         Of several the one that shares more folders is taken, then that of the `split`, then one among pictures rather than among
-        masks. Raises DataError for none or several."""
+        masks, then one whose folder holds the others. Raises DataError for none or several."""
         parts = parts_of(reference, where)
         found = self._named.get(parts[-1]) or self._stems.get(Path(parts[-1]).stem)
         if not found:
             raise DataError(f"{where}: there is no picture {printable(reference)[:200]!r} below {self.folder}; put it there, or "
                             f"name its folder with --pictures.")  # fmt: skip
-        ranked = sorted((self._rank(path, parts, split), path) for path in found)
-        if len(ranked) > 1 and ranked[-1][0] == ranked[-2][0]:
-            places = f"{printable(ranked[-1][1])} or {printable(ranked[-2][1])}"
-            raise DataError(f"{where}: {printable(reference)[:200]!r} may be {places}; name the folder of the pictures with "
-                            f"--pictures, or keep one of the two.")  # fmt: skip
-        return ranked[-1][1]
+        ranks = {path: self._rank(path, parts, split) for path in found}
+        best = sorted((path for path in found if ranks[path] == max(ranks.values())), key=lambda path: len(path.parts))
+        first = best[0].parts[: -ranks[best[0]][0]]  # the folder from which on the reference leads to it
+        for other in best[1:]:
+            if other.parts[: len(first)] != first or len(other.parts) == len(best[0].parts):
+                places = f"{printable(best[0])} or {printable(other)}"
+                raise DataError(f"{where}: {printable(reference)[:200]!r} may be {places}; name the folder of the pictures with "
+                                f"--pictures, or keep one of the two.")  # fmt: skip
+        return best[0]
 
     def _rank(self, path: Path, parts: Sequence[str], split: str) -> tuple[int, bool, int]:
         folders = path.relative_to(self.folder).parts[:-1]
@@ -123,8 +127,11 @@ def json_or_none(path: Path) -> Any:
         return None
 
 
-def parts_of(reference: str, where: str) -> list[str]:
-    """The names of a relative path, whatever its slashes; what leads up or to a root is left out. Raises DataError for none."""
+def parts_of(reference: Any, where: str) -> list[str]:
+    """The names of a relative path, whatever its slashes; what leads up or to a root is left out. Raises DataError for none, and
+    for what is no text."""
+    if not isinstance(reference, str):
+        raise DataError(f"{where}: the name of the picture is {shown(reference)}, not a text; correct it.")
     parts = [part for part in re.split(r"[/\\]", reference) if part not in ("", ".", "..") and not part.endswith(":")]
     reason = unkept(reference)
     if not parts or reason:
