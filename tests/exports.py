@@ -92,7 +92,8 @@ def voc(folder: Path, pictures: Pictures) -> Path:
         mask[1:5, 1:5] = names.index(labels[0]) + 1 if labels else 0
         Image.fromarray(mask).save(folder / "SegmentationClass" / f"{name.rpartition('/')[2]}.png")
     (folder / "JPEGImages").symlink_to(folder, target_is_directory=True)
-    (folder / "ImageSets" / "Segmentation" / "train.txt").write_text("".join(f"{name}\n" for name in pictures), "utf-8", "replace")
+    lines = "".join(f"{name}\n" for name in pictures)
+    (folder / "ImageSets" / "Segmentation" / "train.txt").write_text(lines, "utf-8", "replace")
     (folder / "labelmap.txt").write_text("".join(f"{name}:::\n" for name in ["background", *names]), "utf-8", "replace")
     return folder
 

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perpixel.archives import Limits, unpack
-from perpixel.errors import UntrustedFile
+from perpixel.errors import UntrustedFile, UsageError
 
 Files = list[tuple[str, bytes]]
 HONEST: Files = [("set/a.txt", b"one"), ("set/deep/b.txt", b"two" * 1000), ("more/c.txt", b""), ("__MACOSX/set/._a.txt", b"x")]
@@ -284,3 +285,49 @@ def test_no_name_ever_lands_outside(entries: list[tuple[str, bool]], as_tar: boo
         every = {path.relative_to(top).as_posix() for path in top.rglob("*") if not path.is_dir() or path.is_symlink()}
         assert {name for name in every if not name.startswith("one/two/root/here")} == {"archive", "untouched"}
         assert not any(path.is_symlink() for path in top.rglob("*"))
+
+
+class TestStrangers:
+    @both
+    def test_backslashes_of_windows_are_slashes(self, make, archive: Path, root: Path) -> None:
+        files: Files = [("set\\deep\\a.txt", b"1"), ("set\\b.txt", b"2")]
+        folders: Files = [("set\\", b"")] if make is make_zip else []
+        unpack(make(archive, folders + files), root, {"": "here"})
+        assert below(root) == ["here/set/b.txt", "here/set/deep/a.txt"]
+
+    @both
+    def test_backslashes_are_judged_as_slashes(self, make, archive: Path, root: Path) -> None:
+        refused(make(archive, [("a/b", b"1"), ("a\\b", b"2")]), root, "is in the way of")
+
+    @pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zip", "tar"])
+    def test_every_flipped_byte_ends_in_a_sentence_or_whole(self, kind: str, archive: Path, root: Path) -> None:
+        data = MAKERS[kind](archive, HONEST).read_bytes()
+        for place in range(0, len(data), max(1, len(data) // 60)):
+            archive.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+            try:
+                unpack(archive, root, {"": "here"})
+            except UntrustedFile:
+                assert list(root.iterdir()) == []
+            else:
+                shutil.rmtree(root)
+
+    def test_a_path_that_this_system_cannot_keep_is_told(self, archive: Path, root: Path) -> None:
+        make_zip(archive, [("/".join(["d" * 250] * 30), b"x")])
+        refused(archive, root, r"cannot be written \(File name too long\); nothing was unpacked")
+
+    def test_what_a_killed_process_left_is_swept(self, archive: Path, root: Path) -> None:
+        left = root / ".archive.partial"
+        (left / "here" / "x").mkdir(parents=True)
+        (left / "c.txt").write_text("half")
+        unpack(make_zip(archive, HONEST), root, {"": "here"})
+        assert below(root) == ["here/more/c.txt", "here/set/a.txt", "here/set/deep/b.txt"]
+        assert [path.name for path in root.iterdir()] == ["here"]
+
+    def test_two_at_once_end_in_a_sentence(self, archive: Path, root: Path) -> None:
+        make_zip(archive, HONEST)
+
+        def again(*_: object) -> None:
+            with pytest.raises(UsageError, match="another process unpacks it below"):
+                unpack(archive, root, {"": "other"})
+
+        assert unpack(archive, root, {"": "here"}, progress=again) == [root / "here"]

@@ -49,9 +49,12 @@ def written(out: Path) -> set[str]:
 
 class TestNames:
     HOSTILE = (
-        "../evil", "../../evil", "/evil", "a/../../evil", "..\\evil", "C:\\evil", "\\\\host\\evil", "C:/evil", "./evil", "a//evil",
-        "~/evil", "..", "a\nb", "a\rb", "a\tb", "a\x1b[31mb", "a\x00b", "a\u2028b", "\udcff", ".cache/evil", ".evil", "a/.b/evil",
-        "__MACOSX/evil", "evil ", " evil", "evil:x", "x:/evil", "-rf", "=1+1", "#x", '"x"', "a'b", "a,b", "a b", "CON", "." * 20, "x" * 250,
+        "../evil", "../../evil", "/evil", "a/../../evil", "..\\evil", "C:\\evil", "\\\\host\\evil", "C:/evil", "./evil",
+        "a//evil", "~/evil", "..", "a\nb", "a\rb", "a\tb", "a\x1b[31mb", "a\x00b", "a\u2028b", "\udcff",
+        ".cache/evil", ".evil", "a/.b/evil",
+        "__MACOSX/evil", "evil ", " evil", "evil:x", "x:/evil", "-rf", "=1+1", "#x", '"x"', "a'b",
+        "a,b", "a b", "CON", "." * 20,
+        "x" * 250,
     )  # fmt: skip
 
     @every_export
@@ -77,9 +80,10 @@ class TestNames:
             assert everything(tmp_path, home / "out") == before
 
     KEPT = (
-        "a b", " a", "a ", '"a"', '"a', "a'b", "#a", "a#b", "a%20b", "a+b", "a&b=c", "a?b", "a;b", "a,b", "=1+1", "-rf", "@a", "~a",
-        "a.", "a.b.c", "a:b", "0a1b2c3d-x", "사진 1", unicodedata.normalize("NFD", "é가"), "\u202fnarrow", "🙂", "(1)", "[x]", "{x}", "*",
-        "!x", "null", "no", "1e5", "<x>", "x|y", "folder/a b", "images/a", "deep/er/a",
+        "a b", " a", "a ", '"a"', '"a', "a'b", "#a", "a#b", "a%20b", "a+b", "a&b=c", "a?b", "a;b", "a,b", "=1+1", "-rf", "@a",
+        "~a", "a.", "a.b.c", "a:b", "0a1b2c3d-x", "사진 1", unicodedata.normalize("NFD", "é가"),
+        "\u202fnarrow", "🙂", "(1)", "[x]",
+        "{x}", "*", "!x", "null", "no", "1e5", "<x>", "x|y", "folder/a b", "images/a", "deep/er/a",
     )  # fmt: skip
 
     @every_target
@@ -113,9 +117,10 @@ class TestNames:
         assert (tmp_path / "out" / "ImageSets" / "Segmentation" / "train.txt").read_text() == "fine\n"
 
     LABELS = (
-        "cat", "no", "yes", "on", "null", "~", "1", "1.0", "2024-01-01", "0x1F", "a: b", "a:b", "#a", "- a", "a & <b>", '"a"', "a'b", "=1+1",
-        "'=x", "@a", "é가", "a  b", "void", "ignored", "__ignore__", "Background", "a\nforged:1,2,3::", "a\rb", "a\x07b", "a\x1b[31m",
-        "\ufffe", "\ud800", "\u2028", "\u0085x", "🙂", "a,b", "]]>", "%s{x}", "\\n", " cat ",
+        "cat", "no", "yes", "on", "null", "~", "1", "1.0", "2024-01-01", "0x1F", "a: b", "a:b", "#a", "- a", "a & <b>", '"a"',
+        "a'b", "=1+1", "'=x", "@a", "é가", "a  b", "void", "ignored", "__ignore__", "Background",
+        "a\nforged:1,2,3::", "a\rb", "a\x07b",
+        "a\x1b[31m", "\ufffe", "\ud800", "\u2028", "\u0085x", "🙂", "a,b", "]]>", "%s{x}", "\\n", " cat ",
     )  # fmt: skip
 
     @every_target
@@ -130,7 +135,9 @@ class TestNames:
             try:
                 convert(made, out, target)
             except DataError as error:
-                assert str(error).isprintable()
+                sentence = str(error)
+            if not out.exists():
+                assert sentence.isprintable()
                 continue
             names = set(FORMATS[target].read(out, None).classes.names)
             label = label.strip()
@@ -176,8 +183,9 @@ class TestOneBadEntry:
         assert len(report.failed) == (named and target == "labelme")
         assert bool(found) == (named and target not in ("labelme", "cityscapes"))
 
-    @pytest.mark.parametrize("bad", [b"", b"{", b'{"a": 1}', b"[" * 100_000, b"9" * 5000, b'{"shapes": [{"label": "x", "points": 1e400}], '
-                                     b'"imagePath": "b.png"}', b"\xff\xfe"])  # fmt: skip
+    @pytest.mark.parametrize(
+        "bad", [b"", b"{", b'{"a": 1}', b"[" * 100_000, b"9" * 5000, b"\xff\xfe",
+                b'{"shapes": [{"label": "x", "points": 1e400}], "imagePath": "b.png"}'])  # fmt: skip
     def test_a_file_of_labelme_among_others(self, bad: bytes, tmp_path: Path) -> None:
         made = export("labelme", tmp_path / "in", GOOD)
         (made / "b.json").write_bytes(bad)

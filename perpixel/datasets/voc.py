@@ -208,9 +208,16 @@ def read_list(path: Path) -> list[str]:
     if not names:
         raise DataError(f"{path}: lists no picture; write one name per line.")
     for name in names:
-        if safe_name(name) != unicodedata.normalize("NFC", name):
+        if not _leads_down(name):
             raise DataError(f"{path}: {printable(name)[:200]!r} is no name of a picture; write one name per line.")
     return names
+
+
+def _leads_down(name: str) -> bool:
+    try:
+        return safe_name(name) == unicodedata.normalize("NFC", name)
+    except DataError:
+        return False
 
 
 def listed_names(path: Path) -> list[str]:
