@@ -10,7 +10,8 @@ and run lengths hold is read when a mask is asked for."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,34 +88,46 @@ class Panoptic:
     maps: dict[int, tuple[str, list[Segment]]]
 
 
-def read_annotations(path: Path) -> Annotations:
+def read_annotations(path: Path, left_out: list[str] | None = None) -> Annotations:
     """Reads `instances_*.json`, or a file that lists pictures alone, as `image_info_test2017.json` does.
 
-    Raises DataError, one sentence with the file and the entry, for whatever is not as COCO says."""
+    Raises DataError, one sentence with the file and the entry, for whatever is not as COCO says. With a list `left_out` such
+    annotations are left out, and their sentences put there."""
     content = _dictionary(read_json(path), str(path))
     pictures, categories = _pictures(path, content), _categories(path, content)
     objects: dict[int, list[Annotated]] = {id: [] for id in pictures}
     ids: set[int] = set()
     for place, entry in enumerate(_entries(path, content, "annotations", required=False)):
-        id = whole(entry, "id", f"{path}, annotation at place {place}")
-        where = f"{path}, annotation {id}"
-        if id in ids:
-            raise DataError(f"{where}: the id occurs twice; give each annotation its own.")
-        ids.add(id)
-        picture = pictures.get(whole(entry, "image_id", where))
-        if picture is None:
-            raise DataError(f"{where}: image_id {shown(entry['image_id'])} is no picture of this file; add it to images.")
-        category = known_category(entry, categories, where)
-        segmentation = entry.get("segmentation")
-        segmentation = [] if segmentation is None else segmentation  # a box alone
-        if not isinstance(segmentation, list | dict):
-            raise DataError(f"{where}: segmentation is {shown(segmentation)}, not a list of polygons or an RLE.")
-        area = None if entry.get("area") is None else number(entry, "area", where)
-        if area is not None and area < 0:
-            raise DataError(f"{where}: area is {area}; it is in pixels, 0 or more.")
-        box = None if entry.get("bbox") is None else box_of(entry, where)
-        objects[picture.id].append(Annotated(id, picture, category, segmentation, area, box, _flag(entry, where)))
+        with _taken_out(left_out):
+            id = whole(entry, "id", f"{path}, annotation at place {place}")
+            where = f"{path}, annotation {id}"
+            if id in ids:
+                raise DataError(f"{where}: the id occurs twice; give each annotation its own.")
+            ids.add(id)
+            picture = pictures.get(whole(entry, "image_id", where))
+            if picture is None:
+                raise DataError(f"{where}: image_id {shown(entry['image_id'])} is no picture of this file; add it to images.")
+            category = known_category(entry, categories, where)
+            segmentation = entry.get("segmentation")
+            segmentation = [] if segmentation is None and left_out is not None else segmentation  # a box alone
+            if not isinstance(segmentation, list | dict):
+                raise DataError(f"{where}: segmentation is {shown(segmentation)}, not a list of polygons or an RLE.")
+            area = None if entry.get("area") is None else number(entry, "area", where)
+            if area is not None and area < 0:
+                raise DataError(f"{where}: area is {area}; it is in pixels, 0 or more.")
+            box = None if entry.get("bbox") is None else box_of(entry, where)
+            objects[picture.id].append(Annotated(id, picture, category, segmentation, area, box, _flag(entry, where)))
     return Annotations(path, pictures, categories, objects)
+
+
+@contextmanager
+def _taken_out(left_out: list[str] | None) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        if left_out is None:
+            raise
+        left_out.append(str(error))
 
 
 def read_panoptic(path: Path, truth: Panoptic | None = None) -> Panoptic:

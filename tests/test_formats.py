@@ -688,6 +688,16 @@ class TestCoco:
         assert (source.items[0].read().labels == 1).sum() == 25
         assert source.told.kinds == {"flat": (1, 1, "a.png")}
 
+    @pytest.mark.parametrize(
+        "bad", [{"image_id": 7}, {"category_id": 7}, {"id": 1}, {"id": "x"}, {"segmentation": "x"}, {"area": -1}, {"image_id": None},
+                {"iscrowd": 3}, {"bbox": [1]}])  # fmt: skip
+    def test_an_annotation_that_is_wrong_is_left_out_and_told(self, bad: dict, tmp_path: Path) -> None:
+        good = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[0, 0, 5, 0, 5, 5, 0, 5]]}
+        source = self.read(tmp_path, annotations=[good, {**good, "id": 2, **bad}, {**good, "id": 3}])
+        assert len(source.items[0].read().instances.class_ids) == 2
+        (note,) = source.told.notes
+        assert note.startswith(f"1 annotations are left out, the first: {tmp_path}/annotations/instances_train.json, annotation")
+
     @pytest.mark.parametrize("name", ["result.json", "train.JSON", "annotations/my labels.json"])
     def test_a_file_of_any_name_is_found_by_what_it_holds(self, name: str, tmp_path: Path) -> None:
         (tmp_path / "annotations").mkdir()

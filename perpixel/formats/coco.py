@@ -79,14 +79,17 @@ def _nearby(path: Path) -> list[Path]:
 
 
 def read(path: Path, pictures: Path | None) -> Source:
-    """Raises DataError naming the file and the entry that is wrong, and for files whose categories differ."""
-    found = [read_annotations(file) for file in files(path) or (files_by_content(path) if path.is_dir() else [])]
+    """Annotations that are wrong are left out and told. Raises DataError naming the file and the picture or category that is
+    wrong, and for files whose categories differ."""
+    told, left_out = Told(), list[str]()
+    found = [read_annotations(file, left_out) for file in files(path) or (files_by_content(path) if path.is_dir() else [])]
     if not found:
         raise DataError(f"{path}: holds no JSON with {', '.join(LISTS)}; name the file, or put it there or into annotations/.")
     for one in found[1:]:
         if one.categories != found[0].categories:
             raise DataError(f"{one.path}: has other categories than {found[0].path}; give both the same ids and names.")
-    told = Told()
+    if left_out:
+        told.notes.append(f"{len(left_out)} annotations are left out, the first: {left_out[0]}")
     names = _names(found, told)
     classes = table_of(name for name in names.values() if name)
     items = []

@@ -49,7 +49,8 @@ from perpixel.rle import MAX_SIDE, shown
 HOLDS = Holds(overlap=True, crowd=True, void=True, ordered=True)
 IGNORE = "__ignore__"
 CORNERS: dict[str, tuple[int, ...]] = {  # how many points a shape has; any number from three on where none is said
-    "polygon": (), "oriented_rectangle": (4,), "rotation": (4,), "rectangle": (2, 4), "circle": (2,), "mask": (2,),
+    "polygon": (), "oriented_rectangle": (4,), "rotation": (4,), "quadrilateral": (4,), "rectangle": (2, 4), "circle": (2,),
+    "mask": (2,),
 }  # fmt: skip
 WITHOUT_AREA = ("line", "linestrip", "point", "points")
 VERSION = "5.4.1"
