@@ -116,6 +116,18 @@ class TestNames:
         assert "1 pictures, read as folder, 4 left out" in told
         assert (tmp_path / "out" / "ImageSets" / "Segmentation" / "train.txt").read_text() == "fine\n"
 
+    def test_a_name_that_is_no_utf8_among_pictures_without_splits(self, tmp_path: Path) -> None:
+        for kind, mode in (("images", "RGB"), ("masks", "L")):
+            (tmp_path / "in" / kind).mkdir(parents=True)
+            for name in (os.fsdecode(b"\xff"), "a", "b"):
+                Image.new(mode, (WIDTH, HEIGHT), 1).save(tmp_path / "in" / kind / f"{name}.png")
+        (tmp_path / "in" / "classes.csv").write_text("id,name\n0,road\n1,car\n")
+        report = convert(tmp_path / "in", tmp_path / "out", "coco")
+        assert sum(report.pictures.values()) == 2
+        assert report.failed == [
+            "'\\\\xff': is no UTF-8 text, which not every format can hold; rename the picture."
+        ]  # fmt: skip
+
     LABELS = (
         "cat", "no", "yes", "on", "null", "~", "1", "1.0", "2024-01-01", "0x1F", "a: b", "a:b", "#a", "- a", "a & <b>", '"a"',
         "a'b", "=1+1", "'=x", "@a", "é가", "a  b", "void", "ignored", "__ignore__", "Background",

@@ -531,6 +531,15 @@ class TestYolo:
         with pytest.raises(DataError, match="train is 'images/x', which is no folder"):
             self.read(tmp_path)
 
+    def test_pictures_that_lie_elsewhere(self, tmp_path: Path) -> None:
+        self.put(tmp_path / "in", "train: images/train\nnames: [cat]\n")
+        (tmp_path / "in" / "images").rename(tmp_path / "photos")
+        with pytest.raises(DataError, match="or name the folder of the pictures with --pictures"):
+            self.read(tmp_path / "in")
+        source = FORMATS["yolo"].read(tmp_path / "in", tmp_path / "photos")
+        assert [(item.name, item.split) for item in source.items] == [("a", "train")]
+        assert (source.items[0].read().labels == 1).sum() > 50
+
     def test_boxes_among_polygons_are_counted(self, tmp_path: Path) -> None:
         self.put(tmp_path, "train: images/train\nnames: [cat]\n", text=self.POLYGON + "0 0.5 0.5 0.1 0.1\n")
         source, (content,) = self.read(tmp_path)
@@ -689,7 +698,8 @@ class TestCoco:
         assert source.told.kinds == {"flat": (1, 1, "a.png")}
 
     @pytest.mark.parametrize(
-        "bad", [{"image_id": 7}, {"category_id": 7}, {"id": 1}, {"id": "x"}, {"segmentation": "x"}, {"area": -1}, {"image_id": None},
+        "bad",
+        [{"image_id": 7}, {"category_id": 7}, {"id": 1}, {"id": "x"}, {"segmentation": "x"}, {"area": -1}, {"image_id": None},
                 {"iscrowd": 3}, {"bbox": [1]}])  # fmt: skip
     def test_an_annotation_that_is_wrong_is_left_out_and_told(self, bad: dict, tmp_path: Path) -> None:
         good = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[0, 0, 5, 0, 5, 5, 0, 5]]}

@@ -206,7 +206,7 @@ def truth_folders(root: Path) -> tuple[str, ...]:
 
 def chosen_for_val(names: list[str]) -> set[str]:
     """A fifth of `names` (at least one of two): those whose SHA-256 sorts first, so that a new name moves few others."""
-    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode(errors="surrogateescape")).digest())
     return set(ranked[: max(1, len(names) // 5)]) if len(names) > 1 else set()
 
 

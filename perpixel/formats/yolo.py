@@ -84,7 +84,7 @@ def read(path: Path, pictures: Path | None) -> Source:
     if names_of is None:
         raise DataError(f"{path}: has no data.yaml and no classes.txt; add one that names the classes.")
     root, told = path if path.is_dir() else path.parent, Told()
-    names, places = _yaml(names_of, told) if names_of.suffix.lower() in YAML else (_lines(names_of), {})
+    names, places = _yaml(names_of, told, pictures is None) if names_of.suffix.lower() in YAML else (_lines(names_of), {})
     names = [text(name, "a name", str(names_of)) for name in names]
     if len(set(names)) < len(names):
         raise DataError(f"{names_of}: two classes have one name; give each its own.")
@@ -214,8 +214,8 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in read_text(path).split("\n") if line.strip()]
 
 
-def _yaml(path: Path, told: Told) -> tuple[list[str], dict[str, list[Path]]]:
-    """The names, and the folders and lists of pictures of each split that is there.
+def _yaml(path: Path, told: Told, needed: bool) -> tuple[list[str], dict[str, list[Path]]]:
+    """The names, and the folders and lists of pictures of each split that is there; one must be, where they are `needed`.
 
     Every word of the file stays the text that was written: YAML would read the class `no` as False, and dates as dates."""
     try:
@@ -244,9 +244,9 @@ def _yaml(path: Path, told: Told) -> tuple[list[str], dict[str, list[Path]]]:
                     continue
                 said = f"{key} is {printable(one)[:200]!r}, which is no folder and no list of pictures"
                 missing.append(f"{path}: {said} below {path.parent}")
-    if missing and not places:
-        raise DataError(f"{missing[0]}; correct it.")
-    told.notes += [f"{sentence}: it is left out." for sentence in missing]
+    if missing and not places and needed:
+        raise DataError(f"{missing[0]}; correct it, or name the folder of the pictures with --pictures.")
+    told.notes += [f"{sentence}: it is left out." for sentence in missing if needed]
     return names, places
 
 
