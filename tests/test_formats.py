@@ -531,6 +531,16 @@ class TestYolo:
         with pytest.raises(DataError, match="train is 'images/x', which is no folder"):
             self.read(tmp_path)
 
+    @pytest.mark.parametrize("table", ["classes.txt", "labels/classes.txt", "data.yaml"])
+    def test_without_splits_all_that_lies_in_images_is_read(self, table: str, tmp_path: Path) -> None:
+        self.put(tmp_path, "names: [cat]\n")
+        put_grey(tmp_path / "previews" / "a.png")
+        (tmp_path / "data.yaml").unlink()
+        (tmp_path / table).write_text("cat\n" if table.endswith("txt") else "names: [cat]\n")
+        source, (content,) = self.read(tmp_path)
+        assert [(item.name, item.split) for item in source.items] == [("a", "train")]
+        assert (content.labels == 1).sum() > 50
+
     def test_pictures_that_lie_elsewhere(self, tmp_path: Path) -> None:
         self.put(tmp_path / "in", "train: images/train\nnames: [cat]\n")
         (tmp_path / "in" / "images").rename(tmp_path / "photos")
@@ -700,7 +710,8 @@ class TestCoco:
     @pytest.mark.parametrize(
         "bad",
         [{"image_id": 7}, {"category_id": 7}, {"id": 1}, {"id": "x"}, {"segmentation": "x"}, {"area": -1}, {"image_id": None},
-                {"iscrowd": 3}, {"bbox": [1]}])  # fmt: skip
+         {"iscrowd": 3}, {"bbox": [1]}],
+    )  # fmt: skip
     def test_an_annotation_that_is_wrong_is_left_out_and_told(self, bad: dict, tmp_path: Path) -> None:
         good = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[0, 0, 5, 0, 5, 5, 0, 5]]}
         source = self.read(tmp_path, annotations=[good, {**good, "id": 2, **bad}, {**good, "id": 3}])

@@ -102,6 +102,8 @@ def read(path: Path, pictures: Path | None) -> Source:
                 items.append(Item(f"line {number} of {place.name}", split, failing(error)))
     if not places or pictures:
         listed = [_listed(file, pictures or root, "") for file in _pictures(pictures or root)]
+        in_images = [one for one in listed if one.labels != "/".join(bare(_names(one.path, pictures or root)))]
+        listed = in_images or listed
     texts: Keys = files_below(root, frozenset({".txt"}))
     exact = {**{key.casefold(): files[0] for key, files in texts.items()}, **{key: files[0] for key, files in texts.items()}}
     for split in dict.fromkeys(one.split for one in listed):
