@@ -246,10 +246,13 @@ def _zip_members(archive: Path) -> Iterator[Member]:
                 unsafe = "is encrypted"
             elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 unsafe = "is a link" if kind == stat.S_IFLNK else "is a device or pipe"
-            elif not info.flag_bits & 0x800 and not info.orig_filename.isascii():
-                unsafe = "has a name that is not marked as UTF-8"
             # ZipFile cuts a name at its first NUL; the whole of it is judged.
             name = info.orig_filename.replace("\\", "/")
+            if not info.flag_bits & 0x800 and not name.isascii():
+                try:  # macOS writes UTF-8 and does not mark it
+                    name = name.encode("cp437").decode()
+                except UnicodeError:
+                    unsafe = "has a name that is not in UTF-8"
             folder = name.endswith("/") and info.file_size == 0
             yield Member(name, folder, info.file_size, lambda info=info: opened.open(info), unsafe)  # type: ignore[misc]
 

@@ -181,7 +181,14 @@ def test_names_that_are_no_utf8_are_refused(archive: Path, root: Path) -> None:
     refused(make_tar(archive, [("caf\udce9", b"1")]), root, "is no UTF-8")
     data = make_zip(archive, [("cafe", b"1")]).read_bytes()
     archive.write_bytes(data.replace(b"cafe", b"caf\xe9"))
-    refused(archive, root, "has a name that is not marked as UTF-8")
+    refused(archive, root, "has a name that is not in UTF-8")
+
+
+def test_names_in_utf8_that_is_not_marked_are_read_as_macos_means_them(archive: Path, root: Path) -> None:
+    data = make_zip(archive, [("folder/cafe", b"1")]).read_bytes()
+    archive.write_bytes(data.replace(b"cafe", "사x".encode()))
+    unpack(archive, root, {"": "here"})
+    assert below(root) == ["here/folder/사x"]
 
 
 def test_a_name_with_a_nul_is_refused(archive: Path, root: Path) -> None:

@@ -352,6 +352,19 @@ class TestWholeOrNothing:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "set.zip"]
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["classes.csv", "images", "instances", "masks"]
 
+    def test_killed_at_any_touch_of_the_disk_out_is_whole_or_not_there(self, tmp_path: Path) -> None:
+        made = export("labelme", tmp_path / "in", GOOD)
+        with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+            for path in made.iterdir():
+                archive.write(path, path.name)
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(tmp_path / "set.zip"), str(tmp_path / "out")], capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        killed, wrong = json.loads(done.stdout)
+        assert killed > 20
+        assert wrong == []
+
     def test_two_at_once_end_in_a_sentence(self, tmp_path: Path) -> None:
         made = export("labelme", tmp_path / "in", GOOD)
         told = []
@@ -443,6 +456,55 @@ class TestFoldersOfStrangers:
                 info.filename = f"set\\deep\\{path.name}"
                 archive.writestr(info, path.read_bytes())
         assert sum(convert(tmp_path / "set.zip", tmp_path / "out").pictures.values()) == 3
+
+
+# Converts SOURCE to OUT in forks that kill themselves at the first, second ... touch of the disk, and after each to the end.
+# Prints how many were killed, and after which ones OUT was no whole data set, or something was left beside it.
+KILLED = """
+import json, os, shutil, signal, sys
+from pathlib import Path
+from perpixel.convert import convert
+
+source, out = sys.argv[1], Path(sys.argv[2])
+TOUCHES = ((os, "replace"), (os, "rename"), (os, "mkdir"), (shutil, "rmtree"), (os, "unlink"), (os, "rmdir"), (os, "sync"))
+
+
+def files():
+    return sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.name != ".lock")
+
+
+def killed_at(number):
+    pid = os.fork()
+    if pid == 0:
+        touched = 0
+        for module, name in TOUCHES:
+            def touch(*arguments, function=getattr(module, name), **keywords):
+                global touched
+                touched += 1
+                if touched == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return function(*arguments, **keywords)
+            setattr(module, name, touch)
+        globals()["touched"] = 0
+        convert(source, out)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -9
+
+
+convert(source, out)
+whole, number, wrong = files(), 0, []
+shutil.rmtree(out)
+before = sorted(path.name for path in out.parent.iterdir())
+while killed_at(number + 1):
+    number += 1
+    if not out.exists():
+        convert(source, out)
+    there = sorted(path.name for path in out.parent.iterdir())
+    if files() != whole or there != sorted([*before, out.name]):
+        wrong.append(number)
+    shutil.rmtree(out)
+print(json.dumps([number, wrong]))
+"""
 
 
 def test_hundreds_of_overlapping_objects_take_the_memory_of_what_they_cover() -> None:
