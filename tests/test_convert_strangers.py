@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -247,6 +248,25 @@ class TestOneBadEntry:
         assert [one.split(" left out")[0] for one in report.told] == ["1 shapes without a label are"]
         assert FORMATS["coco"].read(tmp_path / "out", None).classes.names == ("background", "cat")
 
+    @pytest.mark.parametrize("format", [format for format in OF_SHAPES if format != "yolo"])
+    def test_a_polygon_of_two_points_is_left_out_and_counted(self, format: str, tmp_path: Path) -> None:
+        made = export(format, tmp_path / "in", {**GOOD, "b": ["cat", "cat"]})
+        (file,) = (file for file in made.iterdir() if file.suffix in (".json", ".xml") and file.name not in ("a.json", "c.json"))
+        whole = {"cvat": "1,1;5,1;5,5;1,5", "coco": "[[1, 1, 5, 1, 5, 5, 1, 5]]"}.get(format, '"points": ')
+        if format in ("cvat", "coco"):
+            first, second, *rest = file.read_text().split(whole)
+            line = {"cvat": "1,1;5,1", "coco": "[[1, 1, 5, 1]]"}[format]
+            file.write_text(first + whole + second + line + whole.join(rest))
+        else:
+            document = json.loads(file.read_text())
+            shapes = document["shapes"] if format == "labelme" else document[1]["annotations"][0]["result"]
+            points = shapes[0] if format == "labelme" else shapes[0]["value"]
+            points["points"] = points["points"][:2]
+            file.write_text(json.dumps(document))
+        report = convert(made, tmp_path / "out", "coco")
+        assert (report.failed, report.pictures) == ([], {"": 3})
+        assert [one.split(" are left out")[0] for one in report.told] == ["1 points, lines, boxes or other shapes without a mask"]
+
     def test_an_object_of_coco_without_outline(self, tmp_path: Path) -> None:
         made = export("coco", tmp_path / "in", {**GOOD, "b": ["cat", "cat"]})
         content = json.loads((made / "instances.json").read_text())
@@ -379,6 +399,17 @@ class TestWholeOrNothing:
 
 
 class TestFoldersOfStrangers:
+    @pytest.mark.parametrize("origin", FORMATS)
+    @pytest.mark.parametrize("source", [*EXPORTS, "nothing"])
+    def test_a_source_of_another_format_is_a_sentence(self, command, source: str, origin: str, tmp_path: Path) -> None:
+        made = export(source, tmp_path / "in", GOOD) if source != "nothing" else tmp_path / "in"
+        made.mkdir(exist_ok=True)
+        for given in [made, *sorted(path for path in made.iterdir() if source != origin and path.is_file())]:
+            code, _, told = command("convert", given, tmp_path / "out", "--from", origin)
+            assert code == 0 if source == origin else code in (0, 2, 3)
+            assert "Traceback" not in told
+            shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
     @every_export
     def test_hidden_files_are_no_pictures(self, source: str, tmp_path: Path) -> None:
         made = export(source, tmp_path / "in", GOOD)

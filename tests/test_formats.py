@@ -659,6 +659,16 @@ class TestLabelme:
         convert(tmp_path / "in", tmp_path / "out", "folder")
         assert (tmp_path / "out" / "images" / f"a{suffix}").read_bytes() == packed.getvalue()
 
+    @pytest.mark.parametrize("path", ["gone.png", "..\\\\gone.jpg", "", None])
+    @pytest.mark.parametrize("before", ["", "data:image/png;base64,"])
+    def test_a_picture_in_the_file_whatever_its_path(self, path: str | None, before: str, tmp_path: Path) -> None:
+        make_labelme(tmp_path / "in", {"a": []})
+        held = before + base64.encodebytes((tmp_path / "in" / "a.png").read_bytes()).decode()
+        (tmp_path / "in" / "a.png").unlink()
+        document = json.loads((tmp_path / "in" / "a.json").read_text())
+        (tmp_path / "in" / "a.json").write_text(json.dumps({**document, "imagePath": path, "imageData": held}))
+        assert FORMATS["labelme"].read(tmp_path / "in", None).items[0].read().labels.shape == SIZE
+
     @pytest.mark.parametrize("held", ["x", "aGVsbG8=", "é"])
     def test_image_data_that_is_none_is_told(self, held: str, tmp_path: Path) -> None:
         make_labelme(tmp_path / "in", {"a": []})

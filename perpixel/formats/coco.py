@@ -50,6 +50,7 @@ from perpixel.rle import runs
 
 HOLDS = Holds(overlap=True, crowd=True, void=False)
 ROBOFLOW = "_annotations.coco.json"
+LINE = 4  # numbers that are two points at most
 LISTS = ("images", "annotations", "categories")
 
 
@@ -146,12 +147,14 @@ def _content(
     found = []
     for one in objects:
         label, outlined = names[one.category], one.segmentation
+        if isinstance(outlined, list) and outlined and all(isinstance(value, int | float) for value in outlined):
+            told.add("flat", picture.file_name)
+            outlined = [outlined]
+        if isinstance(outlined, list):
+            outlined = [polygon for polygon in outlined if not isinstance(polygon, list) or len(polygon) > LINE]
         if not label or not outlined:
             told.add("no label" if not label else "no area", picture.file_name)
             continue
-        if isinstance(outlined, list) and all(isinstance(value, int | float) for value in outlined):
-            told.add("flat", picture.file_name)
-            outlined = [outlined]
         try:
             found.append(Shape.of(label, mask_of(outlined, *size), one.crowd))
         except ValueError as error:

@@ -156,8 +156,9 @@ def _content(page: Page, reference: str, where: str, below: Pictures, split: str
     found: list[tuple[Shape, str | None]] = []
     for number, one in sorted(enumerate(page.marked), key=lambda pair: (_order(pair[1], f"{where}, shape {pair[0]}"), pair[0])):
         label = _label(one, where)
-        if one.kind not in WITH_AREA or not label:
-            told.add("no label" if one.kind in WITH_AREA else "no area", reference)
+        flat = one.kind not in WITH_AREA or (one.kind == "polygon" and one.given.get("points", "").count(";") < 2)
+        if flat or not label:
+            told.add("no area" if flat else "no label", reference)
             continue
         try:
             mask = _mask(one, size)

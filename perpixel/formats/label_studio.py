@@ -235,8 +235,10 @@ def _content(
     found = []
     for place, (region, label) in enumerate(regions):
         one, result = f"{where}, region {place}", region.result
-        if not label:
-            told.add("no label", reference)
+        points = _value(result).get("points")
+        flat = region.kind == "polygon" and isinstance(points, list) and len(points) < 3
+        if flat or not label:
+            told.add("no area" if flat else "no label", reference)
             continue
         said: Any = result.get("original_height"), result.get("original_width")
         if not all(type(side) is int for side in said):

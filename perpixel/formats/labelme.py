@@ -108,7 +108,7 @@ def _label(shape: Any, where: str) -> str:
 
 def _content(file: Path, below: Pictures, split: str, classes: ClassTable, told: Told) -> Content:
     content = _document(file)
-    reference = content["imagePath"]
+    reference: Any = content["imagePath"] or (f"{file.stem}.png" if content.get("imageData") else None)
     name = parts_of(reference, f"{file}, imagePath")[-1]
     picture = _picture(content, reference, name, file, below, split)
     size = read_size(picture)
@@ -120,8 +120,10 @@ def _content(file: Path, below: Pictures, split: str, classes: ClassTable, told:
     found: list[tuple[Shape, int | None]] = []
     for number, (shape, label) in enumerate(zip(content["shapes"], _labels(content, file), strict=True)):
         where, kind = f"{file}, shape {number}", shape.get("shape_type") or "polygon"
-        if kind in WITHOUT_AREA or not label:
-            told.add("no area" if kind in WITHOUT_AREA else "no label", name)
+        points = shape.get("points")
+        flat = kind in WITHOUT_AREA or (kind == "polygon" and isinstance(points, list) and len(points) < 3)
+        if flat or not label:
+            told.add("no area" if flat else "no label", name)
             continue
         try:
             one = Shape.of(label, _mask(shape, kind, size), bool(_flags(shape).get("crowd")))
@@ -146,7 +148,8 @@ def _picture(
         return below.find(reference, str(file), split)
     except DataError:
         try:
-            picture = base64.b64decode(held, validate=True)
+            bare_data = "".join(held.rpartition(",")[2].split())  # without `data:image/png;base64,`
+            picture = base64.b64decode(bare_data, validate=True)
             read_size(picture)
         except (binascii.Error, ValueError, DataError) as error:
             said = str(error).replace(BYTES_NAME, "it")
