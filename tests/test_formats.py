@@ -669,13 +669,28 @@ class TestLabelme:
         (tmp_path / "in" / "a.json").write_text(json.dumps({**document, "imagePath": path, "imageData": held}))
         assert FORMATS["labelme"].read(tmp_path / "in", None).items[0].read().labels.shape == SIZE
 
+    def test_the_picture_in_the_file_is_taken_before_one_of_its_name_elsewhere(self, tmp_path: Path) -> None:
+        make_labelme(tmp_path / "in", {"a": []})
+        held = (tmp_path / "in" / "a.png").read_bytes()
+        (tmp_path / "in" / "a.png").unlink()
+        put_grey(tmp_path / "in" / "other" / "a.png")
+        document = json.loads((tmp_path / "in" / "a.json").read_text())
+        (tmp_path / "in" / "a.json").write_text(json.dumps({**document, "imageData": base64.b64encode(held).decode()}))
+        assert FORMATS["labelme"].read(tmp_path / "in", None).items[0].read().picture == held
+
+    def test_a_folder_of_pictures_that_is_named_comes_before_what_lies_beside(self, tmp_path: Path) -> None:
+        make_labelme(tmp_path / "in", {"a": []})
+        put_grey(tmp_path / "pictures" / "a.png")
+        source = FORMATS["labelme"].read(tmp_path / "in", tmp_path / "pictures")
+        assert source.items[0].read().picture == tmp_path / "pictures" / "a.png"
+
     @pytest.mark.parametrize("held", ["x", "aGVsbG8=", "é"])
     def test_image_data_that_is_none_is_told(self, held: str, tmp_path: Path) -> None:
         make_labelme(tmp_path / "in", {"a": []})
         (tmp_path / "in" / "a.png").unlink()
         document = json.loads((tmp_path / "in" / "a.json").read_text())
         (tmp_path / "in" / "a.json").write_text(json.dumps({**document, "imageData": held}))
-        with pytest.raises(DataError, match=r"a\.json: has no picture beside it, and imageData holds none"):
+        with pytest.raises(DataError, match=r"a\.json, whose imageData is no picture: there is no picture 'a.png'"):
             FORMATS["labelme"].read(tmp_path / "in", None).items[0].read()
 
 

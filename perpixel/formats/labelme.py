@@ -6,7 +6,7 @@ and X-AnyLabeling write it too, whose rectangles have four corners, and are call
 Shapes are drawn as labelme's own export draws them (labelme/utils/shape.py), the later on top; those of one label and one group
 are one object. Written are shapes of the type mask, which hold every pixel, holes included; labelme 5.3 and later knows them. A
 crowd has the flag `crowd`; void is the label __ignore__, as labelme's examples have it, and _background_ is no object. A picture
-that lies nowhere is taken from the file's imageData."""
+that does not lie beside is taken from imageData, where the file holds one there."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from perpixel.exchange import (
 )
 from perpixel.files import in_either_form, is_hidden, walk, write_whole
 from perpixel.formats.pictures import Pictures, bare, named, parts_of, put_picture, require_picture_size, together
-from perpixel.images import BYTES_NAME, encode_image, read_labels, read_size
+from perpixel.images import encode_image, read_labels, read_size
 from perpixel.polygons import checked
 from perpixel.rle import MAX_SIDE, shown
 
@@ -137,24 +137,19 @@ def _content(file: Path, below: Pictures, split: str, classes: ClassTable, told:
 def _picture(
     content: Mapping[str, Any], reference: str, name: str, file: Path, below: Pictures, split: str
 ) -> Path | bytes:
-    """The picture beside the file, else that of its name below the folder, else the one that the file holds."""
+    """The picture beside the file, else the one that the file holds, else that of its name below the folder."""
     beside = in_either_form(file.with_name(name))
-    if beside.is_file() and not is_hidden(name):
+    if beside.is_file() and beside.is_relative_to(below.folder) and not is_hidden(name):
         return beside
     held = content.get("imageData")
     if not isinstance(held, str) or not held:
         return below.find(reference, str(file), split)
     try:
-        return below.find(reference, str(file), split)
-    except DataError:
-        try:
-            bare_data = "".join(held.rpartition(",")[2].split())  # without `data:image/png;base64,`
-            picture = base64.b64decode(bare_data, validate=True)
-            read_size(picture)
-        except (binascii.Error, ValueError, DataError) as error:
-            said = str(error).replace(BYTES_NAME, "it")
-            raise DataError(f"{file}: has no picture beside it, and imageData holds none ({said[:120]}).") from None
-        return picture
+        picture = base64.b64decode("".join(held.rpartition(",")[2].split()), validate=True)  # data:...;base64, may be first
+        read_size(picture)
+    except (ValueError, DataError):
+        return below.find(reference, f"{file}, whose imageData is no picture", split)
+    return picture
 
 
 def _flags(shape: Mapping[str, Any]) -> Mapping[str, Any]:
