@@ -5,6 +5,7 @@ The seeds are fixed. Some hundreds of each run in every test run; `make slow` ru
 from __future__ import annotations
 
 import bz2
+import copy
 import gzip
 import io
 import json
@@ -16,6 +17,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from exports import FORMATS as EXPORTS
@@ -33,6 +35,14 @@ TOKENS = (
     b"9223372036854775808", b"\\ud800", b"../", b"..\\", b"C:", b"\x1b[31m", b"[" * 3000, b"<a>" * 300, b"- " * 200, b"&x *x",
     b"!!python/object:os.system", b"? ", b"%", b"utf-1", b"utf-16", b"shift_jis", b"<!DOCTYPE a>", b"<![CDATA[", b"\xed\xa0\x80",
     b" " * 50, b"0" * 40, b"data:image/png;base64,",
+)  # fmt: skip
+
+
+VALUES: tuple[Any, ...] = (
+    None, True, 0, -1, 1.5, 2**31, 2**63, 10**400, float("nan"), float("inf"), "", " ", "x", "../x", "a.png", "\ud800",
+    "\x1b[31m", "9" * 300, [], [[]], [None], [1, 2, 3, 4], [[1, 2], [3, 4]], [[0, 0, 9, 0, 9, 9]], {}, {"": None}, ["cat", "dog"],
+    [["cat"]], {"counts": "00", "size": [9, 12]}, {"size": [9, 12], "counts": [10**9]}, "data:image/png;base64,", {"id": 1}, "polygon", "mask",
+    "labels",
 )  # fmt: skip
 
 
@@ -57,6 +67,30 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
         elif chance.random() < 0.3:
             del made[at:]
     return bytes(made)
+
+
+def with_other_values(data: bytes, chance: random.Random) -> bytes:
+    """JSON with one to three of its values taken out, doubled, or replaced by something else."""
+    content = json.loads(data)
+    for _ in range(chance.randint(1, 3)):
+        places: list[tuple[Any, Any]] = []
+        look = [content]
+        while look:
+            one = look.pop()
+            keys = list(one) if isinstance(one, dict) else range(len(one)) if isinstance(one, list) else ()
+            places += [(one, key) for key in keys]
+            look += [one[key] for key in keys]
+        if not places:
+            break
+        holder, key = chance.choice(places)
+        change = chance.randrange(4)
+        if change == 0:
+            del holder[key]
+        elif change == 1 and isinstance(holder, list):
+            holder.append(holder[key])
+        else:
+            holder[key] = copy.deepcopy(chance.choice(VALUES))
+    return json.dumps(content).encode()
 
 
 def read_all(kind: str, path: Path) -> tuple[int, int]:
@@ -94,7 +128,8 @@ def annotations(count: int, seed: int, folder: Path) -> Counter[str]:
                 sources.append((format, made, file, file.read_bytes()))
     for number in range(count):
         format, made, file, data = sources[number % len(sources)]
-        file.write_bytes(mutated(data, chance))
+        of_values = file.suffix == ".json" and chance.random() < 0.5
+        file.write_bytes(with_other_values(data, chance) if of_values else mutated(data, chance))
         try:
             assert format_of(made) in FORMATS
             good, bad = read_all(format, made)
