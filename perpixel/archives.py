@@ -89,7 +89,7 @@ def _put(
         _write(archive, work, missing, limits, progress)
         for inside, where in missing.items():
             if not (work / where).exists():
-                raise UntrustedFile(f"{archive}: holds no {inside}; it is not the archive that was expected.")
+                raise UntrustedFile(f"{archive}: holds no {inside or 'file'}; it is not the archive that was expected.")
         if hasattr(os, "sync"):
             os.sync()  # once, for what may be a hundred thousand files
         put = []

@@ -296,6 +296,10 @@ def test_no_name_ever_lands_outside(entries: list[tuple[str, bool]], as_tar: boo
 
 class TestStrangers:
     @both
+    def test_an_archive_without_files_is_told(self, make, archive: Path, root: Path) -> None:
+        refused(make(archive, []), root, "archive: holds no file; it is not the archive that was expected")
+
+    @both
     def test_backslashes_of_windows_are_slashes(self, make, archive: Path, root: Path) -> None:
         files: Files = [("set\\deep\\a.txt", b"1"), ("set\\b.txt", b"2")]
         folders: Files = [("set\\", b"")] if make is make_zip else []

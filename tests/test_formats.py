@@ -612,6 +612,11 @@ class TestLabelStudio:
         assert len(content.instances.class_ids) == 1
         assert source.told.kinds == {"no label": (1, 1, "a.png")}
 
+    def test_an_export_of_another_kind_is_told(self, command, tmp_path: Path) -> None:
+        (tmp_path / "a.json").write_text(json.dumps([{"image": "a.png", "label": [{"rectanglelabels": ["cup"]}]}]))
+        code, _, told = command("convert", tmp_path / "a.json", tmp_path / "out")
+        assert (code, "export them from Label Studio as JSON (not JSON-MIN)" in told) == (3, True)
+
     def test_an_export_by_any_name_is_found(self, tmp_path: Path) -> None:
         value, _ = self.given("polygon")
         half = {"original_width": 12, "original_height": 9, "type": "polygonlabels"}

@@ -41,8 +41,8 @@ TOKENS = (
 VALUES: tuple[Any, ...] = (
     None, True, 0, -1, 1.5, 2**31, 2**63, 10**400, float("nan"), float("inf"), "", " ", "x", "../x", "a.png", "\ud800",
     "\x1b[31m", "9" * 300, [], [[]], [None], [1, 2, 3, 4], [[1, 2], [3, 4]], [[0, 0, 9, 0, 9, 9]], {}, {"": None}, ["cat", "dog"],
-    [["cat"]], {"counts": "00", "size": [9, 12]}, {"size": [9, 12], "counts": [10**9]}, "data:image/png;base64,", {"id": 1}, "polygon", "mask",
-    "labels",
+    [["cat"]], {"counts": "00", "size": [9, 12]}, {"size": [9, 12], "counts": [10**9]},
+    "data:image/png;base64,", {"id": 1}, "polygon", "mask", "labels",
 )  # fmt: skip
 
 

@@ -75,9 +75,10 @@ def _format_of_file(path: Path) -> str:
         return "yolo"
     if suffix == ".json":
         content = read_json(path)
-        for name, fits in (("labelme", labelme.is_labelme), ("label-studio", label_studio.is_label_studio)):
-            if fits(content):
-                return name
+        if labelme.is_labelme(content):
+            return "labelme"
+        if isinstance(content, list):  # of tasks; what else it may be, such as JSON-MIN, is said by who reads it
+            return "label-studio"
         if isinstance(content, dict) and "images" in content:
             return "coco"
     raise DataError(f"{path}: is no annotation file that is known; name its format with --from ({', '.join(FORMATS)}).")
