@@ -10,7 +10,8 @@ and run lengths hold is read when a mask is asked for. `coco_json` reads files t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from perpixel.coco_json import (
     written_runs,
 )
 from perpixel.errors import DataError
-from perpixel.files import read_bytes
+from perpixel.files import read_bytes, safe_name
 from perpixel.polygons import draw
 from perpixel.rle import dense, read_runs, require_size, shown, without_empty
 
@@ -124,10 +125,11 @@ class Panoptic:
     maps: dict[int, tuple[str, list[Segment]]]
 
 
-def read_annotations(path: Path) -> Annotations:
+def read_annotations(path: Path, left_out: list[str] | None = None) -> Annotations:
     """Reads `instances_*.json`, or a file that lists pictures alone, as `image_info_test2017.json` does.
 
-    Raises DataError, one sentence with the file and the entry, for whatever is not as COCO says."""
+    Raises DataError, one sentence with the file and the entry, for whatever is not as COCO says. With a list `left_out` such
+    annotations are left out, and their sentences put there."""
     data = read_bytes(path)
     file = quick(data, InstancesFile)
     if file is not None:
@@ -141,24 +143,26 @@ def read_annotations(path: Path) -> Annotations:
     objects: dict[int, list[Annotated]] = {id: [] for id in pictures}
     ids: set[int] = set()
     for place, entry in enumerate(_entries(path, content, "annotations", required=False)):
-        id = whole(entry, "id", f"{path}, annotation at place {place}")
-        where = f"{path}, annotation {id}"
-        if id in ids:
-            raise DataError(f"{where}: the id occurs twice; give each annotation its own.")
-        ids.add(id)
-        picture = pictures.get(whole(entry, "image_id", where))
-        if picture is None:
-            raise DataError(f"{where}: image_id {shown(entry['image_id'])} is no picture of this file; add it to images.")
-        category = known_category(entry, categories, where)
-        segmentation = entry.get("segmentation")
-        if not isinstance(segmentation, list | dict):
-            raise DataError(f"{where}: segmentation is {shown(segmentation)}, not a list of polygons or an RLE.")
-        area = None if entry.get("area") is None else number(entry, "area", where)
-        if area is not None and area < 0:
-            raise DataError(f"{where}: area is {area}; it is in pixels, 0 or more.")
-        box = None if entry.get("bbox") is None else box_of(entry, where)
-        written = json.dumps(segmentation).encode()
-        objects[picture.id].append(Annotated(id, picture, category, written, area, box, _flag(entry, where)))
+        with _taken_out(left_out):
+            id = whole(entry, "id", f"{path}, annotation at place {place}")
+            where = f"{path}, annotation {id}"
+            if id in ids:
+                raise DataError(f"{where}: the id occurs twice; give each annotation its own.")
+            ids.add(id)
+            picture = pictures.get(whole(entry, "image_id", where))
+            if picture is None:
+                raise DataError(f"{where}: image_id {shown(entry['image_id'])} is no picture of this file; add it to images.")
+            category = known_category(entry, categories, where)
+            segmentation = entry.get("segmentation")
+            segmentation = [] if segmentation is None and left_out is not None else segmentation  # a box alone
+            if not isinstance(segmentation, list | dict):
+                raise DataError(f"{where}: segmentation is {shown(segmentation)}, not a list of polygons or an RLE.")
+            area = None if entry.get("area") is None else number(entry, "area", where)
+            if area is not None and area < 0:
+                raise DataError(f"{where}: area is {area}; it is in pixels, 0 or more.")
+            box = None if entry.get("bbox") is None else box_of(entry, where)
+            written = json.dumps(segmentation).encode()
+            objects[picture.id].append(Annotated(id, picture, category, written, area, box, _flag(entry, where)))
     return Annotations(path, pictures, categories, objects)
 
 
@@ -178,6 +182,16 @@ def _sound(
             )
         )
     return objects
+
+
+@contextmanager
+def _taken_out(left_out: list[str] | None) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        if left_out is None:
+            raise
+        left_out.append(str(error))
 
 
 def read_panoptic(path: Path, truth: Panoptic | None = None) -> Panoptic:
@@ -298,12 +312,12 @@ def _categories(path: Path, content: dict[str, Any]) -> dict[int, str]:
 
 
 def _file_name(entry: Mapping[str, Any], where: str) -> str:
-    """A relative path downwards: what a file says must not lead out of the folder of the pictures."""
+    """A relative path downwards, with slashes: what a file says never leads out of the folder of the pictures."""
     name = entry.get("file_name")
-    parts = name.split("/") if isinstance(name, str) else [""]
-    if any(part in ("", ".", "..") or any(mark in part for mark in "\\\0") or part.endswith(":") for part in parts):
-        raise DataError(f"{where}: file_name is {shown(name)}, not the name of a file, nor a path down to one.")
-    return str(name)
+    try:
+        return safe_name(name.replace("\\", "/") if isinstance(name, str) else "")
+    except DataError:
+        raise DataError(f"{where}: file_name is {shown(name)}, not the name of a file, nor a path down to one.") from None
 
 
 def _flag(entry: Mapping[str, Any], where: str) -> bool:

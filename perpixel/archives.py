@@ -1,14 +1,16 @@
 """Archives of strangers, unpacked safely: zip, tar, and tar packed by gzip, bzip2 or xz.
 
 `unpack` writes into a folder of its own beside the target and renames what was asked for when all of it is there: a file or
-folder appears whole or not at all. It is refused, by name, what could do harm: names that lead outside (absolute, `..`, drives,
-backslashes), links, devices and pipes, names that are no UTF-8 or that some system cannot keep, two names that are one on some
-system (case, accents, final dots), encrypted files, more files or bytes than `Limits`, and archives that are damaged or cut off.
-Members that nobody asked for are not written, so their names are not judged. Permissions, owners and times are not taken over."""
+folder appears whole or not at all. It is refused, by name, what could do harm: names that lead outside (absolute, `..`, drives),
+links, devices and pipes, names that are no UTF-8 or that some system cannot keep, two names that are one on some system (case,
+accents, final dots), encrypted files, more files or bytes than `Limits`, and archives that are damaged or cut off. Backslashes,
+which some programs for Windows write, are slashes. Members that nobody asked for are not written, so their names are not judged.
+Permissions, owners and times are not taken over."""
 
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -18,22 +20,16 @@ import stat
 import tarfile
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from perpixel.errors import PerpixelError, ResourceError, UntrustedFile
-from perpixel.files import PARTIAL
+from perpixel.errors import PerpixelError, ResourceError, UntrustedFile, UsageError, is_full, printable
+from perpixel.files import JUNK, LOCK, PARTIAL, locked
 
 CHUNK = 1 << 20
-JUNK = ("__MACOSX", ".DS_Store")  # what macOS adds to archives
-BROKEN = (
-    zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError,
-    NotImplementedError, UnicodeDecodeError, ValueError, OverflowError, IndexError, RuntimeError,
-)  # fmt: skip
-# What the parsers raise for bytes that are no archive, zipfile with RuntimeError and NotImplementedError among them.
+NOTHING = "nothing was unpacked; if you know who made it, unpack it yourself and give the folder"
 
 Progress = Callable[[int, int, str], None]
 
@@ -69,19 +65,31 @@ def unpack(
 
     `""` takes everything, which goes into a new folder; `*/NAME` takes NAME, whether it lies in one outer folder or in none. What
     is already at its path is left as it is. Gives the paths that were put there. Raises UntrustedFile naming the member that is
-    refused or the damage, ResourceError when the disk has too little space; then nothing of the archive is left behind."""
+    refused or the damage, ResourceError when the disk has too little space; then nothing of the archive is left behind. Raises
+    UsageError while another process unpacks it there. What a killed process left is swept."""
     limits = limits or Limits()
     missing = {inside: where for inside, where in take.items() if not (root / where).exists()}
     if not missing:
         return []
-    work = root / f".{archive.name}.{os.getpid()}{PARTIAL}"
-    shutil.rmtree(work, ignore_errors=True)  # of a killed process that had our number
-    work.mkdir(parents=True)
+    work = root / f".{archive.name[:60]}{PARTIAL}"
+    work.mkdir(parents=True, exist_ok=True)
+    with locked(work, UsageError(f"{archive}: another process unpacks it below {root}; wait for it.")):
+        return _put(archive, root, work, missing, limits, progress)
+
+
+def _put(
+    archive: Path, root: Path, work: Path, missing: Mapping[str, str], limits: Limits, progress: Progress | None
+) -> list[Path]:
     try:
+        for left in work.iterdir():
+            if left.is_dir():
+                shutil.rmtree(left)
+            elif left.name != LOCK:
+                left.unlink()
         _write(archive, work, missing, limits, progress)
         for inside, where in missing.items():
             if not (work / where).exists():
-                raise UntrustedFile(f"{archive}: holds no {inside}; it is not the archive that was expected.")
+                raise UntrustedFile(f"{archive}: holds no {inside or 'file'}; it is not the archive that was expected.")
         if hasattr(os, "sync"):
             os.sync()  # once, for what may be a hundred thousand files
         put = []
@@ -101,7 +109,7 @@ def _write(archive: Path, work: Path, take: Mapping[str, str], limits: Limits, p
         for member in _members(archive, allowed):
             files, total = files + 1, total + member.size
             if member.size < 0:
-                raise UntrustedFile(f"{archive}: {_shown(member.name)} has a size below 0; nothing was unpacked.")
+                raise UntrustedFile(f"{archive}: {_shown(member.name)} has a size below 0; {NOTHING}.")
             if files > limits.files:
                 raise UntrustedFile(f"{archive}: holds more than {limits.files:,} files; it may be made to fill the disk.")
             if total > allowed:
@@ -113,15 +121,22 @@ def _write(archive: Path, work: Path, take: Mapping[str, str], limits: Limits, p
             if where is None:
                 continue
             if member.unsafe:
-                raise UntrustedFile(f"{archive}: {_shown(member.name)} {member.unsafe}; nothing was unpacked.")
+                raise UntrustedFile(f"{archive}: {_shown(member.name)} {member.unsafe}; {NOTHING}.")
             path = work.joinpath(*places.add(where, member))
+            folder = path if member.folder else path.parent
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise _unwritten(error, archive, member) from error
             if member.folder:
-                path.mkdir(parents=True, exist_ok=True)
                 continue
-            path.parent.mkdir(parents=True, exist_ok=True)
             if shutil.disk_usage(work).free < member.size:
                 raise ResourceError(f"{work.parent}: too little space for {_shown(member.name)}; free some and try again.")
-            with member.open() as source, path.open("xb") as file:
+            try:
+                file = path.open("xb")
+            except OSError as error:
+                raise _unwritten(error, archive, member) from error
+            with file, member.open() as source:
                 shutil.copyfileobj(source, file, CHUNK)
                 if file.tell() != member.size:
                     raise UntrustedFile(f"{archive}: {_shown(member.name)} is not as long as the archive says; it is damaged.")
@@ -129,8 +144,24 @@ def _write(archive: Path, work: Path, take: Mapping[str, str], limits: Limits, p
                 progress(files, 0, member.name)
     except PerpixelError:
         raise
-    except BROKEN as error:
-        raise UntrustedFile(f"{archive}: is damaged, or no archive ({error}); delete it and fetch it again.") from error
+    except OSError as error:
+        if error.errno in (None, errno.EINVAL):  # of a decompressor, or for a place before the beginning
+            raise _damaged(archive, error) from error
+        raise
+    except Exception as error:  # for bytes that are no archive the parsers raise nearly everything
+        raise _damaged(archive, error) from error
+
+
+def _damaged(archive: Path, error: Exception) -> UntrustedFile:
+    reason = printable(str(error) or type(error).__name__)[:200]
+    return UntrustedFile(f"{archive}: is damaged, or no archive ({reason}); delete it and fetch it again.")
+
+
+def _unwritten(error: OSError, archive: Path, member: Member) -> OSError | UntrustedFile:
+    """A full disk as it is; of others, such as a path that is too long for this system, the sentence."""
+    if is_full(error):
+        return error
+    return UntrustedFile(f"{archive}: {_shown(member.name)} cannot be written ({error.strerror}); {NOTHING}.")
 
 
 def _place(name: str, take: Mapping[str, str]) -> str | None:
@@ -139,7 +170,7 @@ def _place(name: str, take: Mapping[str, str]) -> str | None:
     The name is as the archive has it: what remains of it below the place is judged later."""
     clean = name[2:] if name.startswith("./") else name
     parts = clean.split("/")
-    if not clean or any(part in JUNK for part in parts):
+    if not clean or any(part in JUNK or part == ".DS_Store" for part in parts):
         return None
     for inside, where in take.items():
         if not inside:
@@ -164,7 +195,7 @@ class _Places:
         """The parts of the path `where`. Raises UntrustedFile when one of them is unsafe, or the path is taken."""
         parts = tuple(part for part in where.split("/") if part not in ("", "."))
         if reason := _unsafe_name(member.name, where, self.limits.depth):
-            raise UntrustedFile(f"{self.archive}: {_shown(member.name)} {reason}; nothing was unpacked.")
+            raise UntrustedFile(f"{self.archive}: {_shown(member.name)} {reason}; {NOTHING}.")
         for length in range(1, len(parts) + 1):
             own, folder = parts[:length], length < len(parts) or member.folder
             key = tuple(unicodedata.normalize("NFC", unicodedata.normalize("NFC", part).casefold()).rstrip(". ") for part in own)
@@ -173,7 +204,7 @@ class _Places:
             if known and (other != own or not (folder and was_folder)):
                 raise UntrustedFile(
                     f"{self.archive}: {_shown(member.name)} is in the way of {_shown('/'.join(other))}: some systems, or all, "
-                    "cannot keep both; nothing was unpacked."
+                    f"cannot keep both; {NOTHING}."
                 )
         return parts
 
@@ -186,8 +217,8 @@ def _unsafe_name(name: str, where: str, depth: int) -> str:
         return "is no UTF-8"
     if name.startswith("/") or PurePosixPath(where).is_absolute():
         return "is an absolute path"
-    if any(character < " " or character in "\x7f\\:" for character in name):
-        return "has a character that does not belong into a name: control, backslash or colon"
+    if any(character < " " or character in "\x7f:" for character in name):
+        return "has a character that does not belong into a name: control or colon"
     parts = [part for part in where.split("/") if part not in ("", ".")]
     if any(part.strip(". ") == "" for part in parts):
         return "leads outside with '..', or has a part of dots and spaces alone"
@@ -215,10 +246,15 @@ def _zip_members(archive: Path) -> Iterator[Member]:
                 unsafe = "is encrypted"
             elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 unsafe = "is a link" if kind == stat.S_IFLNK else "is a device or pipe"
-            elif not info.flag_bits & 0x800 and not info.orig_filename.isascii():
-                unsafe = "has a name that is not marked as UTF-8"
             # ZipFile cuts a name at its first NUL; the whole of it is judged.
-            yield Member(info.orig_filename, info.is_dir(), info.file_size, lambda info=info: opened.open(info), unsafe)  # type: ignore[misc]
+            name = info.orig_filename.replace("\\", "/")
+            if not info.flag_bits & 0x800 and not name.isascii():
+                try:  # macOS writes UTF-8 and does not mark it
+                    name = name.encode("cp437").decode()
+                except UnicodeError:
+                    unsafe = "has a name that is not in UTF-8"
+            folder = name.endswith("/") and info.file_size == 0
+            yield Member(name, folder, info.file_size, lambda info=info: opened.open(info), unsafe)  # type: ignore[misc]
 
 
 def _tar_members(archive: Path, packed: Any, allowed: int) -> Iterator[Member]:
@@ -237,7 +273,7 @@ def _tar_members(archive: Path, packed: Any, allowed: int) -> Iterator[Member]:
                     assert source is not None, "only plain files are opened"
                     return source
 
-                yield Member(info.name, info.isdir(), info.size, bytes_of, unsafe)
+                yield Member(info.name.replace("\\", "/"), info.isdir(), info.size, bytes_of, unsafe)
                 vars(opened)["members"].clear()  # it keeps every header for ever
             # tarfile takes a damaged header, and an end that is missing, for the end of the archive.
             file.seek(opened.offset)

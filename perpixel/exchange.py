@@ -9,6 +9,7 @@ later one lies on top; where they have none, pixels of objects of several classe
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +22,10 @@ from scipy import ndimage
 from perpixel.classes import VOID_NAME, ClassTable, distinct_colours
 from perpixel.datasets import voc
 from perpixel.datasets.folder import SPLITS, objects_by_vote
-from perpixel.errors import DataError
+from perpixel.errors import DataError, printable
 from perpixel.objects import components
-from perpixel.rle import shown
-from perpixel.sample import Instances
+from perpixel.rle import columns, shown
+from perpixel.sample import Crop, Instances
 
 BACKGROUND_NAMES = frozenset({"background", "_background_", "__background__"})
 VOID_NAMES = frozenset({VOID_NAME, "__ignore__", "_ignore_"})
@@ -43,10 +44,10 @@ class Holds:
 
 @dataclass(frozen=True)
 class Content:
-    """One picture with its truth: `picture` a file, or uint8 RGB (H, W, 3); `labels` class ids (H, W) with void; its objects, or
-    none."""
+    """One picture with its truth: `picture` a file, the bytes of one, or uint8 RGB (H, W, 3); `labels` class ids (H, W) with
+    void; its objects, or none."""
 
-    picture: Path | NDArray[np.uint8]
+    picture: Path | bytes | NDArray[np.uint8]
     labels: NDArray[Any]
     instances: Instances | None = None
 
@@ -60,40 +61,33 @@ class Item:
     read: Callable[[], Content]
 
 
+def failing(error: DataError) -> Callable[..., Content]:
+    """The `read` of a picture of which is known already why it cannot be used: it is told when its turn comes."""
+
+    def read(*_: object) -> Content:
+        raise error
+
+    return read
+
+
 @dataclass(frozen=True)
 class Shape:
-    """An object, or a piece of pixels of a class or of void: its label, its pixels, and whether it is a crowd.
-
-    `crop` bool (h, w) is the smallest box around its pixels, which begins at `top`, `left` of a picture of `size`."""
+    """An object, or a piece of pixels of a class or of void: its label, its pixels, and whether it is a crowd."""
 
     label: str
-    crop: NDArray[np.bool_]
-    top: int
-    left: int
-    size: tuple[int, int]
+    at: Crop
     crowd: bool = False
 
     @classmethod
     def of(cls, label: str, mask: NDArray[np.bool_], crowd: bool = False) -> Shape:
-        """The shape of a mask (H, W), of which it keeps no more than the box."""
-        rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-        size = (mask.shape[0], mask.shape[1])
-        if not rows.size:
-            return cls(label, np.zeros((0, 0), np.bool_), 0, 0, size, crowd)
-        top, left = int(rows[0]), int(columns[0])
-        return cls(label, mask[top : rows[-1] + 1, left : columns[-1] + 1].copy(), top, left, size, crowd)
+        """The shape of a mask (H, W)."""
+        return cls(label, Crop.of(mask), crowd)
 
-    @property
-    def box(self) -> tuple[slice, slice]:
-        """Where the crop lies in the picture."""
-        return slice(self.top, self.top + self.crop.shape[0]), slice(self.left, self.left + self.crop.shape[1])
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """The pixels (H, W)."""
-        mask = np.zeros(self.size, np.bool_)
-        mask[self.box] = self.crop
-        return mask
+    @classmethod
+    def of_runs(cls, label: str, lengths: NDArray[np.int64], size: tuple[int, int], crowd: bool = False) -> Shape:
+        """The shape of a mask of this size by its run lengths, which is never drawn whole."""
+        mask, left = columns(lengths, size[0])
+        return cls(label, Crop.of(mask, 0, left, size), crowd)
 
 
 LOSSES = {  # kind: what is lost or changed; {} is the format
@@ -113,15 +107,20 @@ LOSSES = {  # kind: what is lost or changed; {} is the format
     "group": "labels with instances have pixels of no object, or of several crowds, which are one crowd of each label in {}",
     "unknown class": "pixels of classes that {} does not have are unlabeled in it",
     "no area": "points, lines, boxes or other shapes without a mask are left out in reading",
+    "no label": "shapes without a label are left out in reading",
+    "no file": "pictures have no file of labels: nothing is marked on them",
+    "flat": "outlines without outer brackets are read as one polygon x, y, x, y ...",
     "other annotator": "further annotations of one picture are left out: the first is read",
 }
 
 
 @dataclass
 class Told:
-    """What is lost or changed, by kinds of `LOSSES`: how many in all, in how many pictures, and the first picture."""
+    """What is lost or changed, by kinds of `LOSSES`: how many in all, in how many pictures, and the first picture; and `notes`,
+    sentences about the whole set."""
 
     kinds: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     _last: dict[str, str] = field(default_factory=dict)
 
     def add(self, kind: str, name: str, count: int = 1) -> None:
@@ -132,19 +131,21 @@ class Told:
             self._last[kind] = name
 
     def sentences(self, format: str) -> list[str]:
-        return [
-            f"{count} {LOSSES[kind].format(format)} ({pictures} pictures, the first is {first})."
+        return self.notes + [
+            f"{count} {LOSSES[kind].format(format)} ({pictures} pictures, the first is {printable(first)})."
             for kind, (count, pictures, first) in self.kinds.items()
         ]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set in some format: its classes, its pictures, and what reading leaves out, as it is met."""
+    """A data set in some format: its classes, its pictures, what reading leaves out, as it is met, and what to do where nothing
+    else was there."""
 
     classes: ClassTable
     items: list[Item]
     told: Told = field(default_factory=Told)
+    advice: str = ""
 
 
 class Writer(Protocol):
@@ -178,13 +179,7 @@ def drawn(found: Sequence[Shape], classes: ClassTable, size: tuple[int, int], or
     objects = [shape for shape in found if canvas.draw(shape)]
     ids = np.array([classes.id_of(shape.label) for shape in objects], np.int64)
     crowd = np.array([shape.crowd for shape in objects], np.bool_)
-    numbers = np.zeros(size, np.int32)
-    for number, shape in enumerate(objects, start=1):
-        there = numbers[shape.box]
-        if there[shape.crop].any():
-            return canvas.labels, Instances(np.stack([shape.mask for shape in objects]), ids, crowd=crowd)
-        there[shape.crop] = number
-    return canvas.labels, Instances.of_numbers(numbers, ids, crowd)  # a map where none overlap: masks of all take memory
+    return canvas.labels, Instances.of_crops([shape.at for shape in objects], size, ids, crowd)
 
 
 class Canvas:
@@ -198,16 +193,16 @@ class Canvas:
 
     def draw(self, shape: Shape) -> bool:
         """Draws a shape; whether it is an object."""
-        label, there = shape.label.lower(), self.labels[shape.box]
+        label, there, pixels = shape.label.lower(), self.labels[shape.at.box], shape.at.pixels
         if label in VOID_NAMES or label in BACKGROUND_NAMES:
-            there[shape.crop] = self.classes.void if label in VOID_NAMES else self.none
+            there[pixels] = self.classes.void if label in VOID_NAMES else self.none
             return False
         id = self.classes.id_of(shape.label)
         if self.ordered:
-            there[shape.crop] = id
+            there[pixels] = id
         else:
-            before = there[shape.crop]
-            there[shape.crop] = np.where((before == self.none) | (before == id), id, self.classes.void)
+            before = there[pixels]
+            there[pixels] = np.where((before == self.none) | (before == id), id, self.classes.void)
         return True
 
 
@@ -221,15 +216,15 @@ def shapes(content: Content, classes: ClassTable, holds: Holds, told: Told, name
     canvas = Canvas(classes, labels.shape, holds.ordered)
     covered, lost = np.zeros(labels.shape, np.bool_), np.zeros(labels.shape, np.bool_)
     for index, id in enumerate(objects.class_ids.tolist()):
-        mask, crowd = objects.mask(index), bool(objects.crowd[index])
-        covered |= mask
-        if not mask.any():
+        crop, crowd = objects.crop(index), bool(objects.crowd[index])
+        covered[crop.box] |= crop.pixels
+        if not crop.bits.size:
             told.add("empty", name)
         elif crowd and not holds.crowd:
             told.add("crowd left out", name)
-            lost |= mask
+            lost[crop.box] |= crop.pixels
         else:
-            shape = Shape.of(classes.names[id], mask, crowd)
+            shape = Shape(classes.names[id], crop, crowd)
             canvas.draw(shape)
             yield shape
     rest = np.where(covered, classes.void, labels)
@@ -240,7 +235,7 @@ def shapes(content: Content, classes: ClassTable, holds: Holds, told: Told, name
         numbers = components(rest, id)
         for number, box in enumerate(ndimage.find_objects(numbers), start=1):
             size = (labels.shape[0], labels.shape[1])
-            shape = Shape(classes.names[id], numbers[box] == number, box[0].start, box[1].start, size)
+            shape = Shape(classes.names[id], Crop.of(numbers[box] == number, box[0].start, box[1].start, size))
             canvas.draw(shape)
             pieces += 1
             yield shape
@@ -267,7 +262,7 @@ def joined(found: Iterable[tuple[Shape, Hashable]]) -> list[Shape]:
             shapes.append(shape)
         else:
             before = shapes[place]
-            shapes[place] = Shape.of(shape.label, before.mask | shape.mask, before.crowd or shape.crowd)
+            shapes[place] = Shape(shape.label, before.at.joined(shape.at), before.crowd or shape.crowd)
     return shapes
 
 
@@ -291,13 +286,14 @@ def map_of(
     shared = np.zeros(content.labels.shape, np.bool_)
     chosen = []
     for index in np.flatnonzero(~objects.crowd).tolist():
-        mask = objects.mask(index)
-        if not mask.any():
+        crop = objects.crop(index)
+        if not crop.bits.size:
             told.add("empty", name)
             continue
-        shared |= mask & (numbers > 0)
+        there, pixels = numbers[crop.box], crop.pixels
+        shared[crop.box] |= pixels & (there > 0)
         chosen.append(index)
-        numbers[mask] = len(chosen)
+        there[pixels] = len(chosen)
     told.add("overlap", name, int(shared.sum()))
     seen = np.bincount(numbers.ravel(), minlength=len(chosen) + 1)[1:] > 0
     told.add("hidden", name, int((~seen).sum()))
@@ -313,8 +309,27 @@ def split_order(item: Item) -> tuple[int, str]:
     return (SPLITS.index(item.split) if item.split in SPLITS else len(SPLITS)), item.name
 
 
+def label_of(value: Any, where: str) -> str:
+    """The label of a shape, without the blanks around it; empty where nobody gave it one. Raises DataError for what is no text,
+    or a text that not every format can hold."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return ""
+    return text(value, "label", where)
+
+
 def text(value: Any, what: str, where: str) -> str:
-    """`value`, which must be a text that is not empty; else DataError."""
+    """`value` without the blanks around it, which must be a text that is not empty and every format can hold; else DataError."""
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where}: {what} is {shown(value)}, not a text.")
-    return value
+    if reason := unkept(value.strip()):
+        raise DataError(f"{where}: {what} is {printable(value)[:80]!r}, which {reason}; correct it.")
+    return value.strip()
+
+
+def unkept(text: str) -> str:
+    """Why not every format can hold a text; nothing where each can."""
+    if any(unicodedata.category(mark) in ("Cc", "Zl", "Zp") for mark in text):
+        return "holds a control character or a line break"
+    if any(unicodedata.category(mark) == "Cs" or mark in "\ufffe\uffff" for mark in text):
+        return "is no UTF-8 text"
+    return ""

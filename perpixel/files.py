@@ -182,9 +182,17 @@ def walk(folder: Path) -> list[Path]:
     return sorted(paths)
 
 
-def matching(folder: Path, pattern: str) -> list[Path]:
-    """What lies in `folder` by a pattern of `Path.glob`, sorted, without what is hidden."""
-    return sorted(path for path in folder.glob(pattern) if not any(map(is_hidden, path.relative_to(folder).parts)))
+def files_in(folder: Path, depth: int = 1) -> list[Path]:
+    """The files directly in a folder, or so many folders deep, sorted; what `walk` leaves out is left out here too."""
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if is_hidden(path.name):
+            continue
+        if not path.is_dir():
+            found.append(path)
+        elif depth > 1:
+            found += files_in(path, depth - 1)
+    return found
 
 
 def is_hidden(name: str) -> bool:

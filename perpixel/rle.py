@@ -33,6 +33,22 @@ def dense(lengths: NDArray[np.int64], height: int, width: int) -> NDArray[np.boo
     return mask
 
 
+def columns(lengths: NDArray[np.int64], height: int) -> tuple[NDArray[np.bool_], int]:
+    """The columns (H, w) that a mask of this height has pixels in, from the first to the last, and which is the first."""
+    ends = np.cumsum(lengths)
+    starts, stops = ends[:-1:2], ends[1::2]
+    sizes = stops - starts[: len(stops)]
+    starts, stops = starts[: len(stops)][sizes > 0], stops[sizes > 0]
+    if not len(starts):
+        return np.zeros((height, 0), np.bool_), 0
+    first, last = int(starts[0]) // height, int(stops[-1] - 1) // height
+    turns = np.zeros((last - first + 1) * height + 1, np.int8)
+    turns[starts - first * height] = 1  # where a run ends another may begin
+    turns[stops - first * height] -= 1
+    mask: NDArray[np.bool_] = np.cumsum(turns[:-1], dtype=np.int8).view(np.bool_).reshape(-1, height).T
+    return mask, first
+
+
 def without_empty(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """The run lengths of the same mask of which only the first may be 0."""
     if lengths[1:].all():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,12 +13,70 @@ from numpy.typing import NDArray
 from perpixel.classes import ClassTable
 
 
+@dataclass(frozen=True)
+class Crop:
+    """The pixels of an object in a picture of `size` (height, width), as far as they reach.
+
+    `bits` holds those of a box of `shape` (h, w) that begins at `top`, `left`: eight in a byte, since hundreds of objects of one
+    large picture would fill the memory."""
+
+    bits: NDArray[np.uint8]
+    shape: tuple[int, int]
+    top: int
+    left: int
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_], top: int = 0, left: int = 0, size: tuple[int, int] | None = None) -> Crop:
+        """The smallest box around the pixels of a mask, which is the picture (H, W), or a part of it from `top`, `left` on."""
+        rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+        size = size or (mask.shape[0], mask.shape[1])
+        if not rows.size:
+            return cls(np.zeros(0, np.uint8), (0, 0), 0, 0, size)
+        inside = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        shape = inside.shape[0], inside.shape[1]
+        return cls(np.packbits(inside), shape, top + int(rows[0]), left + int(columns[0]), size)
+
+    @property
+    def pixels(self) -> NDArray[np.bool_]:
+        """The pixels of the box, bool (h, w)."""
+        height, width = self.shape
+        return np.unpackbits(self.bits, count=height * width).view(np.bool_).reshape(height, width)
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """Where the box lies in the picture."""
+        return slice(self.top, self.top + self.shape[0]), slice(self.left, self.left + self.shape[1])
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The pixels (H, W) in the whole picture."""
+        mask = np.zeros(self.size, np.bool_)
+        mask[self.box] = self.pixels
+        return mask
+
+    def joined(self, other: Crop) -> Crop:
+        """The pixels of both."""
+        if not (self.bits.size and other.bits.size):
+            return self if self.bits.size else other
+        boxes = self.box, other.box
+        top, left = (min(box[axis].start for box in boxes) for axis in (0, 1))
+        bottom, right = (max(box[axis].stop for box in boxes) for axis in (0, 1))
+        mask = np.zeros((bottom - top, right - left), np.bool_)
+        for crop in (self, other):
+            at = crop.top - top, crop.left - left
+            mask[at[0] : at[0] + crop.shape[0], at[1] : at[1] + crop.shape[1]] |= crop.pixels
+        return Crop.of(mask, top, left, self.size)
+
+
 class Instances:
     """Objects of one picture: `masks` bool (N, H, W), `class_ids` int64 (N,), `scores` float32 (N,) in [0, 1] or none.
 
     `crowd` bool (N,) is True where an entry stands for many objects that nobody told apart; without it none does.
     `numbers` int32 (H, W) says the same in the space of one mask: 0 where no object is, i + 1 at object i; of objects that
     overlap it shows the last."""
+
+    _size: tuple[int, int]
 
     def __init__(
         self,
@@ -39,21 +98,57 @@ class Instances:
         objects.crowd = np.zeros(len(class_ids), np.bool_) if crowd is None else crowd
         return objects
 
+    @classmethod
+    def of_crops(
+        cls, crops: Sequence[Crop], size: tuple[int, int], class_ids: NDArray[np.int64], crowd: NDArray[np.bool_]
+    ) -> Instances:
+        """Objects of a picture of this size by their crops; `masks` and `numbers` are made when they are first asked for."""
+        objects = cls.__new__(cls)
+        objects._crops, objects._size = crops, size
+        objects.class_ids, objects.scores, objects.crowd = class_ids, None, crowd
+        return objects
+
     def mask(self, index: int) -> NDArray[np.bool_]:
         """The pixels (H, W) of one object, without making the masks of all."""
         if "masks" in vars(self):
             mask: NDArray[np.bool_] = self.masks[index]
             return mask
+        if "_crops" in vars(self):
+            return self._crops[index].mask
         shown: NDArray[np.bool_] = self.numbers == index + 1
         return shown
 
+    def crop(self, index: int) -> Crop:
+        """The pixels of one object in the box that they reach, without making masks where there are none."""
+        return self._crops[index]
+
+    @cached_property
+    def _crops(self) -> Sequence[Crop]:
+        if "masks" in vars(self):
+            return [Crop.of(mask) for mask in self.masks]
+        from scipy import ndimage  # only now: it takes a while to load
+
+        size, count = (self.numbers.shape[0], self.numbers.shape[1]), len(self.class_ids)
+        found = ndimage.find_objects(self.numbers, count) if count else []
+        boxes = [box or (slice(0, 0), slice(0, 0)) for box in found]
+        return [
+            Crop.of(self.numbers[box] == number, box[0].start, box[1].start, size) for number, box in enumerate(boxes, start=1)
+        ]
+
     @cached_property
     def masks(self) -> NDArray[np.bool_]:
+        if "_size" in vars(self):
+            return np.array([crop.mask for crop in self._crops], np.bool_).reshape(len(self._crops), *self._size)
         masks: NDArray[np.bool_] = self.numbers == np.arange(1, len(self.class_ids) + 1, dtype=np.int32)[:, None, None]
         return masks
 
     @cached_property
     def numbers(self) -> NDArray[np.int32]:
+        if "_size" in vars(self):
+            drawn = np.zeros(self._size, np.int32)
+            for number, crop in enumerate(self._crops, start=1):
+                drawn[crop.box][crop.pixels] = number
+            return drawn
         numbers = np.zeros(self.masks.shape[1:], np.int32)
         for number, mask in enumerate(self.masks, start=1):
             numbers[mask] = number

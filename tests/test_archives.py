@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perpixel.archives import Limits, unpack
-from perpixel.errors import UntrustedFile
+from perpixel.errors import UntrustedFile, UsageError
 
 Files = list[tuple[str, bytes]]
 HONEST: Files = [("set/a.txt", b"one"), ("set/deep/b.txt", b"two" * 1000), ("more/c.txt", b""), ("__MACOSX/set/._a.txt", b"x")]
@@ -115,7 +116,8 @@ def test_another_archive_is_told_by_what_it_lacks(archive: Path, root: Path) -> 
 
 NAMES = {
     "../up.txt": "leads outside", "a/../../up.txt": "leads outside", "/etc/cron.d/up": "absolute path",
-    "a\\..\\up.txt": "backslash", "C:/up.txt": "colon", "a\nb": "control", "a/.../b": "leads outside",
+    "a\\..\\up.txt": "leads outside", "\\\\host\\up.txt": "absolute path",
+    "C:/up.txt": "colon", "a\nb": "control", "a/.../b": "leads outside",
     "a/ /b": "dots and spaces", "x" * 256: "too long", "/".join("d" * 40): "too long",
 }  # fmt: skip
 
@@ -179,7 +181,14 @@ def test_names_that_are_no_utf8_are_refused(archive: Path, root: Path) -> None:
     refused(make_tar(archive, [("caf\udce9", b"1")]), root, "is no UTF-8")
     data = make_zip(archive, [("cafe", b"1")]).read_bytes()
     archive.write_bytes(data.replace(b"cafe", b"caf\xe9"))
-    refused(archive, root, "has a name that is not marked as UTF-8")
+    refused(archive, root, "has a name that is not in UTF-8")
+
+
+def test_names_in_utf8_that_is_not_marked_are_read_as_macos_means_them(archive: Path, root: Path) -> None:
+    data = make_zip(archive, [("folder/cafe", b"1")]).read_bytes()
+    archive.write_bytes(data.replace(b"cafe", "사x".encode()))
+    unpack(archive, root, {"": "here"})
+    assert below(root) == ["here/folder/사x"]
 
 
 def test_a_name_with_a_nul_is_refused(archive: Path, root: Path) -> None:
@@ -283,3 +292,53 @@ def test_no_name_ever_lands_outside(entries: list[tuple[str, bool]], as_tar: boo
         every = {path.relative_to(top).as_posix() for path in top.rglob("*") if not path.is_dir() or path.is_symlink()}
         assert {name for name in every if not name.startswith("one/two/root/here")} == {"archive", "untouched"}
         assert not any(path.is_symlink() for path in top.rglob("*"))
+
+
+class TestStrangers:
+    @both
+    def test_an_archive_without_files_is_told(self, make, archive: Path, root: Path) -> None:
+        refused(make(archive, []), root, "archive: holds no file; it is not the archive that was expected")
+
+    @both
+    def test_backslashes_of_windows_are_slashes(self, make, archive: Path, root: Path) -> None:
+        files: Files = [("set\\deep\\a.txt", b"1"), ("set\\b.txt", b"2")]
+        folders: Files = [("set\\", b"")] if make is make_zip else []
+        unpack(make(archive, folders + files), root, {"": "here"})
+        assert below(root) == ["here/set/b.txt", "here/set/deep/a.txt"]
+
+    @both
+    def test_backslashes_are_judged_as_slashes(self, make, archive: Path, root: Path) -> None:
+        refused(make(archive, [("a/b", b"1"), ("a\\b", b"2")]), root, "is in the way of")
+
+    @pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zip", "tar"])
+    def test_every_flipped_byte_ends_in_a_sentence_or_whole(self, kind: str, archive: Path, root: Path) -> None:
+        data = MAKERS[kind](archive, HONEST).read_bytes()
+        for place in range(0, len(data), max(1, len(data) // 60)):
+            archive.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+            try:
+                unpack(archive, root, {"": "here"})
+            except UntrustedFile:
+                assert list(root.iterdir()) == []
+            else:
+                shutil.rmtree(root)
+
+    def test_a_path_that_this_system_cannot_keep_is_told(self, archive: Path, root: Path) -> None:
+        make_zip(archive, [("/".join(["d" * 250] * 30), b"x")])
+        refused(archive, root, r"cannot be written \(File name too long\); nothing was unpacked")
+
+    def test_what_a_killed_process_left_is_swept(self, archive: Path, root: Path) -> None:
+        left = root / ".archive.partial"
+        (left / "here" / "x").mkdir(parents=True)
+        (left / "c.txt").write_text("half")
+        unpack(make_zip(archive, HONEST), root, {"": "here"})
+        assert below(root) == ["here/more/c.txt", "here/set/a.txt", "here/set/deep/b.txt"]
+        assert [path.name for path in root.iterdir()] == ["here"]
+
+    def test_two_at_once_end_in_a_sentence(self, archive: Path, root: Path) -> None:
+        make_zip(archive, HONEST)
+
+        def again(*_: object) -> None:
+            with pytest.raises(UsageError, match="another process unpacks it below"):
+                unpack(archive, root, {"": "other"})
+
+        assert unpack(archive, root, {"": "here"}, progress=again) == [root / "here"]

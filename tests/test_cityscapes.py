@@ -300,7 +300,7 @@ class TestPolygons:
     @pytest.mark.parametrize("text", ["", "{", "[" * 100000, "[]", "3", '{"imgHeight": 8}', "\xff"])
     def test_what_is_no_such_file_is_told(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
-        with pytest.raises(DataError, match=r"a\.json: (is no JSON|is no object with imgHeight|imgWidth is None)"):
+        with pytest.raises(DataError, match=r"a\.json: (is no JSON|is not UTF-8|is no object with imgHeight|imgWidth is None)"):
             draw_label_ids(tmp_path / "a.json")
         with pytest.raises(DataError, match=r"b\.json: there is no such file"):
             draw_label_ids(tmp_path / "b.json")

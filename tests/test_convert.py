@@ -26,6 +26,7 @@ from perpixel.formats import FORMATS, format_of
 from perpixel.images import read_image
 from perpixel.sample import Instances
 
+SQUARE = {"label": "cat", "points": [[1, 1], [5, 1], [5, 5], [1, 5]], "shape_type": "polygon"}
 REAL = Path(__file__).parents[2] / "shared/data/coco"
 
 
@@ -121,7 +122,7 @@ class TestOnRealPictures:
 
 class TestConvert:
     def test_a_folder_without_splits_gets_a_fifth_for_val_where_the_format_wants_splits(self, tmp_path: Path) -> None:
-        make_labelme(tmp_path / "in", {f"p{number}": [] for number in range(10)})
+        make_labelme(tmp_path / "in", {f"p{number}": [SQUARE] for number in range(10)})
         assert convert(tmp_path / "in", tmp_path / "flat", "folder").pictures == {"": 10}
         assert convert(tmp_path / "in", tmp_path / "yolo", "yolo").pictures == {"train": 8, "val": 2}
 
@@ -164,7 +165,7 @@ class TestConvert:
         assert found == names if format != "cityscapes" else len(found) == 6
 
     def test_a_damaged_picture_is_told_and_leaves_nothing(self, command, tmp_path: Path) -> None:
-        make_labelme(tmp_path / "in", {"a": [], "b": [], "c": []})
+        make_labelme(tmp_path / "in", {"a": [SQUARE], "b": [], "c": []})
         whole = (tmp_path / "in" / "b.png").read_bytes()
         (tmp_path / "in" / "b.png").write_bytes(whole[:50])
         code, _, told = command("convert", tmp_path / "in", tmp_path / "out", "--to", "coco")
@@ -224,7 +225,7 @@ class TestConvert:
         assert not (tmp_path / "out").exists()
 
     def test_a_turned_picture_is_written_upright(self, tmp_path: Path) -> None:
-        make_labelme(tmp_path / "in", {"a": []})
+        make_labelme(tmp_path / "in", {"a": [SQUARE]})
         exif = Image.Exif()
         exif[0x0112] = 6
         Image.fromarray(np.arange(9 * 12 * 3, dtype=np.uint8).reshape(12, 9, 3)).save(tmp_path / "in" / "a.jpg", exif=exif)

@@ -175,6 +175,26 @@ def test_it_is_sound_and_known_by_the_fingerprint_of_its_samples(case: Case) -> 
     assert report.fingerprints == {split: fingerprint(case.open(split)) for split in case.judged}
 
 
+@pytest.mark.parametrize("maker", {maker: None for maker in MAKERS.values() if maker}, ids=lambda maker: maker.__name__)
+def test_what_macos_and_notebooks_put_beside_files_is_no_picture(maker: Callable[[Path], Path], tmp_path: Path) -> None:
+    root = maker(tmp_path)
+    names = [name for name, one in MAKERS.items() if one is maker]
+    cases = [Case(str(root) if name in FOLDERS else name, None if name in FOLDERS else root) for name in names]
+    opened = {(case.data, split): case.open(split) for case in cases for split in case.judged}
+    before = {key: [*map(dataset.name, range(len(dataset)))] for key, dataset in opened.items()}
+    for path in [path for path in root.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
+        for folder in (".ipynb_checkpoints", "__MACOSX"):
+            (path.parent / folder).mkdir(exist_ok=True)
+            (path.parent / folder / path.name).write_bytes(path.read_bytes())
+    for case in cases:
+        for split in case.judged:
+            dataset = case.open(split)
+            assert [*map(dataset.name, range(len(dataset)))] == before[case.data, split]
+            assert all(path.is_file() for path in (dataset.files() if isinstance(dataset, Stored) else ()))
+            assert dataset.sample(0).labels is not None
+
+
 def test_an_unknown_split_names_the_nearest(case: Case) -> None:
     judged = case.judged[1]
     with pytest.raises(UnknownName, match=rf"no split of .* '{judged}l'; did you mean '{judged}'"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 import tempfile
@@ -19,10 +21,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from perpixel.classes import ClassTable
+from perpixel.convert import convert
 from perpixel.errors import DataError
-from perpixel.exchange import Content, Holds, Shape, Told, background_of, drawn
+from perpixel.exchange import Content, Holds, Shape, Source, Told, background_of, drawn
 from perpixel.formats import FORMATS, format_of
 from perpixel.formats.label_studio import KINDS, decode_brush, encode_brush
+from perpixel.images import encode_image
+from perpixel.polygons import ellipse, fill
 from perpixel.sample import Instances
 
 STREET = ClassTable(
@@ -202,7 +207,8 @@ class TestHostileFiles:
             put_grey(Path(folder, "a.png"))
             header = [0, 0, 1, 176, 57, 27, 240]  # 432 numbers of 8 bits
             results = [
-                {"type": kind, "original_height": 9, "original_width": size, "value": {**value, kind: ["cat"]}},
+                {"type": f"{kind}labels", "original_height": 9, "original_width": size,
+                 "value": {**value, f"{kind}labels": ["cat"]}},
                 {"type": "brushlabels", "original_height": 9, "original_width": 12,
                  "value": {"rle": header + data, "brushlabels": ["cat"]}},
             ]  # fmt: skip
@@ -435,6 +441,394 @@ class TestWhatOthersWrite:
         assert abs(columns[0] - min(x)) <= 1
         assert abs(columns[-1] - max(x)) <= 1
         assert source.told.kinds == {"no area": (1, 1, "a.png")}
+
+
+class TestYolo:
+    POLYGON = "0 0.1 0.1 0.9 0.1 0.9 0.9 0.1 0.9\n"
+
+    def put(
+        self, folder: Path, yaml: str, labels: str = "labels/train", images: str = "images/train", text: str = POLYGON
+    ) -> None:
+        put_grey(folder / images / "a.png")
+        (folder / labels).mkdir(parents=True)
+        (folder / labels / "a.txt").write_text(text)
+        (folder / "data.yaml").write_text(yaml)
+
+    def read(self, folder: Path) -> tuple[Source, list[Content]]:
+        assert format_of(folder) == "yolo"
+        source = FORMATS["yolo"].read(folder, None)
+        return source, [item.read() for item in source.items]
+
+    @pytest.mark.parametrize("value", ["''", "", "null", "~", '""', "[]"])
+    def test_an_empty_split_is_none(self, value: str, tmp_path: Path) -> None:
+        self.put(tmp_path, f"train: images/train\ntest: {value}\nnames: [cat]\n")
+        source, _ = self.read(tmp_path)
+        assert [(item.name, item.split) for item in source.items] == [("a", "train")]
+        assert source.told.notes == []
+
+    @pytest.mark.parametrize(
+        "names",
+        [["no", "yes"], ["on", "off", "y"], ["1", "2.0", "0x1F", "1e3"], ["2024-01-01", "12:30:00"], ["null", "~", "true"]],
+    )
+    @pytest.mark.parametrize("form", ["[{}]", "numbered"])
+    def test_class_names_stay_the_text_that_was_written(self, names: list[str], form: str, tmp_path: Path) -> None:
+        numbered = "".join(f"\n  {number}: {name}" for number, name in enumerate(names))
+        self.put(tmp_path, "train: images/train\nnames: " + (numbered if form == "numbered" else f"[{', '.join(names)}]"))
+        assert self.read(tmp_path)[0].classes.names == ("background", *names)
+
+    def test_labels_in_another_folder_are_found_and_told(self, tmp_path: Path) -> None:
+        self.put(tmp_path, "train: images/train\nnames: [cat]\n", labels="labels/seg/train")
+        source, (content,) = self.read(tmp_path)
+        assert (content.labels == 1).sum() > 50
+        (note,) = source.told.notes
+        assert note == f"Labels of train are read from {tmp_path}/labels/seg/train: there is no labels/train/a.txt."
+
+    def test_labels_in_two_other_folders_are_a_question(self, tmp_path: Path) -> None:
+        self.put(tmp_path, "train: images/train\nnames: [cat]\n", labels="labels/seg/train")
+        shutil.copytree(tmp_path / "labels" / "seg", tmp_path / "labels" / "det")
+        with pytest.raises(DataError, match=r"the labels of train may be those in .*det/train or .*seg/train; keep one"):
+            self.read(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("images", "labels", "file"),
+        [("Images/Train", "Labels/Train", "a.TXT"), ("IMAGES/train", "LABELS/train", "A.txt"), ("train/Images", "train/labels",
+         "a.txt")],
+    )  # fmt: skip
+    def test_folders_and_suffixes_in_capitals(self, images: str, labels: str, file: str, tmp_path: Path) -> None:
+        self.put(tmp_path, f"train: {images}\nnames: [cat]\n", labels, images)
+        (tmp_path / labels / "a.txt").rename(tmp_path / labels / file)
+        source, (content,) = self.read(tmp_path)
+        assert (content.labels == 1).sum() > 50
+        assert source.told.kinds == {}
+
+    @pytest.mark.parametrize("line", ["./images/train/a.png", "images/train/a.png", "/content/set/images/train/a.png",
+                                      "images\\train\\a.png", "\ufeffimages/train/a.png",
+                                      "../../images/train/a.png"])  # fmt: skip
+    @pytest.mark.parametrize("yaml", ["train: train.txt", "train: [train.txt]", "train: ./lists/../train.txt"])
+    def test_lists_of_pictures(self, line: str, yaml: str, tmp_path: Path) -> None:
+        self.put(tmp_path, f"{yaml}\nval:\nnames: [cat]\n")
+        (tmp_path / "train.txt").write_text(f"{line}\r\n\n")
+        source, (content,) = self.read(tmp_path)
+        assert [(item.name, item.split) for item in source.items] == [("a", "train")]
+        assert (content.labels == 1).sum() > 50
+
+    def test_a_list_of_folders_and_lists_with_a_picture_that_is_missing(self, tmp_path: Path) -> None:
+        self.put(tmp_path, "train: [images/train, more.txt]\nnames: [cat]\n")
+        put_grey(tmp_path / "images" / "other" / "b.png")
+        (tmp_path / "more.txt").write_text("images/other/b.png\nimages/other/c.png\n")
+        source = FORMATS["yolo"].read(tmp_path, None)
+        assert sorted(item.name for item in source.items) == ["a", "line 2 of more.txt", "other/b"]
+        with pytest.raises(DataError, match=r"more.txt, line 2: there is no picture 'images/other/c.png'"):
+            next(item for item in source.items if item.name.startswith("line")).read()
+
+    def test_a_split_that_is_not_there_is_told(self, tmp_path: Path) -> None:
+        self.put(tmp_path, "path: ../datasets/x\ntrain: images/train\nval: images/val\nnames: [cat]\n")
+        source, _ = self.read(tmp_path)
+        assert [item.split for item in source.items] == ["train"]
+        (note,) = source.told.notes
+        assert "data.yaml: val is 'images/val', which is no folder and no list of pictures" in note
+        (tmp_path / "data.yaml").write_text("train: images/x\nnames: [cat]\n")
+        with pytest.raises(DataError, match="train is 'images/x', which is no folder"):
+            self.read(tmp_path)
+
+    @pytest.mark.parametrize("table", ["classes.txt", "labels/classes.txt", "data.yaml"])
+    def test_without_splits_all_that_lies_in_images_is_read(self, table: str, tmp_path: Path) -> None:
+        self.put(tmp_path, "names: [cat]\n")
+        put_grey(tmp_path / "previews" / "a.png")
+        (tmp_path / "data.yaml").unlink()
+        (tmp_path / table).write_text("cat\n" if table.endswith("txt") else "names: [cat]\n")
+        source, (content,) = self.read(tmp_path)
+        assert [(item.name, item.split) for item in source.items] == [("a", "train")]
+        assert (content.labels == 1).sum() > 50
+
+    def test_pictures_that_lie_elsewhere(self, tmp_path: Path) -> None:
+        self.put(tmp_path / "in", "train: images/train\nnames: [cat]\n")
+        (tmp_path / "in" / "images").rename(tmp_path / "photos")
+        with pytest.raises(DataError, match="or name the folder of the pictures with --pictures"):
+            self.read(tmp_path / "in")
+        source = FORMATS["yolo"].read(tmp_path / "in", tmp_path / "photos")
+        assert [(item.name, item.split) for item in source.items] == [("a", "train")]
+        assert (source.items[0].read().labels == 1).sum() > 50
+
+    def test_boxes_among_polygons_are_counted(self, tmp_path: Path) -> None:
+        self.put(tmp_path, "train: images/train\nnames: [cat]\n", text=self.POLYGON + "0 0.5 0.5 0.1 0.1\n")
+        source, (content,) = self.read(tmp_path)
+        assert source.told.kinds == {"no area": (1, 1, "a")}
+        assert len(content.instances.class_ids) == 1
+
+
+class TestLabelStudio:
+    def read(self, folder: Path, results: list[dict]) -> tuple[Source, Content]:
+        put_grey(folder / "a.png")
+        (folder / "tasks.json").write_text(json.dumps([{"data": {"image": "a.png"}, "annotations": [{"result": results}]}]))
+        source = FORMATS["label-studio"].read(folder, None)
+        return source, source.items[0].read()
+
+    def given(self, kind: str) -> tuple[dict, np.ndarray]:
+        """The value of a shape without label, and the pixels of the 9x12 picture that it covers."""
+        mask = np.zeros(SIZE, bool)
+        mask[:, :6] = True
+        if kind == "brush":
+            return {"format": "rle", "rle": encode_brush(mask)}, mask
+        if kind == "bitmask":
+            image = Image.fromarray(np.dstack([np.zeros((*SIZE, 3), np.uint8), mask * np.uint8(255)]), "RGBA")
+            return {"imageDataURL": "data:image/png;base64," + base64.b64encode(encode_image(image, ".png")).decode()}, mask
+        if kind == "ellipse":
+            return {"x": 50, "y": 50, "radiusX": 50, "radiusY": 50, "rotation": 0}, drawn_ellipse()
+        if kind == "rectangle":
+            return {"x": 0, "y": 0, "width": 50, "height": 100, "rotation": 0}, mask
+        return {"points": [[0, 0], [50, 0], [50, 100], [0, 100]], "closed": True}, mask
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("form", ["own tag", "labels tag", "labels alone", "labels in the shape", "labels first"])
+    def test_shapes_with_their_labels_wherever_they_stand(self, kind: str, form: str, tmp_path: Path) -> None:
+        value, mask = self.given(kind)
+        half = {"id": "x", "original_width": 12, "original_height": 9, "image_rotation": 0}
+        shape = {**half, "type": kind, "value": value}
+        labels = {**half, "type": "labels", "value": {**value, "labels": ["cup"]}}
+        results = {
+            "own tag": [{**half, "type": f"{kind}labels", "value": {**value, f"{kind}labels": ["cup"]}}],
+            "labels tag": [shape, labels], "labels first": [{**labels, "value": {"labels": ["cup"]}}, shape],
+            "labels alone": [labels], "labels in the shape": [{**shape, "value": {**value, "labels": ["cup"]}}],
+        }[form]  # fmt: skip
+        source, content = self.read(tmp_path, results)
+        assert source.classes.names == ("background", "cup")
+        assert np.array_equal(content.labels == 1, mask)
+        assert len(content.instances.class_ids) == 1
+        assert source.told.kinds == {}
+
+    def test_a_rectangle_that_is_turned(self, tmp_path: Path) -> None:
+        value = {"x": 50, "y": 0, "width": 50, "height": 30, "rotation": 90, "rectanglelabels": ["cup"]}
+        result = {"type": "rectanglelabels", "original_width": 12, "original_height": 9, "value": value}
+        _, content = self.read(tmp_path, [result])
+        rows, columns = np.nonzero(content.labels)
+        assert (rows.min(), rows.max(), columns.max()) == (0, 5, 5)  # 6 wide and 2.7 high, turned around its corner at 6, 0
+        assert len(rows) == 18
+
+    def test_two_shapes_of_one_id_share_no_label(self, tmp_path: Path) -> None:
+        value, _ = self.given("polygon")
+        half = {"id": "x", "original_width": 12, "original_height": 9, "type": "polygonlabels"}
+        source, content = self.read(tmp_path, [{**half, "value": {**value, "polygonlabels": ["cup"]}}, {**half, "value": value}])
+        assert len(content.instances.class_ids) == 1
+        assert source.told.kinds == {"no label": (1, 1, "a.png")}
+
+    def test_an_export_of_another_kind_is_told(self, command, tmp_path: Path) -> None:
+        (tmp_path / "a.json").write_text(json.dumps([{"image": "a.png", "label": [{"rectanglelabels": ["cup"]}]}]))
+        code, _, told = command("convert", tmp_path / "a.json", tmp_path / "out")
+        assert (code, "export them from Label Studio as JSON (not JSON-MIN)" in told) == (3, True)
+
+    def test_an_export_by_any_name_is_found(self, tmp_path: Path) -> None:
+        value, _ = self.given("polygon")
+        half = {"original_width": 12, "original_height": 9, "type": "polygonlabels"}
+        self.read(tmp_path, [{**half, "value": {**value, "polygonlabels": ["cup"]}}])
+        (tmp_path / "tasks.json").rename(tmp_path / "export of May.json")
+        assert format_of(tmp_path) == "label-studio"
+
+
+def drawn_ellipse() -> np.ndarray:
+    return fill([ellipse(6, 4.5, 6, 4.5).ravel().tolist()], *SIZE)
+
+
+class TestLabelme:
+    def read(self, folder: Path, shapes: list[dict], **more: object) -> tuple[Source, Content]:
+        make_labelme(folder, {"a": shapes})
+        document = json.loads((folder / "a.json").read_text())
+        (folder / "a.json").write_text(json.dumps({**document, **more}))
+        source = FORMATS["labelme"].read(folder, None)
+        return source, source.items[0].read()
+
+    def test_a_rectangle_of_four_corners_is_that_of_two(self, tmp_path: Path) -> None:
+        corners = {"label": "cup", "shape_type": "rectangle", "points": [[2.5, 1.5], [8.4, 1.5], [8.4, 6.6], [2.5, 6.6]]}
+        _, four = self.read(tmp_path / "four", [corners])
+        _, two = self.read(tmp_path / "two", [{**corners, "points": [[8.4, 6.6], [2.5, 1.5]]}])
+        assert np.array_equal(four.labels, two.labels)
+        assert (four.labels == 1).sum() == 6 * 7
+
+    @pytest.mark.parametrize("kind", ["rotation", "rectangle", "oriented_rectangle"])
+    def test_a_rectangle_that_is_turned(self, kind: str, tmp_path: Path) -> None:
+        """A square that stands on its corner, with 1 + 3 + 5 + 7 + 5 + 3 + 1 pixels."""
+        shape = {"label": "cup", "shape_type": kind, "points": [[6, 1], [9, 4], [6, 7], [3, 4]], "direction": 0.785}
+        _, content = self.read(tmp_path / "in", [shape])
+        assert (content.labels == 1).sum(1).tolist() == [0, 1, 3, 5, 7, 5, 3, 1, 0]
+
+    @pytest.mark.parametrize(("kind", "suffix"), [("PNG", ".png"), ("JPEG", ".jpg"), ("WEBP", ".webp"), ("BMP", ".bmp")])
+    def test_a_picture_in_the_file_is_written_byte_for_byte(self, kind: str, suffix: str, tmp_path: Path) -> None:
+        square = {"label": "cup", "points": [[1, 1], [5, 1], [5, 5], [1, 5]]}
+        packed = io.BytesIO()
+        Image.new("RGB", SIZE[::-1], (1, 2, 3)).save(packed, kind)
+        make_labelme(tmp_path / "in", {"a": [square]})
+        (tmp_path / "in" / "a.png").unlink()
+        document = json.loads((tmp_path / "in" / "a.json").read_text())
+        document["imageData"] = base64.b64encode(packed.getvalue()).decode()
+        (tmp_path / "in" / "a.json").write_text(json.dumps(document))
+        convert(tmp_path / "in", tmp_path / "out", "folder")
+        assert (tmp_path / "out" / "images" / f"a{suffix}").read_bytes() == packed.getvalue()
+
+    @pytest.mark.parametrize("path", ["gone.png", "..\\\\gone.jpg", "", None])
+    @pytest.mark.parametrize("before", ["", "data:image/png;base64,"])
+    def test_a_picture_in_the_file_whatever_its_path(self, path: str | None, before: str, tmp_path: Path) -> None:
+        make_labelme(tmp_path / "in", {"a": []})
+        held = before + base64.encodebytes((tmp_path / "in" / "a.png").read_bytes()).decode()
+        (tmp_path / "in" / "a.png").unlink()
+        document = json.loads((tmp_path / "in" / "a.json").read_text())
+        (tmp_path / "in" / "a.json").write_text(json.dumps({**document, "imagePath": path, "imageData": held}))
+        assert FORMATS["labelme"].read(tmp_path / "in", None).items[0].read().labels.shape == SIZE
+
+    def test_the_picture_in_the_file_is_taken_before_one_of_its_name_elsewhere(self, tmp_path: Path) -> None:
+        make_labelme(tmp_path / "in", {"a": []})
+        held = (tmp_path / "in" / "a.png").read_bytes()
+        (tmp_path / "in" / "a.png").unlink()
+        put_grey(tmp_path / "in" / "other" / "a.png")
+        document = json.loads((tmp_path / "in" / "a.json").read_text())
+        (tmp_path / "in" / "a.json").write_text(json.dumps({**document, "imageData": base64.b64encode(held).decode()}))
+        assert FORMATS["labelme"].read(tmp_path / "in", None).items[0].read().picture == held
+
+    def test_a_folder_of_pictures_that_is_named_comes_before_what_lies_beside(self, tmp_path: Path) -> None:
+        make_labelme(tmp_path / "in", {"a": []})
+        put_grey(tmp_path / "pictures" / "a.png")
+        source = FORMATS["labelme"].read(tmp_path / "in", tmp_path / "pictures")
+        assert source.items[0].read().picture == tmp_path / "pictures" / "a.png"
+
+    @pytest.mark.parametrize("held", ["x", "aGVsbG8=", "é"])
+    def test_image_data_that_is_none_is_told(self, held: str, tmp_path: Path) -> None:
+        make_labelme(tmp_path / "in", {"a": []})
+        (tmp_path / "in" / "a.png").unlink()
+        document = json.loads((tmp_path / "in" / "a.json").read_text())
+        (tmp_path / "in" / "a.json").write_text(json.dumps({**document, "imageData": held}))
+        with pytest.raises(DataError, match=r"a\.json, whose imageData is no picture: there is no picture 'a.png'"):
+            FORMATS["labelme"].read(tmp_path / "in", None).items[0].read()
+
+
+class TestCoco:
+    def read(
+        self, folder: Path, name: str = "annotations/instances_train.json", at: str = "images/a.png", **more: object
+    ) -> Source:
+        put_grey(folder / at)
+        content = {
+            "images": [{"id": 1, "file_name": "a.png", "height": 9, "width": 12}], "categories": [{"id": 1, "name": "cup"}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[0, 0, 5, 0, 5, 5, 0, 5]]}], **more,
+        }  # fmt: skip
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(content))
+        assert format_of(folder) == "coco"
+        return FORMATS["coco"].read(folder, None)
+
+    @pytest.mark.parametrize("name", ["images\\a.png", "..\\images\\a.png", "../images/a.png", "/data/images/a.png",
+                                      "C:\\x\\images\\a.png", "./images//a.png", "images/a.png"])  # fmt: skip
+    def test_paths_of_any_system_lead_to_the_picture(self, name: str, tmp_path: Path) -> None:
+        source = self.read(tmp_path, images=[{"id": 1, "file_name": name, "height": 9, "width": 12}])
+        assert (source.items[0].read().labels == 1).sum() == 25
+        assert source.items[0].read().picture == tmp_path / "images" / "a.png"
+
+    def test_categories_of_one_name_that_no_object_has_are_left_out_and_told(self, tmp_path: Path) -> None:
+        twins = [{"id": 0, "name": "cup", "supercategory": "none"}, {"id": 1, "name": "cup", "supercategory": "cup"}]
+        source = self.read(tmp_path, categories=twins)
+        assert source.classes.names == ("background", "cup")
+        assert (source.items[0].read().labels == 1).sum() == 25
+        assert source.told.notes == ["The category 0, 'cup', is left out: no object has it, and 1 has its name."]
+        square = [[0, 0, 5, 0, 5, 5, 0, 5]]
+        objects = [{"id": id, "image_id": 1, "category_id": id, "segmentation": square} for id in (0, 1)]
+        with pytest.raises(DataError, match="two categories, 0 and 1, have the name 'cup'; give each its own"):
+            self.read(tmp_path, categories=twins, annotations=objects)
+
+    def test_a_flat_outline_is_read_and_told(self, tmp_path: Path) -> None:
+        flat = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [0, 0, 5, 0, 5, 5, 0, 5]}
+        source = self.read(tmp_path, annotations=[flat])
+        assert (source.items[0].read().labels == 1).sum() == 25
+        assert source.told.kinds == {"flat": (1, 1, "a.png")}
+
+    @pytest.mark.parametrize(
+        "bad",
+        [{"image_id": 7}, {"category_id": 7}, {"id": 1}, {"id": "x"}, {"segmentation": "x"}, {"area": -1}, {"image_id": None},
+         {"iscrowd": 3}, {"bbox": [1]}],
+    )  # fmt: skip
+    def test_an_annotation_that_is_wrong_is_left_out_and_told(self, bad: dict, tmp_path: Path) -> None:
+        good = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[0, 0, 5, 0, 5, 5, 0, 5]]}
+        source = self.read(tmp_path, annotations=[good, {**good, "id": 2, **bad}, {**good, "id": 3}])
+        assert len(source.items[0].read().instances.class_ids) == 2
+        (note,) = source.told.notes
+        assert note.startswith(f"1 annotations are left out, the first: {tmp_path}/annotations/instances_train.json, annotation")
+
+    @pytest.mark.parametrize("name", ["result.json", "train.JSON", "annotations/my labels.json"])
+    def test_a_file_of_any_name_is_found_by_what_it_holds(self, name: str, tmp_path: Path) -> None:
+        (tmp_path / "annotations").mkdir()
+        (tmp_path / "annotations" / "captions.json").write_text(json.dumps({"images": [], "annotations": [{"caption": "x"}]}))
+        assert (self.read(tmp_path, name).items[0].read().labels == 1).sum() == 25
+
+    def test_a_folder_without_annotations_is_told(self, command, tmp_path: Path) -> None:
+        put_grey(tmp_path / "in" / "images" / "a.png")
+        code, _, told = command("convert", tmp_path / "in", tmp_path / "out", "--from", "coco")
+        assert code == 3
+        assert "in: holds no JSON with images, annotations, categories; name the file, or put it there" in told
+
+    @pytest.mark.parametrize(
+        ("picture", "mask"), [("images/a.png", "masks/a.png"), ("JPEGImages/a.png", "SegmentationMasks/a.png"),
+                              ("train_images/a.png", "train_labels/a.png")])  # fmt: skip
+    def test_a_picture_is_preferred_to_a_mask_of_its_name(self, picture: str, mask: str, tmp_path: Path) -> None:
+        put_grey(tmp_path / mask)
+        source = self.read(tmp_path, at=picture)
+        assert source.items[0].read().picture == tmp_path / picture
+
+    def test_pictures_that_may_be_either_name_the_flag(self, tmp_path: Path) -> None:
+        put_grey(tmp_path / "one" / "a.png")
+        source = self.read(tmp_path, at="two/a.png")
+        with pytest.raises(DataError, match="name the folder of the pictures with --pictures, or keep one of the two"):
+            source.items[0].read()
+
+
+class TestVoc:
+    def put(self, folder: Path, names: list[str], listed: str, mask: str = "{}.png") -> Source:
+        (folder / "SegmentationClass").mkdir()
+        for name in names:
+            put_grey(folder / "JPEGImages" / f"{name}.png")
+            Image.fromarray(np.full(SIZE, 1, np.uint8)).save(folder / "SegmentationClass" / mask.format(name))
+        (folder / "labelmap.txt").write_text("background:0,0,0::\ncup:128,0,0::\n")
+        (folder / "ImageSets" / "Segmentation").mkdir(parents=True)
+        (folder / "ImageSets" / "Segmentation" / "train.txt").write_text(listed)
+        return FORMATS["voc"].read(folder, None)
+
+    @pytest.mark.parametrize(
+        "listed",
+        ["a b\nc\n", '"a b"\nc\n', "a b\r\nc\r\n", "\ufeffa b\nc", "  a b  \n\nc\n", '"a b"\n"c"\n', "a b\nc 1\n"],
+    )
+    def test_lists_with_blanks_quotes_and_marks(self, listed: str, tmp_path: Path) -> None:
+        source = self.put(tmp_path, ["a b", "c"], listed)
+        assert [item.name for item in source.items] == ["a b", "c"]
+        assert all((item.read().labels == 1).all() for item in source.items)
+
+    @pytest.mark.parametrize("mask", ["{}.png.png", "{}.jpg.png", "{}.PNG"])
+    @pytest.mark.parametrize("listed", ["a\n", ""])
+    def test_masks_that_are_called_after_the_file(self, mask: str, listed: str, tmp_path: Path) -> None:
+        source = self.put(tmp_path, ["a"], listed, mask)
+        assert [item.name for item in source.items] == ["a"]
+        assert (source.items[0].read().labels == 1).all()
+
+    def test_a_line_that_leads_nowhere_is_told_and_the_others_are_read(self, tmp_path: Path) -> None:
+        source = self.put(tmp_path, ["a"], "a\n../a\n/etc/passwd\nx\n..\n")
+        told: list[str] = []
+        for item in source.items:
+            with told_by(told):
+                item.read()
+        assert len(source.items) == 5
+        assert [sentence.split(": ")[1].split(" in ")[0] for sentence in sorted(told)] == [
+            ".. has no picture", "../a has no picture", "/etc/passwd has no picture", "x has no picture",
+        ]  # fmt: skip
+
+
+class TestCvat:
+    @pytest.mark.parametrize("encoding", ["utf-1", "shift_jis", "utf-7", "rot13", "hex", "ebcdic", "x" * 500, "utf-16"])
+    def test_an_encoding_that_cannot_be_read_is_told(self, encoding: str, tmp_path: Path) -> None:
+        (tmp_path / "annotations.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotations/>')
+        with pytest.raises(DataError, match=r"annotations\.xml: is no XML \(.*\); it is damaged, cut short, or not in UTF-8"):
+            FORMATS["cvat"].read(tmp_path, None)
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+    def test_encodings_that_xml_has_are_read(self, encoding: str, tmp_path: Path) -> None:
+        put_grey(tmp_path / "é.png")
+        text = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?><annotations>'
+        text += '<image name="é.png" width="12" height="9"/>'
+        (tmp_path / "annotations.xml").write_bytes(f"{text}</annotations>".encode(encoding))
+        assert [item.name for item in FORMATS["cvat"].read(tmp_path, None).items] == ["é"]
 
 
 def test_the_document_says_what_each_format_holds() -> None:

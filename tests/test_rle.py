@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from perpixel.rle import compress, decode, encode, read_runs, runs
+from perpixel.rle import columns, compress, decode, encode, read_runs, runs
 
 # pycocotools has not followed NumPy 2 in its __array__.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -125,3 +125,12 @@ def test_a_mask_has_two_dimensions() -> None:
         encode(np.zeros((2, 2, 2), bool))
     with pytest.raises(ValueError, match="a side of 0 pixels"):
         runs(np.zeros((0, 2), bool))
+
+
+@given(masks)
+def test_columns_are_those_with_pixels(mask: np.ndarray) -> None:
+    lengths = read_runs(runs(mask), *mask.shape)
+    found, left = columns(lengths, mask.shape[0])
+    there = np.flatnonzero(mask.any(0))
+    assert np.array_equal(found, mask[:, there[0] : there[-1] + 1] if len(there) else mask[:, :0])
+    assert left == (there[0] if len(there) else 0)

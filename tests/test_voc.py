@@ -4,6 +4,7 @@ import json
 import shutil
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from perpixel.check import THREADS, check
 from perpixel.classes import distinct_colours
 from perpixel.cli import main
 from perpixel.datasets import ON_DISK, open_dataset
-from perpixel.datasets.voc import CLASSES, LABELS, PICTURES, Voc2012, read_mat
+from perpixel.datasets.voc import CLASSES, LABELS, PICTURES, Voc2012, read_list, read_mat, write_list
 from perpixel.errors import DataError
 from perpixel.evaluate import evaluate
 from perpixel.recipe import merge
@@ -355,3 +356,21 @@ class TestRun:
             main(["train", *flags, "--root", str(moved)])
         assert left.value.code == 3
         assert "voc2012: pictures or masks changed since" in capsys.readouterr().err
+
+
+class TestLists:
+    @pytest.mark.parametrize("name", ["a", "a b", " a", "a ", '"a"', '"a', 'a"', '"', '""', "가 나", "a/b c", "#a", "1 -1"])
+    def test_what_is_written_is_read(self, name: str, tmp_path: Path) -> None:
+        (tmp_path / "list.txt").write_bytes(write_list(["x", name, "y"]))
+        assert read_list(tmp_path / "list.txt") == ["x", name, "y"]
+
+    @pytest.mark.parametrize("text", ["\ufeffa b\nc\n", "a b\r\nc\r\n", '"a b"\nc', "\n a b \n\nc"])
+    def test_blanks_quotes_and_marks(self, text: str, tmp_path: Path) -> None:
+        (tmp_path / "list.txt").write_text(text)
+        assert read_list(tmp_path / "list.txt") == ["a b", "c"]
+
+    @pytest.mark.parametrize("name", ["../a", "/a", "a/../../b", "..", "C:/a", "a/./b"])
+    def test_a_name_that_leads_outside_is_told(self, name: str, tmp_path: Path) -> None:
+        (tmp_path / "list.txt").write_text(f"fine\n{name}\n")
+        with pytest.raises(DataError, match=r"list\.txt: .* is no name of a picture"):
+            read_list(tmp_path / "list.txt")

@@ -16,7 +16,7 @@ from pathlib import Path
 from perpixel.classes import ClassTable, distinct_colours
 from perpixel.datasets.folder import require_same_size
 from perpixel.errors import DataError, did_you_mean
-from perpixel.files import matching
+from perpixel.files import files_in
 from perpixel.images import read_image, read_labels
 from perpixel.sample import Sample
 
@@ -54,7 +54,7 @@ class Ade20k:
             raise did_you_mean("split of ade20k", split, PICTURES)
         self.folder, self.split = _find(root), split
         self._pictures = self.folder / "images" / FOLDERS[split]
-        self.names = [path.stem for path in matching(self._pictures, "*.jpg")]
+        self.names = [path.stem for path in files_in(self._pictures) if path.suffix == ".jpg"]
         if not self.names:
             raise DataError(f"{self._pictures}: holds no picture NAME.jpg; unpack {NAME}.zip again.")
 

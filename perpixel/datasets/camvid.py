@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from perpixel.classes import ClassTable
 from perpixel.datasets.folder import require_same_size
 from perpixel.errors import DataError, did_you_mean
-from perpixel.files import matching
+from perpixel.files import files_in
 from perpixel.images import read_image
 from perpixel.sample import Sample
 
@@ -105,7 +105,7 @@ class Camvid:
             raise did_you_mean(f"split of {view}", split, PICTURES)
         self.folder, self.split, self.classes = _find(root), split, VIEWS[view]
         wanted = ("train", "val") if split == "trainval" else (split,)
-        every = matching(self.folder / PICTURE_FOLDER, "*.png")
+        every = [path for path in files_in(self.folder / PICTURE_FOLDER) if path.suffix == ".png"]
         self.names = [path.stem for path in every if split_of(path) in wanted]
 
     def __len__(self) -> int:

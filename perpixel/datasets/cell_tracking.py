@@ -25,6 +25,7 @@ from perpixel.classes import ClassTable
 from perpixel.datasets.folder import require_same_size
 from perpixel.datasets.folds import split_folds
 from perpixel.errors import DataError, did_you_mean
+from perpixel.files import files_in
 from perpixel.images import read_image, read_labels
 from perpixel.sample import Instances, Sample
 
@@ -90,7 +91,9 @@ class CellTracking:
 def _frames(folder: Path, film: str) -> list[tuple[str, str]]:
     """The film and the digits of every frame that is segmented, in the order of time."""
     truth = folder / f"{film}_GT" / "SEG"
-    numbers = sorted(path.stem.removeprefix("man_seg") for path in truth.glob("man_seg*.tif"))
+    numbers = [
+        path.stem.removeprefix("man_seg") for path in files_in(truth) if path.match("man_seg*.tif")
+    ]
     if not numbers:
         raise DataError(f"{truth}: holds no man_segNNN.tif; unpack the challenge's training archive there.")
     return [(film, number) for number in numbers]

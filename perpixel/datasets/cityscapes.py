@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from perpixel.classes import ClassTable, Colour
 from perpixel.datasets.folder import require_same_size
 from perpixel.errors import DataError, did_you_mean
-from perpixel.files import matching
+from perpixel.files import files_in
 from perpixel.images import read_image, read_labels_fast
 from perpixel.sample import Instances, Sample
 
@@ -156,7 +156,7 @@ class Cityscapes:
         self._truths: list[str] = []  # CITY_SEQUENCE_FRAME_gtFine with its folder, for each picture
         for folder, kind in SPLITS[split]:
             pictures, truths = self.folder / "leftImg8bit" / folder, self.folder / kind / folder
-            found = matching(pictures, f"*/*{SUFFIX}")
+            found = _pictures(pictures)
             if not self._is_there(folder, kind):
                 missing = truths if found else f"{pictures}/CITY/*{SUFFIX}"
                 raise DataError(f"{missing}: is not there; unpack the archive of Cityscapes that holds {split}.")
@@ -223,8 +223,7 @@ class Cityscapes:
         return [*self.pictures, *(self._truth(index, kind) for index in range(len(self)) for kind in kinds)]
 
     def _is_there(self, folder: str, kind: str) -> bool:
-        pictures = (self.folder / "leftImg8bit" / folder).glob(f"*/*{SUFFIX}")
-        return next(pictures, None) is not None and (not kind or (self.folder / kind / folder).is_dir())
+        return bool(_pictures(self.folder / "leftImg8bit" / folder)) and (not kind or (self.folder / kind / folder).is_dir())
 
     def _truth(self, index: int, kind: str) -> Path:
         """The PNG of that kind; the polygons instead where it is missing and they are not."""
@@ -273,6 +272,11 @@ def refuse_other_objects(found: NDArray[Any], where: str) -> None:
         if label is None or not label.has_instances:
             named = f"the label {number // PER_LABEL}" + (f", {label.name}, which has no instances" if label else ", unknown")
             raise DataError(f"{where}: the instance id {number} is of {named}; take the file from Cityscapes' archive again.")
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The pictures of all cities of a split, by city and name."""
+    return [path for path in files_in(folder, depth=2) if path.parent != folder and path.name.endswith(SUFFIX)]
 
 
 def _find(root: Path | str) -> Path:

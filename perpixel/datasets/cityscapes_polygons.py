@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw
 
 from perpixel.datasets.cityscapes import LABELS, PER_LABEL, Label
 from perpixel.errors import DataError, did_you_mean
+from perpixel.files import read_text
 from perpixel.images import MAX_PIXELS
 
 BY_NAME = {label.name: label for label in LABELS}
@@ -65,9 +66,7 @@ def draw_instance_ids(path: Path) -> NDArray[np.uint16]:
 def _read(path: Path) -> tuple[int, int, list[tuple[Label, bool, Polygon]]]:
     """Width, height, and the objects that are drawn, in their order: label, whether it is a group, corners."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file.") from error
+        content = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is no JSON ({error}); take the file from Cityscapes' archive again.") from error
     try:

@@ -38,7 +38,7 @@ from perpixel.classes import ClassTable, distinct_colours
 from perpixel.datasets import voc
 from perpixel.datasets.folder import require_same_size
 from perpixel.errors import DataError, did_you_mean
-from perpixel.files import matching
+from perpixel.files import files_in
 from perpixel.images import read_image, read_labels
 from perpixel.sample import Instances, Sample
 
@@ -155,7 +155,7 @@ class Coco:
             return sorted(self.truth.pictures.values(), key=lambda picture: picture.id)
         if self.view == "coco_panoptic":
             return sorted((self.panoptic.pictures[id] for id in self.panoptic.maps), key=lambda picture: picture.id)
-        names = [path.name for path in matching(self._maps, "*.png")]
+        names = [path.name for path in files_in(self._maps) if path.suffix == ".png"]
         if not names:
             raise DataError(f"{self._maps}: holds no NAME.png; unpack the archive of the maps there.")
         # Their names are the ids, and how large they are is seen when they are read.

@@ -25,6 +25,7 @@ from perpixel.classes import ClassTable, distinct_colours
 from perpixel.datasets.folder import require_same_size
 from perpixel.datasets.voc import find_voc, read_list, read_mat
 from perpixel.errors import DataError, did_you_mean
+from perpixel.files import read_text
 from perpixel.images import read_image
 from perpixel.sample import Sample
 
@@ -101,12 +102,8 @@ class Context:
 
 def read_numbers(path: Path) -> dict[str, int]:
     """The number of each label in a file of lines `number: name`. Raises DataError naming the file and the line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); take labels.txt from PASCAL-Context's archive again.") from error
     numbers: dict[str, int] = {}
-    for count, line in enumerate(lines, start=1):
+    for count, line in enumerate(read_text(path).splitlines(), start=1):
         number, colon, name = line.partition(":")
         if not line.strip():
             continue

@@ -24,7 +24,7 @@ from perpixel.classes import ClassTable
 from perpixel.datasets.folder import require_same_size
 from perpixel.datasets.folds import split_folds
 from perpixel.errors import DataError, did_you_mean
-from perpixel.files import matching
+from perpixel.files import files_in, is_hidden
 from perpixel.images import read_image, read_labels
 from perpixel.sample import Instances, Sample
 
@@ -44,7 +44,7 @@ class Nuclei2018:
     def __init__(self, root: Path | str, split: str = "train") -> None:
         self.folder, self.split = _find(root), split
         self._stage = self.folder.parent / TEST if split == "test" else self.folder
-        every = [path.name for path in matching(self._stage, "*") if path.is_dir()]
+        every = sorted(folder.name for folder in self._stage.iterdir() if _is_shown(folder)) if self._stage.is_dir() else []
         if not every:
             raise DataError(f"{self._stage}: holds no folder ID/images/; unpack the archive of the bowl there.")
         places = list(range(len(every))) if split in ("train", "test") else split_folds(len(every), split)
@@ -90,10 +90,14 @@ class Nuclei2018:
 
     def _masks(self, index: int) -> list[Path]:
         folder = self._stage / self.names[index] / "masks"
-        found = matching(folder, "*.png")
+        found = [path for path in files_in(folder) if path.suffix == ".png"]
         if not found:
             raise DataError(f"{folder}: holds no mask of a nucleus; unpack {TRAIN}.zip again.")
         return found
+
+
+def _is_shown(folder: Path) -> bool:
+    return folder.is_dir() and not is_hidden(folder.name)
 
 
 def _find(root: Path | str) -> Path:

@@ -29,6 +29,7 @@ from __future__ import annotations
 import copy
 import io
 import os
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable
 from perpixel.datasets.folder import require_same_size
-from perpixel.errors import DataError, did_you_mean
+from perpixel.errors import DataError, did_you_mean, printable
+from perpixel.files import read_bytes, read_text, safe_name
 from perpixel.images import read_image, read_labels
 from perpixel.sample import Instances, Sample
 
@@ -197,16 +199,40 @@ def find_voc(root: Path | str, year: int, lists: str) -> Path:
 
 
 def read_list(path: Path) -> list[str]:
-    """The names in a list of pictures, one a line. Raises DataError when there is no such file or no name in it."""
-    try:
-        names = path.read_text(encoding="utf-8").split()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file; it is needed to list the pictures of this split.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is no list of pictures; write one name per line as UTF-8.") from error
+    """The names in a list of pictures, one a line, which may hold blanks; a name may stand in quotation marks.
+
+    Raises DataError when there is no such file, no name in it, or a name that leads out of a folder."""
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file; it is needed to list the pictures of this split.")
+    names = listed_names(path)
     if not names:
         raise DataError(f"{path}: lists no picture; write one name per line.")
+    for name in names:
+        if not _leads_down(name):
+            raise DataError(f"{path}: {printable(name)[:200]!r} is no name of a picture; write one name per line.")
     return names
+
+
+def _leads_down(name: str) -> bool:
+    try:
+        return safe_name(name) == unicodedata.normalize("NFC", name)
+    except DataError:
+        return False
+
+
+def listed_names(path: Path) -> list[str]:
+    """The names as a list has them, wherever they lead."""
+    return [_unquoted(line.strip()) for line in read_text(path).split("\n") if line.strip()]
+
+
+def write_list(names: Iterable[str]) -> bytes:
+    """The list that `read_list` gives these names of."""
+    quoted = (f'"{name}"' if name != name.strip() or name.startswith('"') else name for name in names)
+    return "".join(f"{name}\n" for name in quoted).encode()
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1] if len(name) > 2 and name[0] == name[-1] == '"' else name
 
 
 def read_mat(path: Path, variable: str, field: str | None = None, void: int = 0) -> NDArray[np.uint16]:
@@ -218,10 +244,10 @@ def read_mat(path: Path, variable: str, field: str | None = None, void: int = 0)
 
     what = variable if field is None else f"{variable}.{field}"
     try:
-        found = loadmat(io.BytesIO(path.read_bytes()), variable_names=[variable])[variable]
+        found = loadmat(io.BytesIO(read_bytes(path)), variable_names=[variable])[variable]
         values = np.asarray(found if field is None else found[field][0, 0])  # a struct is an array of records
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file.") from error
+    except DataError:
+        raise
     except Exception as error:  # whatever a damaged file makes scipy's parser trip over
         raise DataError(f"{path}: {what} cannot be read ({error!r}); the file is damaged or no MATLAB 5 file.") from error
     if void and values.dtype.kind in "uif":

@@ -11,6 +11,7 @@ from perpixel.classes import ClassTable
 from perpixel.errors import DataError, did_you_mean
 from perpixel.exchange import Holds, Source, Told, Writer
 from perpixel.formats import cityscapes, coco, cvat, folder, label_studio, labelme, voc, yolo
+from perpixel.formats.pictures import json_or_none
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Format:
     writer: Callable[[Path, ClassTable, Told], Writer]
     splits: bool = False
 
+
+FEW = 10  # files that are looked into before a folder counts as of another format
 
 FORMATS: dict[str, Format] = {
     "folder": Format("perpixel's own: images/, masks/, instances/, classes.csv", folder.HOLDS, folder.read, folder.Writer),
@@ -42,40 +45,40 @@ def format_of(path: Path) -> str:
     """The name of the format that `path`, a file or a folder, is in, by what lies there. Raises DataError where none fits."""
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder.")
-    if path.is_file():
+    if not path.is_dir():
         return _format_of_file(path)
-    if (path / "leftImg8bit").is_dir():
-        return "cityscapes"
-    if (path / voc.MASKS).is_dir():
-        return "voc"
-    if ((path / "images").is_dir() and any((path / kind).is_dir() for kind in ("masks", "instances"))) or (
-        path / "pairs.csv"
-    ).is_file():
-        return "folder"
-    if cvat.file_of(path).is_file():
-        return "cvat"
-    if coco.files(path):
-        return "coco"
-    if yolo.table(path) is not None:
-        return "yolo"
-    if label_studio.file_of(path) is not None:
-        return "label-studio"
-    first = next(iter(labelme.files(path)), None)
-    if first is not None and labelme.is_labelme(read_json(first)):
-        return "labelme"
+    of_masks = (path / "images").is_dir() and any((path / kind).is_dir() for kind in ("masks", "instances"))
+    lies_there: list[tuple[str, Callable[[], object]]] = [
+        ("cityscapes", (path / "leftImg8bit").is_dir),
+        ("voc", (path / voc.MASKS).is_dir),
+        ("folder", lambda: (path / "pairs.csv").is_file() or (of_masks and (path / "classes.csv").is_file())),
+        ("cvat", cvat.file_of(path).is_file),
+        ("coco", lambda: coco.files(path)),
+        ("yolo", lambda: yolo.table(path)),
+        ("label-studio", lambda: label_studio.file_of(path)),
+        ("folder", lambda: of_masks),
+        ("labelme", lambda: any(labelme.is_labelme(json_or_none(file)) for file in labelme.files(path)[:FEW])),
+        ("coco", lambda: coco.files_by_content(path)),
+        ("label-studio", lambda: label_studio.file_by_content(path)),
+    ]
+    for name, found in lies_there:
+        if found():
+            return name
     raise DataError(f"{path}: is in no format that is known by what lies there; name it with --from ({', '.join(FORMATS)}).")
 
 
 def _format_of_file(path: Path) -> str:
-    if path.suffix == ".xml":
+    suffix = path.suffix.lower()
+    if suffix == ".xml":
         return "cvat"
-    if path.suffix in (".yaml", ".yml"):
+    if suffix in yolo.YAML:
         return "yolo"
-    if path.suffix == ".json":
+    if suffix == ".json":
         content = read_json(path)
-        for name, fits in (("labelme", labelme.is_labelme), ("label-studio", label_studio.is_label_studio)):
-            if fits(content):
-                return name
+        if labelme.is_labelme(content):
+            return "labelme"
+        if isinstance(content, list):  # of tasks; what else it may be, such as JSON-MIN, is said by who reads it
+            return "label-studio"
         if isinstance(content, dict) and "images" in content:
             return "coco"
     raise DataError(f"{path}: is no annotation file that is known; name its format with --from ({', '.join(FORMATS)}).")

@@ -25,7 +25,7 @@ from perpixel.errors import DataError, did_you_mean
 from perpixel.exchange import Content, Holds, Source, Told, map_of
 from perpixel.files import write_whole
 from perpixel.formats.folder import of_datasets
-from perpixel.formats.pictures import put_picture
+from perpixel.formats.pictures import put_picture, together
 from perpixel.images import encode_image
 from perpixel.sample import Instances
 from perpixel.tables import to_csv
@@ -84,13 +84,15 @@ class Writer:
         found = map_of(content, self.classes, self.told, name, by_vote=False)
         numbered = labels if found is None else self._numbered(labels, *found, name)
         place = f"{short}{SUFFIX}".removesuffix(".png")
-        put_picture(content.picture, self.out / "leftImg8bit" / split / city, name, self.told, place, png=True)
+        folder = self.out / "gtFine" / split / city
+        with together() as written:
+            put_picture(content.picture, self.out / "leftImg8bit" / split / city, name, self.told, written, place, png=True)
+            for kind, values in (("labelIds", labels.astype(np.uint8)), ("instanceIds", numbered)):
+                png = encode_image(Image.fromarray(values), ".png")
+                written.append(write_whole(folder, f"{short}_gtFine_{kind}.png", png, durable=False))
         self.names.append((short, f"{split}/{name}"))
         self.told.add("unknown class", name, int(np.isin(content.labels, self.unknown).sum()))
         self._tell_groups(numbered, content.instances, name)
-        folder = self.out / "gtFine" / split / city
-        for kind, values in (("labelIds", labels.astype(np.uint8)), ("instanceIds", numbered)):
-            write_whole(folder, f"{short}_gtFine_{kind}.png", encode_image(Image.fromarray(values), ".png"), durable=False)
 
     def _numbered(self, labels: NDArray[Any], numbers: NDArray[Any], objects: Instances, name: str) -> NDArray[np.uint16]:
         """The instance ids (H, W): label ids, and those of the numbered objects over them."""

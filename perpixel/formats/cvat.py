@@ -9,6 +9,7 @@ the label of that name, as CVAT has neither. An XML with a document type is refu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.classes import VOID_NAME, ClassTable
-from perpixel.errors import DataError
+from perpixel.errors import DataError, printable
 from perpixel.exchange import (
     Content,
     Holds,
@@ -28,14 +29,16 @@ from perpixel.exchange import (
     Source,
     Told,
     drawn,
+    failing,
     joined,
     label_colours,
+    label_of,
     shapes,
     table_of,
     text,
 )
-from perpixel.files import write_whole
-from perpixel.formats.pictures import Pictures, bare, named, parts_of, put_picture, require_picture_size, split_in
+from perpixel.files import files_in, read_bytes, write_whole
+from perpixel.formats.pictures import Pictures, bare, named, parts_of, put_picture, require_picture_size, split_in, together
 from perpixel.images import read_size
 from perpixel.polygons import ellipse, fill, turned
 from perpixel.rle import decode, runs
@@ -64,25 +67,39 @@ class Page:
 
 
 def file_of(path: Path) -> Path:
-    return path / "annotations.xml" if path.is_dir() else path
+    """The XML that `path` is, or holds."""
+    if not path.is_dir():
+        return path
+    found = [file for file in files_in(path) if file.name.lower() == "annotations.xml"]
+    return found[0] if found else path / "annotations.xml"
 
 
 def read(path: Path, pictures: Path | None) -> Source:
     """Raises DataError for a file that is no XML of CVAT for images."""
     file = file_of(path)
     labels, pages = _parsed(file)
-    used = [text(one.given.get("label"), "label", str(file)) for page in pages for one in page.marked if one.kind in WITH_AREA]
-    classes, told, below, items = table_of([*labels, *used]), Told(), Pictures(pictures or file.parent), []
+    below, told, used = Pictures(pictures or file.parent), Told(), []
+    pictures_read: list[tuple[str, str, Callable[..., Content]]] = []
     for number, page in enumerate(pages):
         where = f"{file}, picture {number}"
-        reference = text(page.given.get("name"), "name", where)
-        parts = parts_of(reference, where)
-        kept = bare(parts[1:] if parts[0] == "images" and len(parts) > 1 else parts)
-        name, split = named(kept, split_in(page.given.get("subset", "")))
-        items.append(
-            Item(name, split, partial(_content, page, reference, f"{file}, picture {reference}", below, split, classes, told))
-        )
+        split = split_in(page.given.get("subset", ""))
+        try:
+            parts = parts_of(page.given.get("name"), where)
+            reference = page.given["name"]
+            where = f"{file}, picture {printable(reference)}"
+            kept = bare(parts[1:] if parts[0] == "images" and len(parts) > 1 else parts)
+            name, split = named(kept, split)
+            used += [_label(one, where) for one in page.marked if one.kind in WITH_AREA]
+            pictures_read.append((name, split, partial(_content, page, reference, where, below, split)))
+        except DataError as error:
+            pictures_read.append((f"picture {number}", split, failing(error)))
+    classes = table_of(label for label in [*labels, *used] if label)
+    items = [Item(name, split, partial(one, classes, told)) for name, split, one in pictures_read]
     return Source(classes, items, told)
+
+
+def _label(one: Marked, where: str) -> str:
+    return label_of(one.given.get("label"), where)
 
 
 def _parsed(file: Path) -> tuple[list[str], list[Page]]:
@@ -114,7 +131,7 @@ def _parsed(file: Path) -> tuple[list[str], list[Page]]:
         said = "".join(words).strip()
         if tag == "name" and stack[-2:] == ["labels", "label"]:
             labels.append(text(said, "a label's name", str(file)))
-        if tag == "attribute" and attribute == CROWD and len(stack) > 1 and stack[-2] == "image":
+        if tag == "attribute" and attribute == CROWD and len(stack) > 1 and stack[-2] == "image" and pages and pages[-1].marked:
             pages[-1].marked[-1].crowd = said.lower() in ("true", "1")
         words.clear()
 
@@ -125,12 +142,10 @@ def _parsed(file: Path) -> tuple[list[str], list[Page]]:
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, words.append
     parser.StartDoctypeDeclHandler = refuse
     try:
-        with file.open("rb") as stream:
-            parser.ParseFile(stream)
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}).") from None
-    except (expat.ExpatError, ValueError) as error:
-        raise DataError(f"{file}: is no XML ({error}); it is damaged or cut short.") from None
+        parser.Parse(read_bytes(file), True)
+    except (expat.ExpatError, ValueError, LookupError) as error:  # LookupError: an encoding that nobody knows
+        reason = printable(str(error))[:120]
+        raise DataError(f"{file}: is no XML ({reason}); it is damaged, cut short, or not in UTF-8.") from None
     return labels, pages
 
 
@@ -140,15 +155,17 @@ def _content(page: Page, reference: str, where: str, below: Pictures, split: str
     require_picture_size(picture, size, where)
     found: list[tuple[Shape, str | None]] = []
     for number, one in sorted(enumerate(page.marked), key=lambda pair: (_order(pair[1], f"{where}, shape {pair[0]}"), pair[0])):
-        if one.kind not in WITH_AREA:
-            told.add("no area", reference)
+        label = _label(one, where)
+        flat = one.kind not in WITH_AREA or (one.kind == "polygon" and one.given.get("points", "").count(";") < 2)
+        if flat or not label:
+            told.add("no area" if flat else "no label", reference)
             continue
         try:
             mask = _mask(one, size)
         except ValueError as error:
             raise DataError(f"{where}, shape {number}: {error}") from None
         group = one.given.get("group_id") or "0"
-        found.append((Shape.of(one.given["label"], mask, one.crowd), group if group != "0" else None))
+        found.append((Shape.of(label, mask, one.crowd), group if group != "0" else None))
     return Content(picture, *drawn(joined(found), classes, size, HOLDS.ordered))
 
 
@@ -220,12 +237,14 @@ class Writer:
 
     def add(self, name: str, split: str, content: Content) -> None:
         images = self.out / "images"
-        path = put_picture(content.picture, images / split, name, self.told)
-        height, width = read_size(path)
+        with together() as written:
+            path = put_picture(content.picture, images / split, name, self.told, written)
+            height, width = read_size(path)
+            found = list(shapes(content, self.classes, HOLDS, self.told, name))
         subset = f" subset={quoteattr(split)}" if split else ""
         lines = [f'  <image id="{len(self.pages)}" name={quoteattr(path.relative_to(images).as_posix())}{subset} '
                  f'width="{width}" height="{height}">']  # fmt: skip
-        for order, shape in enumerate(shapes(content, self.classes, HOLDS, self.told, name)):
+        for order, shape in enumerate(found):
             self.void |= shape.label == VOID_NAME
             self.crowd |= shape.crowd
             lines.append(_written(shape, order))
@@ -247,8 +266,8 @@ class Writer:
 
 def _written(shape: Shape, order: int) -> str:
     said = f'<attribute name="{CROWD}">true</attribute>' if shape.crowd else ""
-    height, width = shape.crop.shape
+    at, (height, width) = shape.at, shape.at.shape
     return (
-        f'    <mask label={quoteattr(shape.label)} source="manual" occluded="0" rle="{", ".join(map(str, runs(shape.crop.T)))}" '
-        f'left="{shape.left}" top="{shape.top}" width="{width}" height="{height}" z_order="{order}">{said}</mask>'
+        f'    <mask label={quoteattr(shape.label)} source="manual" occluded="0" rle="{", ".join(map(str, runs(at.pixels.T)))}" '
+        f'left="{at.left}" top="{at.top}" width="{width}" height="{height}" z_order="{order}">{said}</mask>'
     )

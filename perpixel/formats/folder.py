@@ -16,7 +16,7 @@ from perpixel.datasets.folder import SPLITS, Folder, list_folder
 from perpixel.errors import DataError
 from perpixel.exchange import Content, Holds, Item, Source, Told, map_of
 from perpixel.files import write_whole
-from perpixel.formats.pictures import put_picture
+from perpixel.formats.pictures import put_picture, together
 from perpixel.images import encode_image, write_labels
 
 HOLDS = Holds(overlap=False, crowd=False, void=True, maps=True)
@@ -55,14 +55,16 @@ class Writer:
         found = map_of(content, self.classes, self.told, name)
         if found is not None and found[0].max(initial=0) > 65535:
             raise DataError(f"{name}: has more than 65535 objects; cut the picture into tiles.")
-        put_picture(content.picture, self.out / "images", name, self.told, place)
-        write_labels(self.out / "masks", f"{place}.png", content.labels, self.classes)
+        with together() as written:
+            put_picture(content.picture, self.out / "images", name, self.told, written, place)
+            written.append(write_labels(self.out / "masks", f"{place}.png", content.labels, self.classes))
+            if found is not None:
+                self._put(place, found[0])
         if content.instances is None or found is None:
             self._without.append((place, content.labels.shape))
             return
         self.told.add("crowd", name, int(content.instances.crowd.sum()))
         self._objects = True
-        self._put(place, found[0])
 
     def close(self) -> None:
         self.classes.write_csv(self.out / "classes.csv")

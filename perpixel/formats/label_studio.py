@@ -1,23 +1,27 @@
-"""Label Studio: one JSON of tasks; brushes as run lengths, polygons, rectangles and ellipses, in the order of their making.
+"""Label Studio: one JSON of tasks; brushes, bitmasks, polygons, rectangles and ellipses, in the order of their making.
 
     OUT/tasks.json                  to import; the pictures are named /data/local-files/?d=images/SPLIT/NAME.jpg
     OUT/labels.xml                  the labelling interface that fits
     OUT/images/SPLIT/NAME.jpg       serve OUT with LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT
 
-Later shapes lie on top. Written are brushes, which hold every pixel. Their run lengths are of bytes R, G, B, A along the rows; A
-is 0 outside. In bits, from the highest down: 32 for the number of bytes, 5 for the bits of a byte - 1, four times 4 for the bits
-of a length - 1; then for each run 1 bit whether one byte is repeated, 2 bits which of the four, the length - 1, and the byte or
-bytes (thi.ng/rle-pack, which Label Studio's brush uses). A crowd has the word crowd in its texts of `meta`; void is a label."""
+Later shapes lie on top. A shape has its label in its own result (<PolygonLabels>), or in another one of the same id (<Polygon>
+with <Labels>); shapes without a label are left out, and told. Written are brushes, which hold every pixel. Their run lengths are
+of bytes R, G, B, A along the rows; A is 0 outside. In bits, from the highest down: 32 for the number of bytes, 5 for the bits of
+a byte - 1, four times 4 for the bits of a length - 1; then for each run 1 bit whether one byte is repeated, 2 bits which of the
+four, the length - 1, and the byte or bytes (thi.ng/rle-pack, which Label Studio's brush uses). A crowd has the word crowd in its
+texts of `meta`; void is a label."""
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -25,7 +29,7 @@ from numpy.typing import NDArray
 
 from perpixel.annotations import read_json
 from perpixel.classes import VOID_NAME, ClassTable
-from perpixel.errors import DataError
+from perpixel.errors import DataError, printable
 from perpixel.exchange import (
     Content,
     Holds,
@@ -34,58 +38,91 @@ from perpixel.exchange import (
     Source,
     Told,
     drawn,
+    failing,
     label_colours,
+    label_of,
     shapes,
     table_of,
-    text,
 )
-from perpixel.files import write_whole
-from perpixel.formats.pictures import Pictures, bare, named, parts_of, put_picture, require_picture_size
-from perpixel.images import read_size
+from perpixel.files import files_in, write_whole
+from perpixel.formats.pictures import (
+    Pictures,
+    bare,
+    json_or_none,
+    named,
+    parts_of,
+    put_picture,
+    require_picture_size,
+    together,
+)
+from perpixel.images import PICTURE_SUFFIXES, read_alpha, read_header, read_image, read_size
 from perpixel.polygons import ellipse, fill, turned
 from perpixel.rle import shown
 
 HOLDS = Holds(overlap=True, crowd=True, void=True, ordered=True)
-KINDS = ("brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels")
+KINDS = ("brush", "bitmask", "polygon", "rectangle", "ellipse")
 LENGTH_BITS = (3, 4, 8, 16)
 LONGEST = 1 << LENGTH_BITS[-1]
 CROWD = "crowd"
+LABELS = "labels"
 UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
 
 
+@dataclass(frozen=True)
+class Region:
+    """A shape of an annotation: which of KINDS it is, its result as it stands, and its labels."""
+
+    kind: str
+    result: Mapping[str, Any]
+    labels: Any
+
+
 def is_label_studio(content: Any) -> bool:
-    return isinstance(content, list) and bool(content) and isinstance(content[0], dict) and "annotations" in content[0]
+    return isinstance(content, list) and any(isinstance(one, dict) and "annotations" in one for one in content)
 
 
 def file_of(path: Path) -> Path | None:
-    """The JSON of tasks that `path` is, or holds."""
+    """The JSON of tasks that `path` is, or holds under a name that Label Studio gives."""
     if path.is_file():
         return path
-    return next((place for place in (path / "tasks.json", *sorted(path.glob("project-*.json"))) if place.is_file()), None)
+    named = [file for file in files_in(path) if re.fullmatch(r"tasks\.json|project-.*\.json", file.name.lower())]
+    return next((file for file in named if file.name.lower() == "tasks.json"), next(iter(named), None))
+
+
+def file_by_content(path: Path) -> Path | None:
+    """The JSON of tasks that a folder holds, whatever its name."""
+    found = (file for file in files_in(path) if file.suffix.lower() == ".json")
+    return next((file for file in found if is_label_studio(json_or_none(file))), None)
 
 
 def read(path: Path, pictures: Path | None) -> Source:
-    """Raises DataError for a file that is no list of tasks with annotations."""
-    file = file_of(path)
+    """Raises DataError for a file that is no list of tasks with annotations. A task that cannot be used is told in its turn."""
+    file = file_of(path) or file_by_content(path)
     content: Any = None if file is None else read_json(file)
     if file is None or not is_label_studio(content):
         raise DataError(f"{path}: holds no tasks with annotations; export them from Label Studio as JSON (not JSON-MIN).")
     told, below, labels = Told(), Pictures(pictures or file.parent), []
     references: list[list[str]] = []
+    short: list[list[str]] = []
     reads: list[Callable[..., Content]] = []
     for number, task in enumerate(content):
-        where = f"{file}, task {number}"
-        reference = _reference(task, where)
-        found = _results(task, where, told, reference)
-        labels += [_label(one, f"{where}, region {place}") for place, one in enumerate(found) if _kind(one) in KINDS]
-        references.append(_name_of(parts_of(reference, where)))
-        reads.append(partial(_content, found, reference, where, below))
-    short = [[*parts[:-1], UPLOADED.sub("", parts[-1])] for parts in references]
-    if len({"/".join(parts) for parts in short}) == len(short):  # else the prefixes tell uploads of one name apart
-        references = short
-    classes = table_of(sorted(set(labels)))
+        where, parts, uploaded = f"{file}, task {number}", [f"task {number}"], False
+        try:
+            reference, uploaded = _reference(task, where)
+            parts = _name_of(parts_of(reference, where))
+            regions, others, left = _regions(task, where)
+            found = [_label(one, f"{where}, region {place}") for place, one in enumerate(regions)]
+            labels += found
+            reads.append(partial(_content, [*zip(regions, found, strict=True)], others, left, reference, where, below))
+        except DataError as error:
+            reads.append(failing(error))
+        references.append(parts)
+        short.append([*parts[:-1], UPLOADED.sub("", parts[-1])] if uploaded else parts)
+    if len({"/".join(parts) for parts in short}) < len(short):  # the prefixes tell uploads of one name apart
+        short = references
+    classes = table_of(sorted({label for label in labels if label}))
     items = []
-    for parts, one in zip(references, reads, strict=True):
+    for parts, one in zip(short, reads, strict=True):
         name, split = named(bare(parts))
         items.append(Item(name, split, partial(one, split, classes, told)))
     return Source(classes, items, told)
@@ -94,50 +131,96 @@ def read(path: Path, pictures: Path | None) -> Source:
 def _name_of(parts: list[str]) -> list[str]:
     """What of a path names a picture: what is below images/, and of an upload the file alone."""
     if "images" in parts[:-1]:
-        return parts[len(parts) - parts[::-1].index("images") :]
+        return parts[parts.index("images") + 1 :]
     return parts[-1:] if "upload" in parts else parts
 
 
-def _reference(task: Any, where: str) -> str:
-    """What a task calls its picture: an address, the path of an upload, or a file of a local store."""
+def _reference(task: Any, where: str) -> tuple[str, bool]:
+    """What a task calls its picture: an address, the path of an upload, or a file of a local store; and whether its name may
+    begin with what Label Studio puts before uploads."""
     data = task.get("data") if isinstance(task, dict) else None
     values = {key: value for key, value in data.items() if isinstance(value, str)} if isinstance(data, dict) else {}
     if not values:
         raise DataError(f"{where}: has no data with the address of a picture.")
-    named_so = values.get("image", next(iter(values.values())))
+    of_pictures = (value for value in values.values() if PurePosixPath(value).suffix.lower() in PICTURE_SUFFIXES)
+    named_so = values.get("image", next(of_pictures, next(iter(values.values()))))
     try:
         address = urlsplit(named_so)
+        local = parse_qs(address.query).get("d")
     except ValueError:
-        raise DataError(f"{where}: {named_so[:80]!r} is no address of a picture; correct it.") from None
-    local = parse_qs(address.query).get("d")
-    return local[0] if local else unquote(address.path)
+        raise DataError(f"{where}: {printable(named_so)[:80]!r} is no address of a picture; correct it.") from None
+    if local:
+        return local[0], False
+    bare_name = not address.netloc and PurePosixPath(address.path).suffix.lower() not in PICTURE_SUFFIXES
+    return (named_so if bare_name else unquote(address.path)), True
 
 
-def _results(task: Mapping[str, Any], where: str, told: Told, name: str) -> list[Any]:
-    """The regions of the first annotation that nobody cancelled."""
+def _regions(task: Mapping[str, Any], where: str) -> tuple[list[Region], int, int]:
+    """The shapes of the first annotation that nobody cancelled, how many more annotations there are, and how many of its results
+    are no shapes."""
     listed = task.get("annotations")
     if not isinstance(listed, list) or not all(isinstance(one, dict) and isinstance(one.get("result"), list) for one in listed):
         raise DataError(f"{where}: annotations is {shown(listed)}, not a list of objects with result.")
     kept = [one for one in listed if not one.get("was_cancelled")]
-    told.add("other annotator", name, max(0, len(kept) - 1))
-    return kept[0]["result"] if kept else []
+    results = [one if isinstance(one, dict) else {} for one in kept[0]["result"]] if kept else []
+    drawn = {_id(one) for one in results if _type(one).removesuffix(LABELS) in KINDS}
+    # What the tags <Labels> and <Polygon> make: two results of one id, one with the shape, the other with the labels, and again
+    # with the shape.
+    given = {_id(one): _value(one).get(LABELS) for one in results if _type(one) == LABELS}
+    regions, left = [], 0
+    for one in results:
+        type, value = _type(one), _value(one)
+        if type == LABELS and _id(one) in drawn:
+            continue
+        kind = _kind_of(value) if type == LABELS else type.removesuffix(LABELS)
+        if kind in KINDS:
+            own = next((value[key] for key in (f"{kind}{LABELS}", LABELS) if value.get(key)), None)
+            regions.append(Region(kind, one, own or given.get(_id(one))))
+        else:
+            left += 1
+    return regions, max(0, len(kept) - 1), left
 
 
-def _kind(result: Any) -> str:
-    kind = result.get("type") if isinstance(result, dict) else None
-    return kind if isinstance(kind, str) else ""
+def _type(result: Mapping[str, Any]) -> str:
+    type = result.get("type")
+    return type if isinstance(type, str) else ""
 
 
-def _label(result: Mapping[str, Any], where: str) -> str:
+def _value(result: Mapping[str, Any]) -> Mapping[str, Any]:
     value = result.get("value")
-    labels = value.get(_kind(result)) if isinstance(value, dict) else None
-    if not isinstance(labels, list) or len(labels) != 1:
-        raise DataError(f"{where}: has {len(labels) if isinstance(labels, list) else 'no'} labels; give it one.")
-    return text(labels[0], "label", where)
+    return value if isinstance(value, dict) else {}
+
+
+def _id(result: Mapping[str, Any]) -> str:
+    return repr(result["id"]) if isinstance(result.get("id"), str | int) else f"without id {id(result)}"
+
+
+def _kind_of(value: Mapping[str, Any]) -> str:
+    """Which shape the value of a result without a shape's name is of."""
+    keys = {"rle": "brush", "imageDataURL": "bitmask", "points": "polygon", "radiusX": "ellipse", "height": "rectangle"}
+    return next((kind for key, kind in keys.items() if key in value), "")
+
+
+def _label(region: Region, where: str) -> str:
+    """The label of a region, empty where it has none. Raises DataError for several."""
+    if region.labels is None or region.labels == []:
+        return ""
+    if not isinstance(region.labels, list) or len(region.labels) != 1:
+        said = len(region.labels) if isinstance(region.labels, list) else shown(region.labels)
+        raise DataError(f"{where}: has {said} labels; give it one.")
+    return label_of(region.labels[0], where)
 
 
 def _content(
-    results: list[Any], reference: str, where: str, below: Pictures, split: str, classes: ClassTable, told: Told
+    regions: list[tuple[Region, str]],
+    others: int,
+    left: int,
+    reference: str,
+    where: str,
+    below: Pictures,
+    split: str,
+    classes: ClassTable,
+    told: Told,
 ) -> Content:
     folders, name = reference.rpartition("/")[::2]
     try:
@@ -147,20 +230,24 @@ def _content(
             raise
         picture = below.find(f"{folders}/{UPLOADED.sub('', name)}", where, split)
     size = read_size(picture)
+    told.add("other annotator", reference, others)
+    told.add("no area", reference, left)
     found = []
-    for place, result in enumerate(results):
-        if _kind(result) not in KINDS:
-            told.add("no area", reference)
+    for place, (region, label) in enumerate(regions):
+        one, result = f"{where}, region {place}", region.result
+        points = _value(result).get("points")
+        flat = region.kind == "polygon" and isinstance(points, list) and len(points) < 3
+        if flat or not label:
+            told.add("no area" if flat else "no label", reference)
             continue
-        one = f"{where}, region {place}"
-        said = result.get("original_height"), result.get("original_width")
+        said: Any = result.get("original_height"), result.get("original_width")
         if not all(type(side) is int for side in said):
             raise DataError(f"{one}: original_height and original_width are {shown(said[0])} and {shown(said[1])}.")
         require_picture_size(picture, said, one)
         if result.get("image_rotation", 0) != 0:
             raise DataError(f"{one}: was drawn on the picture turned by {shown(result['image_rotation'])} degrees; turn it back.")
         try:
-            found.append(Shape.of(_label(result, one), _mask(_kind(result), result["value"], size), _is_crowd(result)))
+            found.append(Shape.of(label, _mask(region.kind, _value(result), size), _is_crowd(result)))
         except ValueError as error:
             raise DataError(f"{one}: {error}") from None
     return Content(picture, *drawn(found, classes, size, HOLDS.ordered))
@@ -174,23 +261,39 @@ def _is_crowd(result: Mapping[str, Any]) -> bool:
 
 def _mask(kind: str, value: Mapping[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
     """The pixels (H, W) of a region. Raises ValueError, one sentence, for one that cannot be drawn."""
-    if kind == "brushlabels":
+    if kind == "brush":
         return decode_brush(value.get("rle"), *size)
-    if kind == "polygonlabels":
+    if kind == "bitmask":
+        return _of_png(value.get("imageDataURL"), size)
+    if kind == "polygon":
         points = value.get("points")
         if not isinstance(points, list) or not all(isinstance(point, list) and len(point) == 2 for point in points):
             raise ValueError(f"points is {shown(points)}, not a list of [x, y].")
         flat = [_number(part, "a point") / 100 * side for point in points for part, side in zip(point, size[::-1], strict=True)]
         return fill([flat], *size)
-    sides = ("x", "y", "width", "height") if kind == "rectanglelabels" else ("x", "y", "radiusX", "radiusY")
+    sides = ("x", "y", "width", "height") if kind == "rectangle" else ("x", "y", "radiusX", "radiusY")
     x, y, wide, high = (_number(value.get(key), key) for key in sides)
     corners = np.array([[x, y], [x + wide, y], [x + wide, y + high], [x, y + high]])
-    if kind == "ellipselabels":
+    if kind == "ellipse":
         corners = ellipse(x, y, wide, high)
     pixels = turned(
         corners / 100 * size[::-1], np.array([x, y]) / 100 * size[::-1], _number(value.get("rotation", 0), "rotation")
     )
     return fill([pixels.ravel().tolist()], *size)
+
+
+def _of_png(address: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask of a PNG in the address itself: what is not transparent, or, without transparency, not black."""
+    if not isinstance(address, str) or not address.startswith("data:image/png;base64,"):
+        raise ValueError(f"imageDataURL is {shown(address)}, not a PNG as data:image/png;base64.")
+    try:
+        png = base64.b64decode(address.partition(",")[2], validate=True)
+        found = read_alpha(png) > 0 if read_header(png).transparent else read_image(png).any(2)
+    except (ValueError, DataError) as error:
+        raise ValueError(f"its PNG cannot be read ({str(error)[:120]}).") from None
+    if found.shape != size:
+        raise ValueError(f"its PNG is {found.shape[0]}x{found.shape[1]}, the picture {size[0]}x{size[1]} (height x width).")
+    return found
 
 
 def _number(value: Any, what: str) -> float:
@@ -264,18 +367,20 @@ class Writer:
         self.void = False
 
     def add(self, name: str, split: str, content: Content) -> None:
-        path = put_picture(content.picture, self.out / "images" / split, name, self.told)
-        height, width = read_size(path)
+        with together() as written:
+            path = put_picture(content.picture, self.out / "images" / split, name, self.told, written)
+            height, width = read_size(path)
+            found = list(shapes(content, self.classes, HOLDS, self.told, name))
         results = []
-        for place, shape in enumerate(shapes(content, self.classes, HOLDS, self.told, name)):
+        for place, shape in enumerate(found):
             self.void |= shape.label == VOID_NAME
             results.append({
                 "id": f"{len(self.tasks) + 1}-{place + 1}", "type": "brushlabels", "from_name": "label", "to_name": "image",
                 "original_width": width, "original_height": height, "image_rotation": 0,
-                "value": {"format": "rle", "rle": encode_brush(shape.mask), "brushlabels": [shape.label]},
+                "value": {"format": "rle", "rle": encode_brush(shape.at.mask), "brushlabels": [shape.label]},
                 **({"meta": {"text": [CROWD]}} if shape.crowd else {}),
             })  # fmt: skip
-        address = f"/data/local-files/?d={path.relative_to(self.out).as_posix()}"
+        address = f"/data/local-files/?d={quote(path.relative_to(self.out).as_posix())}"
         self.tasks.append({"id": len(self.tasks) + 1, "data": {"image": address}, "annotations": [{"result": results}]})
 
     def close(self) -> None:

@@ -1,10 +1,12 @@
-"""labelme JSON, one file a picture: polygons, rectangles, circles and masks, in the order in which they are drawn.
+"""labelme JSON, one file a picture: polygons, rectangles, circles and masks, in the order in which they are drawn; as AnyLabeling
+and X-AnyLabeling write it too, whose rectangles have four corners, and are called rotation where they are turned.
 
     OUT/SPLIT/NAME.json and OUT/SPLIT/NAME.jpg side by side
 
 Shapes are drawn as labelme's own export draws them (labelme/utils/shape.py), the later on top; those of one label and one group
 are one object. Written are shapes of the type mask, which hold every pixel, holes included; labelme 5.3 and later knows them. A
-crowd has the flag `crowd`; void is the label __ignore__, as labelme's examples have it, and _background_ is no object."""
+crowd has the flag `crowd`; void is the label __ignore__, as labelme's examples have it, and _background_ is no object. A picture
+that does not lie beside is taken from imageData, where the file holds one there."""
 
 from __future__ import annotations
 
@@ -24,23 +26,39 @@ from PIL import Image, ImageDraw
 from perpixel.annotations import read_json
 from perpixel.classes import VOID_NAME, ClassTable
 from perpixel.errors import DataError
-from perpixel.exchange import Content, Holds, Item, Shape, Source, Told, drawn, joined, shapes, table_of, text
-from perpixel.files import write_whole
-from perpixel.formats.pictures import Pictures, bare, named, parts_of, put_picture, require_picture_size
+from perpixel.exchange import (
+    Content,
+    Holds,
+    Item,
+    Shape,
+    Source,
+    Told,
+    drawn,
+    failing,
+    joined,
+    label_of,
+    shapes,
+    table_of,
+)
+from perpixel.files import in_either_form, is_hidden, walk, write_whole
+from perpixel.formats.pictures import Pictures, bare, named, parts_of, put_picture, require_picture_size, together
 from perpixel.images import encode_image, read_labels, read_size
 from perpixel.polygons import checked
 from perpixel.rle import MAX_SIDE, shown
 
 HOLDS = Holds(overlap=True, crowd=True, void=True, ordered=True)
 IGNORE = "__ignore__"
-CORNERS = {"polygon": None, "oriented_rectangle": 4, "rectangle": 2, "circle": 2, "mask": 2}
+CORNERS: dict[str, tuple[int, ...]] = {  # how many points a shape has; any number from three on where none is said
+    "polygon": (), "oriented_rectangle": (4,), "rotation": (4,), "quadrilateral": (4,), "rectangle": (2, 4), "circle": (2,),
+    "mask": (2,),
+}  # fmt: skip
 WITHOUT_AREA = ("line", "linestrip", "point", "points")
 VERSION = "5.4.1"
 
 
 def files(path: Path) -> list[Path]:
     """The JSON files that `path` is, or holds."""
-    return [path] if path.is_file() else sorted(path.rglob("*.json"))
+    return [path] if path.is_file() else [file for file in walk(path) if file.suffix.lower() == ".json"]
 
 
 def is_labelme(content: Any) -> bool:
@@ -48,46 +66,64 @@ def is_labelme(content: Any) -> bool:
 
 
 def read(path: Path, pictures: Path | None) -> Source:
-    """Raises DataError naming a file that is not of labelme."""
+    """Raises DataError where there is no JSON file. A file that is not of labelme is told, and the others are read."""
     root = path if path.is_dir() else path.parent
     below, told, items, labels = Pictures(pictures or root), Told(), [], []
+    listed: list[tuple[str, str, Path, DataError | None]] = []
     for file in files(path):
-        content = read_json(file)
-        if not is_labelme(content):
-            raise DataError(f"{file}: has no shapes and imagePath; it is not of labelme, take it out.")
-        labels += [_label(shape, f"{file}, shape {number}") for number, shape in enumerate(content["shapes"])]
         name, split = named(bare(file.relative_to(root).parts))
-        items.append((name, split, file))
+        wrong = None
+        try:
+            labels += [label for label in _labels(_document(file), file) if label]
+        except DataError as error:
+            wrong = error
+        listed.append((name, split, file, wrong))
+    if not listed:
+        raise DataError(f"{path}: holds no JSON of labelme; name the folder that holds the files NAME.json.")
+    if len(listed) == 1 and listed[0][3] is not None:
+        raise listed[0][3]
     classes = table_of(sorted(set(labels)))
-    return Source(
-        classes, [Item(name, split, partial(_content, file, below, split, classes, told)) for name, split, file in items], told
-    )
+    for name, split, file, wrong in listed:
+        items.append(Item(name, split, failing(wrong) if wrong else partial(_content, file, below, split, classes, told)))
+    return Source(classes, items, told)
+
+
+def _document(file: Path) -> dict[str, Any]:
+    content = read_json(file)
+    if not is_labelme(content):
+        raise DataError(f"{file}: has no shapes and imagePath; it is not of labelme, take it out.")
+    document: dict[str, Any] = content
+    return document
+
+
+def _labels(document: Mapping[str, Any], file: Path) -> list[str]:
+    return [_label(shape, f"{file}, shape {number}") for number, shape in enumerate(document["shapes"])]
 
 
 def _label(shape: Any, where: str) -> str:
     if not isinstance(shape, dict):
         raise DataError(f"{where}: is {shown(shape)}, not an object with label and points.")
-    return text(shape.get("label"), "label", where)
+    return label_of(shape.get("label"), where)
 
 
 def _content(file: Path, below: Pictures, split: str, classes: ClassTable, told: Told) -> Content:
-    content = read_json(file)
-    reference = text(content["imagePath"], "imagePath", str(file))
-    name = parts_of(reference, str(file))[-1]
-    beside = file.with_name(name)
-    picture = beside if beside.is_file() and beside.is_relative_to(below.folder) else below.find(reference, str(file), split)
+    content = _document(file)
+    reference: Any = content["imagePath"] or (f"{file.stem}.png" if content.get("imageData") else None)
+    name = parts_of(reference, f"{file}, imagePath")[-1]
+    picture = _picture(content, reference, name, file, below, split)
     size = read_size(picture)
-    said = content.get("imageHeight"), content.get("imageWidth")
+    said: Any = content.get("imageHeight"), content.get("imageWidth")
     if said != (None, None):
         if not all(type(side) is int for side in said):
             raise DataError(f"{file}: imageHeight and imageWidth are {shown(said[0])} and {shown(said[1])}, not whole numbers.")
         require_picture_size(picture, said, str(file))
     found: list[tuple[Shape, int | None]] = []
-    for number, shape in enumerate(content["shapes"]):
-        where = f"{file}, shape {number}"
-        label, kind = _label(shape, where), shape.get("shape_type") or "polygon"
-        if kind in WITHOUT_AREA:
-            told.add("no area", name)
+    for number, (shape, label) in enumerate(zip(content["shapes"], _labels(content, file), strict=True)):
+        where, kind = f"{file}, shape {number}", shape.get("shape_type") or "polygon"
+        points = shape.get("points")
+        flat = kind in WITHOUT_AREA or (kind == "polygon" and isinstance(points, list) and len(points) < 3)
+        if flat or not label:
+            told.add("no area" if flat else "no label", name)
             continue
         try:
             one = Shape.of(label, _mask(shape, kind, size), bool(_flags(shape).get("crowd")))
@@ -96,6 +132,24 @@ def _content(file: Path, below: Pictures, split: str, classes: ClassTable, told:
         group = shape.get("group_id")
         found.append((one, group if type(group) is int else None))
     return Content(picture, *drawn(joined(found), classes, size, HOLDS.ordered))
+
+
+def _picture(
+    content: Mapping[str, Any], reference: str, name: str, file: Path, below: Pictures, split: str
+) -> Path | bytes:
+    """The picture beside the file, else the one that the file holds, else that of its name below the folder."""
+    beside = in_either_form(file.with_name(name))
+    if beside.is_file() and beside.is_relative_to(below.folder) and not is_hidden(name):
+        return beside
+    held = content.get("imageData")
+    if not isinstance(held, str) or not held:
+        return below.find(reference, str(file), split)
+    try:
+        picture = base64.b64decode("".join(held.rpartition(",")[2].split()), validate=True)  # data:...;base64, may be first
+        read_size(picture)
+    except (ValueError, DataError):
+        return below.find(reference, f"{file}, whose imageData is no picture", split)
+    return picture
 
 
 def _flags(shape: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -116,9 +170,9 @@ def _mask(shape: Mapping[str, Any], kind: Any, size: tuple[int, int]) -> NDArray
         (x, y), edge = points
         radius = math.dist((x, y), edge)
         drawing.ellipse((x - radius, y - radius, x + radius, y + radius), outline=1, fill=1)
-    elif kind == "rectangle":
-        (x0, y0), (x1, y1) = points
-        drawing.rectangle((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), outline=1, fill=1)
+    elif kind == "rectangle" and all(len({point[axis] for point in points}) <= 2 for axis in (0, 1)):
+        across, down = ([point[axis] for point in points] for axis in (0, 1))
+        drawing.rectangle((min(across), min(down), max(across), max(down)), outline=1, fill=1)
     else:
         drawing.polygon(points, outline=1, fill=1)
     return np.array(canvas, np.bool_)
@@ -128,8 +182,8 @@ def _points(points: Any, kind: str) -> list[tuple[float, float]]:
     if not isinstance(points, list) or not all(isinstance(point, list) and len(point) == 2 for point in points):
         raise ValueError(f"points is {shown(points)}, not a list of [x, y].")
     wanted = CORNERS[kind]
-    if (wanted is None and len(points) < 3) or (wanted is not None and len(points) != wanted):
-        raise ValueError(f"a {kind} has {len(points)} points; it needs {wanted or 'three or more'}.")
+    if (not wanted and len(points) < 3) or (wanted and len(points) not in wanted):
+        raise ValueError(f"a {kind} has {len(points)} points; it needs {' or '.join(map(str, wanted)) or 'three or more'}.")
     flat = [value for point in points for value in point]
     checked([flat * 3 if len(flat) < 6 else flat])  # finite, and short enough to draw
     if max(map(abs, flat)) > 2 * MAX_SIDE:
@@ -163,25 +217,26 @@ class Writer:
         self.out, self.classes, self.told = out, classes, told
 
     def add(self, name: str, split: str, content: Content) -> None:
-        path = put_picture(content.picture, self.out / split, name, self.told)
-        height, width = read_size(path)
-        found = [_written(shape) for shape in shapes(content, self.classes, HOLDS, self.told, name)]
-        document: dict[str, Any] = {
-            "version": VERSION, "flags": {}, "shapes": found, "imagePath": path.name, "imageData": None,
-            "imageHeight": height, "imageWidth": width,
-        }  # fmt: skip
-        text = json.dumps(document, ensure_ascii=False, indent=1)
-        write_whole(self.out / split, f"{name}.json", text.encode(), durable=False)
+        with together() as written:
+            path = put_picture(content.picture, self.out / split, name, self.told, written)
+            height, width = read_size(path)
+            document: dict[str, Any] = {
+                "version": VERSION, "flags": {}, "shapes": [],
+                "imagePath": path.name, "imageData": None, "imageHeight": height, "imageWidth": width,
+            }  # fmt: skip
+            document["shapes"] = [_written(shape) for shape in shapes(content, self.classes, HOLDS, self.told, name)]
+            text = json.dumps(document, ensure_ascii=False, indent=1)
+            write_whole(self.out / split, f"{name}.json", text.encode(), durable=False)
 
     def close(self) -> None:
         """Every file is there already."""
 
 
 def _written(shape: Shape) -> dict[str, Any]:
-    height, width = shape.crop.shape
-    corners = [[shape.left, shape.top], [shape.left + width - 1, shape.top + height - 1]]
+    at, (height, width) = shape.at, shape.at.shape
+    corners = [[at.left, at.top], [at.left + width - 1, at.top + height - 1]]
     return {
         "label": IGNORE if shape.label == VOID_NAME else shape.label, "points": corners, "group_id": None,
         "description": "", "shape_type": "mask", "flags": {"crowd": True} if shape.crowd else {},
-        "mask": base64.b64encode(encode_image(Image.fromarray(shape.crop), ".png")).decode("ascii"),
+        "mask": base64.b64encode(encode_image(Image.fromarray(at.pixels), ".png")).decode("ascii"),
     }  # fmt: skip

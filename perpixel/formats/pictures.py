@@ -3,40 +3,71 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel.annotations import read_json
 from perpixel.datasets.folder import files_below
-from perpixel.errors import DataError
-from perpixel.exchange import Told
+from perpixel.errors import DataError, printable
+from perpixel.exchange import Told, unkept
 from perpixel.files import read_bytes, write_whole
 from perpixel.images import PICTURE_SUFFIXES, read_header, read_image, read_size, write_image
-from perpixel.pairing import SPLIT_WORDS
+from perpixel.pairing import MASK_WORDS, OTHER_WORDS, PICTURE_WORDS, SPLIT_WORDS
+from perpixel.rle import shown
+
+SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
+
+
+@contextmanager
+def together() -> Iterator[list[Path]]:
+    """Takes the files of one picture as they are written: where one cannot be, those before it are removed."""
+    written: list[Path] = []
+    try:
+        yield written
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def put_picture(
-    picture: Path | NDArray[np.uint8], folder: Path, name: str, told: Told, place: str | None = None, png: bool = False
+    picture: Path | bytes | NDArray[np.uint8],
+    folder: Path,
+    name: str,
+    told: Told,
+    written: list[Path],
+    place: str | None = None,
+    png: bool = False,
 ) -> Path:
     """Copies the picture `name` below `folder` as `place`, or as its name, with its suffix, byte for byte; as PNG where it has
-    no file, is turned by a tag, or `png` says so. Returns the copy."""
+    no file, is turned by a tag, or `png` says so. Returns the copy, and adds it to `written`."""
     place = place or name
-    if not isinstance(picture, Path):
-        return write_image(folder, f"{place}.png", picture)
+    if isinstance(picture, np.ndarray):
+        written.append(write_image(folder, f"{place}.png", picture))
+        return written[-1]
     header, pixels = read_header(picture), read_image(picture)  # a damaged one is told here, and not copied
     if header.orientation != 1 or (png and header.format != "PNG"):
         told.add("turned" if header.orientation != 1 else "png", name)
-        return write_image(folder, f"{place}.png", pixels)
-    return write_whole(folder, place + picture.suffix.lower(), read_bytes(picture), durable=False)
+        written.append(write_image(folder, f"{place}.png", pixels))
+    elif isinstance(picture, bytes):
+        written.append(write_whole(folder, place + SUFFIXES[header.format], picture, durable=False))
+    else:
+        written.append(write_whole(folder, place + picture.suffix.lower(), read_bytes(picture), durable=False))
+    return written[-1]
 
 
-def require_picture_size(picture: Path, size: tuple[int, int], where: str) -> None:
+def require_picture_size(picture: Path | bytes, size: tuple[int, int], where: str) -> None:
     """Raises DataError where a picture, upright, has not the (height, width) that `where` says."""
     found = read_size(picture)
     if found != size:
-        said = f"{size[0]}x{size[1]}, the picture {picture} is {found[0]}x{found[1]} (height x width)"
+        which = "in it" if isinstance(picture, bytes) else printable(picture)
+        said = f"{size[0]}x{size[1]}, the picture {which} is {found[0]}x{found[1]} (height x width)"
         turned = "; its rotation tag turns it" if found == size[::-1] and read_size(picture, turn=False) == size else ""
         raise DataError(f"{where}: says {said}{turned}; correct one of the two.")
 
@@ -50,40 +81,63 @@ class Pictures:
         self._stems: dict[str, list[Path]] = {}
         for paths in files_below(folder, PICTURE_SUFFIXES).values():
             for path in paths:
-                self._named.setdefault(path.name, []).append(path)
-                self._stems.setdefault(path.stem, []).append(path)
+                name = unicodedata.normalize("NFC", path.name)
+                self._named.setdefault(name, []).append(path)
+                self._stems.setdefault(Path(name).stem, []).append(path)
 
     def find(self, reference: str, where: str, split: str = "") -> Path:
         """The picture that ends as `reference` does: by its name, else by its name with another suffix.
 
-        Of several the one that shares more folders is taken, then that of the `split`. Raises DataError for none or several."""
+        Of several the one that shares more folders is taken, then that of the `split`, then one among pictures rather than among
+        masks, then one whose folder holds the others. Raises DataError for none or several."""
         parts = parts_of(reference, where)
         found = self._named.get(parts[-1]) or self._stems.get(Path(parts[-1]).stem)
         if not found:
-            raise DataError(f"{where}: there is no picture {reference[:200]!r} below {self.folder}; put it there, or name its "
-                            f"folder with --pictures.")  # fmt: skip
-        ranked = sorted(((_shared(path, parts), _in_split(path.relative_to(self.folder), split)), path) for path in found)
-        if len(ranked) > 1 and ranked[-1][0] == ranked[-2][0]:
-            raise DataError(f"{where}: {reference[:200]!r} may be {ranked[-1][1]} or {ranked[-2][1]}; keep one of the two.")
-        return ranked[-1][1]
+            raise DataError(f"{where}: there is no picture {printable(reference)[:200]!r} below {self.folder}; put it there, or "
+                            f"name its folder with --pictures.")  # fmt: skip
+        ranks = {path: self._rank(path, parts, split) for path in found}
+        best = sorted((path for path in found if ranks[path] == max(ranks.values())), key=lambda path: len(path.parts))
+        first = best[0].parts[: -ranks[best[0]][0]]  # the folder from which on the reference leads to it
+        for other in best[1:]:
+            if other.parts[: len(first)] != first or len(other.parts) == len(best[0].parts):
+                places = f"{printable(best[0])} or {printable(other)}"
+                raise DataError(f"{where}: {printable(reference)[:200]!r} may be {places}; name the folder of the pictures with "
+                                f"--pictures, or keep one of the two.")  # fmt: skip
+        return best[0]
+
+    def _rank(self, path: Path, parts: Sequence[str], split: str) -> tuple[int, bool, int]:
+        folders = path.relative_to(self.folder).parts[:-1]
+        words = {word for part in folders for word in re.split(r"[_\-. ]+", part.lower())}
+        among = bool(words & PICTURE_WORDS) - bool(words & (MASK_WORDS | OTHER_WORDS))
+        return _shared(path, parts), any(split_of_folder(part) == split for part in folders), among
 
 
 def _shared(path: Path, parts: Sequence[str]) -> int:
     """How many names at the end of a path and of `parts` are alike."""
     pairs = zip(reversed(path.parts), reversed(parts), strict=False)
-    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(path.parts), len(parts)))
+    alike = (unicodedata.normalize("NFC", a) == b for a, b in pairs)
+    return next((count for count, same in enumerate(alike) if not same), min(len(path.parts), len(parts)))
 
 
-def _in_split(path: Path, split: str) -> bool:
-    return any(split_of_folder(part) == split for part in path.parts[:-1])
+def json_or_none(path: Path) -> Any:
+    """What a JSON file holds, to see whose it is; nothing where it cannot be read."""
+    try:
+        return read_json(path)
+    except DataError:
+        return None
 
 
-def parts_of(reference: str, where: str) -> list[str]:
-    """The names of a relative path, whatever its slashes; what leads up or to a root is left out. Raises DataError for none."""
+def parts_of(reference: Any, where: str) -> list[str]:
+    """The names of a relative path, whatever its slashes; what leads up or to a root is left out. Raises DataError for none, and
+    for what is no text."""
+    if not isinstance(reference, str):
+        raise DataError(f"{where}: the name of the picture is {shown(reference)}, not a text; correct it.")
     parts = [part for part in re.split(r"[/\\]", reference) if part not in ("", ".", "..") and not part.endswith(":")]
-    if not parts or any(ord(mark) < 32 for part in parts for mark in part):
-        raise DataError(f"{where}: {reference[:80]!r} is no name of a picture; correct it.")
-    return parts
+    reason = unkept(reference)
+    if not parts or reason:
+        said = f"is no name of a picture{reason and ', as it '}{reason}"
+        raise DataError(f"{where}: {printable(reference)[:80]!r} {said}; correct it.")
+    return [unicodedata.normalize("NFC", part) for part in parts]
 
 
 def bare(parts: Sequence[str]) -> list[str]:

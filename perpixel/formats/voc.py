@@ -12,8 +12,10 @@ its pixels have. The published set itself, with its devkit around it, is the dat
 
 from __future__ import annotations
 
+import unicodedata
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -23,36 +25,64 @@ from PIL import Image
 from perpixel.classes import ClassTable, Colour, distinct_colours
 from perpixel.datasets import voc
 from perpixel.datasets.folder import files_below, objects_by_vote, require_same_size
-from perpixel.errors import DataError
-from perpixel.exchange import Content, Holds, Item, Source, Told, background_of, map_of, split_order
-from perpixel.files import write_whole
-from perpixel.formats.pictures import named, put_picture, split_in
-from perpixel.images import PICTURE_SUFFIXES, encode_image, read_header, read_image, read_labels, write_labels
+from perpixel.errors import DataError, printable
+from perpixel.exchange import Content, Holds, Item, Source, Told, background_of, failing, map_of, split_order, text
+from perpixel.files import files_in, read_text, write_whole
+from perpixel.formats.pictures import named, put_picture, split_in, together
+from perpixel.images import MASK_SUFFIXES, PICTURE_SUFFIXES, encode_image, read_header, read_image, read_labels, write_labels
 
 HOLDS = Holds(overlap=False, crowd=False, void=True, maps=True)
 MASKS, OBJECTS = "SegmentationClass", "SegmentationObject"
+NO_CLASS = ("void", "ignored", "__ignore__")
 VOID, VOID_COLOUR = voc.VOID, voc.CLASSES.void_colour
 
 
 def read(path: Path, pictures: Path | None) -> Source:
     """Raises DataError for a folder without masks, or with a table that cannot be read."""
-    masks = path / MASKS
     classes = _table(path)
-    images = files_below(pictures or path / "JPEGImages", PICTURE_SUFFIXES)
+    images = _by_name(pictures or path / "JPEGImages", PICTURE_SUFFIXES)
+    masks, objects = (_by_name(path / kind, MASK_SUFFIXES) for kind in (MASKS, OBJECTS))
     splits: dict[str, str] = {}
-    lists = sorted((path / "ImageSets" / "Segmentation").glob("*.txt"), key=lambda file: split_in(file.stem) == "")
-    for file in lists:
-        for name in voc.read_list(file):
-            splits.setdefault(name, split_in(file.stem))
+    lists = [file for file in files_in(path / "ImageSets" / "Segmentation") if file.suffix.lower() == ".txt"]
+    for file in sorted(lists, key=lambda file: split_in(file.stem) == ""):
+        for line in voc.listed_names(file):
+            name = unicodedata.normalize("NFC", line)
+            first = name.split()[0]  # `NAME 1`, as lists of one class say it
+            splits.setdefault(first if images.get(first) and not images.get(name) else name, split_in(file.stem))
     items = []
-    for key in splits or dict.fromkeys(sorted(files_below(masks, frozenset({".png"}))), ""):
-        if key not in images:
-            raise DataError(f"{path}: {key} has no picture in {pictures or path / 'JPEGImages'}; put it there.")
+    for key in splits or dict.fromkeys(sorted({images.key_of(key) for key in masks.paths}), ""):
         name, split = named(key.split("/"), splits.get(key, ""))
-        items.append(Item(name, split, partial(_content, images[key][0], path, key, classes)))
+        picture, mask = images.get(key), masks.get(key)
+        if picture and mask:
+            items.append(Item(name, split, partial(_content, picture, mask, objects.get(key), classes)))
+            continue
+        place = path / MASKS if picture else pictures or path / "JPEGImages"
+        said = f"{path}: {printable(key)} has no {'mask' if picture else 'picture'} in {place}; put it there."
+        items.append(Item(name, split, failing(DataError(said))))
     if not items:
-        raise DataError(f"{masks}: holds no mask NAME.png; put them there.")
+        raise DataError(f"{path / MASKS}: holds no mask NAME.png; put them there.")
     return Source(classes, sorted(items, key=split_order))
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Files below a folder by their paths without suffix."""
+
+    paths: dict[str, list[Path]]
+
+    def get(self, key: str) -> Path | None:
+        """The file of the picture NAME: NAME.png, or NAME.jpg.png as some programs write it."""
+        names = (key, *(f"{key}{suffix}" for suffix in sorted(PICTURE_SUFFIXES)))
+        return next((self.paths[name][0] for name in names if name in self.paths), None)
+
+    def key_of(self, mask: str) -> str:
+        """The name of the picture whose mask is called so."""
+        bare = str(PurePosixPath(mask).with_suffix(""))
+        return bare if mask not in self.paths and bare in self.paths else mask
+
+
+def _by_name(folder: Path, suffixes: frozenset[str]) -> _Files:
+    return _Files(files_below(folder, suffixes))
 
 
 def _table(path: Path) -> ClassTable:
@@ -60,10 +90,7 @@ def _table(path: Path) -> ClassTable:
     file = next((place for place in (path / "labelmap.txt", path / "class_names.txt") if place.is_file()), None)
     if file is None:
         return voc.CLASSES
-    try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError:
-        raise DataError(f"{file}: is not UTF-8 text; save it as UTF-8.") from None
+    lines = [line.strip() for line in read_text(file).split("\n")]
     lines = [line for line in lines if line and not line.startswith("#") and line != "__ignore__"]
     drawn = [(0, 0, 0), *distinct_colours(len(lines))]
     names: list[str] = []
@@ -71,7 +98,8 @@ def _table(path: Path) -> ClassTable:
     values: list[tuple[int, ...]] = []
     for value, line in enumerate(lines):
         name, _, rest = line.partition(":")
-        if name.lower() in ("void", "ignored"):
+        name = text(name, "a name", str(file))
+        if name.lower() in NO_CLASS:
             continue
         try:
             colour = _colour(rest) if rest.strip(":") else drawn[value]
@@ -95,15 +123,14 @@ def _colour(text: str) -> Colour:
     return red, green, blue
 
 
-def _content(picture: Path, path: Path, key: str, classes: ClassTable) -> Content:
-    mask, objects = path / MASKS / f"{key}.png", path / OBJECTS / f"{key}.png"
+def _content(picture: Path, mask: Path, objects: Path | None, classes: ClassTable) -> Content:
     image = read_image(picture)
     if read_header(mask, turn=False).mode in ("RGB", "RGBA"):
         labels = _of_colours(mask, classes)
     else:
         labels = classes.decode(read_labels(mask), str(mask))
     require_same_size(image, labels, picture, mask)
-    if not objects.is_file():
+    if objects is None:
         return Content(picture, labels)
     if read_header(objects, turn=False).mode in ("RGB", "RGBA"):
         packed = _packed(read_image(objects))
@@ -140,7 +167,7 @@ class Writer:
     def __init__(self, out: Path, classes: ClassTable, told: Told) -> None:
         if len(classes) > VOID:
             raise DataError(f"there are {len(classes)} classes; masks of VOC hold {VOID}.")
-        strange = next((name for name in classes.names if ":" in name or name != " ".join(name.split()) or name[0] == "#"), None)
+        strange = next((name for name in classes.names if ":" in name or name[0] == "#" or name.lower() in NO_CLASS), None)
         if strange is not None:
             raise DataError(f"the class {strange!r} cannot stand in a line of labelmap.txt; rename it.")
         self.out, self.told, self.classes = out, told, classes
@@ -160,23 +187,23 @@ class Writer:
         found = map_of(content, self.classes, self.told, name)
         if found is not None and found[0].max(initial=0) >= VOID:
             raise DataError(f"{name}: has {found[0].max()} objects; a mask of VOC holds {VOID - 1}.")
-        put_picture(content.picture, self.out / "JPEGImages", name, self.told, key)
         labels = self.place[content.labels]
+        with together() as written:
+            put_picture(content.picture, self.out / "JPEGImages", name, self.told, written, key)
+            written.append(write_labels(self.out / MASKS, f"{key}.png", labels, self.table))
+            if found is not None:
+                stored = Image.fromarray(np.where((found[0] == 0) & (labels == VOID), VOID, found[0]).astype(np.uint8))
+                palette = np.array([(0, 0, 0), *distinct_colours(255)], np.uint8)
+                palette[VOID] = VOID_COLOUR
+                stored.putpalette(palette.tobytes())
+                write_whole(self.out / OBJECTS, f"{key}.png", encode_image(stored, ".png"), durable=False)
         self.names.setdefault(split or "train", []).append(key)
-        write_labels(self.out / MASKS, f"{key}.png", labels, self.table)
-        if content.instances is None or found is None:
-            return
-        self.told.add("crowd", name, int(content.instances.crowd.sum()))
-        stored = Image.fromarray(np.where((found[0] == 0) & (labels == VOID), VOID, found[0]).astype(np.uint8))
-        palette = np.array([(0, 0, 0), *distinct_colours(255)], np.uint8)
-        palette[VOID] = VOID_COLOUR
-        stored.putpalette(palette.tobytes())
-        write_whole(self.out / OBJECTS, f"{key}.png", encode_image(stored, ".png"), durable=False)
+        self.told.add("crowd", name, 0 if content.instances is None else int(content.instances.crowd.sum()))
 
     def close(self) -> None:
         lists = self.out / "ImageSets" / "Segmentation"
         for split, names in self.names.items():
-            write_whole(lists, f"{split}.txt", "".join(f"{name}\n" for name in names).encode())
+            write_whole(lists, f"{split}.txt", voc.write_list(names))
         rows = zip(self.table.names, self.table.colours, strict=True)
         text = "".join(f"{name}:{','.join(map(str, colour))}::\n" for name, colour in rows)
         write_whole(self.out, "labelmap.txt", text.encode())
