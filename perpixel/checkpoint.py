@@ -113,13 +113,11 @@ def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> 
     bad = first_not_finite(network)
     if bad is not None:
         raise PerpixelError(f"{folder / MODEL_FILE}: not written, for weight {bad} is not finite; lower the learning rate.")
-    text = json.dumps({"title": card.title, _DIGEST: _NO_DIGEST, **asdict(card)}, indent=1)
-    data = bytearray(to_safetensors(_plain(network), {_HEADER_KEY: text}))
-    found = hashlib.sha256(data).hexdigest()
-    place = data.index(_NO_DIGEST.encode())
-    data[place : place + len(found)] = found.encode()
-    write_whole(folder, MODEL_FILE, data)
-    write_whole(folder, CARD_FILE, (text.replace(_NO_DIGEST, found, 1) + "\n").encode())
+    tensors, text = _plain(network), json.dumps({"title": card.title, _DIGEST: _NO_DIGEST, **asdict(card)}, indent=1)
+    found = hashlib.sha256(to_safetensors(tensors, {_HEADER_KEY: text})).hexdigest()
+    text = text.replace(_NO_DIGEST, found, 1)
+    write_whole(folder, MODEL_FILE, to_safetensors(tensors, {_HEADER_KEY: text}))
+    write_whole(folder, CARD_FILE, (text + "\n").encode())
 
 
 def say(text: str) -> None:
@@ -161,8 +159,8 @@ def read(run_or_file: str | Path, say: Callable[[str], None] = say) -> Stored:
     path = _model_file(run_or_file)
     if not os.path.isfile(path):
         raise DataError(
-            f"{printable(path)}: there is no model file; name a run folder of `perpixel train`, a model.safetensors, or a network "
-            f"with published weights such as {LIGHTEST}."
+            f"{printable(path)}: there is no model file; name a run folder of `perpixel train`, a model.safetensors, or a "
+            f"network with published weights such as {LIGHTEST}."
         )
     with _opened(path) as found:
         sizes = {name: tuple(found.file.get_slice(name).get_shape()) for name in found.file.keys()}  # noqa: SIM118 - no mapping
@@ -176,9 +174,8 @@ def read(run_or_file: str | Path, say: Callable[[str], None] = say) -> Stored:
         elif zeroed != found.digest:
             raise ValueError("its bytes are not those that were written")
         tensors = {name: found.file.get_tensor(name) for name in sizes}
-        if not os.path.samestat(os.fstat(found.raw.fileno()), path.stat()):
-            found = None  # a training has just put another file in its place
-    return Stored(found.card, tensors, whole) if found else read(run_or_file, say)
+        replaced = not os.path.samestat(os.fstat(found.raw.fileno()), path.stat())  # just now, by a training
+    return read(run_or_file, say) if replaced else Stored(found.card, tensors, whole)
 
 
 def is_trunk(run_or_file: str | Path) -> bool:

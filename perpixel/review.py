@@ -120,7 +120,7 @@ def _write_table(out: Path, found: dict[str, Scores], entries: Mapping[str, Entr
         entry = entries[name]
         parameters, multiply_adds = size_of(entry.network, len(names), (128, 160), **entry.arguments)
         seconds = sum(
-            session["seconds"]
+            session["seconds"] or 0  # of one that was killed
             for _, folder in stages_of(entry, out / "runs" / name, 0)
             for session in json.loads((folder / RUN).read_text())["sessions"]
         )

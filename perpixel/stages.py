@@ -19,7 +19,7 @@ from perpixel.errors import UsageError
 from perpixel.evaluate import Scores
 from perpixel.networks import title
 from perpixel.recipe import Recipe, find, first_difference, is_recipe, merge
-from perpixel.run import RECIPE, SCORES, STAGES, Say
+from perpixel.run import RECIPE, SCORES, STAGES, CheckProgress, Say
 from perpixel.train import Progress, train
 
 
@@ -57,9 +57,15 @@ def stages(file: Path | None, flags: Mapping[str, Any], environment: Mapping[str
 
 
 def train_stages(
-    planned: list[Stage], out: Path, say: Say = print, progress: Callable[[str], Progress] | None = None
+    planned: list[Stage],
+    out: Path,
+    say: Say = print,
+    progress: Callable[[str], Progress] | None = None,
+    checked: CheckProgress | None = None,
 ) -> Scores | None:
-    """Trains each stage from the weights of the one before it, the last one in `out`; returns the scores of the last."""
+    """Trains each stage from the weights of the one before it, the last one in `out`; returns the scores of the last.
+
+    `progress` makes of what is counted who hears of it; `checked` hears of the pictures that are looked at before."""
     scores = None
     before: Path | None = None
     for stage in planned:
@@ -69,7 +75,8 @@ def train_stages(
             say(f"{folder}: is done.")
         else:
             named = stage.name or title(recipe.network, recipe.network_arguments())
-            scores = train(recipe, folder, stage.origins, say, progress(f"{named} on {recipe.data}: step") if progress else None)
+            shown = progress(f"{named} on {recipe.data}: step") if progress else None
+            scores = train(recipe, folder, stage.origins, say, shown, checked)
         before = folder
     return scores
 
