@@ -62,10 +62,10 @@ def claim(out: Path, recipe: Recipe, origins: Mapping[str, str] | None) -> Itera
         raise UsageError(f"{printable(out)}: is not empty and no run folder; choose another --out.")
     try:
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL):
+    except (OSError, ValueError) as error:  # ValueError: a zero byte
+        if isinstance(error, OSError) and error.errno not in (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL):
             raise
-        raise UsageError(f"{printable(out)[:200]}: cannot be a folder ({error.strerror}); choose another --out.") from error
+        raise UsageError(f"{printable(out)[:200]}: is no name of a folder; choose another --out.") from error
     with locked(out):
         for folder in (out, out / STATES, out / "not_finite"):
             remove_partial(folder)

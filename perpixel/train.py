@@ -121,7 +121,7 @@ def train(
                 for part in parts:
                     inputs = [tensor.to(team.device) for tensor in part.tensors()]
                     share = team.world * _share(recipe, part, judged)  # gradients are averaged over processes
-                    with autocast, _enough_to_normalise(recipe, part, team):
+                    with autocast, enough_to_normalise(recipe, part, team):
                         found = lossy(*inputs)
                     loss = torch.stack(list(found.values())).sum() * share
                     if not math.isfinite(loss.item()):
@@ -175,7 +175,7 @@ def _validates(recipe: Recipe, step: int) -> bool:
 
 
 @contextmanager
-def _enough_to_normalise(recipe: Recipe, part: Batch, team: Team) -> Iterator[None]:
+def enough_to_normalise(recipe: Recipe, part: Batch, team: Team) -> Iterator[None]:
     """Says in a sentence that a layer of the network normalises over one value, of which torch makes an error at the first
     step: it has one cell where a part of the batch has one picture."""
     try:
@@ -184,15 +184,17 @@ def _enough_to_normalise(recipe: Recipe, part: Batch, team: Team) -> Iterator[No
         if "Expected more than 1" not in str(error):
             raise
         parts = recipe.accumulate * team.world
-        if recipe.batch >= 2 * team.world:
+        if "spatial" in str(error):  # of each picture by itself
+            remedy = "give a larger --crop"
+        elif recipe.batch >= 2 * team.world:
             most = next(n for n in range(recipe.batch // (2 * team.world), 0, -1) if recipe.batch % (n * team.world) == 0)
-            remedy = f"give --accumulate {most}"
+            remedy = f"give --accumulate {most}, for parts of two pictures or more"
         else:
-            remedy = f"give --batch {2 * parts}"
+            remedy = f"give --batch {2 * parts} or more"
         size = "x".join(map(str, part.images.shape[-2:]))
         raise UsageError(
             f"batch = {recipe.batch}: {recipe.network} has a layer that normalises over the values of a part of the batch, and "
-            f"of {len(part.names)} picture of {size} it has one value; {remedy}, for parts of two pictures or more."
+            f"of {len(part.names)} picture of {size} it has one value; {remedy}."
         ) from error
 
 
