@@ -189,7 +189,7 @@ def is_trunk(run_or_file: str | Path) -> bool:
 
 
 def _is_published(name: str | Path) -> bool:
-    return str(name) in PUBLISHED and not Path(name).exists()
+    return str(name) in PUBLISHED and not os.path.exists(name)
 
 
 def _model_file(run_or_file: str | Path) -> Path:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_type_hints
 from cyclopts import App, CycloptsError, Parameter
 
 from perpixel.errors import Interrupted, PerpixelError, UsageError, did_you_mean
+from perpixel.interrupts import STOPPED, interruptible, own_process
 from perpixel.recipe import ENVIRONMENT, Recipe, find, merge
 from perpixel.version import VERSION
 
@@ -374,12 +375,14 @@ def _loaded(run: Path | str, device: str) -> Any:
 def _its_data(run: Path, model: Any, data: str | None, root: str | None, split: str | None) -> tuple[Any, str]:
     """The data set that is named, or the one that the model was trained on, and its name."""
     from perpixel.datasets import open_dataset
+    from perpixel.run import data_of
 
     if model is not None:
         trained = model.card.recipe
-        if data is None:  # a split belongs to a data set
-            data, split = trained.get("data"), split or trained.get("val_split")
-        root = root or trained.get("root")
+        place, its_root = data_of(run, trained)
+        root = root or its_root
+        if data is None and place is not None:  # a split belongs to a data set
+            return open_dataset(place, root=root, split=split or trained.get("val_split") or "val"), trained["data"]
     if data is None:
         raise UsageError(f"{run}: does not say which data set it is for; name the data set to judge by with --data.")
     return open_dataset(data, root=root, split=split or "val"), data
@@ -850,13 +853,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command line; leaves with 0 done, 1 our bug, 2 usage, 3 data, 4 untrusted file, 5 resources, 75 resumable."""
     try:
         given = _with_crf(sys.argv[1:] if arguments is None else arguments)
-        app(given, exit_on_error=False, print_error=False, result_action="return_value")
+        own_process()
+        with interruptible():
+            app(given, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         _stop(str(error).strip() + " See `perpixel --help`.", UsageError.exit_code)
     except PerpixelError as error:
         _stop(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _stop("stopped; the same command continues.", Interrupted.exit_code)
+        _stop(STOPPED, Interrupted.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(0) from None

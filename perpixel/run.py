@@ -27,7 +27,7 @@ import torch
 
 from perpixel.check import Report, check
 from perpixel.checkpoint import MODEL_FILE, STATES, state_folders
-from perpixel.datasets import Stored, judged_splits
+from perpixel.datasets import DATASETS, ON_DISK, Stored, judged_splits
 from perpixel.errors import DataError, PerpixelError, UntrustedFile, UsageError, printable
 from perpixel.files import locked, remove_partial, write_whole
 from perpixel.processes import Team
@@ -187,7 +187,7 @@ def begin_session(
         }
     if started_from is not None:
         facts["started_from"] = dict(started_from)
-    places = {"data": recipe.data, "root": recipe.root}
+    places = {"root": recipe.root, "data": None if recipe.data in DATASETS or recipe.data in ON_DISK else recipe.data}
     facts["places"] = {name: [given, os.path.abspath(given)] for name, given in places.items() if given is not None}
     machine = {"threads": torch.get_num_threads(), "processes": team.world, "device": str(team.device)}
     sessions: list[dict[str, Any]] = facts["sessions"]

@@ -190,6 +190,28 @@ def test_the_rate_of_step_falls_after_each_step_size() -> None:
     assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
 
 
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"batch": 1, "crop": (16, 16)}, "--batch 2 or more"),
+        ({"batch": 4, "accumulate": 4, "crop": (16, 16)}, "--accumulate 2, for parts of two pictures or more"),
+        ({"batch": 3, "accumulate": 3, "crop": (16, 16)}, "--accumulate 1, for parts of two pictures or more"),
+        ({"batch": 1, "convolutions": None, "norm": None, "width": None, "backbone": "resnet18", "crop": (32, 32)}, "--batch 2"),
+        ({"batch": 1, "convolutions": None, "norm": None, "width": None, "network": "torchvision_deeplabv3_mobilenet_v3_large"},
+         "--batch 2"),
+    ],
+)  # fmt: skip
+def test_batch_normalisation_of_one_value_is_told_at_the_first_step_with_what_works(
+    data: Path, tmp_path: Path, settings: dict[str, object], remedy: str
+) -> None:
+    recipe = small(data, weights="none", **settings)
+    with pytest.raises(UsageError, match=rf"^batch = .* has one value; give {remedy}"):
+        train(recipe, tmp_path / "run", say=quiet)
+    assert not checkpoint.state_folders(tmp_path / "run")
+    works = replace(recipe, batch=max(recipe.batch, 2), accumulate=max(1, recipe.accumulate // 2), steps=1)
+    assert train(works, tmp_path / "run", say=quiet) is not None
+
+
 class TestNotFinite:
     def test_a_rate_that_is_far_too_high_stops_with_the_step_and_the_pictures(self, data: Path, tmp_path: Path) -> None:
         out = tmp_path / "run"
