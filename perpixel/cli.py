@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from cyclopts import App, CycloptsError, Parameter
 
-from perpixel.errors import Interrupted, PerpixelError, UsageError, did_you_mean
+from perpixel.errors import Interrupted, PerpixelError, UsageError, did_you_mean, printable
 from perpixel.interrupts import STOPPED, interruptible, own_process
 from perpixel.recipe import ENVIRONMENT, Recipe, find, merge
 from perpixel.version import VERSION
@@ -79,16 +79,28 @@ def train(
 ) -> None:
     """Train a network on a data set; judge it; leave weights, history, curves and pictures in a run folder.
 
+    For a folder of your own, what you leave open is chosen to fit its pictures: U-Net on a pretrained trunk, a crop, a length.
     A recipe that starts from another recipe trains that one first, with the same flags; see `stages/` in the run folder."""
     given = {name: value for name, value in vars(flags).items() if value is not None}
     file = None if recipe is None else find(recipe)
-    settings, _ = merge(file, given)  # wrong settings are told before torch is waited for
+    settings, origins = merge(file, given)  # wrong settings are told before torch is waited for
+    from perpixel.terminal import Progress, print_json, print_scores, say
+
+    say(f"Training on {printable(settings.data)}: getting ready.")
+    chosen: Mapping[str, Any] = {}
+    if file is None:
+        from perpixel.plan import plan
+
+        planned = plan(settings, origins)
+        if planned is not None:
+            say(planned.sentence)
+            chosen = planned.chosen
+            settings, _ = merge(file, given, chosen=chosen)
     folder = out or Path("runs") / ((recipe and Path(recipe).stem) or f"{Path(settings.data).name}-{settings.network}")
 
     from perpixel.stages import stages, train_stages
-    from perpixel.terminal import Progress, print_json, print_scores, say
 
-    scores = train_stages(stages(file, given), folder, say, Progress)
+    scores = train_stages(stages(file, given, chosen=chosen), folder, say, Progress, Progress("checked"))
     if scores is None:
         return
     if as_json:

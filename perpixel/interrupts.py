@@ -78,8 +78,8 @@ def _listen(signals: socket.socket, say: Callable[[str], None], left: threading.
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raises KeyboardInterrupt for Ctrl-C, also where code below turns it into an error of its own, as safetensors, torch and
-    extension modules do while they are imported. Other errors pass as they are."""
+    """Raises KeyboardInterrupt for Ctrl-C, also where code below turns it into an error of its own, as safetensors does, and
+    torch and extension modules while they are imported; in the end also where that error was caught. Other errors pass."""
     before = signal.getsignal(signal.SIGINT)
     if not callable(before) or threading.current_thread() is not threading.main_thread():  # only that one gets signals
         yield
@@ -101,5 +101,8 @@ def interruptible() -> Iterator[None]:
         if pressed:
             raise KeyboardInterrupt from error
         raise
+    else:
+        if pressed:
+            raise KeyboardInterrupt
     finally:
         signal.signal(signal.SIGINT, before)

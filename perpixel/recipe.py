@@ -23,6 +23,10 @@ SAMPLINGS = ("shuffled", "replacement")
 CROPS = ("none", "objects", "proposals")
 PROPOSALS = ("edge_boxes", "selective_search", "sliding")
 ENVIRONMENT = "PERPIXEL_"
+ARGUMENTS = (  # of networks
+    "backbone", "width", "padding", "layer", "learned_upsampling", "features", "fusion", "normalize", "norm_scale",
+    "side", "unpooling", "batch_norm", "variant", "channels", "convolutions", "norm", "skips", "decoder", "dropout",
+)  # fmt: skip
 RECIPES = Path(__file__).with_name("recipes")
 LARGEST_FILE = 1 << 16  # bytes of a recipe; tomllib takes a time that grows as their square
 LARGEST_SCALE = 16.0
@@ -187,11 +191,7 @@ class Recipe:
 
     def network_arguments(self) -> dict[str, Any]:
         """The arguments of `networks.build` that were set."""
-        names = (
-            "backbone", "width", "padding", "layer", "learned_upsampling", "features", "fusion", "normalize", "norm_scale",
-            "side", "unpooling", "batch_norm", "variant", "channels", "convolutions", "norm", "skips", "decoder", "dropout",
-        )  # fmt: skip
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {name: getattr(self, name) for name in ARGUMENTS if getattr(self, name) is not None}
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

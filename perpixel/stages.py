@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from perpixel.checkpoint import is_trunk
@@ -32,18 +33,23 @@ class Stage:
     origins: Mapping[str, str]
 
 
-def stages(file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> list[Stage]:
+def stages(
+    file: Path | None,
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str] = os.environ,
+    chosen: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Stage]:
     """The trainings that a recipe file asks for, first one first; flags and environment change each of them, `starts_from` the
-    last one, or the first one when it is a trunk.
+    last one, or the first one when it is a trunk. `chosen` is what `plan` chose for the last one.
 
     Raises UsageError when recipes start from each other in a circle, and whatever `merge` raises."""
-    given = Stage("", *merge(file, flags, environment))
+    given = Stage("", *merge(file, flags, environment, chosen))
     origin = given.recipe.starts_from
     trunk = origin if origin is not None and not is_recipe(origin) and is_trunk(origin) else None
     # Where the last stage is told to start is not where the stage before it starts.
     flags = {name: value for name, value in flags.items() if name != "starts_from"}
     environment = {key: value for key, value in environment.items() if key != "PERPIXEL_STARTS_FROM"}
-    found = [given if trunk is None else Stage("", *merge(file, flags, environment))]
+    found = [given if trunk is None else Stage("", *merge(file, flags, environment, chosen))]
     while (start := found[0].recipe.starts_from) is not None and is_recipe(start):
         name = Path(start).stem
         if any(stage.name == name for stage in found):

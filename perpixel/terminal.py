@@ -35,12 +35,13 @@ def say(text: str) -> None:
 
 
 class Progress:
-    """`progress(done, total, text)`: one line that rewrites itself on a terminal; elsewhere a line every twenty seconds."""
+    """`progress(done, total, text)`: one line that rewrites itself on a terminal; elsewhere a line every twenty seconds, the
+    first after three."""
 
     def __init__(self, what: str) -> None:
         self.what, self.began, self.first = what, time.monotonic(), -1
         self.live = sys.stderr.isatty()
-        self.next = self.began + (0 if self.live else 20)
+        self.next = self.began + (0 if self.live else 3)
 
     def __call__(self, done: int, total: int, text: str = "") -> None:
         now = time.monotonic()
