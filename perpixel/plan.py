@@ -74,11 +74,12 @@ def plan(recipe: Recipe, origins: Mapping[str, str]) -> Plan | None:
     steps = max(FEWEST, EPOCHS * len(pairs) // recipe.batch)
     steps = max(10, int(min(steps, MINUTES * 60 / seconds)) // 10 * 10)
     chosen = {name: value for name, value in {**chosen, "crop": crop, "steps": steps}.items() if name not in given}
-    minutes = max(1, round(chosen.get("steps", recipe.steps) * seconds / 60))
+    steps = chosen.get("steps", recipe.steps)
+    minutes = max(1, round(steps * seconds / 60))
     return Plan(
         chosen,
-        f"No network is named: {network}, crops of {crop[0]}x{crop[1]}, {chosen.get('steps', recipe.steps)} steps, about {minutes} "
-        f"min on two cores. Choose otherwise with --network, --crop, --steps ... (perpixel train --help).{hint}",
+        f"No network is named: {network}, crops of {crop[0]}x{crop[1]}, {steps} steps, about {minutes} min on two cores. Choose "
+        f"otherwise with --network, --crop, --steps ... (perpixel train --help).{hint}",
     )
 
 

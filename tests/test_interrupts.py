@@ -35,16 +35,27 @@ def swallowed(*_: object, **__: object) -> None:
         raise SafetensorError("Error while deserializing header: KeyboardInterrupt") from error
 
 
+def turned_into(kind: type[Exception]) -> None:
+    with interruptible():
+        try:
+            press()
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise kind("it was Ctrl-C") from None
+
+
+def pressed_twice(said: list[str]) -> None:
+    with stop_after_step(said.append):
+        press()
+        press()
+
+
 class TestInterruptible:
     def test_what_was_made_an_error_is_ctrl_c_again(self) -> None:
         before = signal.getsignal(signal.SIGINT)
         for kind in (SafetensorError, RuntimeError, OSError, ImportError):
-            with pytest.raises(KeyboardInterrupt), interruptible():
-                try:
-                    press()
-                    time.sleep(5)
-                except KeyboardInterrupt:
-                    raise kind("it was Ctrl-C") from None
+            with pytest.raises(KeyboardInterrupt):
+                turned_into(kind)
         assert signal.getsignal(signal.SIGINT) is before
 
     def test_other_errors_pass(self) -> None:
@@ -98,9 +109,8 @@ class TestStopAfterStep:
     def test_the_second_stops_at_once(self) -> None:
         said: list[str] = []
         before = signal.getsignal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt), stop_after_step(said.append):
-            press()
-            press()
+        with pytest.raises(KeyboardInterrupt):
+            pressed_twice(said)
         assert said == [ANSWER]
         assert signal.getsignal(signal.SIGINT) is before
         assert signal.set_wakeup_fd(-1) == -1
@@ -181,7 +191,8 @@ def test_a_training_that_is_stopped_says_so_and_leaves_what_can_be_used(tmp_path
     assert training.until("stopping") == f"{ANSWER}\n"
     last = training.until("perpixel: ")
     assert training.end() == 75
-    found = re.fullmatch(rf"perpixel: {re.escape(str(out))}: stopped after step (\d+) of 100000; the same command continues.\n", last)
+    sentence = rf"perpixel: {re.escape(str(out))}: stopped after step (\d+) of 100000; the same command continues.\n"
+    found = re.fullmatch(sentence, last)
     assert found is not None
     assert read_facts(out / "run.json")["sessions"][0]["to"] == int(found[1])
     code, out_text, err = command("evaluate", out)

@@ -122,12 +122,25 @@ def test_a_batch_that_cannot_be_normalised_is_told_with_one_that_can(case):
     network = built(case).train()
     for size in ((16, 16), (1, 1)):
         images, targets = pictures(size), torch.zeros(1, *size, dtype=torch.int64)
-        try:
-            with enough_to_normalise(Recipe(batch=1), Batch(images, targets, ("p",), 1), ALONE):
-                network.losses(images, targets)
-        except UsageError as error:
-            assert f"of 1 picture of {size[0]}x{size[1]} it has one value; give --batch 2 or more" in str(error)
-        network.losses(images.repeat(2, 1, 1, 1), targets.repeat(2, 1, 1))
+        sentence = f"of 1 picture of {size[0]}x{size[1]} it has one value; give --batch 2 or more"
+        assert refusal(network, images, targets) in ("", sentence)
+        assert refusal(network, images.repeat(2, 1, 1, 1), targets.repeat(2, 1, 1)) == ""
+
+
+def refusal(network, images, targets):
+    """What training on these pictures is refused with, from the second half of its sentence; nothing where it is not."""
+    try:
+        with enough_to_normalise(Recipe(batch=1), Batch(images, targets, ("p",), 1), ALONE):
+            network.losses(images, targets)
+    except UsageError as error:
+        return str(error).partition(" and ")[2].rstrip(".")
+    return ""
+
+
+def test_what_is_normalised_over_one_value_is_refused():
+    cases = ("unet, same, batch", "unet on resnet18", "fcn8s on resnet18", "deconvnet", "torchvision")
+    images, targets = pictures((1, 1)), torch.zeros(1, 1, 1, dtype=torch.int64)
+    assert all(refusal(built(case).train(), images, targets) for case in cases)
 
 
 def test_every_network_is_under_contract():
