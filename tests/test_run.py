@@ -302,6 +302,20 @@ class TestData:
         for run in (Path("../here/run"), Path("../here/run/model.safetensors")):
             assert data_of(run, recipe.to_json()) == (str(tmp_path / "here" / "set"), None)
 
+    def test_evaluate_finds_them_from_another_folder_while_the_run_is_unfinished(
+        self, data: Path, tmp_path: Path, command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shutil.copytree(data, tmp_path / "here" / "set")
+        monkeypatch.chdir(tmp_path / "here")
+        stopped(Path("set"), Path("run"), 3, validations=1)
+        (tmp_path / "there").mkdir()
+        monkeypatch.chdir(tmp_path / "there")
+        code, out, err = command("evaluate", "../here/run")
+        assert code == 0, err
+        assert "../here/run: unfinished, step 3 of 6." in err
+        assert "../here/run: unet width 0.05, same on set, val." in err
+        assert "split val" in out
+
     def test_they_are_as_named_where_they_are_not_any_more(self, data: Path, run: tuple[Path, bytes], tmp_path: Path) -> None:
         assert data_of(tmp_path, {"data": "set", "root": "DATA"}) == ("set", "DATA")
         assert data_of(run[0], {"data": "another", "root": None}) == ("another", None)
