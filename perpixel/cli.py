@@ -84,23 +84,24 @@ def train(
     given = {name: value for name, value in vars(flags).items() if value is not None}
     file = None if recipe is None else find(recipe)
     settings, origins = merge(file, given)  # wrong settings are told before torch is waited for
-    from perpixel.terminal import Progress, print_json, print_scores, say
+    from perpixel.terminal import Progress, announced, print_json, print_scores, say
 
-    say(f"Training on {printable(settings.data)}: getting ready.")
-    chosen: Mapping[str, Any] = {}
-    if file is None:
-        from perpixel.plan import plan
+    with announced(f"Training on {printable(settings.data)}: getting ready.") as heard:
+        chosen: Mapping[str, Any] = {}
+        if file is None:
+            from perpixel.plan import plan
 
-        planned = plan(settings, origins)
-        if planned is not None:
-            say(planned.sentence)
-            chosen = planned.chosen
-            settings, _ = merge(file, given, chosen=chosen)
-    folder = out or Path("runs") / ((recipe and Path(recipe).stem) or f"{Path(settings.data).name}-{settings.network}")
+            planned = plan(settings, origins)
+            if planned is not None:
+                say(planned.sentence)
+                chosen = planned.chosen
+                settings, _ = merge(file, given, chosen=chosen)
+        folder = out or Path("runs") / ((recipe and Path(recipe).stem) or f"{Path(settings.data).name}-{settings.network}")
 
-    from perpixel.stages import stages, train_stages
+        from perpixel.stages import stages, train_stages
 
-    scores = train_stages(stages(file, given, chosen=chosen), folder, say, Progress, Progress("checked"))
+        planned_stages, checked = stages(file, given, chosen=chosen), heard(Progress("checked"))
+        scores = train_stages(planned_stages, folder, heard(say), lambda what: heard(Progress(what)), checked)
     if scores is None:
         return
     if as_json:

@@ -249,7 +249,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         text = read_text(path)
     except DataError as error:
-        raise UsageError(f"{str(error).rstrip('.')}; name a recipe file.") from error
+        raise UsageError(str(error)) from error
     if len(text) > LARGEST_FILE:
         raise UsageError(f"{printable(path)}: is no recipe, for it has more than {LARGEST_FILE >> 10} KiB; name a recipe file.")
     try:

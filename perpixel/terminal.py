@@ -6,8 +6,10 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Timer
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -26,12 +28,35 @@ if TYPE_CHECKING:  # so that verbs without a network need not wait for torch
     from perpixel.evaluate_panoptic import PanopticScores
     from perpixel.explain_score import Explanation
 
+Speaker = TypeVar("Speaker", bound=Callable[..., None])
+SOON = 3.0  # seconds
 COUNTED = ("true_objects", "predicted_objects", "splits", "merges")  # figures that are numbers of objects, no shares
 
 
 def say(text: str) -> None:
     """A sentence for the person, on stderr, never wrapped or coloured by its content."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def announced(text: str) -> Iterator[Callable[[Speaker], Speaker]]:
+    """Says `text` where nothing else is heard for some seconds, so that nobody waits for a first line while torch is imported,
+    and a mistake that is found at once is told in one. Yields what makes of a function that speaks one that is heard."""
+    timer = Timer(SOON, say, [text])
+    timer.daemon = True
+
+    def heard(speak: Any) -> Any:
+        def spoken(*words: Any) -> None:
+            timer.cancel()
+            speak(*words)
+
+        return spoken
+
+    timer.start()
+    try:
+        yield heard
+    finally:
+        timer.cancel()
 
 
 class Progress:

@@ -186,7 +186,6 @@ def test_a_training_that_is_stopped_says_so_and_leaves_what_can_be_used(tmp_path
     data, out = make_folder(tmp_path / "data", train=4, val=2), tmp_path / "run"
     flags = ["--data", str(data), *SMALL, "--steps", "100000", "--validations", "1", "--out", str(out)]
     training = Training(*flags)
-    assert next(training.lines) == f"Training on {data}: getting ready.\n"
     training.until(r"step \d+/100000")
     training.process.send_signal(signal.SIGINT)
     assert training.until("stopping") == f"{ANSWER}\n"
