@@ -131,7 +131,7 @@ def sound_data(recipe: Recipe, out: Path, team: Team, say: Say, progress: CheckP
         stamp = _stamp(recipe)
         if known.get("stamp") != stamp:
             if not known and path.exists():
-                say(f"{path}: is damaged; the data set is checked again.")
+                say(f"{path}: is damaged, or of an older version; the data set is checked again.")
             before = _fingerprints(out, known)
             report = _checked(recipe, say, progress)
             if before is not None and before != report.fingerprints:
@@ -174,7 +174,7 @@ def begin_session(
     facts = read_facts(out / RUN)
     if facts is None:
         if (out / RUN).exists():
-            say(f"{out / RUN}: is damaged; it is begun anew, without the sessions before this one.")
+            say(f"{out / RUN}: is damaged, or of an older version; it is begun anew, without the sessions before this one.")
         facts = {
             "perpixel": VERSION,
             "python": platform.python_version(),

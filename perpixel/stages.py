@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from perpixel.checkpoint import is_trunk
-from perpixel.errors import UsageError
+from perpixel.errors import PerpixelError, UsageError
 from perpixel.evaluate import Scores
 from perpixel.networks import title
 from perpixel.recipe import Recipe, find, first_difference, is_recipe, merge
@@ -89,4 +89,7 @@ def train_stages(
 
 def _finished(folder: Path, recipe: Recipe) -> bool:
     """Whether `folder` holds the scores of this very recipe. (`train` refuses a folder of another one.)"""
-    return (folder / SCORES).is_file() and first_difference(merge(folder / RECIPE, {}, {})[0], recipe) is None
+    try:
+        return (folder / SCORES).is_file() and first_difference(merge(folder / RECIPE, {}, {})[0], recipe) is None
+    except PerpixelError:  # `train` says what is wrong
+        return False

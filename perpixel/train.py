@@ -6,6 +6,7 @@ has to be kept, and a run that was killed anywhere ends with the same bytes as o
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import math
 import time
@@ -26,7 +27,7 @@ from perpixel.backbones import TRUNKS, WITHOUT_IMAGENET
 from perpixel.batches import Batch, batches
 from perpixel.checkpoint import ModelCard
 from perpixel.datasets import Dataset, open_dataset
-from perpixel.errors import Interrupted, PerpixelError, UntrustedFile, UsageError
+from perpixel.errors import Interrupted, PerpixelError, UntrustedFile, UsageError, printable
 from perpixel.evaluate import Scores, evaluate, judge
 from perpixel.files import write_whole
 from perpixel.images import write_image
@@ -65,7 +66,12 @@ def train(
     gradient or weight is not finite. `starts_from` is a run or a model file here; `stages` trains it when it is a recipe."""
     keep_freed_memory()
     splits = recipe.train_split, recipe.val_split
-    training, validation = (open_dataset(recipe.data, root=recipe.root, split=split) for split in splits)
+    try:
+        training, validation = (open_dataset(recipe.data, root=recipe.root, split=split) for split in splits)
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        raise UsageError(f"data = {printable(recipe.data)[:100]!r}: {error.strerror}; name a data set or a folder.") from error
     network = _network(recipe, len(training.classes))  # before the folder is touched: names and arguments may be wrong
     with join(recipe.device) as team, claim(out, recipe, origins) if team.rank == 0 else nullcontext():
         if recipe.statistics_batches and recipe.statistics_batch % team.world:
@@ -141,8 +147,8 @@ def train(
                 if average is not None:
                     _follow(average, network, min(recipe.ema, step / (step + 9)))
                 progress_of.add(step, rate, dict(zip(terms, team.sum(np.array(list(terms.values()))).tolist(), strict=True)))
-                validates = _validates(recipe, step)
-                if validates:
+                judging = validates(recipe, step)
+                if judging:
                     if recipe.statistics_batches:
                         _measure_statistics(kept, training, recipe, team)
                     matrix = _judge_together(as_network(kept), validation, recipe.scale, team)
@@ -152,7 +158,7 @@ def train(
                         write_image(out, "curves.png", _curves(progress_of.history))
                 if progress is not None:
                     progress(step, recipe.steps, progress_of.text())
-                if validates or step % recipe.save_every == 0 or stopping:
+                if judging or step % recipe.save_every == 0 or stopping:
                     keep(step)
                 if stopping and step < recipe.steps:
                     if team.rank == 0:
@@ -168,7 +174,7 @@ def train(
 def _nothing(_: str) -> None: ...
 
 
-def _validates(recipe: Recipe, step: int) -> bool:
+def validates(recipe: Recipe, step: int) -> bool:
     """Whether `val` is judged after `step`: the validations are evenly spread over the steps, and the last one ends them."""
     nearest = round(step * recipe.validations / recipe.steps)
     return any(round(recipe.steps * n / recipe.validations) == step for n in range(max(1, nearest - 1), nearest + 2))

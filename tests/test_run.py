@@ -224,6 +224,13 @@ class TestClaim:
             train(recipe_for(data), tmp_path / name, say=lambda _: None)
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "loop"])
+def test_data_of_a_name_that_cannot_be_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(PerpixelError, match=r"name a data set or a folder|name the folder that holds"):
+        train(recipe_for(tmp_path / name), tmp_path / "run", say=lambda _: None)
+
+
 class TestSessions:
     def test_they_say_what_they_computed_on(self, data: Path, tmp_path: Path) -> None:
         out = stopped(data, tmp_path / "run", 3)

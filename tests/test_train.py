@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from fakes import make_folder
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -30,7 +32,7 @@ from perpixel.not_finite import NotFinite, first_bad
 from perpixel.optimiser import schedule
 from perpixel.recipe import Recipe, merge
 from perpixel.run import HISTORY, RECIPE
-from perpixel.train import train
+from perpixel.train import train, validates
 
 
 @pytest.fixture
@@ -169,6 +171,14 @@ def test_unet_learns_the_same_from_a_crop_that_is_the_whole_picture(data: Path, 
     ours, theirs = (load_file(tmp_path / name / checkpoint.MODEL_FILE) for name in ("whole", "crop"))
     for name, tensor in ours.items():
         assert torch.allclose(tensor, theirs[name], atol=1e-6), name
+
+
+@given(st.integers(1, 400), st.integers(1, 500))
+def test_validations_are_evenly_spread_and_the_last_step_is_one(steps: int, validations: int) -> None:
+    recipe = Recipe(steps=steps, validations=validations)
+    found = {step for step in range(1, steps + 1) if validates(recipe, step)}
+    assert found == {round(steps * (n + 1) / validations) for n in range(validations)} - {0}
+    assert steps in found
 
 
 @pytest.mark.parametrize("name", ["poly", "one_cycle", "constant"])
