@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # so that verbs without a network need not wait for torch
     from perpixel.explain_score import Explanation
 
 Speaker = TypeVar("Speaker", bound=Callable[..., None])
-SOON = 3.0  # seconds
+SOON = 3.0  # seconds until a first line
 COUNTED = ("true_objects", "predicted_objects", "splits", "merges")  # figures that are numbers of objects, no shares
 
 
@@ -61,12 +61,12 @@ def announced(text: str) -> Iterator[Callable[[Speaker], Speaker]]:
 
 class Progress:
     """`progress(done, total, text)`: one line that rewrites itself on a terminal; elsewhere a line every twenty seconds, the
-    first after three."""
+    first one soon."""
 
     def __init__(self, what: str) -> None:
         self.what, self.began, self.first = what, time.monotonic(), -1
         self.live = sys.stderr.isatty()
-        self.next = self.began + (0 if self.live else 3)
+        self.next = self.began + (0 if self.live else SOON)
 
     def __call__(self, done: int, total: int, text: str = "") -> None:
         now = time.monotonic()

@@ -152,7 +152,6 @@ class TestMistakes:
     @pytest.fixture(autouse=True)
     def here(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(place)
-        monkeypatch.setattr(terminal, "SOON", 600.0)  # on a busy machine too
 
     def assert_one_sentence(self, told: tuple[int, str, str], code: int, part: str) -> None:
         assert told[0] == code, told[2]
