@@ -231,7 +231,8 @@ def _opened(path: Path) -> Iterator[_Opened]:
         except UntrustedFile:
             raise
         except PerpixelError as error:
-            raise UntrustedFile(f"{printable(path)}: its card does not fit this version of perpixel: {error}") from error
+            reason = printable(str(error))  # with values of the card
+            raise UntrustedFile(f"{printable(path)}: its card does not fit this version of perpixel: {reason}") from error
 
 
 def _digests(file: BinaryIO, said: object) -> tuple[str, str]:

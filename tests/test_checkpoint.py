@@ -287,6 +287,15 @@ class TestUntrusted:
         with pytest.raises(UntrustedFile, match=rf"^{saved}: "):
             load(saved)
 
+    @pytest.mark.parametrize(
+        "change", [set_(network="\x1b[31m"), set_(arguments={"channels": "\x1b[31m\nerror: 0"}), set_(scale="\x1b[2J")]
+    )
+    def test_what_a_card_says_reaches_no_terminal_as_it_is(self, saved: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+        with_card(saved, change)
+        with pytest.raises(UntrustedFile) as told:
+            load(saved)
+        assert str(told.value).isprintable()
+
     def test_a_whole_number_is_a_scale(self, saved: Path) -> None:
         with_card(saved, set_(scale=1))
         assert load(saved).scale == 1
