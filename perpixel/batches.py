@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
@@ -50,7 +50,7 @@ def batches(
     world: int = 1,
     context: int = 0,
     class_weights: Sequence[float] | None = None,
-) -> Iterator[list[Batch]]:
+) -> Generator[list[Batch]]:
     """For each step from `first` (0-based) to the last: this process's share of the batch, in `recipe.accumulate` parts.
 
     Pictures are drawn by `recipe.sampling`. Reading and augmenting run ahead in a thread of their own. Of crops, images show
@@ -69,6 +69,7 @@ def batches(
         recipe.flip_vertical, recipe.rotate, recipe.elastic, context,
     )  # fmt: skip
     void, balance = dataset.classes.void, class_weights or [1.0] * len(dataset.classes)
+    closed = threading.Event()  # then the picture that is being read is the last one
 
     def load(step: int) -> list[Batch]:
         start = step * recipe.batch + rank * recipe.accumulate * size
@@ -78,6 +79,8 @@ def batches(
         ]
 
     def _view(position: int) -> Sample:
+        if closed.is_set():
+            raise CancelledError
         sample = read(draw(position, len(dataset), recipe.seed))
         return augment(sample, how, void, np.random.default_rng([recipe.seed, _VIEW, position]))
 
@@ -97,6 +100,7 @@ def batches(
                 ahead.extend(worker.submit(load, step) for step in islice(steps, 1))
                 yield found
         finally:
+            closed.set()
             for future in ahead:
                 future.cancel()
 

@@ -13,6 +13,7 @@ Files come from strangers: reading takes a few times the memory of the file, and
 from __future__ import annotations
 
 import mmap
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from torch import Tensor
 from perpixel import networks
 from perpixel.backbones import TRUNKS
 from perpixel.backbones.googlenet import INCEPTION
-from perpixel.errors import DataError, UntrustedFile, UsageError, did_you_mean
+from perpixel.errors import DataError, UntrustedFile, UsageError, did_you_mean, printable
 from perpixel.networks.fcn import bilinear_kernel
 
 MOST_FIELDS = 200_000  # ResNet-152 has about 25,000; a run of unpacked floats is one
@@ -67,8 +68,8 @@ def read_caffemodel(path: str | Path) -> list[Layer]:
     Raises DataError when there is no file, UntrustedFile when it is damaged, names a layer with weights twice, or holds a weight
     that is not finite."""
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file; name a .caffemodel.")
+    if not os.path.isfile(path):
+        raise DataError(f"{printable(path)}: there is no such file; name a .caffemodel.")
     try:
         with path.open("rb") as file:
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -24,7 +24,9 @@ from perpixel.errors import (
     did_you_mean,
     is_full,
     is_out_of_memory,
+    printable,
 )
+from perpixel.interrupts import STOPPED, interruptible, own_process
 from perpixel.recipe import ENVIRONMENT, Recipe, find, merge
 from perpixel.terminal import finish_streams, prepare_streams, say
 from perpixel.version import VERSION
@@ -99,16 +101,29 @@ def train(
 ) -> None:
     """Train a network on a data set; judge it; leave weights, history, curves and pictures in a run folder.
 
+    For a folder of your own, what you leave open is chosen to fit its pictures: U-Net on a pretrained trunk, a crop, a length.
     A recipe that starts from another recipe trains that one first, with the same flags; see `stages/` in the run folder."""
     given = {name: value for name, value in vars(flags).items() if value is not None}
     file = None if recipe is None else find(recipe)
-    settings, _ = merge(file, given)  # wrong settings are told before torch is waited for
-    folder = out or Path("runs") / ((recipe and Path(recipe).stem) or f"{Path(settings.data).name}-{settings.network}")
+    settings, origins = merge(file, given)  # wrong settings are told before torch is waited for
+    from perpixel.terminal import Progress, announced, print_json, print_scores
 
-    from perpixel.stages import stages, train_stages
-    from perpixel.terminal import Progress, print_json, print_scores
+    with announced(f"Training on {printable(settings.data)}: getting ready.") as heard:
+        chosen: Mapping[str, Any] = {}
+        if file is None:
+            from perpixel.plan import plan
 
-    scores = train_stages(stages(file, given), folder, say, Progress)
+            planned = plan(settings, origins)
+            if planned is not None:
+                say(planned.sentence)
+                chosen = planned.chosen
+                settings, _ = merge(file, given, chosen=chosen)
+        folder = out or Path("runs") / ((recipe and Path(recipe).stem) or f"{Path(settings.data).name}-{settings.network}")
+
+        from perpixel.stages import stages, train_stages
+
+        planned_stages, checked = stages(file, given, chosen=chosen), heard(Progress("checked"))
+        scores = train_stages(planned_stages, folder, heard(say), lambda what: heard(Progress(what)), checked)
     if scores is None:
         return
     if as_json:
@@ -406,12 +421,14 @@ def _loaded(run: Path | str, device: str) -> Any:
 def _its_data(run: Path, model: Any, data: str | None, root: str | None, split: str | None) -> tuple[Any, str]:
     """The data set that is named, or the one that the model was trained on, and its name."""
     from perpixel.datasets import open_dataset
+    from perpixel.run import data_of
 
     if model is not None:
         trained = model.card.recipe
-        if data is None:  # a split belongs to a data set
-            data, split = trained.get("data"), split or trained.get("val_split")
-        root = root or trained.get("root")
+        place, its_root = data_of(run, trained)
+        root = root or its_root
+        if data is None and place is not None:  # a split belongs to a data set
+            return open_dataset(place, root=root, split=split or trained.get("val_split") or "val"), trained["data"]
     if data is None:
         raise UsageError(f"{run}: does not say which data set it is for; name the data set to judge by with --data.")
     return open_dataset(data, root=root, split=split or "val"), data
@@ -903,14 +920,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata; what pixels lack is told as an error
     try:
         given = _with_crf([_with_home(word) for word in (sys.argv[1:] if arguments is None else arguments)])
-        app(given, exit_on_error=False, print_error=False, result_action="return_value")
+        own_process()
+        with interruptible():
+            app(given, exit_on_error=False, print_error=False, result_action="return_value")
         finish_streams()
     except CycloptsError as error:
         _stop(" ".join(str(error).split()) + " See `perpixel --help`.", UsageError.exit_code)
     except PerpixelError as error:
         _stop(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _stop("stopped; the same command continues.", Interrupted.exit_code)
+        _stop(STOPPED, Interrupted.exit_code)
     except (OSError, MemoryError, RuntimeError) as error:
         sentence, code = _environment(error)
         if not sentence:

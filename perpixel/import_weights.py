@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from perpixel.checkpoint import CARD_FILE, MODEL_FILE, ModelCard, save_model
 from perpixel.classes import ClassTable
 from perpixel.datasets import ON_DISK, scenes
 from perpixel.errors import UsageError, did_you_mean
-from perpixel.files import PARTIAL, digest, remove_partial
+from perpixel.files import LOCK, PARTIAL, digest, locked, new_folder, remove_partial
 from perpixel.networks.torchvision import torchvision_state
 from perpixel.torch_files import read_state
 
@@ -52,8 +53,8 @@ def import_trunk(path: str | Path, trunk: str, out: str | Path, **arguments: Any
 
 
 def _require_free(out: Path) -> None:
-    found = {item.name for item in out.iterdir() if item.suffix != PARTIAL} if out.is_dir() else set()
-    if found - {MODEL_FILE, CARD_FILE}:
+    found = {item.name for item in out.iterdir() if item.suffix != PARTIAL} if os.path.isdir(out) else set()
+    if found - {MODEL_FILE, CARD_FILE, LOCK}:
         raise UsageError(f"{out}: holds other things than an imported model; choose another --out.")
 
 
@@ -72,9 +73,17 @@ def _write(
         trained_on="",
         licence="; ".join([f"that of the weights imported from {path.name}, SHA-256 {digest(path)}", *more]),
     )
-    out.mkdir(parents=True, exist_ok=True)
-    remove_partial(out)
-    save_model(out, state, card)
+    if os.path.isdir(out) and not any(out.iterdir()):
+        out.rmdir()
+    if not os.path.isdir(out):
+        with new_folder(out) as partial:
+            save_model(partial, state, card)
+        return out / MODEL_FILE
+    with locked(out):
+        remove_partial(out)
+        (out / CARD_FILE).unlink(missing_ok=True)  # that of another model must not lie beside this one
+        save_model(out, state, card)
+    (out / LOCK).unlink()
     return out / MODEL_FILE
 
 

@@ -33,6 +33,7 @@ from perpixel.classes import ClassTable
 from perpixel.datasets import Dataset, with_objects
 from perpixel.errors import DataError
 from perpixel.files import write_whole
+from perpixel.interrupts import interruptible
 from perpixel.processes import Team
 from perpixel.proposals import MOST, Boxes, enlarge, overlaps, propose
 from perpixel.recipe import Recipe
@@ -189,13 +190,14 @@ def write_examples(path: Path, examples: Examples, key: str) -> None:
 
 def read_examples(path: Path, key: str) -> Examples | None:
     """What `write_examples` wrote there with this key; none when the file is damaged or of another key."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {})[_HEADER_KEY])
-            examples = Examples(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        return None
-    return examples if header == {"key": key, "sha256": _digest(examples, key)} else None
+    with interruptible():
+        try:
+            with safe_open(path, framework="numpy") as file:
+                header = json.loads((file.metadata() or {})[_HEADER_KEY])
+                examples = Examples(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            return examples if header == {"key": key, "sha256": _digest(examples, key)} else None
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+            return None
 
 
 def _digest(examples: Examples, key: str) -> str:

@@ -10,10 +10,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from perpixel.errors import DataError, UsageError, did_you_mean
+from perpixel.errors import DataError, UsageError, did_you_mean, printable
+from perpixel.files import read_text
 
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "poly", "one_cycle", "step")
@@ -22,12 +23,25 @@ SAMPLINGS = ("shuffled", "replacement")
 CROPS = ("none", "objects", "proposals")
 PROPOSALS = ("edge_boxes", "selective_search", "sliding")
 ENVIRONMENT = "PERPIXEL_"
+ARGUMENTS = (  # of networks
+    "backbone", "width", "padding", "layer", "learned_upsampling", "features", "fusion", "normalize", "norm_scale",
+    "side", "unpooling", "batch_norm", "variant", "channels", "convolutions", "norm", "skips", "decoder", "dropout",
+)  # fmt: skip
 RECIPES = Path(__file__).with_name("recipes")
+LARGEST_FILE = 1 << 16  # bytes of a recipe; tomllib takes a time that grows as their square
 LARGEST_SCALE = 16.0
+LARGEST_WIDTH = 64.0
+LARGEST_SIDE = 1 << 16  # pixels of a crop; channels of a layer
+LARGEST_BATCH = 1 << 20
+LARGEST_NUMBER = 10**15
+LONGEST_TEXT = 4096  # of a path
+LONGEST_SHOWN = 100
 LARGEST_SIGMA = 100.0  # pixels
 # What may differ when a run is continued: it changes the speed, the reporting or the place of the data (which are known by
 # their fingerprints), not a single weight.
 FREE = frozenset({"save_every", "cache_mb", "root"})
+PLACES = ("data", "root", "starts_from")  # settings that may be paths, in which ~ is home
+CHOSEN = "chosen"  # the origin of what `plan` chose
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -121,7 +135,11 @@ class Recipe:
     cache_mb: int = _setting(1024, "Decoded training pictures kept in memory, in MiB.")
 
     def __post_init__(self) -> None:
-        """Raises UsageError for a value that cannot work, naming the setting."""
+        """`~` in paths becomes the home folder. Raises UsageError for a value that cannot work, naming the setting."""
+        for item in fields(self):
+            _require_sane(item.name, getattr(self, item.name))
+        for name in PLACES:
+            object.__setattr__(self, name, _with_home(getattr(self, name)))
         for name in ("steps", "batch", "accumulate", "statistics_batch", "log_every", "save_every", "validations"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _require(0 < self.lr < math.inf, "lr", self.lr, "above 0")
@@ -139,11 +157,16 @@ class Recipe:
         _require(0 < sigma <= LARGEST_SIGMA, "separation_sigma", sigma, f"above 0 and at most {LARGEST_SIGMA:g}")
         low, high = self.scale_jitter
         _require(0 < low <= high < math.inf, "scale_jitter", self.scale_jitter, "two numbers above 0, the smaller first")
-        _require(self.crop is None or min(self.crop) >= 1, "crop", self.crop, "two sizes of 1 or more")
-        _require(self.width is None or 0 < self.width < math.inf, "width", self.width, "above 0")
+        crop, side = self.crop, LARGEST_SIDE
+        _require(crop is None or 1 <= min(crop) <= max(crop) <= side, "crop", crop, f"two sizes of 1 to {side}")
+        width = self.width
+        _require(width is None or 0 < width <= LARGEST_WIDTH, "width", width, f"above 0 and at most {LARGEST_WIDTH:g}")
+        for name in ("batch", "statistics_batch"):
+            _require(getattr(self, name) <= LARGEST_BATCH, name, getattr(self, name), f"at most {LARGEST_BATCH}")
         _require(self.dropout is None or 0 <= self.dropout <= 1, "dropout", self.dropout, "between 0 and 1")
         _require(self.norm_scale is None or 0 < self.norm_scale < math.inf, "norm_scale", self.norm_scale, "above 0")
-        _require(self.decoder is None or min(self.decoder, default=1) >= 1, "decoder", self.decoder, "channels of 1 or more")
+        decoder = self.decoder or (1,)
+        _require(1 <= min(decoder) <= max(decoder) <= side, "decoder", decoder, f"channels of 1 to {side}")
         _require(0 < self.crop_enlarge < math.inf, "crop_enlarge", self.crop_enlarge, "above 0")
         _require(0 < self.proposal_overlap <= 1, "proposal_overlap", self.proposal_overlap, "above 0 and at most 1")
         _require(self.step_size is None or self.step_size >= 1, "step_size", self.step_size, "1 or more")
@@ -168,11 +191,7 @@ class Recipe:
 
     def network_arguments(self) -> dict[str, Any]:
         """The arguments of `networks.build` that were set."""
-        names = (
-            "backbone", "width", "padding", "layer", "learned_upsampling", "features", "fusion", "normalize", "norm_scale",
-            "side", "unpooling", "batch_norm", "variant", "channels", "convolutions", "norm", "skips", "decoder", "dropout",
-        )  # fmt: skip
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {name: getattr(self, name) for name in ARGUMENTS if getattr(self, name) is not None}
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -180,28 +199,36 @@ class Recipe:
 
 def find(name_or_file: str) -> Path:
     """The file of a recipe: of perpixel's own by name, or a TOML file by path. Raises UnknownName when it looks like neither."""
-    own = {path.stem: path for path in RECIPES.glob("*.toml")}
-    path = own.get(name_or_file, Path(name_or_file))
-    if path.suffix != ".toml" and not path.exists():
+    own = _own()
+    path = own.get(name_or_file, Path(_with_home(name_or_file)))
+    if path.suffix != ".toml" and not os.path.exists(path):
         raise did_you_mean("recipe", name_or_file, own)
     return path
 
 
 def is_recipe(name_or_file: str) -> bool:
     """Whether `find` would find it, so that a run folder or model file is told from a recipe."""
-    return name_or_file.endswith(".toml") or (RECIPES / f"{name_or_file}.toml").is_file()
+    return name_or_file.endswith(".toml") or name_or_file in _own()
+
+
+def _own() -> dict[str, Path]:
+    return {path.stem: path for path in RECIPES.glob("*.toml")}
 
 
 def merge(
-    file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+    file: Path | None,
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str] = os.environ,
+    chosen: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Recipe, dict[str, str]]:
-    """The recipe and the origin of each setting: "default", the file's name, the variable's name, or "flag".
+    """The recipe and the origin of each setting: "default", the file's name, the variable's name, or "flag"; "chosen" for the
+    settings that `plan` chose, over which all but defaults win.
 
     Raises UsageError or UnknownName naming the setting and where it came from."""
     hints = get_type_hints(Recipe)
     values: dict[str, Any] = {}
     origins = dict.fromkeys(hints, "default")
-    found: list[tuple[str, dict[str, Any]]] = []
+    found: list[tuple[str, dict[str, Any]]] = [(CHOSEN, dict(chosen))]
     if file is not None:
         found.append((str(file), read_toml(file)))
     for key, text in environment.items():
@@ -212,19 +239,24 @@ def merge(
     for origin, settings in found:
         for name, value in settings.items():
             if name not in hints:
-                raise did_you_mean(f"setting ({origin})", name, hints)
+                raise did_you_mean(f"setting ({printable(origin)})", name[:LONGEST_SHOWN], hints)
             values[name], origins[name] = _fitted(value, hints[name], name, origin), origin
     return Recipe(**values), origins
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The flat keys of a recipe file. Raises DataError when it is missing or no TOML."""
+    """The flat keys of a recipe file. Raises UsageError when it is missing, no plain file, or no TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); name a recipe file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: is no TOML ({error}); write one `key = value` per line.") from error
+        text = read_text(path)
+    except DataError as error:
+        raise UsageError(str(error)) from error
+    if len(text) > LARGEST_FILE:
+        raise UsageError(f"{printable(path)}: is no recipe, for it has more than {LARGEST_FILE >> 10} KiB; name a recipe file.")
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: of TOML, and of a number with thousands of digits
+        reason = "is nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]
+        raise UsageError(f"{printable(path)}: is no TOML ({printable(reason)}); write one `key = value` per line.") from error
 
 
 def to_toml(recipe: Recipe, origins: Mapping[str, str]) -> str:
@@ -233,8 +265,9 @@ def to_toml(recipe: Recipe, origins: Mapping[str, str]) -> str:
     for item in fields(recipe):
         value = getattr(recipe, item.name)
         if value is not None:
-            # JSON writes strings, numbers, booleans and arrays of them as TOML does.
-            lines.append(f"{item.name} = {json.dumps(value, ensure_ascii=False)}  # {origins[item.name]}")
+            # JSON writes strings, numbers, booleans and arrays of them as TOML does, but for one control character.
+            written = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+            lines.append(f"{item.name} = {written}  # {printable(origins[item.name])}")
     return "\n".join(lines) + "\n"
 
 
@@ -249,7 +282,30 @@ def first_difference(old: Recipe, new: Recipe) -> str | None:
 
 def _require(condition: bool, name: str, value: Any, rule: str) -> None:
     if not condition:
-        raise UsageError(f"{name} = {value!r}: must be {rule}.")
+        raise UsageError(f"{name} = {_shown(value)}: must be {rule}.")
+
+
+def _require_sane(name: str, value: Any) -> None:
+    """Raises UsageError for whole numbers that neither floats nor machines can hold, and for text that no file can."""
+    for one in value if isinstance(value, tuple) else (value,):
+        if isinstance(one, int):
+            _require(abs(one) <= LARGEST_NUMBER, name, one, f"at most {LARGEST_NUMBER:.0e}")
+        if isinstance(one, str):
+            _require(len(one) <= LONGEST_TEXT, name, one, f"at most {LONGEST_TEXT} characters")
+            _require(not any("\ud800" <= mark <= "\udfff" for mark in one), name, one, "text in UTF-8")
+
+
+def _with_home(place: Any) -> Any:
+    return os.path.expanduser(place) if isinstance(place, str) and place.startswith("~") else place
+
+
+def _shown(value: Any) -> str:
+    """A value as it is told: in a line that ends."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number with thousands of digits, tables in tables
+        return f"(too long to show, {type(value).__name__})"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _from_text(text: str, hint: Any, key: str) -> Any:
@@ -257,9 +313,12 @@ def _from_text(text: str, hint: Any, key: str) -> Any:
     if str in _members(hint):
         return text
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{key}={text}: is not a value of the type {hint}.") from error
+        found = tomllib.loads(f"value = {text}") if len(text) <= LARGEST_FILE else {}
+    except (ValueError, RecursionError):
+        found = {}
+    if list(found) != ["value"]:
+        raise UsageError(f"{key}={_shown(text)[1:-1]}: is not a value of the type {getattr(hint, '__name__', hint)}.")
+    return found["value"]
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
@@ -275,7 +334,8 @@ def _fitted(value: Any, hint: Any, name: str, origin: str) -> Any:
                 break
             return tuple(_fitted(item, inner[0], name, origin) for item in value)
         if member is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            _require_sane(name, value)
             return float(value)
         if member is type(value) or (member is type(None) and value is None):
             return value
-    raise UsageError(f"{name} = {value!r} ({origin}): is not of the type {getattr(hint, '__name__', hint)}.")
+    raise UsageError(f"{name} = {_shown(value)} ({printable(origin)}): is not of the type {getattr(hint, '__name__', hint)}.")

@@ -16,6 +16,7 @@ import numpy as np
 
 from perpixel import checkpoint, draw
 from perpixel.datasets import open_dataset
+from perpixel.errors import UntrustedFile
 from perpixel.evaluate import Scores, evaluate
 from perpixel.files import write_whole
 from perpixel.images import write_image
@@ -24,7 +25,7 @@ from perpixel.listing import PAPERS, size_of
 from perpixel.networks import title
 from perpixel.predict import predict
 from perpixel.recipe import Recipe
-from perpixel.run import RUN, Say
+from perpixel.run import RUN, Say, read_facts
 from perpixel.terminal import percent
 from perpixel.train import Progress, train
 
@@ -120,9 +121,9 @@ def _write_table(out: Path, found: dict[str, Scores], entries: Mapping[str, Entr
         entry = entries[name]
         parameters, multiply_adds = size_of(entry.network, len(names), (128, 160), **entry.arguments)
         seconds = sum(
-            session["seconds"]
+            session["seconds"] or 0  # of one that was killed
             for _, folder in stages_of(entry, out / "runs" / name, 0)
-            for session in json.loads((folder / RUN).read_text())["sessions"]
+            for session in _facts(folder)["sessions"]
         )
         iou = dict(zip(names, scores.confusion.iou(), strict=True))
         cells = [
@@ -154,6 +155,13 @@ def _write_table(out: Path, found: dict[str, Scores], entries: Mapping[str, Entr
     write_whole(out, "table.json", json.dumps(rows, indent=1).encode())
     write_whole(out, "table.md", text.encode())
     return out / "table.md"
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    facts = read_facts(folder / RUN)
+    if facts is None:
+        raise UntrustedFile(f"{folder / RUN}: is damaged, so that no one can tell how long it took; delete {folder}.")
+    return facts
 
 
 def _write_pictures(out: Path, entries: Mapping[str, Entry]) -> None:

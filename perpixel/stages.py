@@ -12,14 +12,15 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from perpixel.checkpoint import is_trunk
-from perpixel.errors import UsageError
+from perpixel.errors import PerpixelError, UsageError
 from perpixel.evaluate import Scores
 from perpixel.networks import title
 from perpixel.recipe import Recipe, find, first_difference, is_recipe, merge
-from perpixel.run import RECIPE, SCORES, STAGES, Say
+from perpixel.run import RECIPE, SCORES, STAGES, CheckProgress, Say
 from perpixel.train import Progress, train
 
 
@@ -32,18 +33,23 @@ class Stage:
     origins: Mapping[str, str]
 
 
-def stages(file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> list[Stage]:
+def stages(
+    file: Path | None,
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str] = os.environ,
+    chosen: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Stage]:
     """The trainings that a recipe file asks for, first one first; flags and environment change each of them, `starts_from` the
-    last one, or the first one when it is a trunk.
+    last one, or the first one when it is a trunk. `chosen` is what `plan` chose for the last one.
 
     Raises UsageError when recipes start from each other in a circle, and whatever `merge` raises."""
-    given = Stage("", *merge(file, flags, environment))
+    given = Stage("", *merge(file, flags, environment, chosen))
     origin = given.recipe.starts_from
     trunk = origin if origin is not None and not is_recipe(origin) and is_trunk(origin) else None
     # Where the last stage is told to start is not where the stage before it starts.
     flags = {name: value for name, value in flags.items() if name != "starts_from"}
     environment = {key: value for key, value in environment.items() if key != "PERPIXEL_STARTS_FROM"}
-    found = [given if trunk is None else Stage("", *merge(file, flags, environment))]
+    found = [given if trunk is None else Stage("", *merge(file, flags, environment, chosen))]
     while (start := found[0].recipe.starts_from) is not None and is_recipe(start):
         name = Path(start).stem
         if any(stage.name == name for stage in found):
@@ -57,9 +63,15 @@ def stages(file: Path | None, flags: Mapping[str, Any], environment: Mapping[str
 
 
 def train_stages(
-    planned: list[Stage], out: Path, say: Say = print, progress: Callable[[str], Progress] | None = None
+    planned: list[Stage],
+    out: Path,
+    say: Say = print,
+    progress: Callable[[str], Progress] | None = None,
+    checked: CheckProgress | None = None,
 ) -> Scores | None:
-    """Trains each stage from the weights of the one before it, the last one in `out`; returns the scores of the last."""
+    """Trains each stage from the weights of the one before it, the last one in `out`; returns the scores of the last.
+
+    `progress` makes of what is counted who hears of it; `checked` hears of the pictures that are looked at before."""
     scores = None
     before: Path | None = None
     for stage in planned:
@@ -69,11 +81,15 @@ def train_stages(
             say(f"{folder}: is done.")
         else:
             named = stage.name or title(recipe.network, recipe.network_arguments())
-            scores = train(recipe, folder, stage.origins, say, progress(f"{named} on {recipe.data}: step") if progress else None)
+            shown = progress(f"{named} on {recipe.data}: step") if progress else None
+            scores = train(recipe, folder, stage.origins, say, shown, checked)
         before = folder
     return scores
 
 
 def _finished(folder: Path, recipe: Recipe) -> bool:
     """Whether `folder` holds the scores of this very recipe. (`train` refuses a folder of another one.)"""
-    return (folder / SCORES).is_file() and first_difference(merge(folder / RECIPE, {}, {})[0], recipe) is None
+    try:
+        return (folder / SCORES).is_file() and first_difference(merge(folder / RECIPE, {}, {})[0], recipe) is None
+    except PerpixelError:  # `train` says what is wrong
+        return False

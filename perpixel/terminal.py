@@ -10,8 +10,10 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from threading import Timer
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from perpixel.errors import printable
 
@@ -27,12 +29,12 @@ if TYPE_CHECKING:  # so that verbs without a network need not wait for torch
     from perpixel.evaluate_panoptic import PanopticScores
     from perpixel.explain_score import Explanation
 
+Speaker = TypeVar("Speaker", bound=Callable[..., None])
+SOON = 3.0  # seconds until a first line
 COUNTED = ("true_objects", "predicted_objects", "splits", "merges")  # figures that are numbers of objects, no shares
 
 
 FAILURES = 20  # that are listed one by one
-
-Stream = Literal["stdout", "stderr"]
 
 
 def say(text: str) -> None:
@@ -90,13 +92,35 @@ def _silence(name: str) -> None:
     os.close(nowhere)
 
 
+@contextmanager
+def announced(text: str) -> Iterator[Callable[[Speaker], Speaker]]:
+    """Says `text` where nothing else is heard for some seconds, so that nobody waits for a first line while torch is imported,
+    and a mistake that is found at once is told in one. Yields what makes of a function that speaks one that is heard."""
+    timer = Timer(SOON, say, [text])
+    timer.daemon = True
+
+    def heard(speak: Any) -> Any:
+        def spoken(*words: Any) -> None:
+            timer.cancel()
+            speak(*words)
+
+        return spoken
+
+    timer.start()
+    try:
+        yield heard
+    finally:
+        timer.cancel()
+
+
 class Progress:
-    """`progress(done, total, text)`: one line that rewrites itself on a terminal; elsewhere a line every twenty seconds."""
+    """`progress(done, total, text)`: one line that rewrites itself on a terminal; elsewhere a line every twenty seconds, the
+    first one soon."""
 
     def __init__(self, what: str) -> None:
         self.what, self.began, self.first = what, time.monotonic(), -1
         self.live = sys.stderr.isatty()
-        self.next = self.began + (0 if self.live else 4)  # so that a log shows soon that something is going on
+        self.next = self.began + (0 if self.live else SOON)
 
     def __call__(self, done: int, total: int, text: str = "") -> None:
         now = time.monotonic()

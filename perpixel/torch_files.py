@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from perpixel.errors import DataError, ResourceError, UntrustedFile
+from perpixel.errors import DataError, ResourceError, UntrustedFile, printable
 
 SECONDS = 120.0
 WRAPPERS = ("model", "state_dict")  # under which training scripts save the weights beside an optimiser's state
@@ -36,8 +37,8 @@ def read_state(path: str | Path, seconds: float = SECONDS) -> dict[str, Tensor]:
     Takes at most `seconds` and, on Linux, a few times the file's size of memory. Raises DataError when there is no file,
     UntrustedFile when it is damaged, names code, or holds anything but tensors, ResourceError for a full disk."""
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file; name a state dict that torch.save wrote.")
+    if not os.path.isfile(path):
+        raise DataError(f"{printable(path)}: there is no such file; name a state dict that torch.save wrote.")
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "state.safetensors")
         # -P: what lies in the current folder is not imported.
@@ -48,6 +49,8 @@ def read_state(path: str | Path, seconds: float = SECONDS) -> dict[str, Tensor]:
             child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, env=environment)
         except subprocess.TimeoutExpired:
             raise UntrustedFile(f"{path}: was not read within {seconds:g} seconds; use another copy.") from None
+        if child.returncode == -signal.SIGINT:
+            raise KeyboardInterrupt
         if child.returncode == _DISK_FULL:
             raise ResourceError(f"{folder}: no space left to read {path}; free some, or set TMPDIR to another place.")
         if child.returncode:

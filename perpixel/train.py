@@ -6,15 +6,14 @@ has to be kept, and a run that was killed anywhere ends with the same bytes as o
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 import numpy as np
@@ -28,10 +27,11 @@ from perpixel.backbones import TRUNKS, WITHOUT_IMAGENET
 from perpixel.batches import Batch, batches
 from perpixel.checkpoint import ModelCard
 from perpixel.datasets import Dataset, open_dataset
-from perpixel.errors import Interrupted, UsageError
+from perpixel.errors import Interrupted, PerpixelError, UntrustedFile, UsageError, printable
 from perpixel.evaluate import Scores, evaluate, judge
 from perpixel.files import write_whole
 from perpixel.images import write_image
+from perpixel.interrupts import stop_after_step
 from perpixel.layers.batch_norm import measure_statistics, synchronise
 from perpixel.losses import PixelLoss, class_weights
 from perpixel.memory import keep_freed_memory
@@ -43,7 +43,7 @@ from perpixel.optimiser import flat, optimiser_of, schedule, unflatten
 from perpixel.predict import predict
 from perpixel.processes import Team, join
 from perpixel.recipe import Recipe
-from perpixel.run import HISTORY, SCORES, Say, Sound, claim, note_session, note_start, sound_data
+from perpixel.run import HISTORY, SCORES, CheckProgress, Say, Sound, begin_session, claim, end_session, sound_data
 
 SHOWN = 6  # pictures in the sheet of a run
 
@@ -51,28 +51,38 @@ Progress = Callable[[int, int, str], None]
 
 
 def train(
-    recipe: Recipe, out: Path, origins: Mapping[str, str] | None = None, say: Say = print, progress: Progress | None = None
+    recipe: Recipe,
+    out: Path,
+    origins: Mapping[str, str] | None = None,
+    say: Say = print,
+    progress: Progress | None = None,
+    checked: CheckProgress | None = None,
 ) -> Scores | None:
-    """Trains into the run folder `out`, or continues there; returns the scores of the kept weights on `val`.
+    """Trains into the run folder `out`, or continues there; returns the scores of the kept weights on `val`. `progress` hears of
+    steps, `checked` of the pictures that are looked at before.
 
     Under `torchrun` the processes share each batch; all but the first return None. Raises UsageError when `out` belongs to
     another recipe, DataError for an unsound data set, Interrupted (resumable) on SIGINT or SIGTERM, NotFinite when a loss,
     gradient or weight is not finite. `starts_from` is a run or a model file here; `stages` trains it when it is a recipe."""
     keep_freed_memory()
     splits = recipe.train_split, recipe.val_split
-    training, validation = (open_dataset(recipe.data, root=recipe.root, split=split) for split in splits)
+    try:
+        training, validation = (open_dataset(recipe.data, root=recipe.root, split=split) for split in splits)
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        raise UsageError(f"data = {printable(recipe.data)[:100]!r}: {error.strerror}; name a data set or a folder.") from error
     network = _network(recipe, len(training.classes))  # before the folder is touched: names and arguments may be wrong
     with join(recipe.device) as team, claim(out, recipe, origins) if team.rank == 0 else nullcontext():
         if recipe.statistics_batches and recipe.statistics_batch % team.world:
             raise UsageError(f"statistics_batch = {recipe.statistics_batch}: must be a multiple of the processes, {team.world}.")
         if team.rank:  # one voice for all
             say, progress = _nothing, None
-        sound = sound_data(recipe, out, team, say)
+        sound = sound_data(recipe, out, team, say, checked)
         training = object_crops(training, recipe, sound.fingerprints[recipe.train_split], out, team, say)
+        started_from = None
         if recipe.starts_from is not None and not checkpoint.state_folders(out):
-            digest = _begin_with(network, recipe.starts_from, say)
-            if team.rank == 0:
-                note_start(out, recipe.starts_from, digest)
+            started_from = {"path": recipe.starts_from, "sha256": _begin_with(network, recipe.starts_from, say)}
         weights = class_weights(recipe.class_weights, sound.class_pixels, training.classes.names)
         in_map = recipe.separation_weights > 0  # then the classes are balanced there
         as_network(network).loss = PixelLoss(recipe.loss, None if in_map else weights, training.classes.void)
@@ -92,17 +102,20 @@ def train(
         start = progress_of.restore(network, average, optimiser, scaler, say)
         if start and team.rank == 0:
             progress_of.settle(start)
+        if start < recipe.steps and team.rank == 0:
+            begin_session(out, recipe, team, sound, start, started_from, say)
         began = time.monotonic()
         card = _card(recipe, training, sound)
-        validate_at = {round(recipe.steps * (n + 1) / recipe.validations) for n in range(recipe.validations)}
 
         def keep(step: int) -> None:
             if team.rank == 0:
                 progress_of.save(step, network, average, optimiser, scaler)
+                if progress_of.best < 0:  # nothing was judged yet: what there is can be used, and says what it is
+                    checkpoint.save_model(out, kept.state_dict(), card(step, None))
 
-        with _signals() as stop:
+        reading = batches(training, recipe, start, team.rank, team.world, context, weights)
+        with stop_after_step(say) as stop, closing(reading) as reader:
             _train_mode(network, recipe)
-            reader = batches(training, recipe, start, team.rank, team.world, context, weights)
             for step, parts in enumerate(reader, start=start + 1):
                 torch.manual_seed(_step_seed(recipe.seed, step, team.rank))
                 rate = recipe.lr * schedule(recipe.schedule, step - 1, recipe.steps, recipe.step_size, recipe.gamma)
@@ -114,7 +127,7 @@ def train(
                 for part in parts:
                     inputs = [tensor.to(team.device) for tensor in part.tensors()]
                     share = team.world * _share(recipe, part, judged)  # gradients are averaged over processes
-                    with autocast:
+                    with autocast, enough_to_normalise(recipe, part, team):
                         found = lossy(*inputs)
                     loss = torch.stack(list(found.values())).sum() * share
                     if not math.isfinite(loss.item()):
@@ -134,7 +147,8 @@ def train(
                 if average is not None:
                     _follow(average, network, min(recipe.ema, step / (step + 9)))
                 progress_of.add(step, rate, dict(zip(terms, team.sum(np.array(list(terms.values()))).tolist(), strict=True)))
-                if step in validate_at:
+                judging = validates(recipe, step)
+                if judging:
                     if recipe.statistics_batches:
                         _measure_statistics(kept, training, recipe, team)
                     matrix = _judge_together(as_network(kept), validation, recipe.scale, team)
@@ -144,20 +158,50 @@ def train(
                         write_image(out, "curves.png", _curves(progress_of.history))
                 if progress is not None:
                     progress(step, recipe.steps, progress_of.text())
-                if step in validate_at or step % recipe.save_every == 0 or stopping:
+                if judging or step % recipe.save_every == 0 or stopping:
                     keep(step)
                 if stopping and step < recipe.steps:
                     if team.rank == 0:
-                        note_session(out, start, step, time.monotonic() - began)
+                        end_session(out, step, time.monotonic() - began)
                     raise Interrupted(f"{out}: stopped after step {step} of {recipe.steps}; the same command continues.")
         if team.rank:
             return None
         if start < recipe.steps:
-            note_session(out, start, recipe.steps, time.monotonic() - began)
+            end_session(out, recipe.steps, time.monotonic() - began)
         return _finish(out, validation)
 
 
 def _nothing(_: str) -> None: ...
+
+
+def validates(recipe: Recipe, step: int) -> bool:
+    """Whether `val` is judged after `step`: the validations are evenly spread over the steps, and the last one ends them."""
+    nearest = round(step * recipe.validations / recipe.steps)
+    return any(round(recipe.steps * n / recipe.validations) == step for n in range(max(1, nearest - 1), nearest + 2))
+
+
+@contextmanager
+def enough_to_normalise(recipe: Recipe, part: Batch, team: Team) -> Iterator[None]:
+    """Says in a sentence that a layer of the network normalises over one value, of which torch makes an error at the first
+    step: it has one cell where a part of the batch has one picture."""
+    try:
+        yield
+    except ValueError as error:
+        if "Expected more than 1" not in str(error):
+            raise
+        parts = recipe.accumulate * team.world
+        if "spatial" in str(error):  # of each picture by itself
+            remedy = "give a larger --crop"
+        elif recipe.batch >= 2 * team.world:
+            most = next(n for n in range(recipe.batch // (2 * team.world), 0, -1) if recipe.batch % (n * team.world) == 0)
+            remedy = f"give --accumulate {most}, for parts of two pictures or more"
+        else:
+            remedy = f"give --batch {2 * parts} or more"
+        size = "x".join(map(str, part.images.shape[-2:]))
+        raise UsageError(
+            f"batch = {recipe.batch}: {recipe.network} has a layer that normalises over the values of a part of the batch, and "
+            f"of {len(part.names)} picture of {size} it has one value; {remedy}."
+        ) from error
 
 
 def _share(recipe: Recipe, part: Batch, judged: float) -> float:
@@ -236,15 +280,27 @@ class _Progress:
         groups, values, complaints = found
         for complaint in complaints:
             say(complaint)
-        network.load_state_dict(groups["network"])
-        if average is not None:
-            average.load_state_dict(groups["average"])
-        unflatten(optimiser, groups["optimiser"])
+        try:
+            network.load_state_dict(groups["network"])
+            if average is not None:
+                average.load_state_dict(groups["average"])
+            unflatten(optimiser, groups["optimiser"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise UntrustedFile(
+                f"{self.out}: its state is of another version of {self.recipe.network}; start again with another --out."
+            ) from error
         if values["scaler"]:
             scaler.load_state_dict(values["scaler"])
         self.best, self.sums, self.history = values["best"], values["sums"], values["history"]
-        say(f"{self.out}: continues after step {values['step']} of {self.recipe.steps}.")
-        return int(values["step"])
+        step = int(values["step"])
+        if self.best >= 0 and step < self.recipe.steps:
+            try:
+                checkpoint.read(self.out, say)
+            except PerpixelError as error:
+                say(f"{error} It held the best weights so far: the next that are judged take their place.")
+                self.best = -1.0
+        say(f"{self.out}: continues after step {step} of {self.recipe.steps}.")
+        return step
 
 
 def _network(recipe: Recipe, classes: int) -> nn.Module:
@@ -354,8 +410,10 @@ def _judge_together(network: Network, dataset: Dataset, scale: float, team: Team
     return matrix
 
 
-def _card(recipe: Recipe, dataset: Dataset, sound: Sound) -> Callable[[int, ConfusionMatrix], ModelCard]:
-    def card(step: int, matrix: ConfusionMatrix) -> ModelCard:
+def _card(recipe: Recipe, dataset: Dataset, sound: Sound) -> Callable[[int, ConfusionMatrix | None], ModelCard]:
+    judged_on = {"split": recipe.val_split, "data": sound.fingerprints[recipe.val_split]}
+
+    def card(step: int, matrix: ConfusionMatrix | None) -> ModelCard:
         settings = recipe.to_json()
         settings.pop("cache_mb"), settings.pop("save_every")
         return ModelCard(
@@ -365,7 +423,7 @@ def _card(recipe: Recipe, dataset: Dataset, sound: Sound) -> Callable[[int, Conf
             recipe=settings,
             scale=recipe.scale,
             step=step,
-            score={"split": recipe.val_split, "data": sound.fingerprints[recipe.val_split], "mIoU": matrix.mean_iou()},
+            score={} if matrix is None else {**judged_on, "mIoU": matrix.mean_iou()},
             trained_on=sound.fingerprints[recipe.train_split],
             licence="that of the training data and of the weights it started from; see recipe",
         )
@@ -404,25 +462,3 @@ def _curves(history: list[dict[str, Any]]) -> Any:
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM append to, so that the loop can stop after the step; a second one stops at once."""
-    caught: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: whoever started it handles signals
-        yield caught
-        return
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

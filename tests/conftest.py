@@ -7,10 +7,12 @@ import pytest
 import torch
 from hypothesis import settings
 
+from perpixel import terminal
 from perpixel.cli import main
 
 settings.register_profile("tests", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("tests")
+terminal.SOON = 600.0  # no line depends on how busy the machine is
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 Told = tuple[int, str, str]

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from fakes import CLASSES_CSV, draw_sample, make_folder
 from PIL import Image
 
 import perpixel
+from perpixel import terminal
 from perpixel.checkpoint import ModelCard, save_model
 from perpixel.classes import ClassTable
 from perpixel.cli import _with_crf
 from perpixel.recipe import Recipe
+from perpixel.terminal import announced
 
 SMALL = ["--network", "unet", "--convolutions", "same", "--width", "0.05", "--batch", "4", "--device", "cpu"]
 VERBS = ["train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
@@ -110,7 +113,9 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "a rate below 0": ([*TRAIN, "--lr", "-0.5"], 2, "lr = -0.5: must be above 0."),
     "an unknown optimiser": ([*TRAIN, "--optimiser", "sdg"], 2, "no optimiser 'sdg'; did you mean 'sgd'?"),
     "an unknown network": (["train", "--data", "data", "--network", "unett"], 2, "no network 'unett'; did you mean 'unet'?"),
-    "an unknown backbone": (["train", "--data", "data", "--backbone", "resnet19"], 2, "no backbone 'resnet19'; did you mean"),
+    "an unknown backbone": (
+        ["train", "--data", "data", "--network", "unet", "--backbone", "resnet19"], 2, "no backbone 'resnet19'; did you mean",
+    ),
     "a flag of another network": ([*TRAIN, "--padding", "1"], 2, "no argument of unet 'padding'"),
     "an unknown data set": (["train", "--data", "scens", *SMALL], 2, "no data set or folder 'scens'; did you mean 'scenes'?"),
     "a missing folder": (["train", "--data", "./nowhere", *SMALL], 3, "nowhere: there is no such folder"),
@@ -118,9 +123,9 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "a file for the run": ([*TRAIN, "--out", "file"], 2, "file: is a file"),
     "a run below a file": ([*TRAIN, "--out", "file/run"], 2, "file/run: is a file, or lies below one; choose a folder"),
     "a run where other things are": ([*TRAIN, "--out", "used"], 2, "used: is not empty and no run folder; choose another --out."),
-    "no recipe": ([*TRAIN, "--recipe", "none.toml"], 3, "none.toml: cannot be read (No such file or directory)"),
-    "a folder as recipe": ([*TRAIN, "--recipe", "empty"], 3, "empty: cannot be read (Is a directory)"),
-    "a recipe that is no TOML": ([*TRAIN, "--recipe", "broken.toml"], 3, "broken.toml: is no TOML"),
+    "no recipe": ([*TRAIN, "--recipe", "none.toml"], 2, "none.toml: there is no such file."),
+    "a folder as recipe": ([*TRAIN, "--recipe", "empty"], 2, "empty: is a folder, not a file; give a file."),
+    "a recipe that is no TOML": ([*TRAIN, "--recipe", "broken.toml"], 2, "broken.toml: is no TOML"),
     "an unknown key": ([*TRAIN, "--recipe", "unknown.toml"], 2, "no setting (unknown.toml) 'step'; did you mean 'steps'?"),
     "a key of another type": ([*TRAIN, "--recipe", "typed.toml"], 2, "steps = 'five' (typed.toml): is not of the type int."),
     "an unknown device": ([*TRAIN[:-1], "gpu"], 2, "no device 'gpu'; use auto, cpu, cuda, cuda:1 or mps."),
@@ -257,6 +262,24 @@ class TestFirstHour:
         code, out, _ = command("train", "--data", data, *SMALL, "--steps", "1", "--out", tmp_path / "run", "--json")
         assert code == 0
         assert json.loads(out) == json.loads((tmp_path / "run" / "scores.json").read_text())
+
+
+class TestFirstLine:
+    def test_a_silence_is_broken_after_some_seconds_and_a_mistake_found_at_once_is_one_line(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(terminal, "SOON", 0.0)
+        with announced("getting ready"):
+            while not capsys.readouterr().err:
+                time.sleep(0.01)
+        monkeypatch.setattr(terminal, "SOON", 0.2)
+        with announced("getting ready") as heard:
+            heard(terminal.say)("here I am")
+            time.sleep(0.4)
+        with announced("getting ready"):
+            pass
+        time.sleep(0.4)
+        assert capsys.readouterr().err == "here I am\n"
 
 
 class TestLists:

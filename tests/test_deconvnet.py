@@ -196,7 +196,7 @@ class TestWarping:
     def test_training_on_one_picture_is_refused_in_a_sentence(self, tmp_path: Path) -> None:
         data = str(make_folder(tmp_path / "data"))
         recipe = Recipe(data=data, network="deconvnet", width=WIDTH, side=32, batch=2, accumulate=2, steps=1, device="cpu")
-        with pytest.raises(UsageError, match=r"over the pictures of a batch, which has one here; train on parts .* of two"):
+        with pytest.raises(UsageError, match=r"of 1 picture of 24x32 it has one value; give --accumulate 1, for parts of two"):
             train(recipe, tmp_path / "run", say=lambda _: None)
 
     def test_the_command_hands_its_arguments_over(self, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 The engine is OpenCV's reader of Caffe networks; `caffe_files` makes the networks' texts and random weights for every blob."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -236,6 +239,72 @@ class TestState:
         import_(path, "voc-fcn32s", tmp_path / "model")
         assert (tmp_path / "model" / MODEL_FILE).read_bytes() == before
         assert {item.name for item in (tmp_path / "model").iterdir()} == {MODEL_FILE, CARD_FILE}
+
+
+KILLED = """
+import os, shutil, signal, sys
+from kill import TOUCHES
+from perpixel import caffe, networks
+from perpixel.import_weights import import_weights
+state = networks.build("fcn32s", 21, width=1 / 16).state_dict()  # once, for what reading takes
+caffe.convert = lambda *_, **arguments: (arguments, state)
+caffe.read_caffemodel = lambda path: []
+
+def run(kill_at):
+    touched = 0
+    def counting(function):
+        def touch(*arguments, **keywords):
+            nonlocal touched
+            touched += 1
+            if touched == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **keywords)
+        return touch
+    for module, name in TOUCHES:
+        setattr(module, name, counting(getattr(module, name)))
+    import_weights(sys.argv[1], "fcn32s", 21, sys.argv[2], width=1 / 16)
+    return touched
+
+point = 1
+while True:
+    pid = os.fork()
+    if not pid:
+        try:
+            run(point)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    print(point, status, sorted(os.listdir(sys.argv[2])) if os.path.exists(sys.argv[2]) else "nothing", flush=True)
+    if status >= 0:
+        break
+    if len(sys.argv) == 3:
+        shutil.rmtree(sys.argv[2], ignore_errors=True)
+    point += 1
+"""
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["new", "over an old one"])
+def test_killed_anywhere_an_import_is_whole_or_not_there(tmp_path: Path, again: bool) -> None:
+    """And the same command ends it, whatever lies there. Over an old model its weights are the old or the new ones."""
+    path = write_caffemodel(tmp_path / "net.caffemodel", weights_of("voc-fcn32s"))
+    out = tmp_path / "models" / "fcn32s"
+    if again:
+        import_(path, "voc-fcn32s", out)
+    command = [sys.executable, "-c", KILLED, str(path), str(out), *(["keep"] if again else [])]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=True)
+    *killed, last = [line.split(" ", 2) for line in done.stdout.splitlines()]
+    whole = [CARD_FILE, MODEL_FILE]
+    assert len(killed) >= 6
+    assert {status for _, status, _ in killed} == {"-9"}
+    assert last[1:] == ["0", str(whole)]
+    if not again:
+        complete = ["nothing", str(whole), str([".lock", *whole])]  # the lock is removed last
+        assert {found for _, _, found in killed} <= {*complete}
+    assert all(MODEL_FILE in found or found == "nothing" for _, _, found in killed)
+    perpixel.load(out)
+    assert [item.name for item in out.parent.iterdir()] == ["fcn32s"]
 
 
 def refusal(tmp_path: Path, weights: list[Weights], name: str = "voc-fcn8s-atonce", classes: int = 21) -> str:

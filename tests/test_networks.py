@@ -11,11 +11,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from perpixel.batches import Batch
 from perpixel.errors import UnknownName, UsageError
 from perpixel.networks import NETWORKS, Network, arguments_of, as_network, build, title
 from perpixel.networks.torchvision import LIGHTEST, PUBLISHED
 from perpixel.networks.unet import centre, grey, mirror
+from perpixel.processes import ALONE
+from perpixel.recipe import Recipe
 from perpixel.scores import score_map
+from perpixel.train import enough_to_normalise
 
 CLASSES, VOID = 5, 255
 SMALL = 0.05  # width: three channels in the first layer
@@ -110,6 +114,33 @@ def pictures(size, count=1, seed=0):
 def gradients(network, loss):
     parameters = list(network.parameters())
     return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_batch_that_cannot_be_normalised_is_told_with_one_that_can(case):
+    """One picture of 16x16 or 1x1: batch normalisation may have one cell of it."""
+    network = built(case).train()
+    for size in ((16, 16), (1, 1)):
+        images, targets = pictures(size), torch.zeros(1, *size, dtype=torch.int64)
+        sentence = f"of 1 picture of {size[0]}x{size[1]} it has one value; give --batch 2 or more"
+        assert refusal(network, images, targets) in ("", sentence)
+        assert refusal(network, images.repeat(2, 1, 1, 1), targets.repeat(2, 1, 1)) == ""
+
+
+def refusal(network, images, targets):
+    """What training on these pictures is refused with, from the second half of its sentence; nothing where it is not."""
+    try:
+        with enough_to_normalise(Recipe(batch=1), Batch(images, targets, ("p",), 1), ALONE):
+            network.losses(images, targets)
+    except UsageError as error:
+        return str(error).partition(" and ")[2].rstrip(".")
+    return ""
+
+
+def test_what_is_normalised_over_one_value_is_refused():
+    cases = ("unet, same, batch", "unet on resnet18", "fcn8s on resnet18", "deconvnet", "torchvision")
+    images, targets = pictures((1, 1)), torch.zeros(1, 1, 1, dtype=torch.int64)
+    assert all(refusal(built(case).train(), images, targets) for case in cases)
 
 
 def test_every_network_is_under_contract():

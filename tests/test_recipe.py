@@ -1,22 +1,36 @@
 """Where a setting comes from, what it may be, and that a recipe file gives it back."""
 
+import os
+import tomllib
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perpixel.errors import DataError, UnknownName, UsageError
-from perpixel.recipe import FREE, LARGEST_SCALE, OPTIMISERS, SCHEDULES, Recipe, first_difference, merge, to_toml
+from perpixel.errors import UnknownName, UsageError
+from perpixel.recipe import (
+    FREE,
+    LARGEST_SCALE,
+    LARGEST_WIDTH,
+    OPTIMISERS,
+    SCHEDULES,
+    Recipe,
+    find,
+    first_difference,
+    merge,
+    to_toml,
+)
 
-text = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=20)
+text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 positive = st.floats(0, 1e30, exclude_min=True)
 fractions = st.floats(0, 1)
 recipes = st.builds(
     Recipe,
     data=text,
     backbone=st.none() | text,
-    width=st.none() | positive,
+    width=st.none() | st.floats(0, LARGEST_WIDTH, exclude_min=True),
     padding=st.none() | st.integers(-5, 200),
     decoder=st.none() | st.lists(st.integers(1, 512), max_size=5).map(tuple),
     features=st.none() | st.lists(text, max_size=3).map(tuple),
@@ -104,8 +118,8 @@ def test_a_recipe_file_tells_where_each_value_came_from():
 
 
 BAD_VALUES = {
-    "steps": (0, -1),
-    "batch": (0,),
+    "steps": (0, -1, 10**4000),
+    "batch": (0, 10**9),
     "accumulate": (0,),
     "validations": (0,),
     "log_every": (0,),
@@ -128,11 +142,12 @@ BAD_VALUES = {
     "separation_sigma": (0.0, 101.0, float("nan")),
     "separation_class": ("cell",),
     "scale_jitter": ((0.0, 1.0), (2.0, 1.0), (1.0, float("inf")), (float("nan"), 1.0)),
-    "crop": ((0, 5), (5, -1)),
-    "width": (0.0, -1.0, float("inf")),
-    "seed": (-1,),
+    "crop": ((0, 5), (5, -1), (70000, 5)),
+    "width": (0.0, -1.0, float("inf"), 1e30),
+    "seed": (-1, 10**16),
+    "data": ("a" * 5000, "a\udcff"),
     "dropout": (-0.1, 1.1, float("nan")),
-    "decoder": ((64, 0), (-1,)),
+    "decoder": ((64, 0), (-1,), (10**9,)),
     "norm_scale": (0.0, -1.0, float("inf"), float("nan")),
     "optimiser": ("sdg",),
     "schedule": ("ploy",),
@@ -208,11 +223,79 @@ def test_a_table_is_no_setting(toml):
         merged(toml("[train]\nsteps = 5"))
 
 
-def test_a_file_that_is_no_recipe(tmp_path, toml):
-    with pytest.raises(DataError, match=r"none\.toml: cannot be read"):
-        merged(tmp_path / "none.toml")
-    with pytest.raises(DataError, match=r"street\.toml: is no TOML"):
-        merged(toml("steps: 5"))
+NO_RECIPES = {
+    "no TOML": b"steps: 5",
+    "arrays in arrays": b"lr = " + b"[" * 5000 + b"]" * 5000,
+    "tables in tables": b"lr" + b".a" * 2000 + b" = 1",
+    "a table": b"[lr]\na = 1",
+    "5,000 digits": b"steps = " + b"1" * 5000,
+    "20,000 digits in base 16": b"steps = 0x" + b"f" * 20_000,
+    "as many for a fraction": b"lr = 0x" + b"f" * 20_000,
+    "400 digits for a fraction": b"lr = " + b"1" * 400,
+    "an infinite number": b"lr = 1e400",
+    "no number": b"momentum = nan",
+    "a date": b"lr = 1979-05-27",
+    "not UTF-8": b"data = \"\xff\"",
+    "zeros": b"\0" * 100,
+    "a key given twice": b"lr = 1\nlr = 2",
+    "a control character": b"data = \"\x1b[31m\"",
+    "a long key": b"a" * 5000 + b" = 1",
+    "a long value": b"optimiser = \"" + b"a" * 5000 + b"\"",
+    "a megabyte": b"#" * (1 << 20),
+}
+
+
+@pytest.mark.parametrize("content", NO_RECIPES.values(), ids=NO_RECIPES)
+def test_a_file_that_is_no_recipe_is_told_in_a_sentence(tmp_path, command, content):
+    path = tmp_path / "street.toml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError):
+        merged(path)
+    code, out, err = command("train", "--recipe", path, "--out", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert err.startswith("perpixel: ")
+    assert err.count("\n") == 1
+    assert len(err) < 1500
+    assert err[:-1].isprintable()
+
+
+def test_a_recipe_that_is_no_file_is_told(tmp_path, command):
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "folder.toml").mkdir()
+    told = {"pipe": "is a pipe", "folder": "is a folder", "none": "there is no such file", 300 * "a": "File name too long"}
+    for name, words in told.items():
+        with pytest.raises(UsageError, match=words):
+            merged(tmp_path / f"{name}.toml")
+        assert command("train", "--recipe", tmp_path / f"{name}.toml")[0] == 2
+    assert command("train", "--recipe", 300 * "a")[0] == 2
+
+
+def test_byte_order_marks_are_no_part_of_a_recipe(tmp_path):
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "street.toml").write_bytes("steps = 5".encode(encoding))
+        assert merged(tmp_path / "street.toml")[0].steps == 5
+
+
+@pytest.mark.parametrize("text", ["5\nlr = 3", "[" * 5000, "1" * 5000, "0x" + "f" * 20_000, "", "1e400", "5 # five\n6"])
+def test_a_variable_holds_one_value(text):
+    with pytest.raises(UsageError, match=r"^PERPIXEL_STEPS=|^steps = .*PERPIXEL_STEPS|^steps = "):
+        merged(environment={"PERPIXEL_STEPS": text})
+
+
+def test_a_tilde_is_home(toml, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/her")
+    file = toml('data = "~/set"\nstarts_from = "~/models/a~b"')
+    recipe, _ = merged(file, {"root": "~"}, {"PERPIXEL_VAL_SPLIT": "~/val"})
+    assert (recipe.data, recipe.starts_from, recipe.root) == ("/home/her/set", "/home/her/models/a~b", "/home/her")
+    assert recipe.val_split == "~/val"  # no path
+    assert merged(environment={"PERPIXEL_DATA": "~/set"})[0] == Recipe(data="/home/her/set") == Recipe(data="~/set")
+    assert find("~/street.toml") == Path("/home/her/street.toml")
+
+
+def test_an_origin_forges_no_setting():
+    text = to_toml(Recipe(), dict.fromkeys(Recipe.__dataclass_fields__, "a\nlr = 5 \x1b.toml"))
+    assert len(text.splitlines()) == sum(value is not None for value in Recipe().to_json().values())
+    assert tomllib.loads(text)["lr"] == Recipe().lr
 
 
 def test_the_first_difference_is_named_with_both_values():

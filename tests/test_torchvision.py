@@ -145,11 +145,6 @@ class TestTraining:
         assert list(losses) == list(expected)
         torch.testing.assert_close(losses, expected)
 
-    def test_one_picture_is_too_few_for_deeplabs_image_pooling(self) -> None:
-        network = build("torchvision_deeplabv3_mobilenet_v3_large", 3).train()
-        with pytest.raises(UsageError, match="cannot train on 1 x 64x64 pixels; put two pictures or more into each part"):
-            network.losses(pictures((64, 64)), torch.zeros(1, 64, 64, dtype=torch.int64))
-
     def test_the_trunk_has_a_learning_rate_of_its_own(self) -> None:
         with torch.device("meta"):
             for name in PUBLISHED:

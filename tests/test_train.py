@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from fakes import make_folder
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -30,7 +32,7 @@ from perpixel.not_finite import NotFinite, first_bad
 from perpixel.optimiser import schedule
 from perpixel.recipe import Recipe, merge
 from perpixel.run import HISTORY, RECIPE
-from perpixel.train import train
+from perpixel.train import train, validates
 
 
 @pytest.fixture
@@ -171,6 +173,14 @@ def test_unet_learns_the_same_from_a_crop_that_is_the_whole_picture(data: Path, 
         assert torch.allclose(tensor, theirs[name], atol=1e-6), name
 
 
+@given(st.integers(1, 400), st.integers(1, 500))
+def test_validations_are_evenly_spread_and_the_last_step_is_one(steps: int, validations: int) -> None:
+    recipe = Recipe(steps=steps, validations=validations)
+    found = {step for step in range(1, steps + 1) if validates(recipe, step)}
+    assert found == {round(steps * (n + 1) / validations) for n in range(validations)} - {0}
+    assert steps in found
+
+
 @pytest.mark.parametrize("name", ["poly", "one_cycle", "constant"])
 def test_schedules_start_and_end_where_they_should(name: str) -> None:
     rates = [schedule(name, step, 100) for step in range(100)]
@@ -188,6 +198,28 @@ def test_the_rate_of_step_falls_after_each_step_size() -> None:
     """As Caffe's: gamma to the power of floor(step / step_size)."""
     rates = [schedule("step", step, 7, 3, 0.1) for step in range(7)]
     assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        ({"batch": 1, "crop": (16, 16)}, "--batch 2 or more"),
+        ({"batch": 4, "accumulate": 4, "crop": (16, 16)}, "--accumulate 2, for parts of two pictures or more"),
+        ({"batch": 3, "accumulate": 3, "crop": (16, 16)}, "--accumulate 1, for parts of two pictures or more"),
+        ({"batch": 1, "convolutions": None, "norm": None, "width": None, "backbone": "resnet18", "crop": (32, 32)}, "--batch 2"),
+        ({"batch": 1, "convolutions": None, "norm": None, "width": None, "network": "torchvision_deeplabv3_mobilenet_v3_large"},
+         "--batch 2"),
+    ],
+)  # fmt: skip
+def test_batch_normalisation_of_one_value_is_told_at_the_first_step_with_what_works(
+    data: Path, tmp_path: Path, settings: dict[str, object], remedy: str
+) -> None:
+    recipe = small(data, weights="none", **settings)
+    with pytest.raises(UsageError, match=rf"^batch = .* has one value; give {remedy}"):
+        train(recipe, tmp_path / "run", say=quiet)
+    assert not checkpoint.state_folders(tmp_path / "run")
+    works = replace(recipe, batch=max(recipe.batch, 2), accumulate=max(1, recipe.accumulate // 2), steps=1)
+    assert train(works, tmp_path / "run", say=quiet) is not None
 
 
 class TestNotFinite:

@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from itertools import pairwise
 
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,7 +42,7 @@ class DeconvNet(nn.Module):
     "switches" as published; for comparison "corner", where values go to the first place of their window, or "bilinear".
     `batch_norm=False` leaves normalisation out, for comparison too. `width` scales every layer.
     `weights`: "imagenet" or none; fc6 starts anew where `side` is not 224.
-    Raises UnknownName or UsageError for an argument that cannot be; UsageError too in training on one picture."""
+    Raises UnknownName or UsageError for an argument that cannot be."""
 
     def __init__(
         self,
@@ -135,11 +134,6 @@ class Encoder(nn.Module):
         self.register_buffer("scale", vgg.scale)
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        if self.training and self.norm and len(images) == 1 and not dist.is_initialized():
-            raise UsageError(
-                "DeconvNet normalises fc6 and fc7, of one cell, over the pictures of a batch, which has one here; "
-                "train on parts (batch / accumulate) of two or more."
-            )
         x, switches, norms = (images - self.mean) * self.scale, [], iter(self.norm)
         for layer in (*self.features, *self.fc):
             if isinstance(layer, nn.MaxPool2d):

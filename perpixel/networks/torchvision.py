@@ -91,16 +91,8 @@ class TorchvisionNetwork(nn.Module):
         return {name: F.interpolate(part, size, mode="bilinear", align_corners=False) for name, part in scores.items()}
 
     def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
-        """The loss of the logits, and half of that of the auxiliary ones as `auxiliary_NAME`.
-
-        Raises UsageError where a batch is too small for batch normalisation."""
-        try:
-            found = self(images)
-        except ValueError as error:  # torch refuses one value per channel, which DeepLabv3's image pooling has for one picture
-            raise UsageError(
-                f"{PREFIX}{self.architecture}: its batch normalisation cannot train on {images.shape[0]} x "
-                f"{images.shape[2]}x{images.shape[3]} pixels; put two pictures or more into each part of a batch."
-            ) from error
+        """The loss of the logits, and half of that of the auxiliary ones as `auxiliary_NAME`."""
+        found = self(images)
         losses: dict[str, Tensor] = self.loss(found["logits"], targets, weights)
         if "auxiliary" in found:
             for name, loss in self.loss(found["auxiliary"], targets, weights).items():
