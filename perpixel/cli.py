@@ -712,6 +712,7 @@ def receptive_field(
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
 ) -> None:
     """Slide noise over a picture and draw which part of it moves one output: ParseNet's probe of the receptive field."""
+    from perpixel.files import require_file_or_nothing
     from perpixel.images import PICTURE_SUFFIXES, read_image, write_image
     from perpixel.predict import prepare
     from perpixel.receptive_field import SHARE, draw_probe
@@ -723,6 +724,8 @@ def receptive_field(
     model = _loaded(run, device)
     prepare(model)
     image = read_image(picture)
+    require_file_or_nothing(out)
+    out.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before minutes of probing
     probe = examine(model, image, at, patch, step, progress=Progress("patches"))
     write_image(out.parent, out.name, draw_probe(image, probe))
     top, left, bottom, right = probe.theoretical

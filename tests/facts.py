@@ -290,7 +290,7 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
         **of("Cordts et al., CVPR 2016",
              PICTURES={"train": 2975, "val": 500, "trainval": 3475, "test": 1525, "train_extra": 19998, "train_and_extra": 22973,
                        "train_coarse": 2975, "val_coarse": 500}),
-        **of("cityscapesScripts, labels.py", PER_LABEL=1000, LABELS=Rows(
+        **of("cityscapesScripts, labels.py", PER_LABEL=1000, VOID_TRAIN_ID=255, LABELS=Rows(
             35, ("unlabeled", 0, 255, "void", 0, False, True, (0, 0, 0)),
             ("license plate", -1, -1, "vehicle", 7, False, True, (0, 0, 142)), "b27d993da302f0f1",
         )),

@@ -158,4 +158,4 @@ def test_a_stop_in_the_first_second_is_a_sentence() -> None:
         "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (75, "perpixel: stopped.\n")
+    assert (done.returncode, done.stderr) == (75, "perpixel: stopped; the same command continues.\n")
