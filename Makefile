@@ -5,9 +5,9 @@ BIN := .venv/bin
 .PHONY: help test check slow oracles review benchmarks clean
 
 help:
-	@echo "make test        tests, about five minutes on two cores"
+	@echo "make test        tests, about eight minutes on two cores"
 	@echo "make check       style and types"
-	@echo "make slow        what is too slow for every day: kills at every touch of the disk, 28,000 mutated files"
+	@echo "make slow        what is too slow for every day: kills at every touch of the disk, fuzzers of pictures, annotations and archives, 28,000 mutated files"
 	@echo "make oracles     tests against cityscapesScripts and readers of labels, which need other versions: builds .oracles first"
 	@echo "make review      trains the review's networks on the drawn data set scenes; leaves review/"
 	@echo "make benchmarks  counting, start-up, CRF and AP, and with DATA=folder CamVid and prediction"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes import make_folder
 from PIL import Image
 from test_defects import MAKERS, OURS, change, coloured, labels, lossy_webp, put, root, texture  # noqa: F401
 
@@ -301,3 +302,21 @@ class TestTheCommand:
         assert code == 3
         assert "JPEG mask: copied as it is: lost values cannot be restored for certain" in out
         assert f"{place / 'copy'}: 6 pictures, 1 errors, 0 warnings." in error
+
+
+@pytest.mark.parametrize("name", ["../victim/p.png", "{root}/victim/p.png", "./../victim/./p.png"])
+def test_names_in_a_list_lead_nowhere_outside_of_the_copy(tmp_path: Path, name: str) -> None:
+    """A list may name pictures that lie elsewhere; what is written for them lies in the copy."""
+    data, victim = tmp_path / "data", tmp_path / "victim"
+    make_folder(data, train=2, val=2)
+    victim.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)).save(victim / "p.png")
+    mask = "masks/train/p00.png"
+    rows = [f"{name.format(root=tmp_path)},{mask},train", "images/val/p00.jpg,masks/val/p00.png,val"]
+    (data / "pairs.csv").write_text("\n".join(["image,mask,split", *rows]))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    repair(data, plan_repair(data, check(data)), tmp_path / "copy")
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {path: after[path] for path in before} == before
+    assert {path for path in after.keys() - before.keys() if tmp_path / "copy" not in path.parents} == set()
+    assert [path for path in after if path.name == "p.png" and tmp_path / "copy" in path.parents]
