@@ -28,7 +28,7 @@ from perpixel.errors import (
 )
 from perpixel.interrupts import STOPPED, interruptible, own_process
 from perpixel.recipe import ENVIRONMENT, Recipe, find, merge
-from perpixel.terminal import finish_streams, prepare_streams, say
+from perpixel.terminal import finish_streams, prepare_streams, say, say_failures
 from perpixel.version import VERSION
 
 app = App(
@@ -215,7 +215,6 @@ def evaluate(
         print_membranes,
         print_objects,
         print_scores,
-        say_failures,
     )
 
     inference = _inference(inferring)
@@ -247,9 +246,14 @@ def evaluate(
     else:
         say(f"{run}: {model.card.title if model else 'masks'} on {named}, {dataset.split}.")
         show(scores)
+    _tell_left_out(run, failed, len(dataset))
+
+
+def _tell_left_out(run: Path, failed: dict[str, str], pictures: int) -> None:
+    """Says which of so many pictures could not be judged, if any, and leaves with the exit code of damaged data."""
     if failed:
         say_failures(failed.values(), "pictures")
-        say(f"{run}: {len(failed)} of {len(dataset)} pictures cannot be judged; the figures are of the others alone.")
+        say(f"{run}: {len(failed)} of {pictures} pictures cannot be judged; the figures are of the others alone.")
         raise SystemExit(DataError.exit_code)
 
 
@@ -262,10 +266,11 @@ def _evaluate_coco(
 
     scores: Any
     show: Any
+    failed: dict[str, str] = {}
     if kind is None:
         from perpixel.evaluate_panoptic import evaluate_panoptic
 
-        scores, show = evaluate_panoptic(results, file, Progress("judged"), **sure), print_panoptic
+        scores, show = evaluate_panoptic(results, file, Progress("judged"), **sure, failed=failed), print_panoptic
     else:
         from perpixel.memory import keep_freed_memory, without_garbage_collection
 
@@ -282,6 +287,7 @@ def _evaluate_coco(
     else:
         say(f"{results}: {f'{kind} AP' if kind else 'panoptic quality'} by {file}, {scores.protocol['pictures']} pictures.")
         show(scores)
+    _tell_left_out(results, failed, scores.protocol["pictures"] + len(failed))
 
 
 def _annotation_file(data: str | None, root: str | None, split: str | None, kind: str | None) -> Path:

@@ -87,7 +87,7 @@ def _written(
     """Writes the pictures of a source, each whole or not at all."""
     for name in found.classes.names:
         if reason := unkept(name):
-            raise DataError(f"{source}: the class {printable(name)!r} {reason}; rename it.")
+            raise DataError(f"{source}: the class {name!r} {reason}; rename it.")
     items = _chosen(found.items, splits, find_format(to).splits)
     writer = find_format(to).writer(partial, found.classes, found.told)
     done: dict[str, int] = {}
@@ -142,7 +142,7 @@ def _require_kept(name: str) -> None:
     if not reason and any(part.strip() == "" or part.endswith(":") or "\\" in part for part in parts):
         reason = "has a part of blanks, one that ends with a colon, or a backslash"
     if reason:
-        raise DataError(f"{printable(name)[:200]!r}: {reason}, which not every format can hold; rename the picture.")
+        raise DataError(f"{name[:200]}: {reason}, which not every format can hold; rename the picture.")
 
 
 def _inside(folder: Path) -> Path:

@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from perpixel.checkpoint import Model
 from perpixel.classes import ClassTable, refuse_void
 from perpixel.datasets import Dataset, HasPictures, label_digest
 from perpixel.datasets.cityscapes import Cityscapes, train_ids
-from perpixel.errors import DataError, UsageError, failure_of
+from perpixel.errors import DataError, UsageError
 from perpixel.files import in_either_form
 from perpixel.images import read_labels
 from perpixel.inference import PLAIN, Inference, infer, seen_at
@@ -30,14 +29,13 @@ from perpixel.metrics import ConfusionMatrix
 from perpixel.networks import Network
 from perpixel.predict import prepare
 from perpixel.processes import ALONE, Team
-from perpixel.protocol import hash_of
+from perpixel.protocol import Failed, hash_of, left_out, noting
 from perpixel.sample import Prediction, Sample
 from perpixel.scores import score_map
 from perpixel.version import VERSION
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
-Failed = dict[str, str] | None  # of each picture that cannot be judged, its name and the sentence
 # How every score of perpixel is made; it is written into the protocol of each.
 RULES = {
     "void": "pixels whose truth is void are not counted",
@@ -146,7 +144,7 @@ def evaluate(
     if replicates:
         replicates.sums = np.asarray(team.sum(replicates.sums))
         found = intervals(replicates, dataset.classes.names)
-    return Scores(matrix, dataset.classes, protocol_of(team.in_turn(digests)) | left_out(failed, dataset, bootstrap), found)
+    return Scores(matrix, dataset.classes, protocol_of(team.in_turn(digests)) | left_out(failed, len(dataset), bootstrap), found)
 
 
 def answers(
@@ -254,33 +252,6 @@ def each(dataset: Dataset, judge: Callable[[Sample], T], failed: Failed) -> Iter
         with noting(sample.name, failed):
             judged.append(judge(sample))
         yield from judged
-
-
-@contextmanager
-def noting(name: str, failed: Failed) -> Iterator[None]:
-    """Notes what made the picture of this name fail; raises it where there is no `failed` to note it in, or it is a bug."""
-    try:
-        yield
-    except Exception as error:
-        sentence = failure_of(name, error)
-        if failed is None or sentence is None:
-            raise
-        failed[name] = sentence
-
-
-def left_out(failed: Failed, dataset: Dataset, bootstrap: int) -> dict[str, Any]:
-    """What the protocol says of pictures in `failed`.
-
-    Raises DataError where none is left, and where intervals were asked for: they are of all pictures."""
-    if not failed:
-        return {}
-    first = next(iter(failed.values()))
-    more = f" {len(failed) - 1} more of {len(dataset)} pictures cannot be judged." if len(failed) > 1 else ""
-    if len(failed) == len(dataset):
-        raise DataError(f"{first}{more}")
-    if bootstrap:
-        raise DataError(f"{first}{more} Intervals are of all pictures; mend these, or leave --bootstrap out.")
-    return {"left_out": sorted(failed)}
 
 
 def protocol(

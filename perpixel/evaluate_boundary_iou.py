@@ -16,9 +16,9 @@ from perpixel.boundary_iou import DILATION, band_counts, refuse_dilation
 from perpixel.checkpoint import Model
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError
-from perpixel.evaluate import Failed, Progress, answers, each, left_out
+from perpixel.evaluate import Progress, answers, each
 from perpixel.inference import PLAIN, Inference
-from perpixel.protocol import hash_of
+from perpixel.protocol import Failed, hash_of, left_out
 from perpixel.sample import Sample
 
 RULES = {
@@ -87,7 +87,7 @@ def evaluate_boundary_iou(
             replicates.add(index, counts)
         if progress is not None:
             progress(index + 1, len(dataset))
-    more = left_out(failed, dataset, bootstrap)
+    more = left_out(failed, len(dataset), bootstrap)
     sure = _intervals(replicates, dataset.classes.names) if replicates else None
     return BoundaryScores(total, protocol_of(digests) | more, sure)
 

@@ -21,11 +21,11 @@ from perpixel.cityscapes_iou import WIDTH, CityscapesCounts, Overlap, PictureCou
 from perpixel.datasets import Dataset
 from perpixel.datasets.cityscapes import TRAIN_IDS, Cityscapes, are_train_ids, train_ids
 from perpixel.errors import DataError, UsageError
-from perpixel.evaluate import Failed, Progress, answers, left_out, noting
+from perpixel.evaluate import Progress, answers
 from perpixel.files import walk
 from perpixel.images import read_labels_fast
 from perpixel.inference import PLAIN, Inference
-from perpixel.protocol import hash_of
+from perpixel.protocol import Failed, hash_of, left_out, noting
 
 THREADS = 2
 RULES = {
@@ -110,7 +110,7 @@ def evaluate_cityscapes(
     sure = None
     if replicates is not None and not failed:
         sure = of_figures([figures_of(CityscapesCounts.of(sums)) for sums in replicates.sums], len(dataset), seed)
-    more = left_out(failed, dataset, bootstrap)
+    more = left_out(failed, len(dataset), bootstrap)
     return CityscapesScores(counts, counts.classes(), counts.categories(), protocol_of(digests) | more, sure)
 
 

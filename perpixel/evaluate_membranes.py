@@ -15,9 +15,9 @@ from perpixel.boundaries import THRESHOLDS, Best, Sweep, figures, refuse_thresho
 from perpixel.checkpoint import Model
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError
-from perpixel.evaluate import Failed, Progress, answers, each, left_out
+from perpixel.evaluate import Progress, answers, each
 from perpixel.inference import PLAIN, Inference
-from perpixel.protocol import hash_of
+from perpixel.protocol import Failed, hash_of, left_out
 from perpixel.sample import Sample
 
 RULES = {
@@ -97,7 +97,7 @@ def evaluate_membranes(
         drawn = [figures([sweeps[i] for i in np.repeat(np.arange(len(sweeps)), one)], thresholds) for one in held]
         by_name = {name: interval(np.array([one[name].value for one in drawn])) for name in drawn[0]}
         sure = Intervals(by_name, {}, len(sweeps), bootstrap, seed)
-    more = left_out(failed, dataset, bootstrap)
+    more = left_out(failed, len(dataset), bootstrap)
     names = [name for name in map(dataset.name, range(len(dataset))) if name not in (failed or {})]
     return MembraneScores(tuple(names), tuple(sweeps), tuple(thresholds), protocol_of(digests) | more, sure)
 

@@ -16,7 +16,7 @@ from perpixel.bootstrap import Intervals, interval, weights_of
 from perpixel.checkpoint import Model
 from perpixel.datasets import Dataset, label_digest, with_objects
 from perpixel.errors import DataError
-from perpixel.evaluate import Failed, Progress, answers, each, left_out
+from perpixel.evaluate import Progress, answers, each
 from perpixel.inference import PLAIN, Inference
 from perpixel.objects import (
     IOU_THRESHOLDS,
@@ -30,7 +30,7 @@ from perpixel.objects import (
     splits,
     without_void,
 )
-from perpixel.protocol import hash_of
+from perpixel.protocol import Failed, hash_of, left_out
 from perpixel.sample import Sample
 
 RULES = {
@@ -136,7 +136,7 @@ def evaluate_objects(
         resampled = resampled_figures(pictures, weights_of(len(pictures), bootstrap, seed))
         by_name = {name: interval(values) for name, values in resampled.items()}
         sure = Intervals(by_name, {}, len(pictures), bootstrap, seed)
-    return ObjectScores(tuple(pictures), protocol_of(digests) | left_out(failed, dataset, bootstrap), sure)
+    return ObjectScores(tuple(pictures), protocol_of(digests) | left_out(failed, len(dataset), bootstrap), sure)
 
 
 def pictures_of(

@@ -17,7 +17,7 @@ from perpixel.bootstrap import Intervals, Replicates, of_figures
 from perpixel.datasets.coco import panoptic_ids
 from perpixel.errors import DataError
 from perpixel.panoptic_quality import Quality, QualityCounts, mean_quality
-from perpixel.protocol import hash_of
+from perpixel.protocol import Failed, hash_of, left_out, noting
 from perpixel.version import VERSION
 
 RULES = {
@@ -53,29 +53,36 @@ class PanopticScores:
 
 
 def evaluate_panoptic(
-    results: Path, data: Path, progress: Callable[[int, int], None] | None = None, bootstrap: int = 0, seed: int = 0
+    results: Path,
+    data: Path,
+    progress: Callable[[int, int], None] | None = None,
+    bootstrap: int = 0,
+    seed: int = 0,
+    failed: Failed = None,
 ) -> PanopticScores:
     """Judges `results`, a JSON of the form of the truth `data`; the PNGs lie in folders called like the files without .json.
 
-    `bootstrap` is the number of samples of pictures that intervals are made of, none with 0; see `bootstrap`.
+    `bootstrap` is the number of samples of pictures that intervals are made of, none with 0; see `bootstrap`. What a picture in
+    `failed` is: see `evaluate`.
 
     Raises DataError, with file and picture, where a picture has no result, or a map and its list do not fit."""
     truth = read_panoptic(data)
     total = np.zeros(4 * len(truth.categories))
     replicates = Replicates(len(truth.maps), len(total), bootstrap, seed, np.float64) if bootstrap else None
     digests = list[bytes]()
-    for vector, digest in pictures_of(results, truth):
+    for vector, digest in pictures_of(results, truth, failed):
         total += vector
         if replicates is not None:
             replicates.add(len(digests), vector)
         digests.append(digest)
         if progress is not None:
             progress(len(digests), len(truth.maps))
+    more = left_out(failed, len(truth.maps), bootstrap)
     sure = of_figures([figures_of(sums, truth) for sums in replicates.sums], len(truth.maps), seed) if replicates else None
-    return PanopticScores(_quality(total, truth), protocol_of(digests), sure)
+    return PanopticScores(_quality(total, truth), protocol_of(digests) | more, sure)
 
 
-def pictures_of(results: Path, truth: Panoptic) -> Iterator[tuple[NDArray[np.float64], bytes]]:
+def pictures_of(results: Path, truth: Panoptic, failed: Failed = None) -> Iterator[tuple[NDArray[np.float64], bytes]]:
     """The vector of counts of each picture of the truth (see `QualityCounts.vector`), and the digest of its truth.
 
     Raises what `evaluate_panoptic` does."""
@@ -84,7 +91,9 @@ def pictures_of(results: Path, truth: Panoptic) -> Iterator[tuple[NDArray[np.flo
     if missing:
         said = f"has no result for {len(missing)} pictures of {truth.path}, {missing[0]} first"
         raise DataError(f"{results}: {said}; predict them.")
-    for id, (name, segments) in truth.maps.items():
+
+    def one(id: int) -> tuple[NDArray[np.float64], bytes]:
+        name, segments = truth.maps[id]
         true_ids, found_ids = _ids(truth, name), _ids(found, found.maps[id][0])
         listed = sorted((one.id, one.category, one.crowd) for one in segments)
         digest = hashlib.sha256(f"{name}\0{true_ids.shape}\0{listed}".encode())
@@ -94,7 +103,13 @@ def pictures_of(results: Path, truth: Panoptic) -> Iterator[tuple[NDArray[np.flo
             counts.add(true_ids, segments, found_ids, found.maps[id][1])
         except DataError as error:
             raise DataError(f"{results}, picture {truth.pictures[id].file_name}: {error}") from None
-        yield counts.vector([*truth.categories]), digest.digest()
+        return counts.vector([*truth.categories]), digest.digest()
+
+    for id in truth.maps:
+        judged = []
+        with noting(truth.pictures[id].file_name, failed):
+            judged.append(one(id))
+        yield from judged
 
 
 def protocol_of(digests: Sequence[bytes]) -> dict[str, Any]:

@@ -322,7 +322,7 @@ def text(value: Any, what: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where}: {what} is {shown(value)}, not a text.")
     if reason := unkept(value.strip()):
-        raise DataError(f"{where}: {what} is {printable(value)[:80]!r}, which {reason}; correct it.")
+        raise DataError(f"{where}: {what} is {value[:80]!r}, which {reason}; correct it.")
     return value.strip()
 
 

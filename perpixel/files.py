@@ -83,7 +83,7 @@ def below(folder: Path, name: str) -> Path:
     Raises DataError for a name that is empty, begins at a root or drive, goes up by `..`, or holds a zero byte."""
     parts = Path(name).parts
     if not parts or ".." in parts or Path(name).anchor or "\0" in name:
-        raise DataError(f"{printable(name)!r}: is no name of a file below {folder}; correct it.")
+        raise DataError(f"{name!r}: is no name of a file below {folder}; correct it.")
     return folder / name
 
 
@@ -93,7 +93,7 @@ def safe_name(path: str) -> str:
     Raises DataError where nothing is left."""
     parts = [part for part in path.split("/") if part not in ("", ".", "..") and not part.endswith(":")]
     if not parts or "\0" in path:
-        raise DataError(f"{printable(path)!r}: is no name of a file; correct it.")
+        raise DataError(f"{path!r}: is no name of a file; correct it.")
     return unicodedata.normalize("NFC", "/".join(parts))
 
 

@@ -27,7 +27,7 @@ from perpixel.backbones import TRUNKS, WITHOUT_IMAGENET
 from perpixel.batches import Batch, batches
 from perpixel.checkpoint import ModelCard
 from perpixel.datasets import Dataset, open_dataset
-from perpixel.errors import Interrupted, PerpixelError, UntrustedFile, UsageError, printable
+from perpixel.errors import Interrupted, PerpixelError, UntrustedFile, UsageError
 from perpixel.evaluate import Scores, evaluate, judge
 from perpixel.files import write_whole
 from perpixel.images import write_image
@@ -71,7 +71,7 @@ def train(
     except OSError as error:
         if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
             raise
-        raise UsageError(f"data = {printable(recipe.data)[:100]!r}: {error.strerror}; name a data set or a folder.") from error
+        raise UsageError(f"data = {recipe.data[:100]!r}: {error.strerror}; name a data set or a folder.") from error
     network = _network(recipe, len(training.classes))  # before the folder is touched: names and arguments may be wrong
     with join(recipe.device) as team, claim(out, recipe, origins) if team.rank == 0 else nullcontext():
         if recipe.statistics_batches and recipe.statistics_batch % team.world:

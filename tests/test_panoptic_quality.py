@@ -115,6 +115,16 @@ def test_the_command_on_maps_of_coco(tmp_path: Path, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "PQ 100.0, SQ 100.0, RQ 100.0; 4 pictures" in out
     assert "95 % intervals, bootstrap of 20 samples of 4 pictures, seed 0:" in out
+    bad = sorted(results.with_suffix("").iterdir())[0]
+    bad.write_bytes(bad.read_bytes()[:50])  # one damaged map never stops the others
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--json"])
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert (left.value.code, found["figures"]["PQ"], found["protocol"]["pictures"]) == (3, 1, 3)
+    assert len(found["protocol"]["left_out"]) == 1
+    assert f"{bad}: cannot be read" in told.err
+    assert "1 of 4 pictures cannot be judged" in told.err
     results.write_text(json.dumps({"annotations": []}))
     with pytest.raises(SystemExit) as left:
         main(command)

@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable
 from perpixel.datasets.folder import require_same_size
-from perpixel.errors import DataError, did_you_mean, printable
+from perpixel.errors import DataError, did_you_mean
 from perpixel.files import read_bytes, read_text, safe_name
 from perpixel.images import read_image, read_labels
 from perpixel.sample import Instances, Sample
@@ -209,7 +209,7 @@ def read_list(path: Path) -> list[str]:
         raise DataError(f"{path}: lists no picture; write one name per line.")
     for name in names:
         if not _leads_down(name):
-            raise DataError(f"{path}: {printable(name)[:200]!r} is no name of a picture; write one name per line.")
+            raise DataError(f"{path}: {name[:200]!r} is no name of a picture; write one name per line.")
     return names
 
 

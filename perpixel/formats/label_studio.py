@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from perpixel.annotations import read_json
 from perpixel.classes import VOID_NAME, ClassTable
-from perpixel.errors import DataError, printable
+from perpixel.errors import DataError
 from perpixel.exchange import (
     Content,
     Holds,
@@ -148,7 +148,7 @@ def _reference(task: Any, where: str) -> tuple[str, bool]:
         address = urlsplit(named_so)
         local = parse_qs(address.query).get("d")
     except ValueError:
-        raise DataError(f"{where}: {printable(named_so)[:80]!r} is no address of a picture; correct it.") from None
+        raise DataError(f"{where}: {named_so[:80]!r} is no address of a picture; correct it.") from None
     if local:
         return local[0], False
     bare_name = not address.netloc and PurePosixPath(address.path).suffix.lower() not in PICTURE_SUFFIXES

@@ -93,7 +93,7 @@ class Pictures:
         parts = parts_of(reference, where)
         found = self._named.get(parts[-1]) or self._stems.get(Path(parts[-1]).stem)
         if not found:
-            raise DataError(f"{where}: there is no picture {printable(reference)[:200]!r} below {self.folder}; put it there, or "
+            raise DataError(f"{where}: there is no picture {reference[:200]!r} below {self.folder}; put it there, or "
                             f"name its folder with --pictures.")  # fmt: skip
         ranks = {path: self._rank(path, parts, split) for path in found}
         best = sorted((path for path in found if ranks[path] == max(ranks.values())), key=lambda path: len(path.parts))
@@ -101,7 +101,7 @@ class Pictures:
         for other in best[1:]:
             if other.parts[: len(first)] != first or len(other.parts) == len(best[0].parts):
                 places = f"{printable(best[0])} or {printable(other)}"
-                raise DataError(f"{where}: {printable(reference)[:200]!r} may be {places}; name the folder of the pictures with "
+                raise DataError(f"{where}: {reference[:200]!r} may be {places}; name the folder of the pictures with "
                                 f"--pictures, or keep one of the two.")  # fmt: skip
         return best[0]
 
@@ -136,7 +136,7 @@ def parts_of(reference: Any, where: str) -> list[str]:
     reason = unkept(reference)
     if not parts or reason:
         said = f"is no name of a picture{reason and ', as it '}{reason}"
-        raise DataError(f"{where}: {printable(reference)[:80]!r} {said}; correct it.")
+        raise DataError(f"{where}: {reference[:80]!r} {said}; correct it.")
     return [unicodedata.normalize("NFC", part) for part in parts]
 
 

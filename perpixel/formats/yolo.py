@@ -189,14 +189,14 @@ def _content(picture: Path, name: str, labels: Path | None, names: list[str], cl
 def _line(words: list[str], names: list[str], where: str) -> tuple[str, np.ndarray]:
     """The label and the corners x, y, x, y ... of a line."""
     if not words[0].isdecimal() or len(words[0]) > 9 or int(words[0]) >= len(names):
-        raise DataError(f"{where}: begins with {printable(words[0])[:40]!r}; a class is a whole number 0..{len(names) - 1}.")
+        raise DataError(f"{where}: begins with {words[0][:40]!r}; a class is a whole number 0..{len(names) - 1}.")
     if len(words) < 7 or len(words) % 2 == 0:
         raise DataError(f"{where}: has {len(words) - 1} coordinates; a polygon needs x and y of three corners or more.")
     try:
         corners = np.array([float(word) for word in words[1:]])
     except ValueError:
         strange = next(word for word in words[1:] if not _is_number(word))
-        raise DataError(f"{where}: holds {printable(strange)[:40]!r}, not a number.") from None
+        raise DataError(f"{where}: holds {strange[:40]!r}, not a number.") from None
     wrong = ~((corners >= -BEYOND) & (corners <= 1 + BEYOND))  # nor nan
     if wrong.any():
         raise DataError(f"{where}: has the coordinate {corners[wrong][0]}; they are parts of the picture's sides, 0 to 1.")
@@ -244,7 +244,7 @@ def _yaml(path: Path, told: Told, needed: bool) -> tuple[list[str], dict[str, li
                 if place is not None:
                     places.setdefault(split, []).append(place)
                     continue
-                said = f"{key} is {printable(one)[:200]!r}, which is no folder and no list of pictures"
+                said = f"{key} is {one[:200]!r}, which is no folder and no list of pictures"
                 missing.append(f"{path}: {said} below {path.parent}")
     if missing and not places and needed:
         raise DataError(f"{missing[0]}; correct it, or name the folder of the pictures with --pictures.")
