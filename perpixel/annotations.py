@@ -73,12 +73,14 @@ class Annotated(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True)
 class Annotations:
-    """An annotation file: pictures and category names by id in the file's order, and the objects of each picture's id."""
+    """An annotation file: pictures and category names by id in the file's order, and the objects of each picture's id; and a
+    sentence for each picture that is left out, where reading was asked to."""
 
     path: Path
     pictures: dict[int, Picture]
     categories: dict[int, str]
     objects: dict[int, list[Annotated]]
+    lost: tuple[str, ...] = ()
 
     def mask(self, annotated: Annotated) -> NDArray[np.bool_]:
         """The pixels (H, W) of an object. Raises DataError naming the file and the annotation where they cannot be read."""
@@ -129,17 +131,19 @@ def read_annotations(path: Path, left_out: list[str] | None = None) -> Annotatio
     """Reads `instances_*.json`, or a file that lists pictures alone, as `image_info_test2017.json` does.
 
     Raises DataError, one sentence with the file and the entry, for whatever is not as COCO says. With a list `left_out` such
-    annotations are left out, and their sentences put there."""
+    annotations and categories are left out, and their sentences put there; such pictures are left out as `lost`."""
     data = read_bytes(path)
     file = quick(data, InstancesFile)
     if file is not None:
         content = {"images": file.images, "categories": file.categories}
-        pictures, categories = _pictures(path, content), _categories(path, content)
-        known = _sound(file.annotations, pictures, categories)
+        lost, wrong = (None, None) if left_out is None else (list[str](), list[str]())
+        pictures, categories = _pictures(path, content, lost), _categories(path, content, wrong)
+        known = None if lost or wrong else _sound(file.annotations, pictures, categories)
         if known is not None:
             return Annotations(path, pictures, categories, known)
     content = _dictionary(parsed(path, data), str(path))
-    pictures, categories = _pictures(path, content), _categories(path, content)
+    lost = None if left_out is None else list[str]()
+    pictures, categories = _pictures(path, content, lost), _categories(path, content, left_out)
     objects: dict[int, list[Annotated]] = {id: [] for id in pictures}
     ids: set[int] = set()
     for place, entry in enumerate(_entries(path, content, "annotations", required=False)):
@@ -163,7 +167,7 @@ def read_annotations(path: Path, left_out: list[str] | None = None) -> Annotatio
             box = None if entry.get("bbox") is None else box_of(entry, where)
             written = json.dumps(segmentation).encode()
             objects[picture.id].append(Annotated(id, picture, category, written, area, box, _flag(entry, where)))
-    return Annotations(path, pictures, categories, objects)
+    return Annotations(path, pictures, categories, objects, tuple(lost or ()))
 
 
 def _sound(
@@ -281,33 +285,36 @@ def known_category(entry: Mapping[str, Any], categories: Mapping[int, str], wher
     return id
 
 
-def _pictures(path: Path, content: dict[str, Any]) -> dict[int, Picture]:
+def _pictures(path: Path, content: dict[str, Any], lost: list[str] | None = None) -> dict[int, Picture]:
     pictures: dict[int, Picture] = {}
     for place, entry in enumerate(_entries(path, content, "images")):
-        id = whole(entry, "id", f"{path}, picture at place {place}")
-        where = f"{path}, picture {id}"
-        if id in pictures:
-            raise DataError(f"{where}: the id occurs twice; give each picture its own.")
-        height, width = whole(entry, "height", where), whole(entry, "width", where)
-        try:
-            require_size(height, width)
-        except ValueError as error:
-            raise DataError(f"{where}: {error}") from None
-        pictures[id] = Picture(id, _file_name(entry, where), height, width)
+        with _taken_out(lost):
+            id = whole(entry, "id", f"{path}, picture at place {place}")
+            where = f"{path}, picture {id}"
+            if id in pictures:
+                raise DataError(f"{where}: the id occurs twice; give each picture its own.")
+            height, width = whole(entry, "height", where), whole(entry, "width", where)
+            try:
+                require_size(height, width)
+            except ValueError as error:
+                raise DataError(f"{where}: {error}") from None
+            pictures[id] = Picture(id, _file_name(entry, where), height, width)
     if len({picture.file_name for picture in pictures.values()}) < len(pictures):
         raise DataError(f"{path}: two pictures have one file_name; give each its own.")
     return pictures
 
 
-def _categories(path: Path, content: dict[str, Any]) -> dict[int, str]:
+def _categories(path: Path, content: dict[str, Any], left_out: list[str] | None = None) -> dict[int, str]:
     categories: dict[int, str] = {}
     for place, entry in enumerate(_entries(path, content, "categories", required=False)):
-        id = whole(entry, "id", f"{path}, category at place {place}")
-        name = entry.get("name")
-        if id in categories or not isinstance(name, str):
-            said = "the id occurs twice; give each category its own" if id in categories else f"name is {shown(name)}, not a text"
-            raise DataError(f"{path}, category {id}: {said}.")
-        categories[id] = name
+        with _taken_out(left_out):
+            id = whole(entry, "id", f"{path}, category at place {place}")
+            name = entry.get("name")
+            if id in categories or not isinstance(name, str):
+                twice = "the id occurs twice; give each category its own"
+                said = twice if id in categories else f"name is {shown(name)}, not a text"
+                raise DataError(f"{path}, category {id}: {said}.")
+            categories[id] = name
     return categories
 
 

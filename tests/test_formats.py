@@ -747,7 +747,26 @@ class TestCoco:
         source = self.read(tmp_path, annotations=[good, {**good, "id": 2, **bad}, {**good, "id": 3}])
         assert len(source.items[0].read().instances.class_ids) == 2
         (note,) = source.told.notes
-        assert note.startswith(f"1 annotations are left out, the first: {tmp_path}/annotations/instances_train.json, annotation")
+        where = f"{tmp_path}/annotations/instances_train.json, annotation"
+        assert note.startswith(f"1 annotations or categories are left out, the first: {where}")
+
+    @pytest.mark.parametrize(
+        "bad",
+        [{"id": 1}, {"id": "x"}, {"height": None}, {"width": 10**9}, {"file_name": ""}, {"file_name": 3}, {"file_name": ".."}],
+    )  # fmt: skip
+    def test_a_picture_that_is_wrong_is_named_and_the_others_are_written(self, bad: dict, command, tmp_path: Path) -> None:
+        self.read(tmp_path)
+        file = tmp_path / "annotations" / "instances_train.json"
+        content = json.loads(file.read_text())
+        content["images"].append({**content["images"][0], "id": 2, "file_name": "b.png", **bad})
+        content["categories"].append({"id": 9})
+        content["annotations"].append({**content["annotations"][0], "id": 77, "image_id": 2})
+        file.write_text(json.dumps(content))
+        code, out, told = command("convert", tmp_path, tmp_path / "out", "--from", "coco")
+        assert code == 3
+        assert "train 1 pictures, read as coco, 1 left out" in told
+        assert f"{file}, picture" in told
+        assert "annotations or categories are left out, the first: " in out
 
     @pytest.mark.parametrize("name", ["result.json", "train.JSON", "annotations/my labels.json"])
     def test_a_file_of_any_name_is_found_by_what_it_holds(self, name: str, tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ def _nearby(path: Path) -> list[Path]:
 
 
 def read(path: Path, pictures: Path | None) -> Source:
-    """Annotations that are wrong are left out and told. Raises DataError naming the file and the picture or category that is
-    wrong, and for files whose categories differ."""
+    """Entries that are wrong are left out and told, pictures by name. Raises DataError for files whose categories differ, or two
+    of which share a name and both have objects."""
     told, left_out = Told(), list[str]()
     found = [read_annotations(file, left_out) for file in files(path) or (files_by_content(path) if path.is_dir() else [])]
     if not found:
@@ -90,7 +90,7 @@ def read(path: Path, pictures: Path | None) -> Source:
         if one.categories != found[0].categories:
             raise DataError(f"{one.path}: has other categories than {found[0].path}; give both the same ids and names.")
     if left_out:
-        told.notes.append(f"{len(left_out)} annotations are left out, the first: {left_out[0]}")
+        told.notes.append(f"{len(left_out)} annotations or categories are left out, the first: {left_out[0]}")
     names = _names(found, told)
     classes = table_of(name for name in names.values() if name)
     items = []
@@ -99,6 +99,7 @@ def read(path: Path, pictures: Path | None) -> Source:
         split = split_in(one.path.parent.name if one.path.name.lower() == ROBOFLOW else one.path.stem)
         names_of = [picture.file_name for picture in one.pictures.values()]
         outer = all(name.startswith("images/") for name in names_of)  # as Label Studio writes it
+        items += [Item(f"{split} {number}", split, failing(DataError(lost))) for number, lost in enumerate(one.lost)]
         for picture in sorted(one.pictures.values(), key=lambda picture: picture.id):
             where = f"{one.path}, picture {picture.id}"
             try:
