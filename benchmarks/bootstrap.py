@@ -18,9 +18,9 @@ from measure import alternately, machine, median, report
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from perpixel.annotations import read_annotations
-from perpixel.average_precision import Ranking, read_results
-from perpixel.outcomes import Outcomes
+from perpixel.datasets.coco_annotations import read_annotations
+from perpixel.judging.average_precision import Ranking, read_results
+from perpixel.measures.outcomes import Outcomes
 
 PICTURES = 5000
 ROUNDS = 5

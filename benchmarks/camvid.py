@@ -21,7 +21,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from perpixel import ConfusionMatrix, build, load, open_dataset
-from perpixel.evaluate import evaluate
+from perpixel.judging.evaluate import evaluate
 
 OURS = [
     "--network", "unet", "--backbone", "efficientnet_lite0", "--decoder", "96", "64", "48",

@@ -17,9 +17,9 @@ import numpy as np
 from measure import interval, machine, report, trained
 
 from perpixel import Inference, draw, load, open_dataset, predict
-from perpixel.evaluate_membranes import evaluate_membranes
-from perpixel.evaluate_objects import evaluate_objects
 from perpixel.images import write_image
+from perpixel.judging.evaluate_membranes import evaluate_membranes
+from perpixel.judging.evaluate_objects import evaluate_objects
 
 # Above these learning rates some trainings came to nothing: all pixels of one class.
 PUBLISHED: dict[str, Any] = {

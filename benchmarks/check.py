@@ -8,7 +8,7 @@ from pathlib import Path
 
 from measure import alternately, machine, median, report
 
-from perpixel.check import check
+from perpixel.doctor.check import check
 
 ROUNDS = 15
 

@@ -19,9 +19,9 @@ import numpy as np
 from measure import alternately, machine, median, report
 from PIL import Image
 
-from perpixel import evaluate_cityscapes as verb
-from perpixel.cityscapes_iou import CityscapesCounts, count_picture
 from perpixel.datasets.cityscapes import Cityscapes
+from perpixel.judging import evaluate_cityscapes as verb
+from perpixel.measures.cityscapes import CityscapesCounts, count_picture
 
 SIZE, PICTURES, RUNS = (1024, 2048), 6, 9
 # Reads lines `kind python|cython` and answers each with the figures, after judging all pictures once.

@@ -66,8 +66,8 @@ def write_set(folder: Path, pictures: int) -> None:
     """Writes truth.json, mask.json and box.json."""
     import numpy as np
 
-    from perpixel.polygon_runs import draw
-    from perpixel.runs import write
+    from perpixel.masks.polygon_runs import draw
+    from perpixel.masks.runs import write
 
     rng = np.random.default_rng(0)
     images, objects, results, sizes = [], [], [], []

@@ -15,7 +15,7 @@ from measure import alternately, machine, median, report
 from PIL import Image
 
 from perpixel import open_dataset
-from perpixel.crf import CRF, CRFS, refine
+from perpixel.prediction.crf.refine import CRF, CRFS, refine
 
 SIZE, CLASSES = (500, 375), 21
 PARAMETERS = {**CRFS, "smooth (80, 13, 10)": CRF(3, 3, 80, 13, 10)}  # the last are those of pydensecrf's README

@@ -18,7 +18,7 @@ from measure import STUDENT, interval, machine, report, trained
 
 from perpixel import Inference, evaluate, load, open_dataset
 from perpixel.datasets import Dataset
-from perpixel.proposal_curve import proposal_curve, write_curve
+from perpixel.studies.proposal_curve import proposal_curve, write_curve
 
 TRAINING: dict[str, Any] = {"weights": "none", "batch": 8, "colour": 0.2, "validations": 1, "save_every": 1000}
 DECONVNET: dict[str, Any] = {

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from measure import STUDENT, interval, machine, report
 
-from perpixel.recipe import Recipe
-from perpixel.run import RUN
-from perpixel.train import train
+from perpixel.training.recipe import Recipe
+from perpixel.training.run import RUN
+from perpixel.training.train import train
 
 PROTOCOL: dict[str, Any] = {
     "scale": 0.5, "steps": 150, "batch": 4, "optimiser": "adamw", "lr": 2e-3, "schedule": "one_cycle", "decay": 1e-2,

@@ -40,9 +40,9 @@ def interval(values: list[float]) -> float:
 
 def trained(settings: dict[str, Any], folder: Path) -> float:
     """Trains what is not trained yet, in one process; the minutes that it took."""
-    from perpixel.recipe import Recipe
-    from perpixel.run import RUN
-    from perpixel.train import train
+    from perpixel.training.recipe import Recipe
+    from perpixel.training.run import RUN
+    from perpixel.training.train import train
 
     assert train(Recipe(**settings), folder, say=lambda _: None) is not None, "one process trains"
     return sum(one["seconds"] for one in json.loads((folder / RUN).read_text())["sessions"]) / 60

@@ -23,8 +23,8 @@ import torch
 from measure import alternately, machine, median, report
 from PIL import Image
 
-from perpixel.checkpoint import Model, load
-from perpixel.predict import find_sources, predict_all
+from perpixel.prediction.predict import find_sources, predict_all
+from perpixel.weights.model_file import Model, load
 
 
 @cache

@@ -26,9 +26,9 @@ from perpixel.errors import (
     is_out_of_memory,
     printable,
 )
-from perpixel.interrupts import STOPPED, interruptible, own_process
-from perpixel.recipe import ENVIRONMENT, Recipe, find, merge
+from perpixel.machines.interrupts import STOPPED, interruptible, own_process
 from perpixel.terminal import finish_streams, prepare_streams, say, say_failures
+from perpixel.training.recipe import ENVIRONMENT, Recipe, find, merge
 from perpixel.version import VERSION
 
 app = App(
@@ -111,7 +111,7 @@ def train(
     with announced(f"Training on {printable(settings.data)}: getting ready.") as heard:
         chosen: Mapping[str, Any] = {}
         if file is None:
-            from perpixel.plan import plan
+            from perpixel.training.plan import plan
 
             planned = plan(settings, origins)
             if planned is not None:
@@ -120,7 +120,7 @@ def train(
                 settings, _ = merge(file, given, chosen=chosen)
         folder = out or Path("runs") / ((recipe and Path(recipe).stem) or f"{Path(settings.data).name}-{settings.network}")
 
-        from perpixel.stages import stages, train_stages
+        from perpixel.training.stages import stages, train_stages
 
         planned_stages, checked = stages(file, given, chosen=chosen), heard(Progress("checked"))
         scores = train_stages(planned_stages, folder, heard(say), lambda what: heard(Progress(what)), checked)
@@ -201,12 +201,12 @@ def evaluate(
             raise UsageError(f"{run}: results are judged as they are; give {', '.join(unused)} with a model.")
         return _evaluate_coco(run, data, root, split, measures.instances, {"bootstrap": bootstrap, "seed": seed}, as_json)
     of_pixels = not any((measures.objects, measures.membranes, measures.cityscapes, measures.boundary_iou))
-    from perpixel.evaluate import evaluate as judge
-    from perpixel.evaluate_boundary_iou import evaluate_boundary_iou
-    from perpixel.evaluate_cityscapes import evaluate_cityscapes
-    from perpixel.evaluate_membranes import evaluate_membranes
-    from perpixel.evaluate_objects import evaluate_objects
-    from perpixel.processes import join
+    from perpixel.judging.evaluate import evaluate as judge
+    from perpixel.judging.evaluate_boundary_iou import evaluate_boundary_iou
+    from perpixel.judging.evaluate_cityscapes import evaluate_cityscapes
+    from perpixel.judging.evaluate_membranes import evaluate_membranes
+    from perpixel.judging.evaluate_objects import evaluate_objects
+    from perpixel.machines.team import join
     from perpixel.terminal import (
         Progress,
         print_boundary_iou,
@@ -268,16 +268,16 @@ def _evaluate_coco(
     show: Any
     failed: dict[str, str] = {}
     if kind is None:
-        from perpixel.evaluate_panoptic import evaluate_panoptic
+        from perpixel.judging.evaluate_panoptic import evaluate_panoptic
 
         scores, show = evaluate_panoptic(results, file, Progress("judged"), **sure, failed=failed), print_panoptic
     else:
-        from perpixel.memory import keep_freed_memory, without_garbage_collection
+        from perpixel.machines.memory import keep_freed_memory, without_garbage_collection
 
         keep_freed_memory()
         with without_garbage_collection():
-            from perpixel.annotations import read_annotations
-            from perpixel.average_precision import average_precision, read_results
+            from perpixel.datasets.coco_annotations import read_annotations
+            from perpixel.judging.average_precision import average_precision, read_results
 
             truth = read_annotations(file)
             found = read_results(results, truth)
@@ -323,8 +323,8 @@ def explain_score(
     as_json: AsJson = False,
 ) -> None:
     """Show which mean IoU other packages give the same predictions, and which classes and pictures make the difference."""
-    from perpixel.explain_score import explain_score as explain
-    from perpixel.explain_score import open_truth
+    from perpixel.judging.explain_score import explain_score as explain
+    from perpixel.judging.explain_score import open_truth
     from perpixel.terminal import Progress, print_explanation, print_json
 
     model = _model_of(predictions, device)
@@ -354,9 +354,9 @@ def compare(
 ) -> None:
     """Test whether two sets of predictions differ by more than the choice of pictures explains: paired, picture by picture."""
     rules = _measures(measures)
-    from perpixel import compare_benchmarks as by
-    from perpixel.compare import compare as judge
-    from perpixel.compare import refuse_other_data
+    from perpixel.judging import compare_benchmarks as by
+    from perpixel.judging.compare import compare as judge
+    from perpixel.judging.compare import refuse_other_data
     from perpixel.terminal import Progress, print_comparison, print_json
 
     if measures.panoptic or measures.instances is not None:
@@ -390,9 +390,9 @@ def compare(
 
 
 def _compare_coco(one: Path, other: Path, file: Path, kind: str | None, samples: int, seed: int) -> Any:
-    from perpixel.annotations import read_annotations
-    from perpixel.average_precision import read_results
-    from perpixel.compare_benchmarks import compare_instances, compare_panoptic
+    from perpixel.datasets.coco_annotations import read_annotations
+    from perpixel.judging.average_precision import read_results
+    from perpixel.judging.compare_benchmarks import compare_instances, compare_panoptic
     from perpixel.terminal import Progress
 
     if kind is None:
@@ -404,20 +404,20 @@ def _compare_coco(one: Path, other: Path, file: Path, kind: str | None, samples:
 
 def _model_of(run: Path, device: str) -> Any:
     """The model of a run folder or file; none for a folder without one, which holds masks."""
-    from perpixel.checkpoint import MODEL_FILE
+    from perpixel.weights.model_file import MODEL_FILE
 
     return _loaded(run, device) if run.is_file() or (run / MODEL_FILE).exists() or not run.is_dir() else None
 
 
 def _inference(flags: InferenceFlags) -> Any:
-    from perpixel.inference import Inference
+    from perpixel.prediction.inference import Inference
 
     return Inference(**{name: value for name, value in vars(flags).items() if value is not None})
 
 
 def _loaded(run: Path | str, device: str) -> Any:
-    from perpixel import device as machine
-    from perpixel.checkpoint import load
+    from perpixel.machines import device as machine
+    from perpixel.weights.model_file import load
 
     model = load(run)
     model.network.to(machine.choose(device))
@@ -427,7 +427,7 @@ def _loaded(run: Path | str, device: str) -> Any:
 def _its_data(run: Path, model: Any, data: str | None, root: str | None, split: str | None) -> tuple[Any, str]:
     """The data set that is named, or the one that the model was trained on, and its name."""
     from perpixel.datasets import open_dataset
-    from perpixel.run import data_of
+    from perpixel.training.run import data_of
 
     if model is not None:
         trained = model.card.recipe
@@ -481,7 +481,7 @@ def predict(
 ) -> None:
     """Predict masks for pictures of any size; what is done already is skipped."""
     from perpixel.networks.torchvision import LIGHTEST
-    from perpixel.predict import STDIN, find_sources, model_and_pictures, predict_all
+    from perpixel.prediction.predict import STDIN, find_sources, model_and_pictures, predict_all
     from perpixel.terminal import FAILURES, Progress
 
     inputs = [run, *(pictures or ())]
@@ -524,20 +524,20 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Refuse an unsound data set: some 70 kinds of defect, each with file, pixel, value and repair (docs/check.md)."""
-    from perpixel.check import check as examine
+    from perpixel.doctor.check import check as examine
     from perpixel.terminal import Progress, print_json, show
 
     if report is not None:
-        from perpixel.check_page import require_page
+        from perpixel.report.check_page import require_page
 
         require_page(report)
     if fix is not None:
-        from perpixel.repair import require_new
+        from perpixel.doctor.repair import require_new
 
         require_new(fix)
     found = examine(data, Progress("checked"), root)
     if report is not None:  # of the folder as it is, not of its repaired copy
-        from perpixel.check_page import write_page
+        from perpixel.report.check_page import write_page
 
         write_page(report, data, found, root)
         say(f"{report}: written.")
@@ -557,8 +557,8 @@ def check(
 
 def _fixed(folder: Path, report: Any, out: Path) -> Any:
     """Repairs a copy and says how; the report of the copy."""
-    from perpixel.check import check as examine
-    from perpixel.repair import PLAN, plan_repair, repair
+    from perpixel.doctor.check import check as examine
+    from perpixel.doctor.repair import PLAN, plan_repair, repair
     from perpixel.terminal import show
 
     if not folder.is_dir():
@@ -590,7 +590,7 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Write a data set in another format; say what that format cannot hold, by name and count (docs/formats.md)."""
-    from perpixel.convert import convert as run
+    from perpixel.formats.convert import convert as run
     from perpixel.terminal import Progress, print_json, show
 
     report = run(source, out, to, origin, root, splits, pictures, Progress("converted"))
@@ -626,7 +626,7 @@ def submission(
 ) -> None:
     """Pack predictions as the server of a data set takes them; all are checked, and nothing is written if one is wrong."""
     from perpixel.datasets import open_dataset
-    from perpixel.submission import submission as pack
+    from perpixel.judging.submission import submission as pack
     from perpixel.terminal import show
 
     problems = pack(masks, open_dataset(data, root=root, split=split), out, competition)
@@ -652,9 +652,9 @@ def upper_bound(
 ) -> None:
     """Bound the mean IU that networks of some strides can reach: the truth made coarse and blown up again, as in FCN's table."""
     from perpixel.datasets import open_dataset
+    from perpixel.studies.upper_bound import PAPER
+    from perpixel.studies.upper_bound import upper_bound as bound
     from perpixel.terminal import Progress, percent, print_json, print_table, show
-    from perpixel.upper_bound import PAPER
-    from perpixel.upper_bound import upper_bound as bound
 
     dataset = open_dataset(data, root=root, split=split)
     found = bound(dataset, tuple(PAPER) if factors is None else factors, Progress("bounded"))
@@ -688,8 +688,8 @@ def proposal_curve(
     as_json: AsJson = False,
 ) -> None:
     """Draw how the mean IU grows with the number of boxes merged, DeconvNet's figure: one pass over each picture."""
-    from perpixel.proposal_curve import COUNTS, write_curve
-    from perpixel.proposal_curve import proposal_curve as judge
+    from perpixel.studies.proposal_curve import COUNTS, write_curve
+    from perpixel.studies.proposal_curve import proposal_curve as judge
     from perpixel.terminal import Progress, percent, print_json, print_table
 
     model = _loaded(run, device)
@@ -720,9 +720,9 @@ def receptive_field(
     """Slide noise over a picture and draw which part of it moves one output: ParseNet's probe of the receptive field."""
     from perpixel.files import require_file_or_nothing
     from perpixel.images import PICTURE_SUFFIXES, read_image, write_image
-    from perpixel.predict import prepare
-    from perpixel.receptive_field import SHARE, draw_probe
-    from perpixel.receptive_field import receptive_field as examine
+    from perpixel.prediction.predict import prepare
+    from perpixel.studies.receptive_field import SHARE, draw_probe
+    from perpixel.studies.receptive_field import receptive_field as examine
     from perpixel.terminal import Progress, percent, show
 
     if out.is_dir() or out.suffix.lower() not in PICTURE_SUFFIXES:
@@ -745,7 +745,7 @@ def receptive_field(
 @app.command
 def init(folder: Annotated[Path, Parameter(help="Folder that holds pictures and masks.")]) -> None:
     """Turn a folder of pictures and masks into a data set: pair them, find the values, propose names and a split."""
-    from perpixel.init import init as propose
+    from perpixel.doctor.init import init as propose
     from perpixel.terminal import show
 
     proposal = propose(folder)
@@ -759,7 +759,7 @@ def init(folder: Annotated[Path, Parameter(help="Folder that holds pictures and 
 @app.command
 def networks(*, as_json: AsJson = False) -> None:
     """List the networks: parameters and multiply-adds, and what their papers report."""
-    from perpixel.listing import networks as rows
+    from perpixel.networks.papers import networks as rows
     from perpixel.terminal import print_json, print_table, show
 
     found = rows()
@@ -778,7 +778,7 @@ def networks(*, as_json: AsJson = False) -> None:
 @app.command
 def datasets(*, as_json: AsJson = False) -> None:
     """List the data sets that have a name; any folder with images/ and masks/ or instances/ is one too."""
-    from perpixel.listing import datasets as rows
+    from perpixel.networks.papers import datasets as rows
     from perpixel.terminal import print_json, print_table, show
 
     found = rows()
@@ -808,8 +808,8 @@ def download(
     """Fetch a published data set: its terms first, resumed where it was stopped, checked, unpacked where its reader looks.
 
     Of sets behind a login, such as cityscapes, it says the steps, and unpacks and checks what you put in place."""
-    from perpixel.download import check_download, find_source, rows
-    from perpixel.download import download as fetch_all
+    from perpixel.download.download import check_download, find_source, rows
+    from perpixel.download.download import download as fetch_all
 
     if name is None:
         _list_sources(rows(root), as_json)
@@ -875,9 +875,9 @@ def import_(
 
     They are refused if a layer is unknown, missing or of another shape. Of ImageNet's classifiers in Caffe's format the trunk
     is taken, for trainings to start from."""
-    from perpixel.caffe import shape_text
-    from perpixel.import_weights import contents, import_trunk, import_weights
     from perpixel.terminal import print_json, print_table
+    from perpixel.weights.caffe import shape_text
+    from perpixel.weights.import_weights import contents, import_trunk, import_weights
 
     if list_:
         if any(given is not None for given in (network, trunk, backbone, variant, classes, out)):
@@ -916,7 +916,7 @@ def review(
     seed: Annotated[int, Parameter(help="Seed of every run.")] = 0,
 ) -> None:
     """Train the review's networks at laptop width on `scenes`, judge them by one protocol, and leave table and overlays."""
-    from perpixel.review import review as run
+    from perpixel.studies.review import review as run
     from perpixel.terminal import Progress, show
 
     for line in run(out, seed, say, Progress).read_text(encoding="utf-8").splitlines():

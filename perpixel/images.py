@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 from zlib_ng import zlib_ng
 
-from perpixel import tiff, unread_formats
 from perpixel.classes import ClassTable
+from perpixel.codecs import tiff, unread
 from perpixel.errors import DataError, printable
 from perpixel.files import read_bytes, require_plain, write_whole
 
@@ -110,7 +110,7 @@ def read_labels(source: Source, page: int = 0) -> NDArray[Any]:
 def read_labels_fast(source: Source) -> NDArray[Any]:
     """As `read_labels`, five times as fast for large masks in PNG, at the price of half a second in the beginning: for whole
     sets of street scenes, not for one mask."""
-    from perpixel.png import read_png_labels  # only now: numba takes that time to load
+    from perpixel.codecs.png import read_png_labels  # only now: numba takes that time to load
 
     try:
         values = read_png_labels(source, MAX_PIXELS)
@@ -338,7 +338,7 @@ def _not_read(source: Source) -> NotRead | None:
         said = f"is a {found}, which is not read; save it as PNG or TIFF of 1 or 3 bands of 8 bits, or 1 of 16"
         return NotRead(f"{_name(source)}: {said}.")
     with closing(_file(source)) as file:
-        name = unread_formats.by_start(file.read(512))
+        name = unread.by_start(file.read(512))
     said = f"is a {name} file, which is not read (it is no PNG, JPEG, WEBP, TIFF or BMP); save it as PNG"
     return None if name is None else NotRead(f"{_name(source)}: {said}.")
 

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from perpixel.errors import printable
 
 if TYPE_CHECKING:  # so that verbs without a network need not wait for torch
-    from perpixel.average_precision import InstanceScores
-    from perpixel.bootstrap import Intervals
-    from perpixel.compare import Comparison
-    from perpixel.evaluate import Scores
-    from perpixel.evaluate_boundary_iou import BoundaryScores
-    from perpixel.evaluate_cityscapes import CityscapesScores
-    from perpixel.evaluate_membranes import MembraneScores
-    from perpixel.evaluate_objects import ObjectScores
-    from perpixel.evaluate_panoptic import PanopticScores
-    from perpixel.explain_score import Explanation
+    from perpixel.judging.average_precision import InstanceScores
+    from perpixel.judging.compare import Comparison
+    from perpixel.judging.evaluate import Scores
+    from perpixel.judging.evaluate_boundary_iou import BoundaryScores
+    from perpixel.judging.evaluate_cityscapes import CityscapesScores
+    from perpixel.judging.evaluate_membranes import MembraneScores
+    from perpixel.judging.evaluate_objects import ObjectScores
+    from perpixel.judging.evaluate_panoptic import PanopticScores
+    from perpixel.judging.explain_score import Explanation
+    from perpixel.judging.intervals import Intervals
 
 Speaker = TypeVar("Speaker", bound=Callable[..., None])
 SOON = 3.0  # seconds until a first line
@@ -179,7 +179,7 @@ def print_panoptic(scores: PanopticScores) -> None:
 
 def print_explanation(found: Explanation) -> None:
     """A row per convention, what makes each differ from ours, the classes, and what becomes of void."""
-    from perpixel.explain_score import summary  # which needs torch, as others of these do not
+    from perpixel.judging.explain_score import summary  # which needs torch, as others of these do not
 
     ours = found.rows[0].score
     print_table(
@@ -211,7 +211,7 @@ def print_explanation(found: Explanation) -> None:
 
 def print_comparison(found: Comparison) -> None:
     """A row per figure: both scores, their difference with its interval, and the probability of such a one by chance."""
-    from perpixel.bootstrap import LEVEL
+    from perpixel.judging.intervals import LEVEL
 
     rows: list[tuple[str, ...]] = []
     for name, one in found.figures.items():
@@ -231,7 +231,7 @@ def _print_intervals(found: Intervals | None, shown: Callable[[float], str] | No
     """A row per figure if there are intervals; `shown` writes a value, else it is percent, and objects are counts."""
     if found is None:
         return
-    from perpixel.bootstrap import LEVEL
+    from perpixel.judging.intervals import LEVEL
 
     drawn = f"bootstrap of {found.replicates} samples of {found.num_pictures} pictures, seed {found.seed}"
     show()

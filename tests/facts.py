@@ -140,18 +140,18 @@ LAYERS: dict[str, Fact] = {
 ILSVRC = "ILSVRC's mean colour, as the authors' Caffe files take it"
 SETS = "perpixel.datasets"
 CONSTANTS: dict[str, dict[str, Fact]] = {
-    "perpixel.optimiser": {
+    "perpixel.training.optimiser": {
         **of("Chen et al., DeepLab, arXiv:1606.00915; ParseNet's solver: power 0.9", POLY_POWER=0.9),
         **ours(WARM_UP=0.2, START=0.04, END=0.001),
     },
-    "perpixel.transforms": {
+    "perpixel.training.transforms": {
         **of("ITU-R BT.601", LUMA=(0.299, 0.587, 0.114)),
         **of(ILSVRC, MEAN_COLOUR=(124, 116, 104)),
         **ours(HUE=30.0),
         **of(f"{UNET}, section 3.1: a grid of 3 by 3", GRID=3),
     },
-    "perpixel.separation": {**of(f"{UNET}, equation 2", W0=10.0, SIGMA=5.0), **ours(REACH=5.0)},
-    "perpixel.crf": ours(SMALLEST_PROBABILITY=1e-20),
+    "perpixel.masks.touching": {**of(f"{UNET}, equation 2", W0=10.0, SIGMA=5.0), **ours(REACH=5.0)},
+    "perpixel.prediction.crf.refine": ours(SMALLEST_PROBABILITY=1e-20),
     "perpixel.backbones.vgg": {
         **of("Simonyan and Zisserman, ICLR 2015, table 1, D", BLOCKS=((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), FC=4096),
         **of("VGG_ILSVRC_16_layers_fc_reduced (Chen et al., ICLR 2015)", REDUCED_FC=1024, KEPT_STRIDE=8),
@@ -192,36 +192,36 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
     "perpixel.networks.torchvision": {
         **of("torchvision's references/segmentation/train.py", AUXILIARY_WEIGHT=0.5), **ours(PATIENCE=30.0, MOST_NAMES=8),
     },
-    "perpixel.boxes": {
+    "perpixel.prediction.by_boxes": {
         **of("Noh et al., ICCV 2015", CONTEXT=1.2, SIDE=224),
         **of(f"{DECONV}: inference/generate_EDeconvNet_CRF_results.m", SKIPPED=112),
         **ours(BATCH=8),
     },
-    "perpixel.object_crops": {
+    "perpixel.training.object_crops": {
         **of(f"{DECONV}: training/*/train.prototxt: 224 of 250; the image is padded with black", SIDE=250, CROP=224,
              OUTSIDE=(0, 0, 0)),
         **ours(SMALLEST=0.001, THREADS=2),
     },
-    "perpixel.proposals": {
+    "perpixel.prediction.proposals": {
         **of("Noh et al., ICCV 2015: about 2,000 edge boxes", MOST=2000),
         **of("Zitnick and Dollar, ECCV 2014, as OpenCV's createEdgeBoxes takes it by default", LEAST_AREA=1000.0),
         **ours(SHAPES=(1.0, 1 / 3, 3.0), SHRINK=0.6, SMALLEST=1 / 64, STRIDE=0.5, EDGE_BLUR=1 / 220),
     },
-    "perpixel.tiles": of(f"{UNET}: four pools of 2; an output has 16 k - 124 pixels", GRID=16, REST=4),
-    "perpixel.boundary_iou": {**of("Cheng et al., CVPR 2021: 2 % of the diagonal", DILATION=0.02), **ours(NO_CLASS=-1)},
-    "perpixel.panoptic_quality": of("Kirillov et al., CVPR 2019; panopticapi: void 0, a match above 0.5", VOID=0, MATCH=0.5),
-    "perpixel.boundaries": {
+    "perpixel.prediction.tiles": of(f"{UNET}: four pools of 2; an output has 16 k - 124 pixels", GRID=16, REST=4),
+    "perpixel.measures.boundary_iou": {**of("Cheng et al., CVPR 2021: 2 % of the diagonal", DILATION=0.02), **ours(NO_CLASS=-1)},
+    "perpixel.measures.panoptic": of("Kirillov et al., CVPR 2019; panopticapi: void 0, a match above 0.5", VOID=0, MATCH=0.5),
+    "perpixel.measures.membranes": {
         **of(f"{UNET}, section 4: 10 levels", THRESHOLDS=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
         **ours(EXACT_PAIRS=2**31),
     },
-    "perpixel.warping": ours(
+    "perpixel.measures.warping": ours(
         MERGE=0, SPLIT=1, HOLE_ADDITION=2, HOLE_DELETION=3, OBJECT_ADDITION=4, OBJECT_DELETION=5,
     ),
-    "perpixel.objects": of(
+    "perpixel.measures.objects": of(
         "Data Science Bowl 2018, and COCO: 0.5, 0.55 ... 0.95",
         IOU_THRESHOLDS=(0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
     ),
-    "perpixel.cityscapes_iou": of(
+    "perpixel.measures.cityscapes": of(
         "cityscapesScripts 2.3.0, evalPixelLevelSemanticLabeling.py, avgClassSize",
         MEAN_SIZES={
             "bicycle": 4672.3249222261, "caravan": 36771.8241758242, "motorcycle": 6298.7200839748, "rider": 3930.4788056518,
@@ -229,17 +229,17 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
             "truck": 27855.1264367816, "trailer": 16926.9763313609,
         },
     ),
-    "perpixel.upper_bound": {
+    "perpixel.studies.upper_bound": {
         **of(TABLES, PAPER={128: 0.509, 64: 0.733, 32: 0.861, 16: 0.928, 8: 0.964, 4: 0.985}), **ours(THREADS=2),
     },
-    "perpixel.receptive_field": ours(
+    "perpixel.studies.receptive_field": ours(
         PATCH=16, SHARE=0.1, PIXELS_AT_ONCE=2**19, HEAT=(235, 60, 20), FIELD=(60, 140, 255), CROSS=(255, 230, 0),
     ),
-    "perpixel.proposal_curve": ours(COUNTS=(1, 5, 10, 20, 50, 100)),
-    "perpixel.listing": ours(CLASSES=21, SIZE=(512, 512)),
-    "perpixel.bootstrap": ours(LEVEL=0.95),
+    "perpixel.studies.proposal_curve": ours(COUNTS=(1, 5, 10, 20, 50, 100)),
+    "perpixel.networks.papers": ours(CLASSES=21, SIZE=(512, 512)),
+    "perpixel.judging.intervals": ours(LEVEL=0.95),
     "perpixel.losses": {},
-    "perpixel.inference": {},
+    "perpixel.prediction.inference": {},
     f"{SETS}.voc": {
         **of("VOC's lists; SBD's lists; arXiv:1412.7062; arXiv:1505.04366; the FCN authors' data/pascal/README.md",
              PICTURES={"train": 1464, "val": 1449, "trainval": 2913, "test": 1456, "trainaug": 10582, "trainvalaug": 12031,
@@ -315,8 +315,8 @@ OF_OURS = {
 
 # What follows from the numbers above, or only numbers columns and bytes.
 DERIVED = {
-    "perpixel.cityscapes_iou": {"MEMBERS", "EVALUATED", "WIDTH", "_CATEGORY_OF", "_EIGHT", "_FOUR"},
-    "perpixel.objects": {"NEIGHBOURS"},
+    "perpixel.measures.cityscapes": {"MEMBERS", "EVALUATED", "WIDTH", "_CATEGORY_OF", "_EIGHT", "_FOUR"},
+    "perpixel.measures.objects": {"NEIGHBOURS"},
     f"{SETS}.camvid": {"VOID", "SHOWN", "COLOURS", "PLACES"},
     f"{SETS}.cityscapes": {"DRAWN"},
     f"{SETS}.coco": {"PANOPTIC"},
@@ -324,10 +324,10 @@ DERIVED = {
 
 # Of modules most of whose numbers are no facts of data or papers.
 SINGLE: dict[str, Fact] = {
-    "perpixel.caffe:VOC_MEAN": Fact((104.00699, 116.66877, 122.67892), f"{FCN}: voc_layers.py, BGR"),
-    "perpixel.caffe:CONTEXT_MEAN": Fact((104.007, 116.669, 122.679), f"{FCN}: pascalcontext_layers.py, BGR"),
-    "perpixel.caffe:SIFTFLOW_MEAN": Fact((114.578, 115.294, 108.353), f"{FCN}: siftflow_layers.py, BGR"),
-    "perpixel.caffe:MEANS": Fact(
+    "perpixel.weights.caffe:VOC_MEAN": Fact((104.00699, 116.66877, 122.67892), f"{FCN}: voc_layers.py, BGR"),
+    "perpixel.weights.caffe:CONTEXT_MEAN": Fact((104.007, 116.669, 122.679), f"{FCN}: pascalcontext_layers.py, BGR"),
+    "perpixel.weights.caffe:SIFTFLOW_MEAN": Fact((114.578, 115.294, 108.353), f"{FCN}: siftflow_layers.py, BGR"),
+    "perpixel.weights.caffe:MEANS": Fact(
         {
             "voc2012": (104.00699, 116.66877, 122.67892), "context33": (104.007, 116.669, 122.679),
             "context59": (104.007, 116.669, 122.679), "context60": (104.007, 116.669, 122.679),
@@ -336,16 +336,16 @@ SINGLE: dict[str, Fact] = {
         },
         f"{FCN}: *_layers.py, BGR",
     ),
-    "perpixel.crf:CRFS": Fact(
+    "perpixel.prediction.crf.refine:CRFS": Fact(
         {"deeplab": (3, 3, 50, 3, 5, 10), "deconvnet": (3, 3, 20, 3, 5, 10)},
         "standard deviation and weight of place, standard deviations of place and colour and weight of both, iterations: the "
         "default of DeepLab's script; johannesu/meanfield-matlab as DeconvNet calls it",
     ),
-    "perpixel.symmetries:FLIPS": Fact(
+    "perpixel.prediction.symmetries:FLIPS": Fact(
         ((False, False, False), (False, False, True), (False, True, False), (False, True, True)),
         "U-Net's release of 2015: mycaffe_tiled_forward5: as it is, left-right, up-down, both",
     ),
-    "perpixel.average_precision:RULES": Fact(
+    "perpixel.judging.average_precision:RULES": Fact(
         {
             "AP": "mean over IoU 0.50, 0.55 .. 0.95, 101 points of recall and categories that the truth has; "
             "100 objects a picture",
@@ -355,12 +355,12 @@ SINGLE: dict[str, Fact] = {
         },
         "cocodataset.org, Detection Evaluation",
     ),
-    "perpixel.average_precision:FIGURES": Fact(
+    "perpixel.judging.average_precision:FIGURES": Fact(
         ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
          "AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large"),
         "cocodataset.org, Detection Evaluation",
     ),
-    "perpixel.review:PROTOCOL": Fact(
+    "perpixel.studies.review:PROTOCOL": Fact(
         {
             "data": "scenes", "weights": "none", "steps": 180, "batch": 8, "optimiser": "adamw", "lr": 2e-3,
             "schedule": "one_cycle", "decay": 1e-2, "clip": 1.0, "validations": 1, "colour": 0.2,
@@ -368,12 +368,12 @@ SINGLE: dict[str, Fact] = {
         },
         OURS,
     ),
-    "perpixel.review:DECONVNET": Fact({"width": 0.125, "side": 128}, OURS),
-    "perpixel.review:MEASURED": Fact({"statistics_batches": 20, "statistics_batch": 16}, OURS),
+    "perpixel.studies.review:DECONVNET": Fact({"width": 0.125, "side": 128}, OURS),
+    "perpixel.studies.review:MEASURED": Fact({"statistics_batches": 20, "statistics_batch": 16}, OURS),
     "perpixel.datasets.scenes:SPLITS": Fact({"train": 600, "val": 100, "test": 100}, OURS),
     "perpixel.datasets.scenes:SEED": Fact(1707, OURS),
-    "perpixel.init:VOID_COLOUR": Fact((224, 224, 192), "VOC's palette, entry 255"),
-    "perpixel.listing:PAPERS": Fact(
+    "perpixel.doctor.init:VOID_COLOUR": Fact((224, 224, 192), "VOC's palette, entry 255"),
+    "perpixel.networks.papers:PAPERS": Fact(
         {
             "fcn32s": ("Long et al., CVPR 2015", "59.4 mIoU, 736 pictures of VOC 2011 val"),
             "fcn16s": ("Long et al., CVPR 2015", "62.4 mIoU, 736 pictures of VOC 2011 val"),

@@ -12,11 +12,11 @@ from PIL import Image
 from scipy.io import savemat
 from torch import nn
 
-from perpixel import rle
 from perpixel.classes import VOID_NAME, ClassTable
 from perpixel.datasets import coco
 from perpixel.datasets.camvid import COLOURS, VOID
-from perpixel.exchange import Content
+from perpixel.formats.exchange import Content
+from perpixel.masks import rle
 
 CLASSES_CSV = "id,name,r,g,b\n0,ground,90,90,90\n1,box,200,40,40\n2,disc,40,40,200\n255,void,0,0,0\n"
 

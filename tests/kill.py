@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from perpixel.errors import PerpixelError
-from perpixel.recipe import Recipe
-from perpixel.train import train
+from perpixel.training.recipe import Recipe
+from perpixel.training.train import train
 
 TOUCHES = ((os, "replace"), (os, "fsync"), (os, "mkdir"), (shutil, "rmtree"), (os, "unlink"), (os, "rmdir"))
 

@@ -10,8 +10,8 @@ import torch
 from fakes import make_folder
 
 import perpixel
-from perpixel.checkpoint import ModelCard, save_model
 from perpixel.classes import ClassTable
+from perpixel.weights.model_file import ModelCard, save_model
 
 # PATH is what is tried; the other words make a command that works.
 READS = [

@@ -15,11 +15,11 @@ from PIL import Image
 
 import perpixel
 from perpixel import terminal
-from perpixel.checkpoint import ModelCard, save_model
 from perpixel.classes import ClassTable
 from perpixel.cli import _with_crf
-from perpixel.recipe import Recipe
 from perpixel.terminal import announced
+from perpixel.training.recipe import Recipe
+from perpixel.weights.model_file import ModelCard, save_model
 
 SMALL = ["--network", "unet", "--convolutions", "same", "--width", "0.05", "--batch", "4", "--device", "cpu"]
 VERBS = ["train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
@@ -53,13 +53,14 @@ class TestHelp:
     @pytest.mark.parametrize(
         ("modules", "spared"),
         [
-            ("average_precision, evaluate_panoptic, check, convert, submission", {"torch"}),
-            ("train, predict, evaluate", {"timm", "torchvision", "torch._dynamo"}),
+            ("judging.average_precision judging.evaluate_panoptic doctor.check formats.convert judging.submission", {"torch"}),
+            ("training.train prediction.predict judging.evaluate", {"timm", "torchvision", "torch._dynamo"}),
         ],
     )
     def test_no_verb_waits_for_what_it_does_not_need(self, modules: str, spared: set[str]) -> None:
         """They take seconds to import."""
-        code = f"import sys; from perpixel import {modules}; found = {spared} & {{*sys.modules}}; assert not found, found"
+        imports = ", ".join(f"perpixel.{module}" for module in modules.split())
+        code = f"import sys, {imports}; found = {spared} & {{*sys.modules}}; assert not found, found"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, done.stderr) == (0, "")
 

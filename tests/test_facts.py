@@ -18,20 +18,22 @@ import torch
 from facts import Fact, Rows
 from torch import nn
 
-from perpixel import backbones, datasets, networks, optimiser, review
-from perpixel.annotations import read_annotations
-from perpixel.average_precision import average_precision, read_results
+from perpixel import backbones, datasets, networks
 from perpixel.backbones import TimmBackbone
-from perpixel.boundary_iou import width_of
 from perpixel.datasets import ON_DISK
-from perpixel.inference import AVERAGES
+from perpixel.datasets.coco_annotations import read_annotations
+from perpixel.download.sources import SOURCES
+from perpixel.judging.average_precision import average_precision, read_results
 from perpixel.losses import class_weights
+from perpixel.measures.boundary_iou import width_of
 from perpixel.networks.fcn import bilinear_kernel
 from perpixel.networks.parsenet import Normalize
-from perpixel.proposals import propose
-from perpixel.recipe import Recipe
-from perpixel.sources import SOURCES
-from perpixel.transforms import deformed_places
+from perpixel.prediction.inference import AVERAGES
+from perpixel.prediction.proposals import propose
+from perpixel.studies import review
+from perpixel.training import optimiser
+from perpixel.training.recipe import Recipe
+from perpixel.training.transforms import deformed_places
 
 # Networks
 

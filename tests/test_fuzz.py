@@ -23,10 +23,10 @@ import pytest
 from exports import FORMATS as EXPORTS
 from exports import export, region
 
-from perpixel.archives import Limits, unpack
-from perpixel.convert import convert
+from perpixel.download.archives import Limits, unpack
 from perpixel.errors import PerpixelError, failure_of
 from perpixel.formats import FORMATS, format_of
+from perpixel.formats.convert import convert
 
 ANNOTATIONS, ARCHIVES, FEW = 25_000, 3_000, 320
 TOKENS = (

@@ -16,10 +16,10 @@ from fakes import tiff_of
 from PIL import Image
 
 from perpixel import images
-from perpixel.check import check
+from perpixel.codecs.png import read_png_labels
+from perpixel.doctor.check import check
+from perpixel.doctor.repair import plan_repair, repair
 from perpixel.errors import PerpixelError
-from perpixel.png import read_png_labels
-from perpixel.repair import plan_repair, repair
 
 PIXELS = 2**16  # read at most, so that a damaged size costs no seconds
 READERS: dict[str, Callable[[Any], Any]] = {

@@ -13,12 +13,13 @@ import pytest
 import torch
 from fakes import make_folder, make_voc
 from PIL import Image
+from places import TESTS
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 import perpixel
-from perpixel.checkpoint import ModelCard, save_model
 from perpixel.classes import ClassTable
 from perpixel.images import write_labels
+from perpixel.weights.model_file import ModelCard, save_model
 
 LRASPP = "torchvision_lraspp_mobilenet_v3_large"
 VERBS: dict[str, list[str]] = {
@@ -34,7 +35,7 @@ VERBS: dict[str, list[str]] = {
        for to in ("folder", "coco", "voc", "yolo", "labelme", "cvat", "label-studio")},
 }  # fmt: skip
 FOLDERS = {"check --fix": "fixed", **{verb: "converted" for verb in VERBS if verb.startswith("convert")}}  # whole or not there
-SCRIPT = Path(__file__).with_name("kill_verbs.py")
+SCRIPT = TESTS / "kill_verbs.py"
 
 
 @pytest.fixture(scope="module")

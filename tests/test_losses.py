@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from perpixel.errors import UnknownName, UsageError
 from perpixel.losses import LOSSES, PixelLoss, class_weights, cross_entropy, dice, lovasz_softmax
-from perpixel.metrics import ConfusionMatrix
+from perpixel.measures.confusion_matrix import ConfusionMatrix
 
 VOID = 255
 CLASSES = 4

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from fakes import draw_sample, make_instances
 from PIL import Image
+from places import ROOT
 
 from perpixel.cli import main
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 

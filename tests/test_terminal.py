@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import perpixel
-from perpixel.checkpoint import ModelCard, save_model
 from perpixel.classes import ClassTable
 from perpixel.errors import printable
 from perpixel.terminal import print_table, say, say_failures, show
+from perpixel.weights.model_file import ModelCard, save_model
 
 PACKAGE = Path(perpixel.__file__).parent
 FORGED = "road\n\x1b[2Jperpixel: all is well\r\u202e\x9b31m"

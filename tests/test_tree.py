@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 # What a merge that stopped leaves at the beginning of a line. Headings here begin with #, so a row of seven = is no heading.
 MARKER = re.compile(rb"^([<=>|])\1{6}( |\r?$)", re.MULTILINE)
 

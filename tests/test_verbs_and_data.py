@@ -12,9 +12,9 @@ import torch
 from test_datasets import FOLDERS, MAKERS
 
 import perpixel
-from perpixel.checkpoint import ModelCard, save_model
 from perpixel.datasets import ON_DISK, Dataset, open_dataset, with_objects
 from perpixel.images import write_labels
+from perpixel.weights.model_file import ModelCard, save_model
 
 MAKERS_HERE = {name: maker for name, maker in MAKERS.items() if name != "scenes"}  # its 60 pictures of val take a minute
 

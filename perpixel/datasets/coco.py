@@ -33,9 +33,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.annotations import Annotations, Panoptic, Picture, Segment, read_annotations, read_panoptic
 from perpixel.classes import ClassTable, distinct_colours
 from perpixel.datasets import voc
+from perpixel.datasets.coco_annotations import Annotations, Panoptic, Picture, Segment, read_annotations, read_panoptic
 from perpixel.datasets.folder import require_same_size
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import files_in

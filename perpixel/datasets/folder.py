@@ -34,8 +34,8 @@ from perpixel.datasets.folds import split_folds
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import in_either_form, require_folder, safe_name, walk
 from perpixel.images import PICTURE_SUFFIXES, read_image, read_labels
+from perpixel.masks.touching import touching
 from perpixel.sample import Instances, Sample
-from perpixel.separation import touching
 from perpixel.tables import read_csv
 
 SPLITS = ("train", "val", "test")

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from perpixel.annotations import read_json
 from perpixel.classes import ClassTable
+from perpixel.datasets.coco_annotations import read_json
 from perpixel.errors import DataError, did_you_mean
-from perpixel.exchange import Holds, Source, Told, Writer
 from perpixel.formats import cityscapes, coco, cvat, folder, label_studio, labelme, voc, yolo
+from perpixel.formats.exchange import Holds, Source, Told, Writer
 from perpixel.formats.pictures import json_or_none
 
 

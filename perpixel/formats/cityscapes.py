@@ -22,8 +22,8 @@ from PIL import Image
 from perpixel.classes import ClassTable
 from perpixel.datasets.cityscapes import DRAWN, PER_LABEL, SPLITS, SUFFIX, Cityscapes
 from perpixel.errors import DataError, did_you_mean
-from perpixel.exchange import Content, Holds, Source, Told, map_of
 from perpixel.files import write_whole
+from perpixel.formats.exchange import Content, Holds, Source, Told, map_of
 from perpixel.formats.folder import of_datasets
 from perpixel.formats.pictures import put_picture, together
 from perpixel.images import encode_image

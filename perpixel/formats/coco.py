@@ -15,10 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from perpixel.annotations import Annotations, Picture, read_annotations, runs_of
 from perpixel.classes import ClassTable
+from perpixel.datasets.coco_annotations import Annotations, Picture, read_annotations, runs_of
 from perpixel.errors import DataError
-from perpixel.exchange import (
+from perpixel.files import files_in, write_whole
+from perpixel.formats.exchange import (
     BACKGROUND_NAMES,
     Content,
     Holds,
@@ -32,7 +33,6 @@ from perpixel.exchange import (
     shapes,
     table_of,
 )
-from perpixel.files import files_in, write_whole
 from perpixel.formats.pictures import (
     Pictures,
     bare,
@@ -45,8 +45,8 @@ from perpixel.formats.pictures import (
     together,
 )
 from perpixel.images import read_size
-from perpixel.polygons import outlines
-from perpixel.rle import runs
+from perpixel.masks.polygons import outlines
+from perpixel.masks.rle import runs
 
 HOLDS = Holds(overlap=True, crowd=True, void=False)
 ROBOFLOW = "_annotations.coco.json"

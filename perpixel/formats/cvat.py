@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from perpixel.classes import VOID_NAME, ClassTable
 from perpixel.errors import DataError, printable
-from perpixel.exchange import (
+from perpixel.files import files_in, read_bytes, write_whole
+from perpixel.formats.exchange import (
     Content,
     Holds,
     Item,
@@ -37,11 +38,10 @@ from perpixel.exchange import (
     table_of,
     text,
 )
-from perpixel.files import files_in, read_bytes, write_whole
 from perpixel.formats.pictures import Pictures, bare, named, parts_of, put_picture, require_picture_size, split_in, together
 from perpixel.images import read_size
-from perpixel.polygons import ellipse, fill, turned
-from perpixel.rle import decode, runs
+from perpixel.masks.polygons import ellipse, fill, turned
+from perpixel.masks.rle import decode, runs
 
 HOLDS = Holds(overlap=True, crowd=True, void=True, ordered=True)
 CROWD = "crowd"

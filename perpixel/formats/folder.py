@@ -14,8 +14,8 @@ from perpixel.classes import ClassTable
 from perpixel.datasets import Dataset, HasPictures, with_objects
 from perpixel.datasets.folder import SPLITS, Folder, list_folder
 from perpixel.errors import DataError
-from perpixel.exchange import Content, Holds, Item, Source, Told, map_of
 from perpixel.files import write_whole
+from perpixel.formats.exchange import Content, Holds, Item, Source, Told, map_of
 from perpixel.formats.pictures import put_picture, together
 from perpixel.images import encode_image, write_labels
 

@@ -27,10 +27,11 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.annotations import read_json
 from perpixel.classes import VOID_NAME, ClassTable
+from perpixel.datasets.coco_annotations import read_json
 from perpixel.errors import DataError
-from perpixel.exchange import (
+from perpixel.files import files_in, write_whole
+from perpixel.formats.exchange import (
     Content,
     Holds,
     Item,
@@ -44,7 +45,6 @@ from perpixel.exchange import (
     shapes,
     table_of,
 )
-from perpixel.files import files_in, write_whole
 from perpixel.formats.pictures import (
     Pictures,
     bare,
@@ -56,8 +56,8 @@ from perpixel.formats.pictures import (
     together,
 )
 from perpixel.images import PICTURE_SUFFIXES, read_alpha, read_header, read_image, read_size
-from perpixel.polygons import ellipse, fill, turned
-from perpixel.rle import shown
+from perpixel.masks.polygons import ellipse, fill, turned
+from perpixel.masks.rle import shown
 
 HOLDS = Holds(overlap=True, crowd=True, void=True, ordered=True)
 KINDS = ("brush", "bitmask", "polygon", "rectangle", "ellipse")

@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from perpixel.annotations import read_json
 from perpixel.classes import VOID_NAME, ClassTable
+from perpixel.datasets.coco_annotations import read_json
 from perpixel.errors import DataError
-from perpixel.exchange import (
+from perpixel.files import in_either_form, is_hidden, walk, write_whole
+from perpixel.formats.exchange import (
     Content,
     Holds,
     Item,
@@ -40,11 +41,10 @@ from perpixel.exchange import (
     shapes,
     table_of,
 )
-from perpixel.files import in_either_form, is_hidden, walk, write_whole
 from perpixel.formats.pictures import Pictures, bare, named, parts_of, put_picture, require_picture_size, together
 from perpixel.images import encode_image, read_labels, read_size
-from perpixel.polygons import checked
-from perpixel.rle import MAX_SIDE, shown
+from perpixel.masks.polygons import checked
+from perpixel.masks.rle import MAX_SIDE, shown
 
 HOLDS = Holds(overlap=True, crowd=True, void=True, ordered=True)
 IGNORE = "__ignore__"

@@ -26,8 +26,8 @@ from perpixel.classes import ClassTable, Colour, distinct_colours
 from perpixel.datasets import voc
 from perpixel.datasets.folder import files_below, objects_by_vote, require_same_size
 from perpixel.errors import DataError, printable
-from perpixel.exchange import Content, Holds, Item, Source, Told, background_of, failing, map_of, split_order, text
 from perpixel.files import files_in, read_text, write_whole
+from perpixel.formats.exchange import Content, Holds, Item, Source, Told, background_of, failing, map_of, split_order, text
 from perpixel.formats.pictures import named, put_picture, split_in, together
 from perpixel.images import MASK_SUFFIXES, PICTURE_SUFFIXES, encode_image, read_header, read_image, read_labels, write_labels
 

@@ -26,8 +26,10 @@ import yaml
 
 from perpixel.classes import ClassTable
 from perpixel.datasets.folder import files_below
+from perpixel.datasets.pairing import SPLIT_WORDS
 from perpixel.errors import DataError, printable
-from perpixel.exchange import (
+from perpixel.files import files_in, in_either_form, read_text, write_whole
+from perpixel.formats.exchange import (
     BACKGROUND_NAMES,
     Content,
     Holds,
@@ -41,12 +43,10 @@ from perpixel.exchange import (
     table_of,
     text,
 )
-from perpixel.files import files_in, in_either_form, read_text, write_whole
 from perpixel.formats.pictures import Pictures, bare, named, put_picture, split_of_folder, together
 from perpixel.images import PICTURE_SUFFIXES, read_size
-from perpixel.pairing import SPLIT_WORDS
-from perpixel.polygons import draw, outlines
-from perpixel.rle import shown
+from perpixel.masks.polygons import draw, outlines
+from perpixel.masks.rle import shown
 
 HOLDS = Holds(overlap=True, crowd=False, void=False)
 BEYOND = 1.0  # coordinates may lie outside of the picture by so much of it

@@ -1,0 +1,116 @@
+"""What is wrong with a file before its pixels are looked at, and with the pixels of a picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from perpixel.codecs import tiff
+from perpixel.doctor.defects import Problem, failed, problem
+from perpixel.errors import DataError
+from perpixel.files import require_plain
+from perpixel.images import Header, NotRead, dropped, read_header, read_image
+
+SUFFIXES_OF = {
+    "PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "MPO": (".jpg", ".jpeg"), "WEBP": (".webp",), "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+}  # fmt: skip
+SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", *tiff.SIGNATURES)
+PNG, PNG_END, TAIL = SIGNATURES[0], b"IEND\xaeB`\x82", 4096  # bytes from the end in which to look for it: some append theirs
+MIRRORED, TURNED = (2, 3, 4), (5, 6, 7, 8)  # EXIF orientations that keep the size, and that swap height and width
+THUMBNAIL = 16
+
+
+def header_of(path: Path, problems: list[Problem], turn: bool = True) -> Header | None:
+    """The header as `read_header` has it; without one, what is wrong is added to `problems`, as is a suffix of another format."""
+    try:
+        header = read_header(path, turn)
+    except DataError as error:
+        problems.append(_broken(path, error))
+        return None
+    suffixes = SUFFIXES_OF.get(header.format, ())
+    if path.suffix.lower() not in suffixes:
+        said = f"is a {header.format} file with the extension {path.suffix}"
+        problems.append(problem("wrong extension", path, said, f"rename it to {path.stem}{suffixes[0]}" if suffixes else None))
+    return header
+
+
+def read(reader: Callable[[Path], NDArray[Any]], path: Path, problems: list[Problem]) -> NDArray[Any] | None:
+    """The pixels; without them, or where the file does not end as it should, what is wrong is added to `problems`."""
+    try:
+        pixels = reader(path)
+    except DataError as error:
+        problems.append(_broken(path, error))
+        return None
+    if not _has_end(path):
+        problems.append(problem("cut short", path, "has all its pixels, but not the end of a PNG"))
+    return pixels
+
+
+def picture(path: Path, problems: list[Problem]) -> tuple[NDArray[np.uint8] | None, Header | None]:
+    """The picture as networks see it, and its header; adds what is wrong with it to `problems`."""
+    header = header_of(path, problems)
+    if header is None:
+        return None, None
+    if header.mode == "CMYK":
+        problems.append(problem("CMYK picture", path, "has printing colours (CMYK)"))
+    image = read(read_image, path, problems)
+    if image is None:
+        return None, header
+    problems += left_out(path, header)
+    if _is_plain(image):
+        value = tuple(int(one) for one in image[0, 0])
+        count = image.shape[0] * image.shape[1]
+        problems.append(problem("one colour", path, f"every pixel is {value}", pixel=(0, 0), value=value, count=count))
+    return image, header
+
+
+def _is_plain(image: NDArray[np.uint8]) -> bool:
+    """Whether all pixels are equal; a few tell it of nearly every picture that it is not so."""
+    return not np.any(image[::32, ::32] != image[0, 0]) and not np.any(image != image[0, 0])
+
+
+def is_grey(image: NDArray[np.uint8]) -> bool:
+    """Whether the three channels are equal, on every fourth row and column."""
+    some = image[::4, ::4]
+    return bool((some[..., 0] == some[..., 1]).all() and (some[..., 0] == some[..., 2]).all())
+
+
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey means over a grid of 16 x 16, uint8: what is alike of two pictures that were saved or scaled anew."""
+    grey = Image.fromarray(image).convert("L")
+    return np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+
+
+def _has_end(path: Path) -> bool:
+    """False for a PNG alone: Pillow takes one as whole once it has all pixels, and finds the other formats' ends missing."""
+    with path.open("rb") as file:
+        if file.read(len(PNG)) != PNG:
+            return True
+        file.seek(-min(TAIL, os.path.getsize(path)), os.SEEK_END)
+        return PNG_END in file.read()
+
+
+def left_out(path: Path, header: Header) -> list[Problem]:
+    """What reading leaves out of a picture."""
+    return [problem(one.kind, path, one.said, pixel=one.pixel, value=one.value, count=one.count) for one in dropped(path, header)]
+
+
+def _broken(path: Path, error: DataError) -> Problem:
+    """Which kind of unreadable file it is."""
+    try:
+        require_plain(path)
+        with path.open("rb") as file:
+            start = file.read(8)
+    except (DataError, OSError):
+        return failed(path, error)
+    if not start:
+        return problem("empty file", path, "has 0 bytes")
+    whole = isinstance(error, NotRead) or not start.startswith(SIGNATURES)
+    return failed(path, error, "unreadable" if whole else "damaged")

@@ -1,0 +1,347 @@
+"""AP and AR of instances as COCO's challenge has them (cocodataset.org, Detection Evaluation; Lin et al., ECCV 2014), by masks,
+by boxes, or by the borders of masks (Boundary AP: Cheng et al., CVPR 2021, dilation 0.02 of the diagonal).
+
+    truth = read_annotations(Path("annotations/instances_val2017.json"))
+    scores = average_precision(truth, read_results(Path("results.json"), truth), "mask")
+    scores.figures["AP"]                     # mean over IoU 0.50, 0.55 .. 0.95, 101 recalls, and categories
+
+    truth = truth_of([sample.instances for sample in samples], dataset.classes)      # the same of values in memory
+    average_precision(truth, results_of([prediction.instances for prediction in predictions]))
+
+Masks are drawn, read and intersected as run lengths (`runs`), matched (`matching`) and counted (`outcomes`) here; the figures are
+those of pycocotools to the last digit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from perpixel.classes import ClassTable
+from perpixel.datasets.coco_annotations import (
+    Annotated,
+    Annotations,
+    Picture,
+    box_of,
+    known_category,
+    number,
+    parsed,
+    runs_of,
+    whole,
+)
+from perpixel.datasets.coco_json import Box, ResultEntry, quick, rle_runs, sound_boxes
+from perpixel.errors import DataError, did_you_mean
+from perpixel.files import read_bytes
+from perpixel.judging.intervals import Intervals, of_figures, weights_of
+from perpixel.judging.protocol import hash_of
+from perpixel.masks.rle import compress, encode, shown
+from perpixel.sample import Instances
+from perpixel.version import VERSION
+
+if TYPE_CHECKING:  # what is compiled takes 0.4 s to load
+    from perpixel.masks.runs import Runs
+    from perpixel.measures.matching import Entries, Shapes
+
+KINDS = ("mask", "box", "boundary")
+FIGURES = (
+    "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large",
+)  # fmt: skip
+RULES = {
+    "AP": "mean over IoU 0.50, 0.55 .. 0.95, 101 points of recall and categories that the truth has; 100 objects a picture",
+    "AR_N": "greatest recall with N objects a picture, mean over the same",
+    "small_medium_large": "by the truth's area: below 32 x 32 pixels, to 96 x 96, above",
+    "crowd": "what lies in a crowd counts nowhere",
+}
+LARGEST_SCORE = 1e9
+
+
+class Result(msgspec.Struct, frozen=True, gc=False):
+    """An object that was found: ids of its picture and category, `score`, and a box, or a mask as COCO's compressed string."""
+
+    picture: int
+    category: int
+    score: float
+    box: Box | None = None
+    counts: str | None = None
+
+
+@dataclass(frozen=True)
+class InstanceScores:
+    """`figures` are the twelve of `FIGURES` in 0..1, nan where the truth has no such object; `by_category` is AP of each; and if
+    asked for the intervals of the figures."""
+
+    figures: dict[str, float]
+    by_category: dict[str, float]
+    protocol: dict[str, Any]
+    intervals: Intervals | None = None
+
+    @property
+    def protocol_hash(self) -> str:
+        return hash_of(self.protocol)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; nan is null."""
+        return {
+            "figures": {name: _plain(value) for name, value in self.figures.items()},
+            "by_category": {name: _plain(value) for name, value in self.by_category.items()},
+            "protocol": self.protocol,
+            "protocol_hash": self.protocol_hash,
+            **({} if self.intervals is None else {"bootstrap": self.intervals.to_json()}),
+        }
+
+
+def read_results(path: Path, truth: Annotations) -> list[Result]:
+    """A results file as COCO's server takes it: a list of image_id, category_id, score, and bbox or segmentation.
+
+    Raises DataError, one sentence with the file and the entry, for whatever is not so, or is of no picture of `truth`."""
+    data = read_bytes(path)
+    entries = quick(data, list[ResultEntry])
+    known = None if entries is None else _sound(entries, truth)
+    if known is not None:
+        return known
+    content = parsed(path, data)
+    if not isinstance(content, list):
+        raise DataError(f"{path}: holds {shown(content)}, not a list of results.")
+    found = []
+    for place, entry in enumerate(content):
+        where = f"{path}, result {place}"
+        if not isinstance(entry, dict):
+            raise DataError(f"{where}: is {shown(entry)}, not an object with image_id, category_id and score.")
+        picture = truth.pictures.get(whole(entry, "image_id", where))
+        if picture is None:
+            raise DataError(f"{where}: image_id {shown(entry['image_id'])} is no picture of {truth.path}; correct it.")
+        category, score = known_category(entry, truth.categories, where), number(entry, "score", where)
+        if abs(score) > LARGEST_SCORE:
+            raise DataError(f"{where}: score {score:g} is beyond {LARGEST_SCORE:g}; scores order objects, scale them.")
+        box = None if entry.get("bbox") is None else box_of(entry, where)
+        counts = None
+        if entry.get("segmentation") is not None:
+            try:
+                counts = compress(runs_of(entry["segmentation"], picture.height, picture.width))
+            except ValueError as error:
+                raise DataError(f"{where}: {error}") from None
+        if box is None and counts is None:
+            raise DataError(f"{where}: has neither bbox nor segmentation; add what was found.")
+        found.append(Result(picture.id, category, score, box, counts))
+    return found
+
+
+def _sound(entries: Sequence[ResultEntry], truth: Annotations) -> list[Result] | None:
+    """The results; none where one is not sound."""
+    scores = np.array([one.score for one in entries], np.float64)
+    if not (
+        {one.image_id for one in entries} <= truth.pictures.keys()
+        and {one.category_id for one in entries} <= truth.categories.keys()
+        and (np.abs(scores) <= LARGEST_SCORE).all()
+        and sound_boxes(entries)
+        and all(one.bbox is not None or one.segmentation is not None for one in entries)
+    ):
+        return None
+    pictures = [truth.pictures[one.image_id] for one in entries if one.segmentation is not None]
+    masks = [one.segmentation for one in entries if one.segmentation is not None]
+    counts: Iterator[str] = iter(())
+    if masks:
+        from perpixel.masks.runs import write
+
+        found = rle_runs(masks, _sizes(pictures))
+        if found is None:
+            return None
+        counts = iter(write(found))
+    return [Result(one.image_id, one.category_id, one.score, one.bbox, None if one.segmentation is None else next(counts))
+            for one in entries]  # fmt: skip
+
+
+class Ranking:
+    """The matches of `results` with the objects of `truth` by `kind`: mask, box or boundary, and the figures that they make.
+
+    Pictures and categories are in the order of their ids. Raises what `average_precision` does."""
+
+    def __init__(self, truth: Annotations, results: Sequence[Result], kind: str = "mask") -> None:
+        if kind not in KINDS:
+            raise did_you_mean("kind of average precision", kind, KINDS)
+        from perpixel.measures.matching import match
+        from perpixel.measures.outcomes import Outcomes
+
+        self.pictures = len(truth.pictures)
+        objects, digest = _objects(truth, kind)
+        self.matches = match(objects, _results(truth, results, kind), self.pictures)
+        self.categories = [truth.categories[id] for id in sorted(truth.categories)]
+        self.protocol: dict[str, Any] = {
+            "perpixel": VERSION, "data": digest, "pictures": self.pictures, "instances": {"kind": kind, **RULES},
+        }  # fmt: skip
+        figures, by_category = Outcomes([self.matches], self.pictures, len(self.categories)).official()
+        self.figures = dict(zip(FIGURES, figures, strict=True))
+        self.by_category = dict(zip(self.categories, by_category, strict=True))
+
+
+def weighted_figures(*rankings: Ranking) -> Callable[[NDArray[Any]], dict[str, float]]:
+    """A function of weights (N * rankings,): the figures where the N pictures count so often with the results of the first
+    ranking, so often with those of the second ..."""
+    from perpixel.measures.outcomes import Outcomes
+
+    outcomes = Outcomes([one.matches for one in rankings], rankings[0].pictures, len(rankings[0].categories))
+    return lambda weights: dict(zip(FIGURES, outcomes.figures(weights), strict=True))
+
+
+def average_precision(
+    truth: Annotations,
+    results: list[Result],
+    kind: str = "mask",
+    bootstrap: int = 0,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> InstanceScores:
+    """The twelve figures by `kind`: mask, box or boundary.
+
+    `bootstrap` is the number of samples of pictures that intervals are made of, none with 0; see `bootstrap`. `progress` is told
+    how many are scored.
+
+    Raises DataError where a result has no mask, or no box, or the truth has none, and UnknownName for another kind."""
+    ranking = Ranking(truth, results, kind)
+    sure = None
+    if bootstrap:
+        drawn, figures_of = [], weighted_figures(ranking)
+        for weights in weights_of(len(truth.pictures), bootstrap, seed):
+            drawn.append(figures_of(weights))
+            if progress is not None:
+                progress(len(drawn), bootstrap)
+        sure = of_figures(drawn, len(truth.pictures), seed)
+    return InstanceScores(ranking.figures, ranking.by_category, ranking.protocol, sure)
+
+
+def truth_of(instances: Sequence[Instances], classes: ClassTable) -> Annotations:
+    """The true objects of pictures 0, 1 .. as annotations, whose categories are class ids; areas and boxes are the masks'."""
+    pictures, objects = {}, {}
+    for id, ones in enumerate(instances):
+        pictures[id] = picture = Picture(id, str(id), *ones.masks.shape[1:])
+        objects[id] = [
+            Annotated(place, picture, int(class_id), json.dumps({"size": mask.shape, "counts": encode(mask)}).encode(),
+                      float(mask.sum()), _box(mask), bool(crowd))
+            for place, (mask, class_id, crowd) in enumerate(zip(ones.masks, ones.class_ids, ones.crowd, strict=True))
+        ]  # fmt: skip
+    return Annotations(Path("truth"), pictures, dict(enumerate(classes.names)), objects)
+
+
+def results_of(instances: Sequence[Instances]) -> list[Result]:
+    """The objects that were found in the pictures of `truth_of`. Raises DataError for a picture whose objects have no scores, or
+    one that is not finite."""
+    found = []
+    for id, ones in enumerate(instances):
+        if ones.scores is None or not np.isfinite(ones.scores).all():
+            what = "no scores" if ones.scores is None else "a score that is not finite"
+            raise DataError(f"picture {id}: its objects have {what}; AP ranks objects by their scores.")
+        for mask, class_id, score in zip(ones.masks, ones.class_ids, ones.scores, strict=True):
+            found.append(Result(id, int(class_id), float(score), _box(mask), encode(mask)))
+    return found
+
+
+def _box(mask: NDArray[np.bool_]) -> Box:
+    """Left, top, width and height of the pixels of a mask (H, W); zeros for an empty one."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return 0.0, 0.0, 0.0, 0.0
+    return float(columns[0]), float(rows[0]), float(np.ptp(columns)) + 1, float(np.ptp(rows)) + 1
+
+
+def _objects(truth: Annotations, kind: str) -> tuple[Entries, str]:
+    """The objects of the truth, their areas the file's, as the official code takes them, or else their own; and a digest."""
+    from perpixel.measures.matching import Entries, by_boxes
+
+    objects = [one for ones in truth.objects.values() for one in ones]
+    parts: list[list[str]] = []
+    if kind == "box":
+        for one in objects:
+            if one.box is None:
+                raise DataError(f"{truth.path}, annotation {one.id}: has no bbox to judge by; add it.")
+        boxes = np.array([one.box for one in objects], np.float64).reshape(-1, 4)
+        shapes, own = by_boxes(boxes), boxes[:, 2] * boxes[:, 3]
+    else:
+        sizes = _sizes(one.picture for one in objects)
+        shapes, own, parts = _masks(truth.runs(objects), sizes, kind)
+    areas = [area if one.area is None else one.area for one, area in zip(objects, own.tolist(), strict=True)]
+    pictures, categories = _places(truth)
+    entries = Entries(
+        np.array([pictures[one.picture.id] for one in objects], np.int64),
+        np.array([categories[one.category] for one in objects], np.int64),
+        np.array(areas, np.float64), shapes, np.array([one.crowd for one in objects], np.float64),
+    )  # fmt: skip
+    return entries, _digest(objects, areas, *parts)
+
+
+def _results(truth: Annotations, results: Sequence[Result], kind: str) -> Entries:
+    from perpixel.masks.runs import read
+    from perpixel.measures.matching import Entries, by_boxes
+
+    for place, one in enumerate(results):
+        if (one.box if kind == "box" else one.counts) is None:
+            what = "box" if kind == "box" else "mask"
+            raise DataError(f"result {place}: has no {what} to judge by {kind}; judge by the other.")
+    if kind == "box":
+        boxes = np.array([one.box for one in results], np.float64).reshape(-1, 4)
+        shapes, areas = by_boxes(boxes), boxes[:, 2] * boxes[:, 3]
+    else:
+        sizes = _sizes(truth.pictures[one.picture] for one in results)
+        masks = read([str(one.counts) for one in results], sizes.prod(1))
+        if isinstance(masks, int):
+            raise DataError(f"result {masks}: its counts are no mask of its picture, as `rle.encode` writes them.")
+        shapes, areas, _ = _masks(masks, sizes, kind)
+    pictures, categories = _places(truth)
+    return Entries(
+        np.array([pictures[one.picture] for one in results], np.int64),
+        np.array([categories[one.category] for one in results], np.int64),
+        areas, shapes, np.array([one.score for one in results], np.float64),
+    )  # fmt: skip
+
+
+def _places(truth: Annotations) -> tuple[dict[int, int], dict[int, int]]:
+    """Of each picture and category by its id, in the order of ids, which decides between equal scores."""
+    pictures, categories = ({id: place for place, id in enumerate(sorted(ids))} for ids in (truth.pictures, truth.categories))
+    return pictures, categories
+
+
+def _sizes(pictures: Iterable[Picture]) -> NDArray[np.int64]:
+    return np.array([(one.height, one.width) for one in pictures], np.int64).reshape(-1, 2)
+
+
+def _masks(masks: Runs, sizes: NDArray[np.int64], kind: str) -> tuple[Shapes, NDArray[np.float64], list[list[str]]]:
+    """The shapes of masks, their areas, and the compressed strings of masks and, by boundary, of their bands."""
+    from perpixel.masks import runs
+    from perpixel.measures.matching import by_masks
+
+    heights, widths = np.ascontiguousarray(sizes.T)
+    bands = None
+    if kind == "boundary":
+        from perpixel.measures.boundary_iou import width_of
+
+        depths = {size: width_of(size) for size in set(zip(heights.tolist(), widths.tolist(), strict=True))}
+        bands = runs.bands(masks, heights, widths, np.array([depths[tuple(size)] for size in sizes.tolist()], np.int64))
+    shapes, areas = by_masks(masks, heights, bands)
+    return shapes, areas.astype(np.float64), [runs.write(masks), *([runs.write(bands)] if bands else [])]
+
+
+def _digest(objects: Sequence[Annotated], areas: Sequence[float], masks: Sequence[str] = (), bands: Sequence[str] = ()) -> str:
+    """The SHA-256 of all that the truth's objects are judged by."""
+    digest = hashlib.sha256()
+    for place, one in enumerate(objects):
+        size = f"{{'size': [{one.picture.height}, {one.picture.width}], 'counts': "
+        band = f"('band', {size}{bands[place]!r}}}), " if bands else ""
+        mask = f", ('segmentation', {size}{masks[place]!r}}})" if masks else ""
+        left, top, width, height = one.box or (0.0, 0.0, 0.0, 0.0)
+        digest.update(
+            f"[('area', {areas[place]!r}), {band}('bbox', [{left!r}, {top!r}, {width!r}, {height!r}]), "
+            f"('category_id', {one.category}), ('id', {place + 1}), ('image_id', {one.picture.id}), "
+            f"('iscrowd', {one.crowd:d}){mask}]".encode()
+        )
+    return digest.hexdigest()
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,225 @@
+"""How a picture becomes class probabilities where the network is not simply run on the whole of it.
+
+In this order: boxes, tiles or the whole picture; turned and averaged; joined with a second network; refined by a CRF. Sources:
+
+- Boxes: DeconvNet (Noh et al., ICCV 2015) and its released code; see `boxes`.
+- Tiles: U-Net (Ronneberger et al., MICCAI 2015, section 2); see `tiles`.
+- Averages: U-Net's released scripts average the scores of 4 flips. The paper averages "7 rotated versions" and does not say
+  which. Here they are the seven ways to turn a square sheet, by 90, 180 and 270 degrees and over its four axes: they are
+  seven, and none needs interpolation. The picture as it is is not among them.
+- Ensemble: the mean of two networks' probabilities (DeconvNet's paper) or the product of their scores, clipped at 0, with a
+  softmax over it (its released code)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from perpixel.errors import UsageError, did_you_mean
+from perpixel.networks import as_network
+from perpixel.prediction.by_boxes import CONTEXT, MERGES, chosen, merges, side_of
+from perpixel.prediction.crf.refine import CRFS, refine
+from perpixel.prediction.proposals import METHODS, propose
+from perpixel.prediction.score_maps import Scores, Window, resized, score_map, scores_of
+from perpixel.prediction.symmetries import ALL, FLIPS, Symmetry, turned, turned_back
+from perpixel.prediction.tiles import kept, tiles
+from perpixel.sample import Prediction
+from perpixel.weights.model_file import Model, load
+
+ENSEMBLES = {"mean": "mean of two networks' probabilities", "product": "softmax of the product of two networks' scores above 0"}
+AVERAGES: dict[str, tuple[str, tuple[Symmetry, ...]]] = {
+    "none": ("none", ALL[:1]),
+    "flips": ("mean of raw scores as it is, left-right, up-down and both", FLIPS),
+    "rotations": ("mean of raw scores turned by 90, 180 and 270 degrees and over 4 axes", ALL[1:]),
+}
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Settings; as they are by default the network is run on the whole picture and no more.
+
+    `proposals`: boxes by the method `proposals_by` (default edge_boxes), enlarged 1.2 times, each resized to the network's
+    `side`, merged by `merge`: max (equation 1, default), sum (equation 2) or released. `tile`: side of U-Net's input tiles, 16 k
+    + 60. `average`: none, flips (4) or rotations (7); of each box where there are boxes. `ensemble`: a second model, run on the
+    whole picture, joined by `ensemble_by`: mean (default) or product. `crf`: deeplab or deconvnet.
+
+    Raises UsageError for a value that cannot work or that belongs to a setting which is not given, UnknownName for a name."""
+
+    proposals: int = 0
+    proposals_by: str | None = None
+    merge: str | None = None
+    ensemble: Model | str | Path | None = None
+    ensemble_by: str | None = None
+    crf: str | None = None
+    tile: int = 0
+    average: str = "none"
+
+    def __post_init__(self) -> None:
+        for name, value in (("proposals", self.proposals), ("tile", self.tile)):
+            if value < 0:
+                raise UsageError(f"{name} = {value}: must be 0 (without) or above.")
+        if self.proposals and self.tile:
+            raise UsageError(f"proposals = {self.proposals} and tile = {self.tile}: a box is no tile; give one of them.")
+        self._part("proposals_by", METHODS, "proposals", "edge_boxes")
+        self._part("merge", MERGES, "proposals", "max")
+        self._part("ensemble_by", ENSEMBLES, "ensemble", "mean")
+        if self.average not in AVERAGES:
+            raise did_you_mean("average", self.average, AVERAGES)
+        if self.crf is not None and self.crf not in CRFS:
+            raise did_you_mean("crf", self.crf, CRFS)
+
+    def _part(self, name: str, known: Any, whole: str, default: str) -> None:
+        """Checks a setting that belongs to another, and fills it in where that one is given."""
+        value = getattr(self, name)
+        if value is not None and value not in known:
+            raise did_you_mean(name, value, known)
+        if value is not None and not getattr(self, whole):
+            raise UsageError(f"{name} = {value!r}: belongs to {whole}, which is not given; give {whole} too, or leave it out.")
+        if value is None and getattr(self, whole):
+            object.__setattr__(self, name, default)
+
+    @property
+    def given(self) -> list[str]:
+        """The names of the settings that are not as by default."""
+        return [item.name for item in fields(self) if getattr(self, item.name) != item.default]
+
+    @property
+    def plain(self) -> bool:
+        """Whether the network is run on the whole picture and no more."""
+        return not self.given
+
+    def fitted(self, model: Model) -> Inference:
+        """The same with its second model loaded, on the device of `model`.
+
+        Raises UsageError for what `model` cannot do, and what `load` raises."""
+        if self.tile:
+            kept(as_network(model.network), self.tile)
+        if self.proposals:  # where the method needs what is not installed, it is said before the first picture
+            propose(np.zeros((8, 8, 3), np.uint8), str(self.proposals_by))
+        if self.crf and len(model.classes) == 1:
+            raise UsageError(f"crf = {self.crf!r}: a model of one class leaves nothing to refine; leave it out.")
+        if self.ensemble is None:
+            return self
+        other = self.ensemble if isinstance(self.ensemble, Model) else load(self.ensemble)
+        if other.classes.names != model.classes.names:
+            raise UsageError(
+                f"ensemble: the second model knows the classes {', '.join(other.classes.names)}, the first "
+                f"{', '.join(model.classes.names)}; join models with the same classes."
+            )
+        device = next(model.network.parameters()).device
+        other.network.eval().to(device).to(memory_format=torch.channels_last)
+        return replace(self, ensemble=other)
+
+    def rules(self, model: Model) -> dict[str, Any]:
+        """What a score's protocol says of it beyond, or instead of, the rules of a whole picture; nothing where it is plain."""
+        found: dict[str, Any] = {}
+        scales = [seen_at(model)]
+        if self.proposals:
+            side = side_of(model.network)
+            scales = [f"{side} x {side}"]
+            found["window"] = (
+                f"{self.proposals} boxes by {self.proposals_by}, enlarged {CONTEXT} times, merged by {self.merge}: "
+                f"{MERGES[str(self.merge)]}"
+            )
+        if self.tile:
+            found["window"] = f"tiles of {self.tile}, overlapping by the border, mirrored beyond the picture"
+        if self.average != "none":
+            found["flips"] = AVERAGES[self.average][0]
+        if self.ensemble is not None:
+            assert isinstance(self.ensemble, Model), "fitted"
+            found["ensemble"] = ENSEMBLES[str(self.ensemble_by)]
+            scales.append(seen_at(self.ensemble))
+        if self.crf is not None:
+            found["crf"] = {"name": self.crf, **asdict(CRFS[self.crf])}
+        return {**found, **({"scales": scales} if scales != [seen_at(model)] else {})}
+
+    def weights(self, model: Model) -> str:
+        """The digest of the weights that are used, or both digests joined by +."""
+        return f"{model.digest}+{self.ensemble.digest}" if isinstance(self.ensemble, Model) else model.digest
+
+
+PLAIN = Inference()
+
+
+def infer(
+    model: Model, image: NDArray[np.uint8], inference: Inference = PLAIN, scores: bool = False
+) -> Callable[[], Prediction]:
+    """Runs the networks on a picture uint8 (H, W, 3); calling what it returns makes the prediction, on any thread.
+
+    `inference` is `fitted` to the model. `scores` adds probabilities (C, H, W)."""
+    size = image.shape[0], image.shape[1]
+    kind = model.classes.dtype
+    if inference.plain:
+        found = score_map(as_network(model.network), image, model.scale_for(size))
+        return lambda: Prediction(
+            found.labels(size).astype(kind, copy=False), model.classes, found.probabilities(size) if scores else None
+        )
+    if inference.tile and not (inference.ensemble or inference.crf or scores):  # in the memory of a tile
+        labels = np.empty(size, kind)
+        for (top, left, bottom, right), part in _tiles(model, image, inference):
+            labels[top:bottom, left:right] = part.labels(size, (top, left, bottom, right))
+        return lambda: Prediction(labels, model.classes)
+    prediction = _joined(model, image, inference, scores)
+    return lambda: prediction
+
+
+def seen_at(model: Model) -> float | str:
+    """How large a model sees a picture, in words of a protocol."""
+    return model.scale if model.side is None else f"shorter side {model.side}"
+
+
+def _joined(model: Model, image: NDArray[np.uint8], inference: Inference, scores: bool) -> Prediction:
+    """Raw scores of one network or two -> probabilities -> CRF."""
+    judged = _raw(model, image, inference)
+    other, crf = inference.ensemble, inference.crf
+    soft = False
+    if isinstance(other, Model):
+        found = score_map(as_network(other.network), image, other.scale_for(image.shape[:2]))
+        theirs = _channels_first(found.interpolated(image.shape[:2]))
+        soft = inference.ensemble_by == "mean"
+        judged = (judged.softmax(0) + theirs.softmax(0)) / 2 if soft else judged.clamp(min=0) * theirs.clamp(min=0)
+    probabilities = judged if soft or not (scores or crf) else judged.softmax(0)
+    if crf is not None:
+        judged = probabilities = torch.from_numpy(refine(image, probabilities.contiguous().numpy(), CRFS[crf]))
+    labels = judged.argmax(0).numpy().astype(model.classes.dtype)
+    return Prediction(labels, model.classes, probabilities.numpy() if scores else None)
+
+
+def _raw(model: Model, image: NDArray[np.uint8], inference: Inference) -> Tensor:
+    """Raw scores (C, H, W) of one model by boxes, tiles or the whole picture, averaged over its symmetries."""
+    network, size = as_network(model.network), (image.shape[0], image.shape[1])
+    symmetries = AVERAGES[inference.average][1]
+    if inference.proposals:
+        boxes = chosen(image, str(inference.proposals_by), str(inference.merge))
+        counts = [inference.proposals]
+        ((_, merged),) = merges(network, len(model.classes), image, boxes, counts, str(inference.merge), symmetries)
+        return merged
+    if inference.tile:
+        full = np.empty((*size, len(model.classes)), np.float32)
+        for window, part in _tiles(model, image, inference):
+            top, left, bottom, right = window
+            full[top:bottom, left:right] = part.interpolated(size, window)
+        return _channels_first(full)
+    seen = resized(image, model.scale_for(size))
+    total = np.zeros((*size, len(model.classes)), np.float32)
+    for symmetry in symmetries:
+        found = scores_of(network.score_map, network, turned(seen, symmetry))
+        total += turned_back(found.interpolated(size[::-1] if symmetry[0] else size), symmetry)
+    return _channels_first(total / np.float32(len(symmetries)))
+
+
+def _tiles(model: Model, image: NDArray[np.uint8], inference: Inference) -> Iterator[tuple[Window, Scores]]:
+    size = image.shape[0], image.shape[1]
+    seen = resized(image, model.scale_for(size))
+    return tiles(as_network(model.network), seen, size, inference.tile, AVERAGES[inference.average][1])
+
+
+def _channels_first(scores: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(scores).movedim(2, 0)

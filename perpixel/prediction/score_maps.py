@@ -1,0 +1,129 @@
+"""Class scores of one picture: the network run on the whole of it, and its scores read bilinearly at every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from perpixel.layers.score_map import ScoreMap
+from perpixel.machines.compiled import compiled
+from perpixel.networks import Network
+
+Window = tuple[int, int, int, int]  # top, left, bottom, right: rows top..bottom-1, columns left..right-1
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Class scores (h, w, C) float32 and the affine map, for rows and columns, from pixels of the network's input to them.
+
+    `seen` is the size of that input. Where the scores are a part of the map, `origin` is their first cell in it."""
+
+    scores: NDArray[np.float32]
+    stride: float | tuple[float, float]
+    shift: float | tuple[float, float]
+    seen: tuple[int, int]
+    origin: tuple[int, int] = (0, 0)
+
+    def labels(self, size: tuple[int, int], window: Window | None = None) -> NDArray[Any]:
+        """The class of the greatest bilinearly interpolated score at each pixel of a picture of `size`, or of a window of it.
+
+        uint8, or uint16 above 255 classes: the type of class ids everywhere."""
+        rows, columns = self._places(0, size, window), self._places(1, size, window)
+        labels = np.empty((rows[0].size, columns[0].size), np.uint8 if self.scores.shape[2] <= 255 else np.uint16)
+        _labels_at(labels, self.scores, *rows, *columns)
+        return labels
+
+    def interpolated(self, size: tuple[int, int], window: Window | None = None) -> NDArray[np.float32]:
+        """The scores (H, W, C) at each pixel of a picture of `size`, or of a window of it."""
+        row, row_share = self._places(0, size, window)
+        column, column_share = self._places(1, size, window)
+        below, right = (np.minimum(at + 1, end - 1) for at, end in zip((row, column), self.scores.shape, strict=False))
+        lines = self.scores[row] * (1 - row_share)[:, None, None] + self.scores[below] * row_share[:, None, None]
+        full: NDArray[np.float32] = lines[:, column] * (1 - column_share)[:, None] + lines[:, right] * column_share[:, None]
+        return full
+
+    def probabilities(self, size: tuple[int, int]) -> NDArray[np.float32]:
+        """Softmax (C, H, W) of the interpolated scores."""
+        return torch.from_numpy(self.interpolated(size)).movedim(2, 0).softmax(0).numpy()
+
+    def _places(
+        self, axis: int, size: tuple[int, int], window: Window | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """For each pixel the cell before it and the share of the next cell; the outermost cells reach to the edge."""
+        first, last = (0, size[axis]) if window is None else (window[axis], window[axis + 2])
+        pixel = (np.arange(first, last) + 0.5) * self.seen[axis] / size[axis] - 0.5
+        stride, shift = (np.broadcast_to(value, 2)[axis] for value in (self.stride, self.shift))
+        at = np.clip(pixel / stride + shift - self.origin[axis], 0, self.scores.shape[axis] - 1)
+        cell = at.astype(np.int32)
+        return cell, (at - cell).astype(np.float32)
+
+
+def score_map(network: Network, image: NDArray[np.uint8], scale: float = 1.0) -> Scores:
+    """Runs the network on one picture, resized by `scale`, and hands over its scores before the last interpolation."""
+    return scores_of(network.score_map, network, resized(image, scale))
+
+
+def resized(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """The picture at `scale` times its size, at least a pixel each way; bilinear, antialiased where it shrinks."""
+    height, width = image.shape[:2]
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    if size == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+@torch.inference_mode()
+def scores_of(run: Callable[[Tensor], ScoreMap], network: Network, image: NDArray[np.uint8]) -> Scores:
+    """What `run`, a method of the network, answers to one picture of its own size, on the network's device."""
+    weights = next(network.parameters())  # type: ignore[attr-defined]
+    found = run(to_tensor(image).to(weights.device))
+    scores = found.scores[0].float().movedim(0, -1).contiguous().cpu().numpy()
+    return Scores(scores, found.stride, found.shift, image.shape[:2])
+
+
+def to_tensor(image: NDArray[np.uint8]) -> Tensor:
+    """uint8 RGB (H, W, 3) -> float32 (1, 3, H, W) in [0, 1], laid out channels last."""
+    return torch.from_numpy(np.require(image, requirements=("C", "W"))).movedim(-1, 0)[None].float().div_(255)
+
+
+@compiled()
+def _labels_at(labels: Any, scores: Any, rows: Any, row_shares: Any, columns: Any, column_shares: Any) -> None:
+    """Fills `labels` with the argmax of the bilinear interpolation of `scores` (h, w, C), without making it.
+
+    Where one class is greatest at all four corners of a cell it is greatest everywhere inside, because interpolation is a
+    mean with weights of 0 or more: only cells on borders are computed."""
+    height, width, classes = scores.shape
+    best = np.empty((height, width), np.uint16)
+    for y in range(height):
+        for x in range(width):
+            top = 0
+            for c in range(1, classes):
+                if scores[y, x, c] > scores[y, x, top]:
+                    top = c
+            best[y, x] = top
+    line = np.empty((width, classes), np.float32)
+    for i in range(rows.size):
+        y, share = rows[i], row_shares[i]
+        below = min(y + 1, height - 1)
+        for x in range(width):
+            for c in range(classes):
+                line[x, c] = scores[y, x, c] + (scores[below, x, c] - scores[y, x, c]) * share
+        for j in range(columns.size):
+            x = columns[j]
+            right = min(x + 1, width - 1)
+            top = best[y, x]
+            if best[y, right] != top or best[below, x] != top or best[below, right] != top:
+                part = column_shares[j]
+                top, greatest = 0, line[x, 0] + (line[right, 0] - line[x, 0]) * part
+                for c in range(1, classes):
+                    score = line[x, c] + (line[right, c] - line[x, c]) * part
+                    if score > greatest:
+                        top, greatest = c, score
+            labels[i, j] = top

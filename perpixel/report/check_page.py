@@ -1,0 +1,155 @@
+"""check --report: what was found, and what the set holds, as one HTML page that opens from disk, offline, and prints."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from perpixel import draw
+from perpixel.classes import ClassTable, distinct_colours
+from perpixel.datasets import DATASETS, ON_DISK, Dataset, judged_splits, open_dataset
+from perpixel.datasets.folder import folder_classes
+from perpixel.doctor.check import Report
+from perpixel.doctor.defects import KINDS, Problem
+from perpixel.errors import PerpixelError, UsageError, printable
+from perpixel.files import require_file_or_nothing, write_whole
+from perpixel.images import encode_image, read_stored
+from perpixel.version import VERSION
+
+PAGE = Path(__file__).with_name("check.html")
+SHOWN = 12  # problems of a kind
+PLACES = 6  # of a kind, as pictures
+SAMPLES = 8
+AROUND, SIDE = 24, 160  # pixels around a place, and the side that they are shown at
+LARGEST = 320  # side of a sample
+UNREADABLE = (PerpixelError, OSError, MemoryError)  # the check tells of it
+
+
+def require_page(path: Path) -> None:
+    """Raises UsageError where no page can be written, so that it is told before minutes of checking."""
+    require_file_or_nothing(path)
+    above = next((folder for folder in path.absolute().parents if os.path.lexists(folder)), path)
+    if not os.path.isdir(above):
+        raise UsageError(f"{path}: lies below {above}, which is no folder; choose another place for the page.")
+
+
+def write_page(path: Path, data: str, report: Report, root: str | Path | None = None) -> None:
+    """Writes the page, whole or not at all."""
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    classes, splits = _classes(data), list(report.class_pixels)
+    sizes = sorted(report.sizes.items(), key=lambda item: -item[1])
+    page = environment.from_string(PAGE.read_text(encoding="utf-8")).render(
+        data=printable(data), version=VERSION, shown=SHOWN, pictures=report.pictures, errors=len(report.errors),
+        warnings=len(report.problems) - len(report.errors), groups=_groups(report.problems), splits=splits,
+        rows=_rows(report, classes) if classes is not None else [], sizes=sizes[:8], more_sizes=max(0, len(sizes) - 8),
+        samples=_samples(data, root),
+    )  # fmt: skip
+    write_whole(path.parent, path.name, page.encode())
+
+
+def _groups(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """Problems by kind, errors first."""
+    by_kind: dict[str, list[Problem]] = defaultdict(list)
+    for one in problems:
+        by_kind[one.kind].append(one)
+    groups = [
+        {"kind": kind, "severity": ones[0].severity, "means": KINDS[kind].means, "repair": KINDS[kind].repair, "problems": ones,
+         "places": [place for one in ones[:PLACES] if (place := _place(one)) is not None]}
+        for kind, ones in by_kind.items()
+    ]  # fmt: skip
+    return sorted(groups, key=lambda group: (group["severity"] != "error", str(group["kind"])))
+
+
+def _place(one: Problem) -> dict[str, str] | None:
+    """The surroundings of a problem's pixel, enlarged, with a ring around it; none where there is no picture to show."""
+    if one.pixel is None:
+        return None
+    try:
+        seen = _visible(read_stored(Path(one.file)))
+    except UNREADABLE:
+        return None
+    row, column = one.pixel
+    height, width = seen.shape[:2]
+    top, left = max(0, min(row - AROUND, height - 2 * AROUND)), max(0, min(column - AROUND, width - 2 * AROUND))
+    part = seen[top : top + 2 * AROUND, left : left + 2 * AROUND]
+    factor = max(1, SIDE // max(part.shape[:2]))
+    picture = Image.fromarray(part).resize((part.shape[1] * factor, part.shape[0] * factor), Image.Resampling.NEAREST)
+    x, y = (column - left + 0.5) * factor, (row - top + 0.5) * factor
+    pen = ImageDraw.Draw(picture)
+    for reach, ink in ((11, (255, 255, 255)), (9, (220, 20, 20))):
+        pen.ellipse((x - reach, y - reach, x + reach, y + reach), outline=ink, width=3)
+    return {"source": _source(picture), "text": f"{Path(one.file).name}, row {row}, column {column}"}
+
+
+def _visible(stored: NDArray[Any]) -> NDArray[np.uint8]:
+    """Any stored pixels as RGB: small numbers get colours that can be told apart."""
+    if stored.ndim == 3:
+        colours = stored[..., :3] if stored.shape[2] >= 3 else np.repeat(stored[..., :1], 3, 2)
+        return np.ascontiguousarray(colours, np.uint8)
+    palette = np.array([(0, 0, 0), *distinct_colours(255)], np.uint8)
+    return palette[stored.astype(np.int64) % 256]
+
+
+def _rows(report: Report, classes: ClassTable) -> list[dict[str, Any]]:
+    """Classes and void by their share of all pixels, greatest first, with a bar for each split."""
+    counts = np.array([*report.class_pixels.values()], np.float64)
+    if not counts.size or not counts.sum():
+        return []
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    longest = max(shares.max(), 1e-9)
+    names, colours = [*classes.names, "void"], [*classes.colours, classes.void_colour]
+    total = counts.sum(0) / counts.sum()
+    return [
+        {"name": printable(names[i]), "colour": tuple(colours[i]), "share": f"{100 * total[i]:.2f} %",
+         "widths": [round(100 * share / longest, 2) for share in shares[:, i]],
+         "said": ", ".join(f"{split} {100 * share[i]:.2f} %" for split, share in zip(report.class_pixels, shares, strict=True))}
+        for i in np.argsort(-total)
+        if total[i] > 0 or i < len(classes)
+    ]  # fmt: skip
+
+
+def _samples(data: str, root: str | Path | None) -> list[dict[str, str]]:
+    """Some pictures, evenly spread, half covered with their truth; those that cannot be read are passed over."""
+    found = []
+    try:
+        datasets: list[Dataset] = [*judged_splits(data, root).values()]
+    except PerpixelError:
+        return []
+    for dataset in datasets:
+        for index in np.unique(np.linspace(0, len(dataset) - 1, max(1, SAMPLES // len(datasets))).astype(int)):
+            try:
+                sample = dataset.sample(int(index))
+                if sample.labels is None:
+                    continue
+                picture = Image.fromarray(draw.overlay(sample.image, sample.labels, dataset.classes, legend=False))
+            except UNREADABLE:
+                continue
+            picture.thumbnail((LARGEST, LARGEST))
+            found.append({"source": _source(picture, ".jpg"), "text": printable(f"{dataset.split}/{sample.name}")})
+    return found
+
+
+def _classes(data: str) -> ClassTable | None:
+    """The class table of a data set; none of a file of annotations."""
+    if data.endswith(".json"):
+        return None
+    if data in ON_DISK:
+        return ON_DISK[data].classes
+    return open_dataset(data).classes if data in DATASETS else folder_classes(Path(data))
+
+
+def _source(picture: Image.Image, suffix: str = ".png") -> str:
+    kind = {".png": "png", ".jpg": "jpeg"}[suffix]
+    return f"data:image/{kind};base64,{base64.b64encode(encode_image(picture, suffix)).decode()}"
+
+

@@ -1,0 +1,81 @@
+"""proposal-curve: how many boxes does it take? The mean IU by the number of boxes merged, as in DeconvNet's figure.
+
+    found = proposal_curve(model, open_dataset("street"), counts=(1, 10, 50))     # found[50].mean_iou
+
+Boxes are merged one after the other, so one pass over a picture gives every number of boxes on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perpixel import draw
+from perpixel.datasets import Dataset
+from perpixel.errors import UsageError
+from perpixel.files import write_whole
+from perpixel.images import write_image
+from perpixel.judging.evaluate import Progress, Scores, count, protocol, refuse_other_classes
+from perpixel.measures.confusion_matrix import ConfusionMatrix
+from perpixel.networks import as_network
+from perpixel.prediction.by_boxes import chosen, merges
+from perpixel.prediction.inference import Inference, seen_at
+from perpixel.prediction.predict import prepare
+from perpixel.prediction.symmetries import ALL
+from perpixel.sample import Sample
+from perpixel.weights.model_file import Model
+
+COUNTS = (1, 5, 10, 20, 50, 100)
+JSON, PICTURE = "proposal-curve.json", "proposal-curve.png"
+
+
+def proposal_curve(
+    model: Model, dataset: Dataset, counts: Sequence[int] = COUNTS, proposals_by: str = "edge_boxes", merge: str = "max",
+    progress: Progress | None = None,
+) -> dict[int, Scores]:
+    """What `evaluate` finds with each number of boxes, in rising order.
+
+    Raises UsageError for no number or one below 1, and as `Inference` and `evaluate` do."""
+    if not counts or min(counts) < 1:
+        raise UsageError(f"counts {list(counts)}: a curve is over boxes; give whole numbers of at least 1.")
+    counts = sorted(set(counts))
+    rules = {boxes: Inference(boxes, proposals_by, merge).rules(model) for boxes in counts}
+    refuse_other_classes(model, dataset)
+    network, classes = as_network(prepare(model)), len(dataset.classes)
+    matrices = {boxes: ConfusionMatrix(classes, dataset.classes.void) for boxes in counts}
+
+    def answer(sample: Sample) -> NDArray[Any]:
+        assert sample.labels is not None
+        boxes = chosen(sample.image, proposals_by, merge)
+        for number, merged in merges(network, classes, sample.image, boxes, counts, merge, ALL[:1]):
+            labels: NDArray[Any] = merged.argmax(0).numpy().astype(dataset.classes.dtype)
+            matrices[number].add(sample.labels, labels)
+        return labels
+
+    _, digests = count(dataset, range(len(dataset)), answer, progress)
+    return {
+        boxes: Scores(matrix, dataset.classes, protocol(dataset, digests, model.digest, seen_at(model), rules[boxes]))
+        for boxes, matrix in matrices.items()
+    }
+
+
+def write_curve(out: Path, found: Mapping[int, Scores]) -> list[dict[str, Any]]:
+    """Leaves the figures of each number of boxes as JSON, and the curve as a picture; returns what the JSON says."""
+    rows = [
+        {"boxes": boxes, "mIoU": figures["mIoU"], "pixel_accuracy": figures["pixel_accuracy"], "protocol": scores["protocol"],
+         "protocol_hash": scores["protocol_hash"]}
+        for boxes, scores in ((boxes, scores.to_json()) for boxes, scores in found.items())
+        for figures in (scores["figures"],)
+    ]  # fmt: skip
+    write_whole(out, JSON, json.dumps(rows, indent=1).encode())
+    lines = {
+        "mIoU": [(boxes, scores.mean_iou) for boxes, scores in found.items()],
+        "pixel accuracy": [(boxes, scores.confusion.pixel_accuracy()) for boxes, scores in found.items()],
+    }
+    panels = [draw.curves({name: line}, f"{name} by boxes") for name, line in lines.items()]
+    write_image(out, PICTURE, np.concatenate(panels, axis=1))
+    return rows

@@ -1,0 +1,182 @@
+"""The review: every network at laptop width on `scenes`, trained and judged by one protocol, side by side.
+
+    REVIEW/runs/NAME/     a run folder each            REVIEW/table.md, table.json   the scores, best first
+    REVIEW/pictures.png   picture, truth, and what each network makes of it            REVIEW/overlays/NAME/*.png"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perpixel import draw
+from perpixel.datasets import open_dataset
+from perpixel.errors import UntrustedFile
+from perpixel.files import write_whole
+from perpixel.images import write_image
+from perpixel.judging.evaluate import Scores, evaluate
+from perpixel.networks import title
+from perpixel.networks.papers import PAPERS, size_of
+from perpixel.prediction.inference import PLAIN, Inference
+from perpixel.prediction.predict import predict
+from perpixel.terminal import percent
+from perpixel.training.recipe import Recipe
+from perpixel.training.run import RUN, Say, read_facts
+from perpixel.training.train import Progress, train
+from perpixel.weights import model_file
+
+# One protocol: the same pictures, optimiser, schedule and number of steps; only the network differs.
+PROTOCOL: dict[str, Any] = {
+    "data": "scenes", "weights": "none", "steps": 180, "batch": 8, "optimiser": "adamw", "lr": 2e-3, "schedule": "one_cycle",
+    "decay": 1e-2, "clip": 1.0, "validations": 1, "colour": 0.2,
+    "class_weights": "inverse_square_root",
+}  # fmt: skip
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What takes part: a network with its arguments, the settings of each stage of training, and how it looks at a picture."""
+
+    network: str
+    arguments: Mapping[str, Any]
+    stages: tuple[Mapping[str, Any], ...] = ({},)
+    inference: Inference = PLAIN
+    how: str = ""  # of the inference, behind the network's title
+
+    @property
+    def title(self) -> str:
+        return ", ".join(part for part in (title(self.network, self.arguments), self.how) if part)
+
+
+# Laptop width: padded convolutions, because the published borders of 92 and 100 pixels are larger than half a picture here.
+# DeconvNet's batch normalisation is measured anew before it is judged, as published. Its boxes slide, because edge boxes need
+# OpenCV. It is trained on boxes for half of the steps, and before on whole pictures: from scratch, so few steps on lone objects,
+# its published first stage, teach nothing.
+DECONVNET: dict[str, Any] = {"width": 0.125, "side": 128}
+MEASURED: dict[str, Any] = {"statistics_batches": 20, "statistics_batch": 16}
+HALF = PROTOCOL["steps"] // 2
+ENTRIES: dict[str, Entry] = {
+    "fcn32s": Entry("fcn32s", {"width": 0.25, "padding": 1}),
+    "fcn16s": Entry("fcn16s", {"width": 0.25, "padding": 1}),
+    "fcn8s": Entry("fcn8s", {"width": 0.25, "padding": 1}),
+    "parsenet": Entry("parsenet", {"width": 0.25}),
+    "deconvnet": Entry("deconvnet", DECONVNET, (MEASURED,)),
+    "deconvnet_boxes": Entry(
+        "deconvnet", DECONVNET,
+        (
+            {"steps": HALF},
+            {"crops": "proposals", "crop": (128, 128), "steps": HALF, "proposals": "sliding", **MEASURED},
+        ),
+        Inference(proposals=50, proposals_by="sliding"), "50 boxes",
+    ),
+    "unet": Entry("unet", {"width": 0.25, "convolutions": "same", "norm": "batch"}),
+}  # fmt: skip
+
+
+def review(
+    out: Path, seed: int, say: Say, progress: Callable[[str], Progress], entries: Mapping[str, Entry] = ENTRIES
+) -> Path:
+    """Trains what is not trained yet, and writes table and pictures; returns the table's path."""
+    found: dict[str, Scores] = {}
+    for name, entry in entries.items():
+        began = time.monotonic()
+        for recipe, folder in stages_of(entry, out / "runs" / name, seed):
+            scores = train(recipe, folder, say=say, progress=progress(f"{entry.title}: step"))
+        assert scores is not None, "the review trains in one process"
+        if not entry.inference.plain:
+            scores = _judge(folder, entry.inference, progress(f"{entry.title}: picture"))
+        say(f"{entry.title}: mIoU {percent(scores.mean_iou)} after {time.monotonic() - began:.0f} s.")
+        found[name] = scores
+    _write_pictures(out, entries)
+    return _write_table(out, found, entries)
+
+
+def _judge(folder: Path, inference: Inference, progress: Progress) -> Scores:
+    model, dataset = model_file.load(folder), open_dataset(PROTOCOL["data"], split="val")
+    return evaluate(model, dataset, lambda done, pictures: progress(done, pictures, ""), inference)
+
+
+def stages_of(entry: Entry, folder: Path, seed: int) -> list[tuple[Recipe, Path]]:
+    """The recipe and the run folder of each stage; all but the first start from the one before."""
+    last = len(entry.stages)
+    folders = [folder / "stages" / str(number) for number in range(1, last)] + [folder]
+    starts = [None, *(str(one) for one in folders)]
+    return [
+        (Recipe(**{**PROTOCOL, "network": entry.network, "seed": seed, "starts_from": start, **entry.arguments, **stage}), one)
+        for stage, one, start in zip(entry.stages, folders, starts, strict=False)
+    ]
+
+
+def _write_table(out: Path, found: dict[str, Scores], entries: Mapping[str, Entry]) -> Path:
+    ranked = sorted(found.items(), key=lambda item: item[1].mean_iou, reverse=True)
+    names = next(iter(found.values())).classes.names
+    header = ["network", "parameters", "multiply-adds", "minutes", "mIoU", "pixel accuracy", *names, "paper"]
+    lines, rows = [], []
+    for name, scores in ranked:
+        entry = entries[name]
+        parameters, multiply_adds = size_of(entry.network, len(names), (128, 160), **entry.arguments)
+        seconds = sum(
+            session["seconds"] or 0  # of one that was killed
+            for _, folder in stages_of(entry, out / "runs" / name, 0)
+            for session in _facts(folder)["sessions"]
+        )
+        iou = dict(zip(names, scores.confusion.iou(), strict=True))
+        cells = [
+            entry.title, f"{parameters / 1e6:.2f} M", f"{multiply_adds / 1e9:.2f} G", f"{seconds / 60:.1f}",
+            percent(scores.mean_iou), percent(scores.confusion.pixel_accuracy()), *(percent(iou[c]) for c in names),
+            PAPERS[entry.network][0],
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+        rows.append({
+            "network": name, "title": entry.title, "arguments": entry.arguments, "parameters": parameters,
+            "multiply_adds": multiply_adds, "seconds": seconds, **scores.to_json(),
+        })  # fmt: skip
+    plain = {scores.protocol_hash: scores.protocol for name, scores in found.items() if entries[name].inference.plain}
+    assert len(plain) == 1, "the review compares under one protocol"
+    ((known, protocol),) = plain.items()
+    others = [
+        f"{entries[name].title}: protocol {scores.protocol_hash}, {scores.protocol['window']}; multiply-adds are those of a box."
+        for name, scores in found.items()
+        if not entries[name].inference.plain
+    ]
+    text = "\n".join([
+        f"# The review on `scenes` {protocol['split']}", "",
+        f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *lines, "",
+        f"IoU in percent, protocol {known}: {protocol['void']}; {protocol['empty_class']}; {protocol['resize']}.", *others,
+        f"Every network: {PROTOCOL['steps']} steps of {PROTOCOL['batch']} pictures from scratch, "
+        f"{PROTOCOL['optimiser']}, {PROTOCOL['schedule']}, learning rate {PROTOCOL['lr']}, class weights "
+        f"{PROTOCOL['class_weights']}; one seed, so differences of a point or two mean nothing.", "",
+    ])  # fmt: skip
+    write_whole(out, "table.json", json.dumps(rows, indent=1).encode())
+    write_whole(out, "table.md", text.encode())
+    return out / "table.md"
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    facts = read_facts(folder / RUN)
+    if facts is None:
+        raise UntrustedFile(f"{folder / RUN}: is damaged, so that no one can tell how long it took; delete {folder}.")
+    return facts
+
+
+def _write_pictures(out: Path, entries: Mapping[str, Entry]) -> None:
+    dataset = open_dataset(PROTOCOL["data"], split="val")
+    models = {name: model_file.load(out / "runs" / name) for name in entries}
+    rows = []
+    for index in np.linspace(0, len(dataset) - 1, SHOWN).astype(int):
+        sample = dataset.sample(int(index))
+        assert sample.labels is not None
+        row = [sample.image, draw.colours(sample.labels, dataset.classes)]
+        for name, model in models.items():
+            labels = predict(model, sample.image, inference=entries[name].inference).labels
+            row += [draw.colours(labels, dataset.classes), draw.error_map(sample.labels, labels, dataset.classes.void)]
+            write_image(out, f"overlays/{name}/{sample.name}.png", draw.overlay(sample.image, labels, dataset.classes))
+        rows.append(row)
+    titles = ["picture", "truth", *(text for entry in entries.values() for text in (entry.title, "errors"))]
+    write_image(out, "pictures.png", draw.sheet(rows, titles))

@@ -1,0 +1,170 @@
+"""Data set -> training batches. Which pictures make step n, and how each is augmented, follows from the seed and n alone, so
+a run that was stopped anywhere continues with the same batches, and any number of processes divides the same ones."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from perpixel.datasets import Dataset, with_objects
+from perpixel.errors import UsageError, did_you_mean
+from perpixel.masks.touching import components, weight_map
+from perpixel.sample import Instances, Sample
+from perpixel.training.recipe import Recipe
+from perpixel.training.transforms import Augmentation, augment
+
+AHEAD = 2  # steps that are read while one is computed
+_ORDER, _VIEW = 0, 1  # branches of the seed
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`images` float32 (B, 3, H, W) in [0, 1], channels last in memory; `targets` int64 (B, H, W); `judged` pixels not void;
+    `weights` float32 (B, H, W) of the pixels, 0 at void, where the recipe separates objects."""
+
+    images: Tensor
+    targets: Tensor
+    names: tuple[str, ...]
+    judged: int
+    weights: Tensor | None = None
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What `losses` takes: images, targets, and weights if there are any."""
+        return (self.images, self.targets) if self.weights is None else (self.images, self.targets, self.weights)
+
+
+def batches(
+    dataset: Dataset,
+    recipe: Recipe,
+    first: int,
+    rank: int = 0,
+    world: int = 1,
+    context: int = 0,
+    class_weights: Sequence[float] | None = None,
+) -> Generator[list[Batch]]:
+    """For each step from `first` (0-based) to the last: this process's share of the batch, in `recipe.accumulate` parts.
+
+    Pictures are drawn by `recipe.sampling`. Reading and augmenting run ahead in a thread of their own. Of crops, images show
+    `context` pixels more on each side than targets. `class_weights` (C,) balance the weight map of `recipe.separation_weights`,
+    which is made of the objects as they are after augmentation.
+    Raises UsageError when the batch does not divide, pictures of different sizes meet without a crop, or there are no objects
+    to separate; UnknownName for a `separation_class` that is none."""
+    parts = recipe.accumulate * world
+    if recipe.batch % parts:
+        raise UsageError(f"batch = {recipe.batch}: must be a multiple of accumulate x processes = {parts}.")
+    size = recipe.batch // parts
+    draw = index_at if recipe.sampling == "shuffled" else index_of_all
+    read = _Cache(dataset, recipe)
+    how = Augmentation(
+        recipe.scale, recipe.crop, recipe.scale_jitter, recipe.flip, recipe.colour, recipe.class_crops,
+        recipe.flip_vertical, recipe.rotate, recipe.elastic, context,
+    )  # fmt: skip
+    void, balance = dataset.classes.void, class_weights or [1.0] * len(dataset.classes)
+    closed = threading.Event()  # then the picture that is being read is the last one
+
+    def load(step: int) -> list[Batch]:
+        start = step * recipe.batch + rank * recipe.accumulate * size
+        return [
+            _batch([_view(position) for position in range(begin, begin + size)], _weights, void)
+            for begin in range(start, start + recipe.accumulate * size, size)
+        ]
+
+    def _view(position: int) -> Sample:
+        if closed.is_set():
+            raise CancelledError
+        sample = read(draw(position, len(dataset), recipe.seed))
+        return augment(sample, how, void, np.random.default_rng([recipe.seed, _VIEW, position]))
+
+    def _weights(view: Sample) -> NDArray[np.float32] | None:
+        if view.instances is None or view.labels is None:
+            return None
+        return weight_map(
+            view.labels, view.instances, void, balance, recipe.separation_weights, recipe.separation_sigma
+        )  # fmt: skip
+
+    steps = iter(range(first, recipe.steps))
+    with ThreadPoolExecutor(1, "batches") as worker:
+        ahead: deque[Future[list[Batch]]] = deque(worker.submit(load, step) for step in islice(steps, AHEAD))
+        try:
+            while ahead:
+                found = ahead.popleft().result()
+                ahead.extend(worker.submit(load, step) for step in islice(steps, 1))
+                yield found
+        finally:
+            closed.set()
+            for future in ahead:
+                future.cancel()
+
+
+_orders = threading.local()
+
+
+def index_at(position: int, length: int, seed: int) -> int:
+    """The picture at `position` of the endless sequence of shuffled epochs."""
+    epoch, place = divmod(position, length)
+    key = (epoch, length, seed)
+    if getattr(_orders, "key", None) != key:
+        _orders.key, _orders.order = key, np.random.default_rng([seed, _ORDER, epoch]).permutation(length)
+    return int(_orders.order[place])
+
+
+def index_of_all(position: int, length: int, seed: int) -> int:
+    """The picture at `position` of the sequence that draws each from all, as the authors of FCN do."""
+    return int(np.random.default_rng([seed, _ORDER, position]).integers(length))
+
+
+class _Cache:
+    """Reads samples, keeping the first that fit into `cache_mb`; with the objects to separate, where the recipe does."""
+
+    def __init__(self, dataset: Dataset, recipe: Recipe) -> None:
+        self._kept: dict[int, Sample] = {}
+        self._objects, name = recipe.separation_weights > 0, recipe.separation_class
+        numbered = self._objects and name is None
+        self._dataset, self._left = with_objects(dataset) if numbered else dataset, recipe.cache_mb << 20
+        if self._objects and name is not None and name not in dataset.classes.names:
+            raise did_you_mean("class", name, dataset.classes.names)
+        self._region_class = None if name is None else dataset.classes.names.index(name)
+
+    def __call__(self, index: int) -> Sample:
+        if index in self._kept:
+            return self._kept[index]
+        found = self._dataset.sample(index)
+        assert found.labels is not None, "training needs labels"
+        objects = self._objects_of(found) if self._objects else None
+        sample = Sample(found.name, found.image, found.labels, objects)
+        if (size := sample.image.nbytes + found.labels.nbytes + (objects.numbers.nbytes if objects else 0)) <= self._left:
+            self._kept[index] = sample
+            self._left -= size
+        return sample
+
+    def _objects_of(self, sample: Sample) -> Instances:
+        if self._region_class is not None and sample.labels is not None:
+            return components(sample.labels, self._region_class)
+        if sample.instances is None:
+            raise UsageError(
+                f"separation_weights: the data set numbers no objects in {sample.name}; give `--separation-class NAME` of the "
+                f"class whose regions are objects ({', '.join(self._dataset.classes.names)})."
+            )
+        objects = sample.instances
+        return Instances.of_numbers(objects.numbers, objects.class_ids, objects.crowd)  # without masks
+
+
+def _batch(samples: list[Sample], weigh: Callable[[Sample], NDArray[np.float32] | None], void: int) -> Batch:
+    sizes = {sample.image.shape[:2] for sample in samples}
+    if len(sizes) > 1:
+        raise UsageError(f"the pictures have different sizes ({', '.join(map(str, sorted(sizes)))}); give `--crop HEIGHT WIDTH`.")
+    images = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
+    targets = torch.from_numpy(np.stack([np.asarray(sample.labels, np.int64) for sample in samples]))
+    maps = [found for sample in samples if (found := weigh(sample)) is not None]
+    weights = torch.from_numpy(np.stack(maps)) if maps else None
+    names = tuple(sample.name for sample in samples)
+    return Batch(images.float().div_(255), targets, names, int((targets != void).sum()), weights)

@@ -1,0 +1,341 @@
+"""Recipe: everything that decides a training, flat. Its fields are the keys of a TOML file, the flags of `perpixel train` and,
+in capitals behind PERPIXEL_, the environment variables. Flags win over the environment, it over the file, it over defaults."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from perpixel.errors import DataError, UsageError, did_you_mean, printable
+from perpixel.files import read_text
+
+OPTIMISERS = ("sgd", "adamw")
+SCHEDULES = ("constant", "poly", "one_cycle", "step")
+LOSS_MEANS = ("pixels", "pictures", "parts")
+SAMPLINGS = ("shuffled", "replacement")
+CROPS = ("none", "objects", "proposals")
+PROPOSALS = ("edge_boxes", "selective_search", "sliding")
+ENVIRONMENT = "PERPIXEL_"
+ARGUMENTS = (  # of networks
+    "backbone", "width", "padding", "layer", "learned_upsampling", "features", "fusion", "normalize", "norm_scale",
+    "side", "unpooling", "batch_norm", "variant", "channels", "convolutions", "norm", "skips", "decoder", "dropout",
+)  # fmt: skip
+RECIPES = Path(__file__).parents[1] / "recipes"
+LARGEST_FILE = 1 << 16  # bytes of a recipe; tomllib takes a time that grows as their square
+LARGEST_SCALE = 16.0
+LARGEST_WIDTH = 64.0
+LARGEST_SIDE = 1 << 16  # pixels of a crop; channels of a layer
+LARGEST_BATCH = 1 << 20
+LARGEST_NUMBER = 10**15
+LONGEST_TEXT = 4096  # of a path
+LONGEST_SHOWN = 100
+LARGEST_SIGMA = 100.0  # pixels
+# What may differ when a run is continued: it changes the speed, the reporting or the place of the data (which are known by
+# their fingerprints), not a single weight.
+FREE = frozenset({"save_every", "cache_mb", "root"})
+PLACES = ("data", "root", "starts_from")  # settings that may be paths, in which ~ is home
+CHOSEN = "chosen"  # the origin of what `plan` chose
+
+
+def _setting(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    data: str = _setting("scenes", "Data set: a name or a folder (see `perpixel datasets`).")
+    root: str | None = _setting(None, "Folder that holds the data set of that name.")
+    train_split: str = _setting("train", "Split that is trained on.")
+    val_split: str = _setting("val", "Split that is judged on, in training and after.")
+    network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
+    # the network's arguments; those not given are the network's own
+    backbone: str | None = _setting(None, "Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet), or any timm name.")
+    weights: str = _setting("auto", "imagenet, none, or auto: imagenet for a full-size trunk without starts_from.")
+    starts_from: str | None = _setting(None, "Run, model file, imported trunk or recipe whose weights it starts with.")
+    width: float | None = _setting(None, "Scales every layer; 1 is the paper's.")
+    padding: int | None = _setting(None, "FCN: padding of the first convolution, 100 as published or 1.")
+    layer: str | None = _setting(None, "FCN: score this feature alone, such as pool3, pool4 or pool5.")
+    learned_upsampling: str | None = _setting(None, "FCN: none as released, intermediate as in CVPR 2015, or all.")
+    features: tuple[str, ...] | None = _setting(None, "ParseNet: pool6 (the global context), fc7, conv5, conv4, conv3.")
+    fusion: str | None = _setting(None, "ParseNet: late, which adds scores, or early, which joins features.")
+    normalize: str | None = _setting(None, "ParseNet: L2 norm of features with a learned or fixed scale, or none.")
+    norm_scale: float | None = _setting(None, "ParseNet: scale of normalised features at the start.")
+    side: int | None = _setting(None, "DeconvNet: side of the square that it sees, 224 as published, or a multiple of 32.")
+    unpooling: str | None = _setting(None, "DeconvNet: switches as published, corner or bilinear.")
+    batch_norm: bool | None = _setting(None, "DeconvNet: batch normalisation, as published.")
+    variant: str | None = _setting(None, "U-Net: paper, or release for the network that its authors released.")
+    channels: int | None = _setting(None, "U-Net: 3, or 1 for grey.")
+    convolutions: str | None = _setting(None, "U-Net: valid as published, or same.")
+    norm: str | None = _setting(None, "U-Net: batch for batch normalisation.")
+    skips: bool | None = _setting(None, "U-Net: join the decoder with the encoder's maps, as published.")
+    decoder: tuple[int, ...] | None = _setting(None, "U-Net on a backbone: channels of the decoder, deepest first.")
+    dropout: float | None = _setting(None, "Dropout ratio.")
+    # what the network sees
+    scale: float = _setting(1.0, "Size at which the network sees pictures, in training and after, relative to their own.")
+    crop: tuple[int, int] | None = _setting(None, "Height and width of training crops; without, whole pictures of one size.")
+    scale_jitter: tuple[float, float] = _setting((1.0, 1.0), "Range of the random scale of training crops, on top of scale.")
+    flip: bool = _setting(True, "Mirror half of the training pictures left to right.")
+    colour: float = _setting(0.0, "Strength of random brightness, contrast, saturation and hue, 0 to 1.")
+    class_crops: float = _setting(0.0, "Share of crops centred on a pixel of a class drawn evenly from those in the picture.")
+    flip_vertical: bool = _setting(False, "Mirror half of the training pictures top to bottom.")
+    rotate: float = _setting(0.0, "Largest angle of a random rotation, in degrees; the picture is mirrored at its border.")
+    elastic: float = _setting(0.0, "Elastic deformation: standard deviation of displacements in pixels, 10 for U-Net; 0 is off.")
+    crops: str = _setting(
+        "none", "none: pictures; objects: boxes of true objects, all else background; proposals: boxes that overlap an object."
+    )
+    crop_enlarge: float = _setting(1.2, "Crops: by what their sides are lengthened, for context.")
+    crop_balance: float = _setting(0.5, "Crops: those of rare classes repeat; 0 never, 1 until all classes have equally many.")
+    proposals: str = _setting("edge_boxes", "Crops of proposals: edge_boxes, selective_search or sliding.")
+    proposal_overlap: float = _setting(0.5, "Crops of proposals: least overlap (IoU) of box and object.")
+    # how it learns
+    steps: int = _setting(1000, "Optimiser steps.")
+    batch: int = _setting(8, "Pictures per step, over all processes and accumulated parts.")
+    sampling: str = _setting("shuffled", "shuffled, epoch after epoch, or replacement: each picture drawn from all.")
+    accumulate: int = _setting(1, "Parts into which a process splits its share of the batch to save memory.")
+    optimiser: str = _setting("adamw", "sgd or adamw.")
+    lr: float = _setting(1e-3, "Learning rate; the highest one of one_cycle.")
+    trunk_lr: float = _setting(1.0, "Factor of the learning rate for the trunk; 0 freezes it.")
+    score_lr: float = _setting(1.0, "Factor of the learning rate for score layers.")
+    bias_lr: float = _setting(1.0, "Factor of the learning rate for biases, on top of the others.")
+    momentum: float = _setting(0.9, "Momentum of sgd; beta 1 of adamw.")
+    decay: float = _setting(1e-4, "Weight decay; biases and normalisation have none.")
+    bias_decay: bool = _setting(False, "Decay biases as well.")
+    schedule: str = _setting("poly", "constant, poly (power 0.9), one_cycle, or step (times gamma after each step_size steps).")
+    step_size: int | None = _setting(None, "Schedule step: steps at one learning rate.")
+    gamma: float = _setting(0.1, "Schedule step: by what the learning rate is multiplied.")
+    loss: str = _setting("cross_entropy", "cross_entropy, dice, lovasz_softmax, or a sum such as cross_entropy+dice.")
+    loss_mean: str = _setting(
+        "pixels", "The loss is a mean over: pixels; pictures (of sums over their pixels); parts (of means over their pixels)."
+    )
+    class_weights: str = _setting("none", "none, inverse_square_root, inverse, enet, or pole=3,sign=2.")
+    statistics_batches: int = _setting(
+        0, "Batches by which batch normalisation is measured anew before it is judged; 0 keeps running averages."
+    )
+    statistics_batch: int = _setting(28, "Pictures in each of those batches, over all processes.")
+    separation_weights: float = _setting(0.0, "Weight of the gap between two touching objects, U-Net's w0, there 10; 0 is off.")
+    separation_sigma: float = _setting(5.0, "Distance in pixels over which that weight falls off, U-Net's sigma.")
+    separation_class: str | None = _setting(None, "Class whose connected regions are the objects; without, the data set's own.")
+    ema: float = _setting(0.0, "Decay of the moving average of weights that is judged and kept; 0 is off.")
+    clip: float = _setting(0.0, "Largest norm of the gradient; 0 is off.")
+    mixed_precision: bool = _setting(True, "Half precision on GPUs (bfloat16 where there is, else float16 with scaling).")
+    channels_last: bool = _setting(True, "Memory layout that most convolutions are faster in.")
+    seed: int = _setting(0, "Seed of every random choice.")
+    device: str = _setting("auto", "auto, cpu, cuda ...")
+    # what it reports and keeps
+    validations: int = _setting(10, "How often val is judged, evenly spread; the best weights are kept.")
+    log_every: int = _setting(10, "Steps between lines of history.jsonl.")
+    save_every: int = _setting(100, "Steps between states to resume from.")
+    cache_mb: int = _setting(1024, "Decoded training pictures kept in memory, in MiB.")
+
+    def __post_init__(self) -> None:
+        """`~` in paths becomes the home folder. Raises UsageError for a value that cannot work, naming the setting."""
+        for item in fields(self):
+            _require_sane(item.name, getattr(self, item.name))
+        for name in PLACES:
+            object.__setattr__(self, name, _with_home(getattr(self, name)))
+        for name in ("steps", "batch", "accumulate", "statistics_batch", "log_every", "save_every", "validations"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _require(0 < self.lr < math.inf, "lr", self.lr, "above 0")
+        _require(0 < self.scale <= LARGEST_SCALE, "scale", self.scale, f"above 0 and at most {LARGEST_SCALE:g}")
+        for name in (
+            "decay", "clip", "trunk_lr", "score_lr", "bias_lr", "statistics_batches", "cache_mb", "elastic", "separation_weights",
+        ):  # fmt: skip
+            _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
+        for name in ("momentum", "ema"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more and below 1")
+        for name in ("colour", "class_crops", "crop_balance"):
+            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
+        _require(0 <= self.rotate <= 180, "rotate", self.rotate, "between 0 and 180 degrees")
+        sigma = self.separation_sigma
+        _require(0 < sigma <= LARGEST_SIGMA, "separation_sigma", sigma, f"above 0 and at most {LARGEST_SIGMA:g}")
+        low, high = self.scale_jitter
+        _require(0 < low <= high < math.inf, "scale_jitter", self.scale_jitter, "two numbers above 0, the smaller first")
+        crop, side = self.crop, LARGEST_SIDE
+        _require(crop is None or 1 <= min(crop) <= max(crop) <= side, "crop", crop, f"two sizes of 1 to {side}")
+        width = self.width
+        _require(width is None or 0 < width <= LARGEST_WIDTH, "width", width, f"above 0 and at most {LARGEST_WIDTH:g}")
+        for name in ("batch", "statistics_batch"):
+            _require(getattr(self, name) <= LARGEST_BATCH, name, getattr(self, name), f"at most {LARGEST_BATCH}")
+        _require(self.dropout is None or 0 <= self.dropout <= 1, "dropout", self.dropout, "between 0 and 1")
+        _require(self.norm_scale is None or 0 < self.norm_scale < math.inf, "norm_scale", self.norm_scale, "above 0")
+        decoder = self.decoder or (1,)
+        _require(1 <= min(decoder) <= max(decoder) <= side, "decoder", decoder, f"channels of 1 to {side}")
+        _require(0 < self.crop_enlarge < math.inf, "crop_enlarge", self.crop_enlarge, "above 0")
+        _require(0 < self.proposal_overlap <= 1, "proposal_overlap", self.proposal_overlap, "above 0 and at most 1")
+        _require(self.step_size is None or self.step_size >= 1, "step_size", self.step_size, "1 or more")
+        _require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        for name, known in (
+            ("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("weights", ("auto", "imagenet", "none")),
+            ("loss_mean", LOSS_MEANS), ("sampling", SAMPLINGS), ("crops", CROPS), ("proposals", PROPOSALS),
+        ):  # fmt: skip
+            if getattr(self, name) not in known:
+                raise did_you_mean(name, getattr(self, name), known)
+        if self.crops != "none" and self.crop is None:
+            raise UsageError(f"crops = {self.crops!r}: needs crop, the height and width at which the network sees them.")
+        if self.schedule == "step" and self.step_size is None:
+            raise UsageError("schedule = 'step': needs step_size, after how many steps the learning rate falls.")
+        if self.loss_mean == "pictures" and self.loss != "cross_entropy":
+            raise UsageError(f"loss_mean = 'pictures' sums over pixels, which only cross_entropy does; loss is {self.loss!r}.")
+        if self.separation_class is not None and not self.separation_weights:
+            raise UsageError(f"separation_class = {self.separation_class!r}: needs separation_weights above 0, such as 10.")
+        if self.separation_weights and self.loss != "cross_entropy":
+            raise UsageError(f"separation_weights weigh pixels, which only cross_entropy does; loss is {self.loss!r}.")
+
+    def network_arguments(self) -> dict[str, Any]:
+        """The arguments of `networks.build` that were set."""
+        return {name: getattr(self, name) for name in ARGUMENTS if getattr(self, name) is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def find(name_or_file: str) -> Path:
+    """The file of a recipe: of perpixel's own by name, or a TOML file by path. Raises UnknownName when it looks like neither."""
+    own = _own()
+    path = own.get(name_or_file, Path(_with_home(name_or_file)))
+    if path.suffix != ".toml" and not os.path.exists(path):
+        raise did_you_mean("recipe", name_or_file, own)
+    return path
+
+
+def is_recipe(name_or_file: str) -> bool:
+    """Whether `find` would find it, so that a run folder or model file is told from a recipe."""
+    return name_or_file.endswith(".toml") or name_or_file in _own()
+
+
+def _own() -> dict[str, Path]:
+    return {path.stem: path for path in RECIPES.glob("*.toml")}
+
+
+def merge(
+    file: Path | None,
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str] = os.environ,
+    chosen: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[Recipe, dict[str, str]]:
+    """The recipe and the origin of each setting: "default", the file's name, the variable's name, or "flag"; "chosen" for the
+    settings that `plan` chose, over which all but defaults win.
+
+    Raises UsageError or UnknownName naming the setting and where it came from."""
+    hints = get_type_hints(Recipe)
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(hints, "default")
+    found: list[tuple[str, dict[str, Any]]] = [(CHOSEN, dict(chosen))]
+    if file is not None:
+        found.append((str(file), read_toml(file)))
+    for key, text in environment.items():
+        if key.startswith(ENVIRONMENT):
+            name = key.removeprefix(ENVIRONMENT).lower()
+            found.append((key, {name: _from_text(text, hints[name], key) if name in hints else text}))
+    found.append(("flag", dict(flags)))
+    for origin, settings in found:
+        for name, value in settings.items():
+            if name not in hints:
+                raise did_you_mean(f"setting ({printable(origin)})", name[:LONGEST_SHOWN], hints)
+            values[name], origins[name] = _fitted(value, hints[name], name, origin), origin
+    return Recipe(**values), origins
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The flat keys of a recipe file. Raises UsageError when it is missing, no plain file, or no TOML."""
+    try:
+        text = read_text(path)
+    except DataError as error:
+        raise UsageError(str(error)) from error
+    if len(text) > LARGEST_FILE:
+        raise UsageError(f"{printable(path)}: is no recipe, for it has more than {LARGEST_FILE >> 10} KiB; name a recipe file.")
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: of TOML, and of a number with thousands of digits
+        reason = "is nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]
+        raise UsageError(f"{printable(path)}: is no TOML ({printable(reason)}); write one `key = value` per line.") from error
+
+
+def to_toml(recipe: Recipe, origins: Mapping[str, str]) -> str:
+    """The recipe as a file that `merge` reads back, each line with its origin; settings left to the network are left out."""
+    lines = []
+    for item in fields(recipe):
+        value = getattr(recipe, item.name)
+        if value is not None:
+            # JSON writes strings, numbers, booleans and arrays of them as TOML does, but for one control character.
+            written = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+            lines.append(f"{item.name} = {written}  # {printable(origins[item.name])}")
+    return "\n".join(lines) + "\n"
+
+
+def first_difference(old: Recipe, new: Recipe) -> str | None:
+    """The first setting, by name and both values, in which two recipes train differently."""
+    for item in fields(old):
+        before, after = getattr(old, item.name), getattr(new, item.name)
+        if item.name not in FREE and before != after:
+            return f"{item.name} was {before!r} and is now {after!r}"
+    return None
+
+
+def _require(condition: bool, name: str, value: Any, rule: str) -> None:
+    if not condition:
+        raise UsageError(f"{name} = {_shown(value)}: must be {rule}.")
+
+
+def _require_sane(name: str, value: Any) -> None:
+    """Raises UsageError for whole numbers that neither floats nor machines can hold, and for text that no file can."""
+    for one in value if isinstance(value, tuple) else (value,):
+        if isinstance(one, int):
+            _require(abs(one) <= LARGEST_NUMBER, name, one, f"at most {LARGEST_NUMBER:.0e}")
+        if isinstance(one, str):
+            _require(len(one) <= LONGEST_TEXT, name, one, f"at most {LONGEST_TEXT} characters")
+            _require(not any("\ud800" <= mark <= "\udfff" for mark in one), name, one, "text in UTF-8")
+
+
+def _with_home(place: Any) -> Any:
+    return os.path.expanduser(place) if isinstance(place, str) and place.startswith("~") else place
+
+
+def _shown(value: Any) -> str:
+    """A value as it is told: in a line that ends."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number with thousands of digits, tables in tables
+        return f"(too long to show, {type(value).__name__})"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def _from_text(text: str, hint: Any, key: str) -> Any:
+    """The value of an environment variable: TOML where it is TOML, else the text itself."""
+    if str in _members(hint):
+        return text
+    try:
+        found = tomllib.loads(f"value = {text}") if len(text) <= LARGEST_FILE else {}
+    except (ValueError, RecursionError):
+        found = {}
+    if list(found) != ["value"]:
+        raise UsageError(f"{key}={_shown(text)[1:-1]}: is not a value of the type {getattr(hint, '__name__', hint)}.")
+    return found["value"]
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _fitted(value: Any, hint: Any, name: str, origin: str) -> Any:
+    """`value` as the type of the field: arrays become tuples, whole numbers floats where one is asked for."""
+    for member in _members(hint):
+        if get_origin(member) is tuple and isinstance(value, (list, tuple)):
+            inner = get_args(member)
+            if inner[-1] is not Ellipsis and len(inner) != len(value):
+                break
+            return tuple(_fitted(item, inner[0], name, origin) for item in value)
+        if member is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            _require_sane(name, value)
+            return float(value)
+        if member is type(value) or (member is type(None) and value is None):
+            return value
+    raise UsageError(f"{name} = {_shown(value)} ({printable(origin)}): is not of the type {getattr(hint, '__name__', hint)}.")

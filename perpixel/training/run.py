@@ -1,0 +1,255 @@
+"""A run folder's papers: whose it is, which data it trains on, where and when it ran. (`checkpoint` keeps its states.)
+
+    recipe.toml    every setting with its origin        data.json       what the check of the data set found
+    run.json       versions, machine, sessions          history.jsonl   losses and scores by step
+    model.safetensors, model.json, scores.json, val.png, curves.png, last/
+    crops.safetensors    the boxes that it trains on, where the recipe says `crops`
+    stages/NAME/   the runs of the recipes that this one starts from
+
+data.json and run.json carry a digest of what they say. Where it is wrong, the data set is checked again, and run.json is begun
+anew; history.jsonl, scores.json and the pictures are never read, but written anew from states and weights."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from perpixel.datasets import DATASETS, ON_DISK, Stored, judged_splits
+from perpixel.doctor.check import Report, check
+from perpixel.errors import DataError, PerpixelError, UntrustedFile, UsageError, printable
+from perpixel.files import locked, remove_partial, write_whole
+from perpixel.machines.team import Team
+from perpixel.training.recipe import Recipe, first_difference, merge, to_toml
+from perpixel.version import VERSION
+from perpixel.weights.model_file import MODEL_FILE, STATES, state_folders
+
+RECIPE, RUN, HISTORY, SCORES, DATA = "recipe.toml", "run.json", "history.jsonl", "scores.json", "data.json"
+STAGES = "stages"
+OTHERS = ("torchvision", "timm", "numpy")  # whose versions are kept beside torch's; not imported for that
+SHOWN = 3  # warnings of one kind
+_DIGEST = "sha256"
+
+Say = Callable[[str], None]
+CheckProgress = Callable[[int, int], None]
+
+
+@contextmanager
+def claim(out: Path, recipe: Recipe, origins: Mapping[str, str] | None) -> Iterator[None]:
+    """Takes `out` for this recipe, or finds that it has it already, and holds it against a second process. What a killed
+    process left unfinished is swept, and so is what another recipe left that never came to a state.
+
+    Raises UsageError when the folder holds something else, another recipe's run, or a run that is going on, or cannot be made;
+    UntrustedFile when its recipe is damaged."""
+    if os.path.lexists(out) and not os.path.isdir(out):
+        raise UsageError(f"{printable(out)}: is a file; choose a folder for --out.")
+    difference = None
+    if os.path.isfile(out / RECIPE):
+        difference = _difference(out, recipe)
+        if difference is not None and _began(out):
+            raise UsageError(f"{printable(out)}: belongs to another run ({difference}); choose another --out.")
+    elif os.path.isdir(out) and any(not path.name.startswith(".") and path.name != STAGES for path in out.iterdir()):
+        raise UsageError(f"{printable(out)}: is not empty and no run folder; choose another --out.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte
+        if isinstance(error, OSError) and error.errno not in (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL):
+            raise
+        raise UsageError(f"{printable(out)[:200]}: is no name of a folder; choose another --out.") from error
+    with locked(out):
+        for folder in (out, out / STATES, out / "not_finite"):
+            remove_partial(folder)
+        if difference is not None:
+            for name in (DATA, RUN):
+                (out / name).unlink(missing_ok=True)
+        write_whole(out, RECIPE, to_toml(recipe, origins or dict.fromkeys(recipe.to_json(), "call")).encode())
+        yield
+
+
+def _began(out: Path) -> bool:
+    """Whether a training in `out` came so far that it kept something."""
+    return bool(state_folders(out)) or os.path.lexists(out / MODEL_FILE)
+
+
+def _difference(out: Path, recipe: Recipe) -> str | None:
+    """In what the recipe that is kept in `out` trains differently. Raises UntrustedFile where it is needed and damaged."""
+    try:
+        return first_difference(merge(out / RECIPE, {}, {})[0], recipe)
+    except PerpixelError as error:
+        if _began(out):
+            raise UntrustedFile(f"{error} It is damaged, or of another version; choose another --out.") from error
+        return str(error)
+
+
+def write_facts(out: Path, name: str, facts: Mapping[str, Any]) -> None:
+    """Writes `facts` as JSON, with a digest of them."""
+    write_whole(out, name, json.dumps({**facts, _DIGEST: _digest(facts)}, indent=1).encode())
+
+
+def read_facts(path: Path) -> dict[str, Any] | None:
+    """What `write_facts` wrote there; none where the file is missing or damaged."""
+    try:
+        facts: dict[str, Any] = json.loads(path.read_bytes())
+        said = facts.pop(_DIGEST)
+        return facts if said == _digest(facts) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What the data check found: pixels of each class in train, and of each split its fingerprint and number of pictures."""
+
+    class_pixels: list[int]
+    fingerprints: dict[str, str]
+    pictures: dict[str, int]
+
+
+def sound_data(recipe: Recipe, out: Path, team: Team, say: Say, progress: CheckProgress | None = None) -> Sound:
+    """Checks the data set, or remembers that this run did, as long as no file has changed since.
+
+    Raises DataError for an unsound set, or for one that is not the one the run began with; UntrustedFile where no one can tell
+    any more with which one it did."""
+    known: dict[str, Any] = {}
+    if team.rank == 0:
+        path = out / DATA
+        known = read_facts(path) or {}
+        stamp = _stamp(recipe)
+        if known.get("stamp") != stamp:
+            if not known and path.exists():
+                say(f"{path}: is damaged, or of an older version; the data set is checked again.")
+            before = _fingerprints(out, known)
+            report = _checked(recipe, say, progress)
+            if before is not None and before != report.fingerprints:
+                raise DataError(f"{recipe.data}: pictures or masks changed since {out} began; choose another --out.")
+            known = {
+                "stamp": stamp,
+                "class_pixels": report.class_pixels[recipe.train_split][:-1],
+                "fingerprints": report.fingerprints,
+                "pictures": report.pictures,
+            }
+            write_facts(out, DATA, known)
+    known = team.from_first(known)
+    return Sound(known["class_pixels"], known["fingerprints"], known["pictures"])
+
+
+def _fingerprints(out: Path, known: Mapping[str, Any]) -> Any:
+    """Those of the data that the run began with; none where it did not begin. A damaged file may say them too: what is not
+    equal to them is refused."""
+    if known:
+        return known["fingerprints"]
+    facts = read_facts(out / RUN)
+    if facts is not None:
+        return facts["fingerprints"]
+    try:
+        return json.loads((out / DATA).read_bytes())["fingerprints"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        if _began(out):
+            raise UntrustedFile(
+                f"{out}: {DATA} and {RUN} are damaged or missing, so that no one can tell whether the data are those that the "
+                f"run began with; choose another --out."
+            ) from error
+        return None
+
+
+def begin_session(
+    out: Path, recipe: Recipe, team: Team, sound: Sound, first: int, started_from: Mapping[str, str] | None, say: Say
+) -> None:
+    """Notes in run.json that a process goes on after step `first`, on what machine; says so where it computes otherwise than
+    the process before it did. `started_from` is the model that the weights come from, by path and SHA-256."""
+    facts = read_facts(out / RUN)
+    if facts is None:
+        if (out / RUN).exists():
+            say(f"{out / RUN}: is damaged, or of an older version; it is begun anew, without the sessions before this one.")
+        facts = {
+            "perpixel": VERSION,
+            "python": platform.python_version(),
+            "versions": {"torch": str(torch.__version__), **{name: metadata.version(name) for name in OTHERS}},
+            "machine": f"{platform.system()} {platform.machine()}",
+            "seed": recipe.seed,
+            "fingerprints": sound.fingerprints,
+            "pictures": sound.pictures,
+            "sessions": [],
+        }
+    if started_from is not None:
+        facts["started_from"] = dict(started_from)
+    places = {"root": recipe.root, "data": None if recipe.data in DATASETS or recipe.data in ON_DISK else recipe.data}
+    facts["places"] = {name: [given, os.path.abspath(given)] for name, given in places.items() if given is not None}
+    machine = {"threads": torch.get_num_threads(), "processes": team.world, "device": str(team.device)}
+    sessions: list[dict[str, Any]] = facts["sessions"]
+    if sessions:
+        last = sessions[-1]
+        if last["to"] is None:  # it was killed
+            last["to"] = first
+        others = [name for name in machine if last[name] != machine[name]]
+        if others:
+            now, then = (", ".join(f"{name} {values[name]}" for name in others) for values in (machine, last))
+            say(f"{out}: goes on with {now}; before: {then}. The last bits of its weights are not those of a run never stopped.")
+    sessions.append({"from": first, "to": None, "seconds": None, **machine})
+    write_facts(out, RUN, facts)
+
+
+def end_session(out: Path, last: int, seconds: float) -> None:
+    """Notes in run.json to which step this process went, and how long it took."""
+    facts = read_facts(out / RUN)
+    if facts is not None:  # which someone may have damaged since
+        facts["sessions"][-1] |= {"to": last, "seconds": round(seconds, 2)}
+        write_facts(out, RUN, facts)
+
+
+def data_of(run: Path, recipe: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Data set and root of a recipe that trained in the folder `run`, or in that of the file `run`: where they lay then, if they
+    are there still, whatever the current folder is; else as they are named."""
+    facts = read_facts((run if os.path.isdir(run) else run.parent) / RUN) or {}
+    found = []
+    for name in ("data", "root"):
+        given, place = recipe.get(name), facts.get("places", {}).get(name)
+        found.append(place[1] if place and place[0] == given and os.path.isdir(place[1]) else given)
+    return found[0], found[1]
+
+
+def _checked(recipe: Recipe, say: Say, progress: CheckProgress | None) -> Report:
+    report = check(recipe.data, progress, recipe.root, (recipe.train_split, recipe.val_split))
+    where = recipe.data if recipe.root is None else f"{recipe.data} --root {recipe.root}"
+    kinds: dict[str, list[str]] = {}
+    for problem in report.problems:
+        if problem.severity == "warning":
+            kinds.setdefault(problem.kind, []).append(problem.message)
+    for kind, messages in kinds.items():
+        for message in messages[:SHOWN]:
+            say(f"warning: {message}")
+        if len(messages) > SHOWN:
+            say(f"warning: {kind}: {len(messages) - SHOWN} more; `perpixel check {where}` lists them.")
+    if report.errors:
+        more = f" ({len(report.errors) - 1} more; `perpixel check {where}` lists them)" if len(report.errors) > 1 else ""
+        raise DataError(f"{report.errors[0].message}{more}")
+    return report
+
+
+def _stamp(recipe: Recipe) -> str:
+    """What changes when a file of the data set does: names, sizes and times."""
+    splits = judged_splits(recipe.data, recipe.root, (recipe.train_split, recipe.val_split)).values()
+    files = [path for split in splits if isinstance(split, Stored) for path in split.files()]
+    return str([_state(path) for path in files]) if files else f"{recipe.data} of perpixel {VERSION}"
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    try:
+        stat = path.stat()
+    except OSError:  # the check tells of it
+        return str(path), 0, 0
+    return str(path), stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,95 @@
+"""A recipe that starts from another recipe: its stages in order, each a run folder of its own.
+
+    fcn8s_voc2012 -> fcn16s_voc2012 -> fcn32s_voc2012 is trained as OUT/stages/fcn32s_voc2012, OUT/stages/fcn16s_voc2012, OUT
+
+What is finished is not trained again, so the same command continues in the stage in which it was stopped. A flag `starts_from`
+that names an imported trunk says where the first stage starts; one that names a run or model, where the last one does, and then
+there are no stages before it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from perpixel.errors import PerpixelError, UsageError
+from perpixel.judging.evaluate import Scores
+from perpixel.networks import title
+from perpixel.training.recipe import Recipe, find, first_difference, is_recipe, merge
+from perpixel.training.run import RECIPE, SCORES, STAGES, CheckProgress, Say
+from perpixel.training.train import Progress, train
+from perpixel.weights.model_file import is_trunk
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of several: `name` of its recipe ("" for the last one), settings and where each came from."""
+
+    name: str
+    recipe: Recipe
+    origins: Mapping[str, str]
+
+
+def stages(
+    file: Path | None,
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str] = os.environ,
+    chosen: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Stage]:
+    """The trainings that a recipe file asks for, first one first; flags and environment change each of them, `starts_from` the
+    last one, or the first one when it is a trunk. `chosen` is what `plan` chose for the last one.
+
+    Raises UsageError when recipes start from each other in a circle, and whatever `merge` raises."""
+    given = Stage("", *merge(file, flags, environment, chosen))
+    origin = given.recipe.starts_from
+    trunk = origin if origin is not None and not is_recipe(origin) and is_trunk(origin) else None
+    # Where the last stage is told to start is not where the stage before it starts.
+    flags = {name: value for name, value in flags.items() if name != "starts_from"}
+    environment = {key: value for key, value in environment.items() if key != "PERPIXEL_STARTS_FROM"}
+    found = [given if trunk is None else Stage("", *merge(file, flags, environment, chosen))]
+    while (start := found[0].recipe.starts_from) is not None and is_recipe(start):
+        name = Path(start).stem
+        if any(stage.name == name for stage in found):
+            raise UsageError(f"recipe {name}: starts from itself; correct `starts_from`.")
+        found.insert(0, Stage(name, *merge(find(start), flags, environment)))
+    if trunk is not None:
+        first = found[0]
+        origins = {**first.origins, "starts_from": given.origins["starts_from"]}
+        found[0] = Stage(first.name, replace(first.recipe, starts_from=trunk), origins)
+    return found
+
+
+def train_stages(
+    planned: list[Stage],
+    out: Path,
+    say: Say = print,
+    progress: Callable[[str], Progress] | None = None,
+    checked: CheckProgress | None = None,
+) -> Scores | None:
+    """Trains each stage from the weights of the one before it, the last one in `out`; returns the scores of the last.
+
+    `progress` makes of what is counted who hears of it; `checked` hears of the pictures that are looked at before."""
+    scores = None
+    before: Path | None = None
+    for stage in planned:
+        folder = out / STAGES / stage.name if stage.name else out
+        recipe = stage.recipe if before is None else replace(stage.recipe, starts_from=str(before))
+        if stage.name and _finished(folder, recipe):
+            say(f"{folder}: is done.")
+        else:
+            named = stage.name or title(recipe.network, recipe.network_arguments())
+            shown = progress(f"{named} on {recipe.data}: step") if progress else None
+            scores = train(recipe, folder, stage.origins, say, shown, checked)
+        before = folder
+    return scores
+
+
+def _finished(folder: Path, recipe: Recipe) -> bool:
+    """Whether `folder` holds the scores of this very recipe. (`train` refuses a folder of another one.)"""
+    try:
+        return (folder / SCORES).is_file() and first_difference(merge(folder / RECIPE, {}, {})[0], recipe) is None
+    except PerpixelError:  # `train` says what is wrong
+        return False

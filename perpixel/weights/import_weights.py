@@ -1,0 +1,115 @@
+"""Weights of others -> our model files. (The verb is `import`, a word that no module may be called.)"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from perpixel import networks
+from perpixel.classes import ClassTable
+from perpixel.datasets import ON_DISK, scenes
+from perpixel.errors import UsageError, did_you_mean
+from perpixel.files import LOCK, PARTIAL, digest, locked, new_folder, remove_partial
+from perpixel.networks.torchvision import torchvision_state
+from perpixel.weights import caffe
+from perpixel.weights.model_file import CARD_FILE, MODEL_FILE, ModelCard, save_model
+from perpixel.weights.torch_files import read_state
+
+CAFFE, TORCH = ".caffemodel", (".pth", ".pt")
+CLASS_TABLES = {"scenes": scenes.CLASSES, **{name: stored.classes for name, stored in ON_DISK.items()}}
+MOST_CLASSES = 65535
+
+
+def import_weights(path: str | Path, network: str, classes: str | int, out: str | Path, **arguments: Any) -> Path:
+    """Writes the weights in `path` as a model file in the folder `out`, and says where; `perpixel.load` reads it.
+
+    The file is a .caffemodel of a paper's authors, or a state dict (.pth, .pt) of one of torchvision's networks.
+    `classes` is the name of a class table or a number, `arguments` are those of `networks.build`. Raises UsageError for names
+    and for an `out` that holds other things, DataError and UntrustedFile for the file: see `caffe` and `torch_files`."""
+    path, out = Path(path), Path(out)
+    _require_free(out)
+    table = class_table(classes)
+    if kind_of(path) == CAFFE:
+        mean = caffe.MEANS.get(str(classes), caffe.VOC_MEAN)
+        arguments, state = caffe.convert(path, caffe.read_caffemodel(path), network, len(table), mean, **arguments)
+    else:
+        state = torchvision_state(networks.build(network, len(table), **arguments), read_state(path), str(path))
+    return _write(out, path, state, network, arguments, table.to_json())
+
+
+def import_trunk(path: str | Path, trunk: str, out: str | Path, **arguments: Any) -> Path:
+    """Writes the trunk of a classifier of ImageNet, a .caffemodel, as a model file in the folder `out`, and says where.
+
+    It has no scores of classes: trainings start from it (`starts_from`). `trunk` is vgg16, vgg16_reduced (VGG_ILSVRC_16_layers
+    and its fc_reduced), alexnet (CaffeNet) or googlenet, `arguments` are its own. Raises as `import_weights` does."""
+    path, out = Path(path), Path(out)
+    _require_free(out)
+    if kind_of(path) != CAFFE:
+        raise UsageError(f"{path}: trunks are imported from {CAFFE} files; those of torchvision are fetched by trainings.")
+    state = caffe.convert_trunk(path, caffe.read_caffemodel(path), trunk, **arguments)
+    return _write(out, path, state, trunk, arguments, {})
+
+
+def _require_free(out: Path) -> None:
+    found = {item.name for item in out.iterdir() if item.suffix != PARTIAL} if os.path.isdir(out) else set()
+    if found - {MODEL_FILE, CARD_FILE, LOCK}:
+        raise UsageError(f"{out}: holds other things than an imported model; choose another --out.")
+
+
+def _write(
+    out: Path, path: Path, state: dict[str, Tensor], network: str, arguments: dict[str, Any], classes: dict[str, Any]
+) -> Path:
+    more = [caffe.LICENCES[network]] if network in caffe.LICENCES else []
+    card = ModelCard(
+        network=network,
+        arguments=arguments,
+        classes=classes,
+        recipe={},
+        scale=1.0,
+        step=0,
+        score={},
+        trained_on="",
+        licence="; ".join([f"that of the weights imported from {path.name}, SHA-256 {digest(path)}", *more]),
+    )
+    if os.path.isdir(out) and not any(out.iterdir()):
+        out.rmdir()
+    if not os.path.isdir(out):
+        with new_folder(out) as partial:
+            save_model(partial, state, card)
+        return out / MODEL_FILE
+    with locked(out):
+        remove_partial(out)
+        (out / CARD_FILE).unlink(missing_ok=True)  # that of another model must not lie beside this one
+        save_model(out, state, card)
+    (out / LOCK).unlink()
+    return out / MODEL_FILE
+
+
+def contents(path: str | Path) -> list[tuple[str, str, list[tuple[int, ...]]]]:
+    """What a file of weights holds: the name, type and shapes of each layer, or the name, dtype and shape of each tensor."""
+    path = Path(path)
+    if kind_of(path) == CAFFE:
+        return [(layer.name, layer.type, layer.shapes) for layer in caffe.read_caffemodel(path)]
+    return [(name, str(tensor.dtype).removeprefix("torch."), [tuple(tensor.shape)]) for name, tensor in read_state(path).items()]
+
+
+def kind_of(path: Path) -> str:
+    """The suffix that says how a file is read. Raises UsageError for one that nothing here reads."""
+    if path.suffix not in (CAFFE, *TORCH):
+        raise UsageError(f"{path}: only {CAFFE}, {' and '.join(TORCH)} files can be imported; rename it if it is one.")
+    return path.suffix
+
+
+def class_table(name_or_count: str | int) -> ClassTable:
+    """The class table of that name, or one of so many classes called "class 0", "class 1" ..."""
+    text = str(name_or_count)
+    if text in CLASS_TABLES:
+        return CLASS_TABLES[text]
+    if not text.isdecimal():
+        raise did_you_mean("class table", text, CLASS_TABLES)
+    if not 1 <= int(text[:9]) <= MOST_CLASSES:
+        raise UsageError(f"{text} classes: give a number from 1 to {MOST_CLASSES}, or the name of a class table.")
+    return ClassTable.of([f"class {number}" for number in range(int(text))])

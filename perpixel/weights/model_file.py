@@ -1,0 +1,367 @@
+"""A model file that describes itself, and a run folder that survives anything.
+
+A model file is `model.safetensors`: tensors, and in its header one JSON text with all that is needed to rebuild the network
+(`ModelCard`), and the SHA-256 of the whole file, taken while the 64 digits of this digest are zeros. `model.json` beside it is
+the same text for people. Nothing that is loaded can name code. A model file may hold a trunk alone: then the card's network is
+one of `TRUNKS`, there are no classes, and trainings can start from it.
+
+A run folder keeps the two newest states to resume from in `last/step-N/`: files, then a manifest with the SHA-256 of each,
+written under another name and renamed when all is on disk. A state whose manifest does not match is not used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, get_origin, get_type_hints
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from perpixel import networks
+from perpixel.backbones import TRUNKS
+from perpixel.classes import ClassTable
+from perpixel.errors import DataError, PerpixelError, UntrustedFile, UsageError, printable
+from perpixel.files import PARTIAL, digest, remove_partial, sync_folder, write_whole
+from perpixel.machines.interrupts import interruptible
+from perpixel.networks.torchvision import LIGHTEST, PUBLISHED, fetch, torchvision_state
+from perpixel.terminal import say
+from perpixel.training.recipe import LARGEST_SCALE
+from perpixel.version import VERSION
+
+MODEL_FILE, CARD_FILE, STATES, MANIFEST = "model.safetensors", "model.json", "last", "manifest.json"
+VALUES, TENSORS = "state.json", ".safetensors"  # of a state
+KEPT_STATES = 2
+_HEADER_KEY, _DIGEST = "perpixel", "sha256"
+_NO_DIGEST = "0" * 64
+_LARGEST_HEADER = 100_000_000  # bytes, as safetensors has it
+_CHUNK = 1 << 22
+# What reading a damaged file raises.
+_DAMAGE = (
+    SafetensorError, OSError, TypeError, ValueError, ArithmeticError, RuntimeError, KeyError, AttributeError, RecursionError,
+)  # fmt: skip
+_STATE_NAME = re.compile(r"step-\d{9}")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model file says of itself. `score` is the protocol and figures of its last judgement, empty where it was never
+    judged; `trained_on` the fingerprint of its training split; `licence` the words under which its weights may be used."""
+
+    network: str
+    arguments: dict[str, Any]
+    classes: dict[str, Any]
+    recipe: dict[str, Any]
+    scale: float
+    step: int
+    score: dict[str, Any]
+    trained_on: str
+    licence: str
+    version: str = VERSION
+
+    @property
+    def title(self) -> str:
+        """The network's name, with what is not as published; or the trunk's."""
+        return self.network if self.network in TRUNKS else networks.title(self.network, self.arguments)
+
+    @property
+    def unfinished(self) -> str:
+        """How far its training is, where it was stopped before it was ever judged: "step 20 of 100"; else empty."""
+        return f"step {self.step} of {self.recipe.get('steps')}" if self.recipe and not self.score else ""
+
+
+@dataclass
+class Model:
+    """A network with its class table; `digest` is the SHA-256 of its file.
+
+    It sees pictures at `scale` times their size or, where `side` is given, so that their shorter side has that many pixels."""
+
+    network: nn.Module
+    classes: ClassTable
+    card: ModelCard
+    digest: str
+    side: int | None = None
+
+    @property
+    def scale(self) -> float:
+        return self.card.scale
+
+    def scale_for(self, size: Sequence[int]) -> float:
+        """The scale at which it sees a picture of `size` = (height, width)."""
+        return self.scale if self.side is None else min(self.side / min(size), LARGEST_SCALE)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a model file holds: its card, and its tensors by their names in the network; `digest` is the file's SHA-256."""
+
+    card: ModelCard
+    tensors: dict[str, Tensor]
+    digest: str
+
+
+def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> None:
+    """Writes the model file whole, then its card for people. Raises PerpixelError for a weight that is not finite."""
+    bad = first_not_finite(network)
+    if bad is not None:
+        raise PerpixelError(f"{folder / MODEL_FILE}: not written, for weight {bad} is not finite; lower the learning rate.")
+    tensors, text = _plain(network), json.dumps({"title": card.title, _DIGEST: _NO_DIGEST, **asdict(card)}, indent=1)
+    found = hashlib.sha256(to_safetensors(tensors, {_HEADER_KEY: text})).hexdigest()
+    text = text.replace(_NO_DIGEST, found, 1)
+    write_whole(folder, MODEL_FILE, to_safetensors(tensors, {_HEADER_KEY: text}))
+    write_whole(folder, CARD_FILE, (text + "\n").encode())
+
+
+def load(run_or_file: str | Path, say: Callable[[str], None] = say) -> Model:
+    """The model of a run folder or of a model file, on the CPU and ready to predict. Loads nothing from the network.
+
+    What a person should know of it goes to `say`: that its training is unfinished, or that it is too old to have a digest.
+    A name such as "torchvision_lraspp_mobilenet_v3_large", where no file has it, stands for that network with the weights
+    that torchvision publishes; they are fetched once. Raises DataError when there is no file, UntrustedFile when it is
+    damaged or no perpixel model, UsageError for a trunk alone, ResourceError when published weights cannot be fetched."""
+    if _is_published(run_or_file):
+        return _published(str(run_or_file))
+    stored = read(run_or_file, say)
+    card = stored.card
+    if card.unfinished:
+        say(f"{printable(run_or_file)}: unfinished, {printable(card.unfinished)}.")
+    if card.network in TRUNKS:
+        raise UsageError(
+            f"{run_or_file}: is the trunk {card.network} alone, which tells no classes apart; train a network that starts from "
+            f"it, with --starts-from."
+        )
+    classes = ClassTable.from_json(card.classes)
+    network = networks.build(card.network, len(classes), **card.arguments)
+    network.load_state_dict(stored.tensors)
+    return Model(network.eval(), classes, card, stored.digest)
+
+
+def read(run_or_file: str | Path, say: Callable[[str], None] = say) -> Stored:
+    """What `load` would load, without the network, and of a trunk alone too; names and shapes are those of what the card names.
+
+    Raises what `load` does, but for trunks."""
+    if _is_published(run_or_file):
+        model = _published(str(run_or_file))
+        return Stored(model.card, model.network.state_dict(), model.digest)
+    path = _model_file(run_or_file)
+    if not os.path.isfile(path):
+        raise DataError(
+            f"{printable(path)}: there is no model file; name a run folder of `perpixel train`, a model.safetensors, or a "
+            f"network with published weights such as {LIGHTEST}."
+        )
+    with _opened(path) as found:
+        sizes = {name: tuple(found.file.get_slice(name).get_shape()) for name in found.file.keys()}  # noqa: SIM118 - no mapping
+        with torch.device("meta"):  # costs no memory, whatever the card claims
+            expected = _built(found.card).state_dict()
+        if sizes != {name: tuple(tensor.shape) for name, tensor in expected.items()}:
+            raise ValueError("its tensors are not those of the network that its card names")
+        whole, zeroed = _digests(found.raw, found.digest)
+        if found.digest is None:
+            say(f"{printable(path)}: has no digest, as files of before; if it is damaged, no one can tell.")
+        elif zeroed != found.digest:
+            raise ValueError("its bytes are not those that were written")
+        tensors = {name: found.file.get_tensor(name) for name in sizes}
+        replaced = not os.path.samestat(os.fstat(found.raw.fileno()), path.stat())  # just now, by a training
+    return read(run_or_file, say) if replaced else Stored(found.card, tensors, whole)
+
+
+def is_trunk(run_or_file: str | Path) -> bool:
+    """Whether there is a model file that holds a trunk alone. Raises UntrustedFile when it is no perpixel model."""
+    path = _model_file(run_or_file)
+    if not os.path.isfile(path):
+        return False
+    with _opened(path) as found:
+        pass
+    return found.card.network in TRUNKS
+
+
+def _is_published(name: str | Path) -> bool:
+    return str(name) in PUBLISHED and not os.path.exists(name)
+
+
+def _model_file(run_or_file: str | Path) -> Path:
+    path = Path(run_or_file)
+    return path / MODEL_FILE if os.path.isdir(path) else path
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A model file: its bytes, its tensors, its card, and the digest that it says it has, if it says so."""
+
+    raw: BinaryIO
+    file: Any
+    card: ModelCard
+    digest: str | None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Opened]:
+    """The model file `path`, open. Whatever is wrong with the file is told as UntrustedFile."""
+    with interruptible():
+        try:
+            with path.open("rb") as raw, safe_open(path, framework="pt") as file:
+                header = (file.metadata() or {}).get(_HEADER_KEY)
+                if header is None:
+                    raise UntrustedFile(f"{path}: its header has no perpixel card; only files that perpixel wrote can be loaded.")
+                values = json.loads(header)
+                values.pop("title", None)  # follows from network and arguments
+                said = values.pop(_DIGEST, None)
+                card = _sound(ModelCard(**values))
+                if "weights" in card.arguments:  # would fetch what the file's own tensors replace
+                    raise ValueError("its card asks for other weights")
+                if not 0 < card.scale <= LARGEST_SCALE:
+                    raise ValueError(f"its card names the scale {card.scale}")
+                yield _Opened(raw, file, card, said)
+        except _DAMAGE as error:
+            reason = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
+            raise UntrustedFile(f"{printable(path)}: is damaged or no perpixel model ({reason}); use another copy.") from error
+        except UntrustedFile:
+            raise
+        except PerpixelError as error:
+            reason = printable(str(error))  # with values of the card
+            raise UntrustedFile(f"{printable(path)}: its card does not fit this version of perpixel: {reason}") from error
+
+
+def _digests(file: BinaryIO, said: object) -> tuple[str, str]:
+    """SHA-256 of a model file; and as it was before `said`, the digest in its header, was written in the place of zeros."""
+    length = min(int.from_bytes(file.read(8), "little"), _LARGEST_HEADER)
+    file.seek(0)
+    header = file.read(8 + length)
+    digits = said.encode() if isinstance(said, str) and len(said) == len(_NO_DIGEST) else b""
+    whole, zeroed = hashlib.sha256(header), hashlib.sha256(header.replace(digits, _NO_DIGEST.encode(), 1) if digits else header)
+    while chunk := file.read(_CHUNK):
+        whole.update(chunk)
+        zeroed.update(chunk)
+    return whole.hexdigest(), zeroed.hexdigest()
+
+
+def _built(card: ModelCard) -> nn.Module:
+    """The network that a card names, or its trunk under the name that it has in networks."""
+    if card.network in TRUNKS:
+        return nn.ModuleDict({"trunk": TRUNKS[card.network](**card.arguments)})
+    return networks.build(card.network, len(ClassTable.from_json(card.classes)), **card.arguments)
+
+
+def _published(name: str) -> Model:
+    """The network `name` with torchvision's published weights."""
+    found = fetch(name)
+    network = networks.build(name, len(found.classes))
+    network.load_state_dict(torchvision_state(network, found.state, str(found.file)))
+    card = ModelCard(name, {}, found.classes.to_json(), {}, 1.0, 0, {}, "COCO, pictures with VOC's classes", "torchvision's")
+    return Model(network.eval(), found.classes, card, digest(found.file), found.side)
+
+
+def _sound(card: ModelCard) -> ModelCard:
+    """`card`, if its values are of the types that `save_model` writes. Raises TypeError otherwise."""
+    for name, hint in get_type_hints(ModelCard).items():
+        kind = get_origin(hint) or hint
+        if not isinstance(getattr(card, name), (int, float) if kind is float else kind):
+            raise TypeError(f"{name} of its card is {getattr(card, name)!r}")
+    return card
+
+
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds nan or infinity."""
+    return next((name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())), None)
+
+
+def save_state(run: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any]) -> None:
+    """Keeps a state to resume from: a safetensors file for each group of `tensors`, and `values` as JSON.
+
+    Returns when it is on disk; older states than the newest two are removed."""
+    states = run / STATES
+    states.mkdir(exist_ok=True)
+    final = states / _state_name(step)
+    partial = final.with_suffix(PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        for group, named in tensors.items():
+            write_whole(partial, f"{group}{TENSORS}", to_safetensors(_plain(named)))
+        write_whole(partial, VALUES, json.dumps(values).encode())
+        manifest = {path.name: digest(path) for path in sorted(partial.iterdir())}
+        write_whole(partial, MANIFEST, json.dumps(manifest, indent=1).encode())
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
+        raise
+    if final.exists():  # a damaged one, or the state this run was resumed from
+        _remove(final)
+    os.replace(partial, final)
+    sync_folder(states)
+    remove_old_states(run, step)
+
+
+def remove_old_states(run: Path, step: int) -> None:
+    """Keeps the newest two of the states up to `step`, and whatever is newer."""
+    remove_partial(run / STATES)  # of a removal that was cut off
+    for old in sorted(path for path in state_folders(run) if path.name <= _state_name(step))[:-KEPT_STATES]:
+        _remove(old)
+
+
+def load_state(run: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], list[str]] | None:
+    """The newest sound state: groups of tensors, values, and a sentence for each newer state that was damaged.
+
+    None when there is no state. Raises UntrustedFile when there are states and all are damaged."""
+    complaints: list[str] = []
+    for folder in sorted(state_folders(run), reverse=True):
+        with interruptible():
+            try:
+                return *_sound_state(folder), complaints
+            except _DAMAGE as error:
+                complaints.append(f"{folder}: is damaged ({printable(str(error))}); the state before it is used.")
+    if complaints:
+        raise UntrustedFile(f"{run / STATES}: no state is sound ({' '.join(complaints)}) Start again with another --out.")
+    return None
+
+
+def _sound_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Groups of tensors and values of a state whose files are those of its manifest, each as it was written."""
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    there = {path.name for path in folder.iterdir()} - {MANIFEST}
+    if manifest.keys() != there or VALUES not in there:
+        raise ValueError(f"{MANIFEST} names {', '.join(sorted(manifest)) or 'nothing'}; there is {', '.join(sorted(there))}")
+    for name, expected in manifest.items():
+        if digest(folder / name) != expected:
+            raise ValueError(f"{name} is not what was written")
+    tensors = {}
+    for name in there - {VALUES}:
+        with safe_open(folder / name, framework="pt") as file:
+            tensors[name.removesuffix(TENSORS)] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    values = json.loads((folder / VALUES).read_bytes())
+    if folder.name != _state_name(values["step"]):
+        raise ValueError(f"it is of step {values['step']}")
+    return tensors, values
+
+
+def state_folders(run: Path) -> list[Path]:
+    """The finished states of a run, in no order."""
+    states = run / STATES
+    return [path for path in states.iterdir() if _STATE_NAME.fullmatch(path.name)] if states.is_dir() else []
+
+
+def _state_name(step: int) -> str:
+    return f"step-{step:09d}"
+
+
+def _remove(folder: Path) -> None:
+    """Renames before deleting, so that a kill in between leaves nothing that looks like a state."""
+    doomed = folder.with_suffix(f".old{PARTIAL}")  # not the name of the state that takes its place
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.replace(folder, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as safetensors wants them: on the CPU, dense in memory, each with its own storage."""
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }

@@ -1,0 +1,86 @@
+"""Weighted AP and AR: what faster-coco-eval counts for the pictures as they are, and what weights must mean."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_average_precision import draw, put
+
+from perpixel.datasets.coco_annotations import read_annotations
+from perpixel.judging.average_precision import Ranking, average_precision, read_results, weighted_figures
+
+
+def ranking_of(root: Path, truth: Any, results: Any) -> Ranking:
+    annotations, written = put(root, truth, results)
+    read = read_annotations(annotations)
+    return Ranking(read, read_results(written, read), "box")
+
+
+def tied(seed: int, pictures: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Results of which many have equal scores."""
+    truth, results = draw(seed, pictures)
+    return truth, [{**one, "score": round(4 * one["score"]) / 4} for one in results]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(st.integers(0, 50), st.integers(1, 6), st.integers(2, 5), st.data())
+def test_weights_count_pictures(tmp_path: Path, seed: int, pictures: int, times: int, data: st.DataObject) -> None:
+    """All as often is as once, and what counts never is as if it were not there, in whatever order equal scores come."""
+    truth, results = tied(seed, pictures)
+    ranking = ranking_of(tmp_path, truth, results)
+    figures_of = weighted_figures(ranking)
+    once = figures_of(np.ones(pictures))
+    assert once == pytest.approx(ranking.figures, nan_ok=True, rel=0, abs=1e-12)
+    weights = np.array(data.draw(st.lists(st.integers(0, 1), min_size=pictures, max_size=pictures)))
+    assert figures_of(times * weights) == pytest.approx(figures_of(weights), nan_ok=True, rel=0, abs=1e-12)
+    if weights.any():
+        kept = {place + 1 for place in np.flatnonzero(weights).tolist()}
+        part = {name: [one for one in truth[name] if one.get("image_id", one["id"]) in kept]
+                for name in ("images", "annotations")}  # fmt: skip
+        fewer = ranking_of(tmp_path, {**truth, **part}, [one for one in results if one["image_id"] in kept])
+        assert figures_of(weights) == pytest.approx(fewer.figures, nan_ok=True, rel=0, abs=1e-12)
+
+
+def test_two_lists_of_results_side_by_side(tmp_path: Path) -> None:
+    """Whose results count in a picture is whose weight is 1; the truth of that picture counts once."""
+    truth, results = tied(3, 6)
+    others = [{**one, "score": 1 - one["score"]} for one in results]
+    first, second = (ranking_of(tmp_path, truth, ones) for ones in (results, others))
+    figures_of = weighted_figures(first, second)
+    turned = np.array([0, 1, 1, 0, 1, 0])
+    mixed = [one for place, whose in enumerate(turned) for one in (others if whose else results) if one["image_id"] == place + 1]
+    expected = ranking_of(tmp_path, truth, mixed).figures
+    assert figures_of(np.concatenate([1 - turned, turned])) == pytest.approx(expected, nan_ok=True, rel=0, abs=1e-12)
+
+
+def test_by_hand(tmp_path: Path) -> None:
+    """One object in each of two pictures, found at 0.9 and 0.3, and something that is none at 0.6 in the second."""
+    truth = {"images": [{"id": i, "file_name": f"{i}.png", "height": 50, "width": 50} for i in (1, 2)],
+             "categories": [{"id": 1, "name": "a"}],
+             "annotations": [{"id": i, "image_id": i, "category_id": 1, "iscrowd": 0, "bbox": [5, 5, 20, 20], "area": 400,
+                              "segmentation": [[5, 5, 25, 5, 25, 25, 5, 25]]} for i in (1, 2)]}  # fmt: skip
+    results = [{"image_id": i, "category_id": 1, "bbox": box, "score": score}
+               for i, box, score in ((1, [5, 5, 20, 20], 0.9), (2, [30, 30, 9, 9], 0.6), (2, [5, 5, 20, 20], 0.3))]  # fmt: skip
+    figures_of = weighted_figures(ranking_of(tmp_path, truth, results))
+    # Ranked hit, false, hit: precision 1 to recall 1/2 (51 of 101 points), 2/3 beyond; with one result a picture, recall 1/2.
+    assert (figures_of(np.array([1, 1]))["AP"], figures_of(np.array([1, 1]))["AR_1"]) == pytest.approx(
+        ((51 + 50 * 2 / 3) / 101, 1 / 2)
+    )
+    # The first picture three times: recall 3/4 at precision 1 (76 points), then 4/5 (25 points).
+    assert (figures_of(np.array([3, 1]))["AP"], figures_of(np.array([3, 1]))["AR_1"]) == pytest.approx(
+        ((76 + 25 * 4 / 5) / 101, 3 / 4)
+    )
+    assert figures_of(np.array([0, 2]))["AP"] == pytest.approx(1 / 2)
+    assert np.isnan(figures_of(np.array([0, 0]))["AP"])
+    assert np.isnan(figures_of(np.array([1, 1]))["AP_large"])
+
+
+def test_nothing_found(tmp_path: Path) -> None:
+    annotations, _ = put(tmp_path, *draw(2))
+    scores = average_precision(read_annotations(annotations), [], "box", bootstrap=3)
+    assert scores.intervals is not None
+    sure = scores.intervals.figures["AP"]
+    assert (scores.figures["AP"], sure.low, sure.high) == (0, 0, 0)

@@ -1,0 +1,189 @@
+"""Which pictures make step n follows from the seed and n alone."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perpixel.classes import ClassTable
+from perpixel.errors import UnknownName, UsageError
+from perpixel.masks.touching import weight_map
+from perpixel.sample import Instances, Sample
+from perpixel.training.batches import batches, index_at
+from perpixel.training.recipe import Recipe
+
+seeds = st.integers(0, 2**32 - 1)
+# Everything that is random, so that a repeated batch has repeated all of it.
+WILD = dict(
+    crop=(6, 7), scale_jitter=(0.5, 2.0), colour=0.5, class_crops=0.5, flip_vertical=True, rotate=30.0, elastic=1.0,
+    separation_weights=10.0, separation_class="b",
+)  # fmt: skip
+
+
+class Noise:
+    """`length` pictures of random pixels, two classes and void."""
+
+    classes = ClassTable.of(["a", "b"])
+    split, splits = "train", ("train",)
+
+    def __init__(self, length, sizes=((5, 6),)):
+        self.length, self.sizes = length, sizes
+
+    def __len__(self):
+        return self.length
+
+    def name(self, index):
+        return f"picture {index}"
+
+    def sample(self, index):
+        random, size = np.random.default_rng(index), self.sizes[index % len(self.sizes)]
+        labels = random.choice(np.array([0, 1, 255], np.uint8), size)
+        return Sample(self.name(index), random.integers(0, 256, (*size, 3), np.uint8), labels)
+
+
+class Cells(Noise):
+    """As `Noise`, with every column an object of class b of its own where labels show that class."""
+
+    def sample(self, index):
+        sample = super().sample(index)
+        columns = np.broadcast_to(1 + np.arange(sample.labels.shape[1]), sample.labels.shape)
+        return Sample(sample.name, sample.image, sample.labels, Instances.of_numbers(columns, np.ones(columns.max(), int)))
+
+
+def steps_of(dataset, recipe, first=0, **team):
+    return list(batches(dataset, recipe, first, **team))
+
+
+def whole(parts):
+    """The parts of a step as one: images, targets and weights; names and judged pixels."""
+    tensors = [torch.cat(tensors) for tensors in zip(*(part.tensors() for part in parts), strict=True)]
+    return tensors, [name for part in parts for name in part.names], sum(part.judged for part in parts)
+
+
+def assert_same(parts, others):
+    tensors, *rest = whole(parts)
+    other_tensors, *other_rest = whole(others)
+    assert all(torch.equal(one, other) for one, other in zip(tensors, other_tensors, strict=True))
+    assert rest == other_rest
+
+
+@given(length=st.integers(1, 12), batch=st.integers(1, 9), seed=seeds)
+def test_each_epoch_shows_every_picture_once(length, batch, seed):
+    recipe = Recipe(batch=batch, steps=-(-3 * length // batch), seed=seed)
+    shown = [name for (part,) in batches(Noise(length), recipe, 0) for name in part.names]
+    for epoch in range(3):
+        assert sorted(shown[epoch * length : (epoch + 1) * length]) == sorted(f"picture {i}" for i in range(length))
+
+
+def test_epochs_and_seeds_have_orders_of_their_own():
+    orders = [[index_at(epoch * 20 + i, 20, seed) for i in range(20)] for seed in (0, 1) for epoch in (0, 1)]
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_a_picture_is_seen_in_another_way_each_time():
+    views = [part.images.numpy().tobytes() for (part,) in batches(Noise(1), Recipe(steps=9, batch=1, **WILD), 0)]
+    assert len(set(views)) == 9
+
+
+def test_there_are_as_many_steps_as_the_recipe_says():
+    recipe = Recipe(steps=7, batch=2)
+    assert [len(steps_of(Noise(3), recipe, first)) for first in (0, 5, 7, 9)] == [7, 2, 0, 0]
+
+
+@given(first=st.integers(0, 5), seed=seeds)
+def test_a_run_continues_with_the_batches_it_would_have_had(first, seed):
+    recipe = Recipe(steps=6, batch=4, seed=seed, **WILD)
+    fresh, continued = steps_of(Noise(5), recipe), steps_of(Noise(5), recipe, first)
+    assert len(continued) == 6 - first
+    for parts, others in zip(fresh[first:], continued, strict=True):
+        assert_same(parts, others)
+
+
+@given(seed=seeds, world=st.sampled_from([2, 3]), accumulate=st.sampled_from([1, 2]))
+def test_processes_and_parts_divide_the_batch_of_one(seed, world, accumulate):
+    one = steps_of(Noise(7), Recipe(steps=3, batch=12, seed=seed, **WILD))
+    recipe = Recipe(steps=3, batch=12, accumulate=accumulate, seed=seed, **WILD)
+    team = [steps_of(Noise(7), recipe, rank=rank, world=world) for rank in range(world)]
+    for step, parts in enumerate(one):
+        shares = [part for member in team for part in member[step]]
+        assert [len(part.names) for part in shares] == [12 // (world * accumulate)] * (world * accumulate)
+        assert_same(shares, parts)
+
+
+def test_a_small_cache_changes_nothing():
+    cached, read_again = (steps_of(Noise(5), Recipe(steps=4, batch=3, cache_mb=cache_mb, **WILD)) for cache_mb in (1, 0))
+    for parts, others in zip(cached, read_again, strict=True):
+        assert_same(parts, others)
+
+
+def test_a_batch_is_the_pictures_as_a_network_takes_them():
+    dataset = Noise(3)
+    ((batch,),) = steps_of(dataset, Recipe(steps=1, batch=3, flip=False))
+    samples = {name: dataset.sample(int(name.split()[1])) for name in batch.names}
+    assert (batch.images.shape, batch.images.dtype) == ((3, 3, 5, 6), torch.float32)
+    assert (batch.targets.shape, batch.targets.dtype) == ((3, 5, 6), torch.int64)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    for image, targets, name in zip(batch.images, batch.targets, batch.names, strict=True):
+        assert torch.equal(image, torch.from_numpy(samples[name].image).permute(2, 0, 1) / 255)
+        assert (targets.numpy() == samples[name].labels).all()
+    assert batch.judged == sum((sample.labels != 255).sum() for sample in samples.values())
+
+
+def test_without_separation_there_are_no_weights():
+    ((batch,),) = steps_of(Cells(3), Recipe(steps=1, batch=3))
+    assert batch.weights is None
+    assert len(batch.tensors()) == 2
+
+
+@pytest.mark.parametrize("class_weights", [None, [0.5, 3.0]])
+def test_weights_are_those_of_the_objects_in_the_view(class_weights):
+    recipe = Recipe(steps=1, batch=2, flip=False, separation_weights=4.0, separation_sigma=2.0)
+    dataset = Cells(2)
+    ((batch,),) = batches(dataset, recipe, 0, class_weights=class_weights)
+    assert (batch.weights.shape, batch.weights.dtype) == (batch.targets.shape, torch.float32)
+    for weights, targets, name in zip(batch.weights.numpy(), batch.targets.numpy(), batch.names, strict=True):
+        sample = dataset.sample(int(name.split()[1]))
+        assert (weights == weight_map(sample.labels, sample.instances, 255, class_weights or [1, 1], 4.0, 2.0)).all()
+        assert ((weights == 0) == (targets == 255)).all()
+
+
+def test_a_class_can_stand_for_objects_that_nobody_numbered():
+    recipe = Recipe(steps=1, batch=4, flip=False, separation_weights=4.0, separation_class="b")
+    ((numbered,),), ((unnumbered,),) = (steps_of(dataset, recipe) for dataset in (Cells(4), Noise(4)))
+    assert torch.equal(numbered.weights, unnumbered.weights)
+    assert (unnumbered.weights > 1).any()
+
+
+def test_separation_needs_objects():
+    with pytest.raises(UsageError, match=r"numbers no objects in picture 0; give `--separation-class NAME` .* \(a, b\)"):
+        next(batches(Noise(1), Recipe(batch=1, separation_weights=1.0), 0))
+    with pytest.raises(UnknownName, match="no class 'bb'; did you mean 'b'"):
+        next(batches(Noise(1), Recipe(batch=1, separation_weights=1.0, separation_class="bb"), 0))
+
+
+def test_images_of_crops_show_the_context_that_is_asked_for():
+    recipe = Recipe(steps=1, batch=2, **WILD)
+    ((batch,),) = batches(Noise(2), recipe, 0, context=5)
+    assert (batch.images.shape, batch.targets.shape) == ((2, 3, 16, 17), (2, 6, 7))
+    assert batch.weights.shape == (2, 6, 7)
+
+
+@pytest.mark.parametrize(("accumulate", "world", "parts"), [(3, 1, 3), (1, 3, 3), (2, 4, 8)])
+def test_a_batch_that_does_not_divide(accumulate, world, parts):
+    with pytest.raises(UsageError, match=f"batch = 4: must be a multiple of accumulate x processes = {parts}"):
+        next(batches(Noise(5), Recipe(batch=4, accumulate=accumulate), 0, world=world))
+
+
+def test_pictures_of_different_sizes_need_a_crop():
+    dataset = Noise(4, sizes=((5, 6), (7, 8)))
+    with pytest.raises(UsageError, match=r"different sizes \(\(5, 6\), \(7, 8\)\); give `--crop HEIGHT WIDTH`"):
+        next(batches(dataset, Recipe(batch=4), 0))
+    ((batch,),) = steps_of(dataset, Recipe(batch=4, steps=1, crop=(3, 3)))
+    assert batch.images.shape == (4, 3, 3, 3)
+
+
+def test_stopping_early_ends_the_reading():
+    assert len(list(islice(batches(Noise(3), Recipe(steps=10**9, batch=1), 0), 2))) == 2

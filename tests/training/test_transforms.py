@@ -1,0 +1,332 @@
+"""Augmentation moves labels and never mixes them; the picture goes where its labels go."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import ndimage
+
+from perpixel.sample import Instances, Sample
+from perpixel.training.transforms import (
+    MEAN_COLOUR,
+    Augmentation,
+    augment,
+    colour_matrix,
+    deformed_places,
+    image_at,
+    recolour,
+    reflected,
+    values_at,
+)
+
+VOID = 255
+STILL = Augmentation(flip=False)
+SHADE = np.full(256, MEAN_COLOUR[0], np.uint8)  # red of a label in `shaded`; void is as red as what lies outside
+SHADE[:4] = 10, 60, 180, 240
+
+sides = st.integers(1, 40)
+factors = st.floats(0.3, 3)
+augmentations = st.builds(
+    Augmentation,
+    scale=factors,
+    crop=st.none() | st.tuples(sides, sides),
+    scale_jitter=st.tuples(factors, factors).map(lambda pair: tuple(sorted(pair))),
+    flip=st.booleans(),
+    colour=st.floats(0, 1),
+    class_crops=st.floats(0, 1),
+    flip_vertical=st.booleans(),
+    rotate=st.sampled_from([0, 20, 180]),
+    elastic=st.sampled_from([0, 3, 10]),
+    context=st.sampled_from([0, 7]),
+)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def noise(seed, height, width):
+    labels = rng(seed).choice(np.array([0, 1, 2, 3, VOID], np.uint8), (height, width))
+    return Sample("noise", rng(seed).integers(0, 256, (height, width, 3), np.uint8), labels)
+
+
+def shaded(labels):
+    """A picture whose red channel tells the label of each pixel."""
+    labels = np.asarray(labels, np.uint8)
+    image = np.zeros((*labels.shape, 3), np.uint8)
+    image[..., 0] = SHADE[labels]
+    return Sample("shaded", image, labels)
+
+
+def blocks(height=64, width=96):
+    labels = np.zeros((height, width), np.uint8)
+    labels[: height // 2, width // 3 :] = 1
+    labels[height // 2 :, width // 2 :] = 2
+    labels[:, -9:] = VOID
+    return shaded(labels)
+
+
+def inside(labels, reach):
+    """Pixels whose neighbours up to `reach` away all exist and have their label."""
+    padded = np.pad(labels.astype(int), reach, constant_values=-1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1, 2 * reach + 1))
+    return (windows == labels[..., None, None]).all((2, 3))
+
+
+@given(seed=seeds, height=sides, width=sides, how=augmentations)
+def test_labels_after_are_labels_before_or_void(seed, height, width, how):
+    sample = noise(seed, height, width)
+    found = augment(sample, how, VOID, rng(seed))
+    size = how.crop or (max(1, round(height * how.scale)), max(1, round(width * how.scale)))
+    context = how.context if how.crop else 0
+    assert found.labels.shape == size
+    assert found.image.shape == (size[0] + 2 * context, size[1] + 2 * context, 3)
+    assert (found.labels.dtype, found.image.dtype) == (np.uint8, np.uint8)
+    assert set(np.unique(found.labels)) <= {*np.unique(sample.labels), VOID}
+
+
+@given(seed=seeds, height=sides, width=sides, how=augmentations)
+def test_instances_go_where_their_labels_go(seed, height, width, how):
+    sample = noise(seed, height, width)
+    sample = replace(sample, instances=Instances.of_numbers(np.where(sample.labels == VOID, 0, sample.labels), np.arange(1, 4)))
+    found = augment(sample, how, VOID, rng(seed))
+    assert found.instances.class_ids.tolist() == [1, 2, 3]
+    assert (found.instances.numbers == np.where(found.labels == VOID, 0, found.labels)).all()
+
+
+@given(seed=seeds, height=sides, width=sides)
+def test_without_anything_to_do_it_is_the_same_picture(seed, height, width):
+    sample = noise(seed, height, width)
+    found = augment(sample, STILL, VOID, rng(seed))
+    assert found.image.tobytes() == sample.image.tobytes()
+    assert found.labels.tobytes() == sample.labels.tobytes()
+
+
+@given(seed=seeds, height=sides, width=sides, scale=factors)
+def test_a_whole_picture_is_resized_as_prediction_resizes_it(seed, height, width, scale):
+    sample = noise(seed, height, width)
+    found = augment(sample, replace(STILL, scale=scale), VOID, rng(seed))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    assert (found.image == np.asarray(Image.fromarray(sample.image).resize(size, Image.Resampling.BILINEAR))).all()
+
+
+@given(seed=seeds, how=augmentations)
+def test_the_same_seed_gives_the_same_view(seed, how):
+    sample = blocks()
+    one, again = (augment(sample, how, VOID, rng(seed)) for _ in range(2))
+    assert one.image.tobytes() == again.image.tobytes()
+    assert one.labels.tobytes() == again.labels.tobytes()
+
+
+def test_the_sample_itself_is_left_alone():
+    sample = blocks()
+    before = sample.image.copy(), sample.labels.copy()
+    augment(sample, Augmentation(crop=(20, 20), colour=1, scale_jitter=(0.5, 2)), VOID, rng())
+    assert (sample.image == before[0]).all()
+    assert (sample.labels == before[1]).all()
+
+
+def test_half_of_the_pictures_are_mirrored():
+    sample = shaded([[0, 1, 2], [3, VOID, 0]])
+    views = [augment(sample, Augmentation(), VOID, rng(seed)) for seed in range(200)]
+    mirrored = [(view.labels == sample.labels[:, ::-1]).all() for view in views]
+    assert 70 < sum(mirrored) < 130
+    assert all((view.image[..., 0] == SHADE[view.labels]).all() for view in views)
+
+
+@given(seed=seeds, rows=st.integers(1, 64), columns=st.integers(1, 96), share=st.sampled_from([0.0, 1.0]))
+def test_whole_pixel_windows_keep_picture_and_labels_together(seed, rows, columns, share):
+    # An odd side centred on a pixel starts at a whole one; without class_crops the window is as large as the picture.
+    size = (2 * (rows // 2) + 1, 2 * (columns // 2) + 1) if share else (64, 96)
+    found = augment(blocks(), Augmentation(crop=size, class_crops=share), VOID, rng(seed))
+    assert (found.image[..., 0] == SHADE[found.labels]).all()
+
+
+@given(seed=seeds, scale=st.floats(0.4, 1.5), low=st.floats(0.5, 1), high=st.floats(1, 2), crop=st.none() | st.just((50, 70)))
+def test_resized_picture_and_labels_agree_away_from_borders(seed, scale, low, high, crop):
+    found = augment(blocks(), Augmentation(scale, crop, (low, high), class_crops=0.5), VOID, rng(seed))
+    # A pixel reads its neighbours within one pixel of the coarser of the two grids.
+    safe = inside(found.labels, reach=1 + int(np.ceil(scale * high)))
+    assert safe.any()
+    assert (found.image[..., 0] == SHADE[found.labels])[safe].all()
+
+
+def test_outside_is_mean_colour_and_void():
+    found = augment(noise(0, 4, 6), replace(STILL, crop=(10, 12)), VOID, rng())
+    outside = (found.image == MEAN_COLOUR).all(2)
+    assert outside.sum() >= 10 * 12 - 5 * 7
+    assert (found.labels[outside] == VOID).all()
+
+
+def test_a_small_picture_slides_inside_a_large_crop():
+    views = [augment(shaded([[1]]), replace(STILL, crop=(1, 9)), VOID, rng(seed)) for seed in range(60)]
+    assert {int(np.flatnonzero(view.labels == 1)[0]) for view in views} == set(range(9))
+
+
+def test_class_crops_centre_every_class_alike():
+    labels = np.zeros((30, 30), np.uint8)
+    labels[3, 27] = 1
+    how = replace(STILL, crop=(5, 5), class_crops=1.0)
+    centres = [augment(shaded(labels), how, VOID, rng(seed)).labels[2, 2] for seed in range(200)]
+    assert 70 < sum(centre == 1 for centre in centres) < 130
+    assert set(centres) == {0, 1}
+
+
+def test_class_crops_never_centre_void():
+    labels = np.full((20, 20), VOID, np.uint8)
+    labels[11, 4] = 2
+    how = replace(STILL, crop=(3, 3), class_crops=1.0)
+    assert all(augment(shaded(labels), how, VOID, rng(seed)).labels[1, 1] == 2 for seed in range(20))
+
+
+def test_class_crops_of_a_void_picture_take_its_middle():
+    found = augment(shaded([[VOID] * 6] * 6), replace(STILL, crop=(3, 3), class_crops=1.0), VOID, rng())
+    assert (found.labels == VOID).all()
+    assert (found.image[..., 0] == MEAN_COLOUR[0]).all()
+
+
+@given(seed=seeds, low=factors, high=factors)
+def test_scale_jitter_stays_in_its_range(seed, low, high):
+    # A bar of 100 rows is as many rows tall in a large crop as the scale says.
+    low, high = sorted((low, high))
+    labels = np.zeros((300, 9), np.uint8)
+    labels[100:200] = 1
+    found = augment(shaded(labels), replace(STILL, crop=(1000, 40), scale_jitter=(low, high)), VOID, rng(seed))
+    assert 100 * low - 1 <= (found.labels == 1).any(1).sum() <= 100 * high + 1
+
+
+def test_half_of_the_pictures_are_turned_upside_down():
+    sample = shaded([[0, 1, 2], [3, VOID, 0]])
+    views = [augment(sample, replace(STILL, flip_vertical=True), VOID, rng(seed)) for seed in range(200)]
+    assert 70 < sum((view.labels == sample.labels[::-1]).all() for view in views) < 130
+    assert all((view.image[..., 0] == SHADE[view.labels]).all() for view in views)
+
+
+class TestDeformation:
+    """Rotation and U-Net's elastic deformation."""
+
+    def test_the_nodes_move_by_vectors_of_the_given_deviation(self):
+        # On a view of 41 x 61 the nodes are pixels: rows 0, 20, 40 and columns 0, 30, 60.
+        still = np.stack(np.mgrid[:41, :61])
+        moves = [(deformed_places((41, 61), 0, 10, rng(seed)) - still)[:, ::20, ::30] for seed in range(300)]
+        assert np.std(moves) == pytest.approx(10, rel=0.05)
+        assert np.mean(moves) == pytest.approx(0, abs=0.5)
+        between = np.corrcoef(np.reshape(moves, (300, 18)).T)
+        assert np.abs(between - np.eye(18)).max() < 0.25  # each on its own
+
+    def test_between_the_nodes_the_field_is_smooth_and_passes_through_them(self):
+        moves = deformed_places((41, 61), 0, 10, rng(3)) - np.mgrid[:41, :61]
+        steps = np.abs(np.diff(moves, axis=2)).max(), np.abs(np.diff(moves, axis=1)).max()
+        ranges = [np.abs(np.diff(moves[:, ::20, ::30], axis=axis)).max() for axis in (2, 1)]
+        assert all(step < 2 * wide / nodes for step, wide, nodes in zip(steps, ranges, (30, 20), strict=True))
+        # Keys' cubic half way between two nodes, with the edge node repeated: -0.09375, 0.59375, 0.59375, -0.09375.
+        a, b, c = moves[:, 0, ::30].T
+        np.testing.assert_allclose(moves[:, 0, 15], 0.5 * a + 0.59375 * b - 0.09375 * c, atol=1e-9)
+
+    @given(seed=seeds, most=st.floats(0, 180))
+    def test_rotation_turns_about_the_middle_by_an_angle_in_range(self, seed, most):
+        places = deformed_places((9, 14), most, 0, rng(seed)) - np.array([4, 6.5])[:, None, None]
+        still = np.mgrid[:9, :14] - np.array([4, 6.5])[:, None, None]
+        turns = (places[1] + 1j * places[0]) / (still[1] + 1j * still[0])
+        np.testing.assert_allclose(turns, turns[0, 0], atol=1e-9)
+        assert abs(turns[0, 0]) == pytest.approx(1)
+        assert abs(np.angle(turns[0, 0], deg=True)) <= most + 1e-9
+
+    @given(seed=seeds, height=sides, width=sides)
+    def test_the_picture_is_sampled_as_scipy_samples_it(self, seed, height, width):
+        sample, places = noise(seed, height, width), rng(seed).uniform(-90, 130, (2, 11, 12))
+        inside = reflected(places, (height, width))
+        found = image_at(sample.image, inside, (1, 1))
+        for channel in range(3):
+            pixels = sample.image[..., channel].astype(float)
+            # scipy mirrors an axis of one pixel to zeros
+            expected = ndimage.map_coordinates(np.tile(pixels, (2 if height == 1 else 1, 2 if width == 1 else 1)), places,
+                                               order=1, mode="mirror")  # fmt: skip
+            assert np.abs(found[..., channel] - expected).max() < 0.51
+        assert (values_at(sample.labels, inside) == sample.labels[tuple(np.rint(inside).astype(int))]).all()
+
+    def test_places_outside_are_mirrored_without_repeating_the_border(self):
+        places = np.arange(-5.0, 9.0).reshape(1, 1, -1).repeat(2, 0)
+        found = reflected(places, (4, 1))
+        assert found[0, 0].tolist() == [1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1, 2]
+        assert not found[1].any()
+
+    def test_a_view_shows_no_void_that_the_picture_has_not(self):
+        sample = shaded(np.ones((20, 20)))
+        how = replace(STILL, crop=(50, 60), elastic=8, rotate=40)
+        assert all((augment(sample, how, VOID, rng(seed)).labels == 1).all() for seed in range(9))
+
+    @given(seed=seeds, scale=st.floats(0.4, 1.5), rotate=st.sampled_from([0, 90]))
+    def test_picture_and_labels_go_together(self, seed, scale, rotate):
+        how = Augmentation(scale, (50, 70), rotate=rotate, elastic=4, flip_vertical=True)
+        found = augment(blocks(), how, VOID, rng(seed))
+        safe = inside(found.labels, reach=4)
+        assert (found.image[..., 0] == SHADE[found.labels])[safe].all()
+
+
+class TestContext:
+    """A picture that shows more than its labels, for a network with a border."""
+
+    def test_beyond_the_picture_it_is_mirrored(self):
+        sample = noise(0, 6, 8)
+        found = augment(sample, replace(STILL, crop=(6, 8), context=17), VOID, rng())
+        assert (found.labels == sample.labels).all()
+        assert (found.image == np.pad(sample.image, ((17, 17), (17, 17), (0, 0)), mode="reflect")).all()
+
+    def test_where_the_picture_goes_on_it_is_the_picture(self):
+        # Labels and colours tell the row and the column of each pixel; a crop on a pixel of a class starts at a whole one.
+        rows, columns = np.mgrid[:60, :80]
+        image = np.stack([rows, columns, 0 * rows], axis=-1).astype(np.uint8)
+        sample = Sample("places", image, rows.astype(np.uint8))
+        how = replace(STILL, crop=(5, 9), context=4, class_crops=1.0)
+        for seed in range(20):
+            found = augment(sample, how, VOID, rng(seed))
+            middle = found.image[4:9, 4:13]
+            shown = found.labels != VOID
+            assert (middle[..., 0] == found.labels)[shown].all()
+            top, left = (int(middle[2, 4, axis]) - side for axis, side in ((0, 6), (1, 8)))
+            whole = np.pad(image, ((9, 9), (9, 9), (0, 0)), mode="reflect")
+            assert (found.image == whole[top + 9 : top + 22, left + 9 : left + 26]).all()
+
+    def test_a_whole_picture_has_none(self):
+        assert augment(noise(0, 6, 8), replace(STILL, context=17), VOID, rng()).image.shape == (6, 8, 3)
+
+    @given(seed=seeds, height=sides, width=sides)
+    def test_the_labels_of_a_deformed_view_lie_in_its_middle(self, seed, height, width):
+        how = replace(STILL, crop=(20, 24), context=10, elastic=2, rotate=10)
+        found = augment(blocks(), how, VOID, rng(seed))
+        assert found.image.shape == (40, 44, 3)
+        safe = inside(found.labels, reach=4)
+        assert (found.image[10:30, 10:34, 0] == SHADE[found.labels])[safe].all()
+
+
+def test_more_than_255_classes():
+    sample = Sample("many", np.zeros((8, 8, 3), np.uint8), np.arange(64, dtype=np.uint16).reshape(8, 8) * 10)
+    found = augment(sample, Augmentation(crop=(9, 9), scale_jitter=(0.5, 2)), 65535, rng())
+    assert found.labels.dtype == np.uint16
+    assert set(np.unique(found.labels)) <= {*np.unique(sample.labels), 65535}
+
+
+@given(seeds)
+def test_the_identity_changes_no_colour(seed):
+    image = noise(seed, 9, 7).image
+    assert (recolour(image, np.eye(3, 4)) == image).all()
+    np.testing.assert_allclose(colour_matrix(0.0, 100.0, rng(seed)), np.eye(3, 4), atol=1e-12)
+
+
+def test_recolour_by_hand():
+    matrix = np.array([[0, 1, 0, 0], [0.5, 0, 0, 10], [0, 0, 2, 0]])
+    assert recolour(np.array([[[20, 30, 200]]], np.uint8), matrix).tolist() == [[[30, 20, 255]]]
+
+
+@pytest.mark.parametrize("strength", [0.2, 1.0])
+def test_grey_stays_grey(strength):
+    # Hue turns and saturation spreads about the grey axis; only brightness and contrast move along it.
+    matrix = colour_matrix(strength, 100.0, rng())
+    changed = matrix @ np.array([100, 100, 100, 1])
+    assert np.ptp(changed) < 1e-9
+    assert 100 * (1 - strength / 2) <= changed[0] <= 100 * (1 + strength / 2)
