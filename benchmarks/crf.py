@@ -15,7 +15,8 @@ from measure import alternately, machine, median, report
 from PIL import Image
 
 from perpixel import open_dataset
-from perpixel.prediction.crf.refine import CRF, CRFS, refine
+from perpixel.prediction.crf.refine import refine
+from perpixel.prediction.crf.settings import CRF, CRFS
 
 SIZE, CLASSES = (500, 375), 21
 PARAMETERS = {**CRFS, "smooth (80, 13, 10)": CRF(3, 3, 80, 13, 10)}  # the last are those of pydensecrf's README

@@ -23,7 +23,7 @@ import torch
 from measure import alternately, machine, median, report
 from PIL import Image
 
-from perpixel.prediction.predict import find_sources, predict_all
+from perpixel.prediction.bulk import find_sources, predict_all
 from perpixel.weights.model_file import Model, load
 
 

@@ -31,7 +31,7 @@ def main() -> None:
     for arguments in (["--help"], *([verb, "--help"] for verb in VERBS)):
         subprocess.run([sys.executable, "-c", CHECK.format(arguments=arguments)], check=True, capture_output=True)
         results[" ".join(arguments)] = median([seconds("-m", "perpixel", *arguments) for _ in range(5)])
-    loads = ("torch", *(f"perpixel.{verb}" for verb in ("predict", "evaluate", "train")))
+    loads = ("torch", "perpixel.prediction.bulk", "perpixel.judging.evaluate", "perpixel.training.train")
     rounds = [{name: seconds("-c", f"import {name}") for name in loads} for _ in range(6)][1:]  # files are in memory then
     result = {
         "machine": machine("cyclopts", "torch"),

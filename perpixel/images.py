@@ -23,11 +23,11 @@ from perpixel.classes import ClassTable
 from perpixel.codecs import tiff, unread
 from perpixel.errors import DataError, printable
 from perpixel.files import read_bytes, require_plain, write_whole
+from perpixel.limits import MAX_PIXELS
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-MAX_PIXELS = 2**28
 BYTES_NAME = "picture in memory"  # how errors call a picture that came as bytes
 
 # Pillow only warns between its limit and twice its limit; `_opened` refuses at MAX_PIXELS, before decoding.

@@ -18,20 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from perpixel.errors import printable
 
 if TYPE_CHECKING:  # so that verbs without a network need not wait for torch
-    from perpixel.judging.average_precision import InstanceScores
-    from perpixel.judging.compare import Comparison
-    from perpixel.judging.evaluate import Scores
-    from perpixel.judging.evaluate_boundary_iou import BoundaryScores
-    from perpixel.judging.evaluate_cityscapes import CityscapesScores
-    from perpixel.judging.evaluate_membranes import MembraneScores
-    from perpixel.judging.evaluate_objects import ObjectScores
-    from perpixel.judging.evaluate_panoptic import PanopticScores
-    from perpixel.judging.explain_score import Explanation
-    from perpixel.judging.intervals import Intervals
+    pass
 
 Speaker = TypeVar("Speaker", bound=Callable[..., None])
 SOON = 3.0  # seconds until a first line
-COUNTED = ("true_objects", "predicted_objects", "splits", "merges")  # figures that are numbers of objects, no shares
 
 
 FAILURES = 20  # that are listed one by one
@@ -140,152 +130,6 @@ class Progress:
 
 def print_json(value: Any) -> None:
     _write("stdout", json.dumps(value, indent=1))
-
-
-def print_scores(scores: Scores) -> None:
-    """A row per class, worst first, then the figures over all classes and the protocol's hash."""
-    rows: list[tuple[str, ...]] = []
-    for row in scores.rows():
-        figures = (percent(value) for value in (row.iou, row.dice, row.accuracy, row.precision))
-        rows.append((row.name, *figures, f"{row.pixels:,}", row.why))
-    print_table(("class", "IoU", "Dice", "accuracy", "precision", "pixels", "why"), rows, right=range(1, 6))
-    named = ", ".join(f"{name} {percent(value)}" for name, value in scores.figures.items())
-    show(f"{named}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
-    _print_intervals(scores.intervals)
-
-
-def print_instances(scores: InstanceScores) -> None:
-    """The twelve figures, the categories worst first, then the protocol."""
-    print_table(("", ""), [(name, percent(value)) for name, value in scores.figures.items()])
-    show()
-    ranked = sorted(scores.by_category.items(), key=lambda item: (math.isnan(item[1]), item[1]))
-    print_table(("category", "AP"), [(name, percent(value)) for name, value in ranked])
-    show(f"{scores.protocol['pictures']} pictures, protocol {scores.protocol_hash}")
-    _print_intervals(scores.intervals)
-
-
-def print_panoptic(scores: PanopticScores) -> None:
-    """A row per category, worst first, then the means and the protocol."""
-    known = [(name, one) for name, one in scores.categories.items() if not math.isnan(one.pq)]
-    rows: list[tuple[str, ...]] = [
-        (name, percent(one.pq), percent(one.sq), percent(one.rq), str(one.matched), str(one.wrong), str(one.missed))
-        for name, one in sorted(known, key=lambda item: item[1].pq)
-    ]
-    print_table(("category", "PQ", "SQ", "RQ", "matched", "wrong", "missed"), rows)
-    named = ", ".join(f"{name} {percent(value)}" for name, value in scores.figures.items())
-    show(f"{named}; {scores.protocol['pictures']} pictures, protocol {scores.protocol_hash}")
-    _print_intervals(scores.intervals)
-
-
-def print_explanation(found: Explanation) -> None:
-    """A row per convention, what makes each differ from ours, the classes, and what becomes of void."""
-    from perpixel.judging.explain_score import summary  # which needs torch, as others of these do not
-
-    ours = found.rows[0].score
-    print_table(
-        ("mIoU", "difference", "judged so by", "rule"),
-        [(percent(row.score), points(row.score - ours) if number else "", row.convention.packages, row.convention.rule)
-         for number, row in enumerate(found.rows)],
-    )  # fmt: skip
-    for row in found.rows[1:]:
-        lines = summary(row)
-        told = f"{row.convention.packages}: {percent(row.score)}, {points(row.score - ours)}"
-        show()
-        show(f"{told}{':' if lines else '; no difference here.'}")
-        for line in lines:
-            show(f"  {line}")
-    totals = found.totals
-    show()
-    print_table(
-        ("class", "IoU", "truth", "predicted", "hits"),
-        [(name, percent(totals.iou[i]), *(f"{int(count[i]):,}" for count in (totals.truth, totals.predicted, totals.hits)))
-         for i, name in enumerate(found.classes.names)],
-    )  # fmt: skip
-    void, pixels = found.void
-    show()
-    show(f"void: {void:,} of {pixels:,} pixels")
-    for row in found.rows if void else ():
-        counted = "" if row.with_void is None else f" (mIoU if so: {percent(row.with_void)})"
-        show(f"  {row.convention.packages}: {row.convention.void}{counted}")
-
-
-def print_comparison(found: Comparison) -> None:
-    """A row per figure: both scores, their difference with its interval, and the probability of such a one by chance."""
-    from perpixel.judging.intervals import LEVEL
-
-    rows: list[tuple[str, ...]] = []
-    for name, one in found.figures.items():
-        digits = 1 if name in COUNTED else 6 if "membranes" in found.protocol else None  # of values that are no percent
-        write = percent if digits is None else f"{{:.{digits}f}}".format
-        signed = points if digits is None else f"{{:+.{digits}f}}".format
-        differences = (one.difference, one.interval.low, one.interval.high)
-        p_value = "nan" if math.isnan(one.p_value) else f"{one.p_value:.4f}"
-        rows.append((name, write(one.first), write(one.second), *map(signed, differences), p_value))
-    print_table(("figure", "first", "second", "second - first", "from", "to", "p"), rows)
-    split = f"split {found.protocol['split']}, " if "split" in found.protocol else ""
-    show(f"{found.num_pictures} pictures, {100 * LEVEL:.0f} % intervals of the paired bootstrap and p of the permutation test, "
-         f"{found.samples} samples each, seed {found.seed}; {split}protocol {found.protocol_hash}")  # fmt: skip
-
-
-def _print_intervals(found: Intervals | None, shown: Callable[[float], str] | None = None) -> None:
-    """A row per figure if there are intervals; `shown` writes a value, else it is percent, and objects are counts."""
-    if found is None:
-        return
-    from perpixel.judging.intervals import LEVEL
-
-    drawn = f"bootstrap of {found.replicates} samples of {found.num_pictures} pictures, seed {found.seed}"
-    show()
-    show(f"{100 * LEVEL:.0f} % intervals, {drawn}:")
-    rows: list[tuple[str, ...]] = []
-    for name, one in [*found.figures.items(), *((f"IoU of {name}", one) for name, one in found.iou.items())]:
-        write = (lambda value: f"{value:.1f}") if name in COUNTED else shown or percent
-        rows.append((name, *map(write, (one.low, one.high, one.standard_error))))
-    print_table(("figure", "from", "to", "standard error"), rows)
-
-
-def print_objects(scores: ObjectScores) -> None:
-    """The figures of objects, then split and protocol."""
-    figures = scores.figures
-    rows: list[tuple[str, ...]] = [(name, percent(figures[name])) for name in ("SEG", "AP", "AP50", "AP75")]
-    rows += [(f"{kind} objects a picture", f"{figures[f'{kind}_objects']:.1f}") for kind in ("true", "predicted")]
-    rows += [("true objects that are split", f"{figures['splits']:.0f}")]
-    rows += [("objects that merge true ones", f"{figures['merges']:.0f}")]
-    rules = scores.protocol["objects"]
-    print_table((rules["class"], ""), rows)
-    dropped = f", {rules['minimum_area']} pixels or more" if rules["minimum_area"] else ""
-    filled = ", holes filled" if rules["fill_holes"] else ""
-    said = f"{len(scores.pictures)} pictures, connectivity {rules['connectivity']}{dropped}{filled}"
-    show(f"{said}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
-    _print_intervals(scores.intervals)
-
-
-def print_membranes(scores: MembraneScores) -> None:
-    """The figures of membranes with the thresholds at which they are best, then split and protocol."""
-    rows: list[tuple[str, ...]] = [(name, f"{best.value:.6f}", f"{best.threshold:g}") for name, best in scores.figures.items()]
-    print_table((scores.protocol["membranes"]["class"], "", "inside above"), rows)
-    tried = f"{len(scores.names)} pictures, best of {len(scores.thresholds)} thresholds"
-    show(f"{tried}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
-    _print_intervals(scores.intervals, lambda value: f"{value:.6f}")
-
-
-def print_boundary_iou(scores: BoundaryScores) -> None:
-    """A row per class, worst first, then the mean, split and protocol."""
-    ranked = sorted(scores.iou.items(), key=lambda item: (math.isnan(item[1]), item[1]))
-    print_table(("class", "Boundary IoU"), [(name, percent(value)) for name, value in ranked])
-    said = f"boundary_mIoU {percent(scores.figures['boundary_mIoU'])}, dilation {scores.protocol['boundaries']['dilation']:g}"
-    show(f"{said}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
-    _print_intervals(scores.intervals)
-
-
-def print_cityscapes(scores: CityscapesScores) -> None:
-    """IoU and iIoU of classes, categories and their means with the three decimals of the benchmark, then split and protocol."""
-    for kind, found in (("classes", scores.classes), ("categories", scores.categories)):
-        rows: list[tuple[str, ...]] = [(name, f"{one.iou:.3f}", f"{one.iiou:.3f}") for name, one in found.items()]
-        means = (f"{scores.figures[f'{measure}_{kind}']:.3f}" for measure in ("IoU", "iIoU"))
-        print_table((kind, "IoU", "iIoU"), [*rows, ("mean", *means)])
-        show()
-    show(f"split {scores.protocol['split']}, protocol {scores.protocol_hash}")
-    _print_intervals(scores.intervals, lambda value: f"{value:.3f}")
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]], right: Iterable[int] = ()) -> None:

@@ -151,7 +151,7 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
         **of(f"{UNET}, section 3.1: a grid of 3 by 3", GRID=3),
     },
     "perpixel.masks.touching": {**of(f"{UNET}, equation 2", W0=10.0, SIGMA=5.0), **ours(REACH=5.0)},
-    "perpixel.prediction.crf.refine": ours(SMALLEST_PROBABILITY=1e-20),
+    "perpixel.prediction.crf.settings": ours(SMALLEST_PROBABILITY=1e-20),
     "perpixel.backbones.vgg": {
         **of("Simonyan and Zisserman, ICLR 2015, table 1, D", BLOCKS=((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), FC=4096),
         **of("VGG_ILSVRC_16_layers_fc_reduced (Chen et al., ICLR 2015)", REDUCED_FC=1024, KEPT_STRIDE=8),
@@ -290,7 +290,10 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
         **of("Cordts et al., CVPR 2016",
              PICTURES={"train": 2975, "val": 500, "trainval": 3475, "test": 1525, "train_extra": 19998, "train_and_extra": 22973,
                        "train_coarse": 2975, "val_coarse": 500}),
-        **of("cityscapesScripts, labels.py", PER_LABEL=1000, VOID_TRAIN_ID=255, LABELS=Rows(
+        **of("cityscapesScripts, labels.py", VOID_TRAIN_ID=255),
+    },
+    f"{SETS}.cityscapes_labels": {
+        **of("cityscapesScripts, labels.py", PER_LABEL=1000, LABELS=Rows(
             35, ("unlabeled", 0, 255, "void", 0, False, True, (0, 0, 0)),
             ("license plate", -1, -1, "vehicle", 7, False, True, (0, 0, 142)), "b27d993da302f0f1",
         )),
@@ -308,26 +311,28 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
     },
 }  # fmt: skip
 
-# Networks and data sets that have no published numbers: the drawing of scenes, folders of users, coordinates of our own trunks.
+# Networks and data sets that have no published numbers: the drawing of scenes, folders and annotations of users, coordinates of
+# our own trunks.
 OF_OURS = {
     f"{SETS}.scenes", f"{SETS}.scenery", f"{SETS}.mask_folder", f"{SETS}.cityscapes_polygons", "perpixel.backbones.places",
+    f"{SETS}.coco_annotations", f"{SETS}.coco_json", f"{SETS}.pairing",
 }  # fmt: skip
 
 # What follows from the numbers above, or only numbers columns and bytes.
 DERIVED = {
     "perpixel.measures.cityscapes": {"MEMBERS", "EVALUATED", "WIDTH", "_CATEGORY_OF", "_EIGHT", "_FOUR"},
-    "perpixel.measures.objects": {"NEIGHBOURS"},
+    "perpixel.masks.components": {"NEIGHBOURS"},
     f"{SETS}.camvid": {"VOID", "SHOWN", "COLOURS", "PLACES"},
-    f"{SETS}.cityscapes": {"DRAWN"},
+    f"{SETS}.cityscapes_labels": {"DRAWN"},
     f"{SETS}.coco": {"PANOPTIC"},
 }
 
 # Of modules most of whose numbers are no facts of data or papers.
 SINGLE: dict[str, Fact] = {
-    "perpixel.weights.caffe:VOC_MEAN": Fact((104.00699, 116.66877, 122.67892), f"{FCN}: voc_layers.py, BGR"),
-    "perpixel.weights.caffe:CONTEXT_MEAN": Fact((104.007, 116.669, 122.679), f"{FCN}: pascalcontext_layers.py, BGR"),
-    "perpixel.weights.caffe:SIFTFLOW_MEAN": Fact((114.578, 115.294, 108.353), f"{FCN}: siftflow_layers.py, BGR"),
-    "perpixel.weights.caffe:MEANS": Fact(
+    "perpixel.weights.caffe_layers:VOC_MEAN": Fact((104.00699, 116.66877, 122.67892), f"{FCN}: voc_layers.py, BGR"),
+    "perpixel.weights.caffe_layers:CONTEXT_MEAN": Fact((104.007, 116.669, 122.679), f"{FCN}: pascalcontext_layers.py, BGR"),
+    "perpixel.weights.caffe_layers:SIFTFLOW_MEAN": Fact((114.578, 115.294, 108.353), f"{FCN}: siftflow_layers.py, BGR"),
+    "perpixel.weights.caffe_layers:MEANS": Fact(
         {
             "voc2012": (104.00699, 116.66877, 122.67892), "context33": (104.007, 116.669, 122.679),
             "context59": (104.007, 116.669, 122.679), "context60": (104.007, 116.669, 122.679),
@@ -336,7 +341,7 @@ SINGLE: dict[str, Fact] = {
         },
         f"{FCN}: *_layers.py, BGR",
     ),
-    "perpixel.prediction.crf.refine:CRFS": Fact(
+    "perpixel.prediction.crf.settings:CRFS": Fact(
         {"deeplab": (3, 3, 50, 3, 5, 10), "deconvnet": (3, 3, 20, 3, 5, 10)},
         "standard deviation and weight of place, standard deviations of place and colour and weight of both, iterations: the "
         "default of DeepLab's script; johannesu/meanfield-matlab as DeconvNet calls it",
@@ -394,7 +399,7 @@ SINGLE: dict[str, Fact] = {
 }  # fmt: skip
 
 # By set and part of a download: size in bytes and checksum where they are published, and how many files or lines each kind has.
-SIZES = "named beside each part in perpixel/sources.py; counts are those of the papers and lists above"
+SIZES = "named beside each part in perpixel/download/sources.py; counts are those of the papers and lists above"
 DOWNLOADS: dict[str, tuple[int | None, str | None, tuple[int, ...]]] = {
     "voc2012 voc": (1999639040, "md5:6cd6e144f989b92b3379bac3b3de84fd", (17125, 2913, 1464, 1449, 2913)),
     "voc2012 sbd": (None, "md5:82b4d87ceb2ed10f6038a1cba92111cb", (11355, 8498, 2857)),

@@ -70,10 +70,19 @@ def test_the_python_unfolded(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nan" not in capsys.readouterr().out.split()[-1]
 
 
-def test_the_tree_names_every_module() -> None:
+def test_the_tree_names_every_room() -> None:
     tree = README.split("## Tree")[1].split("## Conventions")[0]
-    modules = [path for path in (ROOT / "perpixel").rglob("*.py") if not path.name.startswith("__") and path.stem != "version"]
-    assert [path.stem for path in modules if not re.search(rf"\b{path.stem}\b", tree)] == []
+    package = ROOT / "perpixel"
+    folders = {f"{path.name}/" for path in package.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    files = {path.name for path in package.glob("*.py") if not path.name.startswith("__")}
+    assert {name for name in folders | files if not re.search(rf"(?<![\w/]){re.escape(name)}", tree)} == set()
+
+
+def test_the_tree_names_what_is_there() -> None:
+    block = README.split("## Tree")[1].split("```")[1]
+    names = set(re.findall(r"(?<![\w/])(\w+(?:\.py|/))", block))
+    there = {path.name + "/" * path.is_dir() for path in (*ROOT.iterdir(), *(ROOT / "benchmarks").iterdir(), *(ROOT / "perpixel").rglob("*"))}
+    assert names - there == set()
 
 
 def test_links_lead_somewhere() -> None:

@@ -55,7 +55,7 @@ def test_one_module_prints() -> None:
         or (isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.stdout.write", "sys.stderr.write"))
     }
     # The first moments of the process, and the child that reads weights of strangers: its parent reads what it prints.
-    assert printing == {"terminal.py", "__main__.py", "torch_files.py"}
+    assert printing == {"terminal.py", "__main__.py", "weights/torch_files.py"}
 
 
 @given(st.text() | st.binary(max_size=20).map(os.fsdecode))

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from perpixel.datasets.cityscapes import LABELS, PER_LABEL, Label
+from perpixel.datasets.cityscapes_labels import LABELS, PER_LABEL, Label
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import read_text
-from perpixel.images import MAX_PIXELS
+from perpixel.limits import MAX_PIXELS
 
 BY_NAME = {label.name: label for label in LABELS}
 GROUP = "group"

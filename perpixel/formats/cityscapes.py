@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from perpixel.classes import ClassTable
-from perpixel.datasets.cityscapes import DRAWN, PER_LABEL, SPLITS, SUFFIX, Cityscapes
+from perpixel.datasets.cityscapes import SPLITS, SUFFIX, Cityscapes
+from perpixel.datasets.cityscapes_labels import DRAWN, PER_LABEL
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import write_whole
 from perpixel.formats.exchange import Content, Holds, Source, Told, map_of

@@ -23,8 +23,8 @@ from perpixel.classes import VOID_NAME, ClassTable, distinct_colours
 from perpixel.datasets import voc
 from perpixel.datasets.folder import SPLITS, objects_by_vote
 from perpixel.errors import DataError, printable
+from perpixel.masks.components import components
 from perpixel.masks.rle import columns, shown
-from perpixel.measures.objects import components
 from perpixel.sample import Crop, Instances
 
 BACKGROUND_NAMES = frozenset({"background", "_background_", "__background__"})

@@ -40,10 +40,11 @@ from perpixel.datasets.coco_annotations import (
 from perpixel.datasets.coco_json import Box, ResultEntry, quick, rle_runs, sound_boxes
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import read_bytes
-from perpixel.judging.intervals import Intervals, of_figures, weights_of
+from perpixel.judging.intervals import Intervals, of_figures, print_intervals, weights_of
 from perpixel.judging.protocol import hash_of
 from perpixel.masks.rle import compress, encode, shown
 from perpixel.sample import Instances
+from perpixel.terminal import percent, print_table, show
 from perpixel.version import VERSION
 
 if TYPE_CHECKING:  # what is compiled takes 0.4 s to load
@@ -345,3 +346,13 @@ def _digest(objects: Sequence[Annotated], areas: Sequence[float], masks: Sequenc
 
 def _plain(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def print_instances(scores: InstanceScores) -> None:
+    """The twelve figures, the categories worst first, then the protocol."""
+    print_table(("", ""), [(name, percent(value)) for name, value in scores.figures.items()])
+    show()
+    ranked = sorted(scores.by_category.items(), key=lambda item: (math.isnan(item[1]), item[1]))
+    print_table(("category", "AP"), [(name, percent(value)) for name, value in ranked])
+    show(f"{scores.protocol['pictures']} pictures, protocol {scores.protocol_hash}")
+    print_intervals(scores.intervals)

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError, UsageError
 from perpixel.judging.evaluate import Progress, answers, protocol, samples
-from perpixel.judging.intervals import Interval, Replicates, class_counts, interval, pixel_figures
+from perpixel.judging.intervals import COUNTED, Interval, Replicates, class_counts, interval, pixel_figures
 from perpixel.judging.protocol import hash_of
 from perpixel.measures.confusion_matrix import ConfusionMatrix
+from perpixel.terminal import percent, points, print_table, show
 from perpixel.weights.model_file import Model
 
 Figures = Mapping[str, NDArray[np.float64]]
@@ -174,3 +175,21 @@ def _short(value: Any) -> str:
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def print_comparison(found: Comparison) -> None:
+    """A row per figure: both scores, their difference with its interval, and the probability of such a one by chance."""
+    from perpixel.judging.intervals import LEVEL
+
+    rows: list[tuple[str, ...]] = []
+    for name, one in found.figures.items():
+        digits = 1 if name in COUNTED else 6 if "membranes" in found.protocol else None  # of values that are no percent
+        write = percent if digits is None else f"{{:.{digits}f}}".format
+        signed = points if digits is None else f"{{:+.{digits}f}}".format
+        differences = (one.difference, one.interval.low, one.interval.high)
+        p_value = "nan" if math.isnan(one.p_value) else f"{one.p_value:.4f}"
+        rows.append((name, write(one.first), write(one.second), *map(signed, differences), p_value))
+    print_table(("figure", "first", "second", "second - first", "from", "to", "p"), rows)
+    split = f"split {found.protocol['split']}, " if "split" in found.protocol else ""
+    show(f"{found.num_pictures} pictures, {100 * LEVEL:.0f} % intervals of the paired bootstrap and p of the permutation test, "
+         f"{found.samples} samples each, seed {found.seed}; {split}protocol {found.protocol_hash}")  # fmt: skip

@@ -22,7 +22,7 @@ from perpixel.datasets.cityscapes import Cityscapes, train_ids
 from perpixel.errors import DataError, UsageError
 from perpixel.files import in_either_form
 from perpixel.images import read_labels
-from perpixel.judging.intervals import Intervals, Replicates, class_counts, intervals
+from perpixel.judging.intervals import Intervals, Replicates, class_counts, intervals, print_intervals
 from perpixel.judging.protocol import Failed, hash_of, left_out, noting
 from perpixel.machines.team import ALONE, Team
 from perpixel.measures.confusion_matrix import ConfusionMatrix
@@ -31,6 +31,7 @@ from perpixel.prediction.inference import PLAIN, Inference, infer, seen_at
 from perpixel.prediction.predict import prepare
 from perpixel.prediction.score_maps import score_map
 from perpixel.sample import Prediction, Sample
+from perpixel.terminal import percent, print_table, show
 from perpixel.version import VERSION
 from perpixel.weights.model_file import Model
 
@@ -309,3 +310,15 @@ def _why(matrix: ConfusionMatrix, class_id: int, names: Sequence[str]) -> str:
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def print_scores(scores: Scores) -> None:
+    """A row per class, worst first, then the figures over all classes and the protocol's hash."""
+    rows: list[tuple[str, ...]] = []
+    for row in scores.rows():
+        figures = (percent(value) for value in (row.iou, row.dice, row.accuracy, row.precision))
+        rows.append((row.name, *figures, f"{row.pixels:,}", row.why))
+    print_table(("class", "IoU", "Dice", "accuracy", "precision", "pixels", "why"), rows, right=range(1, 6))
+    named = ", ".join(f"{name} {percent(value)}" for name, value in scores.figures.items())
+    show(f"{named}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
+    print_intervals(scores.intervals)

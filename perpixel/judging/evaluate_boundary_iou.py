@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError
 from perpixel.judging.evaluate import Progress, answers, each
-from perpixel.judging.intervals import Intervals, Replicates, class_iou, interval
+from perpixel.judging.intervals import Intervals, Replicates, class_iou, interval, print_intervals
 from perpixel.judging.protocol import Failed, hash_of, left_out
 from perpixel.measures.boundary_iou import DILATION, band_counts, refuse_dilation
 from perpixel.prediction.inference import PLAIN, Inference
 from perpixel.sample import Sample
+from perpixel.terminal import percent, print_table, show
 from perpixel.weights.model_file import Model
 
 RULES = {
@@ -134,3 +135,12 @@ def _intervals(replicates: Replicates, names: tuple[str, ...]) -> Intervals:
 
 def _finite(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def print_boundary_iou(scores: BoundaryScores) -> None:
+    """A row per class, worst first, then the mean, split and protocol."""
+    ranked = sorted(scores.iou.items(), key=lambda item: (math.isnan(item[1]), item[1]))
+    print_table(("class", "Boundary IoU"), [(name, percent(value)) for name, value in ranked])
+    said = f"boundary_mIoU {percent(scores.figures['boundary_mIoU'])}, dilation {scores.protocol['boundaries']['dilation']:g}"
+    show(f"{said}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
+    print_intervals(scores.intervals)

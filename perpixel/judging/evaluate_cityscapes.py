@@ -21,10 +21,11 @@ from perpixel.errors import DataError, UsageError
 from perpixel.files import walk
 from perpixel.images import read_labels_fast
 from perpixel.judging.evaluate import Progress, answers
-from perpixel.judging.intervals import Intervals, Replicates, of_figures
+from perpixel.judging.intervals import Intervals, Replicates, of_figures, print_intervals
 from perpixel.judging.protocol import Failed, hash_of, left_out, noting
 from perpixel.measures.cityscapes import WIDTH, CityscapesCounts, Overlap, PictureCounts, count_picture, mean, vector_of
 from perpixel.prediction.inference import PLAIN, Inference
+from perpixel.terminal import print_table, show
 from perpixel.weights.model_file import Model
 
 THREADS = 2
@@ -183,3 +184,14 @@ def _mask(names: list[tuple[str, str]], name: str, folder: Path) -> Path:
 
 def _finite(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def print_cityscapes(scores: CityscapesScores) -> None:
+    """IoU and iIoU of classes, categories and their means with the three decimals of the benchmark, then split and protocol."""
+    for kind, found in (("classes", scores.classes), ("categories", scores.categories)):
+        rows: list[tuple[str, ...]] = [(name, f"{one.iou:.3f}", f"{one.iiou:.3f}") for name, one in found.items()]
+        means = (f"{scores.figures[f'{measure}_{kind}']:.3f}" for measure in ("IoU", "iIoU"))
+        print_table((kind, "IoU", "iIoU"), [*rows, ("mean", *means)])
+        show()
+    show(f"split {scores.protocol['split']}, protocol {scores.protocol_hash}")
+    print_intervals(scores.intervals, lambda value: f"{value:.3f}")

@@ -13,11 +13,12 @@ import numpy as np
 from perpixel.datasets import Dataset, label_digest
 from perpixel.errors import DataError
 from perpixel.judging.evaluate import Progress, answers, each
-from perpixel.judging.intervals import Intervals, interval, weights_of
+from perpixel.judging.intervals import Intervals, interval, print_intervals, weights_of
 from perpixel.judging.protocol import Failed, hash_of, left_out
 from perpixel.measures.membranes import THRESHOLDS, Best, Sweep, figures, refuse_thresholds, sweep
 from perpixel.prediction.inference import PLAIN, Inference
 from perpixel.sample import Sample
+from perpixel.terminal import print_table, show
 from perpixel.weights.model_file import Model
 
 RULES = {
@@ -134,3 +135,12 @@ def _plain(best: dict[str, Best]) -> dict[str, Any]:
     return {
         name: {key: None if math.isnan(value) else value for key, value in vars(one).items()} for name, one in best.items()
     }
+
+
+def print_membranes(scores: MembraneScores) -> None:
+    """The figures of membranes with the thresholds at which they are best, then split and protocol."""
+    rows: list[tuple[str, ...]] = [(name, f"{best.value:.6f}", f"{best.threshold:g}") for name, best in scores.figures.items()]
+    print_table((scores.protocol["membranes"]["class"], "", "inside above"), rows)
+    tried = f"{len(scores.names)} pictures, best of {len(scores.thresholds)} thresholds"
+    show(f"{tried}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
+    print_intervals(scores.intervals, lambda value: f"{value:.6f}")

@@ -15,22 +15,13 @@ from numpy.typing import NDArray
 from perpixel.datasets import Dataset, label_digest, with_objects
 from perpixel.errors import DataError
 from perpixel.judging.evaluate import Progress, answers, each
-from perpixel.judging.intervals import Intervals, interval, weights_of
+from perpixel.judging.intervals import Intervals, interval, print_intervals, weights_of
 from perpixel.judging.protocol import Failed, hash_of, left_out
-from perpixel.measures.objects import (
-    IOU_THRESHOLDS,
-    components,
-    merges,
-    of_class,
-    overlaps,
-    precision,
-    refuse_rules,
-    seg,
-    splits,
-    without_void,
-)
+from perpixel.masks.components import components, of_class, refuse_rules, without_void
+from perpixel.measures.objects import IOU_THRESHOLDS, merges, overlaps, precision, seg, splits
 from perpixel.prediction.inference import PLAIN, Inference
 from perpixel.sample import Sample
+from perpixel.terminal import percent, print_table, show
 from perpixel.weights.model_file import Model
 
 RULES = {
@@ -211,3 +202,19 @@ def judge_objects(name: str, truth: NDArray[Any], predicted: NDArray[Any]) -> Pi
 
 def _finite(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def print_objects(scores: ObjectScores) -> None:
+    """The figures of objects, then split and protocol."""
+    figures = scores.figures
+    rows: list[tuple[str, ...]] = [(name, percent(figures[name])) for name in ("SEG", "AP", "AP50", "AP75")]
+    rows += [(f"{kind} objects a picture", f"{figures[f'{kind}_objects']:.1f}") for kind in ("true", "predicted")]
+    rows += [("true objects that are split", f"{figures['splits']:.0f}")]
+    rows += [("objects that merge true ones", f"{figures['merges']:.0f}")]
+    rules = scores.protocol["objects"]
+    print_table((rules["class"], ""), rows)
+    dropped = f", {rules['minimum_area']} pixels or more" if rules["minimum_area"] else ""
+    filled = ", holes filled" if rules["fill_holes"] else ""
+    said = f"{len(scores.pictures)} pictures, connectivity {rules['connectivity']}{dropped}{filled}"
+    show(f"{said}; split {scores.protocol['split']}, protocol {scores.protocol_hash}")
+    print_intervals(scores.intervals)

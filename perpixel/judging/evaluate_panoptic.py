@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from perpixel.datasets.coco import panoptic_ids
 from perpixel.datasets.coco_annotations import Panoptic, read_panoptic
 from perpixel.errors import DataError
-from perpixel.judging.intervals import Intervals, Replicates, of_figures
+from perpixel.judging.intervals import Intervals, Replicates, of_figures, print_intervals
 from perpixel.judging.protocol import Failed, hash_of, left_out, noting
 from perpixel.measures.panoptic import Quality, QualityCounts, mean_quality
+from perpixel.terminal import percent, print_table, show
 from perpixel.version import VERSION
 
 RULES = {
@@ -138,3 +139,16 @@ def _ids(panoptic: Panoptic, name: str) -> Any:
 
 def _plain(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def print_panoptic(scores: PanopticScores) -> None:
+    """A row per category, worst first, then the means and the protocol."""
+    known = [(name, one) for name, one in scores.categories.items() if not math.isnan(one.pq)]
+    rows: list[tuple[str, ...]] = [
+        (name, percent(one.pq), percent(one.sq), percent(one.rq), str(one.matched), str(one.wrong), str(one.missed))
+        for name, one in sorted(known, key=lambda item: item[1].pq)
+    ]
+    print_table(("category", "PQ", "SQ", "RQ", "matched", "wrong", "missed"), rows)
+    named = ", ".join(f"{name} {percent(value)}" for name, value in scores.figures.items())
+    show(f"{named}; {scores.protocol['pictures']} pictures, protocol {scores.protocol_hash}")
+    print_intervals(scores.intervals)

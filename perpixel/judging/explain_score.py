@@ -26,6 +26,7 @@ from perpixel.errors import DataError, UsageError
 from perpixel.judging.conventions import CONVENTIONS, Convention, Picture, Totals, mean, ratio
 from perpixel.judging.evaluate import Progress, answers, samples
 from perpixel.prediction.inference import PLAIN, Inference
+from perpixel.terminal import percent, points, print_table, show
 from perpixel.weights.model_file import Model
 
 
@@ -317,3 +318,33 @@ def _pixels(count: int) -> str:
 
 def _finite(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def print_explanation(found: Explanation) -> None:
+    """A row per convention, what makes each differ from ours, the classes, and what becomes of void."""
+    ours = found.rows[0].score
+    print_table(
+        ("mIoU", "difference", "judged so by", "rule"),
+        [(percent(row.score), points(row.score - ours) if number else "", row.convention.packages, row.convention.rule)
+         for number, row in enumerate(found.rows)],
+    )  # fmt: skip
+    for row in found.rows[1:]:
+        lines = summary(row)
+        told = f"{row.convention.packages}: {percent(row.score)}, {points(row.score - ours)}"
+        show()
+        show(f"{told}{':' if lines else '; no difference here.'}")
+        for line in lines:
+            show(f"  {line}")
+    totals = found.totals
+    show()
+    print_table(
+        ("class", "IoU", "truth", "predicted", "hits"),
+        [(name, percent(totals.iou[i]), *(f"{int(count[i]):,}" for count in (totals.truth, totals.predicted, totals.hits)))
+         for i, name in enumerate(found.classes.names)],
+    )  # fmt: skip
+    void, pixels = found.void
+    show()
+    show(f"void: {void:,} of {pixels:,} pixels")
+    for row in found.rows if void else ():
+        counted = "" if row.with_void is None else f" (mIoU if so: {percent(row.with_void)})"
+        show(f"  {row.convention.packages}: {row.convention.void}{counted}")

@@ -11,7 +11,7 @@ binomial with the n - w_1 - .. - w_(i-1) draws left and chance 1 / (N - i + 1). 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.errors import UsageError
+from perpixel.terminal import percent, print_table, show
 
 LEVEL = 0.95
 
@@ -165,3 +166,20 @@ def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _plain(one: Interval) -> dict[str, float | int | None]:
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in vars(one).items()}
+
+
+COUNTED = ("true_objects", "predicted_objects", "splits", "merges")  # figures that are numbers of objects, no shares
+
+
+def print_intervals(found: Intervals | None, shown: Callable[[float], str] | None = None) -> None:
+    """A row per figure if there are intervals; `shown` writes a value, else it is percent, and objects are counts."""
+    if found is None:
+        return
+    drawn = f"bootstrap of {found.replicates} samples of {found.num_pictures} pictures, seed {found.seed}"
+    show()
+    show(f"{100 * LEVEL:.0f} % intervals, {drawn}:")
+    rows: list[tuple[str, ...]] = []
+    for name, one in [*found.figures.items(), *((f"IoU of {name}", one) for name, one in found.iou.items())]:
+        write = (lambda value: f"{value:.1f}") if name in COUNTED else shown or percent
+        rows.append((name, *map(write, (one.low, one.high, one.standard_error))))
+    print_table(("figure", "from", "to", "standard error"), rows)

@@ -1,1 +1,0 @@
-"""Blocks that a second network needed unchanged."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.images import MAX_PIXELS
+from perpixel.limits import MAX_PIXELS
 
 Counts = str | bytes | Sequence[int]
 MAX_SIDE = 65535

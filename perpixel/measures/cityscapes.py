@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.datasets.cityscapes import CATEGORIES, DRAWN, PER_LABEL
+from perpixel.datasets.cityscapes_labels import CATEGORIES, DRAWN, PER_LABEL
 from perpixel.errors import DataError
 from perpixel.machines.compiled import compiled
 

@@ -27,7 +27,8 @@ from scipy import ndimage
 
 from perpixel.errors import UsageError
 from perpixel.machines.compiled import compiled
-from perpixel.measures.objects import NEIGHBOURS, pairs
+from perpixel.masks.components import NEIGHBOURS
+from perpixel.measures.objects import pairs
 from perpixel.measures.warping import MERGE, SPLIT, warping_errors
 
 # "10 different levels" (U-Net, section 4); above 0.0, 0.1 ... 0.9. At 1.0 nothing would be inside.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from perpixel.machines.compiled import compiled
-from perpixel.measures.objects import NEIGHBOURS
+from perpixel.masks.components import NEIGHBOURS
 
 KINDS = ("merges", "splits", "hole_additions", "hole_deletions", "object_additions", "object_deletions")
 MERGE, SPLIT, HOLE_ADDITION, HOLE_DELETION, OBJECT_ADDITION, OBJECT_DELETION = range(len(KINDS))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from perpixel.datasets import DATASETS, ON_DISK
 from perpixel.networks import NETWORKS, build
 
 CLASSES, SIZE = 21, (512, 512)
@@ -45,14 +43,6 @@ class NetworkRow:
     size: tuple[int, int] = SIZE
 
 
-@dataclass(frozen=True)
-class DatasetRow:
-    name: str
-    classes: tuple[str, ...]
-    pictures: dict[str, int]
-    what: str
-
-
 def networks() -> list[NetworkRow]:
     """Every network as published, counted on shapes alone: nothing is computed and no weights are made."""
     return [NetworkRow(name, *size_of(name), *PAPERS[name]) for name in NETWORKS]
@@ -66,17 +56,3 @@ def size_of(name: str, classes: int = CLASSES, size: tuple[int, int] = SIZE, **a
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(images)
     return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2
-
-
-def datasets() -> list[DatasetRow]:
-    """Every data set with a name; those of a folder that the user names with the published counts, wherever they lie."""
-    rows = []
-    for name, maker in DATASETS.items():
-        dataset = maker("val")
-        pictures = {split: len(maker(split)) for split in dataset.splits}
-        what = (inspect.getdoc(maker) or "").split("\n\n")[0].replace("\n", " ")
-        rows.append(DatasetRow(name, dataset.classes.names, pictures, what))
-    for name, known in ON_DISK.items():
-        what = f"{known.what}; needs --root, the folder that holds {known.holds}"
-        rows.append(DatasetRow(name, known.classes.names, dict(known.pictures), what))
-    return rows

@@ -21,8 +21,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from perpixel.masks.boxes import enlarge
 from perpixel.networks import Network
-from perpixel.prediction.proposals import enlarge, propose
+from perpixel.prediction.proposals import propose
 from perpixel.prediction.symmetries import Symmetry, turned, turned_back
 
 CONTEXT = 1.2  # a box is enlarged by it

@@ -25,7 +25,8 @@ from torch import Tensor
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.networks import as_network
 from perpixel.prediction.by_boxes import CONTEXT, MERGES, chosen, merges, side_of
-from perpixel.prediction.crf.refine import CRFS, refine
+from perpixel.prediction.crf.refine import refine
+from perpixel.prediction.crf.settings import CRFS
 from perpixel.prediction.proposals import METHODS, propose
 from perpixel.prediction.score_maps import Scores, Window, resized, score_map, scores_of
 from perpixel.prediction.symmetries import ALL, FLIPS, Symmetry, turned, turned_back

@@ -35,7 +35,8 @@ from perpixel.errors import DataError
 from perpixel.files import write_whole
 from perpixel.machines.interrupts import interruptible
 from perpixel.machines.team import Team
-from perpixel.prediction.proposals import MOST, Boxes, enlarge, overlaps, propose
+from perpixel.masks.boxes import Boxes, enlarge, overlaps
+from perpixel.prediction.proposals import MOST, propose
 from perpixel.sample import Instances, Sample
 from perpixel.training.recipe import Recipe
 from perpixel.training.run import Say

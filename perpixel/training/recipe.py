@@ -15,6 +15,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from perpixel.errors import DataError, UsageError, did_you_mean, printable
 from perpixel.files import read_text
+from perpixel.limits import LARGEST_SCALE
 
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "poly", "one_cycle", "step")
@@ -29,7 +30,6 @@ ARGUMENTS = (  # of networks
 )  # fmt: skip
 RECIPES = Path(__file__).parents[1] / "recipes"
 LARGEST_FILE = 1 << 16  # bytes of a recipe; tomllib takes a time that grows as their square
-LARGEST_SCALE = 16.0
 LARGEST_WIDTH = 64.0
 LARGEST_SIDE = 1 << 16  # pixels of a crop; channels of a layer
 LARGEST_BATCH = 1 << 20

@@ -37,6 +37,7 @@ from perpixel.machines.team import Team, join
 from perpixel.measures.confusion_matrix import ConfusionMatrix
 from perpixel.networks import Network, as_network
 from perpixel.prediction.predict import predict
+from perpixel.training import states
 from perpixel.training.batches import Batch, batches
 from perpixel.training.not_finite import NotFinite, refuse
 from perpixel.training.object_crops import object_crops
@@ -82,7 +83,7 @@ def train(
         sound = sound_data(recipe, out, team, say, checked)
         training = object_crops(training, recipe, sound.fingerprints[recipe.train_split], out, team, say)
         started_from = None
-        if recipe.starts_from is not None and not model_file.state_folders(out):
+        if recipe.starts_from is not None and not states.state_folders(out):
             started_from = {"path": recipe.starts_from, "sha256": _begin_with(network, recipe.starts_from, say)}
         weights = class_weights(recipe.class_weights, sound.class_pixels, training.classes.names)
         in_map = recipe.separation_weights > 0  # then the classes are balanced there
@@ -259,7 +260,7 @@ class _Progress:
         values = {
             "step": step, "best": self.best, "sums": self.sums, "history": self.history, "scaler": scaler.state_dict(),
         }  # fmt: skip
-        model_file.save_state(self.out, step, groups, values)
+        states.save_state(self.out, step, groups, values)
         self.write_history()
 
     def write_history(self) -> None:
@@ -268,14 +269,14 @@ class _Progress:
 
     def settle(self, step: int) -> None:
         """What a kill may have cut off after the state of `step` was whole: of the last step there is no next save to do it."""
-        model_file.remove_old_states(self.out, step)
+        states.remove_old_states(self.out, step)
         self.write_history()
 
     def restore(
         self, network: nn.Module, average: nn.Module | None, optimiser: torch.optim.Optimizer, scaler: Any, say: Say
     ) -> int:
         """Puts the newest sound state back; returns its step, 0 without one."""
-        found = model_file.load_state(self.out)
+        found = states.load_state(self.out)
         if found is None:
             return 0
         groups, values, complaints = found

@@ -14,7 +14,7 @@ from perpixel.datasets import ON_DISK, scenes
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.files import LOCK, PARTIAL, digest, locked, new_folder, remove_partial
 from perpixel.networks.torchvision import torchvision_state
-from perpixel.weights import caffe
+from perpixel.weights import caffe_file, caffe_layers
 from perpixel.weights.model_file import CARD_FILE, MODEL_FILE, ModelCard, save_model
 from perpixel.weights.torch_files import read_state
 
@@ -33,8 +33,8 @@ def import_weights(path: str | Path, network: str, classes: str | int, out: str 
     _require_free(out)
     table = class_table(classes)
     if kind_of(path) == CAFFE:
-        mean = caffe.MEANS.get(str(classes), caffe.VOC_MEAN)
-        arguments, state = caffe.convert(path, caffe.read_caffemodel(path), network, len(table), mean, **arguments)
+        mean = caffe_layers.MEANS.get(str(classes), caffe_layers.VOC_MEAN)
+        arguments, state = caffe_layers.convert(path, caffe_file.read_caffemodel(path), network, len(table), mean, **arguments)
     else:
         state = torchvision_state(networks.build(network, len(table), **arguments), read_state(path), str(path))
     return _write(out, path, state, network, arguments, table.to_json())
@@ -49,7 +49,7 @@ def import_trunk(path: str | Path, trunk: str, out: str | Path, **arguments: Any
     _require_free(out)
     if kind_of(path) != CAFFE:
         raise UsageError(f"{path}: trunks are imported from {CAFFE} files; those of torchvision are fetched by trainings.")
-    state = caffe.convert_trunk(path, caffe.read_caffemodel(path), trunk, **arguments)
+    state = caffe_layers.convert_trunk(path, caffe_file.read_caffemodel(path), trunk, **arguments)
     return _write(out, path, state, trunk, arguments, {})
 
 
@@ -62,7 +62,7 @@ def _require_free(out: Path) -> None:
 def _write(
     out: Path, path: Path, state: dict[str, Tensor], network: str, arguments: dict[str, Any], classes: dict[str, Any]
 ) -> Path:
-    more = [caffe.LICENCES[network]] if network in caffe.LICENCES else []
+    more = [caffe_layers.LICENCES[network]] if network in caffe_layers.LICENCES else []
     card = ModelCard(
         network=network,
         arguments=arguments,
@@ -92,7 +92,7 @@ def contents(path: str | Path) -> list[tuple[str, str, list[tuple[int, ...]]]]:
     """What a file of weights holds: the name, type and shapes of each layer, or the name, dtype and shape of each tensor."""
     path = Path(path)
     if kind_of(path) == CAFFE:
-        return [(layer.name, layer.type, layer.shapes) for layer in caffe.read_caffemodel(path)]
+        return [(layer.name, layer.type, layer.shapes) for layer in caffe_file.read_caffemodel(path)]
     return [(name, str(tensor.dtype).removeprefix("torch."), [tuple(tensor.shape)]) for name, tensor in read_state(path).items()]
 
 

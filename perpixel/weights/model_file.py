@@ -13,8 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -30,25 +28,22 @@ from perpixel import networks
 from perpixel.backbones import TRUNKS
 from perpixel.classes import ClassTable
 from perpixel.errors import DataError, PerpixelError, UntrustedFile, UsageError, printable
-from perpixel.files import PARTIAL, digest, remove_partial, sync_folder, write_whole
+from perpixel.files import digest, write_whole
+from perpixel.limits import LARGEST_SCALE
 from perpixel.machines.interrupts import interruptible
 from perpixel.networks.torchvision import LIGHTEST, PUBLISHED, fetch, torchvision_state
 from perpixel.terminal import say
-from perpixel.training.recipe import LARGEST_SCALE
 from perpixel.version import VERSION
 
-MODEL_FILE, CARD_FILE, STATES, MANIFEST = "model.safetensors", "model.json", "last", "manifest.json"
-VALUES, TENSORS = "state.json", ".safetensors"  # of a state
-KEPT_STATES = 2
+MODEL_FILE, CARD_FILE = "model.safetensors", "model.json"
 _HEADER_KEY, _DIGEST = "perpixel", "sha256"
 _NO_DIGEST = "0" * 64
 _LARGEST_HEADER = 100_000_000  # bytes, as safetensors has it
 _CHUNK = 1 << 22
 # What reading a damaged file raises.
-_DAMAGE = (
+DAMAGE = (
     SafetensorError, OSError, TypeError, ValueError, ArithmeticError, RuntimeError, KeyError, AttributeError, RecursionError,
 )  # fmt: skip
-_STATE_NAME = re.compile(r"step-\d{9}")
 
 
 @dataclass(frozen=True)
@@ -113,7 +108,7 @@ def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> 
     bad = first_not_finite(network)
     if bad is not None:
         raise PerpixelError(f"{folder / MODEL_FILE}: not written, for weight {bad} is not finite; lower the learning rate.")
-    tensors, text = _plain(network), json.dumps({"title": card.title, _DIGEST: _NO_DIGEST, **asdict(card)}, indent=1)
+    tensors, text = plain(network), json.dumps({"title": card.title, _DIGEST: _NO_DIGEST, **asdict(card)}, indent=1)
     found = hashlib.sha256(to_safetensors(tensors, {_HEADER_KEY: text})).hexdigest()
     text = text.replace(_NO_DIGEST, found, 1)
     write_whole(folder, MODEL_FILE, to_safetensors(tensors, {_HEADER_KEY: text}))
@@ -220,7 +215,7 @@ def _opened(path: Path) -> Iterator[_Opened]:
                 if not 0 < card.scale <= LARGEST_SCALE:
                     raise ValueError(f"its card names the scale {card.scale}")
                 yield _Opened(raw, file, card, said)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             reason = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
             raise UntrustedFile(f"{printable(path)}: is damaged or no perpixel model ({reason}); use another copy.") from error
         except UntrustedFile:
@@ -273,93 +268,7 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     return next((name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())), None)
 
 
-def save_state(run: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any]) -> None:
-    """Keeps a state to resume from: a safetensors file for each group of `tensors`, and `values` as JSON.
-
-    Returns when it is on disk; older states than the newest two are removed."""
-    states = run / STATES
-    states.mkdir(exist_ok=True)
-    final = states / _state_name(step)
-    partial = final.with_suffix(PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        for group, named in tensors.items():
-            write_whole(partial, f"{group}{TENSORS}", to_safetensors(_plain(named)))
-        write_whole(partial, VALUES, json.dumps(values).encode())
-        manifest = {path.name: digest(path) for path in sorted(partial.iterdir())}
-        write_whole(partial, MANIFEST, json.dumps(manifest, indent=1).encode())
-    except OSError:
-        shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
-        raise
-    if final.exists():  # a damaged one, or the state this run was resumed from
-        _remove(final)
-    os.replace(partial, final)
-    sync_folder(states)
-    remove_old_states(run, step)
-
-
-def remove_old_states(run: Path, step: int) -> None:
-    """Keeps the newest two of the states up to `step`, and whatever is newer."""
-    remove_partial(run / STATES)  # of a removal that was cut off
-    for old in sorted(path for path in state_folders(run) if path.name <= _state_name(step))[:-KEPT_STATES]:
-        _remove(old)
-
-
-def load_state(run: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], list[str]] | None:
-    """The newest sound state: groups of tensors, values, and a sentence for each newer state that was damaged.
-
-    None when there is no state. Raises UntrustedFile when there are states and all are damaged."""
-    complaints: list[str] = []
-    for folder in sorted(state_folders(run), reverse=True):
-        with interruptible():
-            try:
-                return *_sound_state(folder), complaints
-            except _DAMAGE as error:
-                complaints.append(f"{folder}: is damaged ({printable(str(error))}); the state before it is used.")
-    if complaints:
-        raise UntrustedFile(f"{run / STATES}: no state is sound ({' '.join(complaints)}) Start again with another --out.")
-    return None
-
-
-def _sound_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Groups of tensors and values of a state whose files are those of its manifest, each as it was written."""
-    manifest = json.loads((folder / MANIFEST).read_bytes())
-    there = {path.name for path in folder.iterdir()} - {MANIFEST}
-    if manifest.keys() != there or VALUES not in there:
-        raise ValueError(f"{MANIFEST} names {', '.join(sorted(manifest)) or 'nothing'}; there is {', '.join(sorted(there))}")
-    for name, expected in manifest.items():
-        if digest(folder / name) != expected:
-            raise ValueError(f"{name} is not what was written")
-    tensors = {}
-    for name in there - {VALUES}:
-        with safe_open(folder / name, framework="pt") as file:
-            tensors[name.removesuffix(TENSORS)] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    values = json.loads((folder / VALUES).read_bytes())
-    if folder.name != _state_name(values["step"]):
-        raise ValueError(f"it is of step {values['step']}")
-    return tensors, values
-
-
-def state_folders(run: Path) -> list[Path]:
-    """The finished states of a run, in no order."""
-    states = run / STATES
-    return [path for path in states.iterdir() if _STATE_NAME.fullmatch(path.name)] if states.is_dir() else []
-
-
-def _state_name(step: int) -> str:
-    return f"step-{step:09d}"
-
-
-def _remove(folder: Path) -> None:
-    """Renames before deleting, so that a kill in between leaves nothing that looks like a state."""
-    doomed = folder.with_suffix(f".old{PARTIAL}")  # not the name of the state that takes its place
-    shutil.rmtree(doomed, ignore_errors=True)
-    os.replace(folder, doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors as safetensors wants them: on the CPU, dense in memory, each with its own storage."""
     return {
         name: tensor.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from perpixel.datasets import HasInstances, open_dataset
-from perpixel.datasets.cityscapes import CATEGORIES, DRAWN, LABELS, PICTURES, SPLITS, VIEWS, Cityscapes
+from perpixel.datasets.cityscapes import PICTURES, SPLITS, VIEWS, Cityscapes
+from perpixel.datasets.cityscapes_labels import CATEGORIES, DRAWN, LABELS
 from perpixel.datasets.cityscapes_polygons import draw_instance_ids, draw_label_ids
 from perpixel.errors import DataError, UnknownName
 

@@ -9,7 +9,7 @@ from fakes import NYUD_LISTS, draw_grid, make_nyud, put_mat
 
 from perpixel.datasets.nyud import CLASSES, PICTURES, Nyud
 from perpixel.errors import DataError
-from perpixel.weights.caffe import MEANS
+from perpixel.weights.caffe_layers import MEANS
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from fakes import SIFTFLOW_LISTS, draw_grid, make_siftflow, put_list, put_mat
 from perpixel.datasets import ON_DISK, open_dataset
 from perpixel.datasets.siftflow import ALBUM, GEOMETRIC, PICTURES, SEMANTIC, VIEWS, SiftFlow
 from perpixel.errors import DataError, UnknownName
-from perpixel.weights.caffe import MEANS
+from perpixel.weights.caffe_layers import MEANS
 
 
 @pytest.fixture(scope="module")

@@ -406,7 +406,7 @@ def test_the_documents_table_is_that_of_the_code() -> None:
 
 
 def test_every_kind_is_made_by_a_test() -> None:
-    names = (TESTS / "test_coco_defects.py").read_text()
+    names = (TESTS / "doctor/test_coco_defects.py").read_text()
     assert [kind for kind in KINDS if kind not in MAKERS and f'"{kind}"' not in names] == ["unreadable name", "case twins"]
 
 

@@ -17,7 +17,7 @@ from perpixel.errors import DataError, UsageError
 from perpixel.images import write_labels
 from perpixel.judging.evaluate import Scores, evaluate, judge
 from perpixel.measures.confusion_matrix import ConfusionMatrix
-from perpixel.prediction.predict import find_sources, predict_all
+from perpixel.prediction.bulk import find_sources, predict_all
 from perpixel.training.recipe import Recipe
 from perpixel.training.train import train
 from perpixel.weights.model_file import Model, load

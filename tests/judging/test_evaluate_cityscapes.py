@@ -18,7 +18,8 @@ from PIL import Image
 
 from perpixel.cli import main
 from perpixel.datasets import open_dataset
-from perpixel.datasets.cityscapes import DRAWN, VIEWS, Cityscapes, are_train_ids
+from perpixel.datasets.cityscapes import VIEWS, Cityscapes, are_train_ids
+from perpixel.datasets.cityscapes_labels import DRAWN
 from perpixel.doctor.check import check
 from perpixel.errors import DataError, UsageError
 from perpixel.judging.evaluate import evaluate

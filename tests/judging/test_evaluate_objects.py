@@ -17,8 +17,9 @@ from perpixel.datasets import open_dataset
 from perpixel.errors import DataError, UnknownName, UsageError
 from perpixel.judging.evaluate_membranes import evaluate_membranes
 from perpixel.judging.evaluate_objects import evaluate_objects
+from perpixel.masks.components import components, of_class
 from perpixel.measures.membranes import figures, sweep
-from perpixel.measures.objects import components, of_class, overlaps, seg
+from perpixel.measures.objects import overlaps, seg
 from perpixel.prediction.predict import predict
 from perpixel.sample import Instances, Sample
 from perpixel.training.recipe import Recipe

@@ -16,6 +16,7 @@ import perpixel
 from perpixel.errors import UsageError
 from perpixel.layers.batch_norm import measure_statistics
 from perpixel.machines.team import Team
+from perpixel.training import states
 from perpixel.training.batches import batches
 from perpixel.training.recipe import Recipe
 from perpixel.training.train import train
@@ -131,7 +132,7 @@ class TestInTraining:
         runs = {number: tmp_path / f"run{number}" for number in (0, 2)}
         for number, out in runs.items():
             train(recipe_for(data, statistics_batches=number, statistics_batch=4, ema=ema), out, say=lambda _: None)
-        plain, anew = (load_file(max(model_file.state_folders(out)) / "network.safetensors") for out in runs.values())
+        plain, anew = (load_file(max(states.state_folders(out)) / "network.safetensors") for out in runs.values())
         learned = [name for name in plain if "running" not in name]
         assert len(learned) < len(plain)
         assert all(torch.equal(plain[name], anew[name]) for name in learned)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from perpixel.errors import UntrustedFile
 from perpixel.machines import interrupts
 from perpixel.machines.interrupts import ANSWER, interruptible, stop_after_step
-from perpixel.training import object_crops
+from perpixel.training import object_crops, states
 from perpixel.training.run import read_facts
 from perpixel.weights import model_file
 
@@ -83,10 +83,10 @@ class TestInterruptible:
         monkeypatch.setattr(model_file, "safe_open", swallowed)
         monkeypatch.setattr(object_crops, "safe_open", swallowed)
         (tmp_path / "model.safetensors").write_bytes(b"x")
-        model_file.save_state(tmp_path, 1, {"network": {}}, {"step": 1})
+        states.save_state(tmp_path, 1, {"network": {}}, {"step": 1})
         read = {
             "model": lambda: model_file.load(tmp_path),
-            "state": lambda: model_file.load_state(tmp_path),
+            "state": lambda: states.load_state(tmp_path),
             "crops": lambda: object_crops.read_examples(tmp_path / "model.safetensors", "key"),
         }[reader]
         with pytest.raises(KeyboardInterrupt):

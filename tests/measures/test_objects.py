@@ -11,19 +11,8 @@ from scipy import ndimage
 
 from perpixel.datasets import open_dataset
 from perpixel.errors import UsageError
-from perpixel.measures.objects import (
-    IOU_THRESHOLDS,
-    Overlaps,
-    components,
-    instances_of,
-    merges,
-    of_class,
-    overlaps,
-    precision,
-    seg,
-    splits,
-    without_void,
-)
+from perpixel.masks.components import components, instances_of, of_class, without_void
+from perpixel.measures.objects import IOU_THRESHOLDS, Overlaps, merges, overlaps, precision, seg, splits
 from perpixel.sample import Instances
 
 NUCLEI = SHARED / "nuclei"

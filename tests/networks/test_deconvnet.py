@@ -25,8 +25,9 @@ from perpixel.prediction.score_maps import to_tensor
 from perpixel.training.optimiser import optimiser_of
 from perpixel.training.recipe import Recipe
 from perpixel.training.train import train
-from perpixel.weights import caffe
-from perpixel.weights.caffe import VOC_MEAN, Layer, read_caffemodel
+from perpixel.weights import caffe_layers
+from perpixel.weights.caffe_file import Layer, read_caffemodel
+from perpixel.weights.caffe_layers import VOC_MEAN
 from perpixel.weights.import_weights import import_weights
 from perpixel.weights.model_file import Model
 
@@ -323,7 +324,7 @@ class TestAuthorsWeights:
         layers = [Layer(row.name, row.type, [np.zeros(shape, np.float32) for shape in row.blobs]) for row in deconvnet(21)]
         assert sum(blob.size for layer in layers for blob in layer.blobs) == 251_805_653
         assert sum(1 for layer in layers if layer.blobs) == 16 + 14 + 29
-        found, state = caffe.convert(Path("net"), layers, "deconvnet", 21)
+        found, state = caffe_layers.convert(Path("net"), layers, "deconvnet", 21)
         assert found == {}
         assert {key: tensor.shape for key, tensor in state.items()} == {
             key: tensor.shape for key, tensor in on_meta().state_dict().items()
@@ -363,7 +364,7 @@ class TestAuthorsWeights:
     def test_a_missing_layer_is_named(self, layer: str) -> None:
         layers = [Layer(name, kind, blobs) for name, kind, blobs in WEIGHTS if name != layer]
         with pytest.raises(UntrustedFile, match=rf"does not hold deconvnet with 21 classes \(missing layers: {layer}\)"):
-            caffe.convert(Path("net"), layers, "deconvnet", 21, width=WIDTH)
+            caffe_layers.convert(Path("net"), layers, "deconvnet", 21, width=WIDTH)
 
     @pytest.mark.parametrize(
         ("arguments", "says"),

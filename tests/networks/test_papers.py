@@ -5,8 +5,9 @@ import re
 import pytest
 
 from perpixel.datasets import DATASETS, ON_DISK
+from perpixel.datasets.listing import datasets
 from perpixel.networks import NETWORKS
-from perpixel.networks.papers import PAPERS, NetworkRow, datasets, networks, size_of
+from perpixel.networks.papers import PAPERS, NetworkRow, networks, size_of
 
 VGG = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 

@@ -30,7 +30,7 @@ from perpixel.layers.score_map import ScoreMap
 from perpixel.networks import as_network, build
 from perpixel.networks.papers import size_of
 from perpixel.networks.torchvision import ARCHITECTURES, LIGHTEST, PUBLISHED, TorchvisionNetwork, fetch, torchvision_state
-from perpixel.prediction.predict import model_and_pictures
+from perpixel.prediction.bulk import model_and_pictures
 from perpixel.prediction.score_maps import Scores, score_map
 from perpixel.training.recipe import Recipe
 from perpixel.training.train import train

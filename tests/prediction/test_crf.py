@@ -12,7 +12,8 @@ from PIL import Image
 from places import SHARED
 
 from perpixel.errors import DataError, UsageError
-from perpixel.prediction.crf.refine import CRF, CRFS, refine
+from perpixel.prediction.crf.refine import refine
+from perpixel.prediction.crf.settings import CRF, CRFS
 
 CAMVID = SHARED / "camvid"
 COLOURS = np.array([[200, 60, 50], [70, 160, 60], [50, 70, 190], [210, 200, 120], [90, 90, 100]])
@@ -100,7 +101,7 @@ def test_the_gaussian_alone_is_exact_but_for_its_cut_tails():
 
 def test_the_names_of_parameters_are_there_without_waiting_for_numba():
     """`--help` lists them."""
-    code = "import sys, perpixel.crf; sys.exit('numba' in sys.modules or 'torch' in sys.modules)"
+    code = "import sys, perpixel.prediction.crf.settings; sys.exit('numba' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

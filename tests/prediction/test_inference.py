@@ -17,10 +17,12 @@ from perpixel.datasets import Dataset
 from perpixel.errors import UnknownName, UsageError
 from perpixel.judging.evaluate import RULES, evaluate
 from perpixel.networks import build
+from perpixel.prediction.bulk import JOURNAL, find_sources, predict_all
 from perpixel.prediction.by_boxes import chosen, merges
-from perpixel.prediction.crf.refine import CRFS, refine
+from perpixel.prediction.crf.refine import refine
+from perpixel.prediction.crf.settings import CRFS
 from perpixel.prediction.inference import AVERAGES, PLAIN, Inference, infer
-from perpixel.prediction.predict import JOURNAL, find_sources, predict, predict_all
+from perpixel.prediction.predict import predict
 from perpixel.prediction.proposals import METHODS
 from perpixel.prediction.score_maps import score_map, to_tensor
 from perpixel.prediction.symmetries import ALL, FLIPS

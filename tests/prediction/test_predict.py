@@ -24,7 +24,9 @@ from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.errors import DataError, UsageError
 from perpixel.images import read_image, read_labels, read_palette
-from perpixel.prediction.predict import JOURNAL, find_sources, predict
+from perpixel.prediction import bulk
+from perpixel.prediction.bulk import JOURNAL, find_sources
+from perpixel.prediction.predict import predict
 from perpixel.training.recipe import Recipe
 from perpixel.training.train import train
 from perpixel.weights.model_file import MODEL_FILE, Model, load, save_model
@@ -441,7 +443,7 @@ class TestOneBadFileNeverStopsTheOthers:
         self, run: Path, pictures: Path, tmp_path: Path, command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A picture that is too large is not made here: the network's own first call raises what torch raises then."""
-        infer, calls = perpixel.predict.__globals__["infer"], []
+        infer, calls = bulk.infer, []
 
         def scarce(*arguments):
             calls.append(arguments)
@@ -449,7 +451,7 @@ class TestOneBadFileNeverStopsTheOthers:
                 raise RuntimeError("[enforce fail at alloc_cpu.cpp:130] DefaultCPUAllocator: can't allocate memory")
             return infer(*arguments)
 
-        monkeypatch.setitem(perpixel.predict.__globals__, "infer", scarce)
+        monkeypatch.setattr(bulk, "infer", scarce)
         code, said = command("predict", run, pictures, "--out", tmp_path / "out")
         assert (code, "4 predicted, 0 done before, 1 failed" in said) == (3, True)
         assert "b.png: needs more memory than there is" in said

@@ -17,7 +17,8 @@ from places import SHARED
 from perpixel.datasets.scenes import Scenes
 from perpixel.errors import ResourceError, UnknownName
 from perpixel.images import read_image
-from perpixel.prediction.proposals import METHODS, edge_map, enlarge, overlaps, propose
+from perpixel.masks.boxes import enlarge, overlaps
+from perpixel.prediction.proposals import METHODS, edge_map, propose
 from perpixel.training.recipe import PROPOSALS
 
 COCO = SHARED / "coco"

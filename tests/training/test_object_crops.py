@@ -24,9 +24,9 @@ from perpixel.datasets.scenes import Scenes
 from perpixel.datasets.voc import Voc2012
 from perpixel.errors import DataError, Interrupted
 from perpixel.machines import team
-from perpixel.prediction.proposals import enlarge, overlaps
+from perpixel.masks.boxes import enlarge, overlaps
 from perpixel.sample import Instances, Sample
-from perpixel.training import object_crops
+from perpixel.training import object_crops, states
 from perpixel.training.batches import batches
 from perpixel.training.object_crops import FILE, Examples, ObjectCrops, objects_of, only, read_examples, write_examples
 from perpixel.training.recipe import Recipe
@@ -369,7 +369,7 @@ class TestFile:
 
 
 def finished(run):
-    files = [run / FILE, run / model_file.MODEL_FILE, run / HISTORY, *sorted((run / model_file.STATES).rglob("*"))]
+    files = [run / FILE, run / model_file.MODEL_FILE, run / HISTORY, *sorted((run / states.STATES).rglob("*"))]
     return {str(path.relative_to(run)): path.read_bytes() for path in files if path.is_file()}
 
 

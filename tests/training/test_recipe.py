@@ -10,18 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perpixel.errors import UnknownName, UsageError
-from perpixel.training.recipe import (
-    FREE,
-    LARGEST_SCALE,
-    LARGEST_WIDTH,
-    OPTIMISERS,
-    SCHEDULES,
-    Recipe,
-    find,
-    first_difference,
-    merge,
-    to_toml,
-)
+from perpixel.limits import LARGEST_SCALE
+from perpixel.training.recipe import FREE, LARGEST_WIDTH, OPTIMISERS, SCHEDULES, Recipe, find, first_difference, merge, to_toml
 
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 positive = st.floats(0, 1e30, exclude_min=True)

@@ -12,6 +12,7 @@ from fakes import make_folder
 from places import TESTS
 
 from perpixel.errors import Interrupted, UntrustedFile, UsageError
+from perpixel.training import states
 from perpixel.training.recipe import Recipe
 from perpixel.training.run import HISTORY
 from perpixel.training.train import train
@@ -53,7 +54,7 @@ def kill(data: Path, base: Path, *points: str) -> str:
 
 def finished_bytes(run: Path) -> dict[str, bytes]:
     """Everything that a finished run must agree on: weights, states (optimiser, average, sums) and history."""
-    files = [run / model_file.MODEL_FILE, run / HISTORY, *sorted((run / model_file.STATES).rglob("*"))]
+    files = [run / model_file.MODEL_FILE, run / HISTORY, *sorted((run / states.STATES).rglob("*"))]
     return {str(path.relative_to(run)): path.read_bytes() for path in files if path.is_file()}
 
 
@@ -144,8 +145,8 @@ class TestInProcess:
     ) -> None:
         out, said = tmp_path / "run", []
         self.interrupted(data, out, 3)
-        newest = max(model_file.state_folders(out))
-        assert len(model_file.state_folders(out)) == 2
+        newest = max(states.state_folders(out))
+        assert len(states.state_folders(out)) == 2
         spoil(newest / name, harm)
         train(recipe_for(data), out, say=said.append)
         assert "is damaged" in said[0]
@@ -156,7 +157,7 @@ class TestInProcess:
 
     def test_no_sound_state_is_an_error_that_says_so(self, data: Path, tmp_path: Path) -> None:
         self.interrupted(data, tmp_path / "run", 3)
-        for state in model_file.state_folders(tmp_path / "run"):
+        for state in states.state_folders(tmp_path / "run"):
             spoil(state / "network.safetensors", "flip")
         with pytest.raises(UntrustedFile, match="no state is sound"):
             train(recipe_for(data), tmp_path / "run", say=lambda _: None)

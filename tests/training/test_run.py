@@ -13,6 +13,7 @@ from fakes import make_folder
 from PIL import Image
 
 from perpixel.errors import DataError, Interrupted, PerpixelError, UntrustedFile, UsageError
+from perpixel.training import states
 from perpixel.training.recipe import Recipe
 from perpixel.training.run import claim, data_of, read_facts, write_facts
 from perpixel.training.train import train
@@ -150,24 +151,24 @@ class TestStates:
     def test_a_manifest_that_names_not_every_file_is_not_sound(self, run: tuple[Path, bytes], tmp_path: Path) -> None:
         for change in (lambda _: {}, lambda all: {k: v for k, v in all.items() if "network" not in k}, lambda _: []):
             out = shutil.copytree(run[0], tmp_path / "run")
-            newest = max(model_file.state_folders(out))
-            manifest = json.loads((newest / model_file.MANIFEST).read_text())
-            (newest / model_file.MANIFEST).write_text(json.dumps(change(manifest)))
-            _, values, complaints = model_file.load_state(out)
+            newest = max(states.state_folders(out))
+            manifest = json.loads((newest / states.MANIFEST).read_text())
+            (newest / states.MANIFEST).write_text(json.dumps(change(manifest)))
+            _, values, complaints = states.load_state(out)
             assert (values["step"], len(complaints)) == (4, 1)
             assert complaints[0].startswith(f"{newest}: is damaged")
             shutil.rmtree(out)
 
     def test_a_file_that_no_manifest_names_is_not_sound(self, run: tuple[Path, bytes], tmp_path: Path) -> None:
         out = shutil.copytree(run[0], tmp_path / "run")
-        (max(model_file.state_folders(out)) / "more.safetensors").write_bytes(b"x")
-        assert model_file.load_state(out)[1]["step"] == 4
+        (max(states.state_folders(out)) / "more.safetensors").write_bytes(b"x")
+        assert states.load_state(out)[1]["step"] == 4
 
     def test_a_state_under_the_name_of_another_step_is_not_sound(self, run: tuple[Path, bytes], tmp_path: Path) -> None:
         out = shutil.copytree(run[0], tmp_path / "run")
-        newest = max(model_file.state_folders(out))
+        newest = max(states.state_folders(out))
         newest.rename(newest.with_name("step-000000006"))
-        assert model_file.load_state(out)[1]["step"] == 4
+        assert states.load_state(out)[1]["step"] == 4
 
 
 def test_warnings_of_the_data_are_told_the_first_of_each_kind_and_how_many_more(data: Path, tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ class TestClaim:
         self, data: Path, run: tuple[Path, bytes], tmp_path: Path
     ) -> None:
         out = shutil.copytree(run[0], tmp_path / "run")
-        shutil.rmtree(out / model_file.STATES)
+        shutil.rmtree(out / states.STATES)
         with pytest.raises(UsageError, match="belongs to another run"):
             train(recipe_for(data, lr=0.5), out, say=lambda _: None)
 
@@ -283,7 +284,7 @@ class TestUnfinished:
     def test_it_is_the_moving_average_where_that_is_kept(self, data: Path, tmp_path: Path) -> None:
         out = stopped(data, tmp_path / "run", 3, validations=1, ema=0.9)
         kept = model_file.read(out).tensors
-        state = model_file.load_state(out)[0]["average"]
+        state = states.load_state(out)[0]["average"]
         assert all(torch.equal(kept[name], tensor) for name, tensor in state.items())
 
     def test_after_a_validation_the_best_is_kept_as_before(self, data: Path, tmp_path: Path) -> None:

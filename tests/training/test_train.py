@@ -26,6 +26,7 @@ from perpixel.images import read_image
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.networks import NETWORKS
+from perpixel.training import states
 from perpixel.training.batches import batches
 from perpixel.training.not_finite import NotFinite, first_bad
 from perpixel.training.optimiser import schedule
@@ -217,7 +218,7 @@ def test_batch_normalisation_of_one_value_is_told_at_the_first_step_with_what_wo
     recipe = small(data, weights="none", **settings)
     with pytest.raises(UsageError, match=rf"^batch = .* has one value; give {remedy}"):
         train(recipe, tmp_path / "run", say=quiet)
-    assert not model_file.state_folders(tmp_path / "run")
+    assert not states.state_folders(tmp_path / "run")
     works = replace(recipe, batch=max(recipe.batch, 2), accumulate=max(1, recipe.accumulate // 2), steps=1)
     assert train(works, tmp_path / "run", say=quiet) is not None
 
@@ -232,7 +233,7 @@ class TestNotFinite:
         with safe_open(kept, framework="pt") as file:
             assert file.get_tensor("images").shape == (4, 3, 24, 32)
             assert len(json.loads(file.metadata()["names"])) == 4
-        for state in model_file.state_folders(out):
+        for state in states.state_folders(out):
             assert model_file.first_not_finite(load_file(state / "network.safetensors")) is None
 
     def test_the_first_bad_tensor_is_named(self, data: Path) -> None:
@@ -307,7 +308,7 @@ class TestRefusals:
 
         def full(handle: int) -> None:
             nonlocal calls
-            calls += len(model_file.state_folders(out)) > 0
+            calls += len(states.state_folders(out)) > 0
             if calls > 3:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out))
             fsync(handle)

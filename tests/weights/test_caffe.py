@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from perpixel.errors import DataError, UntrustedFile
-from perpixel.weights.caffe import MOST_FIELDS, Layer, read_caffemodel
+from perpixel.weights.caffe_file import MOST_FIELDS, Layer, read_caffemodel
 
 KERNELS = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2) / 7
 LAYERS: list[Weights] = [

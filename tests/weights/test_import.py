@@ -28,8 +28,9 @@ from perpixel.errors import DataError, PerpixelError, UnknownName, UntrustedFile
 from perpixel.files import digest
 from perpixel.prediction.predict import predict
 from perpixel.prediction.score_maps import to_tensor
-from perpixel.weights import caffe
-from perpixel.weights.caffe import VOC_MEAN, Layer
+from perpixel.weights import caffe_layers
+from perpixel.weights.caffe_file import Layer
+from perpixel.weights.caffe_layers import VOC_MEAN
 from perpixel.weights.import_weights import class_table, import_weights
 from perpixel.weights.model_file import CARD_FILE, MODEL_FILE, Model
 
@@ -160,7 +161,7 @@ class TestDefinitions:
             layers.append(Layer(row.name, row.type, blobs))
             sizes["Deconvolution" if row.type == "Deconvolution" else "other"] += sum(blob.size for blob in blobs)
         assert sizes == {"Deconvolution": interpolating, "other": learned}
-        found, state = caffe.convert(Path("net"), layers, network, 21, **arguments)
+        found, state = caffe_layers.convert(Path("net"), layers, network, 21, **arguments)
         with torch.device("meta"):
             expected = perpixel.build(network, 21, **found).state_dict()
         assert {key: tensor.shape for key, tensor in state.items()} == {key: tensor.shape for key, tensor in expected.items()}
@@ -247,11 +248,11 @@ KILLED = """
 import os, shutil, signal, sys
 from kill import TOUCHES
 from perpixel import networks
-from perpixel.weights import caffe
+from perpixel.weights import caffe_file, caffe_layers
 from perpixel.weights.import_weights import import_weights
 state = networks.build("fcn32s", 21, width=1 / 16).state_dict()  # once, for what reading takes
-caffe.convert = lambda *_, **arguments: (arguments, state)
-caffe.read_caffemodel = lambda path: []
+caffe_layers.convert = lambda *_, **arguments: (arguments, state)
+caffe_file.read_caffemodel = lambda path: []
 
 def run(kill_at):
     touched = 0

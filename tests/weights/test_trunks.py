@@ -24,8 +24,9 @@ from perpixel.prediction.score_maps import to_tensor
 from perpixel.training.recipe import Recipe, find
 from perpixel.training.stages import stages
 from perpixel.training.train import train
-from perpixel.weights import caffe, model_file
-from perpixel.weights.caffe import VOC_MEAN, Layer
+from perpixel.weights import caffe_layers, model_file
+from perpixel.weights.caffe_file import Layer
+from perpixel.weights.caffe_layers import VOC_MEAN
 from perpixel.weights.import_weights import import_trunk
 from perpixel.weights.model_file import CARD_FILE, MODEL_FILE
 
@@ -154,14 +155,14 @@ class TestTensors:
         """On shapes alone. 138 and 61 million are known; the others follow from the classifiers' definitions."""
         layers = [Layer(row.name, row.type, [np.zeros(shape, np.float32) for shape in row.blobs]) for row in classifier(trunk)]
         assert sum(blob.size for layer in layers for blob in layer.blobs) == whole
-        state = caffe.convert_trunk(Path("net"), layers, trunk)
+        state = caffe_layers.convert_trunk(Path("net"), layers, trunk)
         assert sum(tensor.numel() for tensor in state.values()) == shared + 6  # mean and scale
 
 
 def refusal(weights: list[Weights], trunk: str) -> str:
     """What is wrong with a file of these layers, in the sentence that refuses it."""
     with pytest.raises(UntrustedFile) as told:
-        caffe.convert_trunk(Path("net"), [Layer(*row) for row in weights], trunk, width=WIDTH)
+        caffe_layers.convert_trunk(Path("net"), [Layer(*row) for row in weights], trunk, width=WIDTH)
     before, _, after = str(told.value).partition(" (")
     assert before == f"net: does not hold the trunk {trunk}"
     found, _, after = after.rpartition(")")

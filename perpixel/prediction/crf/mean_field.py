@@ -22,7 +22,7 @@ from perpixel.prediction.crf.permutohedral import CORNERS, Parallel
 from perpixel.prediction.crf.vectors import add, add_line, add_rows, add_scaled, empty, exp, item, larger, load, spread, store
 
 if TYPE_CHECKING:
-    from perpixel.prediction.crf.refine import CRF
+    from perpixel.prediction.crf.settings import CRF
 
 TILE, STRIP, SMALL = 16, 8, 2048  # pixels; for each further thread there are as many as SMALL
 TRUNCATE = 4  # the Gaussian is cut off at as many standard deviations, where it is 3e-4 of its height

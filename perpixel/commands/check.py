@@ -1,0 +1,68 @@
+"""`perpixel check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from perpixel.commands.flags import AsJson, Root
+from perpixel.errors import UsageError
+from perpixel.terminal import say
+
+
+def check(
+    data: Annotated[str, Parameter(help="Data set: a name or a folder; or a JSON file of COCO's annotations.")],
+    *,
+    root: Root = None,
+    fix: Annotated[Path | None, Parameter(help="Write a repaired copy of the folder here, with its plan.csv.")] = None,
+    report: Annotated[Path | None, Parameter(help="Write statistics, pictures and defects as one HTML page here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Refuse an unsound data set: some 70 kinds of defect, each with file, pixel, value and repair (docs/check.md)."""
+    from perpixel.doctor.check import check as examine
+    from perpixel.terminal import Progress, print_json, show
+
+    if report is not None:
+        from perpixel.report.check_page import require_page
+
+        require_page(report)
+    if fix is not None:
+        from perpixel.doctor.repair import require_new
+
+        require_new(fix)
+    found = examine(data, Progress("checked"), root)
+    if report is not None:  # of the folder as it is, not of its repaired copy
+        from perpixel.report.check_page import write_page
+
+        write_page(report, data, found, root)
+        say(f"{report}: written.")
+    if fix is not None:
+        found = _fixed(Path(data), found, fix)
+        data = str(fix)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        for problem in found.problems:
+            show(f"{problem.severity}: {problem.message}")
+    say(f"{data}: {sum(found.pictures.values())} pictures, {len(found.errors)} errors, "
+        f"{len(found.problems) - len(found.errors)} warnings.")  # fmt: skip
+    if found.errors:
+        raise SystemExit(3)
+
+
+def _fixed(folder: Path, report: Any, out: Path) -> Any:
+    """Repairs a copy and says how; the report of the copy."""
+    from perpixel.doctor.check import check as examine
+    from perpixel.doctor.repair import PLAN, plan_repair, repair
+    from perpixel.terminal import show
+
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: is no folder of pictures and masks; --fix repairs a copy of one.")
+    done = repair(folder, plan_repair(folder, report), out)
+    for step in done.steps:
+        show(f"{step.file}: {step.kind}: {step.action}")
+    pairs = f"{done.pairs} pairs of {sum(report.pictures.values())}"
+    say(f"{out}: {pairs}, {len(done.steps)} steps as {out / PLAN} says. What is left there:")
+    return examine(out)

@@ -1,0 +1,23 @@
+"""`perpixel networks`."""
+
+from __future__ import annotations
+
+from perpixel.commands.flags import AsJson
+
+
+def networks(*, as_json: AsJson = False) -> None:
+    """List the networks: parameters and multiply-adds, and what their papers report."""
+    from perpixel.networks.papers import networks as rows
+    from perpixel.terminal import print_json, print_table, show
+
+    found = rows()
+    if as_json:
+        print_json([vars(row) for row in found])
+        return
+    print_table(
+        ("network", "parameters", "multiply-adds", "paper", "the paper's figure"),
+        [(row.name, f"{row.parameters:,}", f"{row.multiply_adds / 1e9:.1f} G", row.paper, row.figure) for row in found],
+    )
+    size = "x".join(map(str, found[0].size))
+    show()
+    show(f"For {found[0].classes} classes and pictures of {size}; without arguments, as published.")

@@ -1,0 +1,67 @@
+"""`perpixel predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from perpixel.commands.flags import NO_INFERENCE, Inferring
+from perpixel.commands.opening import inference_of, load_on
+from perpixel.errors import did_you_mean
+from perpixel.terminal import say
+
+
+def predict(
+    run: Annotated[
+        str,
+        Parameter(
+            help="Run folder, model file, or network with weights of torchvision; left out, the lightest of these is used.",
+            allow_leading_hyphen=True,
+        ),
+    ],
+    pictures: Annotated[
+        list[str] | None,
+        Parameter(help="Files, folders, patterns in quotes, or - for standard input.", allow_leading_hyphen=True),
+    ] = None,
+    *,
+    out: Annotated[Path, Parameter(help="Folder for masks/ and overlays/.")] = Path("masks"),
+    scores: Annotated[bool, Parameter(negative=(), help="Also write probabilities, float32 (C, H, W), as .npy.")] = False,
+    overlays: Annotated[bool, Parameter(help="Write overlays with a legend.")] = True,
+    inferring: Inferring = NO_INFERENCE,
+    device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
+) -> None:
+    """Predict masks for pictures of any size; what is done already is skipped."""
+    from perpixel.networks.torchvision import LIGHTEST
+    from perpixel.prediction.bulk import STDIN, find_sources, model_and_pictures, predict_all
+    from perpixel.terminal import FAILURES, Progress
+
+    inputs = [run, *(pictures or ())]
+    for text in inputs:
+        if text.startswith("-") and text != STDIN and not Path(text).exists():
+            settings = (f"--{name.replace('_', '-')}" for name in vars(inferring))
+            raise did_you_mean("option", text, ("--out", "--scores", "--overlays", "--no-overlays", "--device", *settings))
+    inference = inference_of(inferring)
+    named, pictures = model_and_pictures(inputs)
+    sources = find_sources(pictures, out)
+    if named is None:
+        say(f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes.")
+    model = load_on(named or LIGHTEST, device)
+    progress = Progress("predicted")
+    counts, left_out = {"done": 0, "skipped": 0, "failed": 0}, list[str]()
+    for number, outcome in enumerate(predict_all(model, sources, out, scores, overlays, inference), start=1):
+        if outcome.status not in counts:
+            counts["failed"] += 1
+            say(outcome.status)
+        else:
+            counts[outcome.status] += 1
+        left_out += outcome.dropped
+        for sentence in outcome.dropped if len(left_out) <= FAILURES else ():
+            say(sentence)
+        progress(number, len(sources))
+    if len(left_out) > FAILURES:
+        say(f"... and {len(left_out) - FAILURES} more such sentences of what reading leaves out.")
+    say(f"{out}: {counts['done']} predicted, {counts['skipped']} done before, {counts['failed']} failed.")
+    if counts["failed"]:
+        raise SystemExit(3)

@@ -1,0 +1,283 @@
+"""Many pictures -> files of masks: read, computed and written at the same time. Finished pictures are skipped, and one bad
+file stops no other."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from perpixel import draw
+from perpixel.errors import DataError, UsageError, failure_of
+from perpixel.files import digest, locked, read_bytes, remove_partial, walk, write_whole
+from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_image
+from perpixel.prediction.inference import PLAIN, Inference, infer
+from perpixel.prediction.predict import prepare
+from perpixel.sample import Prediction
+from perpixel.weights.model_file import MODEL_FILE, Model
+
+JOURNAL = "predictions.jsonl"
+SUFFIXES = {"masks": ".png", "overlays": ".png", "scores": ".npy"}
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture to predict: where it is (or `-`), and the name of its results."""
+
+    path: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one picture: "done", "skipped" (done before) or the sentence of its error; and what reading it left out, a
+    sentence each."""
+
+    source: Source
+    status: str
+    dropped: tuple[str, ...] = ()
+
+
+def model_and_pictures(inputs: Sequence[str]) -> tuple[str | None, list[str]]:
+    """What `perpixel predict` was given, told apart: the first is the model unless it is a picture.
+
+    A picture is `-`, a name with a picture's suffix, a pattern, or a folder that stands alone and holds no model.
+    Raises UsageError where a model is given and no picture."""
+    first = Path(inputs[0])
+    folder = first.is_dir()
+    pattern = glob.has_magic(inputs[0]) and not first.exists()
+    named = inputs[0] == STDIN or pattern or (first.suffix.lower() in PICTURE_SUFFIXES and not folder)
+    if named or (folder and len(inputs) == 1 and not (first / MODEL_FILE).exists()):
+        return None, list(inputs)
+    if len(inputs) == 1:
+        raise UsageError(f"{first}: is taken for the model; name pictures behind it: files, folders, patterns or -.")
+    return inputs[0], list(inputs[1:])
+
+
+def find_sources(inputs: Sequence[str], out: Path | None = None) -> list[Source]:
+    """Files, folders (searched for pictures), patterns with * and `-` for standard input, as pictures with distinct names.
+
+    What lies in `out/masks` and `out/overlays` is no picture: a former call may have written into a folder of `inputs`.
+    Raises DataError when an input names nothing, UsageError when two pictures would be written to one name."""
+    found: dict[str, Source] = {}
+    results = tuple(os.path.abspath(out / folder) + os.sep for folder in ("masks", "overlays")) if out else ()
+    for text in inputs:
+        for path, name in _expand(text):
+            place = os.path.abspath(path)
+            if place.startswith(results):
+                continue
+            if name in found and os.path.abspath(found[name].path) != place:
+                raise UsageError(f"{found[name].path} and {path} would both be written as {name}; predict them into two folders.")
+            found.setdefault(name, Source(path, name))
+    return list(found.values())
+
+
+def _expand(text: str) -> Iterator[tuple[str, str]]:
+    if text == STDIN:
+        yield STDIN, "stdin"
+        return
+    path = Path(text)
+    if path.is_dir():
+        inside = [p for p in walk(path) if p.suffix.lower() in PICTURE_SUFFIXES]
+        if not inside:
+            raise DataError(f"{path}: holds no PNG, JPEG, WEBP, TIFF or BMP pictures; name another folder.")
+        yield from ((str(p), p.relative_to(path).with_suffix("").as_posix()) for p in inside)
+    elif path.exists() or not glob.has_magic(text):
+        yield text, path.stem
+    else:
+        matches = sorted(glob.glob(text, recursive=True))
+        if not matches:
+            raise DataError(f"{text}: no file fits this pattern.")
+        yield from ((match, Path(match).stem) for match in matches if Path(match).is_file())
+
+
+def predict_all(
+    model: Model, sources: Iterable[Source], out: Path, scores: bool = False, overlays: bool = True, inference: Inference = PLAIN
+) -> Iterator[Outcome]:
+    """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture.
+
+    Reading, computing and writing overlap; at most a handful of pictures is in memory. A picture that fails is reported and
+    the rest go on. What a former call finished with the same model, picture and options is skipped; the journal tells.
+    Raises UsageError when `out` holds predictions of another model, or `inference` does not fit this one."""
+    kinds = {"masks": True, "overlays": overlays, "scores": scores}
+    folders = [out / name for name, wanted in kinds.items() if wanted]
+    out.mkdir(parents=True, exist_ok=True)
+    prepare(model)
+    inference = inference.fitted(model)
+    head: dict[str, Any] = {"model": inference.weights(model), "folders": [folder.name for folder in folders]}
+    if not inference.plain:
+        head["inference"] = inference.rules(model)
+    with (
+        locked(out), _Journal(out, folders, head) as journal,
+        ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer,
+    ):  # fmt: skip
+        reading: list[tuple[Source, Future[_Read]]] = []
+        writing: list[tuple[Source, tuple[str, ...], Future[str]]] = []
+        remaining = iter(sources)
+
+        def read_ahead() -> None:
+            while len(reading) < 3 and (source := next(remaining, None)) is not None:
+                reading.append((source, reader.submit(_read, source, journal)))
+
+        read_ahead()
+        while reading:
+            source, future = reading.pop(0)
+            read_ahead()
+            try:
+                read = future.result()
+                if read.image is None:
+                    yield Outcome(source, "skipped")
+                    continue
+                finish = infer(model, read.image, inference, scores)
+                written = writer.submit(_write, source, read.image, finish, out, overlays, journal, read.key)
+                writing.append((source, read.dropped, written))
+            except Exception as error:
+                yield _failed(source, error)
+            while len(writing) > 2 or (writing and writing[0][2].done()):
+                yield _written(*writing.pop(0))
+        for item in writing:
+            yield _written(*item)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A picture's digest, its pixels unless the journal says that it is done, and what reading left out."""
+
+    key: str
+    image: NDArray[np.uint8] | None = None
+    dropped: tuple[str, ...] = ()
+
+
+def _read(source: Source, journal: _Journal) -> _Read:
+    where = "standard input" if source.path == STDIN else source.path
+    data = sys.stdin.buffer.read() if source.path == STDIN else read_bytes(source.path)
+    key = hashlib.sha256(data).hexdigest()
+    if journal.has(source.name, key):
+        return _Read(key)
+    try:
+        return _Read(key, read_image(data), tuple(f"{where}: {one.said}." for one in dropped(data)))
+    except DataError as error:
+        raise DataError(str(error).replace(BYTES_NAME, where)) from error
+
+
+def _write(
+    source: Source, image: NDArray[np.uint8], finish: Callable[[], Prediction], out: Path, overlays: bool, journal: _Journal,
+    key: str,
+) -> str:  # fmt: skip
+    found = finish()
+    parts = {"masks": encode_labels(found.labels, found.classes)}
+    if overlays:
+        picture = Image.fromarray(draw.overlay(image, found.labels, found.classes))
+        parts["overlays"] = encode_image(picture, SUFFIXES["overlays"])
+    if found.scores is not None:
+        buffer = io.BytesIO()
+        np.save(buffer, found.scores)
+        parts["scores"] = buffer.getvalue()
+    for folder, data in parts.items():
+        write_whole(out / folder, f"{source.name}{SUFFIXES[folder]}", data, durable=False)
+    journal.add(source.name, key, {folder: hashlib.sha256(data).hexdigest() for folder, data in parts.items()})
+    return "done"
+
+
+def _written(source: Source, left_out: tuple[str, ...], future: Future[str]) -> Outcome:
+    try:
+        return Outcome(source, future.result(), left_out)
+    except Exception as error:
+        return _failed(source, error)
+
+
+def _failed(source: Source, error: Exception) -> Outcome:
+    """What made one picture fail, so that the others go on. Raises the error where it is a bug, or will stop them all."""
+    sentence = failure_of(source.path, error)
+    if sentence is None:
+        raise error
+    return Outcome(source, sentence)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A line of the journal: the digests of a picture and of each file that was made of it."""
+
+    picture: str
+    files: dict[str, str]
+
+
+class _Journal:
+    """`predictions.jsonl`: first the model, the folders written and how, then name and digests of each picture that is done."""
+
+    def __init__(self, out: Path, folders: list[Path], head: dict[str, Any]) -> None:
+        self.path, self.folders = out / JOURNAL, folders
+        self._done: dict[str, _Done] = {}
+        remove_partial(out)
+        for folder in folders:
+            for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+                remove_partial(place)
+        lines = read_bytes(self.path).split(b"\n") if os.path.lexists(self.path) else []
+        if any(lines):
+            self._check(lines[0], head, out)
+            for line in lines[1:]:
+                try:
+                    entry = json.loads(line)
+                    self._done[str(entry["name"])] = _Done(entry["picture"], dict(entry["files"]))
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    continue  # cut off by a kill, or damaged: the picture is predicted again
+            # A broken last line must not swallow the next entry.
+            text = "".join(self._line(name, done) for name, done in self._done.items())
+            write_whole(out, JOURNAL, (json.dumps(head) + "\n" + text).encode())
+        else:
+            if any((out / folder).exists() for folder in ("masks", "overlays", "scores")):
+                raise UsageError(f"{out}: holds masks or overlays from elsewhere; choose another --out.")
+            write_whole(out, JOURNAL, (json.dumps(head) + "\n").encode())
+        self._file = self.path.open("a")
+
+    @staticmethod
+    def _check(line: bytes, head: dict[str, Any], out: Path) -> None:
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            found = None
+        if found != head:
+            raise UsageError(f"{out}: holds predictions of another model or with other options; choose another --out.")
+
+    def has(self, name: str, key: str) -> bool:
+        """Whether the picture with this digest is done, and each file of it is still as it was written."""
+        done = self._done.get(name)
+        return done is not None and done.picture == key and all(map(partial(self._is_sound, name, done), self.folders))
+
+    @staticmethod
+    def _is_sound(name: str, done: _Done, folder: Path) -> bool:
+        file = folder / f"{name}{SUFFIXES[folder.name]}"
+        try:
+            return digest(file) == done.files.get(folder.name)
+        except OSError:
+            return False
+
+    @staticmethod
+    def _line(name: str, done: _Done) -> str:
+        return json.dumps({"name": name, "picture": done.picture, "files": done.files}) + "\n"
+
+    def add(self, name: str, key: str, files: dict[str, str]) -> None:
+        self._file.write(self._line(name, _Done(key, files)))
+        self._file.flush()
+
+    def __enter__(self) -> _Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
