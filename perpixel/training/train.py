@@ -27,7 +27,8 @@ from perpixel.datasets import Dataset, open_dataset
 from perpixel.errors import Interrupted, PerpixelError, UntrustedFile, UsageError
 from perpixel.files import write_whole
 from perpixel.images import write_image
-from perpixel.judging.evaluate import Scores, evaluate, judge
+from perpixel.judging.evaluate import evaluate, judge
+from perpixel.judging.scores import Scores
 from perpixel.layers.batch_norm import measure_statistics, synchronise
 from perpixel.losses import PixelLoss, class_weights
 from perpixel.machines import device as machine
