@@ -36,7 +36,9 @@ def pairs_of(
     if isinstance(data, str | Path):
         if not isinstance(model_or_predictions, str | Path):
             raise UsageError(f"{data}: an annotation file judges a results file; judge a model on a data set.")
-        _refuse_inference(model_or_predictions, inference, "results are judged as they are")
+        if inference is not None:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in inference.given)
+            raise UsageError(f"{model_or_predictions}: results are judged as they are; give {flags} with a model.")
         return measure.files(Path(model_or_predictions), Path(data))
     truth = measure.truth(data)
     if isinstance(model_or_predictions, str | Path):

@@ -74,9 +74,10 @@ def counted(
         return pairs.rows, []
     mine = range(team.rank, len(pairs.names), team.world)
     judged = team.in_turn(team.all_or_none(lambda: [*_each(pairs, mine, progress, failed)]))
-    if failed is not None:
-        for noted in team.gather(failed):
-            failed.update(noted)
+    if failed is not None:  # in the order of the pictures, whichever thread or process noted them
+        noted = {name: message for part in team.gather(dict(failed)) for name, message in part.items()}
+        failed.clear()
+        failed.update({name: noted[name] for name in pairs.names if name in noted})
     return [row for pair in judged for row, _ in pair], [pair[0][1] if pair else b"" for pair in judged]
 
 

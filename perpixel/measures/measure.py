@@ -179,7 +179,9 @@ def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
 def mean_of_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """(R,) the mean over the columns of (R, K) that are not nan; nan without any."""
     known = ~np.isnan(values)
-    return ratio(np.where(known, values, 0).sum(1), known.sum(1))
+    if known.all():
+        return np.asarray(values.mean(1)) if values.shape[1] else np.full(len(values), np.nan)
+    return np.array([row[held].mean() if held.any() else math.nan for row, held in zip(values, known, strict=True)])
 
 
 def without_nan(value: Any) -> Any:
