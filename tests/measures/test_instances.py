@@ -5,6 +5,8 @@ import copy
 import io
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,19 @@ def test_values_in_memory_are_judged_as_files_are(tmp_path: Path, kind: str) -> 
     found = average_precision(of_truth, results_of([instances(results, picture) for picture in pictures]), kind)
     assert found.figures == pytest.approx(judged(tmp_path, truth, results, kind), nan_ok=True)
     assert list(found.by_category) == ["a", "b"]
+
+
+def test_who_judges_by_boxes_does_not_wait_for_what_masks_need(tmp_path: Path) -> None:
+    """numba, and SciPy, which numba imports, take as long as all the rest."""
+    truth, results = draw(2)
+    for one in results:
+        del one["segmentation"]
+    paths = [str(path) for path in put(tmp_path, truth, results)]
+    command = ["evaluate", paths[1], "--data", paths[0], "--instances", "box", "--json"]
+    code = f"import sys; from perpixel.cli import main; main({command}); assert not {{'numba', 'scipy'}} & {{*sys.modules}}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert set(json.loads(done.stdout)["figures"]) == set(FIGURES)
 
 
 def test_objects_without_a_score_cannot_be_ranked() -> None:

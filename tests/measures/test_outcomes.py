@@ -1,5 +1,6 @@
-"""Weighted AP and AR: what faster-coco-eval counts for the pictures as they are, and what weights must mean."""
+"""Weighted AP and AR: as sums along a ranking in plain Python, and what weights must mean."""
 
+from bisect import bisect_left
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ from test_average_precision import draw, put
 
 from perpixel.datasets.coco_annotations import read_annotations
 from perpixel.judging.average_precision import Ranking, average_precision, read_results, weighted_figures
+from perpixel.measures.matching import AREAS, FALSE, HIT, IGNORED, IOUS, Matches
+from perpixel.measures.outcomes import RECALLS, Outcomes
+
+PICTURES, CATEGORIES = 3, 3
 
 
 def ranking_of(root: Path, truth: Any, results: Any) -> Ranking:
@@ -32,7 +37,7 @@ def test_weights_count_pictures(tmp_path: Path, seed: int, pictures: int, times:
     truth, results = tied(seed, pictures)
     ranking = ranking_of(tmp_path, truth, results)
     figures_of = weighted_figures(ranking)
-    once = figures_of(np.ones(pictures))
+    once = figures_of(np.ones(pictures, int))
     assert once == pytest.approx(ranking.figures, nan_ok=True, rel=0, abs=1e-12)
     weights = np.array(data.draw(st.lists(st.integers(0, 1), min_size=pictures, max_size=pictures)))
     assert figures_of(times * weights) == pytest.approx(figures_of(weights), nan_ok=True, rel=0, abs=1e-12)
@@ -84,3 +89,74 @@ def test_nothing_found(tmp_path: Path) -> None:
     assert scores.intervals is not None
     sure = scores.intervals.figures["AP"]
     assert (scores.figures["AP"], sure.low, sure.high) == (0, 0, 0)
+
+
+def drawn(rng: np.random.Generator, results: int) -> Matches:
+    """Outcomes by chance, for many equal scores. The first category has objects that no result takes, the second has none of them
+    and no large objects, and the third no results."""
+    cells = np.sort(rng.integers(0, 2 * PICTURES, results))
+    categories, pictures = cells // PICTURES, cells % PICTURES
+    scores = rng.choice([0.2, 0.5, 0.9], results)
+    outcomes = rng.choice([IGNORED, HIT, HIT, FALSE], (len(AREAS), len(IOUS), results)).astype(np.uint8)
+    outcomes[-1][:, categories == 1] = FALSE
+    places = np.arange(results) - np.searchsorted(cells, cells)
+    of_cells = np.arange(CATEGORIES * PICTURES)
+    objects = np.array([(outcomes[:, :, cells == cell] == HIT).sum(2).max(1) for cell in of_cells]).T
+    objects[:, of_cells // PICTURES != 1] += rng.integers(0, 3, (len(AREAS), 2 * PICTURES))
+    ranked = scores[np.lexsort((-scores, cells))]
+    return Matches(outcomes, categories, pictures, places, ranked, objects, of_cells // PICTURES, of_cells % PICTURES)
+
+
+def plain_curve(lists: list[Matches], weights: np.ndarray, category: int, area: int, iou: int) -> list[Any] | None:
+    """Precision at the points of recall, and the recall of all results, of the first and of the first ten of a picture; none
+    without objects."""
+    wanted, ranking = 0, []
+    for number, one in enumerate(lists):
+        of_list = weights[number * PICTURES : (number + 1) * PICTURES].tolist()
+        for its, picture, count in zip(one.cell_categories, one.cell_pictures, one.objects[area], strict=True):
+            wanted += int(its == category) * of_list[picture] * int(count)
+        for its, picture, place, score, outcome in zip(
+            one.categories, one.pictures, one.places, one.scores, one.outcomes[area, iou], strict=True
+        ):
+            ranking += [(-score, picture, place, int(outcome))] * of_list[picture] * int(its == category)
+    if not wanted:
+        return None
+    precisions, recalls, true, false, early = [], [], 0, 0, {1: 0, 10: 0}
+    for _, _, place, outcome in sorted(ranking, key=lambda one: one[:3]):
+        true, false = true + (outcome == HIT), false + (outcome == FALSE)
+        for most in early:
+            early[most] += bool(outcome == HIT and place < most)
+        precisions.append(true / max(true + false, 1))
+        recalls.append(true / wanted)
+    at_recalls = [max(precisions[bisect_left(recalls, recall) :], default=0) for recall in RECALLS.tolist()]
+    return [at_recalls, true / wanted, early[1] / wanted, early[10] / wanted]
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 80), st.integers(1, 2), st.integers(0))
+def test_figures_are_those_of_plain_sums_along_the_ranking(results: int, num_lists: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lists = [drawn(rng, results) for _ in range(num_lists)]
+    weights = rng.integers(0, 4, num_lists * PICTURES)
+    kinds = [(0, range(10)), (0, [0]), (0, [5]), (1, range(10)), (2, range(10)), (3, range(10))]
+    expected = []
+    for what, asked in ((0, kinds), (2, kinds[:1]), (3, kinds[:1]), (1, [kinds[0], *kinds[3:]])):
+        for area, ious in asked:
+            curves = (plain_curve(lists, weights, category, area, iou) for category in range(CATEGORIES) for iou in ious)
+            values = [np.mean(curve[what]) for curve in curves if curve is not None]
+            expected.append(np.mean(values) if values else np.nan)
+    outcomes = Outcomes(lists, PICTURES, CATEGORIES)
+    assert outcomes.figures(weights) == pytest.approx(expected, nan_ok=True, rel=0, abs=1e-12)
+
+
+def test_a_sample_with_every_picture_once_has_the_official_figures() -> None:
+    outcomes = Outcomes([drawn(np.random.default_rng(1), 60)], PICTURES, CATEGORIES)
+    figures, by_category = outcomes.official()
+    assert outcomes.figures(np.ones(PICTURES, int)) == figures
+    assert np.mean(by_category) == pytest.approx(figures[0])
+
+
+def test_pictures_count_whole_times() -> None:
+    outcomes = Outcomes([drawn(np.random.default_rng(0), 9)], PICTURES, CATEGORIES)
+    with pytest.raises(TypeError):
+        outcomes.figures(np.full(PICTURES, 0.5))
