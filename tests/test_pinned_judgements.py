@@ -172,8 +172,8 @@ REFUSALS = {"refused_today": REFUSED_TODAY, "refused": REFUSED}
 # Where the last digit is not ours: there `same` allows 1e-12, and everywhere else it asks for equal numbers. Counts are whole
 # numbers, and NumPy adds and divides floats in one order on every CPU. But the figures of objects in samples are a product of
 # matrices, which BLAS adds in an order of the CPU's; and the logarithms of v_info have another last digit with AVX-512. The means
-# of the other three are those of sum(), which since Python 3.12 compensates for what it rounds off. Figures of instances in samples are pinned as numba added them up; NumPy adds them in another
-# order, the same on every CPU. Samples are drawn as the
+# of the other three are those of sum(), which since Python 3.12 compensates for what it rounds off. Figures of instances in
+# samples are pinned as numba added them up; NumPy adds them in another order, the same on every CPU. Samples are drawn as the
 # NumPy of constraints.txt draws them.
 LAST_DIGITS = {
     "objects": r"(^compare .*/out|/bootstrap)/figures/(SEG|AP\w*)/(?!p_value)",

@@ -47,7 +47,7 @@ class Table:
     """Rows of text below a header; the columns `right` are set to the right."""
 
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     right: Sequence[int] = ()
 
 
