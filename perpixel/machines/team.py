@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Team:
-    """This process among those that train together; alone it is rank 0 of 1. `device_name` is a name that torch knows, or "auto"."""
+    """This process among those that work together; alone it is rank 0 of 1. `device_name` is a name of torch, or "auto"."""
 
     rank: int
     world: int
@@ -89,7 +89,7 @@ ALONE = Team(0, 1, "cpu")
 def join(device_name: str) -> Iterator[Team]:
     """The team of this process: gloo on CPUs, NCCL on GPUs, each process its own GPU.
 
-    A process alone needs torch only where it asks for the device, or where a device is named. Raises what `device.choose` does."""
+    A process alone needs torch where it asks for the device, or where a device is named. Raises what `device.choose` does."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         team = Team(0, 1, device_name)
