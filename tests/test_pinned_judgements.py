@@ -17,7 +17,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,6 +28,14 @@ from pinned_sets import put_sets
 
 import perpixel
 from perpixel.cli import main
+from perpixel.judging.compare import compare
+from perpixel.measures.boundary_iou import BoundaryIou
+from perpixel.measures.cityscapes import CityscapesIou
+from perpixel.measures.instances import AveragePrecision
+from perpixel.measures.membranes import Membranes
+from perpixel.measures.objects import Objects
+from perpixel.measures.panoptic import PanopticQuality
+from perpixel.measures.pixels import Pixels
 
 PINNED = Path(__file__).parent / "pinned"
 REPLICATES, SAMPLES, SEED = 9, 17, 4
@@ -70,6 +77,8 @@ CASES: dict[str, list[str]] = {
         *of_pictures("street", STREET),
         f"compare street-first street-model {STREET} {TESTED}",
         f"evaluate street-model {STREET} --average flips",
+        f"compare street-model street-model-two {STREET} --average flips",
+        f"compare street-model street-model {STREET} --other-average flips",
         f"evaluate city-model {CITY}",
     ],
     "objects": [
@@ -90,6 +99,7 @@ CASES: dict[str, list[str]] = {
         f"evaluate street-first {BORDERS} --dilation 0.08 {SURE}",
         f"compare street-first street-second {BORDERS} --dilation 0.08 {TESTED}",
         f"evaluate street-model {BORDERS} --average flips",
+        f"compare street-model street-model-two {BORDERS} --average flips",
         f"evaluate city-model {CITY} --boundary-iou",
     ],
     "cityscapes": [
@@ -108,7 +118,6 @@ CASES: dict[str, list[str]] = {
         f"evaluate instances-second.json {INSTANCES_FILE}",
     ],
 }
-TORCHRUN = "torchrun -m perpixel"
 OTHERS = {"street": [OBJECTS, BORDERS], "tissue": [MEMBRANES], "city": [BENCHMARK]}  # than pixels, of masks and models
 EVERY = [(name, judged) for name, each in {**OTHERS, "street": [STREET, OBJECTS, BORDERS]}.items() for judged in each]
 # What is refused although it would have a meaning: a rewrite may make it work, and then its line goes from here to CASES.
@@ -130,11 +139,6 @@ REFUSED_TODAY = [
     f"evaluate instances-first.json {CITY} --instances mask",
     f"evaluate instances-first.json {STREET} --instances mask",
     f"evaluate instances-first.json --data coco_panoptic {COCO} --instances mask",
-    # Ways of inference in a comparison, and in a judgement of results.
-    f"compare street-model street-model-two {STREET} --average flips",
-    f"compare street-model street-model-two {BORDERS} --average flips",
-    # More than one process.
-    *(f"{TORCHRUN} evaluate {name}-first {judged}" for name, each in OTHERS.items() for judged in each),
 ]
 # What has no meaning.
 REFUSED = [
@@ -168,14 +172,16 @@ REFUSALS = {"refused_today": REFUSED_TODAY, "refused": REFUSED}
 # Where the last digit is not ours: there `same` allows 1e-12, and everywhere else it asks for equal numbers. Counts are whole
 # numbers, and NumPy adds and divides floats in one order on every CPU. But the figures of objects in samples are a product of
 # matrices, which BLAS adds in an order of the CPU's; and the logarithms of v_info have another last digit with AVX-512. The means
-# of the other three are those of sum(), which since Python 3.12 compensates for what it rounds off. Samples are drawn as the
+# of the other three are those of sum(), which since Python 3.12 compensates for what it rounds off. Figures of instances in samples are pinned as numba added them up; NumPy adds them in another
+# order, the same on every CPU. Samples are drawn as the
 # NumPy of constraints.txt draws them.
 LAST_DIGITS = {
     "objects": r"(^compare .*/out|/bootstrap)/figures/(SEG|AP\w*)/(?!p_value)",
     "membranes": "v_info",
+    "instances": r"(^compare .*/out|/bootstrap)/figures/(?!.*p_value)",
     **dict.fromkeys(("boundary_iou", "cityscapes", "panoptic"), "/figures/.*(?<!p_value)$"),
 }
-ON_EVERY_PYTHON = ("objects", "membranes")
+ON_EVERY_PYTHON = ("objects", "membranes", "instances")
 ALLOWED = 1e-12
 PROGRESS = re.compile(r"^\w+ \d+/\d+")
 HASH = re.compile(r"(?<=protocol )[0-9a-f]{12}")
@@ -184,23 +190,12 @@ HASH = re.compile(r"(?<=protocol )[0-9a-f]{12}")
 # Running a command.
 
 
-@contextlib.contextmanager
-def as_one_of_two() -> Iterator[None]:
-    """This process as the first of two of torchrun, until they would first speak to each other."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WORLD_SIZE", "2")
-        for name, value in {"init_process_group": None, "destroy_process_group": None, "get_rank": 0}.items():
-            patch.setattr(torch.distributed, name, lambda *_, value=value: value)
-        yield
-
-
 def run(command: str, *more: str) -> tuple[int, str, list[str]]:
     """Exit code, stdout, and the lines of stderr but for those of progress, of a command line in the folder of the sets."""
-    together = as_one_of_two() if command.startswith(TORCHRUN) else contextlib.nullcontext()
     out, err, code = io.StringIO(), io.StringIO(), 0
-    with together, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            main([*command.removeprefix(TORCHRUN).split(), *more, "--device", "cpu"])
+            main([*command.split(), *more, "--device", "cpu"])
         except SystemExit as left:
             code = int(left.code or 0)
     lines = [line.replace(os.getcwd(), "ROOT") for line in err.getvalue().splitlines() if not PROGRESS.match(line)]
@@ -346,13 +341,7 @@ def write() -> None:
         (PINNED / f"{name}.json").write_text(written(cases) + "\n")
 
 
-# The functions of Python that say what a command says. Their names are looked up when they are called, so that a module that
-# moves costs a word here.
-
-
-def called(name: str, *words: Any, **settings: Any) -> Any:
-    module, function = name.split(":")
-    return getattr(import_module(module), function)(*words, **settings)
+# The calls of Python that say what a command says.
 
 
 def street() -> Any:
@@ -367,20 +356,9 @@ def city() -> Any:
     return perpixel.open_dataset("cityscapes", root="cityscapes")
 
 
-def instances(*names: str) -> tuple[Any, ...]:
-    """The truth, and lists of results."""
-    truth = called("perpixel.datasets.coco_annotations:read_annotations", Path("coco/annotations/instances_val2017.json"))
-    files = [Path(f"instances-{name}.json") for name in names]
-    return truth, *(called("perpixel.judging.average_precision:read_results", file, truth) for file in files)
-
-
-def compared_instances(kind: str) -> Any:
-    truth, first, second = instances("first", "second")
-    return called("perpixel.judging.compare_benchmarks:compare_instances", first, second, truth, kind, SAMPLES, SEED)
-
-
 BOOTSTRAP = {"bootstrap": REPLICATES, "seed": SEED}
 RULES = {"connectivity": 8, "minimum_area": 3, "fill_holes": True}
+INSTANCES = Path("coco/annotations/instances_val2017.json")
 PANOPTIC_MAPS = Path("coco/annotations/panoptic_val2017.json")
 FUNCTIONS: dict[str, dict[str, Callable[[], Any]]] = {
     "pixels": {
@@ -389,73 +367,64 @@ FUNCTIONS: dict[str, dict[str, Callable[[], Any]]] = {
         f"evaluate street-model {STREET} --average flips": lambda: perpixel.evaluate(
             perpixel.load("street-model"), street(), inference=perpixel.Inference(average="flips")
         ),
-        f"compare street-first street-second {STREET} {TESTED}": lambda: called(
-            "perpixel.judging.compare:compare", "street-first", "street-second", street(), SAMPLES, SEED
+        f"compare street-first street-second {STREET} {TESTED}": lambda: compare(
+            "street-first", "street-second", street(), Pixels(), SAMPLES, SEED
         ),
     },
     "objects": {
-        f"evaluate street-second {OBJECTS} --connectivity 8 --minimum-area 3 --fill-holes {SURE}": lambda: called(
-            "perpixel.judging.evaluate_objects:evaluate_objects", "street-second", street(), "disc", **RULES, **BOOTSTRAP
+        f"evaluate street-second {OBJECTS} --connectivity 8 --minimum-area 3 --fill-holes {SURE}": lambda: perpixel.evaluate(
+            "street-second", street(), Objects("disc", **RULES), **BOOTSTRAP
         ),
-        f"evaluate street-model {OBJECTS}": lambda: called(
-            "perpixel.judging.evaluate_objects:evaluate_objects", perpixel.load("street-model"), street(), "disc"
-        ),
-        f"compare street-first street-second {OBJECTS} --connectivity 8 --minimum-area 3 --fill-holes {TESTED}": lambda: called(
-            "perpixel.judging.compare_benchmarks:compare_objects",
-            "street-first", "street-second", street(), "disc", SAMPLES, SEED, **RULES,
+        f"evaluate street-model {OBJECTS}": lambda: perpixel.evaluate(perpixel.load("street-model"), street(), Objects("disc")),
+        f"compare street-first street-second {OBJECTS} --connectivity 8 --minimum-area 3 --fill-holes {TESTED}": lambda: compare(
+            "street-first", "street-second", street(), Objects("disc", **RULES), SAMPLES, SEED
         ),
     },
     "membranes": {
-        f"evaluate tissue-first {MEMBRANES} {SURE}": lambda: called(
-            "perpixel.judging.evaluate_membranes:evaluate_membranes", "tissue-first", tissue(), "membrane", **BOOTSTRAP
+        f"evaluate tissue-first {MEMBRANES} {SURE}": lambda: perpixel.evaluate(
+            "tissue-first", tissue(), Membranes("membrane"), **BOOTSTRAP
         ),
-        f"evaluate tissue-model {MEMBRANES}": lambda: called(
-            "perpixel.judging.evaluate_membranes:evaluate_membranes", perpixel.load("tissue-model"), tissue(), "membrane"
+        f"evaluate tissue-model {MEMBRANES}": lambda: perpixel.evaluate(
+            perpixel.load("tissue-model"), tissue(), Membranes("membrane")
         ),
-        f"compare tissue-first tissue-second {MEMBRANES} {TESTED}": lambda: called(
-            "perpixel.judging.compare_benchmarks:compare_membranes",
-            "tissue-first", "tissue-second", tissue(), "membrane", SAMPLES, SEED,
+        f"compare tissue-first tissue-second {MEMBRANES} {TESTED}": lambda: compare(
+            "tissue-first", "tissue-second", tissue(), Membranes("membrane"), SAMPLES, SEED
         ),
     },
     "boundary_iou": {
-        f"evaluate street-first {BORDERS} --dilation 0.08 {SURE}": lambda: called(
-            "perpixel.judging.evaluate_boundary_iou:evaluate_boundary_iou", "street-first", street(), 0.08, **BOOTSTRAP
+        f"evaluate street-first {BORDERS} --dilation 0.08 {SURE}": lambda: perpixel.evaluate(
+            "street-first", street(), BoundaryIou(0.08), **BOOTSTRAP
         ),
-        f"evaluate street-model {BORDERS}": lambda: called(
-            "perpixel.judging.evaluate_boundary_iou:evaluate_boundary_iou", perpixel.load("street-model"), street()
-        ),
-        f"compare street-first street-second {BORDERS} {TESTED}": lambda: called(
-            "perpixel.judging.compare_benchmarks:compare_boundary_iou", "street-first", "street-second", street(), SAMPLES, SEED
+        f"evaluate street-model {BORDERS}": lambda: perpixel.evaluate(perpixel.load("street-model"), street(), BoundaryIou()),
+        f"compare street-first street-second {BORDERS} {TESTED}": lambda: compare(
+            "street-first", "street-second", street(), BoundaryIou(), SAMPLES, SEED
         ),
     },
     "cityscapes": {
-        f"evaluate city-first {BENCHMARK} {SURE}": lambda: called(
-            "perpixel.judging.evaluate_cityscapes:evaluate_cityscapes", "city-first", city(), **BOOTSTRAP
-        ),
-        f"evaluate city-model {BENCHMARK}": lambda: called(
-            "perpixel.judging.evaluate_cityscapes:evaluate_cityscapes", perpixel.load("city-model"), city()
-        ),
-        f"compare city-first city-second {BENCHMARK} {TESTED}": lambda: called(
-            "perpixel.judging.compare_benchmarks:compare_cityscapes", "city-first", "city-second", city(), SAMPLES, SEED
+        f"evaluate city-first {BENCHMARK} {SURE}": lambda: perpixel.evaluate("city-first", city(), CityscapesIou(), **BOOTSTRAP),
+        f"evaluate city-model {BENCHMARK}": lambda: perpixel.evaluate(perpixel.load("city-model"), city(), CityscapesIou()),
+        f"compare city-first city-second {BENCHMARK} {TESTED}": lambda: compare(
+            "city-first", "city-second", city(), CityscapesIou(), SAMPLES, SEED
         ),
     },
     "panoptic": {
-        f"evaluate panoptic-first.json {PANOPTIC} {SURE}": lambda: called(
-            "perpixel.judging.evaluate_panoptic:evaluate_panoptic", Path("panoptic-first.json"), PANOPTIC_MAPS, **BOOTSTRAP
+        f"evaluate panoptic-first.json {PANOPTIC} {SURE}": lambda: perpixel.evaluate(
+            Path("panoptic-first.json"), PANOPTIC_MAPS, PanopticQuality(), **BOOTSTRAP
         ),
-        f"compare panoptic-first.json panoptic-second.json {PANOPTIC} {TESTED}": lambda: called(
-            "perpixel.judging.compare_benchmarks:compare_panoptic",
-            Path("panoptic-first.json"), Path("panoptic-second.json"), PANOPTIC_MAPS, SAMPLES, SEED,
+        f"compare panoptic-first.json panoptic-second.json {PANOPTIC} {TESTED}": lambda: compare(
+            Path("panoptic-first.json"), Path("panoptic-second.json"), PANOPTIC_MAPS, PanopticQuality(), SAMPLES, SEED
         ),
     },
     "instances": {
         **{
-            f"evaluate instances-first.json {judged} {SURE}": lambda kind=kind: called(
-                "perpixel.judging.average_precision:average_precision", *instances("first"), kind, **BOOTSTRAP
+            f"evaluate instances-first.json {judged} {SURE}": lambda kind=kind: perpixel.evaluate(
+                Path("instances-first.json"), INSTANCES, AveragePrecision(kind), **BOOTSTRAP
             )
             for kind, judged in {"mask": MASK, "box": BOX, "boundary": BOUNDARY}.items()
         },
-        f"compare instances-first.json instances-second.json {BOX} {TESTED}": lambda: compared_instances("box"),
+        f"compare instances-first.json instances-second.json {BOX} {TESTED}": lambda: compare(
+            Path("instances-first.json"), Path("instances-second.json"), INSTANCES, AveragePrecision("box"), SAMPLES, SEED
+        ),
     },
 }  # fmt: skip
 
@@ -496,31 +465,55 @@ def test_a_function_gives_the_json_of_its_command(here: Path, judgement: str, co
     assert changes(judgement, f"{command}/json/out", pinned, without_version(content)) == []
 
 
-# Two processes from one, after what takes seconds to import.
+# Two processes from one, after what takes seconds to import. Commands lie between the words "then".
 TWO = """
 import os, sys
-import perpixel
-perpixel.evaluate
+import perpixel, perpixel.weights.model_file
 from perpixel.cli import main
 other = os.fork()
 os.environ["RANK"] = "0" if other else "1"
-main(sys.argv[1:])
+words = [*sys.argv[1:], "then"]
+ports = os.environ["PORTS"].split()
+while words:
+    os.environ["MASTER_PORT"] = ports.pop()
+    place = words.index("then")
+    main(words[:place])
+    words = words[place + 1:]
 if other and os.waitpid(other, 0)[1]:
     sys.exit("the second process failed.")
 """
 
 
-def test_two_processes_say_of_pixels_what_one_says(here: Path) -> None:
-    command = f"evaluate street-first {STREET} {SURE}"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    more = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-c", TWO, *command.split(), "--device", "cpu", "--json"]
-    done = subprocess.run(words, env={**os.environ, **more}, capture_output=True, text=True, timeout=100, check=False)
+def test_two_processes_say_what_one_says(here: Path) -> None:
+    """By every judgement, of masks, models and results."""
+    commands = {
+        "pixels": [f"evaluate street-first {STREET} {SURE}", f"compare street-first street-second {STREET} {TESTED}"],
+        "objects": [f"evaluate street-model {OBJECTS}"],
+        "membranes": [f"evaluate tissue-first {MEMBRANES} {SURE}"],
+        "boundary_iou": [f"evaluate street-model {BORDERS}"],
+        "cityscapes": [f"evaluate city-first {BENCHMARK} {SURE}"],
+        "panoptic": [f"evaluate panoptic-first.json {PANOPTIC} {SURE}"],
+        "instances": [f"evaluate instances-first.json {BOX} {SURE}"],
+    }
+    every = [(judgement, command) for judgement, each in commands.items() for command in each]
+    with contextlib.ExitStack() as stack:
+        free = [stack.enter_context(socket.socket()) for _ in every]
+        for place in free:
+            place.bind(("127.0.0.1", 0))
+        ports = " ".join(str(place.getsockname()[1]) for place in free)
+    more = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "PORTS": ports, "OMP_NUM_THREADS": "1"}
+    words = " then ".join(f"{command} --device cpu --json" for _, command in every).split()
+    done = subprocess.run(
+        [sys.executable, "-c", TWO, *words], env={**os.environ, **more}, capture_output=True, text=True, timeout=100, check=False
+    )
     assert done.returncode == 0, done.stderr
-    pinned = pinned_cases("pixels")[command]["json"]["out"]
-    assert changes("pixels", f"{command}/json/out", pinned, without_version(json.loads(done.stdout))) == []
+    decoder, rest = json.JSONDecoder(), done.stdout.strip()
+    for judgement, command in every:
+        content, end = decoder.raw_decode(rest)
+        rest = rest[end:].strip()
+        pinned = pinned_cases(judgement)[command]["json"]["out"]
+        assert changes(judgement, f"{command}/json/out", pinned, without_version(content)) == []
+    assert rest == ""  # one voice for all
 
 
 @pytest.mark.parametrize("name", [*CASES, *REFUSALS])
@@ -546,7 +539,7 @@ def test_one_digit_that_changes_is_seen(name: str) -> None:
     assert seen > 30
 
 
-@pytest.mark.parametrize("judgement", LAST_DIGITS)
+@pytest.mark.parametrize("judgement", sorted({*LAST_DIGITS} - {"instances"}))  # whose digits are the same on every CPU
 def test_no_printed_digit_hangs_on_the_last_one(judgement: str) -> None:
     """Tables are compared as text, so what is rounded there must not be half way between two digits."""
     decimals = 6 if judgement == "membranes" else 3

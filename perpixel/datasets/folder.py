@@ -139,7 +139,7 @@ def folder_classes(root: Path) -> ClassTable:
 
 def values_of(numbers: NDArray[Any]) -> NDArray[np.uint8]:
     """The mask (H, W) that is made of instances: 1 on objects, 0 elsewhere and on the borders between objects that touch."""
-    from perpixel.masks.touching import touching  # only now: numba and SciPy take half a second to load
+    from perpixel.masks.touching import touching  # only now: scipy and numba take that time to load
 
     mask: NDArray[np.uint8] = ((numbers != 0) & ~touching(numbers)).astype(np.uint8)
     return mask

@@ -75,7 +75,8 @@ class BoundaryIou(Measure[NDArray[np.int64]]):
     def summary(self, rows: Sequence[NDArray[np.int64]], classes: Sequence[str], names: Sequence[str]) -> Summary:
         totals = np.sum(rows, 0)
         by_class = class_iou(totals[None])[0]
-        mean = float(mean_of_known(by_class[None])[0])
+        known = [iou for iou in by_class.tolist() if not math.isnan(iou)]
+        mean = sum(known) / len(known) if known else math.nan  # in the order of classes, to the last digit
         counts = zip(classes, by_class.tolist(), totals.reshape(3, -1).T.tolist(), strict=True)
         details = [
             {"name": name, "boundary_iou": iou, "both": both, "truth": truth, "predicted": predicted}

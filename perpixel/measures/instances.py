@@ -25,7 +25,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.datasets import Dataset, with_objects
 from perpixel.datasets.coco_annotations import (
     Annotated,
     Annotations,
@@ -38,7 +37,7 @@ from perpixel.datasets.coco_annotations import (
     runs_of,
     whole,
 )
-from perpixel.datasets.coco_json import Box, ResultEntry, quick, rle_runs, sound_boxes
+from perpixel.datasets.coco_json import Box, ResultEntry, box_array, quick, rle_runs, sound_boxes
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import read_bytes
 from perpixel.masks.rle import compress, encode, shown
@@ -47,6 +46,7 @@ from perpixel.sample import Instances, Prediction, Sample
 from perpixel.version import VERSION
 
 if TYPE_CHECKING:  # what is compiled takes 0.4 s to load
+    from perpixel.datasets import Dataset
     from perpixel.masks.runs import Runs
     from perpixel.measures.matching import Entries, Shapes
 
@@ -188,6 +188,8 @@ class AveragePrecision(Measure[InstancePair]):
             raise did_you_mean("kind of average precision", self.kind, KINDS)
 
     def truth(self, dataset: Dataset) -> Dataset:
+        from perpixel.datasets import with_objects
+
         return with_objects(dataset)
 
     def files(self, results: Path, truth: Path) -> Pairs[InstancePair]:
@@ -294,12 +296,16 @@ def _objects(truth: Annotations, kind: str) -> tuple[Entries, str]:
         for one in objects:
             if one.box is None:
                 raise DataError(f"{truth.path}, annotation {one.id}: has no bbox to judge by; add it.")
-        boxes = np.array([one.box for one in objects], np.float64).reshape(-1, 4)
-        shapes, own = by_boxes(boxes), boxes[:, 2] * boxes[:, 3]
+        shapes = by_boxes(box_array(one.box for one in objects if one.box is not None))
     else:
+        from perpixel.masks.runs import write
+
         sizes = _sizes(one.picture for one in objects)
-        shapes, own, parts = _masks(truth.runs(objects), sizes, kind)
-    areas = [area if one.area is None else one.area for one, area in zip(objects, own.tolist(), strict=True)]
+        masks = truth.runs(objects)
+        shapes, bands = _masks(masks, sizes, kind)
+        parts = [write(runs) for runs in (masks, bands) if runs is not None]
+        del masks, bands  # what is judged holds its own numbers
+    areas = [area if one.area is None else one.area for one, area in zip(objects, shapes.areas.tolist(), strict=True)]
     pictures, categories = _places(truth)
     entries = Entries(
         np.array([pictures[one.picture.id] for one in objects], np.int64),
@@ -310,7 +316,6 @@ def _objects(truth: Annotations, kind: str) -> tuple[Entries, str]:
 
 
 def _results(truth: Annotations, results: Sequence[Result], kind: str) -> Entries:
-    from perpixel.masks.runs import read
     from perpixel.measures.matching import Entries, by_boxes
 
     for place, one in enumerate(results):
@@ -318,19 +323,20 @@ def _results(truth: Annotations, results: Sequence[Result], kind: str) -> Entrie
             what = "box" if kind == "box" else "mask"
             raise DataError(f"result {place}: has no {what} to judge by {kind}; judge by the other.")
     if kind == "box":
-        boxes = np.array([one.box for one in results], np.float64).reshape(-1, 4)
-        shapes, areas = by_boxes(boxes), boxes[:, 2] * boxes[:, 3]
+        shapes = by_boxes(box_array(one.box for one in results if one.box is not None))
     else:
+        from perpixel.masks.runs import read
+
         sizes = _sizes(truth.pictures[one.picture] for one in results)
         masks = read([str(one.counts) for one in results], sizes.prod(1))
         if isinstance(masks, int):
             raise DataError(f"result {masks}: its counts are no mask of its picture, as `rle.encode` writes them.")
-        shapes, areas, _ = _masks(masks, sizes, kind)
+        shapes, _ = _masks(masks, sizes, kind)
     pictures, categories = _places(truth)
     return Entries(
         np.array([pictures[one.picture] for one in results], np.int64),
         np.array([categories[one.category] for one in results], np.int64),
-        areas, shapes, np.array([one.score for one in results], np.float64),
+        shapes.areas, shapes, np.array([one.score for one in results], np.float64),
     )  # fmt: skip
 
 
@@ -344,29 +350,30 @@ def _sizes(pictures: Iterable[Picture]) -> NDArray[np.int64]:
     return np.array([(one.height, one.width) for one in pictures], np.int64).reshape(-1, 2)
 
 
-def _masks(masks: Runs, sizes: NDArray[np.int64], kind: str) -> tuple[Shapes, NDArray[np.float64], list[list[str]]]:
-    """The shapes of masks, their areas, and the compressed strings of masks and, by boundary, of their bands."""
-    from perpixel.masks import runs
+def _masks(masks: Runs, sizes: NDArray[np.int64], kind: str) -> tuple[Shapes, Runs | None]:
+    """The shapes of masks in pictures of `sizes` (N, 2), heights and widths; by boundary also their bands."""
     from perpixel.measures.matching import by_masks
 
     heights, widths = np.ascontiguousarray(sizes.T)
     bands = None
     if kind == "boundary":
+        from perpixel.masks import runs
         from perpixel.measures.boundary_iou import width_of
 
         depths = {size: width_of(size) for size in set(zip(heights.tolist(), widths.tolist(), strict=True))}
         bands = runs.bands(masks, heights, widths, np.array([depths[tuple(size)] for size in sizes.tolist()], np.int64))
-    shapes, areas = by_masks(masks, heights, bands)
-    return shapes, areas.astype(np.float64), [runs.write(masks), *([runs.write(bands)] if bands else [])]
+    return by_masks(masks, heights, bands), bands
 
 
 def _digest(objects: Sequence[Annotated], areas: Sequence[float], masks: Sequence[str] = (), bands: Sequence[str] = ()) -> str:
     """The SHA-256 of all that the truth's objects are judged by."""
     digest = hashlib.sha256()
     for place, one in enumerate(objects):
-        size = f"{{'size': [{one.picture.height}, {one.picture.width}], 'counts': "
-        band = f"('band', {size}{bands[place]!r}}}), " if bands else ""
-        mask = f", ('segmentation', {size}{masks[place]!r}}})" if masks else ""
+        band = mask = ""
+        if masks:
+            size = f"{{'size': [{one.picture.height}, {one.picture.width}], 'counts': "
+            band = f"('band', {size}{bands[place]!r}}}), " if bands else ""
+            mask = f", ('segmentation', {size}{masks[place]!r}}})"
         left, top, width, height = one.box or (0.0, 0.0, 0.0, 0.0)
         digest.update(
             f"[('area', {areas[place]!r}), {band}('bbox', [{left!r}, {top!r}, {width!r}, {height!r}]), "

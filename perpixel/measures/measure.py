@@ -16,14 +16,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.datasets import Dataset
 from perpixel.errors import UsageError
 from perpixel.sample import Prediction, Sample
+
+if TYPE_CHECKING:  # what reads data sets takes 0.4 s to load, which results files need not wait for
+    from perpixel.datasets import Dataset
 
 Needs = Literal["labels", "scores", "label ids", "instances", "segments"]
 Values = dict[str, NDArray[np.float64]]  # by name, (R,); nan where undefined
@@ -179,7 +181,9 @@ def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
 def mean_of_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """(R,) the mean over the columns of (R, K) that are not nan; nan without any."""
     known = ~np.isnan(values)
-    return ratio(np.where(known, values, 0).sum(1), known.sum(1))
+    if known.all():
+        return np.asarray(values.mean(1)) if values.shape[1] else np.full(len(values), np.nan)
+    return np.array([row[held].mean() if held.any() else math.nan for row, held in zip(values, known, strict=True)])
 
 
 def without_nan(value: Any) -> Any:

@@ -118,6 +118,8 @@ class Objects(Measure[PictureObjects]):
         drawn = self.figures(rows)(np.ones((1, len(rows)), np.int64)).overall
         figures: dict[str, float] = {name: float(values[0]) for name, values in drawn.items()}
         figures |= {name: int(figures[name]) for name in ("splits", "merges")}
+        if figures["true_objects"]:  # to the last digit the mean over all objects
+            figures["SEG"] = float(np.concatenate([row.seg for row in rows]).mean())
         pictures = [
             {"name": row.name, "true_objects": row.truth, "predicted_objects": row.predicted,
              "SEG": float(row.seg.mean()) if row.truth else math.nan, "AP": float(row.precision.mean()),
