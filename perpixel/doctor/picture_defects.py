@@ -99,7 +99,10 @@ def _has_end(path: Path) -> bool:
 
 def left_out(path: Path, header: Header) -> list[Problem]:
     """What reading leaves out of a picture."""
-    return [problem(one.kind, path, one.said, pixel=one.pixel, value=one.value, count=one.count) for one in dropped(path, header)]
+    return [
+        problem(part.kind, path, part.clause, pixel=part.pixel, value=part.value, count=part.count)
+        for part in dropped(path, header)
+    ]
 
 
 def _broken(path: Path, error: DataError) -> Problem:
