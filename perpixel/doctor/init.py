@@ -110,7 +110,7 @@ def _as_annotations(folder: Path) -> DataError | None:
         name = format_of(folder)
     except DataError:
         return None
-    what = f"{folder}: holds {FORMATS[name].what}, no masks"
+    what = f"{folder}: holds {FORMATS[name].title}, no masks"
     return DataError(f"{what}; `perpixel convert {folder} NEW-FOLDER` makes a data set of it.") if name != "folder" else None
 
 
