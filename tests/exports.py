@@ -29,7 +29,8 @@ def coco(folder: Path, pictures: PictureLabels) -> Path:
     objects = [{"image_id": id, "category_id": names.index(label), "segmentation": [FLAT], "iscrowd": 0}
                for id, labels in enumerate(pictures.values()) for label in labels]  # fmt: skip
     categories = [{"id": id, "name": name} for id, name in enumerate(names)]
-    content = {"images": images, "categories": categories, "annotations": [{"id": id, **entry} for id, entry in enumerate(objects)]}
+    annotations = [{"id": id, **entry} for id, entry in enumerate(objects)]
+    content = {"images": images, "categories": categories, "annotations": annotations}
     (folder / "instances.json").write_text(json.dumps(content))
     return folder
 
