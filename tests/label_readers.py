@@ -70,7 +70,10 @@ for kind, folder in (("cvat", "cvat"), ("voc_segmentation", "voc")):
     data = datumaro.Dataset.import_from(str(ROOT / folder), kind, **options)
     names = [category.name for category in data.categories()[datumaro.AnnotationType.label]]
     readers[f"datumaro {folder}"] = [
-        ({item for item in datumaro_objects(item, names) if item[0] != "void"}, truth(Path(item.id).stem, crowds=folder == "cvat"))
+        (
+            {entry for entry in datumaro_objects(item, names) if entry[0] != "void"},
+            truth(Path(item.id).stem, crowds=folder == "cvat"),
+        )
         for item in data
     ]
 yolo = ROOT / "yolo"
@@ -78,12 +81,13 @@ read = supervision.DetectionDataset.from_yolo(
     str(yolo / "images/train"), str(yolo / "labels/train"), str(yolo / "data.yaml"), force_masks=True
 )
 classes, overlaps = [], []
-for path, _, detections in read:  # it draws half a pixel more all round: classes in their order are compared, and how masks overlap
+# It draws each object half a pixel larger on all sides, so the classes in their order and the overlap of masks are compared.
+for path, _, detections in read:
     known = np.load(ROOT / "truth" / f"{Path(path).stem}.npz")
     kept = ~known["crowd"].astype(bool)
     names = [] if detections.class_id is None else [read.classes[id] for id in detections.class_id]
     classes.append((set(enumerate(names)), set(enumerate(map(str, known["names"][kept])))))
     masks = zip(() if detections.mask is None else detections.mask, known["masks"][kept], strict=len(names) > 0)
-    overlaps += [float((item & other).sum() / (item | other).sum()) for item, other in masks]
+    overlaps += [float((mask & other).sum() / (mask | other).sum()) for mask, other in masks]
 readers["supervision yolo"] = classes
 print(json.dumps({"objects": {reader: count(pairs) for reader, pairs in readers.items()}, "overlap": float(np.mean(overlaps))}))
