@@ -17,7 +17,7 @@ from pathlib import Path
 
 from perpixel.classes import VOID_NAME, ClassTable, Colour, distinct_colours
 from perpixel.datasets.folder import OBJECTS, SPLITS, Listing, Pair, is_listed, list_folder, truth_folders
-from perpixel.datasets.pairing import find_pairs, look_at_mask, some, within
+from perpixel.datasets.pairing import find_pairs, first_names, look_at_mask, within
 from perpixel.errors import DataError, ResourceError, printable
 from perpixel.files import read_text, require_folder, write_whole
 from perpixel.formats import FORMATS, format_of
@@ -122,7 +122,7 @@ def _report_instances(folder: Path, listing: Listing, decided: list[str], undeci
         (listing.lonely_masks, "masks or instances without a picture"),
     ):
         if unpaired:
-            undecided.append(f"{len(unpaired)} {kind} are left out: {some([within(folder, path) for path in unpaired])}.")
+            undecided.append(f"{len(unpaired)} {kind} are left out: {first_names([within(folder, path) for path in unpaired])}.")
 
 
 def _values(folder: Path, pairs: Sequence[Pair], undecided: list[str]) -> tuple[Counter[int], Path]:
@@ -157,7 +157,7 @@ def _values(folder: Path, pairs: Sequence[Pair], undecided: list[str]) -> tuple[
     if broken_pictures:
         undecided.append(f"{len(broken_pictures)} pictures cannot be read; the first: {broken_pictures[0]}")
     if other_size:
-        undecided.append(f"{len(other_size)} masks differ from their picture in size: {some(other_size)}; correct them.")
+        undecided.append(f"{len(other_size)} masks differ from their picture in size: {first_names(other_size)}; correct them.")
     return values, readable[0]
 
 
@@ -173,7 +173,7 @@ def _classes(folder: Path, first_mask: Path, values: Counter[int], decided: list
     names = _names(sorted(values), undecided) | _names_from_file(folder, values, decided, undecided)
     placeholders = [name for name in names.values() if name.startswith("class_")]
     if placeholders:
-        undecided.append(f"the names {some(placeholders)} are placeholders; write the true ones into classes.csv.")
+        undecided.append(f"the names {first_names(placeholders)} are placeholders; write the true ones into classes.csv.")
     by_name: dict[str, list[int]] = defaultdict(list)
     for value in sorted(names):
         by_name[names[value]].append(value)
@@ -229,7 +229,7 @@ def _names_from_file(folder: Path, values: Counter[int], decided: list[str], und
     if without_void and without_void[-1] < len(lines):
         absent = [lines[i] for i in range(len(lines)) if i not in values]
         decided.append(f"the names come from {path.name}, where the line number, from 0, is the value.")
-        undecided.append(f"{some(absent)} of {path.name} occur in no mask and are left out of classes.csv.")
+        undecided.append(f"{first_names(absent)} of {path.name} occur in no mask and are left out of classes.csv.")
         return {value: lines[value] for value in without_void}
     undecided.append(f"{path.name} has {len(lines)} names for {len(values)} values and was not used; write one name per value.")
     return {}
