@@ -1,4 +1,6 @@
-"""The exceptions users meet. Each carries one sentence: what, where, what to do; and the exit code of the command."""
+"""The exceptions that users meet.
+
+Each carries one sentence, which says what is wrong, where, and what to do. Its class gives the exit code of the command."""
 
 import difflib
 import errno
@@ -7,9 +9,9 @@ from pathlib import Path
 
 
 class PerpixelError(Exception):
-    """A mistake or a condition outside perpixel; the command line prints its sentence and leaves with `exit_code`.
+    """A mistake of the user, or a condition outside perpixel. The command line prints its sentence and ends with `exit_code`.
 
-    Names and values of files stand in the sentence, which is `printable` therefore."""
+    The sentence may quote names and values from files, so it is made `printable`."""
 
     exit_code = 1
 
@@ -34,25 +36,27 @@ class DataError(PerpixelError):
 
 
 class UntrustedFile(PerpixelError):
-    """A model or run file that is damaged or not what it says it is."""
+    """A model or run file that is damaged, or whose content is not of the kind that it claims."""
 
     exit_code = 4
 
 
 class ResourceError(PerpixelError):
-    """Disk, memory or a device is not there when it is needed."""
+    """Disk space, memory or a device that is needed and not available."""
 
     exit_code = 5
 
 
 class Interrupted(PerpixelError):
-    """Stopped by the user or the system; the same command continues."""
+    """The user or the system stopped the command; the same command continues."""
 
     exit_code = 75
 
 
 def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UnknownName:
-    """The error for `name` that is no `kind`, with the nearest known name and all of them, or their number if over 100."""
+    """The error for a `name` that is no known `kind`, for example no network.
+
+    It gives the nearest known name and all known names. Above 100 names it gives their number only."""
     names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
@@ -61,32 +65,34 @@ def did_you_mean(kind: str, name: str, known: Iterable[str]) -> UnknownName:
 
 
 def printable(text: Path | str) -> str:
-    """A name or text of a file with everything that a terminal would obey, or that forges a line, as an escape."""
-    shown = str(text)
-    return shown if shown.isprintable() else "".join(map(_shown, shown))
+    """A name or text from a file, safe to show on a terminal.
+
+    Each character that a terminal obeys, or that forges a line, is written as an escape."""
+    plain = str(text)
+    return plain if plain.isprintable() else "".join(map(_escaped, plain))
 
 
-def _shown(mark: str) -> str:
-    if "\udc80" <= mark <= "\udcff":  # a byte of a file name that is no UTF-8
-        return f"\\x{ord(mark) - 0xDC00:02x}"
-    return mark if mark.isprintable() else repr(mark)[1:-1]
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is no UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character if character.isprintable() else repr(character)[1:-1]
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether the disk, or a share of it, is full: then whatever is tried next fails too."""
+    """Whether the disk, or the user's share of the disk, is full. Then the next file fails too."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory is missing, as Python, NumPy, torch on CPUs and torch on GPUs say it."""
-    said = str(error)
+    """Whether memory is missing. Python, NumPy, torch on CPUs and torch on GPUs each report it in their own way."""
+    message = str(error)
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said)
+        isinstance(error, RuntimeError) and ("out of memory" in message or "can't allocate memory" in message)
     )
 
 
 def failure_of(where: Path | str, error: Exception) -> str | None:
-    """The sentence of what made one file of many fail, so that the others go on; none for a bug and for a full disk."""
+    """The sentence to report for one failed file of many, so that the other files go on. None for a bug and for a full disk."""
     if isinstance(error, PerpixelError):
         return str(error)
     if isinstance(error, OSError) and not is_full(error):

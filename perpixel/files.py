@@ -1,6 +1,7 @@
-"""Files and folders: found by one walk, read with a sentence for whatever is wrong, and written whole or not at all.
+"""Files and folders: one function lists them, each failure to read has its sentence, and a file is written whole or not at all.
 
-A file is written to a temporary one in the same folder, brought to the disk, renamed, and the folder is brought to the disk."""
+Writing takes four steps: write a temporary file in the same folder, bring it to the disk (fsync), rename it, and bring the folder
+to the disk."""
 
 from __future__ import annotations
 
@@ -24,29 +25,30 @@ except ImportError:  # Windows
 
 PARTIAL = ".partial"
 LOCK = ".lock"
-JUNK = frozenset({"__MACOSX"})  # what macOS adds to archives
+JUNK = frozenset({"__MACOSX"})  # the folder that macOS adds to archives
 
 
 def write_whole(folder: Path, name: str, data: bytes | bytearray | memoryview, durable: bool = True) -> Path:
-    """Writes `data` to `folder / name` and returns that path; missing folders are made. A crash at any instant leaves the old
-    file or the new one, never a part.
+    """Writes `data` to `folder / name` and returns that path. Missing folders are made.
 
-    This is the one place through which files are written. `name` may come from a file of strangers: it never leads out of
-    `folder`. Without `durable` the same holds for a killed process, but not for a power cut; it saves waiting for the disk.
-    Raises DataError where `below` does, and UsageError where something other than a file has this name."""
+    A crash at any instant leaves the old file or the new file, never a part of either. All files of perpixel are written here.
+    `name` may come from a stranger's file, and never leads out of `folder`. Without `durable` a killed process still leaves a
+    whole file, but a power cut may not; then the call need not wait for the disk.
+    Raises DataError where `below` does. Raises UsageError where a folder, pipe or device has this name."""
     path = below(folder, name)
     require_file_or_nothing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The next writer of this file takes the temporary one that a kill left. The name is short: `name` may be as long as may be.
+    # A kill leaves the temporary file, and the next writer of this file takes it over. Its name is a digest, because `name` may
+    # already have the greatest length that the system allows.
     temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}{PARTIAL}")
     try:
-        with _held(temporary) as file:
+        with _locked_temporary(temporary) as file:
             try:
                 file.write(data)
                 file.flush()
                 if durable:
                     os.fsync(file.fileno())
-                if fcntl is None:  # Windows renames closed files alone
+                if fcntl is None:  # Windows renames closed files only
                     file.close()
                 os.replace(temporary, path)
             except BaseException:
@@ -61,24 +63,26 @@ def write_whole(folder: Path, name: str, data: bytes | bytearray | memoryview, d
 
 
 @contextmanager
-def _held(temporary: Path) -> Iterator[BinaryIO]:
-    """The file, empty, and no other writer's until it is closed or renamed; waits for one that has it (not on Windows)."""
+def _locked_temporary(temporary: Path) -> Iterator[BinaryIO]:
+    """Opens the temporary file, empty, and locks it until it is closed or renamed.
+
+    Waits while another writer holds the lock. Windows has no such lock."""
     while True:
         with temporary.open("ab") as file:
             if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX)
             try:
-                same = os.path.samestat(os.fstat(file.fileno()), os.stat(temporary))
+                still_there = os.path.samestat(os.fstat(file.fileno()), os.stat(temporary))
             except FileNotFoundError:
-                same = False
-            if same:  # else the one that had it has renamed or removed it meanwhile
+                still_there = False
+            if still_there:  # else the writer before has renamed or removed the file since it was opened here
                 file.truncate(0)
                 yield file
                 return
 
 
 def below(folder: Path, name: str) -> Path:
-    """`folder / name`, which lies below `folder`.
+    """`folder / name`, a path that lies below `folder`.
 
     Raises DataError for a name that is empty, begins at a root or drive, goes up by `..`, or holds a zero byte."""
     parts = Path(name).parts
@@ -88,7 +92,7 @@ def below(folder: Path, name: str) -> Path:
 
 
 def safe_name(path: str) -> str:
-    """A path of strangers as a name that stays below whatever it is joined to: roots, drives, `.` and `..` are left out.
+    """A stranger's path as a name that stays below each folder it is joined to. Roots, drives, `.` and `..` are left out.
 
     Raises DataError where nothing is left."""
     parts = [part for part in path.split("/") if part not in ("", ".", "..") and not part.endswith(":")]
@@ -98,7 +102,7 @@ def safe_name(path: str) -> str:
 
 
 def require_file_or_nothing(path: Path) -> None:
-    """Raises UsageError where `path` is a folder, pipe or device: none of them is to be replaced by a file."""
+    """Raises UsageError where `path` is a folder, pipe or device, because a file must not replace these."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -108,7 +112,7 @@ def require_file_or_nothing(path: Path) -> None:
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """What a file holds. Raises DataError where it is missing, no plain file (a pipe may never end), or cannot be read."""
+    """The bytes of a file. Raises DataError where it is missing, is no plain file (a pipe may never end), or cannot be read."""
     require_plain(path)
     try:
         return Path(path).read_bytes()
@@ -119,7 +123,7 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def read_text(path: Path | str) -> str:
-    """The text of a UTF-8 file, without its byte order mark; UTF-16 is read where a mark says so. Raises DataError."""
+    """The text of a file in UTF-8, or in UTF-16 where its byte order mark says so. The mark is removed. Raises DataError."""
     data = read_bytes(path)
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
@@ -129,7 +133,7 @@ def read_text(path: Path | str) -> str:
 
 
 def require_plain(path: Path | str) -> None:
-    """Raises DataError where there is no such file, or it is a folder, pipe, socket or device."""
+    """Raises DataError where `path` does not exist, or is a folder, pipe, socket or device."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError as error:
@@ -142,7 +146,7 @@ def require_plain(path: Path | str) -> None:
 
 
 def require_folder(folder: Path, advice: str) -> None:
-    """Raises DataError, which ends in `advice`, where there is no such folder, or it cannot be read."""
+    """Raises DataError where the folder does not exist or cannot be read. The sentence ends in `advice`."""
     try:
         os.scandir(folder).close()
     except FileNotFoundError:
@@ -160,11 +164,11 @@ def _kind_of(mode: int) -> str:
 
 
 def walk(folder: Path) -> list[Path]:
-    """Everything below `folder` that is no folder, sorted: the one way in which folders are searched.
+    """All paths below `folder` that are no folders, sorted. All of perpixel searches folders with this function.
 
-    Hidden files and folders, and what macOS adds to archives, are left out. Links to folders are followed; a folder that is
-    reached twice counts once. Pipes, links that lead nowhere and folders that cannot be read are among the paths: who opens them
-    says what is wrong."""
+    Hidden files, hidden folders and the folder that macOS adds to archives are left out. Links to folders are followed, and a
+    folder that is reached twice counts once. The paths include pipes, links that lead nowhere and folders that cannot be read:
+    the reader of such a path raises the error."""
     paths, seen = list[Path](), set()
 
     def note(error: OSError) -> None:
@@ -183,26 +187,30 @@ def walk(folder: Path) -> list[Path]:
 
 
 def files_in(folder: Path, depth: int = 1) -> list[Path]:
-    """The files directly in a folder, or so many folders deep, sorted; what `walk` leaves out is left out here too."""
-    found = []
+    """The files in a folder, sorted. `depth` 1 lists the folder itself, 2 its subfolders too, and so on.
+
+    Leaves out the same names as `walk`."""
+    files = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if is_hidden(path.name):
             continue
         if not path.is_dir():
-            found.append(path)
+            files.append(path)
         elif depth > 1:
-            found += files_in(path, depth - 1)
-    return found
+            files += files_in(path, depth - 1)
+    return files
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, or one that macOS adds to archives."""
+    """Whether a file or folder of this name is hidden, or is the folder that macOS adds to archives."""
     return name.startswith(".") or name in JUNK
 
 
 def in_either_form(path: Path) -> Path:
-    """The path as it is on this disk: a letter with an accent has two Unicode forms, and either names the same file."""
-    if not os.path.exists(path):  # unlike Path.exists it raises nothing, whatever the name
+    """The path in the Unicode form that this disk has. A letter with an accent has two forms, and both mean the same file.
+
+    Returns `path` unchanged where neither form exists."""
+    if not os.path.exists(path):  # unlike Path.exists, it raises no error for a name that the system refuses
         for form in ("NFC", "NFD"):
             other = Path(unicodedata.normalize(form, str(path)))
             if os.path.exists(other):
@@ -212,12 +220,13 @@ def in_either_form(path: Path) -> Path:
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to write into, which becomes `out` when the block ends: whole, or not at all.
+    """Yields a temporary folder to write into. It becomes `out` when the block ends: whole, or not at all.
 
-    What a killed process left of it is swept. Raises UsageError where `out` is there, or another process is writing it."""
+    The remains of a killed process are removed first.
+    Raises UsageError where `out` exists, or while another process writes `out`."""
     if os.path.lexists(out):
         raise UsageError(f"{out}: is there already; name a folder that is not.")
-    partial = out.with_name(f".{out.name[:60]}{PARTIAL}")  # one name for all processes, so that each sees what others left
+    partial = out.with_name(f".{out.name[:60]}{PARTIAL}")  # the same name in all processes, so that each sees the remains
     busy = UsageError(f"{out}: another process is writing it; wait for it, or choose another name.")
     partial.mkdir(parents=True, exist_ok=True)
     try:
@@ -238,7 +247,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     except FileNotFoundError as error:
         if Path(str(error.filename)) != partial / LOCK:
             raise
-        raise busy from None  # which has just finished it
+        raise busy from None  # the other process has just finished `out`
 
 
 def _empty(partial: Path) -> None:
@@ -250,13 +259,15 @@ def _empty(partial: Path) -> None:
 
 
 def sync_below(folder: Path) -> None:
-    """Brings everything below `folder` to the disk before its name does."""
+    """Brings all files below `folder` to the disk. Call it before the folder gets its final name."""
     if hasattr(os, "sync"):
-        os.sync()  # once, for what may be a hundred thousand files
+        os.sync()  # one call for all files: there may be a hundred thousand
 
 
 def remove_partial(folder: Path) -> None:
-    """Removes what killed processes left unfinished directly in `folder`. Call it only where no other process writes."""
+    """Removes the unfinished files and folders that killed processes left in `folder`, not deeper.
+
+    Call it only where no other process writes."""
     for path in folder.glob(f"*{PARTIAL}") if folder.is_dir() else ():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -266,9 +277,9 @@ def remove_partial(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, busy: UsageError | None = None) -> Iterator[None]:
-    """Holds `folder` against other processes while this one lives, where the system has such locks (not on Windows).
+    """Locks `folder` against other processes until the block or this process ends. Windows has no such lock.
 
-    Raises `busy`, by default a UsageError that names the folder, when another process holds it."""
+    Raises `busy` when another process holds the lock. Its default is a UsageError that names the folder."""
     if fcntl is None:
         yield
         return
@@ -283,7 +294,7 @@ def locked(folder: Path, busy: UsageError | None = None) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames inside `folder` survive a power cut, where the system can open folders (not on Windows)."""
+    """Makes renames inside `folder` survive a power cut. Does nothing on Windows, which cannot open folders."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -1,8 +1,8 @@
-"""The one door for bytes: pictures and masks in, masks and pictures out. Nothing else in perpixel decodes or encodes them.
+"""Reading and writing of pictures and masks. No other module of perpixel decodes or encodes their files.
 
-A picture becomes uint8 RGB, turned as its EXIF tag says. A mask is never converted: what is stored comes out, to the last
-pixel. Sizes are `(height, width)` and are checked in the header before anything is decoded. A file of several pages, as TIFF may
-be, is read one page at a time, counted from 0."""
+A picture becomes uint8 RGB, turned as its EXIF tag says. A mask is never converted: the values come out as they are stored.
+Sizes are `(height, width)`. The header's size is checked before pixels are decoded. A file of several pages, such as a TIFF
+stack, is read one page at a time. Pages are counted from 0."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ from perpixel.limits import MAX_PIXELS
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-BYTES_NAME = "picture in memory"  # how errors call a picture that came as bytes
+BYTES_NAME = "picture in memory"  # the name that errors give to a picture passed as bytes
 
 # Pillow only warns between its limit and twice its limit; `_opened` refuses at MAX_PIXELS, before decoding.
 Image.MAX_IMAGE_PIXELS = None
-warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # of damaged tags: it would name Pillow's line and no file
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # on damaged tags: Pillow's warning names no file
 
-# Files of 2 and 4 bits per grey pixel: Pillow stretches them to 0..255 by these factors, and inverts TIFF's white-is-zero ("I").
+# Pillow stretches grey values of 2 and 4 bits to 0..255 by these factors. The modes that end in "I" store white as zero, which
+# TIFF allows and Pillow inverts.
 _GREY_STRETCH = {"L;2": 85, "L;4": 17, "L;2I": 85, "L;4I": 17}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,40 +49,42 @@ _TURNS = {
 _QUARTER_TURNS = frozenset({5, 6, 7, 8})
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA", "La", "RGBa"})
 
-Source = Path | str | bytes
+PictureFile = Path | str | bytes  # the path of a picture or mask, or the bytes of its file
 
 
 class NotRead(DataError):
-    """A file that may well be whole, of a kind or size that is not read."""
+    """A file of a kind or size that perpixel does not read. The file itself may be sound."""
 
 
-def read_image(source: Source, page: int = 0, turn: bool = True) -> NDArray[np.uint8]:
-    """A picture as uint8 RGB (H, W, 3): grey is repeated, alpha dropped, 16 bits become the upper 8, CMYK is converted,
-    palettes are looked up and the EXIF orientation is applied, which without `turn` it is not. `dropped` says what is lost so.
+def read_image(source: PictureFile, page: int = 0, turn: bool = True) -> NDArray[np.uint8]:
+    """A picture as uint8 RGB (H, W, 3).
 
-    `source` is a path or the file's bytes. Raises DataError when it is missing, damaged, too large or no picture, or has no
-    such page."""
+    Grey is repeated three times, alpha is left out, 16 bits become the upper 8, CMYK is converted and palette indices become
+    their colours. The EXIF orientation is applied if `turn` is true. `dropped` lists the content that is lost this way.
+    Raises DataError when the file is missing, damaged, too large or no picture, or has no such page."""
     with _opened(source, page) as image:
         _require_checksum(image, source)
         return image_of(image, _name(source), turn, _tiff_of(source) if image.mode in ("I", "F") else None)
 
 
 def image_of(image: Image.Image, name: str, turn: bool = True, kind: tiff.Tiff | None = None) -> NDArray[np.uint8]:
-    """What `read_image` makes of a picture of Pillow, which errors call `name`, and by its `kind` where it is a TIFF."""
+    """The array that `read_image` makes of Pillow's `image`.
+
+    Errors call the picture `name`, and describe a TIFF by its `kind`."""
     orientation = _orientation(image) if turn else 1
     turned = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
     if turned.mode.startswith("I;16"):
         grey = (np.asarray(turned).astype(np.uint32) + 128) // 257
         return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
     if turned.mode in ("I", "F"):
-        what = kind or f"picture of {turned.mode}-mode values (32 bits)"
-        raise NotRead(f"{name}: is a {what}, which is not read; save it with 8 or 16 bits per channel.")
+        shown_kind = kind or f"picture of {turned.mode}-mode values (32 bits)"
+        raise NotRead(f"{name}: is a {shown_kind}, which is not read; save it with 8 or 16 bits per channel.")
     if turned.mode == "P" and "transparency" in turned.info:
         turned = turned.convert("RGBA")
     return np.array(turned if turned.mode == "RGB" else turned.convert("RGB"))
 
 
-def read_labels(source: Source, page: int = 0) -> NDArray[Any]:
+def read_labels(source: PictureFile, page: int = 0) -> NDArray[Any]:
     """The values stored in a mask, uint8 or uint16 (H, W): palette indices, grey values, or 16-bit values.
 
     EXIF tags are not applied (TIFF's own orientation is).
@@ -107,20 +110,21 @@ def read_labels(source: Source, page: int = 0) -> NDArray[Any]:
         )
 
 
-def read_labels_fast(source: Source) -> NDArray[Any]:
-    """As `read_labels`, five times as fast for large masks in PNG, at the price of half a second in the beginning: for whole
-    sets of street scenes, not for one mask."""
-    from perpixel.codecs.png import read_png_labels  # only now: numba takes that time to load
+def read_labels_fast(source: PictureFile) -> NDArray[Any]:
+    """The same values as `read_labels`, five times as fast for large PNG masks.
+
+    The first call takes half a second more, so this is for whole data sets and not for one mask."""
+    from perpixel.codecs.png import read_png_labels  # imported here, because numba takes that half second to load
 
     try:
         values = read_png_labels(source, MAX_PIXELS)
     except MemoryError:
-        values = None  # Pillow may do with less, or it is told
+        values = None  # Pillow may need less memory; if not, `read_labels` raises the error
     return read_labels(source) if values is None else values
 
 
-def read_size(source: Source, turn: bool = True) -> tuple[int, int]:
-    """`(height, width)` without converting pixels; with `turn` as `read_image` would return it, else as `read_labels` would."""
+def read_size(source: PictureFile, turn: bool = True) -> tuple[int, int]:
+    """`(height, width)` without converting pixels: with `turn` the size of `read_image`, without it that of `read_labels`."""
     with _opened(source) as image:
         width, height = image.size
         turned = turn and _orientation(image) in _QUARTER_TURNS
@@ -129,26 +133,25 @@ def read_size(source: Source, turn: bool = True) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself: `format` such as PNG, Pillow's `mode`, `size` as stored, EXIF `orientation` (1 is upright),
-    `pages`, `bands` of which `unread` are not read, `bits` of each, whether alpha may make it `transparent`, and in `lossy` the
-    compression that changes values, empty where none does."""
+    """The properties of a picture file that its header states."""
 
-    format: str
-    mode: str
-    size: tuple[int, int]
-    orientation: int
+    format: str  # such as "PNG"
+    mode: str  # Pillow's
+    size: tuple[int, int]  # as stored, before any turn
+    orientation: int  # the EXIF tag; 1 is upright
     pages: int
-    transparent: bool
+    transparent: bool  # alpha may make pixels transparent
     bands: int
-    unread: int
-    bits: int
-    lossy: str
+    unread: int  # how many of `bands` are not read
+    bits: int  # of each band
+    lossy: str  # the name of a compression that changes values; empty where there is none
 
 
-def read_header(source: Source, turn: bool = True) -> Header:
-    """Without `turn` each file counts as upright, as masks do: a PNG may have its tag behind its pixels, and all of it is read.
+def read_header(source: PictureFile, turn: bool = True) -> Header:
+    """The header of a picture file.
 
-    Raises DataError when the file is missing, too large or no picture."""
+    Without `turn` each file counts as upright, as masks do. That is faster, because a PNG may have its EXIF tag behind its
+    pixels. Raises DataError when the file is missing, too large or no picture."""
     with _opened(source) as image:
         width, height = image.size
         bits = 16 if image.mode.startswith("I;16") or ";16" in _raw_mode(image) else 8
@@ -161,46 +164,46 @@ def read_header(source: Source, turn: bool = True) -> Header:
 
 @dataclass(frozen=True)
 class Dropped:
-    """What reading leaves out of a picture: the `kind` of `defects.KINDS`, and a clause that follows a file's name; and where
-    they make sense the row and column of its first pixel, the `value` there, and how many pixels have it."""
+    """Content of a picture file that `read_image` leaves out, such as alpha. Without a place in the picture, the last three are
+    None."""
 
-    kind: str
-    said: str
-    pixel: tuple[int, int] | None = None
-    value: int | None = None
-    count: int | None = None
+    kind: str  # a key of `defects.KINDS`
+    clause: str  # continues a sentence that begins with the file's name
+    pixel: tuple[int, int] | None = None  # row and column of the first pixel
+    value: int | None = None  # the value of that pixel
+    count: int | None = None  # the number of pixels
 
 
-def dropped(source: Source, header: Header | None = None) -> tuple[Dropped, ...]:
-    """What `read_image` leaves out, so that it can be told as f"{file}: {one.said}.": further pages, further bands, the lower
-    8 of 16 bits, and alpha.
+def dropped(source: PictureFile, header: Header | None = None) -> tuple[Dropped, ...]:
+    """The content that `read_image` leaves out: further pages, further bands, the lower 8 of 16 bits, and alpha.
 
-    It costs a look at the header, which is read unless given; the pixels are read only where 16 bits or alpha are to be told.
-    Raises DataError as `read_image` does."""
+    f"{file}: {left_out.clause}." reports it. The header is read unless it is given. The pixels are read only where the file has
+    16 bits or alpha. Raises DataError as `read_image` does."""
     header = header or read_header(source, turn=False)
-    found = []
+    left_out = []
     if header.pages > 1:
-        found.append(Dropped("several pages", f"holds {header.pages} pictures, of which the first is read"))
+        left_out.append(Dropped("several pages", f"holds {header.pages} pictures, of which the first is read"))
     if header.unread:
         read = header.bands - header.unread
-        said = f"has {header.bands} bands, of which the first{f' {read}' if read > 1 else ''} {'are' if read > 1 else 'is'} read"
-        found.append(Dropped("further bands", said))
+        first = f"first {read} are" if read > 1 else "first is"
+        clause = f"has {header.bands} bands, of which the {first} read"
+        left_out.append(Dropped("further bands", clause))
     if header.bits == 16:
-        said = f"has 16 bits per pixel, of which networks see the upper 8: {_greatest(source, header)}"
-        found.append(Dropped("16-bit picture", said))
+        clause = f"has 16 bits per pixel, of which networks see the upper 8: {_greatest(source, header)}"
+        left_out.append(Dropped("16-bit picture", clause))
     if header.transparent:
         alpha = read_alpha(source)
         clear = np.flatnonzero(alpha < 255)
         if len(clear):
             row, column = divmod(int(clear[0]), alpha.shape[1])
             value = int(alpha[row, column])
-            said = f"is transparent at row {row}, column {column} ({len(clear)} pixels, alpha {value}), and alpha is not read"
-            found.append(Dropped("transparent picture", said, (row, column), value, len(clear)))
-    return tuple(found)
+            clause = f"is transparent at row {row}, column {column} ({len(clear)} pixels, alpha {value}), and alpha is not read"
+            left_out.append(Dropped("transparent picture", clause, (row, column), value, len(clear)))
+    return tuple(left_out)
 
 
-def _greatest(source: Source, header: Header) -> str:
-    """How dark a picture of 16 bits becomes: one of 12 bits is nearly black."""
+def _greatest(source: PictureFile, header: Header) -> str:
+    """A clause that says how dark a 16-bit picture becomes. A picture of 12 bits in 16 is nearly black."""
     seen = int(read_image(source).max())
     stored = f" {int(read_stored(source).max())} of 65535" if header.mode.startswith("I;16") else ""
     dark = ", nearly black" if seen < 32 else ""
@@ -208,7 +211,7 @@ def _greatest(source: Source, header: Header) -> str:
 
 
 def _bands(image: Image.Image) -> tuple[int, int, bool]:
-    """How many bands there are, how many of them are not read, and whether there is alpha."""
+    """The number of bands, the number of bands that are not read, and whether there is alpha."""
     alpha = image.mode in _ALPHA_MODES or "transparency" in image.info
     bands = len(image.getbands())
     if image.format != "TIFF":
@@ -220,8 +223,8 @@ def _bands(image: Image.Image) -> tuple[int, int, bool]:
     return bands, max(0, bands - colours - alphas), alpha and alphas > 0
 
 
-def _lossy(image: Image.Image, source: Source) -> str:
-    """What a format is called whose compression changes values; empty where it does not."""
+def _lossy(image: Image.Image, source: PictureFile) -> str:
+    """The name of the file's format or compression if it changes values, else an empty string."""
     if image.format in ("JPEG", "MPO"):
         return "JPEG"
     if image.format == "TIFF":
@@ -234,40 +237,42 @@ def _lossy(image: Image.Image, source: Source) -> str:
 
 
 def _webp_is_lossy(file: BinaryIO) -> bool:
-    """Whether the first picture lies in a chunk `VP8 `, which may be in the first frame of an animation; `VP8L` has no loss."""
+    """Whether the first picture lies in a chunk `VP8 `, which is lossy. A chunk `VP8L` is lossless.
+
+    In an animation the chunk lies in the first frame."""
     place, end = 12, file.seek(0, io.SEEK_END)
     while place + 8 <= end:
         file.seek(place)
         kind, length = file.read(4), int.from_bytes(file.read(4), "little")
         if kind in (b"VP8 ", b"VP8L"):
             return kind == b"VP8 "
-        place += 8 + (16 if kind == b"ANMF" else length + length % 2)  # a frame has its rectangle first, then chunks
+        place += 8 + (16 if kind == b"ANMF" else length + length % 2)  # a frame holds 16 bytes of its own, then chunks
     return False
 
 
-def read_stored(source: Source) -> NDArray[Any]:
-    """Pixels as they are stored, (H, W) or (H, W, channels): what a file that is no mask holds in place of one.
+def read_stored(source: PictureFile) -> NDArray[Any]:
+    """Pixels as they are stored, (H, W) or (H, W, channels). It also reads files that `read_labels` refuses as masks.
 
-    Raises DataError as `read_labels` does for a file that cannot be read."""
+    Raises DataError, as `read_labels` does, for a file that cannot be read."""
     with _opened(source) as image:
         _require_checksum(image, source)
         return np.array(image)
 
 
-def read_alpha(source: Source) -> NDArray[np.uint8]:
-    """How opaque each pixel is, (H, W): 255 is opaque, as all pixels of a file without transparency are."""
+def read_alpha(source: PictureFile) -> NDArray[np.uint8]:
+    """How opaque each pixel is, (H, W), 0..255. 255 is opaque; a file without transparency has only opaque pixels."""
     with _opened(source) as image:
         return np.array(image.convert("RGBA").getchannel("A"))
 
 
-def count_pages(source: Source) -> int:
-    """How many pictures a file holds: the slices of a TIFF stack; 1 where the format has one alone."""
+def count_pages(source: PictureFile) -> int:
+    """The number of pictures in a file, such as the slices of a TIFF stack. It is 1 for formats that hold one picture."""
     with _opened(source) as image:
         return int(getattr(image, "n_frames", 1))
 
 
-def read_palette(source: Source) -> NDArray[np.uint8] | None:
-    """The colours (n, 3) of a palette picture by index; none for other pictures."""
+def read_palette(source: PictureFile) -> NDArray[np.uint8] | None:
+    """The colours (n, 3) of a palette picture, by index. None for other pictures."""
     with _opened(source) as image:
         if image.mode != "P":
             return None
@@ -276,13 +281,16 @@ def read_palette(source: Source) -> NDArray[np.uint8] | None:
 
 
 def write_image(folder: Path, name: str, image: NDArray[np.uint8]) -> Path:
-    """Writes uint8 RGB (H, W, 3) or grey (H, W) as `folder / name`, which is returned, whole or not at all; the suffix of the
-    name chooses the format."""
+    """Writes uint8 RGB (H, W, 3) or grey (H, W) as `folder / name`, whole or not at all, and returns that path.
+
+    The suffix of the name chooses the format."""
     return write_whole(folder, name, encode_image(Image.fromarray(image), Path(name).suffix))
 
 
 def write_labels(folder: Path, name: str, labels: NDArray[Any], classes: ClassTable) -> Path:
-    """Writes class ids (H, W) as the table's values on disk: a palette PNG in its colours, or 16-bit grey above 255."""
+    """Writes class ids (H, W) as the disk values of the table, and returns the path.
+
+    The file is a PNG with the table's colours as palette, or 16-bit grey where a disk value is above 255."""
     return write_whole(folder, name, encode_labels(labels, classes))
 
 
@@ -300,8 +308,10 @@ def encode_labels(labels: NDArray[Any], classes: ClassTable) -> bytes:
 
 
 def encode_image(image: Image.Image, suffix: str) -> bytes:
-    """The bytes of `image` in the format of `suffix`. PNG is compressed lightly: level 1 takes a fifth of the default's time."""
-    kinds: dict[str, tuple[str, dict[str, Any]]] = {
+    """The bytes of `image` in the format that `suffix` names. PNG has compression level 1, in a fifth of the default's time.
+
+    Raises DataError for a suffix of no picture format."""
+    pillow_formats: dict[str, tuple[str, dict[str, Any]]] = {
         ".png": ("PNG", {"compress_level": 1}),
         ".jpg": ("JPEG", {"quality": 92}),
         ".jpeg": ("JPEG", {"quality": 92}),
@@ -310,50 +320,50 @@ def encode_image(image: Image.Image, suffix: str) -> bytes:
         ".tiff": ("TIFF", {"compression": "tiff_lzw"}),
         ".bmp": ("BMP", {}),
     }
-    if suffix.lower() not in kinds:
-        raise DataError(f"no picture format has the suffix {suffix!r}; use one of {', '.join(sorted(kinds))}.")
-    kind, options = kinds[suffix.lower()]
+    if suffix.lower() not in pillow_formats:
+        raise DataError(f"no picture format has the suffix {suffix!r}; use one of {', '.join(sorted(pillow_formats))}.")
+    pillow_format, options = pillow_formats[suffix.lower()]
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    image.save(buffer, pillow_format, **options)
     return buffer.getvalue()
 
 
-def _name(source: Source) -> str:
+def _name(source: PictureFile) -> str:
     return BYTES_NAME if isinstance(source, bytes) else printable(source)
 
 
-def _file(source: Source) -> BinaryIO:
+def _file(source: PictureFile) -> BinaryIO:
     return io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
 
 
-def _tiff_of(source: Source) -> tiff.Tiff | None:
+def _tiff_of(source: PictureFile) -> tiff.Tiff | None:
     with closing(_file(source)) as file:
         return tiff.read_tiff(file)
 
 
-def _not_read(source: Source) -> NotRead | None:
-    """What to say of a file by its first bytes, where those are of a kind that is not read; none where they are of none."""
-    found = _tiff_of(source)
-    if found is not None:
-        said = f"is a {found}, which is not read; save it as PNG or TIFF of 1 or 3 bands of 8 bits, or 1 of 16"
-        return NotRead(f"{_name(source)}: {said}.")
+def _not_read(source: PictureFile) -> NotRead | None:
+    """The error for a file whose first bytes show a kind that is not read. None where they show no known kind."""
+    tiff_kind = _tiff_of(source)
+    if tiff_kind is not None:
+        message = f"is a {tiff_kind}, which is not read; save it as PNG or TIFF of 1 or 3 bands of 8 bits, or 1 of 16"
+        return NotRead(f"{_name(source)}: {message}.")
     with closing(_file(source)) as file:
         name = unread.by_start(file.read(512))
-    said = f"is a {name} file, which is not read (it is no PNG, JPEG, WEBP, TIFF or BMP); save it as PNG"
-    return None if name is None else NotRead(f"{_name(source)}: {said}.")
+    message = f"is a {name} file, which is not read (it is no PNG, JPEG, WEBP, TIFF or BMP); save it as PNG"
+    return None if name is None else NotRead(f"{_name(source)}: {message}.")
 
 
-def _rare(source: Source) -> str:
-    """What else may be the matter with a TIFF that cannot be decoded; empty of other files."""
-    found = _tiff_of(source)
-    if found is None or found.compression not in tiff.RARE:
+def _rare(source: PictureFile) -> str:
+    """A further possible cause where a TIFF cannot be decoded: a rare compression. Empty for other files."""
+    tiff_kind = _tiff_of(source)
+    if tiff_kind is None or tiff_kind.compression not in tiff.RARE:
         return ""
-    return f", or compressed as {tiff.compression_name(found.compression)}, which is not read on every machine"
+    return f", or compressed as {tiff.compression_name(tiff_kind.compression)}, which is not read on every machine"
 
 
 @contextmanager
-def _opened(source: Source, page: int = 0) -> Iterator[Image.Image]:
-    """The picture, with its header read. Whatever reading raises, here or in the block, is told as DataError."""
+def _opened(source: PictureFile, page: int = 0) -> Iterator[Image.Image]:
+    """Yields Pillow's picture after reading the header. Each error of reading, here or in the block, becomes a DataError."""
     if not isinstance(source, bytes):
         require_plain(source)  # a pipe may never end
     file: BinaryIO | str = io.BytesIO(source) if isinstance(source, bytes) else str(source)
@@ -362,7 +372,7 @@ def _opened(source: Source, page: int = 0) -> Iterator[Image.Image]:
             _require_size(image, source)
             if page:
                 image.seek(page)
-                _require_size(image, source)  # each page has its own
+                _require_size(image, source)  # each page has its own size
             yield image
     except DataError:
         raise
@@ -373,15 +383,15 @@ def _opened(source: Source, page: int = 0) -> Iterator[Image.Image]:
         raise _not_read(source) or no_picture from error
     except MemoryError as error:
         raise NotRead(f"{_name(source)}: is too large for the memory of this machine; cut it into tiles.") from error
-    except Exception as error:  # of damaged files the decoders raise nearly everything
-        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the decoders
+    except Exception as error:  # for damaged files the decoders raise nearly every kind of error
+        if isinstance(error, OSError) and error.errno is not None:  # an error of the system, not of a decoder
             raise DataError(f"{_name(source)}: cannot be read ({error.strerror}).") from error
         reason = str(error) or type(error).__name__
-        what = f"the file is damaged or cut short{_rare(source)}"
-        raise DataError(f"{_name(source)}: cannot be read ({reason}); {what}.") from error
+        likely_cause = f"the file is damaged or cut short{_rare(source)}"
+        raise DataError(f"{_name(source)}: cannot be read ({reason}); {likely_cause}.") from error
 
 
-def _require_size(image: Image.Image, source: Source) -> None:
+def _require_size(image: Image.Image, source: PictureFile) -> None:
     width, height = image.size
     if width * height <= 0:
         raise DataError(f"{_name(source)}: is {height}x{width} pixels, no picture; get it again.")
@@ -389,12 +399,12 @@ def _require_size(image: Image.Image, source: Source) -> None:
         raise NotRead(f"{_name(source)}: {height}x{width} pixels are more than {MAX_PIXELS}; cut it into tiles.")
 
 
-def _require_checksum(image: Image.Image, source: Source) -> None:
-    """Raises DataError where the pixels of a PNG are not those that were written: Pillow does not look at their checksum."""
+def _require_checksum(image: Image.Image, source: PictureFile) -> None:
+    """Raises DataError where the checksum of a PNG's pixels is wrong. Pillow does not check it."""
     if image.format != "PNG":
         return
     file = memoryview(source if isinstance(source, bytes) else read_bytes(source))
-    place = 8  # behind the signature; a chunk has its length, its kind, what it holds, and the checksum of the last two
+    place = 8  # behind the signature. A chunk has four parts: length, kind, content, and the checksum of kind and content
     while place + 12 <= len(file):
         kind, end = bytes(file[place + 4 : place + 8]), place + 12 + int.from_bytes(file[place : place + 4])
         checksum = int.from_bytes(file[end - 4 : end])
@@ -404,12 +414,12 @@ def _require_checksum(image: Image.Image, source: Source) -> None:
 
 
 def _orientation(image: Image.Image) -> Any:
-    """The EXIF tag: 1 is upright. TIFF files have it too, and Pillow has already turned those."""
+    """The EXIF orientation: 1 is upright. It is 1 for every TIFF, because Pillow has already turned the picture."""
     return 1 if image.format == "TIFF" else image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How grey lies in a PNG or TIFF file, as `L;4`; empty for other formats."""
+    """Pillow's name for the stored form of grey in a PNG or TIFF file, such as `L;4`. Empty for other formats."""
     tiles = getattr(image, "tile", None)
     if image.format not in ("PNG", "TIFF") or not tiles:
         return ""

@@ -1,7 +1,7 @@
-"""Tables in CSV: read with a sentence for whatever is wrong, and written so that no cell begins a formula.
+"""Tables in CSV: each failure to read has its sentence, and no written cell begins a formula.
 
-A spreadsheet runs a cell that begins with =, +, - or @. Names come from files of strangers, so such a cell is written with a
-quotation mark before it, and read without."""
+A spreadsheet runs a cell that begins with =, +, - or @, and names may come from strangers' files. So such a cell is written with
+a quotation mark before it. Reading removes that mark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """A table as the bytes of a CSV file."""
+    """The bytes of a CSV file that holds the table."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -27,9 +27,9 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file as line number and cells by column; an absent cell is empty.
+    """The rows of a CSV file: the line number, and the cells by the name of their column. An absent cell is empty.
 
-    Raises DataError where the file cannot be read, has none of `columns`, or is no CSV."""
+    Raises DataError where the file cannot be read, lacks one of `columns`, or is no CSV."""
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True, restval="")
     try:
         names = [name.strip() for name in reader.fieldnames or ()]

@@ -1,7 +1,7 @@
-"""What people see: one progress line with an ETA, tables worst first, JSON. Results go to stdout, everything else to stderr.
+"""Output for people: sentences, a progress line with the time left, tables, JSON. Results go to stdout, all else to stderr.
 
-This is the one place that prints. Names come from files of strangers, so whatever a terminal would obey, or that forges a line,
-is shown as an escape. A reader that goes away, as `head` does, stops no work."""
+No other module prints. Names may come from strangers' files, so characters that a terminal obeys, or that forge a line, are shown
+as escapes. A reader that closes its pipe early, as `head` does, stops no work."""
 
 from __future__ import annotations
 
@@ -13,52 +13,49 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Timer
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from perpixel.errors import printable
 
-if TYPE_CHECKING:  # so that verbs without a network need not wait for torch
-    pass
-
 Speaker = TypeVar("Speaker", bound=Callable[..., None])
 SOON = 3.0  # seconds until a first line
-
-
-FAILURES = 20  # that are listed one by one
+FAILURES = 20  # failed files that are listed; of further ones only the number is shown
 
 
 def say(text: str) -> None:
-    """A sentence for the person, on stderr: one line, never wrapped or coloured by its content."""
+    """Writes a sentence for the person to stderr: one line, which its content can neither wrap nor colour."""
     _write("stderr", printable(text))
 
 
 def show(text: str = "") -> None:
-    """A line of results, on stdout."""
+    """Writes a line of results to stdout."""
     _write("stdout", printable(text))
 
 
 def say_failures(sentences: Iterable[str], what: str) -> int:
-    """Says what became of the files of a kind that failed, and how many more there are after the first; returns their number."""
-    every = list(sentences)
-    for sentence in every[:FAILURES]:
+    """Shows the first sentences, one for each failed file, and the number of the others. Returns the number of all.
+
+    `what` is the plural of the failed thing, for example "masks"."""
+    failures = list(sentences)
+    for sentence in failures[:FAILURES]:
         say(sentence)
-    if len(every) > FAILURES:
-        say(f"... and {len(every) - FAILURES} more {what}.")
-    return len(every)
+    if len(failures) > FAILURES:
+        say(f"... and {len(failures) - FAILURES} more {what}.")
+    return len(failures)
 
 
 def prepare_streams() -> None:
-    """Makes stdout and stderr take every character, and puts nothing in the place of one that is closed."""
+    """Makes stdout and stderr accept every character. A stream that is closed is replaced by the null device."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever started this process
+        if stream is None:  # the parent process closed it
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def finish_streams() -> None:
-    """Brings out what is left, so that nothing fails when the interpreter ends. Raises OSError where a disk is full."""
+    """Writes the rest of the buffers, so that nothing fails when the interpreter ends. Raises OSError where a disk is full."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()
@@ -69,12 +66,12 @@ def finish_streams() -> None:
 def _write(name: str, text: str, end: str = "\n") -> None:
     try:
         print(text, end=end, file=getattr(sys, name), flush=True)
-    except (BrokenPipeError, ValueError):  # its reader is gone, or it was closed
+    except (BrokenPipeError, ValueError):  # the reader is gone, or the stream was closed
         _silence(name)
 
 
 def _silence(name: str) -> None:
-    """Sends all further output of a stream to nowhere."""
+    """Sends all further output of a stream to the null device."""
     setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
     standard = {"stdout": 1, "stderr": 2}[name]
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -84,28 +81,32 @@ def _silence(name: str) -> None:
 
 @contextmanager
 def announced(text: str) -> Iterator[Callable[[Speaker], Speaker]]:
-    """Says `text` where nothing else is heard for some seconds, so that nobody waits for a first line while torch is imported,
-    and a mistake that is found at once is told in one. Yields what makes of a function that speaks one that is heard."""
+    """Shows `text` if `SOON` seconds pass without a line, for example while torch is imported.
+
+    An error that comes before then needs no second line. Yields a wrapper: a printing function that is wrapped cancels the
+    timer when it is called."""
     timer = Timer(SOON, say, [text])
     timer.daemon = True
 
-    def heard(speak: Any) -> Any:
-        def spoken(*words: Any) -> None:
+    def cancels_timer(speak: Any) -> Any:
+        def speak_and_cancel(*words: Any) -> None:
             timer.cancel()
             speak(*words)
 
-        return spoken
+        return speak_and_cancel
 
     timer.start()
     try:
-        yield heard
+        yield cancels_timer
     finally:
         timer.cancel()
 
 
 class Progress:
-    """`progress(done, total, text)`: one line that rewrites itself on a terminal; elsewhere a line every twenty seconds, the
-    first one soon."""
+    """`progress(done, total, text)` shows how far a loop is, with the time left.
+
+    On a terminal one line rewrites itself. Elsewhere a line is written every twenty seconds, the first after `SOON` seconds.
+    `what` names the things that are counted."""
 
     def __init__(self, what: str) -> None:
         self.what, self.began, self.first = what, time.monotonic(), -1
@@ -115,7 +116,7 @@ class Progress:
     def __call__(self, done: int, total: int, text: str = "") -> None:
         now = time.monotonic()
         if self.first < 0:
-            self.first, self.began = done, now  # what a continued run had done before does not count as speed
+            self.first, self.began = done, now  # the steps of an earlier process do not count for the speed
         if now < self.next and done < total:
             return
         self.next = now + (0.2 if self.live else 20)
@@ -133,9 +134,10 @@ def print_json(value: Any) -> None:
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]], right: Iterable[int] = ()) -> None:
-    """A table on stdout, the columns `right` set to the right; as wide as it is where stdout is no terminal, so that files and
-    pipes get one line per row."""
-    from rich.console import Console  # takes a tenth of a second, which `--help` need not wait for
+    """Writes a table to stdout. The columns numbered in `right` are aligned to the right.
+
+    Where stdout is no terminal, lines may have 200 characters, so that files and pipes get one line per row."""
+    from rich.console import Console  # imported here, because it takes a tenth of a second and `--help` does not need it
     from rich.table import Table
 
     table = Table(*header, box=None, pad_edge=False)
@@ -150,10 +152,12 @@ def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]], right: Ite
 
 
 def percent(value: float) -> str:
+    """A fraction as percent with one decimal; "nan" for nan."""
     return "nan" if math.isnan(value) else f"{100 * value:.1f}"
 
 
 def points(difference: float) -> str:
+    """A difference of fractions in percent points, with its sign and one decimal; "nan" for nan."""
     return "nan" if math.isnan(difference) else f"{100 * difference:+.1f}"
 
 

@@ -1,4 +1,4 @@
-"""Small data sets as annotation tools export them, with names and labels of one's choice, one square a label.
+"""Small data sets as annotation tools export them. The test chooses names and labels; each label is one square.
 
     EXPORTS["coco"](folder, {"a": ["cat"], "b": ["cat", "dog"]})        # the path to read"""
 
@@ -13,28 +13,29 @@ import yaml
 from fakes import GREY, put_grey
 from PIL import Image
 
-Pictures = Mapping[str, Sequence[str]]
+PictureLabels = Mapping[str, Sequence[str]]  # the labels on each picture, by its name
 HEIGHT, WIDTH = GREY
 SQUARE = [[1, 1], [5, 1], [5, 5], [1, 5]]
 FLAT = [value for point in SQUARE for value in point]
 
 
-def labels_of(pictures: Pictures) -> list[str]:
+def labels_of(pictures: PictureLabels) -> list[str]:
     return sorted({label for labels in pictures.values() for label in labels})
 
 
-def coco(folder: Path, pictures: Pictures) -> Path:
+def coco(folder: Path, pictures: PictureLabels) -> Path:
     names = labels_of(pictures)
     images = [{"id": id, "file_name": f"{name}.png", "height": HEIGHT, "width": WIDTH} for id, name in enumerate(pictures)]
     objects = [{"image_id": id, "category_id": names.index(label), "segmentation": [FLAT], "iscrowd": 0}
                for id, labels in enumerate(pictures.values()) for label in labels]  # fmt: skip
     categories = [{"id": id, "name": name} for id, name in enumerate(names)]
-    content = {"images": images, "categories": categories, "annotations": [{"id": id, **one} for id, one in enumerate(objects)]}
+    annotations = [{"id": id, **entry} for id, entry in enumerate(objects)]
+    content = {"images": images, "categories": categories, "annotations": annotations}
     (folder / "instances.json").write_text(json.dumps(content))
     return folder
 
 
-def labelme(folder: Path, pictures: Pictures) -> Path:
+def labelme(folder: Path, pictures: PictureLabels) -> Path:
     for number, (name, labels) in enumerate(pictures.items()):
         shapes = [{"label": label, "points": SQUARE, "shape_type": "polygon"} for label in labels]
         document = {"shapes": shapes, "imagePath": f"{name}.png", "imageHeight": HEIGHT, "imageWidth": WIDTH}
@@ -45,7 +46,7 @@ def labelme(folder: Path, pictures: Pictures) -> Path:
     return folder
 
 
-def cvat(folder: Path, pictures: Pictures) -> Path:
+def cvat(folder: Path, pictures: PictureLabels) -> Path:
     points = ";".join(f"{x},{y}" for x, y in SQUARE)
     pages = [
         f'<image name={quoteattr(f"{name}.png")} width="{WIDTH}" height="{HEIGHT}">'
@@ -57,7 +58,7 @@ def cvat(folder: Path, pictures: Pictures) -> Path:
     return folder
 
 
-def label_studio(folder: Path, pictures: Pictures) -> Path:
+def label_studio(folder: Path, pictures: PictureLabels) -> Path:
     tasks = [{"data": {"image": f"{name}.png"}, "annotations": [{"result": [region(label) for label in labels]}]}
              for name, labels in pictures.items()]  # fmt: skip
     (folder / "tasks.json").write_text(json.dumps(tasks))
@@ -72,7 +73,7 @@ def region(label: str | None, kind: str = "polygon", **value: object) -> dict[st
     return {"type": f"{kind}labels", "original_height": HEIGHT, "original_width": WIDTH, "value": {**given, **labels}}
 
 
-def yolo(folder: Path, pictures: Pictures) -> Path:
+def yolo(folder: Path, pictures: PictureLabels) -> Path:
     names = labels_of(pictures)
     corners = " ".join(f"{x / WIDTH} {y / HEIGHT}" for x, y in SQUARE)
     for name, labels in pictures.items():
@@ -83,7 +84,7 @@ def yolo(folder: Path, pictures: Pictures) -> Path:
     return folder
 
 
-def voc(folder: Path, pictures: Pictures) -> Path:
+def voc(folder: Path, pictures: PictureLabels) -> Path:
     names = labels_of(pictures)
     (folder / "SegmentationClass").mkdir()
     (folder / "ImageSets" / "Segmentation").mkdir(parents=True)
@@ -98,7 +99,7 @@ def voc(folder: Path, pictures: Pictures) -> Path:
     return folder
 
 
-def own_folder(folder: Path, pictures: Pictures) -> Path:
+def own_folder(folder: Path, pictures: PictureLabels) -> Path:
     names = labels_of(pictures)
     lines = ["image,mask,split"]
     for name, labels in pictures.items():
@@ -115,13 +116,13 @@ def own_folder(folder: Path, pictures: Pictures) -> Path:
     return folder
 
 
-FORMATS: dict[str, Callable[[Path, Pictures], Path]] = {
+FORMATS: dict[str, Callable[[Path, PictureLabels], Path]] = {
     "folder": own_folder, "coco": coco, "voc": voc, "yolo": yolo, "labelme": labelme, "cvat": cvat, "label-studio": label_studio,
 }  # fmt: skip
 OF_SHAPES = [name for name in FORMATS if name not in ("folder", "voc")]
 
 
-def export(format: str, folder: Path, pictures: Pictures) -> Path:
+def export(format: str, folder: Path, pictures: PictureLabels) -> Path:
     """A data set of a format, whose pictures lie in `folder` by the last part of their names."""
     folder.mkdir(parents=True)
     for name in pictures:

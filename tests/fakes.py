@@ -55,7 +55,7 @@ def make_folder(root: Path, train: int = 8, val: int = 4, size: tuple[int, int] 
 
 
 def draw_rectangles(seed: int, size: tuple[int, int] = (24, 32)) -> tuple[np.ndarray, np.ndarray]:
-    """Bright rectangles on grey noise, some touching, and the number of the one that each pixel shows; numbers have gaps."""
+    """Bright rectangles on grey noise, some touching, and at each pixel the number of its rectangle. The numbers have gaps."""
     rng = np.random.default_rng(seed)
     numbers = np.zeros(size, np.uint16)
     for number in (3, 4, 700, 9, 65000):
@@ -92,8 +92,8 @@ def say_every_class(network: "nn.Module") -> "nn.Module":
 
     images = torch.from_numpy(draw_sample(5, (64, 64))[0]).movedim(-1, 0)[None] / 255
     with torch.no_grad():
-        found = network(images)["logits"]
-        mean, spread = found.mean((0, 2, 3)), found.std((0, 2, 3)) / 2
+        logits = network(images)["logits"]
+        mean, spread = logits.mean((0, 2, 3)), logits.std((0, 2, 3)) / 2
         network.classify.weight.div_(spread[:, None, None, None])
         network.classify.bias.sub_(mean).div_(spread)
     return network
@@ -185,7 +185,7 @@ def make_coco(root: Path) -> Path:
             colours = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], -1)
             put_picture(root / "annotations" / f"panoptic_{name}" / mask, colours)
             panoptic.append({"image_id": seed, "file_name": mask, "segments_info": [*segments.values()]})
-        things, kinds = ([{"id": id, "name": name} for id, name in one.items()] for one in (coco.THINGS, coco.PANOPTIC))
+        things, kinds = ([{"id": id, "name": name} for id, name in names.items()] for names in (coco.THINGS, coco.PANOPTIC))
         if name == "test2017":
             for kind in ("test2017", "test-dev2017"):
                 put_json(root / f"annotations/image_info_{kind}.json", {"images": images, "categories": things})

@@ -22,8 +22,8 @@ loguru.logger.remove()
 
 
 def truth(name: str, crowds: bool = True) -> set[tuple[str, bytes]]:
-    found = np.load(ROOT / "truth" / f"{name}.npz")
-    chosen = zip(found["names"], found["masks"], found["crowd"], strict=True)
+    objects = np.load(ROOT / "truth" / f"{name}.npz")
+    chosen = zip(objects["names"], objects["masks"], objects["crowd"], strict=True)
     return {(str(label), mask.tobytes()) for label, mask, crowd in chosen if crowds or not crowd}
 
 
@@ -51,18 +51,18 @@ def brushes(task: dict) -> set[tuple[str, bytes]]:
 
 
 def datumaro_objects(item: datumaro.DatasetItem, names: list[str]) -> set[tuple[str, bytes]]:
-    masks = [one for one in item.annotations if one.type == datumaro.AnnotationType.mask]
-    return {(names[one.label], (np.asarray(one.image) > 0).tobytes()) for one in masks}
+    masks = [annotation for annotation in item.annotations if annotation.type == datumaro.AnnotationType.mask]
+    return {(names[annotation.label], (np.asarray(annotation.image) > 0).tobytes()) for annotation in masks}
 
 
 def count(pairs: list[tuple[set, set]]) -> list[int]:
-    return [sum(found == wanted for found, wanted in pairs), len(pairs)]
+    return [sum(objects == expected for objects, expected in pairs), len(pairs)]
 
 
 readers = {
-    "labelme": [({one for one in labelme_objects(path) if one[0] != "__ignore__"}, truth(path.stem))
+    "labelme": [({item for item in labelme_objects(path) if item[0] != "__ignore__"}, truth(path.stem))
                 for path in sorted((ROOT / "labelme").rglob("*.json"))],
-    "label-studio-converter": [({one for one in brushes(task) if one[0] != "void"}, truth(Path(task["data"]["image"]).stem))
+    "label-studio-converter": [({item for item in brushes(task) if item[0] != "void"}, truth(Path(task["data"]["image"]).stem))
                                for task in json.loads((ROOT / "label-studio" / "tasks.json").read_text())],
 }  # fmt: skip
 for kind, folder in (("cvat", "cvat"), ("voc_segmentation", "voc")):
@@ -70,7 +70,10 @@ for kind, folder in (("cvat", "cvat"), ("voc_segmentation", "voc")):
     data = datumaro.Dataset.import_from(str(ROOT / folder), kind, **options)
     names = [category.name for category in data.categories()[datumaro.AnnotationType.label]]
     readers[f"datumaro {folder}"] = [
-        ({one for one in datumaro_objects(item, names) if one[0] != "void"}, truth(Path(item.id).stem, crowds=folder == "cvat"))
+        (
+            {entry for entry in datumaro_objects(item, names) if entry[0] != "void"},
+            truth(Path(item.id).stem, crowds=folder == "cvat"),
+        )
         for item in data
     ]
 yolo = ROOT / "yolo"
@@ -78,12 +81,13 @@ read = supervision.DetectionDataset.from_yolo(
     str(yolo / "images/train"), str(yolo / "labels/train"), str(yolo / "data.yaml"), force_masks=True
 )
 classes, overlaps = [], []
-for path, _, found in read:  # it draws half a pixel more all round: classes in their order are compared, and how masks overlap
+# It draws each object half a pixel larger on all sides, so the classes in their order and the overlap of masks are compared.
+for path, _, detections in read:
     known = np.load(ROOT / "truth" / f"{Path(path).stem}.npz")
     kept = ~known["crowd"].astype(bool)
-    names = [] if found.class_id is None else [read.classes[id] for id in found.class_id]
+    names = [] if detections.class_id is None else [read.classes[id] for id in detections.class_id]
     classes.append((set(enumerate(names)), set(enumerate(map(str, known["names"][kept])))))
-    masks = zip(() if found.mask is None else found.mask, known["masks"][kept], strict=len(names) > 0)
-    overlaps += [float((one & other).sum() / (one | other).sum()) for one, other in masks]
+    masks = zip(() if detections.mask is None else detections.mask, known["masks"][kept], strict=len(names) > 0)
+    overlaps += [float((mask & other).sum() / (mask | other).sum()) for mask, other in masks]
 readers["supervision yolo"] = classes
 print(json.dumps({"objects": {reader: count(pairs) for reader, pairs in readers.items()}, "overlap": float(np.mean(overlaps))}))

@@ -1,4 +1,4 @@
-"""The class table: what stands in a mask, and what it means."""
+"""The class table: the values in a mask, and the classes they mean."""
 
 import numpy as np
 import pytest
@@ -73,17 +73,17 @@ def test_tables_of_as_many_classes_as_a_byte_holds():
 @given(tables(), arrays.arrays(np.uint8, st.tuples(st.integers(0, 6), st.integers(0, 6))))
 def test_bytes_are_decoded_as_wider_values_are(table, mask):
     values = [value for owned in (*table.values, table.void_values) for value in owned if value < 256]
-    for one in (mask, np.array(values, np.uint8)[mask % len(values)] if values else mask):
-        wide = one.astype(np.uint16)
+    for narrow in (mask, np.array(values, np.uint8)[mask % len(values)] if values else mask):
+        wide = narrow.astype(np.uint16)
         if table.unknown_values(wide):
             with pytest.raises(DataError) as expected:
                 table.decode(wide)
-            with pytest.raises(DataError) as found:
-                table.decode(one)
-            assert str(found.value) == str(expected.value)
+            with pytest.raises(DataError) as raised:
+                table.decode(narrow)
+            assert str(raised.value) == str(expected.value)
         else:
-            assert table.decode(one).dtype == table.decode(wide).dtype
-            assert table.decode(one).tolist() == table.decode(wide).tolist()
+            assert table.decode(narrow).dtype == table.decode(wide).dtype
+            assert table.decode(narrow).tolist() == table.decode(wide).tolist()
 
 
 @settings(deadline=None)

@@ -274,8 +274,8 @@ class TestFirstLine:
             while not capsys.readouterr().err:
                 time.sleep(0.01)
         monkeypatch.setattr(terminal, "SOON", 0.2)
-        with announced("getting ready") as heard:
-            heard(terminal.say)("here I am")
+        with announced("getting ready") as cancels_timer:
+            cancels_timer(terminal.say)("here I am")
             time.sleep(0.4)
         with announced("getting ready"):
             pass

@@ -1,4 +1,4 @@
-"""Names stay below their folder, one walk finds all files, and folders appear whole or not at all."""
+"""Names stay below their folder, `walk` lists all files, and folders appear whole or not at all."""
 
 import os
 import socket
@@ -27,7 +27,7 @@ def test_whatever_a_name_says_it_is_written_below_its_folder_or_not_at_all(tmp_p
     except (DataError, UsageError, OSError):
         path = None
     assert path is None or folder.resolve() in path.resolve().parents
-    assert before is None or {found for found in tmp_path.rglob("*") if folder not in (found, *found.parents)} == before
+    assert before is None or {file for file in tmp_path.rglob("*") if folder not in (file, *file.parents)} == before
 
 
 @given(st.lists(PARTS, max_size=5).map("/".join))
@@ -76,8 +76,8 @@ def test_only_plain_files_are_read(tmp_path: Path) -> None:
             with pytest.raises(DataError, match=f"is {kind}, not a file"):
                 read_bytes(tmp_path / name)
     (tmp_path / "loop").symlink_to("loop")
-    for name, said in (("none", "there is no such file"), ("loop", "levels of symbolic links"), ("a" * 300, "name too long")):
-        with pytest.raises(DataError, match=said):
+    for name, reason in (("none", "there is no such file"), ("loop", "levels of symbolic links"), ("a" * 300, "name too long")):
+        with pytest.raises(DataError, match=reason):
             read_bytes(tmp_path / name)
 
 

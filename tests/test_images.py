@@ -93,7 +93,7 @@ def test_cmyk_jpeg_is_converted():
     assert np.abs(picture.astype(int) - RED).max() <= 3
 
 
-TURNED = {  # what a viewer shows of the stored rows [1 2 3], [4 5 6]
+TURNED = {  # the picture that a viewer shows for the stored rows [1 2 3], [4 5 6]
     1: [[1, 2, 3], [4, 5, 6]],
     2: [[3, 2, 1], [6, 5, 4]],
     3: [[6, 5, 4], [3, 2, 1]],
@@ -366,40 +366,40 @@ class TestDamageThatIsTold:
 
 
 class TestDropped:
-    """Clauses for predict, which follow the name of a file."""
+    """Clauses that `predict` shows behind the name of a file."""
 
-    def said(self, data):
-        return [one.said for one in dropped(data)]
+    def clauses(self, data):
+        return [left_out.clause for left_out in dropped(data)]
 
     @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP"])
     def test_nothing_of_a_plain_picture(self, kind):
         assert dropped(file_of(Image.new("RGB", (4, 4)), kind)) == ()
 
-    def test_pages_sixteen_bits_and_bands_are_all_told(self):
+    def test_pages_sixteen_bits_and_bands_are_all_reported(self):
         values = np.zeros((4, 4, 4), np.uint16)
         values[1, 2] = 4095
         first = tiff_of(values, extra=(0,))
-        assert self.said(first) == [
+        assert self.clauses(first) == [
             "has 4 bands, of which the first 3 are read",
             "has 16 bits per pixel, of which networks see the upper 8: its greatest value becomes 15 of 255, nearly black",
         ]
         pages = [Image.new("L", (4, 4)) for _ in range(3)]
         stack = file_of(pages[0], "TIFF", save_all=True, append_images=pages[1:])
-        assert self.said(stack) == ["holds 3 pictures, of which the first is read"]
+        assert self.clauses(stack) == ["holds 3 pictures, of which the first is read"]
 
-    def test_twelve_bits_are_told_by_their_greatest_value(self):
+    def test_twelve_bits_are_reported_by_their_greatest_value(self):
         grey = Image.fromarray(np.array([[0, 4095]], np.uint16))
-        assert self.said(file_of(grey))[0].endswith("its greatest value 4095 of 65535 becomes 16 of 255, nearly black")
+        assert self.clauses(file_of(grey))[0].endswith("its greatest value 4095 of 65535 becomes 16 of 255, nearly black")
         bright = Image.fromarray(np.array([[0, 65535]], np.uint16))
-        assert self.said(file_of(bright))[0].endswith("its greatest value 65535 of 65535 becomes 255 of 255")
+        assert self.clauses(file_of(bright))[0].endswith("its greatest value 65535 of 65535 becomes 255 of 255")
 
-    def test_alpha_is_told_with_the_number_of_pixels(self):
+    def test_alpha_is_reported_with_the_number_of_pixels(self):
         clear = np.full((2, 3, 4), 255, np.uint8)
         assert dropped(file_of(Image.fromarray(clear))) == ()
         clear[1, 1:, 3] = 7
-        (one,) = dropped(file_of(Image.fromarray(clear)))
-        assert one.said == "is transparent at row 1, column 1 (2 pixels, alpha 7), and alpha is not read"
-        assert (one.kind, one.pixel, one.value, one.count) == ("transparent picture", (1, 1), 7, 2)
+        (alpha,) = dropped(file_of(Image.fromarray(clear)))
+        assert alpha.clause == "is transparent at row 1, column 1 (2 pixels, alpha 7), and alpha is not read"
+        assert (alpha.kind, alpha.pixel, alpha.value, alpha.count) == ("transparent picture", (1, 1), 7, 2)
 
 
 def test_lossy_formats_are_no_masks():
@@ -411,7 +411,7 @@ def test_lossy_formats_are_no_masks():
             read_labels(data)
 
 
-def test_a_name_is_told_without_the_characters_that_a_terminal_obeys(tmp_path):
-    with pytest.raises(DataError) as told:
+def test_a_name_is_shown_without_the_characters_that_a_terminal_obeys(tmp_path):
+    with pytest.raises(DataError) as raised:
         read_image(tmp_path / "a\x1b[2J\nb.png")
-    assert str(told.value) == f"{tmp_path}/a\\x1b[2J\\nb.png: there is no such file."
+    assert str(raised.value) == f"{tmp_path}/a\\x1b[2J\\nb.png: there is no such file."

@@ -1,4 +1,4 @@
-"""CSV files: no cell begins a formula, and what is wrong is told with its line."""
+"""CSV files: no cell begins a formula, and an error names its line."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What reaches a terminal, a file or a pipe: one place prints, no name is obeyed, and no closed stream stops the work."""
+"""Output to a terminal, a file or a pipe: only `terminal` prints, a terminal obeys no name, and a closed stream stops no work."""
 
 import ast
 import json
@@ -39,7 +39,7 @@ raise SystemExit(code)
 
 
 def start(*lines: list[str], cwd: Path, shell: str = "{}", **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """Runs command lines in a process of their own; `shell` says around it what a shell does with its streams."""
+    """Runs command lines in a new process. `shell` is shell text around it, which closes or redirects its streams."""
     words = " ".join(map(shlex.quote, (sys.executable, "-c", RUN, json.dumps(lines))))
     variables = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), "OMP_NUM_THREADS": "1", **environment}
     line = ["bash", "-c", shell.format(words)]
@@ -54,7 +54,8 @@ def test_one_module_prints() -> None:
         if (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print")
         or (isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.stdout.write", "sys.stderr.write"))
     }
-    # The first moments of the process, and the child that reads weights of strangers: its parent reads what it prints.
+    # `__main__` is the start of the process. `torch_files` is the child process that reads strangers' weights: it prints for its
+    # parent.
     assert printing == {"terminal.py", "__main__.py", "weights/torch_files.py"}
 
 
@@ -71,11 +72,11 @@ def test_names_forge_no_lines_and_reach_the_terminal_as_escapes(capsys: pytest.C
     say(FORGED)
     show(FORGED)
     print_table(("class", "IoU"), [(FORGED, "0.1")])
-    told = capsys.readouterr()
-    assert "\x1b" not in told.out + told.err
-    assert len(told.err.splitlines()) == 1
-    assert len(told.out.splitlines()) == 1 + 2
-    assert told.out.count("road\\n\\x1b[2Jperpixel: all is well\\r\\u202e\\x9b31m") == 2
+    printed = capsys.readouterr()
+    assert "\x1b" not in printed.out + printed.err
+    assert len(printed.err.splitlines()) == 1
+    assert len(printed.out.splitlines()) == 1 + 2
+    assert printed.out.count("road\\n\\x1b[2Jperpixel: all is well\\r\\u202e\\x9b31m") == 2
 
 
 def test_many_failures_are_counted_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,7 +139,7 @@ def test_a_user_without_a_home_or_a_place_for_compiled_code_is_served(street: Pa
     """As in a container: neither the package nor the home can be written, so compiled functions are kept nowhere."""
     (tmp_path / "sitecustomize.py").write_text(
         "from numba.core import caching\n"
-        "caching.CacheImpl._locator_classes = []\n"  # what numba finds for such a user; root may write anywhere
+        "caching.CacheImpl._locator_classes = []\n"  # as numba has it for this user. Root may write anywhere, so it is set here
     )
     paths = os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])
     lines = ["evaluate", "run", "--data", "data", "--boundary-iou"], ["explain-score", "run", "./data"]

@@ -1,8 +1,8 @@
-"""Masks in PNG, decoded three to eight times as fast as Pillow does it: a label map is little to inflate and mostly runs.
+"""Decodes masks in PNG three to eight times as fast as Pillow. A label map has few compressed bytes, and long runs of one value.
 
-Reads what masks are, one value of 8 or 16 bits per pixel, grey or an index into a palette. Of anything else, and of any file that
-is not sound to the last checksum, it says nothing; `images` then asks Pillow, which can tell what is wrong. W3C PNG (third
-edition): chunks section 5, filters section 9."""
+It reads masks only: one value of 8 or 16 bits per pixel, grey or an index into a palette. For any other PNG, and for a file
+with a wrong checksum, it returns None. `images` then asks Pillow, whose error says what is wrong. The format is W3C PNG (third
+edition): section 5 has the chunks, section 9 the filters."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from perpixel.machines.compiled import compiled
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _GREY, _PALETTE = 0, 3
-_WORD = 8  # bytes; each row has a word of zeros on its left, where its filters look, and is filled up to whole words
+_WORD = 8  # bytes. Each row begins with a word of zeros, because filters look to the left, and is padded to whole words
 
 
 def read_png_labels(source: Path | str | bytes, max_pixels: int) -> NDArray[Any] | None:
-    """The stored values of a mask, uint8 or uint16 (H, W); none where Pillow is to look at it."""
-    found = _chunks(source)
-    if found is None:
+    """The stored values of a mask, uint8 or uint16 (H, W). None where only Pillow can read the file, or say what is wrong."""
+    chunks = _chunks(source)
+    if chunks is None:
         return None
-    header, data = found
+    header, compressed = chunks
     width, height, depth = int.from_bytes(header[:4]), int.from_bytes(header[4:8]), header[8]
     plain = (depth, header[9]) in ((8, _GREY), (16, _GREY), (8, _PALETTE)) and not any(header[10:])  # not interlaced
     if not plain or not 0 < width * height <= max_pixels:
@@ -38,8 +38,8 @@ def read_png_labels(source: Path | str | bytes, max_pixels: int) -> NDArray[Any]
     size = height * (1 + stride)
     inflate = zlib_ng.decompressobj()
     try:
-        raw = inflate.decompress(data, size + 1)
-    except zlib_ng.error:  # type: ignore[misc]  # which its stub takes for an exception, not for a class of them
+        raw = inflate.decompress(compressed, size + 1)
+    except zlib_ng.error:  # type: ignore[misc]  # the stub declares an exception where the class of exceptions belongs
         return None
     if len(raw) != size or not inflate.eof:
         return None
@@ -54,7 +54,9 @@ def read_png_labels(source: Path | str | bytes, max_pixels: int) -> NDArray[Any]
 
 
 def _chunks(source: Path | str | bytes) -> tuple[bytes, bytes] | None:
-    """The content of the header and the compressed pixels; none if this is no whole PNG of one picture, all checksums right."""
+    """The content of the header and the compressed pixels.
+
+    None where the file is no whole PNG of one picture, or has a wrong checksum."""
     try:
         file = memoryview(source if isinstance(source, bytes) else read_bytes(source))
     except DataError:
@@ -79,15 +81,15 @@ def _chunks(source: Path | str | bytes) -> tuple[bytes, bytes] | None:
 
 @compiled()
 def _unfilter(kinds: Any, rows: Any, words: Any, step: Any) -> Any:
-    """Undoes the filters of section 9 in place, a row after the one above it; false where a kind is none of the five.
+    """Undoes the filters of section 9 in place, row by row from the top. False where the kind of a filter is unknown.
 
-    `rows` are bytes and `words` the same in eights. Where the filtered bytes of a word are 0, as nearly everywhere in a label
-    map, it is the word above if that was so for the pixel before."""
+    `rows` are the bytes, and `words` are the same bytes in words of eight. In a label map nearly all filtered words are 0. With
+    filter 4 such a word equals the word above if the pixel before equals the pixel above that pixel."""
     for y in range(len(kinds)):
         kind = kinds[y]
         row, above = rows[y + 1], rows[y]
         if kind == 1:
-            word, even, odd = words[y + 1], np.uint8(0), np.uint8(0)  # the two bytes before, equal where a pixel is one byte
+            word, even, odd = words[y + 1], np.uint8(0), np.uint8(0)  # the two bytes before; equal if a pixel has one byte
             for x in range(8, len(row), 8):
                 blank = word[x >> 3] == 0
                 for k in range(x, x + 8, 2):

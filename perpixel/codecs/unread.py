@@ -1,4 +1,4 @@
-"""Formats of pictures and arrays that are not read, so that their files can be called by name."""
+"""Formats of pictures and arrays that perpixel does not read. An error can then name the format of such a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SUFFIXES = {
     "LIF": (".lif",), "ND2": (".nd2",), "camera raw": (".dng", ".cr2", ".cr3", ".nef", ".arw"),
     "video": (".mp4", ".avi", ".mov", ".mkv"),
 }  # fmt: skip
-_STARTS = (  # where in a file, the bytes there, and the format
+_STARTS = (  # a place in the file, the bytes at that place, and the format
     (0, b"GIF8", "GIF"), (0, b"\0\0\0\x0cjP  ", "JPEG 2000"), (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
     (0, b"\xff\x0a", "JPEG XL"), (0, b"\0\0\0\x0cJXL ", "JPEG XL"), (4, b"ftypavi", "AVIF"), (4, b"ftyphei", "HEIC"),
     (4, b"ftyphev", "HEIC"), (4, b"ftypmif1", "HEIC"), (0, b"8BPS", "PSD"), (128, b"DICM", "DICOM"), (344, b"n+1\0", "NIfTI"),
@@ -24,11 +24,11 @@ _STARTS = (  # where in a file, the bytes there, and the format
 
 
 def by_name(path: Path) -> str | None:
-    """The format that the end of a file's name promises; none where it is not of these."""
+    """The format that belongs to the suffix of a file's name. None where the suffix is of no format in `SUFFIXES`."""
     name = path.name.lower()
     return next((kind for kind, suffixes in SUFFIXES.items() if name.endswith(suffixes)), None)
 
 
 def by_start(start: bytes) -> str | None:
-    """The format of a file by its first 512 bytes; none where it is not of these."""
+    """The format of a file, by its first 512 bytes. None where they begin no format in `_STARTS`."""
     return next((name for place, mark, name in _STARTS if start[place:].startswith(mark)), None)

@@ -26,13 +26,13 @@ def download(
     """Fetch a published data set: its terms first, resumed where it was stopped, checked, unpacked where its reader looks.
 
     Of sets behind a login, such as cityscapes, it says the steps, and unpacks and checks what you put in place."""
-    from perpixel.download.download import check_download, find_source, rows
+    from perpixel.download.download import check_download, find_set, rows
     from perpixel.download.download import download as fetch_all
 
     if name is None:
         _list_sources(rows(root), as_json)
         return
-    find_source(name)  # a wrong name is told first
+    find_set(name)  # a wrong name is told first
     if root is None:
         raise UsageError(f"{name}: name the folder that data sets lie in with --root or PERPIXEL_ROOT.")
     from perpixel.terminal import Progress, print_json, show
@@ -57,7 +57,7 @@ def download(
     if problems:
         say(f"{name}: {problems} of {len(found)} checks failed; delete the folder that is not complete and download it again.")
         raise SystemExit(3)
-    data = find_source(name)[1].datasets
+    data = find_set(name)[1].datasets
     following = f" Next: perpixel check {name if name in data else data[0]} --root {root}" if data else ""
     say(f"{name}: all {len(found)} checks of names and counts passed.{following}")
 

@@ -1,4 +1,4 @@
-"""The data sets of the review and a person's own. Adding one costs a file here and a line in `DATASETS` or `ON_DISK`."""
+"""The data sets of the review, and a person's own. A new data set costs one file here and one line in `DATASETS` or `ON_DISK`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from perpixel.sample import Sample
 
 
 class Dataset(Protocol):
-    """Pictures of one split with their truth; `classes` decodes and names the labels, `splits` are those that exist."""
+    """The pictures of one split with their truth. `classes` decodes and names the labels. `splits` are all existing splits."""
 
     @property
     def classes(self) -> ClassTable: ...
@@ -46,38 +46,35 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class Stored(Protocol):
-    """A data set in files; `files` are those that decide what its split holds."""
+    """A data set in files. `files` are the files that define the content of its split."""
 
     def files(self) -> list[Path]: ...
 
 
 @runtime_checkable
 class HasInstances(Protocol):
-    """A data set that reads its objects only when asked to; others have them in every sample, or have none."""
+    """A data set that reads its objects on request only. Other data sets have objects in every sample, or have none."""
 
     def with_instances(self) -> Dataset: ...
 
 
 @runtime_checkable
 class HasPictures(Protocol):
-    """A data set whose pictures are files of their own."""
+    """A data set with one file for each picture."""
 
     def picture(self, index: int) -> Path: ...
 
 
 @dataclass(frozen=True)
 class OnDisk:
-    """A published data set below a folder that the user names: `open` takes that folder and the split.
+    """A published data set below a folder that the user names. All but `open` is known without the folder."""
 
-    The rest is known without the folder: `pictures` are the published counts by split, `holds` is what the folder holds, and
-    `judged` are the splits to train on and to judge on, which share no picture."""
-
-    open: Callable[[str | Path, str], Dataset]
+    open: Callable[[str | Path, str], Dataset]  # takes the folder and the split
     classes: ClassTable
-    pictures: Mapping[str, int]
-    holds: str
-    what: str
-    judged: tuple[str, str] = ("train", "val")
+    pictures: Mapping[str, int]  # the published number of pictures, by split
+    holds: str  # the content of the folder, in words
+    title: str
+    judged: tuple[str, str] = ("train", "val")  # the splits to train on and to judge on, which share no picture
 
 
 DATASETS: dict[str, Callable[[str], Dataset]] = {
@@ -85,35 +82,35 @@ DATASETS: dict[str, Callable[[str], Dataset]] = {
 }
 
 
-def _context(view: str, what: str) -> OnDisk:
+def _context(view: str, title: str) -> OnDisk:
     holds = "VOCdevkit/VOC2010 and pascal-context"
-    return OnDisk(partial(context.Context, view=view), context.VIEWS[view], context.PICTURES, holds, f"PASCAL-Context, {what}")
+    return OnDisk(partial(context.Context, view=view), context.VIEWS[view], context.PICTURES, holds, f"PASCAL-Context, {title}")
 
 
-def _coco(view: str, what: str) -> OnDisk:
-    return OnDisk(partial(coco.Coco, view=view), coco.VIEWS[view], coco.pictures(view), coco.HOLDS[view], f"COCO, {what}")
+def _coco(view: str, title: str) -> OnDisk:
+    return OnDisk(partial(coco.Coco, view=view), coco.VIEWS[view], coco.pictures(view), coco.HOLDS[view], f"COCO, {title}")
 
 
-def _siftflow(view: str, what: str) -> OnDisk:
+def _siftflow(view: str, title: str) -> OnDisk:
     opener = partial(siftflow.SiftFlow, view=view)
     holds = "sift-flow with Images, SemanticLabels, GeoLabels and the lists"
-    return OnDisk(opener, siftflow.VIEWS[view], siftflow.PICTURES, holds, f"SIFT Flow, {what}", ("trainval", "test"))
+    return OnDisk(opener, siftflow.VIEWS[view], siftflow.PICTURES, holds, f"SIFT Flow, {title}", ("trainval", "test"))
 
 
-def _cell_tracking(name: str, what: str) -> OnDisk:
+def _cell_tracking(name: str, title: str) -> OnDisk:
     opener, folder = partial(cell_tracking.CellTracking, name=name), cell_tracking.FOLDERS[name]
-    what = f"Cell Tracking Challenge, {what}"
-    return OnDisk(opener, cell_tracking.CLASSES, cell_tracking.PICTURES[name], folder, what, cell_tracking.FILMS)
+    title = f"Cell Tracking Challenge, {title}"
+    return OnDisk(opener, cell_tracking.CLASSES, cell_tracking.PICTURES[name], folder, title, cell_tracking.FILMS)
 
 
-def _cityscapes(view: str, what: str) -> OnDisk:
+def _cityscapes(view: str, title: str) -> OnDisk:
     opener, holds = partial(cityscapes.Cityscapes, view=view), "leftImg8bit with gtFine or gtCoarse"
-    return OnDisk(opener, cityscapes.VIEWS[view], cityscapes.PICTURES, holds, f"Cityscapes, {what}")
+    return OnDisk(opener, cityscapes.VIEWS[view], cityscapes.PICTURES, holds, f"Cityscapes, {title}")
 
 
-def _camvid(view: str, what: str) -> OnDisk:
+def _camvid(view: str, title: str) -> OnDisk:
     opener, holds = partial(camvid.Camvid, view=view), f"{camvid.PICTURE_FOLDER} and {camvid.LABEL_FOLDER}"
-    return OnDisk(opener, camvid.VIEWS[view], camvid.PICTURES, holds, f"CamVid, {what}")
+    return OnDisk(opener, camvid.VIEWS[view], camvid.PICTURES, holds, f"CamVid, {title}")
 
 
 ON_DISK: dict[str, OnDisk] = {
@@ -158,8 +155,8 @@ def open_dataset(name_or_folder: str | Path, *, root: str | Path | None = None, 
     """The split of a named data set, or of a folder of pictures and masks (see `perpixel.datasets.folder`).
 
     A name with a slash, or of an existing folder, is a folder. Data sets of `ON_DISK` lie below the folder `root`; the others
-    do not look at it. Raises UnknownName for a name or split that does not exist, DataError for a folder that is no data set,
-    or where `root` is missing or does not hold the data set."""
+    do not use it. Raises UnknownName for a name or split that does not exist. Raises DataError for a folder that is no data set,
+    and where `root` is missing or does not hold the data set."""
     name = str(name_or_folder)
     if name in DATASETS:
         return DATASETS[name](split)
@@ -178,46 +175,45 @@ def open_dataset(name_or_folder: str | Path, *, root: str | Path | None = None, 
 
 
 def with_objects(dataset: Dataset) -> Dataset:
-    """The data set with its objects in every sample, where it has any: the one way to ask for them."""
+    """The data set with objects in every sample, if it has objects. It works for every data set."""
     return dataset.with_instances() if isinstance(dataset, HasInstances) else dataset
 
 
 def judged_splits(
     name_or_folder: str | Path, root: str | Path | None = None, splits: Sequence[str] | None = None
 ) -> dict[str, Dataset]:
-    """`splits`; without them those that training and judging rely on, as far as they are there: of published sets those of
-    `OnDisk.judged`, of others all.
+    """The data sets of `splits`. By default they are the existing splits to train on and to judge on.
 
-    Other splits of those overlap, as trainval does, or have no public labels. Raises what `open_dataset` does; without `splits`
-    where none is there."""
-    known = ON_DISK.get(str(name_or_folder))
-    if splits is None and known is None:
+    Of a published set these are `OnDisk.judged`, because its other splits overlap, as trainval does, or have no public labels. Of
+    another data set they are all its splits. Raises the errors of `open_dataset`; by default only where no split exists."""
+    on_disk = ON_DISK.get(str(name_or_folder))
+    if splits is None and on_disk is None:
         splits = open_dataset(name_or_folder, root=root).splits
-    found, missing = {}, None
-    for split in splits or (known.judged if known else ()):
+    datasets, first_error = {}, None
+    for split in splits or (on_disk.judged if on_disk else ()):
         try:
-            found[split] = open_dataset(name_or_folder, root=root, split=split)
+            datasets[split] = open_dataset(name_or_folder, root=root, split=split)
         except DataError as error:
             if splits is not None:
                 raise
-            missing = missing or error
-    if missing and not found:
-        raise missing
-    return found
+            first_error = first_error or error
+    if first_error and not datasets:
+        raise first_error
+    return datasets
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """SHA-256 over names, sizes and label bytes of every sample: two sets with one fingerprint judge alike."""
-    total = hashlib.sha256()
+    """SHA-256 over the names, sizes and label bytes of all samples. Two sets with the same fingerprint judge in the same way."""
+    digest = hashlib.sha256()
     for index in range(len(dataset)):
-        total.update(label_digest(dataset.sample(index)))
-    return total.hexdigest()
+        digest.update(label_digest(dataset.sample(index)))
+    return digest.hexdigest()
 
 
 def label_digest(sample: Sample) -> bytes:
-    """The contribution of one sample to `fingerprint`."""
+    """The contribution of one sample to `fingerprint`. Raises DataError for a sample without labels."""
     if sample.labels is None:
         raise DataError(f"{sample.name}: has no labels to judge by; add its mask or choose another split.")
-    one = hashlib.sha256(f"{sample.name}\0{sample.labels.shape}\0{sample.labels.dtype}\0".encode(errors="surrogateescape"))
-    one.update(sample.labels.tobytes())
-    return one.digest()
+    digest = hashlib.sha256(f"{sample.name}\0{sample.labels.shape}\0{sample.labels.dtype}\0".encode(errors="surrogateescape"))
+    digest.update(sample.labels.tobytes())
+    return digest.digest()

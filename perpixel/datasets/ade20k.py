@@ -1,12 +1,12 @@
-"""ADE20K as the scene parsing challenge of 2016 has it: 150 classes of indoor and outdoor scenes (Zhou et al., CVPR 2017).
+"""ADE20K in the form of the scene parsing challenge of 2016: 150 classes of indoor and outdoor scenes (Zhou et al., CVPR 2017).
 
     ROOT/ADEChallengeData2016/images/{training,validation}/NAME.jpg         ADE_train_00000001, ADE_val_00000001 ...
-    ROOT/ADEChallengeData2016/annotations/{training,validation}/NAME.png    1..150 as below, 0 other objects: void
+    ROOT/ADEChallengeData2016/annotations/{training,validation}/NAME.png    1..150 as in `NAMES`; 0 is other objects, read as void
 
-ROOT may be ADEChallengeData2016/ too. The splits: train 20,210 and val 2,000. The test pictures are in another archive, and their
-labels are not public.
+ROOT may be ADEChallengeData2016/ too. The splits are train (20,210 pictures) and val (2,000). The test pictures are in another
+archive, and their labels are not public.
 
-A class has the first of its names in objectInfo150.txt. The challenge's score is the mean of pixel accuracy and mean IoU."""
+The name of a class is its first name in objectInfo150.txt. The challenge's score is the mean of pixel accuracy and mean IoU."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Ade20k:
         return Sample(self.names[index], image, labels)
 
     def files(self) -> list[Path]:
-        """Every file that decides what the split holds."""
+        """The files that define the content of the split."""
         return [path for name in self.names for path in self._paths(name)]
 
     def _paths(self, name: str) -> tuple[Path, Path]:

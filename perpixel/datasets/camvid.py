@@ -1,16 +1,16 @@
 """CamVid: 701 frames of drives through Cambridge, 720x960 (Brostow et al., ECCV 2008), in two views of its 32 colours.
 
-    ROOT/701_StillsRaw_full/NAME.png          NAME is DRIVE_FRAME, as 0016E5_07959
-    ROOT/LabeledApproved_full/NAME_L.png      the colours of `LABELS`, as label_colors.txt has them
+    ROOT/701_StillsRaw_full/NAME.png          NAME is DRIVE_FRAME, for example 0016E5_07959
+    ROOT/LabeledApproved_full/NAME_L.png      the colours of `LABELS`, which are those of label_colors.txt
 
-ROOT may lie below the folder that is given, as camvid/ or CamVid/. The views:
+ROOT may lie below the given folder, as camvid/ or CamVid/. The views:
 
-    camvid32    every label of the table but Void, which is void
-    camvid11    the 11 classes of SegNet (Badrinarayanan et al., 2017) in its order. The grouping is that of MathWorks' example,
-                which names SegNet as its source; pixels of SegNet's own masks, which are 360x480, were not compared
+    camvid32    every label of the table but Void, which is void camvid11    the 11 classes of SegNet (Badrinarayanan et al.,
+    2017) in its order. The labels are grouped as in MathWorks' example,
+                which names SegNet as its source. They were not compared with SegNet's own masks, which are 360x480
 
-The splits are SegNet's, told from the names (`split_of`): train 367, val 101, test 233; and trainval, the first two. All of val
-is seven seconds of a drive whose rest is in train, so val flatters."""
+The splits are SegNet's, and follow from the names (`split_of`): train 367, val 101, test 233, and trainval, which is train and
+val. All of val is seven seconds of a drive, and the rest of that drive is in train. So scores on val are too high."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ LABELS = (  # name, colour, class of camvid11
     ("Wall", (64, 192, 0), "building"),
 )
 VOID = next(place for place, (name, _, _) in enumerate(LABELS) if name == "Void")
-OF_SEGNET = {  # in the colours of its masks
+OF_SEGNET = {  # SegNet's classes, in the colours of its masks
     "sky": (128, 128, 128), "building": (128, 0, 0), "pole": (192, 192, 128), "road": (128, 64, 128), "pavement": (60, 40, 222),
     "tree": (128, 128, 0), "sign_symbol": (192, 128, 128), "fence": (64, 64, 128), "car": (64, 0, 128),
     "pedestrian": (64, 64, 0), "bicyclist": (0, 128, 192),
 }  # fmt: skip
 SHOWN = [place for place in range(len(LABELS)) if place != VOID]
-VIEWS = {  # a mask that we write holds the place of a label in the table
+VIEWS = {  # in the masks that we write, the value of a label is its place in the table
     "camvid32": ClassTable(
         tuple(LABELS[place][0] for place in SHOWN),
         tuple(LABELS[place][1] for place in SHOWN),
@@ -84,7 +84,7 @@ VIEWS = {  # a mask that we write holds the place of a label in the table
     ),
 }
 COLOURS = np.array([colour for _, colour, _ in LABELS], np.uint8)
-PLACES = np.zeros(64, np.uint8)  # in the table, by the upper two bits of red, green and blue
+PLACES = np.zeros(64, np.uint8)  # the place of each label in the table, by the upper two bits of red, green and blue
 PLACES[(COLOURS >> 6) @ np.array([16, 4, 1], np.uint8)] = range(len(LABELS))
 PICTURES = {"train": 367, "val": 101, "trainval": 468, "test": 233}
 PICTURE_FOLDER, LABEL_FOLDER = "701_StillsRaw_full", "LabeledApproved_full"
@@ -104,9 +104,9 @@ class Camvid:
         if split not in PICTURES:
             raise did_you_mean(f"split of {view}", split, PICTURES)
         self.folder, self.split, self.classes = _find(root), split, VIEWS[view]
-        wanted = ("train", "val") if split == "trainval" else (split,)
-        every = [path for path in files_in(self.folder / PICTURE_FOLDER) if path.suffix == ".png"]
-        self.names = [path.stem for path in every if split_of(path) in wanted]
+        source_splits = ("train", "val") if split == "trainval" else (split,)
+        pictures = [path for path in files_in(self.folder / PICTURE_FOLDER) if path.suffix == ".png"]
+        self.names = [path.stem for path in pictures if split_of(path) in source_splits]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -123,7 +123,7 @@ class Camvid:
         return Sample(self.names[index], image, labels)
 
     def files(self) -> list[Path]:
-        """Every file that decides what the split holds."""
+        """The files that define the content of the split."""
         return [path for name in self.names for path in self._paths(name)]
 
     def _paths(self, name: str) -> tuple[Path, Path]:
@@ -131,11 +131,11 @@ class Camvid:
 
 
 def split_of(picture: Path) -> str:
-    """train, val or test, by drive and frame. Raises DataError for a name that has none."""
-    found = re.fullmatch(r"(0001TP|0006R0|0016E5|Seq05VD)_f?(\d+)", picture.stem)
-    if found is None:
+    """train, val or test, by the drive and the frame in a picture's name. Raises DataError for another name."""
+    parts = re.fullmatch(r"(0001TP|0006R0|0016E5|Seq05VD)_f?(\d+)", picture.stem)
+    if parts is None:
         raise DataError(f"{picture}: is of no drive of CamVid (0001TP, 0006R0, 0016E5, Seq05VD); take it out of the folder.")
-    drive, frame = found[1], int(found[2])
+    drive, frame = parts[1], int(parts[2])
     if drive == "0016E5" and frame in VAL:
         return "val"
     return "test" if drive == "Seq05VD" or (drive == "0001TP" and frame > LAST_OF_TRAIN) else "train"
@@ -144,16 +144,17 @@ def split_of(picture: Path) -> str:
 def places_of(colours: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
     """Colours (H, W, 3) -> places in `LABELS` (H, W).
 
-    Raises DataError that names the first colour that is not in the table, its pixel (row, column) and its count."""
+    Raises DataError for a colour that is not in the table. It names the first such colour, its pixel (row, column) and its
+    count."""
     quarters = (colours >> 6).astype(np.uint8)  # every channel of the table is 0, 64, 128 or 192
     places: NDArray[np.uint8] = PLACES[16 * quarters[..., 0] + 4 * quarters[..., 1] + quarters[..., 2]]
-    other = (COLOURS[places] != colours).any(-1)
-    if other.any():
-        row, column = (int(i) for i in np.argwhere(other)[0])
+    unknown = (COLOURS[places] != colours).any(-1)
+    if unknown.any():
+        row, column = (int(i) for i in np.argwhere(unknown)[0])
         count = int((colours == colours[row, column]).all(-1).sum())
         colour = tuple(colours[row, column].tolist())
-        said = f"the colour {colour} at row {row}, column {column} ({count} pixels) is of no label of CamVid"
-        raise DataError(f"{path}: {said}; take the file from LabeledApproved_full.zip again.")
+        message = f"the colour {colour} at row {row}, column {column} ({count} pixels) is of no label of CamVid"
+        raise DataError(f"{path}: {message}; take the file from LabeledApproved_full.zip again.")
     return places
 
 

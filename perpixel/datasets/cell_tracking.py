@@ -1,16 +1,16 @@
-"""Two sets of the Cell Tracking Challenge (Ulman et al., Nature Methods 2017), those of U-Net: PhC-C2DH-U373, glioblastoma cells
-by phase contrast, and DIC-C2DH-HeLa, HeLa cells by differential interference contrast.
+"""Two sets of the Cell Tracking Challenge (Ulman et al., Nature Methods 2017), which U-Net uses: PhC-C2DH-U373, glioblastoma
+cells by phase contrast, and DIC-C2DH-HeLa, HeLa cells by differential interference contrast.
 
-    ROOT/PhC-C2DH-U373/01/tNNN.tif                      frames of the film 01; 02/ likewise
-    ROOT/PhC-C2DH-U373/01_GT/SEG/man_segNNN.tif         16 bits: 0 background, 1, 2, ... one cell each; of some frames alone
-    ROOT/PhC-C2DH-U373/01_GT/TRA/man_trackNNN.tif       16 bits: a marker on every cell; of all frames
+    ROOT/PhC-C2DH-U373/01/tNNN.tif                      frames of the film 01; 02/ has the same shape
+    ROOT/PhC-C2DH-U373/01_GT/SEG/man_segNNN.tif         16 bits: 0 background, 1, 2, ... one cell each; for some frames only
+    ROOT/PhC-C2DH-U373/01_GT/TRA/man_trackNNN.tif       16 bits: a marker on every cell; for all frames
 
-Frames without a file in SEG are not read. A marker that meets no cell of SEG is of a cell that was not segmented: it is void, for
-it is no background. Files in TRA may be missing; then nothing is void. The splits:
+Frames without a file in SEG are not read. A marker outside of all cells of SEG belongs to a cell that was not segmented. Its
+pixels are void, because they are not background. Files in TRA may be missing; then no pixel is void. The splits:
 
-    train                    every frame with a segmentation, of both films: what U-Net is trained on
-    01, 02                   those of one film: train on one, judge on the other
-    fold1of5, rest1of5 ...   a fold of `train` and its rest (`datasets.folds`); neighbours of a film look alike
+    train                    every frame with a segmentation, from both films: U-Net's training set
+    01, 02                   the frames of one film: train on one film, judge on the other
+    fold1of5, rest1of5 ...   a fold of `train` and its rest (`datasets.folds`); neighbouring frames of a film look alike
 
 U-Net's paper counts 35 and 20 frames with a segmentation. The challenge's own test films have no public labels."""
 
@@ -38,7 +38,7 @@ SPLITS = ("train", *FILMS, "fold1of5", "rest1of5")
 
 
 class CellTracking:
-    """One split of the set `name` below `root`. `splits` names the first of five folds; all folds of any number are there.
+    """One split of the set `name` below `root`. `splits` lists one fold of five, but folds of any number can be opened.
 
     Raises DataError naming the folder that is missing, UnknownName or UsageError for another set or split."""
 
@@ -48,11 +48,11 @@ class CellTracking:
         if name not in FOLDERS:
             raise did_you_mean("set of the Cell Tracking Challenge", name, FOLDERS)
         self.folder, self.split = _find(root, FOLDERS[name]), split
-        every = [frame for film in FILMS for frame in _frames(self.folder, film)]
-        folds = split_folds(len(every), split)
+        all_frames = [frame for film in FILMS for frame in _frames(self.folder, film)]
+        folds = split_folds(len(all_frames), split)
         if folds is None and split not in SPLITS:
             raise did_you_mean(f"split of {name}", split, SPLITS)
-        chosen = every if folds is None else [every[index] for index in folds]
+        chosen = all_frames if folds is None else [all_frames[index] for index in folds]
         self.frames = [(film, number) for film, number in chosen if split not in FILMS or film == split]
 
     def __len__(self) -> int:
@@ -73,12 +73,12 @@ class CellTracking:
             require_same_size(image, markers, picture, track)
             segmented = np.unique(markers[cells > 0])
             labels[(markers > 0) & ~np.isin(markers, segmented)] = self.classes.void
-        found = np.unique(cells[cells > 0])
-        objects = Instances(cells == found[:, None, None], np.full(len(found), CELL, np.int64))
+        numbers = np.unique(cells[cells > 0])
+        objects = Instances(cells == numbers[:, None, None], np.full(len(numbers), CELL, np.int64))
         return Sample(self.name(index), image, labels, objects)
 
     def files(self) -> list[Path]:
-        """Every file that decides what the split holds."""
+        """The files that define the content of the split."""
         paths = [path for index in range(len(self)) for path in self._paths(index)]
         return [path for path in paths if path.parent.name != "TRA" or path.is_file()]
 
@@ -89,7 +89,7 @@ class CellTracking:
 
 
 def _frames(folder: Path, film: str) -> list[tuple[str, str]]:
-    """The film and the digits of every frame that is segmented, in the order of time."""
+    """The film and the digits of every segmented frame, in the order of time."""
     truth = folder / f"{film}_GT" / "SEG"
     numbers = [
         path.stem.removeprefix("man_seg") for path in files_in(truth) if path.match("man_seg*.tif")

@@ -3,13 +3,13 @@
     ROOT/leftImg8bit/{train,val,test,train_extra}/CITY/CITY_SEQUENCE_FRAME_leftImg8bit.png
     ROOT/gtFine/{train,val}/CITY/CITY_SEQUENCE_FRAME_gtFine_labelIds.png        the ids of `LABELS`
     ROOT/gtFine/{train,val}/CITY/CITY_SEQUENCE_FRAME_gtFine_instanceIds.png     16 bits: 1000 * id + number of the object, or id
-    ROOT/gtFine/{train,val}/CITY/CITY_SEQUENCE_FRAME_gtFine_polygons.json       drawn where one of those two is missing
+    ROOT/gtFine/{train,val}/CITY/CITY_SEQUENCE_FRAME_gtFine_polygons.json       drawn where labelIds or instanceIds is missing
     ROOT/gtCoarse/{train,val,train_extra}/...                                   the same, named ..._gtCoarse_...
 
-ROOT may lie below the folder that is given, as cityscapes/. The splits, with the published numbers of pictures:
+ROOT may lie below the given folder, as cityscapes/. The splits, with the published numbers of pictures:
 
     train 2,975, val 500, trainval 3,475       fine labels
-    test 1,525                                 its labels are not public; what gtFine/test holds says nothing and is not read
+    test 1,525                                 its labels are not public; gtFine/test holds placeholders, which are not read
     train_extra 19,998                         coarse labels
     train_and_extra 22,973                     train with fine, train_extra with coarse labels
     train_coarse 2,975, val_coarse 500         the pictures of train and val with coarse labels
@@ -17,13 +17,13 @@ ROOT may lie below the folder that is given, as cityscapes/. The splits, with th
 The views:
 
     cityscapes      the 19 classes that are evaluated, in the order of their trainId
-    cityscapes30    the 30 labels from 4 to 33, those of the paper's figure 1; 0..3 are void
-    cityscapes8     the table's 8 categories: 7 classes, and the eighth, void, is what it is called. Unlike the benchmark's
-                    categories (`cityscapes_iou`) it has labels that are not evaluated: parking in flat, caravan in vehicle ...
+    cityscapes30    the 30 labels from 4 to 33, which the paper's figure 1 shows; 0..3 are void
+    cityscapes8     the table's 8 categories: 7 classes, and the category void as void. Unlike the benchmark's categories
+                    (`cityscapes_iou`) they include labels that are not evaluated: parking in flat, caravan in vehicle ...
 
-Objects are what instanceIds numbers from 1000 on. Below, the id of a label with instances stands for a group whose members nobody
-could tell apart: one object of each label, the last ones, whose `Instances.crowd` is True. A licence plate has the id -1 and is
-never drawn: the vehicle shows."""
+An object has a number of 1000 or more in instanceIds. A lower number is the id of a label. If that label has instances, its
+pixels are a group whose members could not be separated: one object for each label, behind the others, whose `Instances.crowd` is
+True. A licence plate has the id -1 and is never drawn, so the vehicle is visible there."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _view_of_labels(shown: tuple[Label, ...]) -> ClassTable:
 
 
 def _view_of_categories() -> ClassTable:
-    """Each in the colour of its first label."""
+    """The table of the categories. Each has the colour of its first label."""
     void, *names = CATEGORIES
     members = {name: [label for label in DRAWN if label.category == name] for name in CATEGORIES}
     return ClassTable(
@@ -70,7 +70,7 @@ VIEWS = {
     "cityscapes30": _view_of_labels(DRAWN[4:]),
     "cityscapes8": _view_of_categories(),
 }
-SPLITS = {  # folders of leftImg8bit and of the labels
+SPLITS = {  # split: its folders in leftImg8bit, each with the folder of its labels
     "train": (("train", "gtFine"),),
     "val": (("val", "gtFine"),),
     "trainval": (("train", "gtFine"), ("val", "gtFine")),
@@ -88,10 +88,10 @@ SUFFIX = "_leftImg8bit.png"
 
 
 class Cityscapes:
-    """One split of Cityscapes below `root`, in one of the `VIEWS`. `splits` are those whose folders are there.
+    """One split of Cityscapes below `root`, in one of the `VIEWS`. `splits` are the splits whose folders exist.
 
-    With `instances` a sample has its objects too, which costs reading one file more. Raises DataError naming the folder that
-    is missing, UnknownName for another split or view."""
+    With `instances` each sample has its objects too, and one more file is read. Raises DataError naming the folder that is
+    missing, UnknownName for another split or view."""
 
     def __init__(self, root: Path | str, split: str = "train", view: str = "cityscapes", instances: bool = False) -> None:
         if view not in VIEWS:
@@ -103,13 +103,13 @@ class Cityscapes:
         self._truths: list[str] = []  # CITY_SEQUENCE_FRAME_gtFine with its folder, for each picture
         for folder, kind in SPLITS[split]:
             pictures, truths = self.folder / "leftImg8bit" / folder, self.folder / kind / folder
-            found = _pictures(pictures)
+            split_pictures = _pictures(pictures)
             if not self._is_there(folder, kind):
-                missing = truths if found else f"{pictures}/CITY/*{SUFFIX}"
+                missing = truths if split_pictures else f"{pictures}/CITY/*{SUFFIX}"
                 raise DataError(f"{missing}: is not there; unpack the archive of Cityscapes that holds {split}.")
-            self.pictures += found
+            self.pictures += split_pictures
             self._truths += [
-                f"{truths / path.parent.name / path.name.removesuffix(SUFFIX)}_{kind}" if kind else "" for path in found
+                f"{truths / path.parent.name / path.name.removesuffix(SUFFIX)}_{kind}" if kind else "" for path in split_pictures
             ]
 
     @property
@@ -147,16 +147,16 @@ class Cityscapes:
         return other
 
     def label_ids(self, index: int) -> NDArray[Any]:
-        """The ids of `LABELS` (H, W), as the file has them or as its polygons are drawn. Raises what `sample` does."""
+        """The ids of `LABELS` (H, W), from the file or drawn from its polygons. Raises the errors of `sample`."""
         path = self._truth(index, "labelIds")
         if path.suffix == ".json":
-            from perpixel.datasets.cityscapes_polygons import draw_label_ids  # which needs the table above
+            from perpixel.datasets.cityscapes_polygons import draw_label_ids
 
             return draw_label_ids(path)
         return read_labels_fast(path)
 
     def instance_ids(self, index: int) -> NDArray[Any]:
-        """1000 * id + number of the object (H, W), or the id where no object is numbered. Raises what `sample` does."""
+        """1000 * id + number of the object (H, W), or the id where no object is numbered. Raises the errors of `sample`."""
         path = self._truth(index, "instanceIds")
         if path.suffix == ".json":
             from perpixel.datasets.cityscapes_polygons import draw_instance_ids
@@ -165,7 +165,7 @@ class Cityscapes:
         return read_labels_fast(path)
 
     def files(self) -> list[Path]:
-        """Every file that decides what the split holds."""
+        """The files that define the content of the split."""
         kinds = [] if self.split == "test" else ["labelIds", "instanceIds"] if self.instances else ["labelIds"]
         return [*self.pictures, *(self._truth(index, kind) for index in range(len(self)) for kind in kinds)]
 
@@ -173,7 +173,7 @@ class Cityscapes:
         return bool(_pictures(self.folder / "leftImg8bit" / folder)) and (not kind or (self.folder / kind / folder).is_dir())
 
     def _truth(self, index: int, kind: str) -> Path:
-        """The PNG of that kind; the polygons instead where it is missing and they are not."""
+        """The PNG of this kind, or the polygons where only they exist."""
         if self.split == "test":
             raise DataError(f"{self.name(index)}: has no public labels; judge on val, or send predictions to the server.")
         path, polygons = (Path(f"{self._truths[index]}_{end}") for end in (f"{kind}.png", "polygons.json"))
@@ -183,42 +183,48 @@ class Cityscapes:
         ids, path = self.instance_ids(index), self._truth(index, "instanceIds")
         require_same_size(image, ids, picture, path)
         counts = np.bincount(ids.ravel(), minlength=PER_LABEL)
-        found = np.flatnonzero(counts)
-        refuse_other_objects(found[found >= PER_LABEL], str(path))
+        object_ids = np.flatnonzero(counts)
+        refuse_other_objects(object_ids[object_ids >= PER_LABEL], str(path))
         groups = np.array([label.id for label in DRAWN if label.has_instances])
-        found = np.concatenate([found[found >= PER_LABEL], groups[counts[groups] > 0]])
-        labels = np.where(found < PER_LABEL, found, found // PER_LABEL)
+        object_ids = np.concatenate([object_ids[object_ids >= PER_LABEL], groups[counts[groups] > 0]])
+        labels = np.where(object_ids < PER_LABEL, object_ids, object_ids // PER_LABEL)
         class_ids = self.classes.decode(labels[None], str(path))[0].astype(np.int64)
         judged = class_ids != self.classes.void  # a caravan is void among the 19 classes
         number_of = np.zeros(len(counts), np.int32)
-        number_of[found[judged]] = np.arange(1, 1 + judged.sum())
-        return Instances.of_numbers(number_of[ids], class_ids[judged], found[judged] < PER_LABEL)
+        number_of[object_ids[judged]] = np.arange(1, 1 + judged.sum())
+        return Instances.of_numbers(number_of[ids], class_ids[judged], object_ids[judged] < PER_LABEL)
 
 
 def are_train_ids(counts: NDArray[Any]) -> bool:
-    """Whether pixels by value look like trainIds in place of label ids: all are below 19, or 255 beside such, and a quarter or
-    more are 255 or labels that nobody predicts, such as 0, 1 and 2, which are road, sidewalk and building as trainIds."""
-    known = {label.train_id for label in DRAWN}
-    strange = {label.id for label in DRAWN if label.ignored} | {VOID_TRAIN_ID}
+    """Whether a mask seems to hold trainIds in place of label ids. `counts` has the number of pixels of each value.
+
+    All values must be trainIds: 0..18, or 255 beside others. And a quarter or more of the pixels must be 255, or labels that are
+    not evaluated, such as 0, 1 and 2. As trainIds these are road, sidewalk and building."""
+    table_train_ids = {label.train_id for label in DRAWN}
+    unlikely = {label.id for label in DRAWN if label.ignored} | {VOID_TRAIN_ID}
     present = np.flatnonzero(counts).tolist()
-    of_strange = sum(int(counts[value]) for value in present if value in strange)
-    return bool({*present} - {VOID_TRAIN_ID}) and {*present} <= known and 4 * of_strange >= int(np.sum(counts))
+    unlikely_pixels = sum(int(counts[value]) for value in present if value in unlikely)
+    return bool({*present} - {VOID_TRAIN_ID}) and {*present} <= table_train_ids and 4 * unlikely_pixels >= int(np.sum(counts))
 
 
 def train_ids(mask: NDArray[Any], where: Path | str) -> DataError | None:
-    """What to say of a mask (H, W) that should hold label ids and holds trainIds; none of another."""
+    """The error for a mask (H, W) that holds trainIds in place of label ids. None for another mask."""
     if mask.dtype.kind != "u" or not are_train_ids(np.bincount(mask.ravel())):
         return None
     return DataError(f"{where}: holds {TRAIN_IDS}.")
 
 
-def refuse_other_objects(found: NDArray[Any], where: str) -> None:
+def refuse_other_objects(instance_ids: NDArray[Any], where: str) -> None:
     """Raises DataError for an instance id >= 1000 whose label does not exist or has no instances."""
-    for number in found:
+    for number in instance_ids:
         label = DRAWN[number // PER_LABEL] if number // PER_LABEL < len(DRAWN) else None
         if label is None or not label.has_instances:
-            named = f"the label {number // PER_LABEL}" + (f", {label.name}, which has no instances" if label else ", unknown")
-            raise DataError(f"{where}: the instance id {number} is of {named}; take the file from Cityscapes' archive again.")
+            label_text = f"the label {number // PER_LABEL}" + (
+                f", {label.name}, which has no instances" if label else ", unknown"
+            )
+            raise DataError(
+                f"{where}: the instance id {number} is of {label_text}; take the file from Cityscapes' archive again."
+            )
 
 
 def _pictures(folder: Path) -> list[Path]:

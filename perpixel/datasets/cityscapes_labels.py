@@ -8,7 +8,7 @@ from perpixel.classes import Colour
 
 
 class Label(NamedTuple):
-    """One row of the official table, `labels.py` of cityscapesScripts; `ignored` pixels are not evaluated."""
+    """A row of the official table, `labels.py` of cityscapesScripts. Pixels of an `ignored` label are not evaluated."""
 
     name: str
     id: int
@@ -57,6 +57,6 @@ LABELS = (
     Label("bicycle", 33, 18, "vehicle", 7, True, False, (119, 11, 32)),
     Label("license plate", -1, -1, "vehicle", 7, False, True, (0, 0, 142)),
 )
-DRAWN = tuple(label for label in LABELS if label.id >= 0)  # the label of an id stands at that place
+DRAWN = tuple(label for label in LABELS if label.id >= 0)  # DRAWN[id] is the label with this id
 CATEGORIES = tuple(dict.fromkeys(label.category for label in LABELS))
-PER_LABEL = 1000  # an object's number is below it
+PER_LABEL = 1000  # the numbers of objects of one label are below this

@@ -1,13 +1,14 @@
-"""Polygons of Cityscapes -> label ids and instance ids, pixel for pixel as its json2labelImg and json2instanceImg draw them.
+"""Draws the polygons of Cityscapes as label ids and instance ids, pixel for pixel as its json2labelImg and json2instanceImg do.
 
     {"imgHeight": 1024, "imgWidth": 2048, "objects": [{"label": "road", "polygon": [[0, 769], [290, 574], ...]}, ...]}
 
-Objects are drawn in their order, so later ones cover earlier ones; those with a true `deleted` are left out. A label that is not
-in the table but for its ending `group` is drawn as the label without it, and is no object. Objects of one label are numbered from
-0. The licence plate, id -1, is not drawn. What no object covers is unlabeled, 0.
+Objects are drawn in their order, so later objects cover earlier ones. Objects with a true `deleted` are left out. A label may
+end in `group`: if only the part before is in the table, it is drawn as that label and is no object. Objects of one label are
+numbered from 0. The licence plate, id -1, is not drawn. Pixels without an object are unlabeled, 0.
 
-The drawing is Pillow's, corners cut to whole pixels. Another Pillow may draw polygons whose sides cross otherwise by some pixels:
-of 200 random drawings 40 differ between 8.4 and 13.0. It is native code, so what a file says is checked before it starts."""
+Pillow draws the polygons, with corners cut to whole pixels. Versions of Pillow may differ by some pixels where the sides of a
+polygon cross: of 200 random drawings, 40 differ between 8.4 and 13.0. Pillow is native code, so the content of a file is checked
+first."""
 
 from __future__ import annotations
 
@@ -29,15 +30,15 @@ from perpixel.limits import MAX_PIXELS
 BY_NAME = {label.name: label for label in LABELS}
 GROUP = "group"
 MAX_COORDINATE = 1e6
-MAX_WORK = 2**32  # steps: about a thousand times those of the fullest street
+MAX_WORK = 2**32  # steps of drawing: about a thousand times as many as the fullest street needs
 Polygon = list[tuple[float, float]]
 
 
 def draw_label_ids(path: Path) -> NDArray[np.uint8]:
-    """The label ids (H, W) that the polygons of the file make.
+    """The label ids (H, W), drawn from the polygons of the file.
 
-    Raises DataError that names the file and the object for what is no such file, for unknown labels, and for corners that are
-    not finite or lie more than a million pixels away."""
+    Raises DataError, which names the file and the object, for a file of another form, for unknown labels, and for corners that
+    are not finite or lie more than a million pixels away."""
     width, height, objects = _read(path)
     canvas = Image.new("L", (width, height), 0)
     drawing = ImageDraw.Draw(canvas)
@@ -47,24 +48,24 @@ def draw_label_ids(path: Path) -> NDArray[np.uint8]:
 
 
 def draw_instance_ids(path: Path) -> NDArray[np.uint16]:
-    """The instance ids (H, W) that the polygons of the file make. Raises what `draw_label_ids` does."""
+    """The instance ids (H, W), drawn from the polygons of the file. Raises the errors of `draw_label_ids`."""
     width, height, objects = _read(path)
     canvas = Image.new("I", (width, height), 0)
     drawing = ImageDraw.Draw(canvas)
-    seen = Counter[str]()
+    counts = Counter[str]()
     for label, is_group, polygon in objects:
         value = label.id
         if label.has_instances and not is_group:
-            value = PER_LABEL * label.id + seen[label.name]
-            seen[label.name] += 1
-            if seen[label.name] > PER_LABEL:
+            value = PER_LABEL * label.id + counts[label.name]
+            counts[label.name] += 1
+            if counts[label.name] > PER_LABEL:
                 raise DataError(f"{path}: has more than {PER_LABEL} objects {label.name}, which instance ids cannot number.")
         drawing.polygon(polygon, fill=value)
     return np.array(canvas).astype(np.uint16)
 
 
 def _read(path: Path) -> tuple[int, int, list[tuple[Label, bool, Polygon]]]:
-    """Width, height, and the objects that are drawn, in their order: label, whether it is a group, corners."""
+    """The width, the height, and the objects to draw, in their order: label, whether it is a group, corners."""
     try:
         content = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
@@ -76,17 +77,17 @@ def _read(path: Path) -> tuple[int, int, list[tuple[Label, bool, Polygon]]]:
 
 
 def _checked(content: Any) -> tuple[int, int, list[tuple[Label, bool, Polygon]]]:
-    """Raises ValueError, one sentence, for anything that is not as in this module's docstring."""
+    """The width, the height, and the objects to draw. Raises ValueError, one sentence, for content of another form."""
     if not isinstance(content, dict):
         raise ValueError("is no object with imgHeight, imgWidth and objects; give a *_polygons.json of Cityscapes.")
     width, height = (_side(content, name) for name in ("imgWidth", "imgHeight"))
     if width * height > MAX_PIXELS:
         raise ValueError(f"{height}x{width} pixels are more than {MAX_PIXELS}; correct imgHeight and imgWidth.")
-    listed = content.get("objects")
-    if not isinstance(listed, list):
-        raise ValueError(f"objects is {_shown(listed)}; it must be a list.")
+    entries = content.get("objects")
+    if not isinstance(entries, list):
+        raise ValueError(f"objects is {_shown(entries)}; it must be a list.")
     work, objects = 0, []
-    for number, entry in enumerate(listed):
+    for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or not isinstance(entry.get("label"), str):
             raise ValueError(f"object {number} has no label; give it one of the table.")
         if entry.get("deleted", 0):
@@ -129,16 +130,16 @@ def _corners(polygon: Any, number: int) -> Iterator[tuple[float, float]]:
 
 def _is_near(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and -MAX_COORDINATE <= value <= MAX_COORDINATE  # nan is not
+    return number and -MAX_COORDINATE <= value <= MAX_COORDINATE  # false for nan
 
 
 def _covered(values: tuple[float, ...], side: int) -> int:
-    """How many of the pixels 0..side - 1 lie between the least and the greatest value; at least 1."""
+    """The number of pixels in 0..side - 1 between the least and the greatest value; at least 1."""
     return max(1, int(min(max(values) + 1, side)) - int(max(min(values), 0)))
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, dict) or (isinstance(value, list) and not all(isinstance(one, int | float | str) for one in value)):
-        return f"a {type(value).__name__} of {len(value)}"  # which may be nested deeper than repr can follow
+    if isinstance(value, dict) or (isinstance(value, list) and not all(isinstance(entry, int | float | str) for entry in value)):
+        return f"a {type(value).__name__} of {len(value)}"  # repr would fail for deep nesting
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

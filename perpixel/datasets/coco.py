@@ -2,26 +2,28 @@
 
     ROOT/{train2017,val2017,test2017,train2014,val2014}/*.jpg
     ROOT/annotations/instances_{train2017,val2017,train2014,val2014}.json       objects: polygons, or RLE where they are crowds
-    ROOT/annotations/image_info_{test2017,test-dev2017}.json                    names of pictures alone
+    ROOT/annotations/image_info_{test2017,test-dev2017}.json                    names of pictures only
     ROOT/annotations/panoptic_{train2017,val2017}.json and the folder of that name with NAME.png    id = R + 256 G + 65536 B
     ROOT/annotations/stuff_{train2017,val2017}_pixelmaps/NAME.png               92..182 stuff, 183 any thing, 0 void
     ROOT/stuffthingmaps/{train2017,val2017}/NAME.png                            category id - 1, 255 void
 
-Folders of pictures may lie in images/ too, stuffthingmaps/ in annotations/, and its two folders without it in annotations/. The
-splits are `train`, `val`, `test` and `testdev` of 2017, and `train2014` and `val2014`, where their files are there. The views:
+Folders of pictures may lie in images/ too. stuffthingmaps/ may lie in annotations/, and its two folders may lie in annotations/
+directly. The splits are `train`, `val`, `test` and `testdev` of 2017, and `train2014` and `val2014`, as far as their files exist.
+The views:
 
-    coco           80 classes and background, from the objects. A pixel of objects of one class has that class; one of objects of
-                   several is void, since the truth contradicts itself there.
-    coco_voc21     VOC's 20 classes and background, from their objects alone, as torchvision's references train and judge: a pixel
-                   of several objects is void, of one class too. (Their training leaves out pictures with 1,000 pixels of these
-                   classes or fewer; here all are kept.)
-    coco_stuff171  80 things and 91 kinds of stuff, of stuffthingmaps
-    coco_stuff92   91 kinds of stuff, and `other` for every thing, of the pixel maps of the stuff challenge
-    coco_panoptic  80 things and 53 kinds of stuff, of the panoptic PNG
+    coco           80 classes and background, from the objects. A pixel of objects of one class has that class. A pixel of objects
+                   of several classes is void, because the truth contradicts itself there.
+    coco_voc21     VOC's 20 classes and background, from the objects of these classes, as torchvision's references train and
+    judge: a
+                   pixel of several objects is void, even if they have the same class. (Their training leaves out pictures with at
+                   most 1,000 pixels of these classes; here all pictures are kept.)
+    coco_stuff171  80 things and 91 kinds of stuff, from stuffthingmaps
+    coco_stuff92   91 kinds of stuff, and `other` for every thing, from the pixel maps of the stuff challenge
+    coco_panoptic  80 things and 53 kinds of stuff, from the panoptic PNG
 
-A crowd has the class that it is a crowd of, and is one object whose `Instances.crowd` is True. Objects of `coco_panoptic` are the
-segments of things, which do not overlap; those of the other views come from instances_*.json, may overlap, and may be too thin to
-hold a pixel at all."""
+A crowd is one object with the class of its members, and its `Instances.crowd` is True. The objects of `coco_panoptic` are the
+segments of things, which do not overlap. The objects of the other views come from instances_*.json. They may overlap, and may be
+too thin to have a pixel."""
 
 from __future__ import annotations
 
@@ -65,12 +67,12 @@ STUFF = dict(enumerate((  # from category id 92 on
     "towel", "tree", "vegetable", "wall-brick", "wall-concrete", "wall-other", "wall-panel", "wall-stone", "wall-tile",
     "wall-wood", "water-other", "waterdrops", "window-blind", "window-other", "wood",
 ), 92))  # fmt: skip
-MERGED = dict(enumerate((  # kinds of stuff that panoptic maps join, from category id 184 on
+MERGED = dict(enumerate((  # kinds of stuff joined in panoptic maps, from category id 184 on
     "tree-merged", "fence-merged", "ceiling-merged", "sky-other-merged", "cabinet-merged", "table-merged", "floor-other-merged",
     "pavement-merged", "mountain-merged", "grass-merged", "dirt-merged", "paper-merged", "food-other-merged",
     "building-other-merged", "rock-merged", "wall-other-merged", "rug-merged",
 ), 184))  # fmt: skip
-# Of STUFF, what panoptic maps keep.
+# The category ids of STUFF that panoptic maps keep.
 UNMERGED = (92, 93, 95, 100, 107, 109, 112, 118, 119, 122, 125, 128, 130, 133, 138, 141, 144, 145, 147, 148, 149, 151, 154, 155,
             156, 159, 161, 166, 168, 171, 175, 176, 177, 178, 180, 181)  # fmt: skip
 PANOPTIC = {**THINGS, **{id: STUFF[id] for id in UNMERGED}, **MERGED}
@@ -79,7 +81,7 @@ OF_VOC = {"aeroplane": "airplane", "diningtable": "dining table", "motorbike": "
           "sofa": "couch", "tvmonitor": "tv"}  # fmt: skip
 
 PICTURES = {"train": 118287, "val": 5000, "test": 40670, "testdev": 20288, "train2014": 82783, "val2014": 40504}
-OFFICIAL = {  # split: the folder of its pictures, and what annotation files call it
+OFFICIAL = {  # split: the folder of its pictures, and its name in annotation files
     "train": ("train2017", "train2017"), "val": ("val2017", "val2017"), "test": ("test2017", "test2017"),
     "testdev": ("test2017", "test-dev2017"), "train2014": ("train2014", "train2014"), "val2014": ("val2014", "val2014"),
 }  # fmt: skip
@@ -94,7 +96,7 @@ def _table(names: dict[int, str], shift: int = 0, void: tuple[int, ...] = (0, 25
     return ClassTable(tuple(names.values()), tuple(colours), tuple(values), void)
 
 
-# Values in masks are category ids, but those of VOC in coco_voc21, and ids - 1 in stuffthingmaps.
+# Values in masks are category ids. In coco_voc21 they are VOC's values, and in stuffthingmaps category ids - 1.
 VIEWS = {
     "coco": _table(THINGS, void=(255,), background=True),
     "coco_voc21": voc.CLASSES,
@@ -112,14 +114,14 @@ HOLDS = {
 
 
 def pictures(view: str) -> dict[str, int]:
-    """The published counts of the splits that a view has: stuff and panoptic maps are of 2017 alone."""
+    """The published numbers of pictures by split, for the splits of a view. Stuff and panoptic maps exist for 2017 only."""
     return {split: count for split, count in PICTURES.items() if view in FROM_OBJECTS or not split.endswith("2014")}
 
 
 class Coco:
-    """One split of COCO below `root`, in one of the `VIEWS`. `splits` are those whose files are there.
+    """One split of COCO below `root`, in one of the `VIEWS`. `splits` are the splits whose files exist.
 
-    With `instances` a sample has its objects too, where the view has things. Raises DataError naming the folder, file or entry
+    With `instances` each sample has its objects too, where the view has things. Raises DataError naming the folder, file or entry
     that is missing or wrong, UnknownName for another split or view."""
 
     def __init__(self, root: Path | str, split: str = "train", view: str = "coco", instances: bool = False) -> None:
@@ -150,7 +152,7 @@ class Coco:
 
     @cached_property
     def listed(self) -> list[Picture]:
-        """The pictures, with the ids and sizes that the annotation file gives them, by id."""
+        """The pictures in the order of their ids, with the ids and sizes of the annotation file."""
         if self._from_list:
             return sorted(self.truth.pictures.values(), key=lambda picture: picture.id)
         if self.view == "coco_panoptic":
@@ -158,12 +160,12 @@ class Coco:
         names = [path.name for path in files_in(self._maps) if path.suffix == ".png"]
         if not names:
             raise DataError(f"{self._maps}: holds no NAME.png; unpack the archive of the maps there.")
-        # Their names are the ids, and how large they are is seen when they are read.
+        # The names of the files stand for the ids. The sizes are not known before the pictures are read.
         return [Picture(place, f"{Path(name).stem}.jpg", 0, 0) for place, name in enumerate(names)]
 
     @property
     def _from_list(self) -> bool:
-        """Whether the pictures are those of an annotation file of objects, or of a list of pictures alone."""
+        """Whether the pictures come from an annotation file of objects, or from a list of pictures only."""
         return self.view in FROM_OBJECTS or self.split in UNLABELLED
 
     @cached_property
@@ -178,7 +180,7 @@ class Coco:
 
     @cached_property
     def panoptic(self) -> Panoptic:
-        """The annotation file of the panoptic maps of this split; of one without labels, its pictures and the categories."""
+        """The annotation file of the panoptic maps of this split. A split without labels has only pictures and categories."""
         path = self._annotations(self.split)
         if self.split in UNLABELLED:
             return Panoptic(path, self.truth.pictures, PANOPTIC, {})
@@ -190,7 +192,7 @@ class Coco:
 
     @cached_property
     def class_ids(self) -> dict[int, int]:
-        """Category id -> class id of this view, for the things that it has."""
+        """Category id -> class id, for the things of this view."""
         if self.view == "coco_voc21":
             ids = {name: id for id, name in THINGS.items()}
             return {ids[OF_VOC.get(name, name)]: place for place, name in enumerate(self.classes.names) if place}
@@ -215,8 +217,10 @@ class Coco:
             require_same_size(image, labels, path, mask)
             objects = self._objects_named(picture.file_name, labels.shape) if self.instances and self.class_ids else None
         if labels.shape != image.shape[:2]:
-            said = f"is {labels.shape[0]}x{labels.shape[1]} in {self._annotations(self.split)}, but"
-            raise DataError(f"{path}: {said} {image.shape[0]}x{image.shape[1]} (height x width); take both from COCO's archive.")
+            clause = f"is {labels.shape[0]}x{labels.shape[1]} in {self._annotations(self.split)}, but"
+            raise DataError(
+                f"{path}: {clause} {image.shape[0]}x{image.shape[1]} (height x width); take both from COCO's archive."
+            )
         return Sample(name, image, labels, objects if self.instances else None)
 
     def with_instances(self) -> Coco:
@@ -226,7 +230,7 @@ class Coco:
         return other
 
     def files(self) -> list[Path]:
-        """Every file that decides what the split holds."""
+        """The files that define the content of the split."""
         files = [self.folder / picture.file_name for picture in self.listed]
         if self.view == "coco_panoptic" and self.split not in UNLABELLED:
             files += [self._maps / self.panoptic.maps[picture.id][0] for picture in self.listed]
@@ -238,12 +242,12 @@ class Coco:
     def _objects(self, id: int) -> Instances:
         """The objects of the classes of this view, in the order of the file."""
         picture = self.truth.pictures[id]
-        chosen = [one for one in self.truth.objects[id] if one.category in self.class_ids]
+        chosen = [entry for entry in self.truth.objects[id] if entry.category in self.class_ids]
         masks = np.zeros((len(chosen), picture.height, picture.width), np.bool_)
-        for place, one in enumerate(chosen):
-            masks[place] = self.truth.mask(one)
-        class_ids = np.array([self.class_ids[one.category] for one in chosen], np.int64)
-        return Instances(masks, class_ids, crowd=np.array([one.crowd for one in chosen], np.bool_))
+        for place, entry in enumerate(chosen):
+            masks[place] = self.truth.mask(entry)
+        class_ids = np.array([self.class_ids[entry.category] for entry in chosen], np.int64)
+        return Instances(masks, class_ids, crowd=np.array([entry.crowd for entry in chosen], np.bool_))
 
     def _objects_named(self, file_name: str, size: tuple[int, ...]) -> Instances:
         id = self._ids.get(file_name)
@@ -263,21 +267,21 @@ class Coco:
         file_name, segments = self.panoptic.maps[picture.id]
         path = self._maps / file_name
         ids = panoptic_ids(path)
-        found, places = _distinct(ids)
+        shown_ids, places = _distinct(ids)
         known = {segment.id: segment for segment in segments}
-        require_listed(found, segments, path, f"{self.panoptic.path}, picture {picture.id}")
+        require_listed(shown_ids, segments, path, f"{self.panoptic.path}, picture {picture.id}")
         things = {segment.id: number for number, segment in enumerate((s for s in segments if s.category in THINGS), start=1)}
-        numbers = np.array([things.get(id, 0) for id in found.tolist()], np.int32)[places]
-        values = np.array([known[id].category if id else 0 for id in found.tolist()], np.uint8)[places]
+        numbers = np.array([things.get(id, 0) for id in shown_ids.tolist()], np.int32)[places]
+        values = np.array([known[id].category if id else 0 for id in shown_ids.tolist()], np.uint8)[places]
         chosen = [known[id] for id in things]
         class_ids = np.array([self.class_ids[segment.category] for segment in chosen], np.int64)
         crowd = np.array([segment.crowd for segment in chosen], np.bool_)
         return self.classes.decode(values, str(path)), Instances.of_numbers(numbers, class_ids, crowd)
 
     def _needs(self, split: str) -> list[Path]:
-        """The folder of the pictures, then what else must be there for this split."""
+        """The folder of the pictures, then the other paths that this split needs."""
         name = OFFICIAL[split][0]
-        folder = _first_there(self.root / name, self.root / "images" / name)
+        folder = _first_existing(self.root / name, self.root / "images" / name)
         if self.view in FROM_OBJECTS or split in UNLABELLED:
             return [folder, self._annotations(split)]
         return [folder, self._maps_of(split), *([self._annotations(split)] if self.view == "coco_panoptic" else [])]
@@ -302,7 +306,7 @@ class Coco:
         if self.view == "coco_stuff92":
             return annotations / f"stuff_{name}_pixelmaps"
         places = self.root / "stuffthingmaps", annotations / "stuffthingmaps", annotations
-        return _first_there(*(place / name for place in places))
+        return _first_existing(*(place / name for place in places))
 
 
 def panoptic_ids(path: Path) -> NDArray[np.int32]:
@@ -312,42 +316,43 @@ def panoptic_ids(path: Path) -> NDArray[np.int32]:
     return ids
 
 
-def require_listed(found: NDArray[np.int32], segments: list[Segment], path: Path, where: str) -> None:
-    """Raises DataError unless a map shows the segments that are listed `where`, and no others."""
+def require_listed(shown_ids: NDArray[np.int32], segments: list[Segment], path: Path, where: str) -> None:
+    """Raises DataError unless a panoptic map shows exactly the listed `segments`. `where` names the list."""
     listed = {segment.id for segment in segments}
-    strange = [id for id in found.tolist() if id and id not in listed]
-    missing = sorted(listed - {*found.tolist()})
-    if strange or missing:
-        said = f"shows the segment {strange[0]}, which" if strange else f"does not show the segment {missing[0]}, which"
-        raise DataError(f"{path}: {said} {where}, {'does not list' if strange else 'lists'}; correct one of the two.")
+    unlisted = [id for id in shown_ids.tolist() if id and id not in listed]
+    missing = sorted(listed - {*shown_ids.tolist()})
+    if unlisted or missing:
+        clause = f"shows the segment {unlisted[0]}, which" if unlisted else f"does not show the segment {missing[0]}, which"
+        raise DataError(f"{path}: {clause} {where}, {'does not list' if unlisted else 'lists'}; correct one of the two.")
 
 
 def _distinct(ids: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
-    """The values of a map (H, W), sorted, and the place among them of each pixel (H, W).
+    """The values of a map (H, W), sorted, and for each pixel the place of its value (H, W).
 
-    As numpy.unique, which sorts all pixels where this sorts the starts of runs of equal ones: 60 times faster."""
+    numpy.unique gives the same, but sorts all pixels. Here only the starts of runs of equal pixels are sorted, which is 60 times
+    faster."""
     flat = ids.ravel()
     starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    found, places = np.unique(flat[starts], return_inverse=True)
-    return found, np.repeat(places, np.diff(starts, append=flat.size)).reshape(ids.shape)
+    values, places = np.unique(flat[starts], return_inverse=True)
+    return values, np.repeat(places, np.diff(starts, append=flat.size)).reshape(ids.shape)
 
 
 def _labels_of(objects: Instances, classes: ClassTable, size: tuple[int, int], apart: bool) -> NDArray[Any]:
-    """Class ids (H, W): 0 where no object is, void where objects of several classes are, or, with `apart`, several objects."""
+    """Class ids (H, W): 0 without an object, and void at pixels of several classes; with `apart` at pixels of several objects."""
     labels = np.zeros(size, classes.dtype)
     for mask, class_id in zip(objects.masks, objects.class_ids, strict=True):
-        before = labels[mask]
-        free = before == 0 if apart else (before == 0) | (before == class_id)
+        old_labels = labels[mask]
+        free = old_labels == 0 if apart else (old_labels == 0) | (old_labels == class_id)
         labels[mask] = np.where(free, class_id, classes.void)
     return labels
 
 
-def _refuse_other_names(path: Path, found: dict[int, str], official: dict[int, str]) -> None:
-    for id, name in found.items():
+def _refuse_other_names(path: Path, names: dict[int, str], official: dict[int, str]) -> None:
+    for id, name in names.items():
         if official.get(id) != name:
-            known = f"is {official[id]!r} in COCO" if id in official else "is none of COCO's"
-            raise DataError(f"{path}: category {id}, {name!r}, {known}; this reader is for COCO's own files.")
+            clause = f"is {official[id]!r} in COCO" if id in official else "is none of COCO's"
+            raise DataError(f"{path}: category {id}, {name!r}, {clause}; this reader is for COCO's own files.")
 
 
-def _first_there(*places: Path) -> Path:
+def _first_existing(*places: Path) -> Path:
     return next((place for place in places if place.is_dir()), places[0])

@@ -5,16 +5,16 @@
     ROOT/pascal-context/labels.txt                            `1: accordion` ... `459: wool`
     ROOT/pascal-context/trainval/NAME.mat                     MATLAB 5, LabelMap (H, W) of the numbers in labels.txt
 
-ROOT may be VOCdevkit or VOC2010 too; labels.txt and trainval/ may lie beside VOCdevkit, in it, or in VOC2010, with or without
-pascal-context/. The views:
+ROOT may be VOCdevkit or VOC2010 too. labels.txt and trainval/ may lie beside VOCdevkit, in VOCdevkit, or in VOC2010, with or
+without a folder pascal-context/. The views:
 
-    context59    the 59 most frequent classes; everything else is void
-    context60    the same behind class 0, background, which is everything else: FCN trains and scores it
-    context33    VOC's 20 classes and 13 of stuff; everything else is void
+    context59    the 59 most frequent classes; all other labels are void
+    context60    background as class 0, then the same 59 classes; background is all other labels. FCN trains and judges this view
+    context33    VOC's 20 classes and 13 classes of stuff; all other labels are void
 
-A class is the label of its name, as in the FCN authors' pascalcontext_layers.py, and as there three names of the 59 differ from
-those in labels.txt (`OTHER_NAMES`). Names and order: the authors' data/pascal-context/classes-59.txt, and 33_labels.txt of the
-data set's site (in vietjtnguyen/pascal-regions-website, its source)."""
+A class is the label with the same name, as in the FCN authors' pascalcontext_layers.py. There, too, three of the 59 names differ
+from labels.txt (`OTHER_NAMES`). Names and order come from the authors' data/pascal-context/classes-59.txt, and from
+33_labels.txt of the data set's site (its source is vietjtnguyen/pascal-regions-website)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PICTURES = {"train": 4998, "val": 5105}
 
 
 def _view(names: Sequence[str], background: bool = False) -> ClassTable:
-    """Masks that we write hold 1, 2, ... for the classes and 0 for everything else, as the site's own PNGs of a view do."""
+    """The table of a view. Masks that we write have 1, 2, ... for the classes and 0 for the rest, as the site's own PNGs do."""
     values, colours = [(value,) for value in range(1, 1 + len(names))], distinct_colours(len(names))
     if background:
         return ClassTable(("background", *names), ((0, 0, 0), *colours), ((0,), *values))
@@ -93,7 +93,7 @@ class Context:
         return Sample(self.names[index], image, labels)
 
     def files(self) -> list[Path]:
-        """Every file that decides what the split holds."""
+        """The files that define the content of the split."""
         return [self._list, self.annotations / "labels.txt", *(path for name in self.names for path in self._paths(name))]
 
     def _paths(self, name: str) -> tuple[Path, Path]:
@@ -101,7 +101,8 @@ class Context:
 
 
 def read_numbers(path: Path) -> dict[str, int]:
-    """The number of each label in a file of lines `number: name`. Raises DataError naming the file and the line."""
+    """The number of each label, by its name, from a file of lines `number: name`. Raises DataError naming the file and the
+    line."""
     numbers: dict[str, int] = {}
     for count, line in enumerate(read_text(path).splitlines(), start=1):
         number, colon, name = line.partition(":")
@@ -116,16 +117,16 @@ def read_numbers(path: Path) -> dict[str, int]:
 def _find_annotations(root: Path | str, folder: Path) -> Path:
     devkit = folder.parent
     for place in (devkit.parent, devkit, folder):
-        for found in (place / "pascal-context", place):
-            if (found / "labels.txt").is_file() and (found / "trainval").is_dir():
-                return found
+        for folder_of_labels in (place / "pascal-context", place):
+            if (folder_of_labels / "labels.txt").is_file() and (folder_of_labels / "trainval").is_dir():
+                return folder_of_labels
     raise DataError(
         f"{root}: holds no pascal-context/ with labels.txt and trainval/; unpack PASCAL-Context's trainval.tar.gz there."
     )
 
 
 def _in_labels(classes: ClassTable, path: Path) -> ClassTable:
-    """`classes` by the numbers that `path`, a labels.txt, gives to their names; the numbers that are left are everything else."""
+    """`classes` with the numbers of `path`, a labels.txt, as values. All other numbers become background, or void without it."""
     numbers = read_numbers(path)
     names = [name for name in classes.names if name != "background"]
     missing = [name for name in (OTHER_NAMES.get(name, name) for name in names) if name not in numbers]

@@ -2,18 +2,19 @@
 
     DATA/classes.csv                            id,name,r,g,b: value in the mask, class; rows named void are not judged
     DATA/images/{train,val,test}/NAME.jpg       any of PNG, JPEG, WEBP, TIFF, BMP
-    DATA/masks/{train,val,test}/NAME.png        one value per pixel: grey, palette or 16-bit; NAME.jpg.png is one of NAME too
-    DATA/instances/{train,val,test}/NAME.png    one number per object, 0 where there is none; beside masks/ or instead of them
+    DATA/masks/{train,val,test}/NAME.png        one value per pixel: grey, palette or 16-bit; NAME.jpg.png belongs to NAME too
+    DATA/instances/{train,val,test}/NAME.png    the number of the object at each pixel, or 0; beside masks/ or instead of masks/
 
-Without masks/ the labels are made of the instances: value 0 where there is no object, 1 on objects; `classes.csv` may give other
-names than background and object. Where objects touch, the border between them is drawn as background (U-Net, section 3: by
-morphological operations, which the paper does not define): every pixel that has one of another object among its 8 neighbours.
-Drawn borders are truth, in training and in judging; `Sample.instances` keeps the whole objects. With masks/ nothing is drawn, and
-an object's class is the one that most of its pixels have.
+Without masks/ the labels are made from the instances: value 1 on objects, 0 elsewhere. `classes.csv` may give other names than
+background and object. Where objects touch, the border between them is drawn as background: every pixel of an object that has a
+pixel of another object among its 8 neighbours. (U-Net, section 3, draws borders by morphological operations, which the paper
+does not define.) Drawn borders are truth, in training and in judging. `Sample.instances` keeps the whole objects. With masks/ no
+border is drawn, and an object has the class of most of its pixels.
 
-Two other shapes are understood. Flat: `images/NAME.jpg` and `masks/NAME.png`, where a fifth of the pictures, chosen by the
-digest of their names, is `val`; `fold1of5`, `rest1of5` and the like are splits too (see `folds`). Listed: `DATA/pairs.csv` with
-the columns image,mask,split and paths relative to DATA, as `perpixel init` writes it for folders of any other shape."""
+Two other shapes are accepted. In a flat folder, with `images/NAME.jpg` and `masks/NAME.png`, a fifth of the pictures is `val`,
+chosen by the digest of their names; `fold1of5`, `rest1of5` and so on are splits too (see `folds`). In a listed folder,
+`DATA/pairs.csv` has the columns image,mask,split, with paths relative to DATA. `perpixel init` writes it for folders of any other
+shape."""
 
 from __future__ import annotations
 
@@ -38,16 +39,14 @@ from perpixel.sample import Instances, Sample
 from perpixel.tables import read_csv
 
 SPLITS = ("train", "val", "test")
-OBJECTS = ClassTable(("background", "object"), ((0, 0, 0), (230, 110, 40)), ((0,), (1,)))  # of instances without a classes.csv
+OBJECTS = ClassTable(("background", "object"), ((0, 0, 0), (230, 110, 40)), ((0,), (1,)))  # for instances without a classes.csv
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture, its mask, its instances or both, and the split they belong to.
+    """A picture with its mask, its instances, or both."""
 
-    `name` is the picture's path below its folder, without suffix."""
-
-    name: str
+    name: str  # the picture's path below its folder, without suffix
     image: Path
     mask: Path | None
     split: str
@@ -55,28 +54,27 @@ class Pair:
 
     @property
     def truths(self) -> tuple[Path, ...]:
+        """The mask and the instances, as far as the pair has them."""
         return tuple(path for path in (self.mask, self.instances) if path is not None)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in a folder: the pairs of all splits, and the files that found no partner or more than one.
+    """The files of a folder, by pairs."""
 
-    `lonely_masks` are of masks/ and instances/. A `flat` folder has no splits of its own."""
-
-    pairs: tuple[Pair, ...]
-    lonely_images: tuple[Path, ...]
-    lonely_masks: tuple[Path, ...]
-    doubles: tuple[tuple[Path, ...], ...]
-    flat: bool = False
+    pairs: tuple[Pair, ...]  # of all splits
+    lonely_images: tuple[Path, ...]  # without a partner
+    lonely_masks: tuple[Path, ...]  # without a partner, from masks/ and instances/
+    doubles: tuple[tuple[Path, ...], ...]  # groups of files with several partners
+    flat: bool = False  # the folder has no splits of its own
 
     def of(self, split: str) -> list[Pair]:
-        """The pairs of a split, or, of a flat folder, of a fold or its rest. Raises UsageError for a fold that there is not."""
-        every = sorted(self.pairs, key=lambda pair: pair.name)
-        chosen = split_folds(len(every), split) if self.flat else None
-        if chosen is None:
+        """The pairs of a split; in a flat folder also of a fold or its rest. Raises UsageError for a fold that does not exist."""
+        pairs_by_name = sorted(self.pairs, key=lambda pair: pair.name)
+        indices = split_folds(len(pairs_by_name), split) if self.flat else None
+        if indices is None:
             return [pair for pair in self.pairs if pair.split == split]
-        return [replace(every[index], split=split) for index in chosen]
+        return [replace(pairs_by_name[index], split=split) for index in indices]
 
 
 class Folder:
@@ -88,10 +86,10 @@ class Folder:
         self.root, self.split = Path(root), split
         require_folder(self.root, "name the folder that holds images/ and masks/")
         self.classes = folder_classes(self.root)
-        every = self.listing.pairs
-        if not every:
+        all_pairs = self.listing.pairs
+        if not all_pairs:
             raise DataError(f"{self.root}: no picture has a mask of the same name; put them into images/ and masks/.")
-        self.splits = tuple(name for name in SPLITS if any(pair.split == name for pair in every))
+        self.splits = tuple(name for name in SPLITS if any(pair.split == name for pair in all_pairs))
         self.pairs = self.listing.of(split)
         if not self.pairs:
             raise did_you_mean(f"split of {self.root}", split, self.splits)
@@ -123,14 +121,14 @@ class Folder:
         return Sample(pair.name, image, labels, _objects(numbers, labels, self.classes, drawn=pair.mask is None))
 
     def files(self) -> list[Path]:
-        """Every file that decides what the split holds."""
+        """The files that define the content of the split."""
         table = [path for path in (self.root / "classes.csv",) if path.is_file()]
         return [*table, *(path for pair in self.pairs for path in (pair.image, *pair.truths))]
 
 
 def folder_classes(root: Path) -> ClassTable:
-    """The table `root/classes.csv`; without it background and object where instances/ stand alone. Raises DataError otherwise."""
-    if os.path.lexists(root / "classes.csv"):  # a folder or a pipe of this name is told by reading it
+    """The table `root/classes.csv`. Without it, background and object for a folder with instances/ only, else DataError."""
+    if os.path.lexists(root / "classes.csv"):  # if it is a folder or a pipe, reading it raises the error
         return ClassTable.read_csv(root / "classes.csv")
     if (root / "instances").is_dir() and not (root / "masks").is_dir() and not is_listed(root):
         return OBJECTS
@@ -138,7 +136,7 @@ def folder_classes(root: Path) -> ClassTable:
 
 
 def values_of(numbers: NDArray[Any]) -> NDArray[np.uint8]:
-    """The mask (H, W) that is made of instances: 1 on objects, 0 elsewhere and on the borders between objects that touch."""
+    """The mask (H, W) made from instances: 1 on objects, 0 elsewhere and on the borders between touching objects."""
     from perpixel.masks.touching import touching  # only now: scipy and numba take that time to load
 
     mask: NDArray[np.uint8] = ((numbers != 0) & ~touching(numbers)).astype(np.uint8)
@@ -146,8 +144,9 @@ def values_of(numbers: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _objects(numbers: NDArray[Any], labels: NDArray[Any], classes: ClassTable, drawn: bool) -> Instances:
-    """The objects in the order of their numbers. Their class is that of value 1 where labels were `drawn` from them, else as
-    `objects_by_vote` says."""
+    """The objects, in the order of their numbers. Where labels were `drawn` from them they have the class of value 1.
+
+    Else `objects_by_vote` gives their classes."""
     if not drawn:
         return objects_by_vote(numbers, labels, classes)
     ordered, count = _in_order(numbers)
@@ -155,8 +154,9 @@ def _objects(numbers: NDArray[Any], labels: NDArray[Any], classes: ClassTable, d
 
 
 def objects_by_vote(numbers: NDArray[Any], labels: NDArray[Any], classes: ClassTable) -> Instances:
-    """The objects of `numbers` (H, W), in their order; 0 is none. Their class is the one that most of their pixels have, void
-    aside."""
+    """The objects of `numbers` (H, W), in the order of their numbers; 0 is no object.
+
+    Each has the class of most of its pixels, without void pixels."""
     ordered, count = _in_order(numbers)
     values = classes.void + 1
     votes = np.bincount(ordered.ravel() * values + labels.ravel(), minlength=(count + 1) * values).reshape(count + 1, values)
@@ -164,14 +164,14 @@ def objects_by_vote(numbers: NDArray[Any], labels: NDArray[Any], classes: ClassT
 
 
 def _in_order(numbers: NDArray[Any]) -> tuple[NDArray[np.intp], int]:
-    """The numbers that are there as 1, 2 ... in their order, and how many they are."""
+    """The map with its existing numbers replaced by 1, 2 ... in their order, and the count of these numbers."""
     present = np.bincount(numbers.ravel()) > 0
     present[0] = False
     return np.where(present, np.cumsum(present), 0)[numbers], int(present.sum())
 
 
 def require_same_size(image: NDArray[Any], labels: NDArray[Any], picture: Path, mask: Path) -> None:
-    """Raises DataError when `labels`, read from `mask`, have not the height and width of `image`, read from `picture`."""
+    """Raises DataError unless `labels`, read from `mask`, have the height and width of `image`, read from `picture`."""
     if labels.shape != image.shape[:2]:
         raise DataError(
             f"{mask}: is {labels.shape[0]}x{labels.shape[1]}, its picture {picture.name} is "
@@ -180,7 +180,7 @@ def require_same_size(image: NDArray[Any], labels: NDArray[Any], picture: Path, 
 
 
 def list_folder(root: Path) -> Listing:
-    """Pairs pictures and masks below `root` by the three shapes of this module's docstring, sorted by split and name."""
+    """The pairs of pictures and masks below `root`, in any of the three shapes of this module's docstring, by split and name."""
     if is_listed(root):
         return _read_pairs(root)
     kinds = truth_folders(root)
@@ -201,54 +201,61 @@ def list_folder(root: Path) -> Listing:
 
 
 def is_listed(root: Path) -> bool:
-    """Whether pairs.csv is there, readable or not."""
+    """Whether pairs.csv exists, readable or not."""
     return os.path.lexists(root / "pairs.csv")
 
 
 def truth_folders(root: Path) -> tuple[str, ...]:
-    """Which of `masks` and `instances` are below `root`; `masks` if neither is."""
+    """The names of the folders `masks` and `instances` that exist below `root`. `masks` if neither does."""
     return tuple(kind for kind in ("masks", "instances") if (root / kind).is_dir()) or ("masks",)
 
 
 def chosen_for_val(names: list[str]) -> set[str]:
-    """A fifth of `names` (at least one of two): those whose SHA-256 sorts first, so that a new name moves few others."""
+    """A fifth of `names`, and at least one of two or more: the names with the lowest SHA-256.
+
+    So a new name changes the choice of few others."""
     ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode(errors="surrogateescape")).digest())
     return set(ranked[: max(1, len(names) // 5)]) if len(names) > 1 else set()
 
 
 def files_below(folder: Path, suffixes: frozenset[str]) -> dict[str, list[Path]]:
-    """The files of `folder` and its subfolders, found by `files.walk`, by relative path without suffix, sorted.
+    """The files of `folder` and its subfolders with one of `suffixes`, by their relative path without suffix.
 
-    The two Unicode forms of a name are one name."""
-    found = defaultdict(list)
+    They are sorted as `files.walk` sorts them. The two Unicode forms of a name are the same name."""
+    files = defaultdict(list)
     for path in walk(folder):
         if path.suffix.lower() in suffixes and os.path.exists(path):
-            found[unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())].append(path)
-    return dict(found)
+            files[unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())].append(path)
+    return dict(files)
 
 
 def _pair_up(images: Path, folders: dict[str, Path], split: str) -> Listing:
-    """A pair has a picture and a file of the same name in each of `folders`, which are of masks, instances or both."""
+    """Pairs each picture with the files of the same name in `folders`, which are masks, instances or both.
+
+    A pair needs a file in each folder."""
     pictures = files_below(images, PICTURE_SUFFIXES)
     truths = {kind: _of_pictures(files_below(folder, PICTURE_SUFFIXES), pictures) for kind, folder in folders.items()}
-    whole = sorted(pictures.keys() & set.intersection(*(set(found) for found in truths.values())))
-    of = {name: {kind: found[name][0] for kind, found in truths.items()} for name in whole}
+    complete = sorted(pictures.keys() & set.intersection(*(set(by_name) for by_name in truths.values())))
+    files_of = {name: {kind: by_name[name][0] for kind, by_name in truths.items()} for name in complete}
     return Listing(
-        tuple(Pair(name, pictures[name][0], of[name].get("masks"), split, of[name].get("instances")) for name in whole),
-        tuple(path for name in sorted(pictures.keys() - of.keys()) for path in pictures[name]),
-        tuple(path for found in truths.values() for name in sorted(found.keys() - pictures.keys()) for path in found[name]),
-        tuple(tuple(found[name]) for found in (pictures, *truths.values()) for name in whole if len(found[name]) > 1),
+        tuple(
+            Pair(name, pictures[name][0], files_of[name].get("masks"), split, files_of[name].get("instances"))
+            for name in complete
+        ),
+        tuple(path for name in sorted(pictures.keys() - files_of.keys()) for path in pictures[name]),
+        tuple(path for by_name in truths.values() for name in sorted(by_name.keys() - pictures.keys()) for path in by_name[name]),
+        tuple(tuple(by_name[name]) for by_name in (pictures, *truths.values()) for name in complete if len(by_name[name]) > 1),
     )
 
 
 def _of_pictures(truths: dict[str, list[Path]], pictures: dict[str, list[Path]]) -> dict[str, list[Path]]:
-    """The same masks, where those called NAME.jpg have the name of the picture NAME."""
-    found: dict[str, list[Path]] = defaultdict(list)
+    """The same masks by the names of their pictures: a mask called NAME.jpg belongs to the picture NAME."""
+    by_picture: dict[str, list[Path]] = defaultdict(list)
     for name, paths in truths.items():
-        bare, suffix = os.path.splitext(name)
-        after = bare if name not in pictures and bare in pictures and suffix.lower() in PICTURE_SUFFIXES else name
-        found[after] += paths
-    return dict(found)
+        stem, suffix = os.path.splitext(name)
+        picture_name = stem if name not in pictures and stem in pictures and suffix.lower() in PICTURE_SUFFIXES else name
+        by_picture[picture_name] += paths
+    return dict(by_picture)
 
 
 def _read_pairs(root: Path) -> Listing:
@@ -272,6 +279,6 @@ def _read_pairs(root: Path) -> Listing:
         by_image[pair.image].append(mask)
         by_mask[mask].append(pair.image)
         by_name[pair.split, pair.name].append(pair.image)
-    doubles = [(one, *many) for found in (by_image, by_mask) for one, many in found.items() if len(many) > 1]
-    doubles += [(one, *many) for one, *many in map(dict.fromkeys, by_name.values()) if many]
+    doubles = [(file, *partners) for groups in (by_image, by_mask) for file, partners in groups.items() if len(partners) > 1]
+    doubles += [(file, *partners) for file, *partners in map(dict.fromkeys, by_name.values()) if partners]
     return Listing(tuple(pairs), (), (), tuple(doubles))

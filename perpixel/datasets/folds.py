@@ -1,9 +1,9 @@
-"""Cross-validation without lists: the names of folds are splits of any data set that has none of its own.
+"""Cross-validation without lists: a data set without splits has the names of folds as splits.
 
-    fold1of5, fold2of5 ...    a fifth, judged: every fifth picture, from the first, the second ... on
-    rest1of5, rest2of5 ...    the other four fifths, trained on
+    fold1of5, fold2of5 ...    a fifth, to judge on: every fifth picture, from the first, the second ... on
+    rest1of5, rest2of5 ...    the other four fifths, to train on
 
-Of a stack of slices or a film every fold shows each part; as neighbours look alike, the judged ones flatter a little."""
+Every fold shows each part of a stack or a film. Neighbouring pictures look alike, so scores on a fold are a little too high."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from perpixel.errors import UsageError
 
 
 def split_folds(count: int, split: str) -> list[int] | None:
-    """The indices among `count` pictures that `split` names: of fold k of n those with i % n == k - 1, of the rest the others.
+    """The indices of the pictures in a fold or its rest, among `count` pictures. None for a split with another name.
 
-    None for a split that is not named so. Raises UsageError where there is no such fold: k from 1 to n, n from 2 to `count`."""
+    Fold k of n has the indices i with i % n == k - 1, and its rest the others. Raises UsageError unless 1 <= k <= n and
+    2 <= n <= `count`."""
     match = re.fullmatch(r"(fold|rest)(\d{1,9})of(\d{1,9})", split, re.ASCII)
     if match is None:
         return None

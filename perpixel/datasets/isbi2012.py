@@ -2,16 +2,16 @@
 2015). U-Net's first data set.
 
     ROOT/train-volume.tif    30 slices of 512x512, grey, pages of one file
-    ROOT/train-labels.tif    its truth: 0 membrane, 255 inside of a cell
-    ROOT/test-volume.tif     30 slices more; their labels are not public
+    ROOT/train-labels.tif    their truth: 0 membrane, 255 inside of a cell
+    ROOT/test-volume.tif     30 more slices; their labels are not public
 
-ROOT may be isbi2012/ in the folder that is given. A picture is called by its page, from 00. The splits:
+ROOT may be isbi2012/ in the given folder. The name of a picture is the number of its page, from 00. The splits:
 
     train, test              whole stacks; test has no labels
     fold1of5, rest1of5 ...   a fold of train to judge on, the rest to train on (`datasets.folds`), for any number of folds
 
-The challenge judges the segments that membranes leave between them, so every piece of the inside whose pixels share edges is an
-object of a sample."""
+The challenge judges the segments between the membranes. So each piece of the inside whose pixels share edges is an object of a
+sample."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TRAIN, LABELS, TEST = "train-volume.tif", "train-labels.tif", "test-volume.tif"
 
 
 class Isbi2012:
-    """One split of the challenge's data below `root`. `splits` names the first of five folds; all folds of any number are there.
+    """One split of the challenge's data below `root`. `splits` lists one fold of five, but folds of any number can be opened.
 
     Raises DataError naming the file that is missing, or stacks of different lengths; UnknownName or UsageError for another
     split."""
@@ -75,12 +75,12 @@ class Isbi2012:
         return Sample(self.name(index), image, labels, segments(labels))
 
     def files(self) -> list[Path]:
-        """Every file that decides what the split holds."""
+        """The files that define the content of the split."""
         return [self._volume] if self.split == "test" else [self._volume, self.folder / LABELS]
 
 
 def segments(labels: NDArray[Any]) -> Instances:
-    """The 4-connected pieces of the inside in class ids (H, W): pixels that touch at a corner only are apart."""
+    """The pieces of the inside in class ids (H, W). They are 4-connected: pixels that share only a corner are separate."""
     from scipy.ndimage import label
 
     numbers, count = label(labels == INSIDE)

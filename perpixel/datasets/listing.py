@@ -1,4 +1,4 @@
-"""The data sets that have a name: their classes and numbers of pictures."""
+"""The data sets with a name: their classes and numbers of pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class DatasetRow:
 
 
 def datasets() -> list[DatasetRow]:
-    """Every data set with a name; those of a folder that the user names with the published counts, wherever they lie."""
+    """A row for every data set with a name. Data sets of `ON_DISK` have their published counts, whether they are on this disk or
+    not."""
     rows = []
     for name, maker in DATASETS.items():
         dataset = maker("val")
@@ -25,6 +26,6 @@ def datasets() -> list[DatasetRow]:
         what = (inspect.getdoc(maker) or "").split("\n\n")[0].replace("\n", " ")
         rows.append(DatasetRow(name, dataset.classes.names, pictures, what))
     for name, known in ON_DISK.items():
-        what = f"{known.what}; needs --root, the folder that holds {known.holds}"
+        what = f"{known.title}; needs --root, the folder that holds {known.holds}"
         rows.append(DatasetRow(name, known.classes.names, dict(known.pictures), what))
     return rows

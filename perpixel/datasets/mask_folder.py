@@ -1,4 +1,4 @@
-"""Masks alone as truth, without their pictures: any folder of masks, by name, for judging other masks of the same names.
+"""A folder of masks as truth, without pictures, to judge other masks with the same names.
 
     FOLDER/NAME.png        one value per pixel, decoded by a class table; folders below are part of the name"""
 
@@ -15,23 +15,23 @@ from perpixel.errors import DataError
 from perpixel.images import MASK_SUFFIXES, read_labels
 from perpixel.sample import Sample
 
-VOID = 255  # of tables that do not name a value for void
+VOID = 255  # the value of void, for tables that name none
 
 
 class MaskFolder:
-    """The masks below `folder` as samples whose picture is black; `split` is only a name. A table without void gets 255 for it.
+    """The masks below `folder` as samples with a black picture. `split` is only a name. A table without void gets 255 for it.
 
-    Raises DataError for a folder without masks, or with two of one name."""
+    Raises DataError for a folder without masks, and for two masks with the same name."""
 
     def __init__(self, folder: Path, classes: ClassTable, split: str = "all") -> None:
         self.folder, self.split, self.splits = folder, split, (split,)
-        free = not classes.void_values and VOID not in {value for values in classes.values for value in values}
-        self.classes = replace(classes, void_values=(VOID,)) if free else classes
-        found = files_below(folder, MASK_SUFFIXES)
-        for name, paths in found.items():
+        lacks_void = not classes.void_values and VOID not in {value for values in classes.values for value in values}
+        self.classes = replace(classes, void_values=(VOID,)) if lacks_void else classes
+        masks_by_name = files_below(folder, MASK_SUFFIXES)
+        for name, paths in masks_by_name.items():
             if len(paths) > 1:
                 raise DataError(f"{paths[0]} and {paths[1].name} are two masks of {name}; keep one of them.")
-        self.masks = [(name, paths[0]) for name, paths in sorted(found.items())]
+        self.masks = [(name, paths[0]) for name, paths in sorted(masks_by_name.items())]
         if not self.masks:
             raise DataError(f"{folder}: holds no masks (PNG, TIFF or BMP); name the folder that does.")
 

@@ -1,8 +1,8 @@
 """Nuclei of the Data Science Bowl 2018 (Caicedo et al., Nature Methods 2019; BBBC038), in fluorescence and in stained tissue.
 
     ROOT/stage1_train/ID/images/ID.png     grey, RGB or RGBA
-    ROOT/stage1_train/ID/masks/*.png       one nucleus each: 0 outside, anything else inside; there is one at least
-    ROOT/stage1_test/ID/images/ID.png      pictures alone; may be missing
+    ROOT/stage1_train/ID/masks/*.png       one nucleus each: 0 outside, other values inside; at least one file
+    ROOT/stage1_test/ID/images/ID.png      pictures only; may be missing
 
 ROOT may be stage1_train/ too. The splits:
 
@@ -10,8 +10,8 @@ ROOT may be stage1_train/ too. The splits:
     test 65                  stage1_test, without labels
     fold1of5, rest1of5 ...   a fold of train to judge on, the rest to train on (`datasets.folds`), for any number of folds
 
-No pixel should be of two nuclei; where one is, it is of the one whose file comes later by name. A nucleus that shows no pixel is
-no object. That nuclei touch is not in the labels: the setting `separation_weights` reads it from the objects."""
+No pixel should belong to two nuclei. If one does, the nucleus with the later file name gets it. A nucleus without a pixel is no
+object. The labels do not show where nuclei touch; the setting `separation_weights` reads it from the objects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TRAIN, TEST = "stage1_train", "stage1_test"
 
 
 class Nuclei2018:
-    """One split of the bowl's first stage below `root`. `splits` names the first of five folds; those of any number are there.
+    """One split of the bowl's first stage below `root`. `splits` lists one fold of five, but folds of any number can be opened.
 
     Raises DataError naming the folder that is missing or empty; UnknownName or UsageError for another split."""
 
@@ -44,13 +44,13 @@ class Nuclei2018:
     def __init__(self, root: Path | str, split: str = "train") -> None:
         self.folder, self.split = _find(root), split
         self._stage = self.folder.parent / TEST if split == "test" else self.folder
-        every = sorted(folder.name for folder in self._stage.iterdir() if _is_shown(folder)) if self._stage.is_dir() else []
-        if not every:
+        all_names = sorted(folder.name for folder in self._stage.iterdir() if _is_shown(folder)) if self._stage.is_dir() else []
+        if not all_names:
             raise DataError(f"{self._stage}: holds no folder ID/images/; unpack the archive of the bowl there.")
-        places = list(range(len(every))) if split in ("train", "test") else split_folds(len(every), split)
+        places = list(range(len(all_names))) if split in ("train", "test") else split_folds(len(all_names), split)
         if places is None:
             raise did_you_mean("split of nuclei2018", split, PICTURES)
-        self.names = [every[place] for place in places]
+        self.names = [all_names[place] for place in places]
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -73,14 +73,14 @@ class Nuclei2018:
             mask = read_labels(path)
             require_same_size(image, mask, picture, path)
             numbers[mask > 0] = number
-        seen, ordered = np.unique(numbers, return_inverse=True)  # in the order of the files, without those that show nothing
-        ordered = ordered.reshape(numbers.shape) + (seen[0] > 0)
-        count = int((seen > 0).sum())
+        present, ordered = np.unique(numbers, return_inverse=True)  # in the order of the files, without nuclei that have no pixel
+        ordered = ordered.reshape(numbers.shape) + (present[0] > 0)
+        count = int((present > 0).sum())
         labels = np.where(numbers > 0, NUCLEUS, BACKGROUND).astype(self.classes.dtype)
         return Sample(self.names[index], image, labels, Instances.of_numbers(ordered, np.full(count, NUCLEUS, np.int64)))
 
     def files(self) -> list[Path]:
-        """Every file that decides what the split holds."""
+        """The files that define the content of the split."""
         places = range(len(self))
         masks = [] if self.split == "test" else [path for index in places for path in self._masks(index)]
         return [*(self.picture(index) for index in places), *masks]
@@ -90,10 +90,10 @@ class Nuclei2018:
 
     def _masks(self, index: int) -> list[Path]:
         folder = self._stage / self.names[index] / "masks"
-        found = [path for path in files_in(folder) if path.suffix == ".png"]
-        if not found:
+        masks = [path for path in files_in(folder) if path.suffix == ".png"]
+        if not masks:
             raise DataError(f"{folder}: holds no mask of a nucleus; unpack {TRAIN}.zip again.")
-        return found
+        return masks
 
 
 def _is_shown(folder: Path) -> bool:

@@ -1,15 +1,16 @@
-"""NYU Depth V2: 1,449 indoor scenes (Silberman et al., ECCV 2012) with the 40 classes of Gupta et al., CVPR 2013. Colour alone is
-read; depth and HHA, its coding as a picture, are not.
+"""NYU Depth V2: 1,449 indoor scenes (Silberman et al., ECCV 2012) with the 40 classes of Gupta et al., CVPR 2013. Only the colour
+pictures are read, not depth or HHA, which codes depth as a picture.
 
     ROOT/data/images/img_NAME.png
-    ROOT/segmentation/img_NAME.mat    `segmentation`: 1..40 as below, 0 void
+    ROOT/segmentation/img_NAME.mat    `segmentation`: 1..40 as in `NAMES`, 0 void
     ROOT/{train,val,test}.txt         one NAME a line, such as 5001
 
-This is the folder of the FCN authors' nyud_layers.py (their nyud.tar.gz, made from Gupta's data.tgz, and data/nyud of their
-repository, which has the lists); it may lie below the folder that is given, as nyud/. Names and order: data/nyud/classes.txt.
+This is the folder of the FCN authors' nyud_layers.py. It consists of their nyud.tar.gz, made from Gupta's data.tgz, and of the
+lists in data/nyud of their repository. It may lie below the given folder, as nyud/. Names and order come from
+data/nyud/classes.txt.
 
-The splits, with the published numbers of pictures: train 381, val 414, trainval 795, which is train, then val, and test 654.
-FCN trains on trainval."""
+The splits, with the published numbers of pictures: train 381, val 414, test 654, and trainval 795, which is train, then val. FCN
+trains on trainval."""
 
 from __future__ import annotations
 
@@ -65,7 +66,7 @@ class Nyud:
         return Sample(self.names[index], image, labels)
 
     def files(self) -> list[Path]:
-        """Every file that decides what the split holds."""
+        """The files that define the content of the split."""
         return [*self._lists, *(path for name in self.names for path in self._paths(name))]
 
     def _paths(self, name: str) -> tuple[Path, Path]:

@@ -1,4 +1,4 @@
-"""How the things of a street look: drawn from far to near on a canvas of inks, which then becomes a picture and its truth."""
+"""Draws the things of a street, from far to near, on a canvas of inks. The canvas then becomes a picture and its truth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 SKY, BUILDING, ROAD, PAVEMENT, FENCE, TREE, POLE, SIGN, CAR, PERSON = range(10)  # class ids
 VOID = 255
-OUTLINED = (TREE, SIGN, CAR, PERSON)  # objects with a void border; poles are too thin to pay for one
+OUTLINED = (TREE, SIGN, CAR, PERSON)  # objects with a void border. Poles are too thin for a border
 COUNTED = (CAR, PERSON)  # classes with instances
 SMALLEST = 8  # a car or person with fewer visible pixels is void
 
@@ -19,12 +19,12 @@ Colour = tuple[float, float, float]
 Point = tuple[int, int]  # column, row of the canvas
 Place = tuple[float, float]  # x, z on the ground
 Paints = tuple[Colour, Colour, Colour]
-Level = tuple[float, float, float, float]  # of a box: where it ends behind and ahead, half its width, height above ground
+Level = tuple[float, float, float, float]  # a cut through a box: its ends behind and ahead, half its width, height above ground
 Face = tuple[tuple[float, ...], ...]  # four corners (x, y, z)
 Random = np.random.Generator
 
-# Colour says little: walls, cars, clothes, signs and fences share one palette, road and pavement another. What tells classes
-# apart is shape, place and neighbourhood.
+# Colour says little about the class: walls, cars, clothes, signs and fences share a palette, and so do road and pavement. Classes
+# differ by shape, place and neighbourhood.
 PAINTS: tuple[Colour, ...] = (
     (205, 200, 192), (160, 158, 155), (112, 112, 116), (66, 68, 74), (38, 38, 42), (172, 92, 70), (140, 62, 50), (206, 176, 130),
     (182, 152, 112), (222, 206, 176), (92, 112, 142), (62, 82, 126), (128, 148, 166), (176, 48, 44), (72, 104, 82),
@@ -42,7 +42,7 @@ NEAREST, FARTHEST = 1.0, 400.0  # metres
 
 @dataclass(frozen=True)
 class Street:
-    """What is chosen once for a picture. `x` to the right and `z` ahead of the camera, `y` up from the ground, in metres."""
+    """The street of a picture. `x` goes to the right and `z` ahead of the camera, `y` goes up from the ground, all in metres."""
 
     focal: float
     centre: float  # the vanishing point, in canvas pixels
@@ -56,19 +56,20 @@ class Street:
     sight: float  # distance at which haze hides half of a colour
 
     def at(self, x: float, y: float, z: float) -> Point:
+        """The canvas pixel that shows the point x, y, z."""
         scale = self.focal / z
         return round(self.centre + x * scale), round(self.horizon + (self.camera - y) * scale)
 
     def light(self, x: float, z: float) -> float:
-        """Brightness of an upright face that looks towards (x, z), a vector of length 1."""
+        """The brightness of an upright face that looks towards (x, z), a vector of length 1."""
         return 0.86 - 0.22 * (x * self.sun[0] + z * self.sun[1])
 
 
 class Canvas:
-    """What has been drawn so far, at twice the picture's size: `draw` takes inks; `shadow` takes 255 where the sun is hidden.
+    """The drawing of a scene, at twice the picture's size. `draw` takes inks, and `shadow` takes 255 where the sun is hidden.
 
-    An ink knows its colour, its texture and the thing it belongs to, so picture, labels and instances come from the same
-    pixels and cannot be out of line."""
+    An ink has a colour, a texture and the thing it belongs to. So picture, labels and instances come from the same pixels and
+    always match."""
 
     def __init__(self, size: tuple[int, int], street: Street) -> None:
         self.height, self.width = 2 * size[0], 2 * size[1]
@@ -81,11 +82,12 @@ class Canvas:
         self.inks: list[tuple[float, ...]] = []  # red, green, blue, grain, blotches, takes shadow, thing
 
     def thing(self, class_id: int) -> int:
+        """The number of a new thing of this class."""
         self.things.append(class_id)
         return len(self.things) - 1
 
     def ink(self, thing: int, colour: Colour, grain: float = 0.04, blotches: float = 0.04, z: float = 0.0) -> int:
-        """The number to draw with. `grain` and `blotches` are shares of brightness; `z` metres of haze lie before it."""
+        """The number of a new ink, to draw with. `grain` and `blotches` are shares of brightness. `z` metres of haze dim it."""
         assert not self.inks or thing >= self.inks[-1][6], "mix the inks of a thing before those of the next"
         clear = self.street.sight / (self.street.sight + z)
         red, green, blue = blend(self.street.haze, colour, clear)
@@ -109,27 +111,30 @@ class Canvas:
 
 
 def between(rng: Random, low: float, high: float) -> float:
+    """A random number between `low` and `high`."""
     return low + (high - low) * rng.random()
 
 
 def chance(rng: Random, share: float) -> bool:
+    """True with the probability `share`."""
     return rng.random() < share
 
 
 def choose(rng: Random, colours: Sequence[Colour], spread: float = 16.0) -> Colour:
-    """One of `colours`, lighter or darker and a little off."""
+    """A random colour of `colours`, made lighter or darker and slightly changed."""
     red, green, blue = colours[int(rng.random() * len(colours))]
     level, off = between(rng, -1.6, 1.6) * spread, between(rng, -0.6, 0.6) * spread
     return red + level + off, green + level, blue + level - off
 
 
 def blend(first: Colour, second: Colour, share: float) -> Colour:
-    """`share` of the second colour, the rest of the first."""
+    """A mixture of two colours: `share` of the second, the rest of the first."""
     rest = 1.0 - share
     return first[0] * rest + second[0] * share, first[1] * rest + second[1] * share, first[2] * rest + second[2] * share
 
 
 def lit(colour: Colour, factor: float) -> Colour:
+    """The colour with `factor` times its brightness."""
     return colour[0] * factor, colour[1] * factor, colour[2] * factor
 
 
@@ -166,7 +171,7 @@ def draw_backdrop(canvas: Canvas, rng: Random) -> None:
 
 
 def draw_ground(canvas: Canvas, rng: Random) -> None:
-    """Pavement everywhere below the horizon, then the road and a side street on it, kerb stones and paint."""
+    """Pavement over all ground below the horizon; on it the road, a side street, kerb stones and paint."""
     street = canvas.street
     pavement, road = canvas.thing(PAVEMENT), canvas.thing(ROAD)
     ground, tar = choose(rng, GROUNDS), choose(rng, GROUNDS)
@@ -203,7 +208,8 @@ def draw_ground(canvas: Canvas, rng: Random) -> None:
 
 
 def draw_wall(canvas: Canvas, rng: Random, thing: int, ends: tuple[Place, Place], height: float, paints: Paints) -> None:
-    """An upright wall on the ground line `ends`, with rows of windows and perhaps a shop front; `paints`: wall, glass, shop."""
+    """An upright wall on the ground line `ends`, with rows of windows and perhaps a shop front. `paints` are wall, glass,
+    shop."""
     street = canvas.street
     (x0, z0), (x1, z1) = ends
     light = street.light(0.0, -1.0) if x0 != x1 else street.light(-1.0 if x0 > 0 else 1.0, 0.0)
@@ -235,7 +241,7 @@ def draw_wall(canvas: Canvas, rng: Random, thing: int, ends: tuple[Place, Place]
             continue
         for floor in range(int(shops), int(height / 3.0)):
             patch(glass, a, b, floor * 3.0 + low, floor * 3.0 + high)
-    if chance(rng, 0.3):  # a poster with a painted person, who is building
+    if chance(rng, 0.3):  # a poster with a painted person, whose class is building
         t = between(rng, 0.2, 0.8)
         xp, zp = x0 + (x1 - x0) * t, z0 + (z1 - z0) * t
         patch(shop, t - 0.7 / length, t + 0.7 / length, 0.3, 2.7)
@@ -258,7 +264,7 @@ def draw_fence(canvas: Canvas, rng: Random, ends: tuple[Place, Place]) -> None:
 
 
 def draw_house(canvas: Canvas, rng: Random, side: int, near: float, far: float) -> None:
-    """One building on the left (-1) or the right (1), from `near` to `far`; some stand back behind a fence."""
+    """A building on the left (-1) or the right (1), from `near` to `far`. Some stand back behind a fence."""
     street = canvas.street
     thing, line = canvas.thing(BUILDING), street.walls[side > 0]
     back = between(rng, 2, 5) if chance(rng, 0.3) else 0.0
@@ -288,7 +294,7 @@ def draw_tree(canvas: Canvas, rng: Random, x: float, z: float) -> None:
     canvas.column(canvas.ink(thing, bark, 0.2, 0.2, z), x, height, between(rng, 0.2, 0.45), z)
     shades = [canvas.ink(thing, lit(leaf, factor), 0.4, 0.25, z) for factor in (0.72, 0.95, 1.2)]
     sunny, narrow = (1 if street.sun[0] < 0 else -1), between(rng, 0.7, 1.0)
-    for clump in range(0, 15, 1 if z < 20 else 2):  # from dark to light, from big to small, from anywhere to the side of the sun
+    for clump in range(0, 15, 1 if z < 20 else 2):  # dark and big clumps first, light and small ones on the side of the sun last
         size = radius * (0.75 if clump < 5 else between(rng, 0.2, 0.4))
         across, up = between(rng, -0.7, 0.7) * radius * narrow, between(rng, -0.7, 0.9) * radius
         if clump >= 10:
@@ -340,7 +346,7 @@ def draw_sign(canvas: Canvas, rng: Random, x: float, z: float) -> None:
 
 
 def draw_figure(canvas: Canvas, rng: Random, thing: int, foot: Point, height: int, z: float) -> None:
-    """A person whose feet stand at canvas pixel `foot`, `height` canvas pixels tall."""
+    """A person with its feet at the canvas pixel `foot`, `height` canvas pixels tall."""
     top = choose(rng, PAINTS)
     paints = top, lit(top, 0.8), choose(rng, PAINTS), choose(rng, SKINS, 8), choose(rng, HAIRS), choose(rng, PAINTS)
     coat, sleeve, trousers, skin, hair, bag = (canvas.ink(thing, paint, 0.05, 0.1, z) for paint in paints)
@@ -372,7 +378,9 @@ def draw_person(canvas: Canvas, rng: Random, x: float, z: float) -> None:
 
 
 def box_faces(canvas: Canvas, place: Place, heading: Place, lower: Level, upper: Level) -> list[tuple[int, Face]]:
-    """The faces that the camera sees of a box on `place`: (0 and 2 the flanks, 1 ahead, 3 behind, 4 the top; its corners)."""
+    """The faces of a box on `place` that the camera sees, each with its number and its corners.
+
+    Faces 0 and 2 are the flanks, 1 is ahead, 3 is behind, 4 is the top."""
     (x, z), (c, s) = place, heading
 
     def ring(level: Level) -> Face:
@@ -383,16 +391,16 @@ def box_faces(canvas: Canvas, place: Place, heading: Place, lower: Level, upper:
     low, high = ring(lower), ring(upper)
     faces: list[Face] = [(low[i], high[i], high[(i + 1) % 4], low[(i + 1) % 4]) for i in range(4)]
     faces.append(high[::-1])
-    seen = []
+    visible = []
     for number, face in enumerate(faces):
         (xa, ya), (xb, yb), (xc, yc), (xd, yd) = (canvas.street.at(*corner) for corner in face)
         if (xc - xa) * (yd - yb) - (xd - xb) * (yc - ya) > 0:
-            seen.append((number, face))
-    return seen
+            visible.append((number, face))
+    return visible
 
 
 def draw_on_face(canvas: Canvas, ink: int, face: Face, left: float, right: float, low: float, high: float) -> None:
-    """Fills a part of a face; `left` to `right` and `low` to `high` are shares of it."""
+    """Fills a part of a face. `left` to `right` and `low` to `high` are shares of its width and height."""
     (ax, ay, az), (bx, by, bz), (cx, cy, cz), (dx, dy, dz) = face
 
     def point(a: float, b: float) -> tuple[float, float, float]:
@@ -403,7 +411,7 @@ def draw_on_face(canvas: Canvas, ink: int, face: Face, left: float, right: float
 
 
 def draw_car(canvas: Canvas, rng: Random, x: float, z: float, heading: Place) -> None:
-    """A car or a van whose middle stands at (x, z) and whose front looks along `heading`, a vector of length 1."""
+    """A car or a van with its middle at (x, z). Its front looks along `heading`, a vector of length 1."""
     street, (c, s), place = canvas.street, heading, (x, z)
     thing, paint = canvas.thing(CAR), choose(rng, PAINTS)
     van, blind = chance(rng, 0.25), chance(rng, 0.6)  # a blind van has no windows at the back
@@ -444,16 +452,17 @@ def draw_car(canvas: Canvas, rng: Random, x: float, z: float, heading: Place) ->
     foot = [(x + u * c - v * s, z + u * s + v * c) for u, v in ((back, -half), (front, -half), (front, half), (back, half))]
     thrown = [(a + street.sun[0] * roof * 0.8, b + street.sun[1] * roof * 0.8) for a, b in foot]
     canvas.shade(*foot)
-    for i in range(4):  # what each edge of the footprint sweeps over
+    for i in range(4):  # the shadow of each side, between an edge of the footprint and its shadow
         canvas.shade(foot[i], foot[i - 1], thrown[i - 1], thrown[i])
 
 
 def develop(canvas: Canvas, rng: Random, pixels: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """The picture: inks averaged over 2x2, then texture, shadow, uneven light, blur, colour cast and noise."""
+    """The picture, uint8 (H, W, 3): inks averaged over 2x2 pixels, then texture, shadow, uneven light, colour cast, blur and
+    noise."""
     height, width = canvas.height // 2, canvas.width // 2
     inks = np.array(canvas.inks, np.float32)
     grain, blotches, ground = inks.T[3:6].take(pixels[::2, ::2], axis=1)
-    # three colours in one number, ten bits each: the sum of four stays below 1024
+    # The three channels lie in one number, with ten bits each, because the sum of four values stays below 1024.
     packed = np.clip(inks[:, :3], 0, 255).astype(np.int32) @ np.array([1, 1 << 10, 1 << 20], np.int32)
     rows = packed.take(pixels)
     rows = rows[0::2] + rows[1::2]
@@ -479,16 +488,19 @@ def develop(canvas: Canvas, rng: Random, pixels: NDArray[np.int32]) -> NDArray[n
 
 
 def truth(canvas: Canvas, pixels: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """Labels with the void border, and the number 1..N of each car and person, 0 elsewhere and on void.
+    """The labels with the void border (H, W), and the number 1..N of each car and person (H, W), which is 0 elsewhere.
 
-    A pixel of the picture shows what most of its 2x2 canvas pixels show; of two equal shares the nearer thing."""
+    A pixel of the picture shows the thing of most of its 2x2 canvas pixels. Of two equal shares it shows the nearer thing."""
     a, b, c, d = pixels[0::2, 0::2], pixels[0::2, 1::2], pixels[1::2, 0::2], pixels[1::2, 1::2]
-    # inks are in the order of their things: the second largest of four is of the thing that has the majority or wins a tie
+    # Inks have the order of their things. So the second largest of four inks belongs to the thing with the majority, or to the
+    # nearer thing in a tie.
     inks = np.maximum(np.minimum(np.maximum(a, b), np.maximum(c, d)), np.maximum(np.minimum(a, b), np.minimum(c, d)))
     classes, count = np.array(canvas.things, np.uint8), len(canvas.things)
     things = np.array([ink[6] for ink in canvas.inks]).take(inks)
-    counted, outlined = (np.array([class_id in some for class_id in canvas.things]) for some in (COUNTED, OUTLINED))
-    owner = np.where(counted, np.arange(count), -1 - classes.astype(np.int64)).take(things)  # neighbours that are alike share one
+    counted, outlined = (np.array([class_id in class_group for class_id in canvas.things]) for class_group in (COUNTED, OUTLINED))
+    owner = np.where(counted, np.arange(count), -1 - classes.astype(np.int64)).take(
+        things
+    )  # things without a number share an owner by class
     outlined_here = outlined.take(things)
     border = np.zeros(things.shape, bool)
     for near, far in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
@@ -496,7 +508,7 @@ def truth(canvas: Canvas, pixels: NDArray[np.int32]) -> tuple[NDArray[np.uint8],
         border[near] |= edge
         border[far] |= edge
     area, core = np.bincount(things.ravel(), minlength=count), np.bincount(things[~border], minlength=count)
-    thin = (classes == POLE) | outlined & (2 * core < area)  # a border inside would leave less than half of them
+    thin = (classes == POLE) | outlined & (2 * core < area)  # a border would take more than half of their pixels
     void = border & ~thin.take(things)
     kept = counted & (np.bincount(things[~void], minlength=count) >= SMALLEST)
     void |= (counted & ~kept).take(things)

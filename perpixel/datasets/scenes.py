@@ -1,4 +1,4 @@
-"""Street scenes drawn by code from a seed, with no download: their classes, what stands where in them, and the splits."""
+"""Street scenes drawn by code from a seed, without a download: their classes, the places of their things, and the splits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perpixel.datasets import scenery
 from perpixel.datasets.scenery import Canvas, Colour, Random, Street, between, chance, choose
 from perpixel.sample import Instances, Sample
 
-LABELS = (  # a row's place is its class id
+LABELS = (  # class id, name, colour
     (scenery.SKY, "sky", (70, 130, 180)),
     (scenery.BUILDING, "building", (70, 70, 70)),
     (scenery.ROAD, "road", (128, 64, 128)),
@@ -82,7 +82,7 @@ def draw_row_of_houses(canvas: Canvas, rng: Random, side: int) -> None:
 
 
 def furnish(canvas: Canvas, rng: Random) -> list[tuple[float, Callable[[], None]]]:
-    """(z, how to draw it) of all that stands on road and pavement."""
+    """The things on road and pavement, each as its distance z and a function that draws it. The farthest thing comes first."""
     street = canvas.street
     (left, right), (left_wall, right_wall) = street.kerbs, street.walls
     things: list[tuple[float, Callable[[], None]]] = []
@@ -115,7 +115,7 @@ def furnish(canvas: Canvas, rng: Random) -> list[tuple[float, Callable[[], None]
             add(scenery.draw_sign, kerb + side * between(rng, 0.3, 0.8), away(5, 30))
         for _ in range(int(between(rng, 0, 5))):
             x, z = between(rng, kerb + side * 0.5, wall - side * 0.4), away(4, 35)
-            for _ in range(1 + int(rng.random() * rng.random() * 5)):  # often in company
+            for _ in range(1 + int(rng.random() * rng.random() * 5)):  # often a group of people
                 add(scenery.draw_person, x + between(rng, -0.9, 0.9), z + between(rng, -0.6, 0.6))
     for _ in range(int(between(rng, 0, 2.8))):
         add(scenery.draw_person, between(rng, left, right), away(8, 40))
@@ -136,7 +136,7 @@ def furnish(canvas: Canvas, rng: Random) -> list[tuple[float, Callable[[], None]
 def draw_scene(
     seed: int | Sequence[int] | Random, size: tuple[int, int] = (128, 160)
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint16]]:
-    """Picture (H, W, 3), labels with void (H, W), and the number of the car or person each pixel shows, or 0 (H, W)."""
+    """The picture (H, W, 3), the labels with void (H, W), and at each pixel the number of its car or person, or 0 (H, W)."""
     rng = np.random.default_rng(seed)
     top, haze = SKIES[int(rng.random() * len(SKIES))]
     canvas = Canvas(size, choose_street(rng, size, choose(rng, (haze,))))
@@ -153,15 +153,16 @@ def draw_scene(
 
 @lru_cache(maxsize=sum(SPLITS.values()))
 def _drawn(split: str, index: int, size: tuple[int, int]) -> tuple[NDArray[Any], ...]:
-    """`draw_scene` of a picture of a split; kept, because each network of a review sees the same ones (100 MB for all)."""
+    """`draw_scene` for a picture of a split. It is kept, because each network of a review sees the same pictures (100 MB in
+    all)."""
     return draw_scene((SEED, tuple(SPLITS).index(split), index), size)
 
 
 class Scenes:
     """Street scenes of `size`, ten classes, void 255 on a border of one pixel each side around trees, signs, cars and people.
 
-    An object that would lose more than half of its pixels to the border keeps them all; so does every pole.
-    Splits `train` (600), `val` (100), `test` (100) never share a seed; `count` asks for more or fewer. A picture depends on
+    An object that would lose more than half of its pixels to the border keeps all its pixels, and so does every pole. The splits
+    `train` (600), `val` (100), `test` (100) never share a seed; `count` asks for more or fewer pictures. A picture depends on
     split, index and size only. Instances are the visible pixels of each car and person without the void border, so that
     `labels[mask]` is the class of the instance. Raises UnknownName for another split."""
 
@@ -187,4 +188,6 @@ class Scenes:
         image, labels, numbers = _drawn(self.split, index, self.size)
         masks = numbers == np.arange(1, int(numbers.max()) + 1, dtype=np.uint16)[:, None, None]
         class_ids = np.array([labels[mask][0] for mask in masks], np.int64)
-        return Sample(name, image.copy(), labels.copy(), Instances(masks, class_ids))  # whoever gets it may change it
+        return Sample(
+            name, image.copy(), labels.copy(), Instances(masks, class_ids)
+        )  # copies, because the caller may change them

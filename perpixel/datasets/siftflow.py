@@ -1,16 +1,17 @@
 """SIFT Flow: outdoor scenes of 256x256 pixels with two labellings (Liu et al., CVPR 2009; Tighe and Lazebnik, ECCV 2010).
 
     ROOT/Images/spatial_envelope_256x256_static_8outdoorcategories/NAME.jpg
-    ROOT/SemanticLabels/spatial_envelope_256x256_static_8outdoorcategories/NAME.mat    `S`: 1..33 as below, 0 void
-    ROOT/GeoLabels/spatial_envelope_256x256_static_8outdoorcategories/NAME.mat         `S`: 1..3 as below, -1 void
+    ROOT/SemanticLabels/spatial_envelope_256x256_static_8outdoorcategories/NAME.mat    `S`: 1..33 as in `SEMANTIC`, 0 void
+    ROOT/GeoLabels/spatial_envelope_256x256_static_8outdoorcategories/NAME.mat         `S`: 1..3 as in `GEOMETRIC`, -1 void
     ROOT/{trainval,test}.txt       the lists of the FCN authors' repository, data/sift-flow
 
-ROOT may lie below the folder that is given, as sift-flow/ or SiftFlowDataset/. The views: `siftflow`, 33 semantic classes, and
-`siftflow_geometric`, three of geometry. Names, values and void are those of the authors' data/sift-flow/classes.txt and
-siftflow_layers.py.
+ROOT may lie below the given folder, as sift-flow/ or SiftFlowDataset/. The views are `siftflow`, with 33 semantic classes, and
+`siftflow_geometric`, with three classes of geometry. Names, values and void are those of the authors' data/sift-flow/classes.txt
+and siftflow_layers.py.
 
-Papers count 2,488 + 200 pictures; the list has 2,486, without highway_bost181 and street_urb506, which have no labels. No picture
-of `test` shows a cow, a desert or the moon, so FCN's mean is over 30 classes. Ours is too, unless a network sees one there."""
+Papers count 2,488 + 200 pictures. The list has 2,486, without highway_bost181 and street_urb506, which have no labels. No
+picture of `test` shows a cow, a desert or the moon, so FCN's mean is over 30 classes. Our mean is too, unless a network predicts
+one of the three."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ SEMANTIC = (  # the values 1, 2, ... of the files
     "field", "grass", "moon", "mountain", "person", "plant", "pole", "river", "road", "rock", "sand", "sea", "sidewalk", "sign",
     "sky", "staircase", "streetlight", "sun", "tree", "window")  # fmt: skip
 GEOMETRIC = ("sky", "horizontal", "vertical")
-VOID, UNLABELLED = 0, -1  # of SemanticLabels, of GeoLabels; `read_mat` makes them one
+VOID, UNLABELLED = 0, -1  # the void of SemanticLabels, and of GeoLabels, which `read_mat` reads as 0
 ALBUM = "spatial_envelope_256x256_static_8outdoorcategories"
 FOLDERS = {"siftflow": "SemanticLabels", "siftflow_geometric": "GeoLabels"}
 VIEWS = {
@@ -75,7 +76,7 @@ class SiftFlow:
         return Sample(self.names[index], image, labels)
 
     def files(self) -> list[Path]:
-        """Every file that decides what the split holds."""
+        """The files that define the content of the split."""
         return [self._list, *(path for name in self.names for path in self._paths(name))]
 
     def _paths(self, name: str) -> tuple[Path, Path]:

@@ -1,10 +1,11 @@
-"""PASCAL VOC 2012 segmentation, and the Semantic Boundaries Dataset (SBD; Hariharan et al., ICCV 2011) that labels more of it.
+"""PASCAL VOC 2012 segmentation, and the Semantic Boundaries Dataset (SBD; Hariharan et al., ICCV 2011), which labels more of its
+pictures.
 
     ROOT/VOCdevkit/VOC2012/JPEGImages/NAME.jpg
-    ROOT/VOCdevkit/VOC2012/SegmentationClass/NAME.png          palette indices: class ids, 255 on borders and what is not judged
+    ROOT/VOCdevkit/VOC2012/SegmentationClass/NAME.png          palette indices: class ids; 255 on borders and other void pixels
     ROOT/VOCdevkit/VOC2012/SegmentationObject/NAME.png         palette indices: objects 1, 2, ...; 255 as above
     ROOT/VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val,trainval,test}.txt
-    ROOT/VOCdevkit/VOC2011/ImageSets/Segmentation/{train,val}.txt    for seg11train and seg11valid; no more of VOC 2011 is read
+    ROOT/VOCdevkit/VOC2011/ImageSets/Segmentation/{train,val}.txt    for seg11train and seg11valid; the only files of VOC 2011
     ROOT/benchmark_RELEASE/dataset/{img/NAME.jpg, cls/NAME.mat, inst/NAME.mat, train.txt, val.txt}    SBD: MATLAB 5, no border
 
 ROOT may be VOCdevkit or VOC2012 too. The splits, with the published numbers of pictures:
@@ -13,16 +14,16 @@ ROOT may be VOCdevkit or VOC2012 too. The splits, with the published numbers of 
     test 1,456          VOC's list; the labels are not public
     trainaug 10,582     train, then SBD's train and val without VOC's train and val: DeepLab's train_aug (arXiv:1412.7062).
                         VOC's masks for VOC's pictures, SBD's for the others
-    trainvalaug 12,031  trainval, then the same of SBD, as DeconvNet's training set (arXiv:1505.04366); val is in it
-    sbd_train 8,498     SBD's train with SBD's labels, FCN's training set (data/pascal/README.md of the authors' repository);
+    trainvalaug 12,031  trainval, then the same pictures of SBD: DeconvNet's training set (arXiv:1505.04366). It includes val
+    sbd_train 8,498     SBD's train with SBD's labels: FCN's training set (data/pascal/README.md of the authors' repository).
                         545 of its pictures are in val
-    seg11train 1,112    VOC 2011's train, that of the table of classifiers in FCN (arXiv:1411.4038v2, section 4.3, More Training
-                        Data), with VOC 2012's masks
-    seg11valid 736      VOC 2011's val without sbd_train, FCN's validation set (the same README), with VOC 2012's masks
+    seg11train 1,112    VOC 2011's train with VOC 2012's masks: the training set of FCN's table of classifiers
+                        (arXiv:1411.4038v2, section 4.3, More Training Data)
+    seg11valid 736      VOC 2011's val without sbd_train, with VOC 2012's masks: FCN's validation set (the same README)
 
-seg11train and seg11valid need the lists of VOC 2011: VOC 2012's val without sbd_train are 904 pictures (the figure of
-pytorch-semseg too), taken from 2007 to 2011 like the 736, so neither the lists of VOC 2012 nor the year in a name tell which they
-are."""
+seg11train and seg11valid need the lists of VOC 2011. VOC 2012's val without sbd_train has 904 pictures (pytorch-semseg has the
+same figure). They are from 2007 to 2011, like the 736. So neither the lists of VOC 2012 nor the year in a name can give the
+736."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ from perpixel.files import read_bytes, read_text, safe_name
 from perpixel.images import read_image, read_labels
 from perpixel.sample import Instances, Sample
 
-LABELS = (  # class id, which is the value in the mask
+LABELS = (  # class id, which is also the value in the mask, name, colour
     (0, "background", (0, 0, 0)),
     (1, "aeroplane", (128, 0, 0)),
     (2, "bicycle", (0, 128, 0)),
@@ -82,10 +83,10 @@ PICTURES = {
 
 
 class Voc2012:
-    """One split of VOC 2012 below `root`. `splits` are those whose lists are there; pictures of `test` have no labels.
+    """One split of VOC 2012 below `root`. `splits` are the splits whose lists exist. Pictures of `test` have no labels.
 
-    With `instances` a sample has its objects too, which costs reading one file more. Raises DataError naming the folder or
-    file that is missing, UnknownName for another split."""
+    With `instances` each sample has its objects too, and one more file is read. Raises DataError naming the folder or file that
+    is missing, UnknownName for another split."""
 
     classes = CLASSES
 
@@ -94,9 +95,9 @@ class Voc2012:
         if split not in PICTURES:
             raise did_you_mean("split of voc2012", split, PICTURES)
         devkit = self.folder.parent
-        self.sbd = _first_there(above / "benchmark_RELEASE" / "dataset" for above in (devkit.parent, devkit))
+        self.sbd = _first_existing(above / "benchmark_RELEASE" / "dataset" for above in (devkit.parent, devkit))
         # The archive of VOC 2011 unpacks into TrainVal/.
-        years = _first_there((devkit / "VOC2011", devkit.parent / "TrainVal" / "VOCdevkit" / "VOC2011"))
+        years = _first_existing((devkit / "VOC2011", devkit.parent / "TrainVal" / "VOCdevkit" / "VOC2011"))
         self._of_2011 = years / "ImageSets" / "Segmentation"
         lists = [read_list(path) for path in self._lists(split)]
         self.names, self._from_sbd = lists[0], frozenset[str]()
@@ -142,14 +143,14 @@ class Voc2012:
         return other
 
     def files(self) -> list[Path]:
-        """Every file that decides what the split holds."""
+        """The files that define the content of the split."""
         files = [path for name in self.names for path in self._paths(name)]
         objects = [self._objects_path(name) for name in self.names] if self.instances and self.split != "test" else []
         return [*self._lists(self.split), *(files[::2] if self.split == "test" else files), *objects]
 
     def _lists(self, split: str) -> tuple[Path, ...]:
         own, sbd = self.folder / "ImageSets" / "Segmentation", self.sbd
-        made: dict[str, tuple[Path, ...]] = {
+        other_lists: dict[str, tuple[Path, ...]] = {
             **dict.fromkeys(
                 ("trainaug", "trainvalaug"), (own / "train.txt", own / "val.txt", sbd / "train.txt", sbd / "val.txt")
             ),
@@ -157,7 +158,7 @@ class Voc2012:
             "seg11train": (self._of_2011 / "train.txt",),
             "seg11valid": (self._of_2011 / "val.txt", sbd / "train.txt"),
         }
-        return made.get(split, (own / f"{split}.txt",))
+        return other_lists.get(split, (own / f"{split}.txt",))
 
     def _paths(self, name: str) -> tuple[Path, Path]:
         if name in self._from_sbd:
@@ -169,27 +170,27 @@ class Voc2012:
         return self.sbd / "inst" / f"{name}.mat" if name in self._from_sbd else ours
 
     def _objects(self, name: str, labels: NDArray[Any]) -> Instances:
-        """The objects, each of the class that most of its pixels have: masks of objects name no classes themselves."""
+        """The objects. Each has the class of most of its pixels, because masks of objects do not name classes."""
         mask, path = self._paths(name)[1], self._objects_path(name)
         numbers = _read(path, "GTinst")
         require_same_size(labels, numbers, mask, path)
-        found = np.unique(numbers)
-        found = found[(found != 0) & (found != VOID)]
-        masks = numbers == found[:, None, None]
-        class_ids = np.zeros(len(found), np.int64)
+        object_numbers = np.unique(numbers)
+        object_numbers = object_numbers[(object_numbers != 0) & (object_numbers != VOID)]
+        masks = numbers == object_numbers[:, None, None]
+        class_ids = np.zeros(len(object_numbers), np.int64)
         for place, pixels in enumerate(masks):
             counts = np.bincount(labels[pixels], minlength=VOID + 1)[1 : len(self.classes)]
             if not counts.any():
-                raise DataError(f"{path}: object {found[place]} lies where {mask} shows none; correct one of the two.")
+                raise DataError(f"{path}: object {object_numbers[place]} lies where {mask} shows none; correct one of the two.")
             class_ids[place] = 1 + counts.argmax()
         return Instances(masks, class_ids)
 
 
 def find_voc(root: Path | str, year: int, lists: str) -> Path:
-    """The folder `VOC{year}` with JPEGImages/ and ImageSets/{lists}/: in `root`, in its VOCdevkit, or `root` itself.
+    """The folder `VOC{year}` with JPEGImages/ and ImageSets/{lists}/. It lies in `root`, in its VOCdevkit, or is `root` itself.
 
-    Raises DataError when it is at none of these places."""
-    above, name = Path(os.path.abspath(root)), f"VOC{year}"  # "." has no parent to look into
+    Raises DataError where it does not exist."""
+    above, name = Path(os.path.abspath(root)), f"VOC{year}"  # absolute, because "." has neither a name nor a parent
     for folder in (above / "VOCdevkit" / name, above / name, above):
         if folder.name == name and (folder / "JPEGImages").is_dir() and (folder / "ImageSets" / lists).is_dir():
             return folder
@@ -199,9 +200,9 @@ def find_voc(root: Path | str, year: int, lists: str) -> Path:
 
 
 def read_list(path: Path) -> list[str]:
-    """The names in a list of pictures, one a line, which may hold blanks; a name may stand in quotation marks.
+    """The names in a list of pictures, one a line. A name may hold blanks, and may stand in quotation marks.
 
-    Raises DataError when there is no such file, no name in it, or a name that leads out of a folder."""
+    Raises DataError when the file does not exist, has no name, or has a name that leads out of a folder."""
     if not path.exists():
         raise DataError(f"{path}: there is no such file; it is needed to list the pictures of this split.")
     names = listed_names(path)
@@ -221,12 +222,12 @@ def _leads_down(name: str) -> bool:
 
 
 def listed_names(path: Path) -> list[str]:
-    """The names as a list has them, wherever they lead."""
+    """The names in a list of pictures, unchecked: they may lead out of a folder."""
     return [_unquoted(line.strip()) for line in read_text(path).split("\n") if line.strip()]
 
 
 def write_list(names: Iterable[str]) -> bytes:
-    """The list that `read_list` gives these names of."""
+    """The bytes of a list of pictures from which `read_list` reads these names."""
     quoted = (f'"{name}"' if name != name.strip() or name.startswith('"') else name for name in names)
     return "".join(f"{name}\n" for name in quoted).encode()
 
@@ -236,26 +237,28 @@ def _unquoted(name: str) -> str:
 
 
 def read_mat(path: Path, variable: str, field: str | None = None, void: int = 0) -> NDArray[np.uint16]:
-    """The label map (H, W) that a MATLAB file of version 5 holds as `variable`, or as a field of that struct.
+    """The label map (H, W) in a MATLAB file of version 5: its `variable`, or a field of this struct.
 
-    The value `void`, which may be below 0, is read as 0. Raises DataError when the file is missing or damaged, or when it holds
-    no whole numbers 0..65535 of two dimensions."""
+    The value `void`, which may be below 0, is read as 0. Raises DataError when the file is missing or damaged, or when the
+    content is no map of whole numbers 0..65535."""
     from scipy.io import loadmat
 
-    what = variable if field is None else f"{variable}.{field}"
+    field_name = variable if field is None else f"{variable}.{field}"
     try:
-        found = loadmat(io.BytesIO(read_bytes(path)), variable_names=[variable])[variable]
-        values = np.asarray(found if field is None else found[field][0, 0])  # a struct is an array of records
+        content = loadmat(io.BytesIO(read_bytes(path)), variable_names=[variable])[variable]
+        values = np.asarray(content if field is None else content[field][0, 0])  # a struct is an array of records
     except DataError:
         raise
-    except Exception as error:  # whatever a damaged file makes scipy's parser trip over
-        raise DataError(f"{path}: {what} cannot be read ({error!r}); the file is damaged or no MATLAB 5 file.") from error
+    except Exception as error:  # for damaged files scipy's parser raises nearly every kind of error
+        raise DataError(f"{path}: {field_name} cannot be read ({error!r}); the file is damaged or no MATLAB 5 file.") from error
     if void and values.dtype.kind in "uif":
         values = np.where(values == void, 0, values)
-    with np.errstate(invalid="ignore"):  # nan becomes some number that it does not equal
+    with np.errstate(invalid="ignore"):  # nan becomes a number, and the comparison below then fails
         whole = values.astype(np.uint16) if values.ndim == 2 and values.dtype.kind in "uif" else None
     if whole is None or not (values == whole).all():
-        raise DataError(f"{path}: {what} is no label map (H, W) of whole numbers 0..65535; take the file from its archive again.")
+        raise DataError(
+            f"{path}: {field_name} is no label map (H, W) of whole numbers 0..65535; take the file from its archive again."
+        )
     return whole
 
 
@@ -263,6 +266,6 @@ def _read(path: Path, variable: str) -> NDArray[Any]:
     return read_mat(path, variable, "Segmentation") if path.suffix == ".mat" else read_labels(path)
 
 
-def _first_there(places: Iterable[Path]) -> Path:
-    every = list(places)
-    return next((place for place in every if place.is_dir()), every[0])
+def _first_existing(places: Iterable[Path]) -> Path:
+    candidates = list(places)
+    return next((place for place in candidates if place.is_dir()), candidates[0])

@@ -1,10 +1,10 @@
-"""check: is this data set sound? Every file is read once, and everything wrong with it is told at once.
+"""check: tests whether a data set is sound. Every file is read once, and all its defects are reported together.
 
     report = check("street")        # a folder, or the name of a data set
     report.errors                   # () when it can be trained on
 
-What can be wrong stands in `defects.KINDS`. What is found in one file comes from `picture_defects` and `mask_defects`, what is
-found between files from `set_defects`, and in annotations from `coco_defects`."""
+The kinds of defect stand in `defects.KINDS`. `picture_defects` and `mask_defects` find those of single files, `set_defects` those
+between files, and `coco_defects` those of annotations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from perpixel.datasets import DATASETS, ON_DISK, Dataset, judged_splits, label_d
 from perpixel.datasets.folder import SPLITS, Pair, folder_classes, list_folder, values_of
 from perpixel.doctor import coco_defects, mask_defects, picture_defects, set_defects
 from perpixel.doctor.defects import Problem, failed, problem
-from perpixel.doctor.set_defects import Look
+from perpixel.doctor.set_defects import SampleResult
 from perpixel.errors import DataError, printable
 from perpixel.files import require_folder
 from perpixel.images import Header, read_labels
@@ -40,16 +40,13 @@ COLOURED = ("RGB", "RGBA", "LA", "PA", "CMYK", "La", "RGBa", "YCbCr", "RGBX", "L
 
 @dataclass(frozen=True)
 class Report:
-    """`class_pixels` counts pixels by split and class, void last; `pictures` counts the pairs that are listed, `sizes` the
-    pictures of each height and width.
-
-    `fingerprints` are those of `perpixel.datasets.fingerprint`, for splits where every sample can be read."""
+    """The result of a check. Its fields are the keys of the JSON."""
 
     problems: tuple[Problem, ...]
-    class_pixels: dict[str, list[int]]
-    pictures: dict[str, int]
-    fingerprints: dict[str, str]
-    sizes: dict[str, int]
+    class_pixels: dict[str, list[int]]  # pixels of each class by split; void is the last
+    pictures: dict[str, int]  # number of listed pairs by split
+    fingerprints: dict[str, str]  # by split, as `perpixel.datasets.fingerprint`; only splits of which every sample can be read
+    sizes: dict[str, int]  # number of pictures by size, such as "480x640" (height x width)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -65,23 +62,24 @@ def check(
     root: str | Path | None = None,
     splits: Sequence[str] | None = None,
 ) -> Report:
-    """Looks at every sample of a folder, or of the `judged_splits` of a data set's name; or at a JSON file of annotations in
-    COCO's form and its pictures. `progress` gets (done, all).
+    """Checks every sample of `data`, and returns the report.
 
-    Raises DataError or UnknownName where there is nothing to look at: no such folder, no class table, no files."""
+    `data` is a folder, the name of a data set, or a JSON file of annotations in COCO's form. Of a named data set the
+    `judged_splits` are checked. `progress` gets the numbers of checked samples and of all samples.
+    Raises DataError or UnknownName where there is nothing to check: no such folder, no class table, no files."""
     keep_freed_memory()
     problems: list[Problem] = []
-    jobs: list[tuple[str, Callable[[], Look]]]  # split, what to do
+    jobs: list[tuple[str, Callable[[], SampleResult]]]  # the split of a sample, and the function that checks it
     name = str(data)
     if name.endswith(".json"):
-        found, count = coco_defects.of_file(Path(name))
-        return Report(tuple(found), {}, {Path(name).stem: count}, {}, {})
+        problems_in_file, count = coco_defects.of_file(Path(name))
+        return Report(tuple(problems_in_file), {}, {Path(name).stem: count}, {}, {})
     if name in DATASETS or name in ON_DISK:
-        opened = judged_splits(name, root, splits)
-        classes, table = next(iter(opened.values())).classes, name
+        datasets = judged_splits(name, root, splits)
+        classes, table = next(iter(datasets.values())).classes, name
         if splits is None and name in ON_DISK:
-            problems += set_defects.of_splits(name, ON_DISK[name].judged, opened)
-        jobs = [(split, partial(_look_at_sample, one, i)) for split, one in opened.items() for i in range(len(one))]
+            problems += set_defects.of_splits(name, ON_DISK[name].judged, datasets)
+        jobs = [(split, partial(_check_sample, dataset, i)) for split, dataset in datasets.items() for i in range(len(dataset))]
     else:
         root = Path(data)
         if not os.path.isdir(root):
@@ -92,64 +90,71 @@ def check(
         problems += set_defects.of_listing(root, listing)
         if not listing.pairs and not problems:
             raise DataError(f"{root}: holds no pictures and masks; put them into images/ and masks/.")
-        looked_at = SPLITS if splits is None or {*splits} <= {*SPLITS} else splits  # folds, or all there is
-        jobs = [(split, partial(_look_at_pair, pair, classes)) for split in looked_at for pair in listing.of(split)]
+        chosen_splits = SPLITS if splits is None or {*splits} <= {*SPLITS} else splits  # folds are checked alone, else all splits
+        jobs = [(split, partial(_check_pair, pair, classes)) for split in chosen_splits for pair in listing.of(split)]
         problems += set_defects.of_table(classes, table)
 
-    looks: list[tuple[str, Look]] = []
+    results: list[tuple[str, SampleResult]] = []
     with ThreadPoolExecutor(THREADS) as pool:  # a worker drops its picture before it takes the next
         try:
-            for (split, _), look in zip(jobs, pool.map(lambda job: job[1](), jobs), strict=True):
-                looks.append((split, look))
+            for (split, _), result in zip(jobs, pool.map(lambda job: job[1](), jobs), strict=True):
+                results.append((split, result))
                 if progress:
-                    progress(len(looks), len(jobs))
+                    progress(len(results), len(jobs))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return _report(problems, looks, classes, table, name in ON_DISK, splits is not None)
+    return _report(problems, results, classes, table, name in ON_DISK, splits is not None)
 
 
 def _report(
-    problems: list[Problem], looks: list[tuple[str, Look]], classes: ClassTable, table: str, published: bool, chosen: bool
+    problems: list[Problem],
+    results: list[tuple[str, SampleResult]],
+    classes: ClassTable,
+    table: str,
+    published: bool,
+    chosen: bool,
 ) -> Report:
-    problems += [problem for _, look in looks for problem in look.problems]
+    problems += [problem for _, result in results for problem in result.problems]
     class_pixels: dict[str, list[int]] = {}
     pictures: dict[str, int] = {}
     sizes: dict[str, int] = defaultdict(int)
     digests: dict[str, list[bytes | None]] = defaultdict(list)
-    for split, look in looks:
+    for split, result in results:
         pictures[split] = pictures.get(split, 0) + 1
-        before = class_pixels.setdefault(split, [0] * (len(classes) + 1))
-        class_pixels[split] = [a + b for a, b in zip(before, look.pixels or [0] * len(before), strict=True)]
-        digests[split].append(look.labels_digest)
-        if look.size is not None:
-            sizes[f"{look.size[0]}x{look.size[1]}"] += 1
+        counts_before = class_pixels.setdefault(split, [0] * (len(classes) + 1))
+        class_pixels[split] = [a + b for a, b in zip(counts_before, result.pixels or [0] * len(counts_before), strict=True)]
+        digests[split].append(result.labels_digest)
+        if result.size is not None:
+            sizes[f"{result.size[0]}x{result.size[1]}"] += 1
     problems = set_defects.of_folders(problems, table)
-    problems += set_defects.of_pictures(looks, published, overlap=published and chosen)
-    if any(look.pixels is not None for _, look in looks):
-        problems += set_defects.of_empty_masks(looks, classes)
+    problems += set_defects.of_pictures(results, published, overlap=published and chosen)
+    if any(result.pixels is not None for _, result in results):
+        problems += set_defects.of_empty_masks(results, classes)
         problems += set_defects.of_classes(class_pixels, classes, table)
         problems += set_defects.of_one_class(problems, class_pixels, classes, table)
     fingerprints = {
-        split: hashlib.sha256(b"".join(one for one in ones if one)).hexdigest() for split, ones in digests.items() if all(ones)
+        split: hashlib.sha256(b"".join(digest for digest in split_digests if digest)).hexdigest()
+        for split, split_digests in digests.items()
+        if all(split_digests)
     }
     return Report(tuple(problems), class_pixels, pictures, fingerprints, dict(sizes))
 
 
-def _look_at_pair(pair: Pair, classes: ClassTable) -> Look:
-    """What is found in a pair, whatever it is that its files raise."""
+def _check_pair(pair: Pair, classes: ClassTable) -> SampleResult:
+    """Checks a pair of files. An error that they raise becomes a problem."""
     try:
-        return _look_at_files(pair, classes)
+        return _check_files(pair, classes)
     except Exception as error:
-        return Look(printable(pair.image), (failed(pair.image, error),))
+        return SampleResult(printable(pair.image), (failed(pair.image, error),))
 
 
-def _look_at_files(pair: Pair, classes: ClassTable) -> Look:
+def _check_files(pair: Pair, classes: ClassTable) -> SampleResult:
     problems: list[Problem] = []
     image = header = None
-    if _there(pair.image, problems):
+    if _exists(pair.image, problems):
         image, header = picture_defects.picture(pair.image, problems)
-    truths = [_truth(path, problems, classes) for path in pair.truths]
+    truths = [_read_truth(path, problems, classes) for path in pair.truths]
     for path, truth in zip(pair.truths, truths, strict=True):
         if image is not None and truth is not None:
             problems += _size_mismatch(path, image, truth, pair.image, header)
@@ -161,30 +166,30 @@ def _look_at_files(pair: Pair, classes: ClassTable) -> Look:
             labels = classes.decode(mask)
             problems += mask_defects.known_values(where, mask, classes)
         except DataError:
-            problems += mask_defects.strange_values(where, mask, classes)
+            problems += mask_defects.unknown_values(where, mask, classes)
             unknown = [value for value, *_ in classes.unknown_values(mask)]
             labels = classes.decode(mask[~np.isin(mask, unknown)])  # the other pixels still count
     if pair.instances is not None and truths[-1] is not None:
-        beside = labels if pair.mask is not None and labels is not None and labels.ndim == 2 else None
-        problems += mask_defects.of_objects(pair.instances, truths[-1], beside, classes)
-    return _look(printable(pair.image), where, problems, pair.name, image, labels, classes)
+        labels_of_mask = labels if pair.mask is not None and labels is not None and labels.ndim == 2 else None
+        problems += mask_defects.of_objects(pair.instances, truths[-1], labels_of_mask, classes)
+    return _result_of(printable(pair.image), where, problems, pair.name, image, labels, classes)
 
 
-def _look_at_sample(dataset: Dataset, index: int) -> Look:
+def _check_sample(dataset: Dataset, index: int) -> SampleResult:
     name = printable(f"{dataset.split}/{dataset.name(index)}")
     try:
         sample = dataset.sample(index)
         if sample.labels is None:
             raise DataError(f"{name}: has no labels; add its mask.")
         problems = _size_mismatch(name, sample.image, sample.labels)
-        look = _look(name, name, problems, sample.name, sample.image, sample.labels, dataset.classes)
+        result = _result_of(name, name, problems, sample.name, sample.image, sample.labels, dataset.classes)
     except Exception as error:
-        return Look(name, (failed(name, error),))
-    # Published sets have pictures without objects, which is no news to anyone.
-    return replace(look, problems=tuple(one for one in look.problems if one.kind != "nothing but background"))
+        return SampleResult(name, (failed(name, error),))
+    # Published sets are known to have pictures without objects.
+    return replace(result, problems=tuple(defect for defect in result.problems if defect.kind != "nothing but background"))
 
 
-def _look(
+def _result_of(
     file: str,
     mask: Path | str,
     problems: list[Problem],
@@ -192,7 +197,7 @@ def _look(
     image: NDArray[np.uint8] | None,
     labels: NDArray[Any] | None,
     classes: ClassTable,
-) -> Look:
+) -> SampleResult:
     pixels = picture_digest = labels_digest = mask_digest = thumbnail = None
     if labels is not None:
         counts = _counts(labels, classes.void + 1)
@@ -205,7 +210,7 @@ def _look(
         picture_digest = _digest(image, thumbnail)
     if image is not None and labels is not None and not any(problem.severity == "error" for problem in problems):
         labels_digest = label_digest(Sample(name, image, labels))
-    return Look(
+    return SampleResult(
         file, tuple(problems), pixels, picture_digest, labels_digest, mask_digest,
         None if image is None else (image.shape[0], image.shape[1]),
         None if image is None else picture_defects.is_grey(image),
@@ -214,7 +219,7 @@ def _look(
 
 
 def _counts(labels: NDArray[Any], values: int) -> NDArray[np.int64]:
-    """How many pixels each of 0..values - 1 has: the lengths of its runs, of which a label map has few."""
+    """The number of pixels of each value 0..values - 1. It sums the lengths of runs, because a label map has few runs."""
     flat = labels.ravel()
     first = np.ones(flat.size, np.bool_)
     first[1:] = flat[1:] != flat[:-1]
@@ -222,27 +227,29 @@ def _counts(labels: NDArray[Any], values: int) -> NDArray[np.int64]:
     return np.bincount(flat[starts], np.diff(starts, append=flat.size), values).astype(np.int64)
 
 
-def _digest(pixels: NDArray[Any], known: NDArray[Any]) -> bytes:
-    """What tells `pixels` from others, by what is known of them and a CRC-32; SHA-256 of all of them takes ten times as long."""
+def _digest(pixels: NDArray[Any], summary: NDArray[Any]) -> bytes:
+    """A digest that differs for different `pixels`, from a CRC-32 of the pixels and a `summary` of them.
+
+    SHA-256 of all pixels would take ten times as long."""
     checksum = zlib_ng.crc32(np.ascontiguousarray(pixels).data.cast("B"))
-    return hashlib.sha256(f"{pixels.shape}{checksum}".encode() + known.tobytes()).digest()
+    return hashlib.sha256(f"{pixels.shape}{checksum}".encode() + summary.tobytes()).digest()
 
 
-def _there(path: Path, problems: list[Problem]) -> bool:
+def _exists(path: Path, problems: list[Problem]) -> bool:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        said = "is listed in pairs.csv, but there is no such file"
-        problems.append(problem("unpaired", path, said, "add it or take its row out"))
+        clause = "is listed in pairs.csv, but there is no such file"
+        problems.append(problem("unpaired", path, clause, "add it or take its row out"))
         return False
-    except OSError:  # a long name, a folder without permission: reading says which
+    except OSError:  # a name that is too long, or a folder without permission: reading the file reports it
         pass
     return True
 
 
-def _truth(path: Path, problems: list[Problem], classes: ClassTable) -> NDArray[Any] | None:
-    """What a mask or a map of instances stores; none with what is wrong instead."""
-    if not _there(path, problems):
+def _read_truth(path: Path, problems: list[Problem], classes: ClassTable) -> NDArray[Any] | None:
+    """The stored values of a mask or of a map of instances. None where they cannot be used; then `problems` says why."""
+    if not _exists(path, problems):
         return None
     header = picture_defects.header_of(path, problems, turn=False)
     if header is None:
@@ -255,21 +262,30 @@ def _truth(path: Path, problems: list[Problem], classes: ClassTable) -> NDArray[
         return None
     mask = picture_defects.read(read_labels, path, problems)
     if mask is not None and (header.pages > 1 or header.unread):
-        problems += [one for one in picture_defects.left_out(path, header) if one.kind in ("several pages", "further bands")]
+        problems += [
+            defect for defect in picture_defects.left_out(path, header) if defect.kind in ("several pages", "further bands")
+        ]
     return mask
 
 
 def _size_mismatch(
     file: Path | str, image: NDArray[Any], mask: NDArray[Any], picture: Path | None = None, header: Header | None = None
 ) -> list[Problem]:
-    (height, width), (high, wide) = image.shape[:2], mask.shape
+    (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
     turned = header.orientation if header is not None else 1
-    if picture is not None and (high, wide) == (width, height) != (height, width) and turned in picture_defects.TURNED:
-        said = f"is {height}x{width} as its rotation tag ({turned}) says, but its mask is {high}x{wide} (height x width)"
-        return [problem("rotated picture", picture, said)]
-    if (height, width) != (high, wide):
-        return [problem("size mismatch", file, f"is {high}x{wide}, its picture is {height}x{width} (height x width)")]
+    if (
+        picture is not None
+        and (mask_height, mask_width) == (width, height) != (height, width)
+        and turned in picture_defects.TURNED
+    ):
+        sizes = f"is {height}x{width} as its rotation tag ({turned}) says, but its mask is {mask_height}x{mask_width}"
+        clause = f"{sizes} (height x width)"
+        return [problem("rotated picture", picture, clause)]
+    if (height, width) != (mask_height, mask_width):
+        return [
+            problem("size mismatch", file, f"is {mask_height}x{mask_width}, its picture is {height}x{width} (height x width)")
+        ]
     if picture is not None and turned != 1:
-        said = f"has the rotation tag {turned}, and a mask of its size; whether the mask is turned too, no one can say"
-        return [problem("mirrored picture", picture, said)]
+        clause = f"has the rotation tag {turned}, and a mask of its size; whether the mask is turned too, no one can say"
+        return [problem("mirrored picture", picture, clause)]
     return []

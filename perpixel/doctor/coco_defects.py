@@ -1,6 +1,6 @@
-"""What is wrong with annotations in COCO's form, a JSON file of images, categories and annotations, and with its pictures.
+"""Defects of annotations in COCO's form, a JSON file of images, categories and annotations, and of its pictures.
 
-Segmentations stay text until their object is looked at, so that memory holds little more than the file."""
+Segmentations stay text until their object is checked, so that memory holds little more than the file."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from perpixel.masks.rle import read_runs, require_size, shown
 Entry = dict[str, Any]
 LARGEST = 2**31  # bytes of a file
 FIELDS = {"images": ("file_name", "height", "width"), "categories": ("name",), "annotations": ("image_id", "category_id")}
-FAR = 1e6  # from 0, in pixels
-SLACK = 2.0  # pixels that boxes and outlines may leave the picture or each other by, as rounding does
-AREA = 0.25  # by which part areas may differ: that of a polygon and that of its pixels do
-SHOWN = 5  # of one kind, then their number
+FAR = 1e6  # the greatest distance of a coordinate from 0, in pixels
+SLACK = 2.0  # pixels by which boxes and outlines may leave the picture or each other, because of rounding
+AREA = 0.25  # the part by which areas may differ, because the area of a polygon differs from the number of its pixels
+SHOWN = 5  # problems of one kind that are reported; of further ones only their number
 
 
 class Annotation(msgspec.Struct, gc=False):
-    """The fields of an annotation that are looked at, unset where it has none."""
+    """The fields of an annotation that are checked. A field that is missing in the file is unset."""
 
     id: Any = msgspec.UNSET
     image_id: Any = msgspec.UNSET
@@ -55,58 +55,60 @@ class Lists(msgspec.Struct):
 
 
 def of_file(path: Path, pictures: Path | None = None) -> tuple[list[Problem], int]:
-    """All that is wrong, and how many pictures the file lists. `pictures` is the folder of the files; by default the one
-    that lies there as COCO has it, if any.
+    """The problems of a file of annotations, and the number of pictures that it lists.
 
-    Raises DataError where there is no such file."""
-    found = _loaded(path)
-    if isinstance(found, Problem):
-        return [found], 0
+    `pictures` is the folder of the picture files. By default it is the folder where COCO has them; without it no picture is
+    checked. Raises DataError where the file does not exist."""
+    lists = _load(path)
+    if isinstance(lists, Problem):
+        return [lists], 0
     folder = pictures or _pictures_of(path)
     problems: list[Problem] = []
     kept: dict[str, dict[int, Any]] = {}
     for part in FIELDS:
-        entries, some = _numbered(path, part, found[part])
-        problems += some
+        entries, entry_problems = _by_id(path, part, lists[part])
+        problems += entry_problems
         kept[part] = entries
-    images = _sound_images(path, kept["images"], problems)
+    images = _valid_images(path, kept["images"], problems)
     if folder is not None:
         problems += _files(path, folder, images)
     for number, annotation in kept["annotations"].items():
         where, entry = f"annotation {number}", _fields(annotation)
         category, picture = entry.get("category_id"), entry.get("image_id")
         if not _whole(category) or category not in kept["categories"]:
-            said = f"{where} is of category {shown(category)}, which is not listed"
-            problems.append(problem("unknown category", path, said, value=category))
+            clause = f"{where} is of category {shown(category)}, which is not listed"
+            problems.append(problem("unknown category", path, clause, value=category))
         if not _whole(picture) or picture not in kept["images"]:
-            said = f"{where} is of picture {shown(picture)}, which is not listed"
-            problems.append(problem("unknown picture", path, said, value=picture))
+            clause = f"{where} is of picture {shown(picture)}, which is not listed"
+            problems.append(problem("unknown picture", path, clause, value=picture))
         elif picture in images:
             problems += _of_annotation(path, where, entry, *images[picture])
-    return _few(problems), len(found["images"])
+    return _first_of_each_kind(problems), len(lists["images"])
 
 
-def _loaded(path: Path) -> dict[str, list[Any]] | Problem:
+def _load(path: Path) -> dict[str, list[Any]] | Problem:
     require_plain(path)
     if path.stat().st_size > LARGEST:
         return problem("not JSON", path, f"is larger than {LARGEST} bytes", "divide it")
     data = read_bytes(path)
     try:
         lists = quick(data, Lists)
-        if lists is not None and not any(isinstance(one.segmentation, msgspec.Raw) and overlong(one.segmentation)
-                                         for one in lists.annotations):  # fmt: skip
+        if lists is not None and not any(isinstance(annotation.segmentation, msgspec.Raw) and overlong(annotation.segmentation)
+                                         for annotation in lists.annotations):  # fmt: skip
             return {part: getattr(lists, part) for part in FIELDS}
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:  # nesting of any depth ends in the second
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:  # RecursionError comes from deep nesting
         return problem("not JSON", path, f"cannot be read ({str(error)[:100]})")
-    if not isinstance(found, dict) or not all(isinstance(found.get(part), list) for part in FIELDS):
-        said = f"is no JSON object with the lists {', '.join(FIELDS)}"
-        return problem("not JSON", path, said)
-    return found
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in FIELDS):
+        clause = f"is no JSON object with the lists {', '.join(FIELDS)}"
+        return problem("not JSON", path, clause)
+    return content
 
 
 def _pictures_of(path: Path) -> Path | None:
-    """ROOT/annotations/instances_train2017.json -> ROOT/train2017 or ROOT/images/train2017, else images/ near it, else none."""
+    """The folder of the pictures: for ROOT/annotations/instances_train2017.json it is ROOT/train2017 or ROOT/images/train2017.
+
+    Else it is a folder images/ near the file. None where no such folder exists."""
     split, above = path.stem.split("_")[-1], path.parent.parent
     places = (above / split, above / "images" / split, path.parent / split, path.parent / "images", above / "images")
     return next((place for place in places if place.is_dir()), None)
@@ -116,12 +118,12 @@ def _fields(entry: Any) -> Any:
     return entry.fields() if isinstance(entry, Annotation) else entry
 
 
-def _numbered(path: Path, part: str, entries: list[Any]) -> tuple[dict[int, Any], list[Problem]]:
-    """Entries by id; of doubled ones the first."""
-    found: dict[int, Any] = {}
+def _by_id(path: Path, part: str, entries: list[Any]) -> tuple[dict[int, Any], list[Problem]]:
+    """The entries by their id, and the problems of entries without a sound id. Of entries with the same id the first is kept."""
+    by_id: dict[int, Any] = {}
     problems = []
-    for place, one in enumerate(entries):
-        where, entry = f"entry {place} of {part}", _fields(one)
+    for place, raw_entry in enumerate(entries):
+        where, entry = f"entry {place} of {part}", _fields(raw_entry)
         if not isinstance(entry, dict):
             problems.append(problem("missing field", path, f"{where} is {shown(entry)}, no object with fields"))
             continue
@@ -131,62 +133,62 @@ def _numbered(path: Path, part: str, entries: list[Any]) -> tuple[dict[int, Any]
         number = entry.get("id")
         if not _whole(number):
             problems.append(problem("missing id", path, f"{where} has {shown(number)} for its id", value=number))
-        elif number in found:
+        elif number in by_id:
             problems.append(problem("doubled id", path, f"{where} has the id {number} of another one", value=number))
         elif not missing:
-            found[int(number)] = one
-    return found, problems
+            by_id[int(number)] = raw_entry
+    return by_id, problems
 
 
-def _sound_images(path: Path, images: Mapping[int, Entry], problems: list[Problem]) -> dict[int, tuple[str, int, int]]:
-    """Name, height and width of the pictures whose sizes are sizes."""
-    sound = {}
+def _valid_images(path: Path, images: Mapping[int, Entry], problems: list[Problem]) -> dict[int, tuple[str, int, int]]:
+    """The name, height and width of each picture with a valid size, by its id. The others are added to `problems`."""
+    valid = {}
     for number, entry in images.items():
         try:
             require_size(entry["height"], entry["width"])
         except ValueError as error:
             problems.append(problem("other size", path, f"picture {number} has no size: {str(error).rstrip('.')}"))
             continue
-        sound[number] = str(entry["file_name"]), int(entry["height"]), int(entry["width"])
-    return sound
+        valid[number] = str(entry["file_name"]), int(entry["height"]), int(entry["width"])
+    return valid
 
 
 def _files(path: Path, folder: Path, images: Mapping[int, tuple[str, int, int]]) -> Iterator[Problem]:
     for number, (name, height, width) in images.items():
         file = in_either_form(folder / name)
         if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
-            said = f"picture {number} is called {shown(name)}, which leaves {folder}"
-            yield problem("missing picture", path, said, "correct its name")
+            clause = f"picture {number} is called {shown(name)}, which leaves {folder}"
+            yield problem("missing picture", path, clause, "correct its name")
         elif not os.path.exists(file):
             yield problem("missing picture", path, f"picture {number}, {name}, is not in {folder}", value=name)
         else:
             try:
-                found = read_size(file, turn=False)
+                stored_size = read_size(file, turn=False)
             except (DataError, OSError) as error:
                 yield failed(file, error, "damaged")
                 continue
-            if found != (height, width):
-                said = f"is {found[0]}x{found[1]}, but {path.name} lists {height}x{width} (height x width)"
-                yield problem("other size", file, said)
+            if stored_size != (height, width):
+                clause = f"is {stored_size[0]}x{stored_size[1]}, but {path.name} lists {height}x{width} (height x width)"
+                yield problem("other size", file, clause)
 
 
 def _of_annotation(path: Path, where: str, entry: Entry, name: str, height: int, width: int) -> Iterator[Problem]:
-    """What is wrong with the segmentation, box and area of an annotation of a picture of that size."""
+    """The problems of the segmentation, box and area of an annotation, on a picture with this name and size."""
     where = f"{where} of {name}"
     box = entry.get("bbox")
     edges = None
     if box is not None:
-        wrong = _wrong_number(box) if isinstance(box, list) and len(box) == 4 else f"{shown(box)} for four numbers"
-        if wrong:
-            yield problem("no number", path, f"{where} has the box {wrong}", value=shown(box))
+        wrong_number = _wrong_number(box) if isinstance(box, list) and len(box) == 4 else f"{shown(box)} for four numbers"
+        if wrong_number:
+            yield problem("no number", path, f"{where} has the box {wrong_number}", value=shown(box))
         elif min(box[2:]) <= 0:
             yield problem("empty box", path, f"{where} has a box of {box[2]:g} x {box[3]:g} pixels", value=box)
         else:
             edges = np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]], np.float64)
             if _outside(edges, height, width):
-                said = f"{where} has a box in {edges.tolist()} (left, top, right, bottom), the picture is {height}x{width}"
-                yield problem("outside the picture", path, said, pixel=(int(edges[1]), int(edges[0])), value=box)
-    segmentation = _read(entry.get("segmentation"))
+                clause = f"{where} has a box in {edges.tolist()} (left, top, right, bottom), the picture is {height}x{width}"
+                yield problem("outside the picture", path, clause, pixel=(int(edges[1]), int(edges[0])), value=box)
+    segmentation = _decoded(entry.get("segmentation"))
     if segmentation is None or segmentation == []:
         yield problem("no segmentation", path, f"{where} has no segmentation")
         return
@@ -201,8 +203,8 @@ def _of_annotation(path: Path, where: str, entry: Entry, name: str, height: int,
         return
     extent, area = measured
     if edges is not None and (np.abs(extent - edges) > SLACK).any():
-        said = f"{where} has the box {edges.tolist()} and a mask in {extent.tolist()} (left, top, right, bottom)"
-        yield problem("box beside mask", path, said, pixel=(int(extent[1]), int(extent[0])), value=box)
+        clause = f"{where} has the box {edges.tolist()} and a mask in {extent.tolist()} (left, top, right, bottom)"
+        yield problem("box beside mask", path, clause, pixel=(int(extent[1]), int(extent[0])), value=box)
     listed = entry.get("area")
     if listed is not None and _wrong_number([listed]):
         yield problem("no number", path, f"{where} has the area {shown(listed)}", value=shown(listed))
@@ -213,8 +215,9 @@ def _of_annotation(path: Path, where: str, entry: Entry, name: str, height: int,
 _POLYGONS = msgspec.json.Decoder(list[list[float]])
 
 
-def _read(segmentation: Any) -> Any:
-    """The polygons of a text as arrays where all are lists of numbers, else what it holds."""
+def _decoded(segmentation: Any) -> Any:
+    """The polygons of a JSON text as arrays, if all are lists of numbers; else its content. Decoded content is returned
+    unchanged."""
     if not isinstance(segmentation, msgspec.Raw):
         return segmentation
     try:
@@ -223,22 +226,19 @@ def _read(segmentation: Any) -> Any:
         return plain(segmentation)
 
 
-Measured = tuple[NDArray[np.float64], float]  # left, top, right, bottom; area
-
-
 def _of_runs(path: Path, where: str, segmentation: Entry, height: int, width: int) -> Any:
-    """Yields problems and returns what was measured, or none."""
+    """Yields the problems of run lengths. Returns their extent (left, top, right, bottom) and area, or None after an error."""
     size = segmentation.get("size")
     if size != [height, width]:
-        said = f"{where} has an RLE of size {shown(size)} for a picture of {[height, width]}"
-        yield problem("broken RLE", path, said, value=shown(size))
+        clause = f"{where} has an RLE of size {shown(size)} for a picture of {[height, width]}"
+        yield problem("broken RLE", path, clause, value=shown(size))
         return None
     try:
         lengths = read_runs(segmentation.get("counts", ()), height, width)
     except ValueError as error:
         yield problem("broken RLE", path, f"{where}: {str(error).rstrip('.')}")
         return None
-    from perpixel.masks import runs  # takes 0.4 s, which a file of polygons need not wait for
+    from perpixel.masks import runs  # imported here, because it takes 0.4 s and files of polygons do not need it
 
     _, (area,), ((left, top, wide, high),) = runs.measure(runs.joined([lengths]), np.array([height], np.int64))
     if not area:
@@ -248,43 +248,48 @@ def _of_runs(path: Path, where: str, segmentation: Entry, height: int, width: in
 
 
 def _of_polygons(path: Path, where: str, segmentation: Any, height: int, width: int) -> Any:
-    """Yields problems and returns what was measured, or none."""
+    """Yields the problems of polygons. Returns their extent (left, top, right, bottom) and area, or None after an error."""
     for number, polygon in enumerate(segmentation if isinstance(segmentation, list) else ()):
-        wrong = _wrong_number(polygon) if isinstance(polygon, list | np.ndarray) else None
-        if wrong:
-            yield problem("no number", path, f"{where}, polygon {number}, has the coordinate {wrong}", value=wrong)
+        wrong_number = _wrong_number(polygon) if isinstance(polygon, list | np.ndarray) else None
+        if wrong_number:
+            yield problem("no number", path, f"{where}, polygon {number}, has the coordinate {wrong_number}", value=wrong_number)
             return None
     try:
         polygons = checked(segmentation)
     except ValueError as error:
         yield problem("broken polygon", path, f"{where}: {str(error).rstrip('.')}")
         return None
-    areas = [_area(one) for one in polygons]
+    areas = [_area(polygon) for polygon in polygons]
     for number, area in enumerate(areas):
         if area < 0.5:
             x, y = polygons[number][:2]
             yield problem("empty polygon", path, f"{where}, polygon {number}, has an area of {area:g}", pixel=(int(y), int(x)))
-    x, y = np.concatenate([one[::2] for one in polygons]), np.concatenate([one[1::2] for one in polygons])
+    x, y = np.concatenate([polygon[::2] for polygon in polygons]), np.concatenate([polygon[1::2] for polygon in polygons])
     extent = np.array([x.min(), y.min(), x.max(), y.max()])
     if _outside(extent, height, width):
-        said = f"{where} has a polygon in {extent.tolist()} (left, top, right, bottom), the picture is {height}x{width}"
-        yield problem("outside the picture", path, said, pixel=(int(extent[1]), int(extent[0])))
+        clause = f"{where} has a polygon in {extent.tolist()} (left, top, right, bottom), the picture is {height}x{width}"
+        yield problem("outside the picture", path, clause, pixel=(int(extent[1]), int(extent[0])))
     return extent, math.fsum(areas)
 
 
-def _few(problems: list[Problem]) -> list[Problem]:
-    """The first of each kind and the number of the rest: a file exported wrongly is so in every entry."""
-    counts = Counter(one.kind for one in problems)
-    told: Counter[str] = Counter()
-    found = []
-    for one in problems:
-        told[one.kind] += 1
-        if told[one.kind] <= SHOWN:
-            found.append(one)
-        elif told[one.kind] == SHOWN + 1:
-            rest = counts[one.kind] - SHOWN
-            found.append(problem(one.kind, one.file, f"{rest} more of this kind ({one.kind})", severity=one.severity, count=rest))
-    return found
+def _first_of_each_kind(problems: list[Problem]) -> list[Problem]:
+    """The first problems of each kind, and one with the number of the others. A wrong export repeats its mistake in every
+    entry."""
+    counts = Counter(defect.kind for defect in problems)
+    counted: Counter[str] = Counter()
+    first_problems = []
+    for defect in problems:
+        counted[defect.kind] += 1
+        if counted[defect.kind] <= SHOWN:
+            first_problems.append(defect)
+        elif counted[defect.kind] == SHOWN + 1:
+            rest = counts[defect.kind] - SHOWN
+            first_problems.append(
+                problem(
+                    defect.kind, defect.file, f"{rest} more of this kind ({defect.kind})", severity=defect.severity, count=rest
+                )
+            )
+    return first_problems
 
 
 def _whole(value: Any) -> TypeGuard[int]:
@@ -292,7 +297,7 @@ def _whole(value: Any) -> TypeGuard[int]:
 
 
 def _wrong_number(values: list[Any] | NDArray[np.float64]) -> str | None:
-    """The first that is no finite number within `FAR`, as it is shown; none where all are."""
+    """The text of the first value that is no finite number within `FAR`. None where all values are."""
     if isinstance(values, np.ndarray):
         if (np.abs(values) <= FAR).all():
             return None

@@ -1,6 +1,6 @@
-"""Every kind of defect that `perpixel check` knows: how bad it is, what it means, and what repairs it.
+"""Every kind of defect that `perpixel check` knows, with its severity, its meaning and its repair.
 
-An error makes scores wrong or training impossible: training refuses it. A warning is for a person to look at."""
+An error makes scores wrong or training impossible, and training refuses it. A person should look at a warning."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ class Kind:
 
 @dataclass(frozen=True)
 class Problem:
-    """A defect of `KINDS` in a file: `pixel` is the row and column of its first pixel, `value` what stands there, `count` how
-    many pixels have it, `other` another file that it is about, where these make sense. `message` says all in a sentence."""
+    """A defect in a file. The last four fields are None where they have no meaning."""
 
-    kind: str
+    kind: str  # a key of `KINDS`
     severity: Severity
     file: str
-    message: str
-    pixel: tuple[int, int] | None = None
-    value: str | None = None
-    count: int | None = None
-    other: str | None = None
+    message: str  # a sentence with all of it
+    pixel: tuple[int, int] | None = None  # row and column of the first pixel
+    value: str | None = None  # the value of that pixel, or the value in question
+    count: int | None = None  # number of pixels, files or entries
+    other: str | None = None  # another file that takes part
 
 
 KINDS: dict[str, Kind] = {
@@ -140,19 +139,19 @@ KINDS: dict[str, Kind] = {
 
 
 def problem(
-    kind: str, file: Path | str, said: str, repair: str | None = None, *, severity: Severity | None = None,
+    kind: str, file: Path | str, clause: str, repair: str | None = None, *, severity: Severity | None = None,
     pixel: tuple[int, int] | None = None, value: object = None, count: int | None = None, other: str | None = None,
 ) -> Problem:  # fmt: skip
-    """A problem whose message is `file: said; repair.`; severity and repair are the kind's unless given."""
-    known = KINDS[kind]
-    message = printable(f"{file}: {said}; {repair or known.repair}.")
-    shown = None if value is None else printable(str(value))
-    twin = None if other is None else printable(other)
-    return Problem(kind, severity or known.severity, printable(file), message, pixel, shown, count, twin)
+    """A problem with the message `file: clause; repair.` By default severity and repair are those of the kind."""
+    kind_entry = KINDS[kind]
+    message = printable(f"{file}: {clause}; {repair or kind_entry.repair}.")
+    value_text = None if value is None else printable(str(value))
+    other_text = None if other is None else printable(other)
+    return Problem(kind, severity or kind_entry.severity, printable(file), message, pixel, value_text, count, other_text)
 
 
 def failed(file: Path | str, error: Exception, kind: str = "unreadable") -> Problem:
-    """What made looking at a file fail, in its own words. Raises `error` where it is a bug, or the disk is full."""
+    """The problem of a file that cannot be checked, in the words of `error`. Raises `error` for a bug and for a full disk."""
     message = failure_of(file, error)
     if message is None:
         raise error

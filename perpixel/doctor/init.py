@@ -1,9 +1,9 @@
-"""init: turns a folder of pictures and masks of any shape into a data set that `perpixel.datasets.folder` opens.
+"""init: makes a folder of pictures and masks, of any shape, a data set that `perpixel.datasets.folder` opens.
 
-    proposal = init(Path("street"))     # writes street/classes.csv, and street/pairs.csv where the shape is not the standard one
-    proposal.undecided                  # what a person should look at
+    proposal = init(Path("street"))     # writes street/classes.csv, and street/pairs.csv where the folder has another shape
+    proposal.undecided                  # sentences that a person should look at
 
-`propose` only looks, `write` only writes. The person's files are never moved or changed."""
+`propose` only reads, and `write` only writes. The person's files are never moved or changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from perpixel.classes import VOID_NAME, ClassTable, Colour, distinct_colours
 from perpixel.datasets.folder import OBJECTS, SPLITS, Listing, Pair, is_listed, list_folder, truth_folders
-from perpixel.datasets.pairing import find_pairs, look_at_mask, some, within
+from perpixel.datasets.pairing import find_pairs, first_names, look_at_mask, within
 from perpixel.errors import DataError, ResourceError, printable
 from perpixel.files import read_text, require_folder, write_whole
 from perpixel.formats import FORMATS, format_of
@@ -25,34 +25,32 @@ from perpixel.images import read_palette, read_size
 from perpixel.tables import to_csv
 
 NAME_FILES = ("classes.txt", "labels.txt", "class_names.txt", "names.txt")
-MANY = 256  # values; more are numbers of objects
+MANY = 256  # more values than this are numbers of objects
 VOID_COLOUR: Colour = (224, 224, 192)  # of PASCAL VOC
 THREADS = 2
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What `write` would write: `classes` to classes.csv and, if `listed`, `pairs` to pairs.csv.
-
-    `decided` says what was found, `undecided` what a person should look at, one sentence each."""
+    """The content that `write` writes, and how it was decided."""
 
     folder: Path
-    classes: ClassTable
-    pairs: tuple[Pair, ...]
-    listed: bool
-    decided: tuple[str, ...]
-    undecided: tuple[str, ...]
+    classes: ClassTable  # for classes.csv
+    pairs: tuple[Pair, ...]  # for pairs.csv
+    listed: bool  # whether pairs.csv is needed
+    decided: tuple[str, ...]  # sentences about the folder and the decisions
+    undecided: tuple[str, ...]  # sentences that a person should look at
 
 
 def init(folder: Path) -> Proposal:
-    """Proposes and writes. Raises DataError where there is nothing to pair or a table exists already."""
+    """Makes a proposal and writes it. Raises DataError where there is nothing to pair, or a table exists already."""
     proposal = propose(folder)
     write(proposal)
     return proposal
 
 
 def write(proposal: Proposal) -> None:
-    """Writes pairs.csv, if needed, then classes.csv; neither is ever overwritten."""
+    """Writes pairs.csv, if needed, then classes.csv. Raises DataError where one exists already; no file is overwritten."""
     table, listing = proposal.folder / "classes.csv", proposal.folder / "pairs.csv"
     for path in (table, listing) if proposal.listed else (table,):
         _refuse_existing(path)
@@ -66,7 +64,9 @@ def write(proposal: Proposal) -> None:
 
 
 def propose(folder: Path) -> Proposal:
-    """Looks at every file name and every mask of `folder`; writes nothing."""
+    """Reads every file name and every mask of `folder`, and proposes pairs, splits and classes. It writes nothing.
+
+    Raises DataError where there is nothing to pair, no mask can be read, or a class table exists already."""
     require_folder(folder, "name the folder that holds your pictures and masks")
     _refuse_existing(folder / "classes.csv")
     decided: list[str] = []
@@ -78,7 +78,7 @@ def propose(folder: Path) -> Proposal:
         decided.append(f"{len(pairs)} pairs and their splits are taken from pairs.csv.")
     elif "instances" in truth_folders(folder) and (listing := list_folder(folder)).pairs:
         pairs, listed = list(listing.pairs), False
-        _tell_of_instances(folder, listing, decided, undecided)
+        _report_instances(folder, listing, decided, undecided)
     else:
         try:
             pairs, listed = find_pairs(folder, decided, undecided)
@@ -100,33 +100,34 @@ def propose(folder: Path) -> Proposal:
 def _proposal(
     folder: Path, classes: ClassTable, pairs: Sequence[Pair], listed: bool, decided: Sequence[str], undecided: Sequence[str]
 ) -> Proposal:
-    """Names of files and classes stand in the sentences, which are printable therefore."""
+    """The sentences quote names of files and classes, so they are made printable."""
     return Proposal(folder, classes, tuple(pairs), listed, tuple(map(printable, decided)), tuple(map(printable, undecided)))
 
 
 def _as_annotations(folder: Path) -> DataError | None:
-    """What to say of a folder without masks that holds annotations of some tool."""
+    """The error for a folder without masks that holds annotations of a known format. None where it does not."""
     try:
         name = format_of(folder)
     except DataError:
         return None
-    what = f"{folder}: holds {FORMATS[name].what}, no masks"
-    return DataError(f"{what}; `perpixel convert {folder} NEW-FOLDER` makes a data set of it.") if name != "folder" else None
+    statement = f"{folder}: holds {FORMATS[name].title}, no masks"
+    return DataError(f"{statement}; `perpixel convert {folder} NEW-FOLDER` makes a data set of it.") if name != "folder" else None
 
 
-def _tell_of_instances(folder: Path, listing: Listing, decided: list[str], undecided: list[str]) -> None:
-    beside = " beside masks/" if "masks" in truth_folders(folder) else ""
-    decided.append(f"instances/ numbers the objects of {len(listing.pairs)} pictures{beside}, so no pairs.csv is needed.")
-    for left, kind in (
+def _report_instances(folder: Path, listing: Listing, decided: list[str], undecided: list[str]) -> None:
+    beside_masks = " beside masks/" if "masks" in truth_folders(folder) else ""
+    decided.append(f"instances/ numbers the objects of {len(listing.pairs)} pictures{beside_masks}, so no pairs.csv is needed.")
+    for unpaired, kind in (
         (listing.lonely_images, "pictures without a file in " + " and ".join(f"{kind}/" for kind in truth_folders(folder))),
         (listing.lonely_masks, "masks or instances without a picture"),
     ):
-        if left:
-            undecided.append(f"{len(left)} {kind} are left out: {some([within(folder, path) for path in left])}.")
+        if unpaired:
+            undecided.append(f"{len(unpaired)} {kind} are left out: {first_names([within(folder, path) for path in unpaired])}.")
 
 
 def _values(folder: Path, pairs: Sequence[Pair], undecided: list[str]) -> tuple[Counter[int], Path]:
-    """Pixels by value over all masks that can be read, and the first of these masks; says what is wrong with others."""
+    """The number of pixels of each value, over all masks that can be read, and the first such mask. Adds the other masks to
+    `undecided`."""
     values: Counter[int] = Counter()
     readable: list[Path] = []
     broken: list[str] = []
@@ -147,21 +148,21 @@ def _values(folder: Path, pairs: Sequence[Pair], undecided: list[str]) -> tuple[
                     other_size.append(within(folder, path))
             except DataError as error:
                 broken_pictures.append(str(error))
-    found = ", ".join(str(colour) for colour, _ in colours.most_common(12))
-    coloured = f" Colours found: {found}; convert each colour to one value." if colours else ""
+    colour_list = ", ".join(str(colour) for colour, _ in colours.most_common(12))
+    colours_text = f" Colours found: {colour_list}; convert each colour to one value." if colours else ""
     if not readable:
-        raise DataError(f"{folder}: no mask can be read; the first: {broken[0]}{coloured}")
+        raise DataError(f"{folder}: no mask can be read; the first: {broken[0]}{colours_text}")
     if broken:
-        undecided.append(f"{len(broken)} masks cannot be read; the first: {broken[0]}{coloured}")
+        undecided.append(f"{len(broken)} masks cannot be read; the first: {broken[0]}{colours_text}")
     if broken_pictures:
         undecided.append(f"{len(broken_pictures)} pictures cannot be read; the first: {broken_pictures[0]}")
     if other_size:
-        undecided.append(f"{len(other_size)} masks differ from their picture in size: {some(other_size)}; correct them.")
+        undecided.append(f"{len(other_size)} masks differ from their picture in size: {first_names(other_size)}; correct them.")
     return values, readable[0]
 
 
 def _classes(folder: Path, first_mask: Path, values: Counter[int], decided: list[str], undecided: list[str]) -> ClassTable:
-    """A class for each value, with the names of a file beside the pictures where there is one."""
+    """A class for each value, with the names of a file in the folder where there is such a file."""
     pixels = values.total()
     shares = ", ".join(f"{value} ({100 * values[value] / pixels:.3g} %)" for value in sorted(values)[:30])
     decided.append(f"the masks hold {len(values)} values: {shares}{', ...' if len(values) > 30 else ''}.")
@@ -172,19 +173,19 @@ def _classes(folder: Path, first_mask: Path, values: Counter[int], decided: list
     names = _names(sorted(values), undecided) | _names_from_file(folder, values, decided, undecided)
     placeholders = [name for name in names.values() if name.startswith("class_")]
     if placeholders:
-        undecided.append(f"the names {some(placeholders)} are placeholders; write the true ones into classes.csv.")
+        undecided.append(f"the names {first_names(placeholders)} are placeholders; write the true ones into classes.csv.")
     by_name: dict[str, list[int]] = defaultdict(list)
     for value in sorted(names):
         by_name[names[value]].append(value)
     void_values = tuple(by_name.pop(VOID_NAME, ()))
     if not by_name:
         raise DataError(f"{folder}: every value in the masks is void; name at least one class.")
-    drawn = iter(distinct_colours(len(by_name)))
-    colours = [(0, 0, 0) if name == "background" else next(drawn) for name in by_name]
+    new_colours = iter(distinct_colours(len(by_name)))
+    colours = [(0, 0, 0) if name == "background" else next(new_colours) for name in by_name]
     void_colour = VOID_COLOUR
     palette = read_palette(first_mask)
     if palette is not None and max(values) < len(palette):
-        entries = [tuple(int(c) for c in palette[found[0]]) for found in by_name.values()]
+        entries = [tuple(int(c) for c in palette[values_of_class[0]]) for values_of_class in by_name.values()]
         is_grey = all(red == green == blue for red, green, blue in entries)
         if len(set(entries)) == len(entries) and not is_grey:
             colours = [(red, green, blue) for red, green, blue in entries]
@@ -209,7 +210,9 @@ def _names(values: list[int], undecided: list[str]) -> dict[int, str]:
 
 
 def _names_from_file(folder: Path, values: Counter[int], decided: list[str], undecided: list[str]) -> dict[int, str]:
-    """One name in each line: for the values in their order (255 may be left to void), or the line number is the value."""
+    """The names of values, from a file with one name a line.
+
+    The lines stand for the values in their order, with or without 255; else the number of a line, from 0, is the value."""
     path = next((folder / name for name in NAME_FILES if (folder / name).is_file()), None)
     if path is None:
         return {}
@@ -219,14 +222,14 @@ def _names_from_file(folder: Path, values: Counter[int], decided: list[str], und
         undecided.append(f"the names are not used: {error}")
         return {}
     without_void = sorted(value for value in values if value != 255)
-    for found in (sorted(values), without_void):
-        if len(lines) == len(found):
+    for ordered_values in (sorted(values), without_void):
+        if len(lines) == len(ordered_values):
             decided.append(f"the names come from {path.name}, in the order of the values.")
-            return dict(zip(found, lines, strict=True))
+            return dict(zip(ordered_values, lines, strict=True))
     if without_void and without_void[-1] < len(lines):
         absent = [lines[i] for i in range(len(lines)) if i not in values]
         decided.append(f"the names come from {path.name}, where the line number, from 0, is the value.")
-        undecided.append(f"{some(absent)} of {path.name} occur in no mask and are left out of classes.csv.")
+        undecided.append(f"{first_names(absent)} of {path.name} occur in no mask and are left out of classes.csv.")
         return {value: lines[value] for value in without_void}
     undecided.append(f"{path.name} has {len(lines)} names for {len(values)} values and was not used; write one name per value.")
     return {}

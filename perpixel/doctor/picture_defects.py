@@ -1,4 +1,4 @@
-"""What is wrong with a file before its pixels are looked at, and with the pixels of a picture."""
+"""Defects of a picture file: of its header, and of its pixels."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ SUFFIXES_OF = {
     "BMP": (".bmp",),
 }  # fmt: skip
 SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", *tiff.SIGNATURES)
-PNG, PNG_END, TAIL = SIGNATURES[0], b"IEND\xaeB`\x82", 4096  # bytes from the end in which to look for it: some append theirs
+PNG, PNG_END = SIGNATURES[0], b"IEND\xaeB`\x82"
+TAIL = 4096  # bytes at the end of a file in which PNG_END is searched, because some programs append data
 MIRRORED, TURNED = (2, 3, 4), (5, 6, 7, 8)  # EXIF orientations that keep the size, and that swap height and width
 THUMBNAIL = 16
 
 
 def header_of(path: Path, problems: list[Problem], turn: bool = True) -> Header | None:
-    """The header as `read_header` has it; without one, what is wrong is added to `problems`, as is a suffix of another format."""
+    """The header of `read_header`, or None with the reason added to `problems`. A suffix of another format is added too."""
     try:
         header = read_header(path, turn)
     except DataError as error:
@@ -36,13 +37,13 @@ def header_of(path: Path, problems: list[Problem], turn: bool = True) -> Header 
         return None
     suffixes = SUFFIXES_OF.get(header.format, ())
     if path.suffix.lower() not in suffixes:
-        said = f"is a {header.format} file with the extension {path.suffix}"
-        problems.append(problem("wrong extension", path, said, f"rename it to {path.stem}{suffixes[0]}" if suffixes else None))
+        clause = f"is a {header.format} file with the extension {path.suffix}"
+        problems.append(problem("wrong extension", path, clause, f"rename it to {path.stem}{suffixes[0]}" if suffixes else None))
     return header
 
 
 def read(reader: Callable[[Path], NDArray[Any]], path: Path, problems: list[Problem]) -> NDArray[Any] | None:
-    """The pixels; without them, or where the file does not end as it should, what is wrong is added to `problems`."""
+    """The pixels of `reader`, or None with the reason added to `problems`. A PNG without its end is added too."""
     try:
         pixels = reader(path)
     except DataError as error:
@@ -54,7 +55,7 @@ def read(reader: Callable[[Path], NDArray[Any]], path: Path, problems: list[Prob
 
 
 def picture(path: Path, problems: list[Problem]) -> tuple[NDArray[np.uint8] | None, Header | None]:
-    """The picture as networks see it, and its header; adds what is wrong with it to `problems`."""
+    """The picture, uint8 RGB (H, W, 3), and its header. Adds its defects to `problems`. A part that cannot be read is None."""
     header = header_of(path, problems)
     if header is None:
         return None, None
@@ -65,31 +66,32 @@ def picture(path: Path, problems: list[Problem]) -> tuple[NDArray[np.uint8] | No
         return None, header
     problems += left_out(path, header)
     if _is_plain(image):
-        value = tuple(int(one) for one in image[0, 0])
+        value = tuple(int(channel) for channel in image[0, 0])
         count = image.shape[0] * image.shape[1]
         problems.append(problem("one colour", path, f"every pixel is {value}", pixel=(0, 0), value=value, count=count))
     return image, header
 
 
 def _is_plain(image: NDArray[np.uint8]) -> bool:
-    """Whether all pixels are equal; a few tell it of nearly every picture that it is not so."""
+    """Whether all pixels are equal. Of nearly every picture, a few pixels already show that they are not."""
     return not np.any(image[::32, ::32] != image[0, 0]) and not np.any(image != image[0, 0])
 
 
 def is_grey(image: NDArray[np.uint8]) -> bool:
     """Whether the three channels are equal, on every fourth row and column."""
-    some = image[::4, ::4]
-    return bool((some[..., 0] == some[..., 1]).all() and (some[..., 0] == some[..., 2]).all())
+    pixels = image[::4, ::4]
+    return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all())
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey means over a grid of 16 x 16, uint8: what is alike of two pictures that were saved or scaled anew."""
+    """Grey means over a grid, uint8 (16, 16). They hardly differ between a picture and its copy that was saved or scaled anew."""
     grey = Image.fromarray(image).convert("L")
     return np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
 
 
 def _has_end(path: Path) -> bool:
-    """False for a PNG alone: Pillow takes one as whole once it has all pixels, and finds the other formats' ends missing."""
+    """False for a PNG without its end. Pillow accepts a PNG that has all its pixels; in other formats it notices a missing
+    end."""
     with path.open("rb") as file:
         if file.read(len(PNG)) != PNG:
             return True
@@ -98,12 +100,15 @@ def _has_end(path: Path) -> bool:
 
 
 def left_out(path: Path, header: Header) -> list[Problem]:
-    """What reading leaves out of a picture."""
-    return [problem(one.kind, path, one.said, pixel=one.pixel, value=one.value, count=one.count) for one in dropped(path, header)]
+    """A problem for each part of a picture that reading leaves out, such as alpha."""
+    return [
+        problem(part.kind, path, part.clause, pixel=part.pixel, value=part.value, count=part.count)
+        for part in dropped(path, header)
+    ]
 
 
 def _broken(path: Path, error: DataError) -> Problem:
-    """Which kind of unreadable file it is."""
+    """The problem of a file that cannot be read: it is empty, damaged, or of a kind that is not read."""
     try:
         require_plain(path)
         with path.open("rb") as file:
@@ -112,5 +117,5 @@ def _broken(path: Path, error: DataError) -> Problem:
         return failed(path, error)
     if not start:
         return problem("empty file", path, "has 0 bytes")
-    whole = isinstance(error, NotRead) or not start.startswith(SIGNATURES)
-    return failed(path, error, "unreadable" if whole else "damaged")
+    not_read = isinstance(error, NotRead) or not start.startswith(SIGNATURES)
+    return failed(path, error, "unreadable" if not_read else "damaged")

@@ -1,11 +1,12 @@
-"""One file from one of several addresses, whole and checked, or a sentence for each address that says why not.
+"""Fetches one file from the first of several addresses that gives it, complete and checked.
 
-What has come so far lies in `NAME.part`, with `NAME.part.json` beside it, which says where it came from. The next call continues
-there, after a broken line, a stall, Ctrl-C or a kill: by `Range` with `If-Range`, so that a file that changed meanwhile starts
-anew; from another address only where a checksum will tell. An address is left for the next one when it has another file: other
-size, other checksum, a page instead of a file, endless redirects.
+The bytes so far lie in `NAME.part`, and `NAME.part.json` holds their address. After a broken connection, a stall, Ctrl-C or a
+kill, the next call continues there. It asks by `Range` with `If-Range`, so a file that has changed since starts anew. Bytes from
+another address are continued only where a checksum can show that the files are the same. The next address is tried when an
+address has another file: another size or checksum, a page instead of a file, or endless redirects. If all fail, the error gives
+the reason for each address.
 
-urllib is enough for this and brings no dependency; what matters here (resuming, mirrors, stalls, lies) no HTTP library does."""
+urllib suffices and is part of Python. No HTTP library does the hard parts: resuming, mirrors, stalls and wrong files."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ LONGEST_WAIT = 120.0  # seconds that a server may ask us to wait
 RESERVE = 64 << 20  # bytes of the disk that are left free
 PAGE = re.compile(rb"\s*<(!doctype html|html|head|\?xml[^>]*>\s*<!doctype html)", re.IGNORECASE)
 
-OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 Progress = Callable[[int, int, str], None]
 Say = Callable[[str], None]
@@ -45,38 +46,35 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Patience:
-    """How long an address is believed in. Times in seconds.
+    """When an address counts as failed, and how long to wait before each new try. Times are in seconds."""
 
-    It may be silent for `stall`, and has to bring `slowest` bytes within as long. `tries` in a row may bring fewer than `enough`
-    bytes; before the next one stands a pause of `pause`, doubled each time."""
-
-    stall: float = 30.0
-    slowest: int = 1024
-    tries: int = 5
-    enough: int = 1 << 16
-    pause: float = 1.0
+    stall: float = 30.0  # the longest silence, and the time in which `slowest` bytes must come
+    slowest: int = 1024  # bytes
+    tries: int = 5  # tries in a row that may each bring fewer than `enough` bytes
+    enough: int = 1 << 16  # bytes
+    pause: float = 1.0  # before the second try. It doubles before each further try
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that is there as a whole: its SHA-256, and the address that gave the last of it (none where it was there before)."""
+    """A file that is complete and checked."""
 
     path: Path
-    size: int
-    sha256: str
-    url: str | None
+    size: int  # in bytes
+    sha256: str  # in hexadecimal
+    url: str | None  # the address that gave its last bytes. None where the file was there before
 
 
-class _Useless(Exception):
-    """There is no use in asking this address again. `lied`: it gave something else than the file."""
+class _AddressFailed(Exception):
+    """A new try at this address would fail too. `wrong_file`: the address gave another file, or a page."""
 
-    def __init__(self, sentence: str, lied: bool = True) -> None:
+    def __init__(self, sentence: str, wrong_file: bool = True) -> None:
         super().__init__(sentence)
-        self.lied = lied
+        self.wrong_file = wrong_file
 
 
-class _Broken(Exception):
-    """The line broke or stalled; the same address may do better. `wait`: seconds that the server asked for."""
+class _ConnectionBroken(Exception):
+    """The connection broke or stalled. A new try at the same address may succeed. `wait`: seconds that the server asks for."""
 
     def __init__(self, sentence: str, wait: float = 0.0) -> None:
         super().__init__(sentence)
@@ -84,8 +82,8 @@ class _Broken(Exception):
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What `fetch` was asked for, and where it lies until it is whole."""
+class _Download:
+    """The arguments of `fetch`, and the two files that hold an unfinished download."""
 
     target: Path
     size: int | None
@@ -99,29 +97,29 @@ class _Wanted:
         return self.target.with_name(f"{self.target.name}.part")
 
     @property
-    def about(self) -> Path:
+    def origin_file(self) -> Path:
         return self.target.with_name(f"{self.target.name}.part.json")
 
     def length(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def drop(self) -> None:
-        for path in (self.part, self.about):
+        for path in (self.part, self.origin_file):
             path.unlink(missing_ok=True)
 
     def remember(self, url: str, headers: email.message.Message) -> None:
-        known = {"url": url, "etag": headers.get("ETag"), "modified": headers.get("Last-Modified")}
-        write_whole(self.about.parent, self.about.name, json.dumps(known).encode())
+        origin = {"url": url, "etag": headers.get("ETag"), "modified": headers.get("Last-Modified")}
+        write_whole(self.origin_file.parent, self.origin_file.name, json.dumps(origin).encode())
 
     def validator(self, url: str) -> str | None:
-        """What `If-Range` may hold: the strong ETag or the date of the part, if it is of this address."""
+        """The text for `If-Range`: the strong ETag or the date of the part. None where another address gave the part."""
         try:
-            known = json.loads(self.about.read_bytes())
+            origin = json.loads(self.origin_file.read_bytes())
         except (FileNotFoundError, ValueError):
             return None
-        if not isinstance(known, dict) or known.get("url") != url:
+        if not isinstance(origin, dict) or origin.get("url") != url:
             return None
-        etag, modified = known.get("etag"), known.get("modified")
+        etag, modified = origin.get("etag"), origin.get("modified")
         return etag if isinstance(etag, str) and etag.startswith('"') else modified if isinstance(modified, str) else None
 
 
@@ -135,187 +133,202 @@ def fetch(
     progress: Progress | None = None,
     say: Say | None = None,
 ) -> Fetched:
-    """The file of `urls` as `target`, of `size` bytes and with `digest` (`sha256:...`, `sha1:...`, `md5:...`) where known.
+    """Fetches a file from the first of `urls` that gives it, into `target`.
 
-    A `target` that is there and fits is kept. Raises ResourceError when no address gave the file or the disk is too small,
-    UntrustedFile when what they gave has another size or checksum; both name every address. KeyboardInterrupt leaves the part."""
-    wanted = _Wanted(target, size, digest, patience or Patience(), progress, say or (lambda _: None))
+    Where they are known, `size` is in bytes and `digest` is `sha256:...`, `sha1:...` or `md5:...` in hexadecimal. A `target` that
+    exists and fits is kept. KeyboardInterrupt leaves the unfinished part, and the next call continues it.
+    Raises ResourceError when no address gave the file, or the disk is too small. Raises UntrustedFile when an address gave a file
+    of another size or checksum. Both sentences name every address."""
+    download = _Download(target, size, digest, patience or Patience(), progress, say or (lambda _: None))
     if target.is_file():
-        return _kept(wanted)
+        return _existing(download)
     target.parent.mkdir(parents=True, exist_ok=True)
-    failures, lied = [], False
+    failures, wrong_file = [], False
     for url in urls:
         try:
-            sha256 = _get_right(url, wanted)
-        except (_Useless, _Broken) as error:
-            lied = lied or (isinstance(error, _Useless) and error.lied)
+            sha256 = _get_checked(url, download)
+        except (_AddressFailed, _ConnectionBroken) as error:
+            wrong_file = wrong_file or (isinstance(error, _AddressFailed) and error.wrong_file)
             failures.append(f"{url} {error}")
-            wanted.say(failures[-1])
+            download.say(failures[-1])
         else:
-            os.replace(wanted.part, target)
+            os.replace(download.part, target)
             sync_folder(target.parent)
-            wanted.drop()
+            download.drop()
             return Fetched(target, target.stat().st_size, sha256, url)
     sentence = f"{target.name}: no address gave it ({'; '.join(failures)})."
-    if lied:
+    if wrong_file:
         raise UntrustedFile(f"{sentence} Fetch it by hand into {target.parent}, then give the same command again.")
     raise ResourceError(f"{sentence} What has come is kept; the same command continues.")
 
 
-def _kept(wanted: _Wanted) -> Fetched:
-    found = wanted.target.stat().st_size
-    wrong = "" if wanted.size in (None, found) else f"it has {found:,} bytes instead of {wanted.size:,}"
+def _existing(download: _Download) -> Fetched:
+    """The target that exists already, after a check of its size and digest. Raises UntrustedFile."""
+    size = download.target.stat().st_size
+    mismatch = "" if download.size in (None, size) else f"it has {size:,} bytes instead of {download.size:,}"
     sha256 = ""
-    if not wrong:
-        sha256, wrong = digests(wanted.target, wanted.digest)
-    if wrong:
-        raise UntrustedFile(f"{wanted.target}: {wrong}; delete it and give the same command again.")
-    return Fetched(wanted.target, found, sha256, None)
+    if not mismatch:
+        sha256, mismatch = digests(download.target, download.digest)
+    if mismatch:
+        raise UntrustedFile(f"{download.target}: {mismatch}; delete it and give the same command again.")
+    return Fetched(download.target, size, sha256, None)
 
 
-def _get_right(url: str, wanted: _Wanted) -> str:
-    """The SHA-256 of the part, brought to its end from one address. Raises _Useless or _Broken."""
-    pieced = _get(url, wanted)
-    sha256, wrong = digests(wanted.part, wanted.digest)
-    if wrong and pieced:
-        wanted.say(f"{url} does not fit what had come before; it is fetched anew.")
-        wanted.drop()
-        _get(url, wanted)
-        sha256, wrong = digests(wanted.part, wanted.digest)
-    if wrong:
-        wanted.drop()
-        raise _Useless(f"gave another file: {wrong}")
+def _get_checked(url: str, download: _Download) -> str:
+    """Completes the part from one address, checks it, and returns its SHA-256.
+
+    Raises _AddressFailed or _ConnectionBroken."""
+    pieced = _get(url, download)
+    sha256, mismatch = digests(download.part, download.digest)
+    if mismatch and pieced:
+        download.say(f"{url} does not fit what had come before; it is fetched anew.")
+        download.drop()
+        _get(url, download)
+        sha256, mismatch = digests(download.part, download.digest)
+    if mismatch:
+        download.drop()
+        raise _AddressFailed(f"gave another file: {mismatch}")
     return sha256
 
 
-def _get(url: str, wanted: _Wanted) -> bool:
-    """Brings the part to its end from one address; says whether it is of several pieces. Raises _Useless or _Broken."""
-    patience = wanted.patience
+def _get(url: str, download: _Download) -> bool:
+    """Completes the part from one address, in several tries. Returns whether the part consists of several pieces.
+
+    Raises _AddressFailed or _ConnectionBroken."""
+    patience = download.patience
     tries, pause, pieced = 0, patience.pause, False
     while True:
-        before = wanted.length()
-        unsure = wanted.digest is None and not wanted.validator(url)  # nothing would tell whether the pieces are of one file
-        if before and (unsure or (wanted.size is not None and before > wanted.size)):
-            wanted.drop()
-            before = 0
-        pieced = pieced or before > 0
-        if wanted.size is not None and before == wanted.size:
+        offset = download.length()
+        # Without a digest and a validator, nothing can show that the old and the new piece belong to the same file.
+        unverifiable = download.digest is None and not download.validator(url)
+        if offset and (unverifiable or (download.size is not None and offset > download.size)):
+            download.drop()
+            offset = 0
+        pieced = pieced or offset > 0
+        if download.size is not None and offset == download.size:
             return pieced
         try:
-            _once(url, wanted)
+            _request(url, download)
             return pieced
         except (OSError, http.client.HTTPException) as error:  # URLError, HTTPError and TimeoutError are OSErrors
-            broken = _judge(error, wanted)
-        except _Broken as error:
-            broken = error
-        gained = wanted.length() - before
+            reason = _retry_reason(error, download)
+        except _ConnectionBroken as error:
+            reason = error
+        gained = download.length() - offset
         tries, pause = (0, patience.pause) if gained >= patience.enough else (tries + 1, pause * 2 if tries else pause)
         if tries >= patience.tries:
-            raise broken
-        wait = min(max(pause, broken.wait), LONGEST_WAIT)
-        wanted.say(f"{url} {broken}; again in {wait:.0f} s, from byte {wanted.length():,}.")
+            raise reason
+        wait = min(max(pause, reason.wait), LONGEST_WAIT)
+        download.say(f"{url} {reason}; again in {wait:.0f} s, from byte {download.length():,}.")
         time.sleep(wait)
 
 
-def _once(url: str, wanted: _Wanted) -> None:
-    """One request, from where the part ends. Returns when the file is whole."""
-    have = wanted.length()
+def _request(url: str, download: _Download) -> None:
+    """Sends one request, for the bytes behind the end of the part. Returns when the file is complete."""
+    offset = download.length()
     headers = dict(HEADERS)
-    if have:
-        headers["Range"] = f"bytes={have}-"
-        if validator := wanted.validator(url):
+    if offset:
+        headers["Range"] = f"bytes={offset}-"
+        if validator := download.validator(url):
             headers["If-Range"] = validator
-    with closing(_OPENER.open(urllib.request.Request(url, headers=headers), timeout=wanted.patience.stall)) as answer:
+    with closing(_OPENER.open(urllib.request.Request(url, headers=headers), timeout=download.patience.stall)) as answer:
         if answer.status == 206:
-            total = _range_total(answer.headers, have, wanted)
-        else:  # the whole file: it changed, or the server knows no ranges
-            have, total = 0, _number(answer.headers.get("Content-Length"))
-        if None not in (wanted.size, total) and total != wanted.size:
-            raise _Useless(f"has a file of {total:,} bytes instead of {wanted.size:,}")
+            total = _range_total(answer.headers, offset, download)
+        else:  # the server sends the whole file: the file has changed, or the server knows no ranges
+            offset, total = 0, _number(answer.headers.get("Content-Length"))
+        if None not in (download.size, total) and total != download.size:
+            raise _AddressFailed(f"has a file of {total:,} bytes instead of {download.size:,}")
         if answer.headers.get_content_type() == "text/html":
-            raise _Useless("gave a page instead of the file")
-        expected = wanted.size if total is None else total
-        _require_space(wanted.part, (expected or 0) - have)
-        wanted.remember(url, answer.headers)
-        with wanted.part.open("r+b" if have else "wb") as file:
-            file.truncate(have)
-            file.seek(have)
-            came = _copy(answer, file, have, expected, wanted)
+            raise _AddressFailed("gave a page instead of the file")
+        expected = download.size if total is None else total
+        _require_space(download.part, (expected or 0) - offset)
+        download.remember(url, answer.headers)
+        with download.part.open("r+b" if offset else "wb") as file:
+            file.truncate(offset)
+            file.seek(offset)
+            length = _copy(answer, file, offset, expected, download)
             file.flush()
             os.fsync(file.fileno())
-    if expected is not None and came != expected:
-        raise _Broken(f"broke off at byte {came:,} of {expected:,}")
+    if expected is not None and length != expected:
+        raise _ConnectionBroken(f"broke off at byte {length:,} of {expected:,}")
 
 
-def _copy(answer: Any, file: Any, have: int, expected: int | None, wanted: _Wanted) -> int:
-    """Writes what comes; gives the length of the part then. Raises _Broken when it comes too slowly, _Useless for a page or
-    more than was said."""
-    since, then = have, time.monotonic()
+def _copy(answer: Any, file: Any, length: int, expected: int | None, download: _Download) -> int:
+    """Writes the bytes of the answer behind the first `length` bytes of the part. Returns the new length.
+
+    Raises _ConnectionBroken when they come too slowly, _AddressFailed for a page or for more bytes than `expected`."""
+    mark, mark_time = length, time.monotonic()
     while data := answer.read1(CHUNK):
-        if have == 0 and PAGE.match(data):
-            raise _Useless("gave a page instead of the file")
-        if expected is not None and have + len(data) > expected:
+        if length == 0 and PAGE.match(data):
+            raise _AddressFailed("gave a page instead of the file")
+        if expected is not None and length + len(data) > expected:
             file.truncate(0)
-            raise _Useless(f"gave more than {expected:,} bytes")
+            raise _AddressFailed(f"gave more than {expected:,} bytes")
         if expected is None:
-            _require_space(wanted.part, len(data))
+            _require_space(download.part, len(data))
         file.write(data)
-        have += len(data)
-        if wanted.progress is not None:
-            wanted.progress(have, expected or have + 1, "")
+        length += len(data)
+        if download.progress is not None:
+            download.progress(length, expected or length + 1, "")
         now = time.monotonic()
-        if now - then >= wanted.patience.stall:
-            if have - since < wanted.patience.slowest:
-                raise _Broken(f"stalled: {have - since} bytes in {now - then:.0f} s")
-            since, then = have, now
-    return have
+        if now - mark_time >= download.patience.stall:
+            if length - mark < download.patience.slowest:
+                raise _ConnectionBroken(f"stalled: {length - mark} bytes in {now - mark_time:.0f} s")
+            mark, mark_time = length, now
+    return length
 
 
-def _judge(error: Exception, wanted: _Wanted) -> _Broken:
-    """Why a request failed, where asking again may help. Raises _Useless where it does not, and errors of our own disk."""
+def _retry_reason(error: Exception, download: _Download) -> _ConnectionBroken:
+    """The reason why a request failed, where a new try may help.
+
+    Raises _AddressFailed where it cannot help, and the errors of our own disk."""
     if isinstance(error, urllib.error.HTTPError):
         with closing(error):
             code, headers = error.code, error.headers
-        if code == 416:  # the part is longer than the file: another file, or nobody knew that it was whole
-            wanted.drop()
-            return _Broken("says that the file ends before what had come; it is fetched anew")
+        if code == 416:  # the part is not shorter than the file: it is of another file, or it was complete already
+            download.drop()
+            return _ConnectionBroken("says that the file ends before what had come; it is fetched anew")
         if code in (408, 425, 429) or code >= 500:
-            return _Broken(f"says {code} {error.reason}", float(_number(headers.get("Retry-After")) or 0))
-        raise _Useless(f"says {code} {error.reason}", lied=False) from error
+            return _ConnectionBroken(f"says {code} {error.reason}", float(_number(headers.get("Retry-After")) or 0))
+        raise _AddressFailed(f"says {code} {error.reason}", wrong_file=False) from error
     if isinstance(error, urllib.error.URLError):
         reason = error.reason
         if isinstance(reason, ssl.SSLCertVerificationError):
-            raise _Useless(f"cannot prove who it is ({reason.verify_message})", lied=False) from error
-    elif isinstance(error, OSError) and (error.filename is not None or error.errno in OF_THE_DISK):
+            raise _AddressFailed(f"cannot prove who it is ({reason.verify_message})", wrong_file=False) from error
+    elif isinstance(error, OSError) and (error.filename is not None or error.errno in DISK_ERRORS):
         raise error
     else:
         reason = error
     if isinstance(reason, TimeoutError):
-        return _Broken("stalled: nothing came")
-    return _Broken(f"cannot be reached, or broke off ({reason or type(reason).__name__})")
+        return _ConnectionBroken("stalled: nothing came")
+    return _ConnectionBroken(f"cannot be reached, or broke off ({reason or type(reason).__name__})")
 
 
-def _range_total(headers: email.message.Message, have: int, wanted: _Wanted) -> int | None:
-    """The length of the whole file by `Content-Range`. Raises _Broken when the range is not the one that was asked for."""
+def _range_total(headers: email.message.Message, offset: int, download: _Download) -> int | None:
+    """The length of the whole file, by `Content-Range`. None where the server does not know it.
+
+    Raises _ConnectionBroken when the range is not the requested range."""
     match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", "").strip())
-    if match is None or int(match[1]) != have or not have:
-        wanted.drop()
-        raise _Broken(f"gave another part of the file than bytes {have:,} to the end; it is fetched anew")
+    if match is None or int(match[1]) != offset or not offset:
+        download.drop()
+        raise _ConnectionBroken(f"gave another part of the file than bytes {offset:,} to the end; it is fetched anew")
     return None if match[3] == "*" else int(match[3])
 
 
 def digests(path: Path, digest: str | None) -> tuple[str, str]:
-    """SHA-256 of a file, and what is said when it has not the digest `algorithm:hexadecimal`; nothing when it has."""
-    name, _, wanted = (digest or "sha256:").partition(":")
+    """The SHA-256 of a file, and a clause that says how it differs from `digest` (`algorithm:hexadecimal`).
+
+    The clause is empty where the file has this digest, or where `digest` is None."""
+    name, _, expected = (digest or "sha256:").partition(":")
     sha256, other = hashlib.sha256(), hashlib.new(name, usedforsecurity=False)
     with path.open("rb") as file:
         while data := file.read(1 << 20):
             sha256.update(data)
             if name != "sha256":
                 other.update(data)
-    found = (sha256 if name == "sha256" else other).hexdigest()
-    wrong = bool(wanted) and found != wanted.lower()
-    return sha256.hexdigest(), f"its {name} is {found} instead of {wanted}" if wrong else ""
+    actual = (sha256 if name == "sha256" else other).hexdigest()
+    differs = bool(expected) and actual != expected.lower()
+    return sha256.hexdigest(), f"its {name} is {actual} instead of {expected}" if differs else ""
 
 
 def _require_space(part: Path, needed: int) -> None:
@@ -333,23 +346,23 @@ def _number(text: str | None) -> int | None:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """urllib ends loops by itself; it would also go from https to http, and to ftp."""
+    """Redirects that stay as safe as the address: https never leads to http, and nothing leads to ftp. urllib ends loops."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         allowed = ("https://",) if req.full_url.startswith("https://") else ("http://", "https://")
         if not newurl.lower().startswith(allowed):
-            raise _Useless(f"leads to {newurl}, which is less safe")
+            raise _AddressFailed(f"leads to {newurl}, which is less safe")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _opener() -> urllib.request.OpenerDirector:
     opener = urllib.request.OpenerDirector()
-    kinds = (
+    handlers = (
         urllib.request.ProxyHandler, urllib.request.UnknownHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler,
         urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor, _Redirects,
     )  # fmt: skip
-    for kind in kinds:
-        opener.add_handler(kind())
+    for handler in handlers:
+        opener.add_handler(handler())
     return opener
 
 

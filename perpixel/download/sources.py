@@ -1,7 +1,8 @@
-"""Where published data sets come from: addresses, sizes, checksums, licences, and where what they hold must lie for our readers.
+"""The published data sets: addresses, sizes, checksums, licences, and the folders in which our readers look for their files.
 
-Checksums and sizes are those that others published, named beside each; where none is known there is none, and `perpixel download`
-shows and keeps that of the first download. What a data set's site says of its licence is quoted, or said not to be there."""
+Checksums and sizes are published ones, and their source stands beside them. No checksum stands here where none is known;
+`perpixel download` then shows and keeps the checksum of the first download. The licence is quoted from the data set's site. Where
+the site states none, the text says so."""
 
 from __future__ import annotations
 
@@ -19,17 +20,16 @@ TORCH_EM = "torch_em/data/datasets/ctc.py"
 
 @dataclass(frozen=True)
 class Files:
-    """So many files that match `pattern`, a glob below the root, none of them empty; `partners` replace parts of a file's path by
-    others: for each of them the file that is then named must be there."""
+    """A rule: `count` files match `pattern`, none of them is empty, and each has its partners."""
 
-    pattern: str
+    pattern: str  # a glob below the root
     count: int
-    partners: tuple[tuple[tuple[str, str], ...], ...] = ()
+    partners: tuple[tuple[tuple[str, str], ...], ...] = ()  # one partner: the (old, new) texts that turn the path into its path
 
 
 @dataclass(frozen=True)
 class Lines:
-    """A list with so many lines that are not empty."""
+    """A rule: the text file `path` has `count` lines that are not empty."""
 
     path: str
     count: int
@@ -37,38 +37,33 @@ class Lines:
 
 @dataclass(frozen=True)
 class Part:
-    """One file to fetch. An archive is unpacked by `take` (see `archives.unpack`), any other file is put at `put`.
-
-    `size` in bytes and `digest` as `algorithm:hexadecimal` are published ones, by `digest_source`; `megabytes` is what its site
-    or users say. `inner` are archives inside, which `take` puts somewhere, and what is taken of them. Parts that are `extra` are
-    fetched when they are named. `urls` is empty where a login is needed."""
+    """One file to fetch: an archive to unpack, or another file to put in its place."""
 
     name: str
-    file: str
-    what: str
-    urls: tuple[str, ...]
-    take: Mapping[str, str] = field(default_factory=dict)
-    put: str | None = None
-    size: int | None = None
-    megabytes: float | None = None
-    digest: str | None = None
-    digest_source: str = ""
-    inner: tuple[tuple[str, Mapping[str, str]], ...] = ()
-    holds: tuple[Files | Lines, ...] = ()
-    extra: bool = False
+    file: str  # its name in the folder of downloads
+    content: str  # in words
+    urls: tuple[str, ...]  # empty where a login is needed
+    take: Mapping[str, str] = field(default_factory=dict)  # of an archive, as `archives.unpack` takes it
+    put: str | None = None  # the path below the root of a file that is no archive
+    size: int | None = None  # in bytes, as published
+    megabytes: float | None = None  # about, by the site or by users
+    digest: str | None = None  # `algorithm:hexadecimal`, as published
+    digest_source: str = ""  # the publisher of `digest`
+    inner: tuple[tuple[str, Mapping[str, str]], ...] = ()  # archives inside: their paths below the root, and their own take
+    holds: tuple[Files | Lines, ...] = ()  # rules that the unpacked files must keep
+    extra: bool = False  # fetched only when it is named
 
 
 @dataclass(frozen=True)
-class Source:
-    """A set to download. `datasets` are the names of `open_dataset` that it serves, `steps` what a person does where a login is
-    needed."""
+class PublishedSet:
+    """A published data set that can be downloaded."""
 
     title: str
-    page: str
+    page: str  # the address of its site
     licence: str
     parts: tuple[Part, ...]
-    datasets: tuple[str, ...] = ()
-    steps: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()  # the names under which `open_dataset` opens it
+    steps: tuple[str, ...] = ()  # for a person, where a login is needed
 
 
 def _voc(year: int, file: str, megabytes: float, digest: str, size: int | None = None, **more: object) -> Part:
@@ -82,21 +77,23 @@ def _voc(year: int, file: str, megabytes: float, digest: str, size: int | None =
 STUFF_THINGS = "http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/stuffthingmaps_trainval2017.zip"
 
 
-def _coco(name: str, address: str, size: int | None, digest: str | None, what: str, **more: object) -> Part:
+def _coco(name: str, address: str, size: int | None, digest: str | None, content: str, **more: object) -> Part:
     return Part(
-        name, address.rpartition("/")[2], what, tuple(f"{site}/{address}" for site in COCO), size=size,
+        name, address.rpartition("/")[2], content, tuple(f"{site}/{address}" for site in COCO), size=size,
         digest=digest and f"sha256:{digest}", digest_source=f"{TFDS}/coco.txt" if digest else "", **more,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
-def _cell_tracking(folder: str, size: int | None, megabytes: float, digest: str, frames: int, title: str, name: str) -> Source:
+def _cell_tracking(
+    folder: str, size: int | None, megabytes: float, digest: str, frames: int, title: str, name: str
+) -> PublishedSet:
     address = f"data.celltrackingchallenge.net/training-datasets/{folder}.zip"
     part = Part(
         "train", f"{folder}.zip", "both films with their truth", (f"https://{address}", f"http://{address}"),
         take={folder: folder}, size=size, megabytes=megabytes, digest=f"sha256:{digest}", digest_source=TORCH_EM,
         holds=tuple(Files(f"{folder}/{film}/t*.tif", frames) for film in ("01", "02")),
     )  # fmt: skip
-    return Source(title, "http://celltrackingchallenge.net/2d-datasets/", CELL_TRACKING_TERMS, (part,), (name,))
+    return PublishedSet(title, "http://celltrackingchallenge.net/2d-datasets/", CELL_TRACKING_TERMS, (part,), (name,))
 
 
 VOC_TERMS = (
@@ -125,15 +122,15 @@ def _cityscapes_split(split: str, count: int) -> Files:
 
 
 SIFT_ALBUM = "spatial_envelope_256x256_static_8outdoorcategories"
-SOURCES: dict[str, Source] = {
-    "voc2012": Source(
+SOURCES: dict[str, PublishedSet] = {
+    "voc2012": PublishedSet(
         "PASCAL VOC 2012, and SBD, which labels more of it",
         f"{VOC_SITE}/voc2012/",
         f"{VOC_TERMS} SBD states no licence of its own; its authors ask to be cited (Hariharan et al., ICCV 2011).",
         (
             _voc(
                 2012, "VOCtrainval_11-May-2012.tar", 1999.6, "md5:6cd6e144f989b92b3379bac3b3de84fd", 1_999_639_040,
-                what="pictures, masks and lists of train and val", take={"VOCdevkit/VOC2012": "VOCdevkit/VOC2012"},
+                content="pictures, masks and lists of train and val", take={"VOCdevkit/VOC2012": "VOCdevkit/VOC2012"},
                 holds=(
                     Files("VOCdevkit/VOC2012/JPEGImages/*.jpg", 17125),
                     Files(
@@ -160,7 +157,7 @@ SOURCES: dict[str, Source] = {
             ),
             _voc(
                 2011, "VOCtrainval_25-May-2011.tar", 1700, "md5:6c3384ef61512963050cb5d687e5bf1e", extra=True,
-                what="lists of VOC 2011 alone, for seg11train and seg11valid",
+                content="lists of VOC 2011 alone, for seg11train and seg11valid",
                 take={"TrainVal/VOCdevkit/VOC2011/ImageSets": "VOCdevkit/VOC2011/ImageSets"},
                 holds=(
                     Lines("VOCdevkit/VOC2011/ImageSets/Segmentation/train.txt", 1112),
@@ -170,14 +167,14 @@ SOURCES: dict[str, Source] = {
         ),
         ("voc2012",),
     ),
-    "context": Source(
+    "context": PublishedSet(
         "PASCAL-Context, on the pictures of VOC 2010",
         "https://cs.stanford.edu/~roozbeh/pascal-context/",
         f"{VOC_TERMS} The labels' site states no licence; its authors ask to be cited (Mottaghi et al., CVPR 2014).",
         (
             _voc(
-                2010, "VOCtrainval_03-May-2010.tar", 1300, "md5:da459979d0c395079b5c75ee67908abb", what="pictures and lists",
-                take={"VOCdevkit/VOC2010": "VOCdevkit/VOC2010"},
+                2010, "VOCtrainval_03-May-2010.tar", 1300, "md5:da459979d0c395079b5c75ee67908abb",
+                content="pictures and lists", take={"VOCdevkit/VOC2010": "VOCdevkit/VOC2010"},
                 holds=(
                     Files("VOCdevkit/VOC2010/JPEGImages/*.jpg", 11321),
                     Lines("VOCdevkit/VOC2010/ImageSets/Main/train.txt", 4998),
@@ -192,7 +189,7 @@ SOURCES: dict[str, Source] = {
         ),
         ("context59", "context60", "context33"),
     ),
-    "siftflow": Source(
+    "siftflow": PublishedSet(
         "SIFT Flow",
         "http://www.cs.unc.edu/~jtighe/Papers/ECCV10/",
         "No licence is stated; cite Liu et al., CVPR 2009, and Tighe and Lazebnik, ECCV 2010.",
@@ -212,7 +209,7 @@ SOURCES: dict[str, Source] = {
         ),
         ("siftflow", "siftflow_geometric"),
     ),
-    "nyud": Source(
+    "nyud": PublishedSet(
         "NYU Depth V2 as the FCN authors pack it",
         "https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html",
         "No licence is stated; cite Silberman et al., ECCV 2012, and Gupta et al., CVPR 2013.",
@@ -228,7 +225,7 @@ SOURCES: dict[str, Source] = {
         ),
         ("nyud",),
     ),
-    "isbi2012": Source(
+    "isbi2012": PublishedSet(
         "ISBI 2012 challenge, membranes of neurons",
         "https://imagej.net/events/isbi-2012-segmentation-challenge",
         "You are free to use this data set for the purpose of generating or testing non-commercial image segmentation software. "
@@ -251,7 +248,7 @@ SOURCES: dict[str, Source] = {
         "DIC-C2DH-HeLa", None, 37, "832fed2d05bb7488cf9c51a2994b75f8f3f53b3c3098856211f2d39023c34e1a", 84,
         "Cell Tracking Challenge, HeLa cells", "dic_hela",
     ),
-    "coco": Source(
+    "coco": PublishedSet(
         "COCO 2017",
         "https://cocodataset.org/#download",
         COCO_TERMS,
@@ -288,7 +285,7 @@ SOURCES: dict[str, Source] = {
                     Files("annotations/panoptic_val2017/*.png", 5000),
                 ),
             ),
-            # GluonCV publishes two different SHA-1 of this one, so none is taken.
+            # GluonCV publishes two different SHA-1 of this archive, so no checksum stands here.
             _coco(
                 "stuff", "annotations/stuff_annotations_trainval2017.zip", None, None, "91 classes of stuff", extra=True,
                 take={f"annotations/stuff_{split}2017{kind}": f"annotations/stuff_{split}2017{kind}"
@@ -322,7 +319,7 @@ SOURCES: dict[str, Source] = {
         ),
         ("coco", "coco_voc21", "coco_stuff171", "coco_stuff92", "coco_panoptic"),
     ),
-    "ade20k": Source(
+    "ade20k": PublishedSet(
         "ADE20K, the scene parsing benchmark with 150 classes",
         "http://sceneparsing.csail.mit.edu/",
         "Pictures and annotations for non-commercial research and education; the terms are at "
@@ -345,7 +342,7 @@ SOURCES: dict[str, Source] = {
         ),
         ("ade20k",),
     ),
-    "camvid": Source(
+    "camvid": PublishedSet(
         "CamVid with its 32 classes",
         "http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/",
         "No licence is stated; cite Brostow et al., ECCV 2008 and Pattern Recognition Letters 2009.",
@@ -369,7 +366,7 @@ SOURCES: dict[str, Source] = {
         ),
         ("camvid32", "camvid11"),
     ),
-    "nuclei2018": Source(
+    "nuclei2018": PublishedSet(
         "Nuclei of the 2018 Data Science Bowl (BBBC038)",
         "https://bbbc.broadinstitute.org/BBBC038",
         "CC0: its publisher has waived all rights; cite Caicedo et al., Nature Methods 2019.",
@@ -387,7 +384,7 @@ SOURCES: dict[str, Source] = {
         ),
         ("nuclei2018",),
     ),
-    "cityscapes": Source(
+    "cityscapes": PublishedSet(
         "Cityscapes",
         "https://www.cityscapes-dataset.com/downloads/",
         CITYSCAPES_TERMS,

@@ -1,4 +1,4 @@
-"""The formats that data sets come in and leave in. Adding one costs a file here and a line in `FORMATS`."""
+"""The formats of data sets that `convert` reads and writes. A new format costs one file here and one line in `FORMATS`."""
 
 from __future__ import annotations
 
@@ -10,24 +10,22 @@ from perpixel.classes import ClassTable
 from perpixel.datasets.coco_annotations import read_json
 from perpixel.errors import DataError, did_you_mean
 from perpixel.formats import cityscapes, coco, cvat, folder, label_studio, labelme, voc, yolo
-from perpixel.formats.exchange import Holds, Source, Told, Writer
-from perpixel.formats.pictures import json_or_none
+from perpixel.formats.exchange import AnnotatedSet, Holds, Notices, Writer
+from perpixel.formats.pictures import read_json_or_none
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a data set of some format is read from a path, with the folder of its pictures if they lie elsewhere, and written.
+    """A format of data sets: what it holds, how it is read, and how it is written."""
 
-    `splits`: it has no place for pictures of no split."""
-
-    what: str
+    title: str
     holds: Holds
-    read: Callable[[Path, Path | None], Source]
-    writer: Callable[[Path, ClassTable, Told], Writer]
-    splits: bool = False
+    read: Callable[[Path, Path | None], AnnotatedSet]  # from a path, and the folder of its pictures if they lie elsewhere
+    writer: Callable[[Path, ClassTable, Notices], Writer]
+    splits: bool = False  # each picture must belong to a split
 
 
-FEW = 10  # files that are looked into before a folder counts as of another format
+FEW = 10  # files that are opened to see whether a folder has this format
 
 FORMATS: dict[str, Format] = {
     "folder": Format("perpixel's own: images/, masks/, instances/, classes.csv", folder.HOLDS, folder.read, folder.Writer),
@@ -42,27 +40,27 @@ FORMATS: dict[str, Format] = {
 
 
 def format_of(path: Path) -> str:
-    """The name of the format that `path`, a file or a folder, is in, by what lies there. Raises DataError where none fits."""
+    """The name of the format of `path`, a file or a folder, recognised by its files. Raises DataError where no format fits."""
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder.")
     if not path.is_dir():
         return _format_of_file(path)
-    of_masks = (path / "images").is_dir() and any((path / kind).is_dir() for kind in ("masks", "instances"))
-    lies_there: list[tuple[str, Callable[[], object]]] = [
+    has_masks = (path / "images").is_dir() and any((path / kind).is_dir() for kind in ("masks", "instances"))
+    signs: list[tuple[str, Callable[[], object]]] = [  # in the order in which they decide
         ("cityscapes", (path / "leftImg8bit").is_dir),
         ("voc", (path / voc.MASKS).is_dir),
-        ("folder", lambda: (path / "pairs.csv").is_file() or (of_masks and (path / "classes.csv").is_file())),
+        ("folder", lambda: (path / "pairs.csv").is_file() or (has_masks and (path / "classes.csv").is_file())),
         ("cvat", cvat.file_of(path).is_file),
         ("coco", lambda: coco.files(path)),
         ("yolo", lambda: yolo.table(path)),
         ("label-studio", lambda: label_studio.file_of(path)),
-        ("folder", lambda: of_masks),
-        ("labelme", lambda: any(labelme.is_labelme(json_or_none(file)) for file in labelme.files(path)[:FEW])),
+        ("folder", lambda: has_masks),
+        ("labelme", lambda: any(labelme.is_labelme(read_json_or_none(file)) for file in labelme.files(path)[:FEW])),
         ("coco", lambda: coco.files_by_content(path)),
         ("label-studio", lambda: label_studio.file_by_content(path)),
     ]
-    for name, found in lies_there:
-        if found():
+    for name, is_there in signs:
+        if is_there():
             return name
     raise DataError(f"{path}: is in no format that is known by what lies there; name it with --from ({', '.join(FORMATS)}).")
 
@@ -77,7 +75,7 @@ def _format_of_file(path: Path) -> str:
         content = read_json(path)
         if labelme.is_labelme(content):
             return "labelme"
-        if isinstance(content, list):  # of tasks; what else it may be, such as JSON-MIN, is said by who reads it
+        if isinstance(content, list):  # of tasks. Its reader refuses other lists, such as JSON-MIN
             return "label-studio"
         if isinstance(content, dict) and "images" in content:
             return "coco"
@@ -85,7 +83,7 @@ def _format_of_file(path: Path) -> str:
 
 
 def find_format(name: str) -> Format:
-    """The format of that name. Raises UnknownName without one."""
+    """The format `name`. Raises UnknownName where there is none."""
     if name not in FORMATS:
         raise did_you_mean("format", name, FORMATS)
     return FORMATS[name]

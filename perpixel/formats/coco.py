@@ -3,9 +3,9 @@
     OUT/annotations/instances_SPLIT.json        instances.json where there are no splits
     OUT/images/SPLIT/NAME.jpg                   images/NAME.jpg where there are no splits
 
-Read are a JSON file, or a folder with annotations/instances_*.json or SPLIT/_annotations.coco.json, else with JSON files of any
-names that hold objects; pictures lie anywhere below. Objects without outline or label are left out.
-Written outlines run along the edges of pixels; what COCO's rule draws of them is the mask itself (`polygons`)."""
+It reads a JSON file, or a folder with annotations/instances_*.json or SPLIT/_annotations.coco.json. In a folder without these,
+it reads JSON files of any name that hold objects. Pictures may lie anywhere below. Objects without outline or label are left out.
+Written outlines run along the edges of pixels, so COCO's rule draws the same mask from them (`polygons`)."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from perpixel.errors import DataError
 from perpixel.files import files_in, write_whole
 from perpixel.formats.exchange import (
     BACKGROUND_NAMES,
+    AnnotatedSet,
     Content,
     Holds,
     Item,
+    Notices,
     Shape,
-    Source,
-    Told,
-    drawn,
+    draw_shapes,
     failing,
     label_of,
-    shapes,
+    shapes_of,
     table_of,
 )
 from perpixel.formats.pictures import (
-    Pictures,
-    bare,
-    json_or_none,
-    named,
-    parts_of,
+    PictureFinder,
+    all_or_none,
+    name_and_split,
+    path_parts,
     put_picture,
+    read_json_or_none,
     require_picture_size,
-    split_in,
-    together,
+    split_of_name,
+    without_suffix,
 )
 from perpixel.images import read_size
 from perpixel.masks.polygons import outlines
@@ -50,24 +50,24 @@ from perpixel.masks.rle import runs
 
 HOLDS = Holds(overlap=True, crowd=True, void=False)
 ROBOFLOW = "_annotations.coco.json"
-LINE = 4  # numbers that are two points at most
+LINE = 4  # an outline of at most four numbers has two points and no area
 LISTS = ("images", "annotations", "categories")
 
 
 def files(path: Path) -> list[Path]:
-    """The annotation files of objects that `path` is, or holds, by their names."""
+    """The annotation files of objects in the folder `path`, by their names, or `path` itself if it is a JSON file."""
     if path.is_file():
         return [path] if path.suffix.lower() == ".json" else []
     return [file for file in _nearby(path) if file.name.lower() == ROBOFLOW or file.name.lower().startswith("instances")]
 
 
 def files_by_content(path: Path) -> list[Path]:
-    """The annotation files of objects that a folder holds whatever their names, as `result.json`."""
-    return [file for file in _nearby(path) if is_coco(json_or_none(file))]
+    """The annotation files of objects in a folder, by their content, so that a name like `result.json` is accepted too."""
+    return [file for file in _nearby(path) if is_coco(read_json_or_none(file))]
 
 
 def is_coco(content: Any) -> bool:
-    """Whether a JSON file lists pictures, categories and objects; panoptic maps and captions are none."""
+    """Whether the content of a JSON file lists pictures, categories and objects. Panoptic maps and captions do not count."""
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in LISTS):
         return False
     first: Any = next(iter(content["annotations"]), {})
@@ -75,50 +75,51 @@ def is_coco(content: Any) -> bool:
 
 
 def _nearby(path: Path) -> list[Path]:
-    """The JSON files of a folder and of the folders directly in it."""
+    """The JSON files in a folder and in its subfolders, not deeper."""
     return [file for file in files_in(path, depth=2) if file.suffix.lower() == ".json"]
 
 
-def read(path: Path, pictures: Path | None) -> Source:
-    """Entries that are wrong are left out and told, pictures by name. Raises DataError for files whose categories differ, or two
-    of which share a name and both have objects."""
-    told, left_out = Told(), list[str]()
-    found = [read_annotations(file, left_out) for file in files(path) or (files_by_content(path) if path.is_dir() else [])]
-    if not found:
+def read(path: Path, pictures: Path | None) -> AnnotatedSet:
+    """Reads COCO files. Wrong entries are left out and noted; wrong pictures are reported by name.
+
+    Raises DataError for files with different categories, and for two categories of one name that both have objects."""
+    notices, left_out = Notices(), list[str]()
+    truths = [read_annotations(file, left_out) for file in files(path) or (files_by_content(path) if path.is_dir() else [])]
+    if not truths:
         raise DataError(f"{path}: holds no JSON with {', '.join(LISTS)}; name the file, or put it there or into annotations/.")
-    for one in found[1:]:
-        if one.categories != found[0].categories:
-            raise DataError(f"{one.path}: has other categories than {found[0].path}; give both the same ids and names.")
+    for truth in truths[1:]:
+        if truth.categories != truths[0].categories:
+            raise DataError(f"{truth.path}: has other categories than {truths[0].path}; give both the same ids and names.")
     if left_out:
-        told.notes.append(f"{len(left_out)} annotations or categories are left out, the first: {left_out[0]}")
-    names = _names(found, told)
+        notices.notes.append(f"{len(left_out)} annotations or categories are left out, the first: {left_out[0]}")
+    names = _names(truths, notices)
     classes = table_of(name for name in names.values() if name)
     items = []
-    for one in found:
-        below = Pictures(pictures or _above(one.path, path))
-        split = split_in(one.path.parent.name if one.path.name.lower() == ROBOFLOW else one.path.stem)
-        names_of = [picture.file_name for picture in one.pictures.values()]
-        outer = all(name.startswith("images/") for name in names_of)  # as Label Studio writes it
-        items += [Item(f"{split} {number}", split, failing(DataError(lost))) for number, lost in enumerate(one.lost)]
-        for picture in sorted(one.pictures.values(), key=lambda picture: picture.id):
-            where = f"{one.path}, picture {picture.id}"
+    for truth in truths:
+        finder = PictureFinder(pictures or _above(truth.path, path))
+        split = split_of_name(truth.path.parent.name if truth.path.name.lower() == ROBOFLOW else truth.path.stem)
+        names_of = [picture.file_name for picture in truth.pictures.values()]
+        outer = all(name.startswith("images/") for name in names_of)  # Label Studio writes this folder before each name
+        items += [Item(f"{split} {number}", split, failing(DataError(lost))) for number, lost in enumerate(truth.lost)]
+        for picture in sorted(truth.pictures.values(), key=lambda picture: picture.id):
+            where = f"{truth.path}, picture {picture.id}"
             try:
-                parts = parts_of(picture.file_name, where)
-                name, own = named(bare(parts[1:] if outer else parts), split)
+                parts = path_parts(picture.file_name, where)
+                name, own = name_and_split(without_suffix(parts[1:] if outer else parts), split)
             except DataError as error:
                 items.append(Item(picture.file_name, split, failing(error)))
                 continue
-            items.append(Item(name, own, partial(_content, one, picture, own, below, names, classes, told)))
-    return Source(classes, items, told)
+            items.append(Item(name, own, partial(_content, truth, picture, own, finder, names, classes, notices)))
+    return AnnotatedSet(classes, items, notices)
 
 
-def _names(found: list[Annotations], told: Told) -> dict[int, str]:
-    """The label of each category id, empty where it has none. Of categories of one name those that no object has are left out.
+def _names(truths: list[Annotations], notices: Notices) -> dict[int, str]:
+    """The label of each category id. Empty where the category has no name.
 
-    Raises DataError for two that objects have."""
-    where = str(found[0].path)
-    names = {id: label_of(name, f"{where}, category {id}") for id, name in found[0].categories.items()}
-    used = {one.category for truth in found for objects in truth.objects.values() for one in objects}
+    Of categories of one name, those without objects are left out. Raises DataError where two of them have objects."""
+    where = str(truths[0].path)
+    names = {id: label_of(name, f"{where}, category {id}") for id, name in truths[0].categories.items()}
+    used = {object_entry.category for truth in truths for objects in truth.objects.values() for object_entry in objects}
     for name, count in Counter(names.values()).items():
         twins = [id for id, other in names.items() if other == name]
         kept = [id for id in twins if id in used] or twins[:1]
@@ -126,69 +127,77 @@ def _names(found: list[Annotations], told: Told) -> dict[int, str]:
             raise DataError(f"{where}: two categories, {kept[0]} and {kept[1]}, have the name {name!r}; give each its own.")
         for id in twins if count > 1 and name else ():
             if id not in kept:
-                told.notes.append(f"The category {id}, {name!r}, is left out: no object has it, and {kept[0]} has its name.")
+                notices.notes.append(f"The category {id}, {name!r}, is left out: no object has it, and {kept[0]} has its name.")
                 del names[id]
     return names
 
 
 def _above(file: Path, path: Path) -> Path:
-    """The folder below which pictures are looked for, where nobody names one."""
+    """The folder below which pictures are searched, where the user names none."""
     if path.is_dir():
         return path
     return file.parent.parent if file.parent.name.lower() == "annotations" else file.parent
 
 
 def _content(
-    truth: Annotations, picture: Picture, split: str, below: Pictures, names: dict[int, str], classes: ClassTable, told: Told
+    truth: Annotations,
+    picture: Picture,
+    split: str,
+    finder: PictureFinder,
+    names: dict[int, str],
+    classes: ClassTable,
+    notices: Notices,
 ) -> Content:
     where, objects = f"{truth.path}, picture {picture.id}", truth.objects[picture.id]
-    path = below.find(picture.file_name, where, split)
+    path = finder.find(picture.file_name, where, split)
     size = (picture.height, picture.width)
     require_picture_size(path, size, where)
-    found = []
-    for one in objects:
-        label, outlined = names[one.category], one.segmentation
+    shapes = []
+    for object_entry in objects:
+        label, outlined = names[object_entry.category], object_entry.segmentation
         if isinstance(outlined, list) and outlined and all(isinstance(value, int | float) for value in outlined):
-            told.add("flat", picture.file_name)
+            notices.add("flat", picture.file_name)
             outlined = [outlined]
         if isinstance(outlined, list):
             outlined = [polygon for polygon in outlined if not isinstance(polygon, list) or len(polygon) > LINE]
         if not label or not outlined:
-            told.add("no label" if not label else "no area", picture.file_name)
+            notices.add("no label" if not label else "no area", picture.file_name)
             continue
         try:
-            found.append(Shape.of_runs(label, runs_of(outlined, *size), size, one.crowd))
+            shapes.append(Shape.of_runs(label, runs_of(outlined, *size), size, object_entry.crowd))
         except ValueError as error:
-            raise DataError(f"{truth.path}, annotation {one.id}: {error}") from None
-    return Content(path, *drawn(found, classes, size, HOLDS.ordered))
+            raise DataError(f"{truth.path}, annotation {object_entry.id}: {error}") from None
+    return Content(path, *draw_shapes(shapes, classes, size, HOLDS.ordered))
 
 
 class Writer:
-    def __init__(self, out: Path, classes: ClassTable, told: Told) -> None:
-        self.out, self.classes, self.told = out, classes, told
+    def __init__(self, out: Path, classes: ClassTable, notices: Notices) -> None:
+        self.out, self.classes, self.notices = out, classes, notices
         self.pictures: dict[str, list[dict[str, Any]]] = {}
         self.objects: dict[str, list[dict[str, Any]]] = {}
 
     def add(self, name: str, split: str, content: Content) -> None:
         folder = self.out / "images" / split
-        with together() as written:
-            path = put_picture(content.picture, folder, name, self.told, written)
+        with all_or_none() as written:
+            path = put_picture(content.picture, folder, name, self.notices, written)
             height, width = read_size(path)
-            objects = [self._object(shape, height, width) for shape in shapes(content, self.classes, HOLDS, self.told, name)]
+            objects = [
+                self._object(shape, height, width) for shape in shapes_of(content, self.classes, HOLDS, self.notices, name)
+            ]
         pictures, listed = self.pictures.setdefault(split, []), self.objects.setdefault(split, [])
         file_name = path.relative_to(folder).as_posix()
         pictures.append({"id": len(pictures) + 1, "file_name": file_name, "height": height, "width": width})
-        for one in objects:
-            listed.append({"id": len(listed) + 1, "image_id": len(pictures), **one})
+        for entry in objects:
+            listed.append({"id": len(listed) + 1, "image_id": len(pictures), **entry})
 
     def _object(self, shape: Shape, height: int, width: int) -> dict[str, Any]:
-        at, pixels = shape.at, shape.at.pixels
-        segmentation: Any = outlines(pixels, at.left, at.top)
+        crop, pixels = shape.crop, shape.crop.pixels
+        segmentation: Any = outlines(pixels, crop.left, crop.top)
         if shape.crowd:
-            segmentation = {"size": [height, width], "counts": runs(at.mask)}
+            segmentation = {"size": [height, width], "counts": runs(crop.mask)}
         return {
             "category_id": self.classes.names.index(shape.label) + 1, "iscrowd": int(shape.crowd), "area": int(pixels.sum()),
-            "bbox": [at.left, at.top, at.shape[1], at.shape[0]], "segmentation": segmentation,
+            "bbox": [crop.left, crop.top, crop.shape[1], crop.shape[0]], "segmentation": segmentation,
         }  # fmt: skip
 
     def close(self) -> None:

@@ -1,10 +1,10 @@
-"""convert: a data set of one format as another, and what that loses, by name and count.
+"""convert: writes a data set of one format in another format, and reports lost content by name and count.
 
-    report = convert(Path("labelled"), Path("pictures"), to="folder")       # labelme's JSON files -> what perpixel trains on
-    report.told                                                             # what the formats could not hold
+    report = convert(Path("labelled"), Path("pictures"), to="folder")       # labelme's JSON files -> a folder to train on
+    report.told                                                             # sentences about content that was lost or changed
 
-Pictures are copied, byte for byte. Either the whole data set appears or nothing; pictures that cannot be used are told, and left
-out. From a format and back to it no pixel changes that the format can hold (docs/formats.md)."""
+Pictures are copied byte for byte. Either the whole data set appears or nothing. Pictures that cannot be used are reported and
+left out. From a format and back to it, no pixel changes that the format can hold (docs/formats.md)."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ from perpixel.download.archives import unpack
 from perpixel.errors import DataError, PerpixelError, did_you_mean, failure_of, printable
 from perpixel.files import is_hidden, new_folder
 from perpixel.formats import FORMATS, find_format, format_of
-from perpixel.formats.exchange import LOSSES, Content, Item, Source, background_of, failing, split_order, unkept
+from perpixel.formats.exchange import NOTICES, AnnotatedSet, Content, Item, background_of, failing, reason_refused, split_order
 from perpixel.formats.folder import of_datasets
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-UNPACKED = ".source"
-LEFT_OUT = ("no area", "no label", "no file")  # of LOSSES, where nothing else was there
+UNPACKED = ".source"  # the folder to which an archive is unpacked
+LEFT_OUT = ("no area", "no label", "no file")  # kinds of NOTICES that explain why no shape is left
 
 
 @dataclass(frozen=True)
 class Report:
-    """The format that was read, how many pictures of each split were written, what was lost or changed, a sentence each,
-    and which pictures were left out."""
+    """The result of a conversion. Its fields are the keys of the JSON."""
 
-    format: str
-    pictures: dict[str, int]
-    told: list[str]
-    failed: list[str]
+    format: str  # that was read
+    pictures: dict[str, int]  # number of written pictures, by split
+    told: list[str]  # sentences about lost or changed content
+    failed: list[str]  # sentences, one for each picture that was left out
 
 
 def convert(
@@ -49,34 +48,36 @@ def convert(
     pictures: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Writes `source`, a folder, file or archive of the format `origin`, or a data set by its name, to the new folder `out`.
+    """Writes the data set `source` in the format `to`, into the new folder `out`.
 
-    `origin` is found by what lies there if it is not given. `pictures` is where annotations' pictures lie, if not beside them.
-    Raises UsageError for an unknown name, format or split, and an `out` that is there or is being written; DataError for a source
-    that cannot be read at all, none of whose pictures can, or none of whose annotations is a shape with a label."""
+    `source` is a folder, file or archive, or the name of a data set. `origin` is its format; without it the format is recognised
+    by the files. `pictures` is the folder of the pictures, if they do not lie beside the annotations. `progress(done, total)` is
+    called after each picture.
+    Raises UsageError for an unknown name, format or split, and for an `out` that exists or is being written. Raises DataError for
+    a source that cannot be read, that has no usable picture, or that has no shape with a label."""
     find_format(to)
     with new_folder(out) as partial:
         unpacked = partial / UNPACKED
 
-        def named(sentence: str) -> str:
-            """A sentence about the files that the user knows, not about the places where they are for now."""
+        def with_known_paths(sentence: str) -> str:
+            """The sentence with the paths that the user knows, in place of temporary paths."""
             return sentence.replace(str(unpacked), str(source)).replace(str(partial), str(out))
 
         try:
-            opened = source
+            path = source
             if str(source).lower().endswith(ARCHIVES) and Path(source).is_file():
                 unpack(Path(source), partial, {"": UNPACKED})
-                opened = _inside(unpacked)
-            found, origin = _open(opened, origin, root, splits, pictures)
-            report = _written(found, origin, source, partial, to, splits, progress)
+                path = _only_folder_in(unpacked)
+            annotated, origin = _read_source(path, origin, root, splits, pictures)
+            report = _write(annotated, origin, source, partial, to, splits, progress)
         except PerpixelError as error:
-            raise type(error)(named(str(error))) from None
+            raise type(error)(with_known_paths(str(error))) from None
         shutil.rmtree(unpacked, ignore_errors=True)
-    return replace(report, told=[*map(named, report.told)], failed=[*map(named, report.failed)])
+    return replace(report, told=[*map(with_known_paths, report.told)], failed=[*map(with_known_paths, report.failed)])
 
 
-def _written(
-    found: Source,
+def _write(
+    annotated: AnnotatedSet,
     origin: str,
     source: str | Path,
     partial: Path,
@@ -84,59 +85,59 @@ def _written(
     splits: Sequence[str] | None,
     progress: Callable[[int, int], None],
 ) -> Report:
-    """Writes the pictures of a source, each whole or not at all."""
-    for name in found.classes.names:
-        if reason := unkept(name):
+    """Writes the pictures of an annotated set, each whole or not at all. Pictures that fail are left out."""
+    for name in annotated.classes.names:
+        if reason := reason_refused(name):
             raise DataError(f"{source}: the class {name!r} {reason}; rename it.")
-    items = _chosen(found.items, splits, find_format(to).splits)
-    writer = find_format(to).writer(partial, found.classes, found.told)
+    items = _chosen(annotated.items, splits, find_format(to).splits)
+    writer = find_format(to).writer(partial, annotated.classes, annotated.notices)
     done: dict[str, int] = {}
     failed: list[str] = []
-    drawn = False
+    has_shapes = False
     for number, item in enumerate(items, start=1):
-        before = dict(found.told.kinds)
+        before = dict(annotated.notices.kinds)
         try:
-            _require_kept(item.name)
+            _require_usable_name(item.name)
             content = item.read()
             writer.add(item.name, item.split, content)
             done[item.split] = done.get(item.split, 0) + 1
-            drawn = drawn or _shows_something(content, found)
+            has_shapes = has_shapes or _shows_something(content, annotated)
         except Exception as error:
             sentence = failure_of(printable(item.name), error)
             if sentence is None:
                 raise
             failed.append(sentence)
-            found.told.kinds = before
+            annotated.notices.kinds = before
         progress(number, len(items))
     if not done:
         raise DataError(f"{source}: no picture could be used; the first: {failed[0]}")
-    if not drawn and origin in FORMATS and not FORMATS[origin].holds.maps:
-        raise DataError(_nothing(found, origin, source, sum(done.values())))
+    if not has_shapes and origin in FORMATS and not FORMATS[origin].holds.maps:
+        raise DataError(_no_shape_kept(annotated, origin, source, sum(done.values())))
     writer.close()
-    return Report(origin, done, found.told.sentences(to), failed)
+    return Report(origin, done, annotated.notices.sentences(to), failed)
 
 
-def _shows_something(content: Content, source: Source) -> bool:
-    """Whether a picture has an object, or a pixel that is not of the background."""
+def _shows_something(content: Content, annotated: AnnotatedSet) -> bool:
+    """Whether a picture has an object, or a pixel that is not background."""
     if content.instances is not None and len(content.instances.class_ids):
         return True
-    return bool((content.labels != background_of(source.classes)).any())
+    return bool((content.labels != background_of(annotated.classes)).any())
 
 
-def _nothing(found: Source, origin: str, source: str | Path, pictures: int) -> str:
-    """The sentence about annotations of which no shape was left."""
-    kinds = found.told.kinds
-    reasons = [f"{kinds[kind][0]} {LOSSES[kind]}" for kind in LEFT_OUT if kind in kinds] or ["nothing is marked on any"]
-    advice = found.advice or (
+def _no_shape_kept(annotated: AnnotatedSet, origin: str, source: str | Path, pictures: int) -> str:
+    """The sentence for annotations without any usable shape."""
+    kinds = annotated.notices.kinds
+    reasons = [f"{kinds[kind][0]} {NOTICES[kind]}" for kind in LEFT_OUT if kind in kinds] or ["nothing is marked on any"]
+    advice = annotated.advice or (
         "mark objects with outlines or masks that have a label, or name other splits with --splits, or the format with --from"
     )
     return f"{source}: of {pictures} pictures, read as {origin}, no shape was kept: {'; '.join(reasons)}; {advice}."
 
 
-def _require_kept(name: str) -> None:
-    """Raises DataError for the name of a picture that some format or system would read as another one, or not at all."""
+def _require_usable_name(name: str) -> None:
+    """Raises DataError for the name of a picture that some format or system reads as another name, or cannot read."""
     parts = name.split("/")
-    reason = unkept(name)
+    reason = reason_refused(name)
     if not reason and any(is_hidden(part) for part in parts):
         reason = "has a part that is hidden, or that macOS adds to archives"
     if not reason and any(part.strip() == "" or part.endswith(":") or "\\" in part for part in parts):
@@ -145,15 +146,15 @@ def _require_kept(name: str) -> None:
         raise DataError(f"{name[:200]}: {reason}, which not every format can hold; rename the picture.")
 
 
-def _inside(folder: Path) -> Path:
-    """The folder itself, or the one that is all that it holds."""
-    held = [path for path in folder.iterdir() if not is_hidden(path.name)]
-    return _inside(held[0]) if len(held) == 1 and held[0].is_dir() else folder
+def _only_folder_in(folder: Path) -> Path:
+    """The folder itself; where its only entry is a folder, that folder, and so on."""
+    entries = [path for path in folder.iterdir() if not is_hidden(path.name)]
+    return _only_folder_in(entries[0]) if len(entries) == 1 and entries[0].is_dir() else folder
 
 
-def _open(
+def _read_source(
     source: str | Path, origin: str | None, root: str | Path | None, splits: Sequence[str] | None, pictures: Path | None
-) -> tuple[Source, str]:
+) -> tuple[AnnotatedSet, str]:
     name = str(source)
     if pictures is not None and not pictures.is_dir():
         raise DataError(f"{pictures}: there is no such folder; name the one that holds the pictures.")
@@ -167,17 +168,18 @@ def _open(
     return find_format(origin).read(Path(source), pictures), origin
 
 
-def _chosen(items: list[Item], splits: Sequence[str] | None, needed: bool) -> list[Item]:
-    """The items of the splits, each with one where any has one or a format needs it: a fifth is `val` where none has.
+def _chosen(items: list[Item], splits: Sequence[str] | None, splits_needed: bool) -> list[Item]:
+    """The items of the chosen splits, in order.
 
-    Of pictures of one name and split the first is taken, and the others are told."""
+    Where some items have a split, the others get `train`. Where none has and the format needs splits, a fifth of the items
+    becomes `val`. Of items with the same name and split the first is kept, and the others are reported as failed."""
     if not items:
         raise DataError("the source has no picture.")
     items = [replace(item, name=unicodedata.normalize("NFC", item.name)) for item in items]
     if any(item.split for item in items):
         items = [item if item.split else replace(item, split="train") for item in items]
-    elif needed:
-        val = chosen_for_val([item.name for item in items if not unkept(item.name)])
+    elif splits_needed:
+        val = chosen_for_val([item.name for item in items if not reason_refused(item.name)])
         items = [replace(item, split="val" if item.name in val else "train") for item in items]
     for split in splits or ():
         if all(item.split != split for item in items):

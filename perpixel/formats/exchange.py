@@ -1,11 +1,12 @@
-"""What every format of `perpixel.formats` is read into and written from, and what each can hold.
+"""The common form of annotated pictures: every format of `perpixel.formats` is read into it and written from it.
 
-    source = FORMATS["labelme"].read(Path("labelled"), None)    # a Source: classes, items, and what was left out in reading
-    content = source.items[0].read()                            # a Content: the picture, its labels, its objects
-    for shape in shapes(content, source.classes, HOLDS, told, name): ...
+    annotated = FORMATS["labelme"].read(Path("labelled"), None)    # an AnnotatedSet: classes, items, notices of reading
+    content = annotated.items[0].read()                            # a Content: the picture, its labels, its objects
+    for shape in shapes_of(content, annotated.classes, HOLDS, notices, name): ...
 
-A format of outlines has objects alone: its labels are drawn of them. Where shapes have an order, as in annotation tools, the
-later one lies on top; where they have none, pixels of objects of several classes are void, since the truth contradicts itself."""
+A format of outlines has objects only, and its labels are drawn from them. Annotation tools keep their shapes in an order, and a
+later shape lies on top of an earlier one. In formats without an order, a pixel of objects of several classes becomes void,
+because the truth contradicts itself there."""
 
 from __future__ import annotations
 
@@ -31,36 +32,35 @@ VOID_NAMES = frozenset({VOID_NAME, "__ignore__", "_ignore_"})
 
 @dataclass(frozen=True)
 class Holds:
-    """What a format can hold. `maps`: it has labels of its own, beside its objects; else they are drawn of its objects."""
+    """The things that a format can hold."""
 
-    overlap: bool
-    crowd: bool
+    overlap: bool  # objects that share pixels
+    crowd: bool  # objects that stand for many
     void: bool
-    maps: bool = False
-    ordered: bool = False
+    maps: bool = False  # label maps beside the objects; else labels are drawn from the objects
+    ordered: bool = False  # shapes have an order, and later shapes lie on top
 
 
 @dataclass(frozen=True)
 class Content:
-    """One picture with its truth: `picture` a file, the bytes of one, or uint8 RGB (H, W, 3); `labels` class ids (H, W) with
-    void; its objects, or none."""
+    """One picture with its labels and objects."""
 
-    picture: Path | bytes | NDArray[np.uint8]
-    labels: NDArray[Any]
-    instances: Instances | None = None
+    picture: Path | bytes | NDArray[np.uint8]  # a file, the bytes of a file, or uint8 RGB (H, W, 3)
+    labels: NDArray[Any]  # class ids (H, W), void included
+    instances: Instances | None = None  # None where objects are unknown
 
 
 @dataclass(frozen=True)
 class Item:
-    """A picture of a source by its name, a path without suffix, and its split; empty where the source has none."""
+    """A picture of an annotated set, not read yet."""
 
-    name: str
-    split: str
+    name: str  # a path without suffix
+    split: str  # empty where the set has no splits
     read: Callable[[], Content]
 
 
 def failing(error: DataError) -> Callable[..., Content]:
-    """The `read` of a picture of which is known already why it cannot be used: it is told when its turn comes."""
+    """A `read` for a picture that is known to be unusable. It raises `error`, so the picture is reported in its turn."""
 
     def read(*_: object) -> Content:
         raise error
@@ -70,10 +70,10 @@ def failing(error: DataError) -> Callable[..., Content]:
 
 @dataclass(frozen=True)
 class Shape:
-    """An object, or a piece of pixels of a class or of void: its label, its pixels, and whether it is a crowd."""
+    """An object, or a piece of pixels of a class or of void."""
 
     label: str
-    at: Crop
+    crop: Crop  # its pixels
     crowd: bool = False
 
     @classmethod
@@ -83,12 +83,12 @@ class Shape:
 
     @classmethod
     def of_runs(cls, label: str, lengths: NDArray[np.int64], size: tuple[int, int], crowd: bool = False) -> Shape:
-        """The shape of a mask of this size by its run lengths, which is never drawn whole."""
+        """The shape of a mask by its run lengths. The mask has `size` (height, width), and only its columns in use are drawn."""
         mask, left = columns(lengths, size[0])
         return cls(label, Crop.of(mask, 0, left, size), crowd)
 
 
-LOSSES = {  # kind: what is lost or changed; {} is the format
+NOTICES = {  # kind of notice: the sentence about lost or changed content, where {} is the name of the format
     "void": "pixels of void come back as background: {} has no void",
     "crowd": "crowds keep their class and are no objects: {} cannot say that an object stands for many",
     "crowd left out": "crowds are left out, and come back as background: {} cannot say that an object stands for many",
@@ -113,54 +113,53 @@ LOSSES = {  # kind: what is lost or changed; {} is the format
 
 
 @dataclass
-class Told:
-    """What is lost or changed, by kinds of `LOSSES`: how many in all, in how many pictures, and the first picture; and `notes`,
-    sentences about the whole set."""
+class Notices:
+    """Counts of lost or changed content, by the kinds of `NOTICES`."""
 
-    kinds: dict[str, tuple[int, int, str]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    kinds: dict[str, tuple[int, int, str]] = field(default_factory=dict)  # count, number of pictures, the first picture
+    notes: list[str] = field(default_factory=list)  # sentences about the whole set
     _last: dict[str, str] = field(default_factory=dict)
 
     def add(self, kind: str, name: str, count: int = 1) -> None:
-        """Counts so many more of a kind in the picture `name`; pictures come one after the other."""
+        """Adds `count` to a kind, for the picture `name`. The calls for one picture must follow each other."""
         if count:
             total, pictures, first = self.kinds.get(kind, (0, 0, name))
             self.kinds[kind] = total + count, pictures + (self._last.get(kind) != name), first
             self._last[kind] = name
 
     def sentences(self, format: str) -> list[str]:
+        """The notes, and a sentence for each kind, for people."""
         return self.notes + [
-            f"{count} {LOSSES[kind].format(format)} ({pictures} pictures, the first is {printable(first)})."
+            f"{count} {NOTICES[kind].format(format)} ({pictures} pictures, the first is {printable(first)})."
             for kind, (count, pictures, first) in self.kinds.items()
         ]
 
 
 @dataclass(frozen=True)
-class Source:
-    """A data set in some format: its classes, its pictures, what reading leaves out, as it is met, and what to do where nothing
-    else was there."""
+class AnnotatedSet:
+    """A data set as a format holds it: its classes and its pictures, which are read one by one."""
 
     classes: ClassTable
     items: list[Item]
-    told: Told = field(default_factory=Told)
-    advice: str = ""
+    notices: Notices = field(default_factory=Notices)  # grows while the items are read
+    advice: str = ""  # for a person whose set has no usable shape
 
 
 class Writer(Protocol):
-    """Writes a data set below an empty folder, picture by picture; what is not known before the end is written by `close`."""
+    """Writes a data set below an empty folder, picture by picture. `close` writes the files that need all pictures."""
 
-    def __init__(self, out: Path, classes: ClassTable, told: Told) -> None: ...
+    def __init__(self, out: Path, classes: ClassTable, notices: Notices) -> None: ...
     def add(self, name: str, split: str, content: Content) -> None: ...
     def close(self) -> None: ...
 
 
 def background_of(classes: ClassTable) -> int | None:
-    """The id of the class that stands for no object, by its name."""
+    """The id of the class that is called background. None where there is no such class."""
     return next((id for id, name in enumerate(classes.names) if name.lower() in BACKGROUND_NAMES), None)
 
 
 def table_of(labels: Iterable[str]) -> ClassTable:
-    """A table of the labels of objects, each once, in their order; 0 is background, and the labels of void are none."""
+    """A class table of the labels of objects, each once, in their order. Class 0 is background; labels of void are left out."""
     names = [name for name in dict.fromkeys(labels) if name.lower() not in BACKGROUND_NAMES | VOID_NAMES]
     values = tuple((id,) for id in range(len(names) + 1))
     void = 255 if len(names) < 255 else 65535
@@ -169,45 +168,47 @@ def table_of(labels: Iterable[str]) -> ClassTable:
     )
 
 
-def drawn(found: Sequence[Shape], classes: ClassTable, size: tuple[int, int], ordered: bool) -> tuple[NDArray[Any], Instances]:
-    """The labels (H, W) that shapes make, and their objects. `size` is (height, width).
+def draw_shapes(
+    shapes: Sequence[Shape], classes: ClassTable, size: tuple[int, int], ordered: bool
+) -> tuple[NDArray[Any], Instances]:
+    """The labels (H, W) drawn from shapes, and the objects among the shapes. `size` is (height, width).
 
-    Shapes called background, or void or __ignore__, draw labels and are no objects."""
+    Shapes with a label of background or void change the labels, but are no objects."""
     canvas = Canvas(classes, size, ordered)
-    objects = [shape for shape in found if canvas.draw(shape)]
+    objects = [shape for shape in shapes if canvas.draw(shape)]
     ids = np.array([classes.id_of(shape.label) for shape in objects], np.int64)
     crowd = np.array([shape.crowd for shape in objects], np.bool_)
-    return canvas.labels, Instances.of_crops([shape.at for shape in objects], size, ids, crowd)
+    return canvas.labels, Instances.of_crops([shape.crop for shape in objects], size, ids, crowd)
 
 
 class Canvas:
-    """Labels (H, W) that shapes are drawn on, one after the other."""
+    """A label map (H, W) on which shapes are drawn, one after the other."""
 
     def __init__(self, classes: ClassTable, size: tuple[int, int], ordered: bool) -> None:
-        none = background_of(classes)
-        self.none = classes.void if none is None else none
-        self.labels = np.full(size, self.none, classes.dtype)
+        background = background_of(classes)
+        self.background = classes.void if background is None else background
+        self.labels = np.full(size, self.background, classes.dtype)
         self.classes, self.ordered = classes, ordered
 
     def draw(self, shape: Shape) -> bool:
-        """Draws a shape; whether it is an object."""
-        label, there, pixels = shape.label.lower(), self.labels[shape.at.box], shape.at.pixels
+        """Draws a shape. Returns whether it is an object."""
+        label, region, pixels = shape.label.lower(), self.labels[shape.crop.box], shape.crop.pixels
         if label in VOID_NAMES or label in BACKGROUND_NAMES:
-            there[pixels] = self.classes.void if label in VOID_NAMES else self.none
+            region[pixels] = self.classes.void if label in VOID_NAMES else self.background
             return False
         id = self.classes.id_of(shape.label)
         if self.ordered:
-            there[pixels] = id
+            region[pixels] = id
         else:
-            before = there[pixels]
-            there[pixels] = np.where((before == self.none) | (before == id), id, self.classes.void)
+            old_labels = region[pixels]
+            region[pixels] = np.where((old_labels == self.background) | (old_labels == id), id, self.classes.void)
         return True
 
 
-def shapes(content: Content, classes: ClassTable, holds: Holds, told: Told, name: str) -> Iterator[Shape]:
-    """The objects of a picture, the pieces of its labels that belong to none, and its void, in the order to draw them in.
+def shapes_of(content: Content, classes: ClassTable, holds: Holds, notices: Notices, name: str) -> Iterator[Shape]:
+    """The shapes to write for a picture: its objects, the pieces of its labels outside of objects, and its void, in this order.
 
-    What the format does not hold is left out and told."""
+    Content that the format does not hold is left out and noted."""
     labels, objects = content.labels, content.instances
     if objects is None:
         objects = Instances(np.zeros((0, *labels.shape), np.bool_), np.zeros(0, np.int64))
@@ -217,9 +218,9 @@ def shapes(content: Content, classes: ClassTable, holds: Holds, told: Told, name
         crop, crowd = objects.crop(index), bool(objects.crowd[index])
         covered[crop.box] |= crop.pixels
         if not crop.bits.size:
-            told.add("empty", name)
+            notices.add("empty", name)
         elif crowd and not holds.crowd:
-            told.add("crowd left out", name)
+            notices.add("crowd left out", name)
             lost[crop.box] |= crop.pixels
         else:
             shape = Shape(classes.names[id], crop, crowd)
@@ -241,7 +242,7 @@ def shapes(content: Content, classes: ClassTable, holds: Holds, told: Told, name
             canvas.draw(shape)
             pieces += 1
             yield shape
-    told.add("pieces", name, pieces)
+    notices.add("pieces", name, pieces)
     void = labels == classes.void
     if holds.void:
         if void.any():
@@ -249,89 +250,95 @@ def shapes(content: Content, classes: ClassTable, holds: Holds, told: Told, name
             canvas.draw(shape)
             yield shape
     else:
-        contradicted = covered & (canvas.labels == classes.void)  # void again, whoever reads the objects
-        told.add("void", name, int((void & ~contradicted).sum()))
-    told.add("class", name, int(((canvas.labels != labels) & ~void & ~lost).sum()))
+        contradicted = covered & (canvas.labels == classes.void)  # these pixels become void again when the objects are read
+        notices.add("void", name, int((void & ~contradicted).sum()))
+    notices.add("class", name, int(((canvas.labels != labels) & ~void & ~lost).sum()))
 
 
-def joined(found: Iterable[tuple[Shape, Hashable]]) -> list[Shape]:
-    """Shapes in their order; those of one label and one group, where it is not none, are one, in the place of the first."""
-    shapes: list[Shape] = []
+def join_groups(grouped_shapes: Iterable[tuple[Shape, Hashable]]) -> list[Shape]:
+    """Joins shapes that have the same label and the same group into one shape, at the place of the first.
+
+    A group of None joins nothing. The order is kept."""
+    objects: list[Shape] = []
     places: dict[tuple[str, Hashable], int] = {}
-    for shape, group in found:
-        place = places.setdefault((shape.label, group), len(shapes))
-        if group is None or place == len(shapes):
-            shapes.append(shape)
+    for shape, group in grouped_shapes:
+        place = places.setdefault((shape.label, group), len(objects))
+        if group is None or place == len(objects):
+            objects.append(shape)
         else:
-            before = shapes[place]
-            shapes[place] = Shape(shape.label, before.at.joined(shape.at), before.crowd or shape.crowd)
-    return shapes
+            earlier = objects[place]
+            objects[place] = Shape(shape.label, earlier.crop.joined(shape.crop), earlier.crowd or shape.crowd)
+    return objects
 
 
 def label_colours(classes: ClassTable, void: bool) -> list[tuple[str, str]]:
-    """The names that objects may have, and void where it is one of them, with their colours as #rrggbb."""
-    named = [*zip(classes.names, classes.colours, strict=True), *([(VOID_NAME, classes.void_colour)] if void else [])]
-    return [(name, f"#{bytes(colour).hex()}") for name, colour in named if name.lower() not in BACKGROUND_NAMES]
+    """The labels that objects may have, with their colours as #rrggbb. `void` adds the label void."""
+    names_and_colours = [*zip(classes.names, classes.colours, strict=True), *([(VOID_NAME, classes.void_colour)] if void else [])]
+    return [(name, f"#{bytes(colour).hex()}") for name, colour in names_and_colours if name.lower() not in BACKGROUND_NAMES]
 
 
-def map_of(
-    content: Content, classes: ClassTable, told: Told, name: str, by_vote: bool = True
+def number_objects(
+    content: Content, classes: ClassTable, notices: Notices, name: str, by_vote: bool = True
 ) -> tuple[NDArray[Any], Instances] | None:
-    """Numbers (H, W) of the objects that can be seen, from 1 on, 0 elsewhere, and those objects; none where there are none.
+    """The visible objects, and a map (H, W) of their numbers from 1 on; 0 is no object. None where objects are unknown.
 
-    The last of objects that overlap is seen, and crowds are none of them. `by_vote`: whoever reads the map takes the class
-    that most labels of an object's pixels have. What is lost is told."""
+    Where objects overlap, the last is visible. Crowds are left out. `by_vote`: the reader of the map gives an object the class
+    of most of its pixels. Lost content is noted."""
     objects = content.instances
     if objects is None:
         return None
     numbers = np.zeros(content.labels.shape, np.int32)
     shared = np.zeros(content.labels.shape, np.bool_)
-    chosen = []
+    visible = []
     for index in np.flatnonzero(~objects.crowd).tolist():
         crop = objects.crop(index)
         if not crop.bits.size:
-            told.add("empty", name)
+            notices.add("empty", name)
             continue
-        there, pixels = numbers[crop.box], crop.pixels
-        shared[crop.box] |= pixels & (there > 0)
-        chosen.append(index)
-        there[pixels] = len(chosen)
-    told.add("overlap", name, int(shared.sum()))
-    seen = np.bincount(numbers.ravel(), minlength=len(chosen) + 1)[1:] > 0
-    told.add("hidden", name, int((~seen).sum()))
+        region, pixels = numbers[crop.box], crop.pixels
+        shared[crop.box] |= pixels & (region > 0)
+        visible.append(index)
+        region[pixels] = len(visible)
+    notices.add("overlap", name, int(shared.sum()))
+    seen = np.bincount(numbers.ravel(), minlength=len(visible) + 1)[1:] > 0
+    notices.add("hidden", name, int((~seen).sum()))
     renumbered = np.concatenate([[0], np.where(seen, np.cumsum(seen), 0)]).astype(np.int32)[numbers]
-    ids = objects.class_ids[np.array(chosen, np.int64)][seen]
+    ids = objects.class_ids[np.array(visible, np.int64)][seen]
     if by_vote:
         voted = objects_by_vote(renumbered, content.labels, classes).class_ids
-        told.add("vote", name, int((voted != ids).sum()))
+        notices.add("vote", name, int((voted != ids).sum()))
     return renumbered, Instances.of_numbers(renumbered, ids)
 
 
 def split_order(item: Item) -> tuple[int, str]:
+    """A key to sort items: by split, in the order of `SPLITS`, then by name."""
     return (SPLITS.index(item.split) if item.split in SPLITS else len(SPLITS)), item.name
 
 
 def label_of(value: Any, where: str) -> str:
-    """The label of a shape, without the blanks around it; empty where nobody gave it one. Raises DataError for what is no text,
-    or a text that not every format can hold."""
+    """The label of a shape, without blanks around it. Empty where the shape has no label.
+
+    Raises DataError for a value that is no text, or that not every format can hold."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return ""
-    return text(value, "label", where)
+    return required_text(value, "label", where)
 
 
-def text(value: Any, what: str, where: str) -> str:
-    """`value` without the blanks around it, which must be a text that is not empty and every format can hold; else DataError."""
+def required_text(value: Any, field_name: str, where: str) -> str:
+    """The text `value` without blanks around it.
+
+    Raises DataError for a value that is no text, is empty, or that not every format can hold."""
     if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{where}: {what} is {shown(value)}, not a text.")
-    if reason := unkept(value.strip()):
-        raise DataError(f"{where}: {what} is {value[:80]!r}, which {reason}; correct it.")
+        raise DataError(f"{where}: {field_name} is {shown(value)}, not a text.")
+    if reason := reason_refused(value.strip()):
+        raise DataError(f"{where}: {field_name} is {value[:80]!r}, which {reason}; correct it.")
     return value.strip()
 
 
-def unkept(text: str) -> str:
-    """Why not every format can hold a text; nothing where each can."""
-    if any(unicodedata.category(mark) in ("Cc", "Zl", "Zp") for mark in text):
+def reason_refused(text: str) -> str:
+    """The reason why some format cannot hold a text. Empty where all can."""
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
         return "holds a control character or a line break"
-    if any(unicodedata.category(mark) == "Cs" or mark in "\ufffe\uffff" for mark in text):
+    if any(unicodedata.category(character) == "Cs" or character in "\ufffe\uffff" for character in text):
         return "is no UTF-8 text"
     return ""

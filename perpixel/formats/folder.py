@@ -1,6 +1,9 @@
-"""A folder of pictures, masks and instances, as `perpixel.datasets.folder` reads it to train on; and data sets with a name.
+"""A folder of pictures, masks and instances, which `perpixel.datasets.folder` reads to train on. Also data sets with a name.
 
-OUT/images/SPLIT/NAME.jpg, OUT/masks/SPLIT/NAME.png, OUT/instances/SPLIT/NAME.png where there are objects, OUT/classes.csv"""
+OUT/images/SPLIT/NAME.jpg
+OUT/masks/SPLIT/NAME.png
+OUT/instances/SPLIT/NAME.png    where there are objects
+OUT/classes.csv"""
 
 from __future__ import annotations
 
@@ -15,26 +18,26 @@ from perpixel.datasets import Dataset, HasPictures, with_objects
 from perpixel.datasets.folder import SPLITS, Folder, list_folder
 from perpixel.errors import DataError
 from perpixel.files import write_whole
-from perpixel.formats.exchange import Content, Holds, Item, Source, Told, map_of
-from perpixel.formats.pictures import put_picture, together
+from perpixel.formats.exchange import AnnotatedSet, Content, Holds, Item, Notices, number_objects
+from perpixel.formats.pictures import all_or_none, put_picture
 from perpixel.images import encode_image, write_labels
 
 HOLDS = Holds(overlap=False, crowd=False, void=True, maps=True)
 
 
-def read(path: Path, pictures: Path | None) -> Source:
-    """Raises DataError where the folder is no data set."""
-    there = {pair.split for pair in list_folder(path).pairs}
-    return of_datasets([Folder(path, split) for split in SPLITS if split in there] or [Folder(path)])
+def read(path: Path, pictures: Path | None) -> AnnotatedSet:
+    """Reads a folder. Raises DataError where it is no data set."""
+    splits = {pair.split for pair in list_folder(path).pairs}
+    return of_datasets([Folder(path, split) for split in SPLITS if split in splits] or [Folder(path)])
 
 
-def of_datasets(datasets: list[Dataset]) -> Source:
-    """Splits of one data set as a source, with their objects where they have any."""
+def of_datasets(datasets: list[Dataset]) -> AnnotatedSet:
+    """The splits of one data set as an annotated set, with their objects where they have any."""
     items = []
     for dataset in map(with_objects, datasets):
         for index in range(len(dataset)):
             items.append(Item(dataset.name(index), dataset.split, partial(_content, dataset, index)))
-    return Source(datasets[0].classes, items)
+    return AnnotatedSet(datasets[0].classes, items)
 
 
 def _content(dataset: Dataset, index: int) -> Content:
@@ -45,33 +48,33 @@ def _content(dataset: Dataset, index: int) -> Content:
 
 
 class Writer:
-    def __init__(self, out: Path, classes: ClassTable, told: Told) -> None:
-        self.out, self.classes, self.told = out, classes, told
-        self._without: list[tuple[str, tuple[int, ...]]] = []
+    def __init__(self, out: Path, classes: ClassTable, notices: Notices) -> None:
+        self.out, self.classes, self.notices = out, classes, notices
+        self._without_objects: list[tuple[str, tuple[int, ...]]] = []
         self._objects = False
 
     def add(self, name: str, split: str, content: Content) -> None:
-        place = f"{split}/{name}" if split else name
-        found = map_of(content, self.classes, self.told, name)
-        if found is not None and found[0].max(initial=0) > 65535:
+        path = f"{split}/{name}" if split else name
+        numbered = number_objects(content, self.classes, self.notices, name)
+        if numbered is not None and numbered[0].max(initial=0) > 65535:
             raise DataError(f"{name}: has more than 65535 objects; cut the picture into tiles.")
-        with together() as written:
-            put_picture(content.picture, self.out / "images", name, self.told, written, place)
-            written.append(write_labels(self.out / "masks", f"{place}.png", content.labels, self.classes))
-            if found is not None:
-                self._put(place, found[0])
-        if content.instances is None or found is None:
-            self._without.append((place, content.labels.shape))
+        with all_or_none() as written:
+            put_picture(content.picture, self.out / "images", name, self.notices, written, path)
+            written.append(write_labels(self.out / "masks", f"{path}.png", content.labels, self.classes))
+            if numbered is not None:
+                self._write_numbers(path, numbered[0])
+        if content.instances is None or numbered is None:
+            self._without_objects.append((path, content.labels.shape))
             return
-        self.told.add("crowd", name, int(content.instances.crowd.sum()))
+        self.notices.add("crowd", name, int(content.instances.crowd.sum()))
         self._objects = True
 
     def close(self) -> None:
         self.classes.write_csv(self.out / "classes.csv")
-        if self._objects:  # a folder has instances of all its pictures, or of none
-            for place, size in self._without:
-                self._put(place, np.zeros(size, np.int32))
+        if self._objects:  # a folder has instances of all its pictures, or of no picture
+            for path, size in self._without_objects:
+                self._write_numbers(path, np.zeros(size, np.int32))
 
-    def _put(self, place: str, numbers: np.ndarray) -> None:
+    def _write_numbers(self, path: str, numbers: np.ndarray) -> None:
         stored = numbers.astype(np.uint8 if numbers.max(initial=0) <= 255 else np.uint16)
-        write_whole(self.out / "instances", f"{place}.png", encode_image(Image.fromarray(stored), ".png"), durable=False)
+        write_whole(self.out / "instances", f"{path}.png", encode_image(Image.fromarray(stored), ".png"), durable=False)

@@ -1,12 +1,14 @@
-"""labelme JSON, one file a picture: polygons, rectangles, circles and masks, in the order in which they are drawn; as AnyLabeling
-and X-AnyLabeling write it too, whose rectangles have four corners, and are called rotation where they are turned.
+"""labelme JSON, one file a picture: polygons, rectangles, circles and masks, in the order in which they are drawn.
 
     OUT/SPLIT/NAME.json and OUT/SPLIT/NAME.jpg side by side
 
-Shapes are drawn as labelme's own export draws them (labelme/utils/shape.py), the later on top; those of one label and one group
-are one object. Written are shapes of the type mask, which hold every pixel, holes included; labelme 5.3 and later knows them. A
-crowd has the flag `crowd`; void is the label __ignore__, as labelme's examples have it, and _background_ is no object. A picture
-that does not lie beside is taken from imageData, where the file holds one there."""
+AnyLabeling and X-AnyLabeling write this format too. Their rectangles have four corners, and have the type rotation where they
+are turned. Shapes are drawn as labelme's own export draws them (labelme/utils/shape.py), and later shapes lie on top. Shapes of
+the same label and group are one object.
+
+Every shape is written with the type mask, which holds every pixel, holes included; labelme 5.3 and later reads it. A crowd has
+the flag `crowd`. Void is the label __ignore__, as in labelme's examples, and _background_ is no object. Where no picture lies
+beside a JSON file, the picture is read from imageData."""
 
 from __future__ import annotations
 
@@ -28,27 +30,35 @@ from perpixel.datasets.coco_annotations import read_json
 from perpixel.errors import DataError
 from perpixel.files import in_either_form, is_hidden, walk, write_whole
 from perpixel.formats.exchange import (
+    AnnotatedSet,
     Content,
     Holds,
     Item,
+    Notices,
     Shape,
-    Source,
-    Told,
-    drawn,
+    draw_shapes,
     failing,
-    joined,
+    join_groups,
     label_of,
-    shapes,
+    shapes_of,
     table_of,
 )
-from perpixel.formats.pictures import Pictures, bare, named, parts_of, put_picture, require_picture_size, together
+from perpixel.formats.pictures import (
+    PictureFinder,
+    all_or_none,
+    name_and_split,
+    path_parts,
+    put_picture,
+    require_picture_size,
+    without_suffix,
+)
 from perpixel.images import encode_image, read_labels, read_size
 from perpixel.masks.polygons import checked
 from perpixel.masks.rle import MAX_SIDE, shown
 
 HOLDS = Holds(overlap=True, crowd=True, void=True, ordered=True)
 IGNORE = "__ignore__"
-CORNERS: dict[str, tuple[int, ...]] = {  # how many points a shape has; any number from three on where none is said
+CORNERS: dict[str, tuple[int, ...]] = {  # the numbers of points that a shape may have; () is three or more
     "polygon": (), "oriented_rectangle": (4,), "rotation": (4,), "quadrilateral": (4,), "rectangle": (2, 4), "circle": (2,),
     "mask": (2,),
 }  # fmt: skip
@@ -57,7 +67,7 @@ VERSION = "5.4.1"
 
 
 def files(path: Path) -> list[Path]:
-    """The JSON files that `path` is, or holds."""
+    """The JSON files in the folder `path`, or `path` itself if it is a file."""
     return [path] if path.is_file() else [file for file in walk(path) if file.suffix.lower() == ".json"]
 
 
@@ -65,27 +75,29 @@ def is_labelme(content: Any) -> bool:
     return isinstance(content, dict) and isinstance(content.get("shapes"), list) and "imagePath" in content
 
 
-def read(path: Path, pictures: Path | None) -> Source:
-    """Raises DataError where there is no JSON file. A file that is not of labelme is told, and the others are read."""
+def read(path: Path, pictures: Path | None) -> AnnotatedSet:
+    """Reads a file or folder of labelme. A JSON file of another program is reported in its turn, and the others are read.
+
+    Raises DataError where there is no JSON file."""
     root = path if path.is_dir() else path.parent
-    below, told, items, labels = Pictures(pictures or root), Told(), [], []
-    listed: list[tuple[str, str, Path, DataError | None]] = []
+    finder, notices, items, labels = PictureFinder(pictures or root), Notices(), [], []
+    documents: list[tuple[str, str, Path, DataError | None]] = []
     for file in files(path):
-        name, split = named(bare(file.relative_to(root).parts))
-        wrong = None
+        name, split = name_and_split(without_suffix(file.relative_to(root).parts))
+        failure = None
         try:
             labels += [label for label in _labels(_document(file), file) if label]
         except DataError as error:
-            wrong = error
-        listed.append((name, split, file, wrong))
-    if not listed:
+            failure = error
+        documents.append((name, split, file, failure))
+    if not documents:
         raise DataError(f"{path}: holds no JSON of labelme; name the folder that holds the files NAME.json.")
-    if len(listed) == 1 and listed[0][3] is not None:
-        raise listed[0][3]
+    if len(documents) == 1 and documents[0][3] is not None:
+        raise documents[0][3]
     classes = table_of(sorted(set(labels)))
-    for name, split, file, wrong in listed:
-        items.append(Item(name, split, failing(wrong) if wrong else partial(_content, file, below, split, classes, told)))
-    return Source(classes, items, told)
+    for name, split, file, failure in documents:
+        items.append(Item(name, split, failing(failure) if failure else partial(_content, file, finder, split, classes, notices)))
+    return AnnotatedSet(classes, items, notices)
 
 
 def _document(file: Path) -> dict[str, Any]:
@@ -106,49 +118,49 @@ def _label(shape: Any, where: str) -> str:
     return label_of(shape.get("label"), where)
 
 
-def _content(file: Path, below: Pictures, split: str, classes: ClassTable, told: Told) -> Content:
+def _content(file: Path, finder: PictureFinder, split: str, classes: ClassTable, notices: Notices) -> Content:
     content = _document(file)
     reference: Any = content["imagePath"] or (f"{file.stem}.png" if content.get("imageData") else None)
-    name = parts_of(reference, f"{file}, imagePath")[-1]
-    picture = _picture(content, reference, name, file, below, split)
+    name = path_parts(reference, f"{file}, imagePath")[-1]
+    picture = _picture(content, reference, name, file, finder, split)
     size = read_size(picture)
-    said: Any = content.get("imageHeight"), content.get("imageWidth")
-    if said != (None, None):
-        if not all(type(side) is int for side in said):
-            raise DataError(f"{file}: imageHeight and imageWidth are {shown(said[0])} and {shown(said[1])}, not whole numbers.")
-        require_picture_size(picture, said, str(file))
-    found: list[tuple[Shape, int | None]] = []
+    height, width = content.get("imageHeight"), content.get("imageWidth")
+    if (height, width) != (None, None):
+        if not type(height) is type(width) is int:
+            raise DataError(f"{file}: imageHeight and imageWidth are {shown(height)} and {shown(width)}, not whole numbers.")
+        require_picture_size(picture, (height, width), str(file))
+    grouped_shapes: list[tuple[Shape, int | None]] = []
     for number, (shape, label) in enumerate(zip(content["shapes"], _labels(content, file), strict=True)):
         where, kind = f"{file}, shape {number}", shape.get("shape_type") or "polygon"
         points = shape.get("points")
         flat = kind in WITHOUT_AREA or (kind == "polygon" and isinstance(points, list) and len(points) < 3)
         if flat or not label:
-            told.add("no area" if flat else "no label", name)
+            notices.add("no area" if flat else "no label", name)
             continue
         try:
-            one = Shape.of(label, _mask(shape, kind, size), bool(_flags(shape).get("crowd")))
+            pixels = Shape.of(label, _mask(shape, kind, size), bool(_flags(shape).get("crowd")))
         except ValueError as error:
             raise DataError(f"{where}: {error}") from None
         group = shape.get("group_id")
-        found.append((one, group if type(group) is int else None))
-    return Content(picture, *drawn(joined(found), classes, size, HOLDS.ordered))
+        grouped_shapes.append((pixels, group if type(group) is int else None))
+    return Content(picture, *draw_shapes(join_groups(grouped_shapes), classes, size, HOLDS.ordered))
 
 
 def _picture(
-    content: Mapping[str, Any], reference: str, name: str, file: Path, below: Pictures, split: str
+    content: Mapping[str, Any], reference: str, name: str, file: Path, finder: PictureFinder, split: str
 ) -> Path | bytes:
-    """The picture beside the file, else the one that the file holds, else that of its name below the folder."""
+    """The picture beside the file, else the picture inside the file, else a picture with this name below the folder."""
     beside = in_either_form(file.with_name(name))
-    if beside.is_file() and beside.is_relative_to(below.folder) and not is_hidden(name):
+    if beside.is_file() and beside.is_relative_to(finder.folder) and not is_hidden(name):
         return beside
-    held = content.get("imageData")
-    if not isinstance(held, str) or not held:
-        return below.find(reference, str(file), split)
+    data = content.get("imageData")
+    if not isinstance(data, str) or not data:
+        return finder.find(reference, str(file), split)
     try:
-        picture = base64.b64decode("".join(held.rpartition(",")[2].split()), validate=True)  # data:...;base64, may be first
+        picture = base64.b64decode("".join(data.rpartition(",")[2].split()), validate=True)  # may begin with data:...;base64,
         read_size(picture)
     except (ValueError, DataError):
-        return below.find(reference, f"{file}, whose imageData is no picture", split)
+        return finder.find(reference, f"{file}, whose imageData is no picture", split)
     return picture
 
 
@@ -158,7 +170,7 @@ def _flags(shape: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _mask(shape: Mapping[str, Any], kind: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels (H, W) of a shape. Raises ValueError, one sentence, for one that cannot be drawn."""
+    """The pixels (H, W) of a shape. Raises ValueError, one sentence, for a shape that cannot be drawn."""
     if not isinstance(kind, str) or kind not in CORNERS:
         raise ValueError(f"shape_type is {shown(kind)}; known are {', '.join(CORNERS)}.")
     points = _points(shape.get("points"), kind)
@@ -181,11 +193,11 @@ def _mask(shape: Mapping[str, Any], kind: Any, size: tuple[int, int]) -> NDArray
 def _points(points: Any, kind: str) -> list[tuple[float, float]]:
     if not isinstance(points, list) or not all(isinstance(point, list) and len(point) == 2 for point in points):
         raise ValueError(f"points is {shown(points)}, not a list of [x, y].")
-    wanted = CORNERS[kind]
-    if (not wanted and len(points) < 3) or (wanted and len(points) not in wanted):
-        raise ValueError(f"a {kind} has {len(points)} points; it needs {' or '.join(map(str, wanted)) or 'three or more'}.")
+    allowed = CORNERS[kind]
+    if (not allowed and len(points) < 3) or (allowed and len(points) not in allowed):
+        raise ValueError(f"a {kind} has {len(points)} points; it needs {' or '.join(map(str, allowed)) or 'three or more'}.")
     flat = [value for point in points for value in point]
-    checked([flat * 3 if len(flat) < 6 else flat])  # finite, and short enough to draw
+    checked([flat * 3 if len(flat) < 6 else flat])  # raises unless they are finite and few enough to draw
     if max(map(abs, flat)) > 2 * MAX_SIDE:
         raise ValueError(f"a point lies at {max(flat, key=abs)}; coordinates are at most {2 * MAX_SIDE} from 0.")
     return [(float(x), float(y)) for x, y in points]
@@ -213,30 +225,30 @@ def _stored_mask(data: Any, points: list[tuple[float, float]], size: tuple[int, 
 
 
 class Writer:
-    def __init__(self, out: Path, classes: ClassTable, told: Told) -> None:
-        self.out, self.classes, self.told = out, classes, told
+    def __init__(self, out: Path, classes: ClassTable, notices: Notices) -> None:
+        self.out, self.classes, self.notices = out, classes, notices
 
     def add(self, name: str, split: str, content: Content) -> None:
-        with together() as written:
-            path = put_picture(content.picture, self.out / split, name, self.told, written)
+        with all_or_none() as written:
+            path = put_picture(content.picture, self.out / split, name, self.notices, written)
             height, width = read_size(path)
             document: dict[str, Any] = {
                 "version": VERSION, "flags": {}, "shapes": [],
                 "imagePath": path.name, "imageData": None, "imageHeight": height, "imageWidth": width,
             }  # fmt: skip
-            document["shapes"] = [_written(shape) for shape in shapes(content, self.classes, HOLDS, self.told, name)]
-            text = json.dumps(document, ensure_ascii=False, indent=1)
-            write_whole(self.out / split, f"{name}.json", text.encode(), durable=False)
+            document["shapes"] = [_written(shape) for shape in shapes_of(content, self.classes, HOLDS, self.notices, name)]
+            document_json = json.dumps(document, ensure_ascii=False, indent=1)
+            write_whole(self.out / split, f"{name}.json", document_json.encode(), durable=False)
 
     def close(self) -> None:
-        """Every file is there already."""
+        """Writes no more: every file is complete."""
 
 
 def _written(shape: Shape) -> dict[str, Any]:
-    at, (height, width) = shape.at, shape.at.shape
-    corners = [[at.left, at.top], [at.left + width - 1, at.top + height - 1]]
+    crop, (height, width) = shape.crop, shape.crop.shape
+    corners = [[crop.left, crop.top], [crop.left + width - 1, crop.top + height - 1]]
     return {
         "label": IGNORE if shape.label == VOID_NAME else shape.label, "points": corners, "group_id": None,
         "description": "", "shape_type": "mask", "flags": {"crowd": True} if shape.crowd else {},
-        "mask": base64.b64encode(encode_image(Image.fromarray(at.pixels), ".png")).decode("ascii"),
+        "mask": base64.b64encode(encode_image(Image.fromarray(crop.pixels), ".png")).decode("ascii"),
     }  # fmt: skip

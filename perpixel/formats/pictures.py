@@ -1,4 +1,4 @@
-"""Pictures of annotations: found below a folder by what a file calls them, named, measured and copied."""
+"""The pictures that annotations name: finding them below a folder, naming them, checking their size, and copying them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from perpixel.datasets.folder import files_below
 from perpixel.datasets.pairing import MASK_WORDS, OTHER_WORDS, PICTURE_WORDS, SPLIT_WORDS
 from perpixel.errors import DataError, printable
 from perpixel.files import read_bytes, write_whole
-from perpixel.formats.exchange import Told, unkept
+from perpixel.formats.exchange import Notices, reason_refused
 from perpixel.images import PICTURE_SUFFIXES, read_header, read_image, read_size, write_image
 from perpixel.masks.rle import shown
 
@@ -25,8 +25,8 @@ SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF
 
 
 @contextmanager
-def together() -> Iterator[list[Path]]:
-    """Takes the files of one picture as they are written: where one cannot be, those before it are removed."""
+def all_or_none() -> Iterator[list[Path]]:
+    """Yields a list for the written files of one picture. If an error ends the block, the files of the list are removed."""
     written: list[Path] = []
     try:
         yield written
@@ -40,40 +40,42 @@ def put_picture(
     picture: Path | bytes | NDArray[np.uint8],
     folder: Path,
     name: str,
-    told: Told,
+    notices: Notices,
     written: list[Path],
-    place: str | None = None,
+    target: str | None = None,
     png: bool = False,
 ) -> Path:
-    """Copies the picture `name` below `folder` as `place`, or as its name, with its suffix, byte for byte; as PNG where it has
-    no file, is turned by a tag, or `png` says so. Returns the copy, and adds it to `written`."""
-    place = place or name
+    """Copies the picture `name` below `folder`, byte for byte, to `target`, a path without suffix; by default to its name.
+
+    The copy is a PNG instead where the picture has no file, has a rotation tag, or `png` is true. Returns the path of the copy,
+    and adds it to `written`."""
+    target = target or name
     if isinstance(picture, np.ndarray):
-        written.append(write_image(folder, f"{place}.png", picture))
+        written.append(write_image(folder, f"{target}.png", picture))
         return written[-1]
-    header, pixels = read_header(picture), read_image(picture)  # a damaged one is told here, and not copied
+    header, pixels = read_header(picture), read_image(picture)  # raises for a damaged picture, before it is copied
     if header.orientation != 1 or (png and header.format != "PNG"):
-        told.add("turned" if header.orientation != 1 else "png", name)
-        written.append(write_image(folder, f"{place}.png", pixels))
+        notices.add("turned" if header.orientation != 1 else "png", name)
+        written.append(write_image(folder, f"{target}.png", pixels))
     elif isinstance(picture, bytes):
-        written.append(write_whole(folder, place + SUFFIXES[header.format], picture, durable=False))
+        written.append(write_whole(folder, target + SUFFIXES[header.format], picture, durable=False))
     else:
-        written.append(write_whole(folder, place + picture.suffix.lower(), read_bytes(picture), durable=False))
+        written.append(write_whole(folder, target + picture.suffix.lower(), read_bytes(picture), durable=False))
     return written[-1]
 
 
 def require_picture_size(picture: Path | bytes, size: tuple[int, int], where: str) -> None:
-    """Raises DataError where a picture, upright, has not the (height, width) that `where` says."""
-    found = read_size(picture)
-    if found != size:
-        which = "in it" if isinstance(picture, bytes) else printable(picture)
-        said = f"{size[0]}x{size[1]}, the picture {which} is {found[0]}x{found[1]} (height x width)"
-        turned = "; its rotation tag turns it" if found == size[::-1] and read_size(picture, turn=False) == size else ""
-        raise DataError(f"{where}: says {said}{turned}; correct one of the two.")
+    """Raises DataError where the upright picture does not have this `size` (height, width). `where` names the annotation."""
+    actual = read_size(picture)
+    if actual != size:
+        place = "in it" if isinstance(picture, bytes) else printable(picture)
+        message = f"{size[0]}x{size[1]}, the picture {place} is {actual[0]}x{actual[1]} (height x width)"
+        turned = "; its rotation tag turns it" if actual == size[::-1] and read_size(picture, turn=False) == size else ""
+        raise DataError(f"{where}: says {message}{turned}; correct one of the two.")
 
 
-class Pictures:
-    """The pictures below a folder, found by what annotations call them: what a file says never leads out of that folder."""
+class PictureFinder:
+    """Finds the pictures below a folder by the names that annotations give. No name leads out of the folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -86,79 +88,83 @@ class Pictures:
                 self._stems.setdefault(Path(name).stem, []).append(path)
 
     def find(self, reference: str, where: str, split: str = "") -> Path:
-        """The picture that ends as `reference` does: by its name, else by its name with another suffix.
+        """The picture that `reference` names: by its file name, else by the same name with another suffix.
 
-        Of several the one that shares more folders is taken, then that of the `split`, then one among pictures rather than among
-        masks, then one whose folder holds the others. Raises DataError for none or several."""
-        parts = parts_of(reference, where)
-        found = self._named.get(parts[-1]) or self._stems.get(Path(parts[-1]).stem)
-        if not found:
+        Of several pictures with the name, the first of these rules decides: the path shares more folder names with `reference`;
+        a folder is called like the `split`; folders are called like pictures and not like masks; the folder holds the others.
+        Raises DataError where no picture or several pictures fit."""
+        parts = path_parts(reference, where)
+        candidates = self._named.get(parts[-1]) or self._stems.get(Path(parts[-1]).stem)
+        if not candidates:
             raise DataError(f"{where}: there is no picture {reference[:200]!r} below {self.folder}; put it there, or "
                             f"name its folder with --pictures.")  # fmt: skip
-        ranks = {path: self._rank(path, parts, split) for path in found}
-        best = sorted((path for path in found if ranks[path] == max(ranks.values())), key=lambda path: len(path.parts))
-        first = best[0].parts[: -ranks[best[0]][0]]  # the folder from which on the reference leads to it
-        for other in best[1:]:
-            if other.parts[: len(first)] != first or len(other.parts) == len(best[0].parts):
-                places = f"{printable(best[0])} or {printable(other)}"
-                raise DataError(f"{where}: {reference[:200]!r} may be {places}; name the folder of the pictures with "
+        ranks = {path: self._rank(path, parts, split) for path in candidates}
+        nearest = sorted((path for path in candidates if ranks[path] == max(ranks.values())), key=lambda path: len(path.parts))
+        first = nearest[0].parts[: -ranks[nearest[0]][0]]  # the folder below which `reference` is its path
+        for other in nearest[1:]:
+            if other.parts[: len(first)] != first or len(other.parts) == len(nearest[0].parts):
+                paths = f"{printable(nearest[0])} or {printable(other)}"
+                raise DataError(f"{where}: {reference[:200]!r} may be {paths}; name the folder of the pictures with "
                                 f"--pictures, or keep one of the two.")  # fmt: skip
-        return best[0]
+        return nearest[0]
 
     def _rank(self, path: Path, parts: Sequence[str], split: str) -> tuple[int, bool, int]:
         folders = path.relative_to(self.folder).parts[:-1]
         words = {word for part in folders for word in re.split(r"[_\-. ]+", part.lower())}
-        among = bool(words & PICTURE_WORDS) - bool(words & (MASK_WORDS | OTHER_WORDS))
-        return _shared(path, parts), any(split_of_folder(part) == split for part in folders), among
+        likely_pictures = bool(words & PICTURE_WORDS) - bool(words & (MASK_WORDS | OTHER_WORDS))
+        return _shared(path, parts), any(split_of_folder(part) == split for part in folders), likely_pictures
 
 
 def _shared(path: Path, parts: Sequence[str]) -> int:
-    """How many names at the end of a path and of `parts` are alike."""
+    """The number of equal names at the ends of a path and of `parts`."""
     pairs = zip(reversed(path.parts), reversed(parts), strict=False)
-    alike = (unicodedata.normalize("NFC", a) == b for a, b in pairs)
-    return next((count for count, same in enumerate(alike) if not same), min(len(path.parts), len(parts)))
+    equal = (unicodedata.normalize("NFC", a) == b for a, b in pairs)
+    return next((count for count, is_equal in enumerate(equal) if not is_equal), min(len(path.parts), len(parts)))
 
 
-def json_or_none(path: Path) -> Any:
-    """What a JSON file holds, to see whose it is; nothing where it cannot be read."""
+def read_json_or_none(path: Path) -> Any:
+    """The content of a JSON file, to see whose format it is. None where it cannot be read."""
     try:
         return read_json(path)
     except DataError:
         return None
 
 
-def parts_of(reference: Any, where: str) -> list[str]:
-    """The names of a relative path, whatever its slashes; what leads up or to a root is left out. Raises DataError for none, and
-    for what is no text."""
+def path_parts(reference: Any, where: str) -> list[str]:
+    """The folder and file names of a relative path, with slashes or backslashes. Parts that lead up or to a root are left out.
+
+    Raises DataError for a value that is no text, and where no name is left."""
     if not isinstance(reference, str):
         raise DataError(f"{where}: the name of the picture is {shown(reference)}, not a text; correct it.")
     parts = [part for part in re.split(r"[/\\]", reference) if part not in ("", ".", "..") and not part.endswith(":")]
-    reason = unkept(reference)
+    reason = reason_refused(reference)
     if not parts or reason:
-        said = f"is no name of a picture{reason and ', as it '}{reason}"
-        raise DataError(f"{where}: {reference[:80]!r} {said}; correct it.")
+        clause = f"is no name of a picture{reason and ', as it '}{reason}"
+        raise DataError(f"{where}: {reference[:80]!r} {clause}; correct it.")
     return [unicodedata.normalize("NFC", part) for part in parts]
 
 
-def bare(parts: Sequence[str]) -> list[str]:
-    """The names of a path, the last without its suffix."""
+def without_suffix(parts: Sequence[str]) -> list[str]:
+    """The names of a path, the last name without its suffix."""
     return [*parts[:-1], PurePosixPath(parts[-1]).stem]
 
 
-def named(parts: Sequence[str], split: str = "") -> tuple[str, str]:
-    """The name of a picture whose path has no suffix any more, and its split: the one given, or its first folder, which is then
-    left out."""
+def name_and_split(parts: Sequence[str], split: str = "") -> tuple[str, str]:
+    """The name of a picture, and its split. `parts` are the names of its path without suffix.
+
+    Without a `split`, a first folder that is called like a split gives it. The name leaves out a first folder that equals the
+    split."""
     first = split_of_folder(parts[0]) if len(parts) > 1 else ""
-    own = split or first
-    return "/".join(parts[1:] if first and first == own else parts), own
+    own_split = split or first
+    return "/".join(parts[1:] if first and first == own_split else parts), own_split
 
 
 def split_of_folder(name: str) -> str:
-    """`val` of `valid` and `Validation2017`, but nothing of `train station`."""
+    """The split that a folder's name means: `val` for `valid` and `Validation2017`. Empty for `train station`."""
     return SPLIT_WORDS.get(name.lower().strip("0123456789-_ "), "")
 
 
-def split_in(name: str) -> str:
-    """`train` of a file `instances_train2017`; empty where there is none."""
+def split_of_name(name: str) -> str:
+    """The split that a name contains: `train` for a file `instances_train2017`. Empty where there is none."""
     words = re.split(r"[^a-z]+", name.lower())
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "")

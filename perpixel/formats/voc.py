@@ -1,4 +1,4 @@
-"""PASCAL VOC: a palette PNG of classes and one of objects for each picture, lists of splits, and a table of one's own classes.
+"""PASCAL VOC: two palette PNGs for each picture, of classes and of objects, with lists of splits and a table of own classes.
 
     OUT/JPEGImages/NAME.jpg
     OUT/SegmentationClass/NAME.png          class numbers, void 255, in VOC's colours
@@ -6,9 +6,9 @@
     OUT/ImageSets/Segmentation/{train,val,test}.txt
     OUT/labelmap.txt                        name:r,g,b:: a line, as CVAT and Datumaro write it
 
-Read are masks of numbers, and masks of colours, which the table explains, as CVAT exports them. Without labelmap.txt,
-class_names.txt (of labelme's converter) names the numbers, else they are VOC's 21 classes. An object has the class that most of
-its pixels have. The published set itself, with its devkit around it, is the data set voc2012."""
+Masks may hold class numbers, or the colours of the table, as CVAT exports them. Without labelmap.txt, class_names.txt (of
+labelme's converter) names the numbers. Without both, the numbers are VOC's 21 classes. An object has the class of most of its
+pixels. The published set itself, with its devkit around it, is the data set voc2012."""
 
 from __future__ import annotations
 
@@ -27,8 +27,19 @@ from perpixel.datasets import voc
 from perpixel.datasets.folder import files_below, objects_by_vote, require_same_size
 from perpixel.errors import DataError, printable
 from perpixel.files import files_in, read_text, write_whole
-from perpixel.formats.exchange import Content, Holds, Item, Source, Told, background_of, failing, map_of, split_order, text
-from perpixel.formats.pictures import named, put_picture, split_in, together
+from perpixel.formats.exchange import (
+    AnnotatedSet,
+    Content,
+    Holds,
+    Item,
+    Notices,
+    background_of,
+    failing,
+    number_objects,
+    required_text,
+    split_order,
+)
+from perpixel.formats.pictures import all_or_none, name_and_split, put_picture, split_of_name
 from perpixel.images import MASK_SUFFIXES, PICTURE_SUFFIXES, encode_image, read_header, read_image, read_labels, write_labels
 
 HOLDS = Holds(overlap=False, crowd=False, void=True, maps=True)
@@ -37,48 +48,48 @@ NO_CLASS = ("void", "ignored", "__ignore__")
 VOID, VOID_COLOUR = voc.VOID, voc.CLASSES.void_colour
 
 
-def read(path: Path, pictures: Path | None) -> Source:
-    """Raises DataError for a folder without masks, or with a table that cannot be read."""
+def read(path: Path, pictures: Path | None) -> AnnotatedSet:
+    """Reads a folder of VOC. Raises DataError for a folder without masks, or with a table that cannot be read."""
     classes = _table(path)
     images = _by_name(pictures or path / "JPEGImages", PICTURE_SUFFIXES)
     masks, objects = (_by_name(path / kind, MASK_SUFFIXES) for kind in (MASKS, OBJECTS))
     splits: dict[str, str] = {}
     lists = [file for file in files_in(path / "ImageSets" / "Segmentation") if file.suffix.lower() == ".txt"]
-    for file in sorted(lists, key=lambda file: split_in(file.stem) == ""):
+    for file in sorted(lists, key=lambda file: split_of_name(file.stem) == ""):
         for line in voc.listed_names(file):
             name = unicodedata.normalize("NFC", line)
-            first = name.split()[0]  # `NAME 1`, as lists of one class say it
-            splits.setdefault(first if images.get(first) and not images.get(name) else name, split_in(file.stem))
+            first = name.split()[0]  # lists of one class have lines like `NAME 1`
+            splits.setdefault(first if images.get(first) and not images.get(name) else name, split_of_name(file.stem))
     items = []
     for key in splits or dict.fromkeys(sorted({images.key_of(key) for key in masks.paths}), ""):
-        name, split = named(key.split("/"), splits.get(key, ""))
+        name, split = name_and_split(key.split("/"), splits.get(key, ""))
         picture, mask = images.get(key), masks.get(key)
         if picture and mask:
             items.append(Item(name, split, partial(_content, picture, mask, objects.get(key), classes)))
             continue
         place = path / MASKS if picture else pictures or path / "JPEGImages"
-        said = f"{path}: {printable(key)} has no {'mask' if picture else 'picture'} in {place}; put it there."
-        items.append(Item(name, split, failing(DataError(said))))
+        message = f"{path}: {printable(key)} has no {'mask' if picture else 'picture'} in {place}; put it there."
+        items.append(Item(name, split, failing(DataError(message))))
     if not items:
         raise DataError(f"{path / MASKS}: holds no mask NAME.png; put them there.")
-    return Source(classes, sorted(items, key=split_order))
+    return AnnotatedSet(classes, sorted(items, key=split_order))
 
 
 @dataclass(frozen=True)
 class _Files:
-    """Files below a folder by their paths without suffix."""
+    """The files below a folder, by their paths without suffix."""
 
     paths: dict[str, list[Path]]
 
     def get(self, key: str) -> Path | None:
-        """The file of the picture NAME: NAME.png, or NAME.jpg.png as some programs write it."""
+        """The file for the picture `key`: NAME.png, or NAME.jpg.png as some programs write it. None where neither exists."""
         names = (key, *(f"{key}{suffix}" for suffix in sorted(PICTURE_SUFFIXES)))
         return next((self.paths[name][0] for name in names if name in self.paths), None)
 
     def key_of(self, mask: str) -> str:
-        """The name of the picture whose mask is called so."""
-        bare = str(PurePosixPath(mask).with_suffix(""))
-        return bare if mask not in self.paths and bare in self.paths else mask
+        """The name of the picture that belongs to the mask of this name."""
+        stem = str(PurePosixPath(mask).with_suffix(""))
+        return stem if mask not in self.paths and stem in self.paths else mask
 
 
 def _by_name(folder: Path, suffixes: frozenset[str]) -> _Files:
@@ -86,23 +97,23 @@ def _by_name(folder: Path, suffixes: frozenset[str]) -> _Files:
 
 
 def _table(path: Path) -> ClassTable:
-    """The classes by labelmap.txt, class_names.txt or VOC itself, the first that is there."""
+    """The classes by labelmap.txt, else by class_names.txt, else VOC's own."""
     file = next((place for place in (path / "labelmap.txt", path / "class_names.txt") if place.is_file()), None)
     if file is None:
         return voc.CLASSES
     lines = [line.strip() for line in read_text(file).split("\n")]
     lines = [line for line in lines if line and not line.startswith("#") and line != "__ignore__"]
-    drawn = [(0, 0, 0), *distinct_colours(len(lines))]
+    default_colours = [(0, 0, 0), *distinct_colours(len(lines))]
     names: list[str] = []
     colours: list[Colour] = []
     values: list[tuple[int, ...]] = []
     for value, line in enumerate(lines):
         name, _, rest = line.partition(":")
-        name = text(name, "a name", str(file))
+        name = required_text(name, "a name", str(file))
         if name.lower() in NO_CLASS:
             continue
         try:
-            colour = _colour(rest) if rest.strip(":") else drawn[value]
+            colour = _colour(rest) if rest.strip(":") else default_colours[value]
         except ValueError:
             raise DataError(f"{file}: {line[:80]!r} is not `name:r,g,b::`; correct it.") from None
         if not all(0 <= part <= 255 for part in colour):
@@ -149,7 +160,7 @@ def _packed(image: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 
 def _of_colours(mask: Path, classes: ClassTable) -> NDArray[Any]:
-    """Class ids (H, W) of a mask of colours. Raises DataError naming the first colour that is in no class, and its pixel."""
+    """Class ids (H, W) of a mask of colours. Raises DataError, which names the first unknown colour and its pixel."""
     packed = _packed(read_image(mask))
     labels: NDArray[np.int32] = np.full(packed.shape, -1, np.int32)
     labels[packed == _packed(classes.palette[-1])] = classes.void
@@ -164,46 +175,46 @@ def _of_colours(mask: Path, classes: ClassTable) -> NDArray[Any]:
 
 
 class Writer:
-    def __init__(self, out: Path, classes: ClassTable, told: Told) -> None:
+    def __init__(self, out: Path, classes: ClassTable, notices: Notices) -> None:
         if len(classes) > VOID:
             raise DataError(f"there are {len(classes)} classes; masks of VOC hold {VOID}.")
-        strange = next((name for name in classes.names if ":" in name or name[0] == "#" or name.lower() in NO_CLASS), None)
-        if strange is not None:
-            raise DataError(f"the class {strange!r} cannot stand in a line of labelmap.txt; rename it.")
-        self.out, self.told, self.classes = out, told, classes
-        none = background_of(classes)
-        order = sorted(range(len(classes)), key=lambda id: id != none)
+        unwritable = next((name for name in classes.names if ":" in name or name[0] == "#" or name.lower() in NO_CLASS), None)
+        if unwritable is not None:
+            raise DataError(f"the class {unwritable!r} cannot stand in a line of labelmap.txt; rename it.")
+        self.out, self.notices, self.classes = out, notices, classes
+        background = background_of(classes)
+        order = sorted(range(len(classes)), key=lambda id: id != background)
         colours = [classes.colours[id] for id in order]
         if len({*colours, VOID_COLOUR}) <= len(colours):  # colours that cannot be told apart
             colours = [(0, 0, 0), *distinct_colours(len(order) - 1)]
         values = tuple((value,) for value in range(len(order)))
         self.table = ClassTable(tuple(classes.names[id] for id in order), tuple(colours), values, (VOID,), VOID_COLOUR)
-        self.place = np.full(classes.void + 1, VOID, np.uint8)
-        self.place[order] = np.arange(len(order))
+        self.written_value = np.full(classes.void + 1, VOID, np.uint8)
+        self.written_value[order] = np.arange(len(order))
         self.names: dict[str, list[str]] = {}
 
     def add(self, name: str, split: str, content: Content) -> None:
         key = f"{split}/{name}" if any(name in names for names in self.names.values()) else name
-        found = map_of(content, self.classes, self.told, name)
-        if found is not None and found[0].max(initial=0) >= VOID:
-            raise DataError(f"{name}: has {found[0].max()} objects; a mask of VOC holds {VOID - 1}.")
-        labels = self.place[content.labels]
-        with together() as written:
-            put_picture(content.picture, self.out / "JPEGImages", name, self.told, written, key)
+        numbered = number_objects(content, self.classes, self.notices, name)
+        if numbered is not None and numbered[0].max(initial=0) >= VOID:
+            raise DataError(f"{name}: has {numbered[0].max()} objects; a mask of VOC holds {VOID - 1}.")
+        labels = self.written_value[content.labels]
+        with all_or_none() as written:
+            put_picture(content.picture, self.out / "JPEGImages", name, self.notices, written, key)
             written.append(write_labels(self.out / MASKS, f"{key}.png", labels, self.table))
-            if found is not None:
-                stored = Image.fromarray(np.where((found[0] == 0) & (labels == VOID), VOID, found[0]).astype(np.uint8))
+            if numbered is not None:
+                stored = Image.fromarray(np.where((numbered[0] == 0) & (labels == VOID), VOID, numbered[0]).astype(np.uint8))
                 palette = np.array([(0, 0, 0), *distinct_colours(255)], np.uint8)
                 palette[VOID] = VOID_COLOUR
                 stored.putpalette(palette.tobytes())
                 write_whole(self.out / OBJECTS, f"{key}.png", encode_image(stored, ".png"), durable=False)
         self.names.setdefault(split or "train", []).append(key)
-        self.told.add("crowd", name, 0 if content.instances is None else int(content.instances.crowd.sum()))
+        self.notices.add("crowd", name, 0 if content.instances is None else int(content.instances.crowd.sum()))
 
     def close(self) -> None:
         lists = self.out / "ImageSets" / "Segmentation"
         for split, names in self.names.items():
             write_whole(lists, f"{split}.txt", voc.write_list(names))
         rows = zip(self.table.names, self.table.colours, strict=True)
-        text = "".join(f"{name}:{','.join(map(str, colour))}::\n" for name, colour in rows)
-        write_whole(self.out, "labelmap.txt", text.encode())
+        lines = "".join(f"{name}:{','.join(map(str, colour))}::\n" for name, colour in rows)
+        write_whole(self.out, "labelmap.txt", lines.encode())

@@ -1,7 +1,7 @@
-"""`@compiled()` turns a function of numbers and arrays into machine code with numba, when it is first called.
+"""`@compiled()` turns a function of numbers and arrays into machine code, with numba, at its first call.
 
-The code is kept for later processes where a folder for it can be written: the package's own or one below the home. Where neither
-can, as for a user without a home in a container, each process compiles anew."""
+Later processes use the same code again. It is stored in the package's folder or in a folder below the user's home. Where
+neither can be written, as for a user without a home in a container, each process compiles anew."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numba
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """numba's `njit` without Python's lock, with the `options` of numba, such as `inline="always"`."""
+    """A decorator: numba's `njit`, which releases Python's lock. `options` are numba's, such as `inline="always"`."""
 
     def compile_later(function: Callable[..., Any]) -> Any:
         try:
             return numba.njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:  # no locator available: there is no place to keep the code
+        except RuntimeError:  # numba's "no locator available": the code can be stored nowhere
             return numba.njit(nogil=True, **options)(function)
 
     return compile_later

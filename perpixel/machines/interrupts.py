@@ -1,4 +1,4 @@
-"""Ctrl-C: it is answered at once, and told as what it is."""
+"""Ctrl-C: a message answers it at once, and it arrives as KeyboardInterrupt, never as another error."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from perpixel.errors import Interrupted
 
 ANSWER = "stopping after this step; once more stops at once."
 STOPPED = "stopped; the same command continues."
-PATIENCE = 1.0  # seconds in which Python reacts, unless torch computes
+PATIENCE = 1.0  # seconds that Python gets to react. It does not react while torch computes
 _own_process = False
 
 
 def own_process() -> None:
-    """Says that this process is a command of perpixel and nobody else's: the second Ctrl-C may then end it from any thread."""
+    """Declares that this process is a command of perpixel, not a host program. The second Ctrl-C may then end the process."""
     global _own_process
     _own_process = True
 
 
 @contextmanager
 def stop_after_step(say: Callable[[str], None]) -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM are added to, so that a loop can stop after its step; the second one raises
-    KeyboardInterrupt. The first is answered by `say` at once.
+    """Yields a list to which the first SIGINT or SIGTERM is added, so that a loop can stop after its step.
 
-    Python reacts only between its own instructions, and a step of torch may take many seconds. So a thread listens too: it
-    answers, and ends the process of a command whose second signal Python does not come to."""
+    `say` answers the first signal at once. The second signal raises KeyboardInterrupt. Python handles signals only between its
+    own instructions, and a step of torch may take many seconds. So a thread also listens for signals: it answers them, and it
+    ends the process of a command where Python does not handle the second signal in time."""
     caught: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
@@ -38,7 +38,7 @@ def stop_after_step(say: Callable[[str], None]) -> Iterator[list[int]]:
             raise KeyboardInterrupt
         caught.append(number)
 
-    if threading.current_thread() is not threading.main_thread():  # whoever started it handles signals
+    if threading.current_thread() is not threading.main_thread():  # the program that started the thread handles signals
         yield caught
         return
     left = threading.Event()
@@ -47,12 +47,12 @@ def stop_after_step(say: Callable[[str], None]) -> Iterator[list[int]]:
     listener = threading.Thread(target=_listen, args=(ours, say, left), daemon=True)
     listener.start()
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    told = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    previous_wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     try:
         yield caught
     finally:
         left.set()
-        signal.set_wakeup_fd(told)
+        signal.set_wakeup_fd(previous_wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)
         theirs.close()
@@ -61,13 +61,13 @@ def stop_after_step(say: Callable[[str], None]) -> Iterator[list[int]]:
 
 
 def _listen(signals: socket.socket, say: Callable[[str], None], left: threading.Event) -> None:
-    """Answers the numbers of signals as they come, until the other end is closed."""
+    """Answers each signal whose number arrives on the socket, until the other end is closed. `left` is set after the block."""
     count = 0
     while numbers := signals.recv(1):
         if numbers[0] not in (signal.SIGINT, signal.SIGTERM):
             continue
         count += 1
-        with suppress(OSError, ValueError):  # nobody listens any more
+        with suppress(OSError, ValueError):  # the reader of the output is gone
             if count == 1:
                 say(ANSWER)
             elif _own_process and not left.wait(PATIENCE):
@@ -78,10 +78,12 @@ def _listen(signals: socket.socket, say: Callable[[str], None], left: threading.
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raises KeyboardInterrupt for Ctrl-C, also where code below turns it into an error of its own, as safetensors does, and
-    torch and extension modules while they are imported; in the end also where that error was caught. Other errors pass."""
+    """Makes sure that Ctrl-C during the block raises KeyboardInterrupt.
+
+    Some code turns it into another error: safetensors does, and torch and extension modules do during their import. Other code
+    catches it: then KeyboardInterrupt is raised when the block ends. Other errors pass through."""
     before = signal.getsignal(signal.SIGINT)
-    if not callable(before) or threading.current_thread() is not threading.main_thread():  # only that one gets signals
+    if not callable(before) or threading.current_thread() is not threading.main_thread():  # other threads get no signals
         yield
         return
     pressed = False

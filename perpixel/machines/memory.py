@@ -1,4 +1,4 @@
-"""The process's manners with memory."""
+"""Two settings of the process that save time: keep freed memory, and pause the garbage collection."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep freed blocks of up to 1 GiB instead of handing each back to the system.
+    """Keeps freed memory in the process. glibc otherwise returns large freed blocks to the system.
 
-    Pictures, and activations of a few dozen MB, are otherwise mapped, zeroed page by page and unmapped each time, which takes a
-    fifth of a training step, nearly half of a prediction on a CPU and an eighth of `check`. Does nothing where the C
-    library is another."""
+    Then the system maps, zeroes and unmaps the memory of each picture and activation anew. That takes a fifth of a training step,
+    nearly half of a prediction on a CPU and an eighth of `check`. Blocks of up to 1 GiB are kept. Does nothing where the
+    C library is not glibc."""
     if sys.platform != "linux":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -27,8 +27,10 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """Python does not look for reference cycles meanwhile: among the entries of a large JSON file, and the modules that judge it,
-    there are none worth a tenth of the time."""
+    """Pauses Python's search for reference cycles during the block.
+
+    The search takes a tenth of the time to read a large JSON file and to import the modules that judge it. It frees next to
+    nothing there."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,12 +1,12 @@
-"""Polygons as COCO draws masks, and the outlines of a mask as such polygons.
+"""Masks from polygons, drawn as COCO draws them, and polygons from masks.
 
     fill([[10, 10, 20, 10, 20, 30, 10, 30]], 480, 640)      # bool (H, W): x, y, x, y ... in pixels
     outlines(mask)                                          # polygons that fill turns into the same mask
 
-COCO's rule (cocoapi, common/maskApi.c, rleFrPoly): the outline is drawn on a grid five times as fine, and a pixel is inside where
-the middle of its column is crossed an odd number of times above it. So a polygon whose corners are corners of pixels, as those
-of `outlines` are, means these pixels and no others, and a bridge to a hole that is walked there and back shows nowhere. Several
-polygons are one object, their union. `polygon_runs` draws; what it is given is checked here."""
+COCO's rule (cocoapi, common/maskApi.c, rleFrPoly) draws the outline on a grid five times as fine. A pixel is inside where the
+outline crosses the middle of its column an odd number of times above it. So a polygon whose corners are corners of pixels, as
+`outlines` makes them, covers exactly these pixels. A bridge to a hole is walked there and back, and changes no pixel. Several
+polygons are one object, their union. The polygons are checked here and drawn by `polygon_runs`."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from numpy.typing import NDArray
 from perpixel.masks.rle import dense, require_size, shown
 
 MAX_COORDINATE = 1e6
-MAX_LENGTH = 2**22  # pixels along all outlines of an object: the drawing takes five steps for each
+MAX_LENGTH = 2**22  # pixels along all outlines of an object. Drawing takes five steps for each pixel
 
 
 def fill(polygons: Sequence[Sequence[float]], height: int, width: int) -> NDArray[np.bool_]:
-    """The mask, bool (H, W), that `draw` gives the run lengths of."""
+    """The mask, bool (H, W), of the union of polygons, by COCO's rule. Raises ValueError as `draw` does."""
     return dense(draw(polygons, height, width), height, width)
 
 
 def draw(polygons: Sequence[Sequence[float]], height: int, width: int) -> NDArray[np.int64]:
-    """The run lengths of the union of polygons, by COCO's rule; what lies outside of the picture is cut off.
+    """The run lengths of the union of polygons, by COCO's rule. Parts outside of the picture are cut off.
 
-    Raises ValueError, one sentence, for a size that `rle.require_size` refuses, and for polygons that `checked` does."""
+    Raises ValueError, one sentence, for a size that `rle.require_size` refuses, and for polygons that `checked` refuses."""
     require_size(height, width)
     corners = checked(polygons)
-    from perpixel.masks import polygon_runs  # takes 0.4 s, which who draws nothing need not wait for
+    from perpixel.masks import polygon_runs  # imported here, because it takes 0.4 s and not every command draws
 
-    drawn = polygon_runs.draw([corners], np.array([height], np.int64), np.array([width], np.int64))
-    assert not isinstance(drawn, int), "checked polygons can be drawn"
-    return drawn.lengths
+    result = polygon_runs.draw([corners], np.array([height], np.int64), np.array([width], np.int64))
+    assert not isinstance(result, int), "checked polygons can be drawn"
+    return result.lengths
 
 
 def checked(polygons: Sequence[Sequence[float]]) -> list[NDArray[np.float64]]:
-    """The polygons as float64 (2 N,) each, N >= 3 corners.
+    """The polygons as arrays, each float64 (2 N,) with N >= 3 corners.
 
-    Raises ValueError, one sentence, for what is no list of lists of numbers, for an odd number of values or fewer than 6, for a
-    coordinate that is not finite or beyond 1e6, and for outlines that are longer than 2^22 pixels together."""
+    Raises ValueError, one sentence, for anything but a list of lists of numbers, for an odd number of values or fewer than 6,
+    for a coordinate that is not finite or beyond 1e6, and for outlines that are longer than 2^22 pixels together."""
     if not isinstance(polygons, list | tuple):
         raise ValueError(f"polygons are a list of lists x, y, x, y ..., not {shown(polygons)}.")
-    found, length = [], 0.0
+    corner_lists, length = [], 0.0
     for number, polygon in enumerate(polygons):
         if not isinstance(polygon, list | tuple | np.ndarray):
             raise ValueError(f"polygon {number} is {shown(polygon)}; a polygon is a list x, y, x, y ... of numbers.")
@@ -57,7 +57,7 @@ def checked(polygons: Sequence[Sequence[float]]) -> list[NDArray[np.float64]]:
         for place, value in enumerate(() if sound else polygon):
             if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
                 raise ValueError(f"polygon {number} has {shown(value)} at place {place}; coordinates are numbers.")
-            if not -MAX_COORDINATE <= value <= MAX_COORDINATE:  # nor nan
+            if not -MAX_COORDINATE <= value <= MAX_COORDINATE:  # also true for nan
                 raise ValueError(
                     f"polygon {number} has the coordinate {shown(value)} at place {place}; "
                     f"coordinates are finite and at most {MAX_COORDINATE:.0f} from 0."
@@ -67,23 +67,23 @@ def checked(polygons: Sequence[Sequence[float]]) -> list[NDArray[np.float64]]:
         length += float(np.maximum(steps[::2], steps[1::2]).sum())
         if length > MAX_LENGTH:
             raise ValueError(f"the outlines are longer than {MAX_LENGTH} pixels up to polygon {number}; check the coordinates.")
-        found.append(corners)
-    return found
+        corner_lists.append(corners)
+    return corner_lists
 
 
 def outlines(mask: NDArray[Any], left: int = 0, top: int = 0) -> list[list[float]]:
-    """Polygons x, y, x, y ... that `fill` turns into this mask (H, W), bool or 0 and not 0; none for an empty one. `left` and
-    `top` are added to x and y.
+    """Polygons x, y, x, y ... that `fill` turns into this mask (H, W), bool or numbers. An empty mask has no polygon.
 
-    One for each piece of pixels that share edges, clockwise along the edges of its pixels from its first pixel's corner. Holes
-    are cut out by a bridge of no width, from the hole's first pixel straight up: `fill`, and whatever else draws by the even-odd
-    rule without a line on the edge, shows them. Other programs may show the bridge."""
+    `left` and `top` are added to x and y. Each piece of pixels that share edges has one polygon. It runs clockwise along the
+    edges of the pixels, from the corner of its first pixel. A bridge of no width leads from a hole's first pixel straight up, so
+    the hole is cut out: `fill` shows the hole, and so does each program that draws by the even-odd rule without a line on the
+    edge. Other programs may show the bridge."""
     if mask.ndim != 2:
         raise ValueError(f"a mask has two dimensions, not the shape {mask.shape}.")
     require_size(*mask.shape)
     padded = np.pad(mask.astype(np.bool_, copy=False), 1)
     keys = _edges(padded)
-    columns = padded.shape[1] - 1  # of corners, which are numbered along the rows
+    columns = padded.shape[1] - 1  # number of corners in a row. Corners are numbered along the rows
     following = _next_edges(keys, columns - 1)
     nodes = (keys >> 2).tolist()
     inner = padded[:-1, :-1] & padded[:-1, 1:] & padded[1:, :-1] & padded[1:, 1:]
@@ -95,17 +95,17 @@ def outlines(mask: NDArray[Any], left: int = 0, top: int = 0) -> list[list[float
             continue
         row, column = divmod(nodes[first], columns)
         above = int(np.flatnonzero(~inner[:row, column])[-1]) * columns + column
-        at = int(np.searchsorted(keys, above * 4))
-        # at -> the hole, from its first corner round to it again -> back to where `at` is, and on.
+        branch = int(np.searchsorted(keys, above * 4))
+        # The walk now goes from the edge `branch` to the hole's first corner, round the hole, back to `branch`, and on.
         nodes += [nodes[first], above]
-        following += [len(following) + 1, following[at]]
+        following += [len(following) + 1, following[branch]]
         following[cycle[-1]] = len(following) - 2
-        following[at] = first
+        following[branch] = first
     return [_corners(following, nodes, first, columns, (left, top)) for first in outer]
 
 
 def ellipse(x: float, y: float, wide: float, high: float) -> NDArray[np.float64]:
-    """256 corners (N, 2) of an ellipse around x, y with these radii."""
+    """256 corners (256, 2) of an ellipse with the centre x, y and the radii `wide` and `high`."""
     angles = np.linspace(0, 2 * np.pi, 256, endpoint=False)
     return np.stack([x + wide * np.cos(angles), y + high * np.sin(angles)], 1)
 
@@ -113,47 +113,51 @@ def ellipse(x: float, y: float, wide: float, high: float) -> NDArray[np.float64]
 def turned(
     corners: NDArray[np.float64], around: Sequence[float] | NDArray[np.float64], degrees: float
 ) -> NDArray[np.float64]:
-    """Corners (N, 2) turned clockwise, as seen with y downwards. An angle that is not finite makes corners that are none."""
+    """Corners (N, 2) turned clockwise, seen with y downwards. An angle that is not finite gives corners of nan."""
     angle = np.radians(degrees)
     with np.errstate(invalid="ignore"):
         cosine, sine = np.cos(angle), np.sin(angle)
-        found: NDArray[np.float64] = (corners - around) @ np.array([[cosine, sine], [-sine, cosine]]) + around
-    return found
+        result: NDArray[np.float64] = (corners - around) @ np.array([[cosine, sine], [-sine, cosine]]) + around
+    return result
 
 
 RIGHT, DOWN, LEFT, UP = range(4)
 
 
 def _edges(padded: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Edges of pixels between inside and outside, inside to their right: 4 * the corner where each begins + direction, sorted."""
+    """The edges of pixels between inside and outside, sorted. The inside lies to the right of each edge.
+
+    An edge is the number 4 * c + d: it begins at the corner c and has the direction d."""
     inside = padded[1:-1, 1:-1]
     columns = inside.shape[1] + 1
-    found = []
+    keys = []
     for direction, neighbour, down, right in (
         (RIGHT, padded[:-2, 1:-1], 0, 0), (DOWN, padded[1:-1, 2:], 0, 1), (LEFT, padded[2:, 1:-1], 1, 1),
         (UP, padded[1:-1, :-2], 1, 0),
     ):  # fmt: skip
         rows, places = np.nonzero(inside & ~neighbour)
-        found.append(((rows + down) * columns + places + right) * 4 + direction)
-    return np.sort(np.concatenate(found))
+        keys.append(((rows + down) * columns + places + right) * 4 + direction)
+    return np.sort(np.concatenate(keys))
 
 
 def _next_edges(keys: NDArray[np.int64], width: int) -> list[int]:
-    """The edge after each: to the right where there is a choice, so that pixels that share a corner alone stay apart."""
+    """The index of the edge that follows each edge.
+
+    Where two edges may follow, it is the edge to the right, so that pixels which share only a corner stay apart."""
     steps = np.array([1, width + 1, -1, -width - 1])
     direction = keys & 3
     end = (keys >> 2) + steps[direction]
     following = np.zeros(len(keys), np.int64)
-    for turn in (3, 0, 1):  # the last that is there is taken
-        wanted = end * 4 + (direction + turn) % 4
-        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        following = np.where(keys[place] == wanted, place, following)
-    listed: list[int] = following.tolist()
-    return listed
+    for turn in (3, 0, 1):  # the last existing edge is taken
+        candidate = end * 4 + (direction + turn) % 4
+        place = np.minimum(np.searchsorted(keys, candidate), len(keys) - 1)
+        following = np.where(keys[place] == candidate, place, following)
+    edges: list[int] = following.tolist()
+    return edges
 
 
 def _cycles(following: list[int]) -> Iterator[list[int]]:
-    """Each closed walk, from its first edge; `following` may be changed where a walk was."""
+    """Each closed walk as a list of edges, from its first edge. The caller may change `following` at the edges of past walks."""
     seen = bytearray(len(following))
     for first in range(len(seen)):
         if not seen[first]:
@@ -166,7 +170,7 @@ def _cycles(following: list[int]) -> Iterator[list[int]]:
 
 
 def _corners(following: list[int], nodes: list[int], first: int, columns: int, origin: tuple[int, int]) -> list[float]:
-    """x, y, x, y ... of a walk, without the corners that it goes straight over; `origin` is where the first corner lies."""
+    """The corners x, y, x, y ... of a walk, without corners where it goes straight on. `origin` is added to x and y."""
     walk, edge = [nodes[first]], following[first]
     while edge != first:
         walk.append(nodes[edge])

@@ -1,11 +1,12 @@
-"""Run lengths as COCO writes masks: runs of 0 and 1 in turn, 0 first, down the columns; as numbers, or as a compressed string.
+"""Masks as COCO's run lengths: runs of 0 and 1 in turn, 0 first, down the columns. They are numbers, or a compressed string.
 
     encode(mask)                            # 'f3d0l4R2m1nMTNX2...'
     decode("f3d0l4R2m1nMTNX2...", 480, 640)     # bool (H, W)
 
-In the string each run from the fourth on is its difference to the one two before it, in groups of 5 bits from the lowest up: the
-character is 48 + the group, + 32 where more groups follow, and the highest bit of the last one is the sign (cocoapi,
-common/maskApi.c). Everything here is NumPy: what a file says reaches no other native code."""
+In the string, each run from the fourth on is its difference to the run two before it. A number is written in groups of 5 bits,
+from the lowest up. The character of a group is 48 + the group, and + 32 where more groups follow. The highest bit of the last
+group is the sign (cocoapi, common/maskApi.c). All code here is NumPy, so that no value of a stranger's file reaches other native
+code."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from perpixel.limits import MAX_PIXELS
 
 Counts = str | bytes | Sequence[int]
 MAX_SIDE = 65535
-GROUPS = 6  # 30 bits hold the difference of any two runs of MAX_PIXELS or fewer
+GROUPS = 6  # most groups of 5 bits: 30 bits hold the difference of any two runs of MAX_PIXELS or fewer
 
 
 def decode(counts: Counts, height: int, width: int) -> NDArray[np.bool_]:
@@ -28,13 +29,13 @@ def decode(counts: Counts, height: int, width: int) -> NDArray[np.bool_]:
 
 
 def dense(lengths: NDArray[np.int64], height: int, width: int) -> NDArray[np.bool_]:
-    """The mask, bool (H, W), of run lengths that `read_runs` gave."""
+    """The mask, bool (H, W), of run lengths from `read_runs`."""
     mask: NDArray[np.bool_] = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(width, height).T
     return mask
 
 
 def columns(lengths: NDArray[np.int64], height: int) -> tuple[NDArray[np.bool_], int]:
-    """The columns (H, w) that a mask of this height has pixels in, from the first to the last, and which is the first."""
+    """The part (H, w) of a mask from its first to its last column with pixels, and the number of that first column."""
     ends = np.cumsum(lengths)
     starts, stops = ends[:-1:2], ends[1::2]
     sizes = stops - starts[: len(stops)]
@@ -43,14 +44,14 @@ def columns(lengths: NDArray[np.int64], height: int) -> tuple[NDArray[np.bool_],
         return np.zeros((height, 0), np.bool_), 0
     first, last = int(starts[0]) // height, int(stops[-1] - 1) // height
     turns = np.zeros((last - first + 1) * height + 1, np.int8)
-    turns[starts - first * height] = 1  # where a run ends another may begin
+    turns[starts - first * height] = 1  # set before the line below, because a run may begin where another ends
     turns[stops - first * height] -= 1
     mask: NDArray[np.bool_] = np.cumsum(turns[:-1], dtype=np.int8).view(np.bool_).reshape(-1, height).T
     return mask, first
 
 
 def without_empty(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The run lengths of the same mask of which only the first may be 0."""
+    """The run lengths of the same mask, where only the first run may be 0 pixels long."""
     if lengths[1:].all():
         return lengths
     turns, times = np.unique(np.cumsum(lengths)[:-1], return_counts=True)
@@ -59,20 +60,20 @@ def without_empty(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def encode(mask: NDArray[Any]) -> str:
-    """The compressed string of a mask (H, W): what COCO's own encoder writes for it."""
+    """The compressed string of a mask (H, W), equal to the string of COCO's own encoder."""
     return compress(_runs(mask))
 
 
 def runs(mask: NDArray[Any]) -> list[int]:
-    """The plain run lengths of a mask (H, W); the first is of 0, and may be 0 pixels long."""
-    found: list[int] = _runs(mask).tolist()
-    return found
+    """The plain run lengths of a mask (H, W). The first run has the value 0, and may be 0 pixels long."""
+    lengths: list[int] = _runs(mask).tolist()
+    return lengths
 
 
 def read_runs(counts: Counts, height: int, width: int) -> NDArray[np.int64]:
     """The run lengths, int64 (N,), of a mask of this size.
 
-    Raises ValueError, one sentence, for a size that `require_size` refuses, for what is no list of whole numbers and no
+    Raises ValueError, one sentence, for a size that `require_size` refuses, for anything but a list of whole numbers or a
     compressed string, for a negative run, and for runs whose sum is not height * width."""
     require_size(height, width)
     lengths = _decompress(counts) if isinstance(counts, str | bytes) else _listed(counts)
@@ -88,19 +89,19 @@ def read_runs(counts: Counts, height: int, width: int) -> NDArray[np.int64]:
 
 
 def compress(lengths: Sequence[int] | NDArray[np.int64]) -> str:
-    """The compressed string of plain run lengths, each 0 .. `MAX_PIXELS`."""
+    """The compressed string of plain run lengths. Each run is 0 .. `MAX_PIXELS` pixels long."""
     plain = np.asarray(lengths, np.int64)
-    rest = plain.copy()
-    rest[3:] -= plain[1:-2]
-    characters = np.zeros((len(rest), GROUPS), np.uint8)
-    written = np.zeros((len(rest), GROUPS), np.bool_)
-    more = np.ones(len(rest), np.bool_)
+    remaining = plain.copy()
+    remaining[3:] -= plain[1:-2]
+    characters = np.zeros((len(remaining), GROUPS), np.uint8)
+    written = np.zeros((len(remaining), GROUPS), np.bool_)
+    unfinished = np.ones(len(remaining), np.bool_)
     for group in range(GROUPS):
-        bits = rest & 0x1F
-        rest >>= 5
-        written[:, group] = more
-        more = more & (rest != np.where(bits & 0x10, -1, 0))
-        characters[:, group] = 48 + bits + 32 * more
+        bits = remaining & 0x1F
+        remaining >>= 5
+        written[:, group] = unfinished
+        unfinished = unfinished & (remaining != np.where(bits & 0x10, -1, 0))
+        characters[:, group] = 48 + bits + 32 * unfinished
     return characters[written].tobytes().decode("ascii")
 
 
@@ -129,10 +130,12 @@ def _decompress(counts: str | bytes) -> NDArray[np.int64]:
     except UnicodeEncodeError as error:
         raise ValueError(f"the compressed RLE holds {counts[error.start]!r}; its characters are '0' to 'o'.") from None
     characters = np.frombuffer(raw, np.uint8).astype(np.int64) - 48
-    wrong = (characters < 0) | (characters > 63)
-    if wrong.any():
-        found = chr(raw[int(np.argmax(wrong))])
-        raise ValueError(f"the compressed RLE holds {found!r} at place {int(np.argmax(wrong))}; its characters are '0' to 'o'.")
+    invalid = (characters < 0) | (characters > 63)
+    if invalid.any():
+        character = chr(raw[int(np.argmax(invalid))])
+        raise ValueError(
+            f"the compressed RLE holds {character!r} at place {int(np.argmax(invalid))}; its characters are '0' to 'o'."
+        )
     last = characters < 32
     if len(last) and not last[-1]:
         raise ValueError("the compressed RLE ends in the middle of a number; it is cut short.")
@@ -145,7 +148,7 @@ def _decompress(counts: str | bytes) -> NDArray[np.int64]:
     lengths = np.add.reduceat((characters & 0x1F) << 5 * places, starts) if len(starts) else starts
     negative = (characters[ends] & 0x10) > 0
     lengths[negative] -= 1 << 5 * (ends - starts + 1)[negative]
-    for parity in (1, 2):  # the first run stands for itself, the others for what they add to the one two before
+    for parity in (1, 2):  # each later run is a difference to the run two before it; the first run is not
         lengths[parity::2] = np.cumsum(lengths[parity::2])
     return lengths
 
@@ -162,7 +165,8 @@ def _listed(counts: Sequence[int]) -> NDArray[np.int64]:
 
 
 def shown(value: Any) -> str:
-    """A value of a hostile file in a few characters; a nested list is not printed, since that may recurse without end."""
+    """A value of a hostile file in at most 40 characters. A list shows only its type, because printing may recurse without
+    end."""
     if isinstance(value, int | float | str | bool | np.generic | None):
         text = repr(value) if not isinstance(value, int) or abs(value) < 10**18 else "a number beyond 10^18"
         return text if len(text) <= 40 else f"{text[:37]}..."

@@ -169,7 +169,7 @@ def _read(source: Source, journal: _Journal) -> _Read:
     if journal.has(source.name, key):
         return _Read(key)
     try:
-        return _Read(key, read_image(data), tuple(f"{where}: {one.said}." for one in dropped(data)))
+        return _Read(key, read_image(data), tuple(f"{where}: {left_out.clause}." for left_out in dropped(data)))
     except DataError as error:
         raise DataError(str(error).replace(BYTES_NAME, where)) from error
 

@@ -1,4 +1,4 @@
-"""check --report: what was found, and what the set holds, as one HTML page that opens from disk, offline, and prints."""
+"""check --report: the problems and the content of a set on one HTML page, which opens from disk, offline, and can be printed."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ from perpixel.images import encode_image, read_stored
 from perpixel.version import VERSION
 
 PAGE = Path(__file__).with_name("check.html")
-SHOWN = 12  # problems of a kind
-PLACES = 6  # of a kind, as pictures
+SHOWN = 12  # problems of one kind that are listed
+PLACES = 6  # problems of one kind that are shown as pictures
 SAMPLES = 8
-AROUND, SIDE = 24, 160  # pixels around a place, and the side that they are shown at
-LARGEST = 320  # side of a sample
-UNREADABLE = (PerpixelError, OSError, MemoryError)  # the check tells of it
+AROUND = 24  # pixels around the place of a problem that are shown
+SIDE = 160  # about the side of the picture of a place, in pixels of the page
+LARGEST = 320  # the longer side of a sample, in pixels of the page
+READ_ERRORS = (PerpixelError, OSError, MemoryError)  # passed over here, because the check reports them
 
 
 def require_page(path: Path) -> None:
-    """Raises UsageError where no page can be written, so that it is told before minutes of checking."""
+    """Raises UsageError where no page can be written. Call it first, so that nobody waits minutes for the check."""
     require_file_or_nothing(path)
     above = next((folder for folder in path.absolute().parents if os.path.lexists(folder)), path)
     if not os.path.isdir(above):
@@ -42,7 +43,7 @@ def require_page(path: Path) -> None:
 
 
 def write_page(path: Path, data: str, report: Report, root: str | Path | None = None) -> None:
-    """Writes the page, whole or not at all."""
+    """Writes the page of a report on `data`, whole or not at all. `root` is the folder of published sets."""
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -58,41 +59,42 @@ def write_page(path: Path, data: str, report: Report, root: str | Path | None = 
 
 
 def _groups(problems: Sequence[Problem]) -> list[dict[str, Any]]:
-    """Problems by kind, errors first."""
+    """The problems by kind, errors first, in the form that check.html takes."""
     by_kind: dict[str, list[Problem]] = defaultdict(list)
-    for one in problems:
-        by_kind[one.kind].append(one)
+    for defect in problems:
+        by_kind[defect.kind].append(defect)
     groups = [
-        {"kind": kind, "severity": ones[0].severity, "means": KINDS[kind].means, "repair": KINDS[kind].repair, "problems": ones,
-         "places": [place for one in ones[:PLACES] if (place := _place(one)) is not None]}
-        for kind, ones in by_kind.items()
+        {"kind": kind, "severity": defects[0].severity, "means": KINDS[kind].means, "repair": KINDS[kind].repair,
+         "problems": defects,
+         "places": [place for defect in defects[:PLACES] if (place := _surroundings(defect)) is not None]}
+        for kind, defects in by_kind.items()
     ]  # fmt: skip
     return sorted(groups, key=lambda group: (group["severity"] != "error", str(group["kind"])))
 
 
-def _place(one: Problem) -> dict[str, str] | None:
-    """The surroundings of a problem's pixel, enlarged, with a ring around it; none where there is no picture to show."""
-    if one.pixel is None:
+def _surroundings(defect: Problem) -> dict[str, str] | None:
+    """An enlarged picture of the surroundings of a problem's pixel, with a ring around it. None where there is no picture."""
+    if defect.pixel is None:
         return None
     try:
-        seen = _visible(read_stored(Path(one.file)))
-    except UNREADABLE:
+        image = _visible(read_stored(Path(defect.file)))
+    except READ_ERRORS:
         return None
-    row, column = one.pixel
-    height, width = seen.shape[:2]
+    row, column = defect.pixel
+    height, width = image.shape[:2]
     top, left = max(0, min(row - AROUND, height - 2 * AROUND)), max(0, min(column - AROUND, width - 2 * AROUND))
-    part = seen[top : top + 2 * AROUND, left : left + 2 * AROUND]
+    part = image[top : top + 2 * AROUND, left : left + 2 * AROUND]
     factor = max(1, SIDE // max(part.shape[:2]))
     picture = Image.fromarray(part).resize((part.shape[1] * factor, part.shape[0] * factor), Image.Resampling.NEAREST)
     x, y = (column - left + 0.5) * factor, (row - top + 0.5) * factor
     pen = ImageDraw.Draw(picture)
-    for reach, ink in ((11, (255, 255, 255)), (9, (220, 20, 20))):
-        pen.ellipse((x - reach, y - reach, x + reach, y + reach), outline=ink, width=3)
-    return {"source": _source(picture), "text": f"{Path(one.file).name}, row {row}, column {column}"}
+    for radius, ink in ((11, (255, 255, 255)), (9, (220, 20, 20))):
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline=ink, width=3)
+    return {"source": _data_url(picture), "text": f"{Path(defect.file).name}, row {row}, column {column}"}
 
 
 def _visible(stored: NDArray[Any]) -> NDArray[np.uint8]:
-    """Any stored pixels as RGB: small numbers get colours that can be told apart."""
+    """Stored pixels as RGB (H, W, 3), so that a person can see them. Small numbers get distinct colours."""
     if stored.ndim == 3:
         colours = stored[..., :3] if stored.shape[2] >= 3 else np.repeat(stored[..., :1], 3, 2)
         return np.ascontiguousarray(colours, np.uint8)
@@ -119,8 +121,8 @@ def _rows(report: Report, classes: ClassTable) -> list[dict[str, Any]]:
 
 
 def _samples(data: str, root: str | Path | None) -> list[dict[str, str]]:
-    """Some pictures, evenly spread, half covered with their truth; those that cannot be read are passed over."""
-    found = []
+    """Some pictures from all over the set, half covered with their truth. Pictures that cannot be read are passed over."""
+    samples = []
     try:
         datasets: list[Dataset] = [*judged_splits(data, root).values()]
     except PerpixelError:
@@ -132,15 +134,15 @@ def _samples(data: str, root: str | Path | None) -> list[dict[str, str]]:
                 if sample.labels is None:
                     continue
                 picture = Image.fromarray(draw.overlay(sample.image, sample.labels, dataset.classes, legend=False))
-            except UNREADABLE:
+            except READ_ERRORS:
                 continue
             picture.thumbnail((LARGEST, LARGEST))
-            found.append({"source": _source(picture, ".jpg"), "text": printable(f"{dataset.split}/{sample.name}")})
-    return found
+            samples.append({"source": _data_url(picture, ".jpg"), "text": printable(f"{dataset.split}/{sample.name}")})
+    return samples
 
 
 def _classes(data: str) -> ClassTable | None:
-    """The class table of a data set; none of a file of annotations."""
+    """The class table of a data set. None for a file of annotations."""
     if data.endswith(".json"):
         return None
     if data in ON_DISK:
@@ -148,8 +150,8 @@ def _classes(data: str) -> ClassTable | None:
     return open_dataset(data).classes if data in DATASETS else folder_classes(Path(data))
 
 
-def _source(picture: Image.Image, suffix: str = ".png") -> str:
-    kind = {".png": "png", ".jpg": "jpeg"}[suffix]
-    return f"data:image/{kind};base64,{base64.b64encode(encode_image(picture, suffix)).decode()}"
+def _data_url(picture: Image.Image, suffix: str = ".png") -> str:
+    subtype = {".png": "png", ".jpg": "jpeg"}[suffix]
+    return f"data:image/{subtype};base64,{base64.b64encode(encode_image(picture, suffix)).decode()}"
 
 

@@ -1,8 +1,8 @@
-"""proposal-curve: how many boxes does it take? The mean IU by the number of boxes merged, as in DeconvNet's figure.
+"""proposal-curve: the mean IU by the number of merged boxes, as in DeconvNet's figure.
 
-    found = proposal_curve(model, open_dataset("street"), counts=(1, 10, 50))     # found[50].mean_iou
+    curve = proposal_curve(model, open_dataset("street"), counts=(1, 10, 50))     # curve[50].mean_iou
 
-Boxes are merged one after the other, so one pass over a picture gives every number of boxes on the way."""
+Boxes are merged one after the other, so one pass over a picture gives the labels for every number of boxes."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def proposal_curve(
     model: Model, dataset: Dataset, counts: Sequence[int] = COUNTS, proposals_by: str = "edge_boxes", merge: str = "max",
     progress: Progress | None = None,
 ) -> dict[int, Scores]:
-    """What `evaluate` finds with each number of boxes, in rising order.
+    """The scores of `evaluate` for each number of boxes, in rising order.
 
-    Raises UsageError for no number or one below 1, and as `Inference` and `evaluate` do."""
+    Raises UsageError for no number or a number below 1, and the errors of `Inference` and `evaluate`."""
     if not counts or min(counts) < 1:
         raise UsageError(f"counts {list(counts)}: a curve is over boxes; give whole numbers of at least 1.")
     counts = sorted(set(counts))
@@ -72,18 +72,18 @@ def proposal_curve(
     }
 
 
-def write_curve(out: Path, found: Mapping[int, Scores]) -> list[dict[str, Any]]:
-    """Leaves the figures of each number of boxes as JSON, and the curve as a picture; returns what the JSON says."""
+def write_curve(out: Path, scores_by_boxes: Mapping[int, Scores]) -> list[dict[str, Any]]:
+    """Writes the figures for each number of boxes as JSON, and the curve as a picture. Returns the content of the JSON."""
     rows = [
         {"boxes": boxes, "mIoU": figures["mIoU"], "pixel_accuracy": figures["pixel_accuracy"], "protocol": scores["protocol"],
          "protocol_hash": scores["protocol_hash"]}
-        for boxes, scores in ((boxes, scores.to_json()) for boxes, scores in found.items())
+        for boxes, scores in ((boxes, scores.to_json()) for boxes, scores in scores_by_boxes.items())
         for figures in (scores["figures"],)
     ]  # fmt: skip
     write_whole(out, JSON, json.dumps(rows, indent=1).encode())
     lines = {
-        "mIoU": [(boxes, scores.mean_iou) for boxes, scores in found.items()],
-        "pixel accuracy": [(boxes, scores.figures["pixel_accuracy"]) for boxes, scores in found.items()],
+        "mIoU": [(boxes, scores.mean_iou) for boxes, scores in scores_by_boxes.items()],
+        "pixel accuracy": [(boxes, scores.figures["pixel_accuracy"]) for boxes, scores in scores_by_boxes.items()],
     }
     panels = [draw.curves({name: line}, f"{name} by boxes") for name, line in lines.items()]
     write_image(out, PICTURE, np.concatenate(panels, axis=1))

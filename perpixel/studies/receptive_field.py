@@ -1,17 +1,18 @@
-"""receptive-field: which part of a picture moves one output? ParseNet's probe (Liu et al., arXiv:1506.04579, section 3.1).
+"""receptive-field: the part of a picture that moves one output. ParseNet's probe (Liu et al., arXiv:1506.04579, section 3.1).
 
     probe = receptive_field(load("runs/mine"), read_image("street.jpg"))
     probe.moved                                                  # 0.24: a quarter of the picture
     write_image(Path(), "field.png", draw_probe(image, probe))
 
-The paper slides a small patch of random noise over the picture and measures how the activation of one unit changes: a place
-where it hardly does lies outside the effective field. It finds about a quarter of the picture, where the theoretical field of
-its fc7 (404 pixels) is nearly the whole. Its figure 2 follows the channel of a class at one place; so the change is here
+The paper slides a small patch of random noise over the picture and measures how the activation of one unit changes. A place with
+hardly any change lies outside the effective field. The paper finds a field of about a quarter of the picture, although the
+theoretical field of its fc7 (404 pixels) is nearly the whole picture. Its figure 2 follows the channel of a class at one place.
+So the change is here
 
     | score of the winning class at the pixel, with the patch - without |
 
-before any softmax, where the winning class is that of the undisturbed picture. The paper gives neither the size of the patch
-nor the change that counts: both are said with every result."""
+before any softmax. The winning class is that of the undisturbed picture. The paper gives neither the size of the patch nor the
+least change that counts, so every result states both."""
 
 from __future__ import annotations
 
@@ -33,30 +34,28 @@ from perpixel.prediction.score_maps import to_tensor
 from perpixel.weights.model_file import Model
 
 PATCH = 16  # pixels
-SHARE = 0.1  # of the greatest change: what counts as moving the output
-PIXELS_AT_ONCE = 2**19  # of all pictures that go through the network together; at least one picture does
+SHARE = 0.1  # a change above this share of the greatest change moves the output
+PIXELS_AT_ONCE = 2**19  # most pixels of the pictures in one batch, which has at least one picture
 HEAT, FIELD, CROSS = (235, 60, 20), (60, 140, 255), (255, 230, 0)
 
-Box = tuple[int, int, int, int]  # top, left, bottom, right; the last two are just outside
+Box = tuple[int, int, int, int]  # top, left, bottom, right; bottom and right are the first row and column outside
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What moves the score of `class_id` at `at` (row, column) of a picture of `size` (height, width).
+    """The pixels of a picture that move the score of one class at one pixel."""
 
-    `field` is that of `effective_receptive_field` in cells of `step` pixels, `theoretical` that of `theoretical_field`."""
-
-    at: tuple[int, int]
-    size: tuple[int, int]
+    at: tuple[int, int]  # row and column of the pixel whose score is probed
+    size: tuple[int, int]  # (height, width) of the picture
     class_id: int
-    patch: int
-    step: int
-    field: NDArray[np.float32]
-    theoretical: Box
+    patch: int  # side of the noise, in pixels
+    step: int  # side of a cell, in pixels
+    field: NDArray[np.float32]  # of `effective_receptive_field`
+    theoretical: Box  # of `theoretical_field`
 
     @property
     def relative(self) -> NDArray[np.float32]:
-        """(H, W): the change at every pixel as a share of the greatest; all 0 where nothing moves the output."""
+        """The change at every pixel (H, W), as a share of the greatest change. All 0 where no patch moves the output."""
         height, width = self.size
         shares = self.field / max(float(self.field.max()), float(np.finfo(np.float32).tiny))
         pixels: NDArray[np.float32] = shares.repeat(self.step, 0)[:height].repeat(self.step, 1)[:, :width]
@@ -83,7 +82,7 @@ def receptive_field(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Probe:
-    """Both fields of the output at `at`, the middle of the picture without it; `step` is `patch` without it."""
+    """Both fields of the output at `at` (row, column), by default the middle of the picture. `step` is `patch` by default."""
     size = image.shape[0], image.shape[1]
     at, step = at or (size[0] // 2, size[1] // 2), patch if step is None else step
     field = effective_receptive_field(model, image, at, patch, step, seed, progress)
@@ -102,12 +101,13 @@ def effective_receptive_field(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """float32 (rows, columns): how far a patch of noise on each cell of the picture moves the output at `at` (row, column).
+    """How far a patch of noise on each cell of the picture moves the output at `at` (row, column): float32 (rows, columns).
 
-    Cells of `step` pixels tile `image`, uint8 RGB (H, W, 3), from its top left corner. On each in turn lies the same noise, drawn
-    evenly from [0, 1] by `seed`, with a side of `patch` pixels around the cell's centre and cut at the picture's edge. A change
-    of exactly 0 means that the output does not see the patch. Leaves the network in evaluation mode; `progress` gets (done, all).
-    Raises UsageError for a pixel outside, or a patch that does not cover its cell."""
+    Cells of `step` pixels tile `image`, uint8 RGB (H, W, 3), from its top left corner. The same noise lies on each cell in turn.
+    It is drawn evenly from [0, 1] by `seed`, has a side of `patch` pixels around the centre of the cell, and is cut at the
+    picture's edge. A change of exactly 0 means that the output does not depend on the patch. The network is left in evaluation
+    mode. `progress` gets the numbers of finished and of all cells.
+    Raises UsageError for a pixel outside of the picture, and for a patch that does not cover its cell."""
     height, width = image.shape[:2]
     if not (0 <= at[0] < height and 0 <= at[1] < width):
         raise UsageError(f"row {at[0]}, column {at[1]} is outside the picture, which is {height}x{width} (height x width).")
@@ -117,9 +117,9 @@ def effective_receptive_field(
     picture = to_tensor(image)
     noise = torch.rand(3, patch, patch, generator=torch.Generator().manual_seed(seed))
     batch = min(rows * columns, max(1, PIXELS_AT_ONCE // (height * width)))
-    # Compared entry by entry with an undisturbed batch of the same size: then what is out of sight differs by exactly 0.
-    before = _scores(network_or_model, picture.repeat(batch, 1, 1, 1), at)
-    winner = int(before[0].argmax())
+    # Each batch is compared with an undisturbed batch of the same size, so a patch out of sight changes a score by exactly 0.
+    undisturbed = _scores(network_or_model, picture.repeat(batch, 1, 1, 1), at)
+    winner = int(undisturbed[0].argmax())
     changes = torch.zeros(rows * columns)
     for first in range(0, rows * columns, batch):
         pictures = picture.repeat(batch, 1, 1, 1)
@@ -127,11 +127,11 @@ def effective_receptive_field(
         for entry in range(count):
             cell = divmod(first + entry, columns)
             top, left = (place * step - (patch - step) // 2 for place in cell)
-            seen = noise[:, max(0, -top) : height - top, max(0, -left) : width - left]
+            patch_inside = noise[:, max(0, -top) : height - top, max(0, -left) : width - left]
             top, left = max(0, top), max(0, left)
-            pictures[entry, :, top : top + seen.shape[1], left : left + seen.shape[2]] = seen
-        after = _scores(network_or_model, pictures, at)
-        changes[first : first + count] = (after - before)[:count, winner].abs()
+            pictures[entry, :, top : top + patch_inside.shape[1], left : left + patch_inside.shape[2]] = patch_inside
+        disturbed = _scores(network_or_model, pictures, at)
+        changes[first : first + count] = (disturbed - undisturbed)[:count, winner].abs()
         if progress:
             progress(first + count, rows * columns)
     return changes.view(rows, columns).numpy()
@@ -139,34 +139,36 @@ def effective_receptive_field(
 
 @torch.inference_mode()
 def theoretical_field(network_or_model: Model | nn.Module, size: tuple[int, int], at: tuple[int, int]) -> Box:
-    """The smallest box of a picture of `size` (height, width) with all pixels from which anything can reach the output at `at`.
+    """The smallest box with all pixels that the output at `at` can depend on, in a picture of `size` (height, width).
 
-    Found on the network itself: a score is nan exactly when it was computed from a pixel that is nan, whatever the weights, as
-    long as convolutions are direct, as torch's are on CPUs. Empty, with its bottom above its top, where nothing reaches it."""
+    The network itself shows it: a score is nan exactly when it is computed from a pixel that is nan, for all weights. This needs
+    direct convolutions, which torch has on CPUs. Where the output depends on no pixel, the box is empty: its bottom lies above
+    its top."""
     picture = torch.zeros(1, 3, *size)
 
-    def sees(axis: int, start: int, end: int) -> bool:
-        blind = picture.clone()
-        blind.narrow(axis, start, end - start).fill_(torch.nan)
-        return bool(_scores(network_or_model, blind, at).isnan().any())
+    def reaches(axis: int, start: int, end: int) -> bool:
+        with_nan = picture.clone()
+        with_nan.narrow(axis, start, end - start).fill_(torch.nan)
+        return bool(_scores(network_or_model, with_nan, at).isnan().any())
 
     def ends(axis: int, side: int) -> tuple[int, int]:
-        first = bisect_left(range(side), True, key=lambda last: sees(axis, 0, last + 1))
-        return first, bisect_left(range(side), True, key=lambda start: not sees(axis, start, side))
+        first = bisect_left(range(side), True, key=lambda last: reaches(axis, 0, last + 1))
+        return first, bisect_left(range(side), True, key=lambda start: not reaches(axis, start, side))
 
     (top, bottom), (left, right) = ends(2, size[0]), ends(3, size[1])
     return top, left, bottom, right
 
 
 def draw_probe(image: NDArray[np.uint8], probe: Probe) -> draw.Picture:
-    """The picture, and beside it what moves the output at the cross: the redder, the more. The white line goes around what
-    `probe.moved` counts, the blue one around the theoretical field."""
+    """The picture, and beside it the pixels that move the output at the cross. The redder a pixel, the more it moves the output.
+
+    The white line encloses the pixels that `probe.moved` counts. The blue line encloses the theoretical field."""
     heat = probe.relative[..., None]
     grey = image.mean(2, keepdims=True) * 0.6
     heated = (grey * (1 - heat) + np.array(HEAT) * heat).astype(np.uint8)
-    counted = np.pad(probe.relative > SHARE, 1)
-    inner = counted[:-2, 1:-1] & counted[2:, 1:-1] & counted[1:-1, :-2] & counted[1:-1, 2:]
-    heated[counted[1:-1, 1:-1] & ~inner] = draw.PAPER
+    moving = np.pad(probe.relative > SHARE, 1)
+    inner = moving[:-2, 1:-1] & moving[2:, 1:-1] & moving[1:-1, :-2] & moving[1:-1, 2:]
+    heated[moving[1:-1, 1:-1] & ~inner] = draw.PAPER
     page = Image.fromarray(heated)
     pen, (row, column), (top, left, bottom, right) = ImageDraw.Draw(page), probe.at, probe.theoretical
     if probe.reach:
@@ -178,16 +180,18 @@ def draw_probe(image: NDArray[np.uint8], probe: Probe) -> draw.Picture:
 
 
 def _scores(network_or_model: Model | nn.Module, images: Tensor, at: tuple[int, int]) -> Tensor:
-    """(B, C) float32 scores, on the CPU, at one pixel of the pictures (B, 3, H, W); a model sees them at its own scale."""
+    """The scores at one pixel of the pictures (B, 3, H, W): float32 (B, C) on the CPU. A model gets the pictures at its scale."""
     if isinstance(network_or_model, Model):
         network, scale = network_or_model.network, network_or_model.scale
     else:
         network, scale = network_or_model, 1.0
     height, width = images.shape[-2:]
-    seen = max(1, round(height * scale)), max(1, round(width * scale))
-    if seen != (height, width):
-        images = F.interpolate(images, seen, mode="bilinear", antialias=True)
-    row, column = (int((place + 0.5) * now / side) for place, now, side in zip(at, seen, (height, width), strict=True))
+    input_size = max(1, round(height * scale)), max(1, round(width * scale))
+    if input_size != (height, width):
+        images = F.interpolate(images, input_size, mode="bilinear", antialias=True)
+    row, column = (
+        int((place + 0.5) * input_side / side) for place, input_side, side in zip(at, input_size, (height, width), strict=True)
+    )
     weights: Any = next(network.parameters(), images)
     logits: Tensor = network.eval()(images.to(weights.device))["logits"]
     return logits[:, :, row, column].float().cpu()

@@ -1,7 +1,9 @@
-"""The review: every network at laptop width on `scenes`, trained and judged by one protocol, side by side.
+"""The review: trains every network at laptop width on `scenes`, and judges all by one protocol, side by side.
 
-    REVIEW/runs/NAME/     a run folder each            REVIEW/table.md, table.json   the scores, best first
-    REVIEW/pictures.png   picture, truth, and what each network makes of it            REVIEW/overlays/NAME/*.png"""
+    REVIEW/runs/NAME/                 the run folder of each network
+    REVIEW/table.md, table.json       the scores, best first
+    REVIEW/pictures.png               pictures, their truth, and the labels and errors of each network
+    REVIEW/overlays/NAME/*.png        the labels of each network over the pictures"""
 
 from __future__ import annotations
 
@@ -42,23 +44,23 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Entry:
-    """What takes part: a network with its arguments, the settings of each stage of training, and how it looks at a picture."""
+    """A row of the review: a network, its training and its inference."""
 
     network: str
     arguments: Mapping[str, Any]
-    stages: tuple[Mapping[str, Any], ...] = ({},)
+    stages: tuple[Mapping[str, Any], ...] = ({},)  # the settings of each stage of training
     inference: Inference = PLAIN
-    how: str = ""  # of the inference, behind the network's title
+    how: str = ""  # the inference in words, behind the network's title
 
     @property
     def title(self) -> str:
         return ", ".join(part for part in (title(self.network, self.arguments), self.how) if part)
 
 
-# Laptop width: padded convolutions, because the published borders of 92 and 100 pixels are larger than half a picture here.
-# DeconvNet's batch normalisation is measured anew before it is judged, as published. Its boxes slide, because edge boxes need
-# OpenCV. It is trained on boxes for half of the steps, and before on whole pictures: from scratch, so few steps on lone objects,
-# its published first stage, teach nothing.
+# At laptop width, convolutions are padded, because the published borders of 92 and 100 pixels are larger than half a picture
+# here. The statistics of DeconvNet's batch normalisation are measured anew before it is judged, as published. Its boxes slide,
+# because edge boxes need OpenCV. It is trained on whole pictures for half of the steps, then on boxes. Its published first
+# stage, single objects, teaches nothing in so few steps from scratch.
 DECONVNET: dict[str, Any] = {"width": 0.125, "side": 128}
 MEASURED: dict[str, Any] = {"statistics_batches": 20, "statistics_batch": 16}
 HALF = PROTOCOL["steps"] // 2
@@ -83,8 +85,8 @@ ENTRIES: dict[str, Entry] = {
 def review(
     out: Path, seed: int, say: Say, progress: Callable[[str], Progress], entries: Mapping[str, Entry] = ENTRIES
 ) -> Path:
-    """Trains what is not trained yet, and writes table and pictures; returns the table's path."""
-    found: dict[str, Scores] = {}
+    """Trains the networks that are not trained yet, and writes the table and the pictures. Returns the path of the table."""
+    scores_by_name: dict[str, Scores] = {}
     for name, entry in entries.items():
         began = time.monotonic()
         for recipe, folder in stages_of(entry, out / "runs" / name, seed):
@@ -93,9 +95,9 @@ def review(
         if not entry.inference.plain:
             scores = _judge(folder, entry.inference, progress(f"{entry.title}: picture"))
         say(f"{entry.title}: mIoU {percent(scores.mean_iou)} after {time.monotonic() - began:.0f} s.")
-        found[name] = scores
+        scores_by_name[name] = scores
     _write_pictures(out, entries)
-    return _write_table(out, found, entries)
+    return _write_table(out, scores_by_name, entries)
 
 
 def _judge(folder: Path, inference: Inference, progress: Progress) -> Scores:
@@ -104,26 +106,27 @@ def _judge(folder: Path, inference: Inference, progress: Progress) -> Scores:
 
 
 def stages_of(entry: Entry, folder: Path, seed: int) -> list[tuple[Recipe, Path]]:
-    """The recipe and the run folder of each stage; all but the first start from the one before."""
+    """The recipe and the run folder of each stage. Each stage but the first starts from the stage before."""
     last = len(entry.stages)
     folders = [folder / "stages" / str(number) for number in range(1, last)] + [folder]
-    starts = [None, *(str(one) for one in folders)]
+    starts = [None, *(str(stage_folder) for stage_folder in folders)]
+    common = {**PROTOCOL, "network": entry.network, "seed": seed}
     return [
-        (Recipe(**{**PROTOCOL, "network": entry.network, "seed": seed, "starts_from": start, **entry.arguments, **stage}), one)
-        for stage, one, start in zip(entry.stages, folders, starts, strict=False)
+        (Recipe(**{**common, "starts_from": start, **entry.arguments, **stage}), stage_folder)
+        for stage, stage_folder, start in zip(entry.stages, folders, starts, strict=False)
     ]
 
 
-def _write_table(out: Path, found: dict[str, Scores], entries: Mapping[str, Entry]) -> Path:
-    ranked = sorted(found.items(), key=lambda item: item[1].mean_iou, reverse=True)
-    names = next(iter(found.values())).protocol["classes"]
+def _write_table(out: Path, scores_by_name: dict[str, Scores], entries: Mapping[str, Entry]) -> Path:
+    ranked = sorted(scores_by_name.items(), key=lambda item: item[1].mean_iou, reverse=True)
+    names = next(iter(scores_by_name.values())).protocol["classes"]
     header = ["network", "parameters", "multiply-adds", "minutes", "mIoU", "pixel accuracy", *names, "paper"]
     lines, rows = [], []
     for name, scores in ranked:
         entry = entries[name]
         parameters, multiply_adds = size_of(entry.network, len(names), (128, 160), **entry.arguments)
         seconds = sum(
-            session["seconds"] or 0  # of one that was killed
+            session["seconds"] or 0  # a session that was killed has no seconds
             for _, folder in stages_of(entry, out / "runs" / name, 0)
             for session in _facts(folder)["sessions"]
         )
@@ -138,12 +141,13 @@ def _write_table(out: Path, found: dict[str, Scores], entries: Mapping[str, Entr
             "network": name, "title": entry.title, "arguments": entry.arguments, "parameters": parameters,
             "multiply_adds": multiply_adds, "seconds": seconds, **scores.to_json(),
         })  # fmt: skip
-    plain = {scores.protocol_hash: scores.protocol for name, scores in found.items() if entries[name].inference.plain}
-    assert len(plain) == 1, "the review compares under one protocol"
-    ((known, protocol),) = plain.items()
+    whole_pictures = [scores for name, scores in scores_by_name.items() if entries[name].inference.plain]
+    protocols = {scores.protocol_hash: scores.protocol for scores in whole_pictures}
+    assert len(protocols) == 1, "the review compares under one protocol"
+    ((known, protocol),) = protocols.items()
     others = [
         f"{entries[name].title}: protocol {scores.protocol_hash}, {scores.protocol['window']}; multiply-adds are those of a box."
-        for name, scores in found.items()
+        for name, scores in scores_by_name.items()
         if not entries[name].inference.plain
     ]
     text = "\n".join([

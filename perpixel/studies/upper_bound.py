@@ -1,16 +1,17 @@
-"""upper-bound: how well could a network of this stride do? FCN's upper bounds of mean IU (arXiv:1411.4038, appendix A).
+"""upper-bound: the best mean IU that a network of a given stride can reach, as in FCN (arXiv:1411.4038, appendix A).
 
     bounds = upper_bound(open_dataset("street"), factors=(32, 8))    # bounds[0].mean_iou
 
-The paper reduces the truth by a factor, enlarges it again, and judges what comes out, "to simulate the best results obtainable
-with a particular downsampling factor"; it does not say by which rule. Here the truth goes the way of a network's scores: a
-cell of factor x factor pixels holds the share of each class among its judged pixels, shares are interpolated bilinearly to the
-picture's size, and the greatest wins. Void pixels have no share, and a picture need not be a multiple of the factor.
+The paper reduces the truth by a factor, enlarges it again, and judges the result, "to simulate the best results obtainable with a
+particular downsampling factor". It does not give the rule. Here the truth takes the way of a network's scores. A cell of factor x
+factor pixels holds the share of each class among its judged pixels. The shares are interpolated bilinearly to the picture's size,
+and the greatest share wins. Void pixels have no share. A picture need not be a multiple of the factor.
 
-Why: it is what the networks here do with their last score map, by the same code, and of three rules it comes nearest to the
-paper. On 100 pictures of COCO with VOC's classes, for 128 .. 4: 50.7, 72.1, 85.6, 92.5, 96.8, 98.8; the most frequent class of
-each cell gives 52.0, 65.7, 78.2, 86.6, 92.5, 96.1 and the class at its centre less. Like the paper's, the bound is approximate:
-the fewest wrong pixels are not quite the highest mean IU."""
+There are two reasons for this rule. The networks here treat their last score map in the same way, by the same code. And of three
+rules it comes nearest to the paper: on 100 pictures of COCO with VOC's classes it gives 50.7, 72.1, 85.6, 92.5, 96.8, 98.8 for
+the factors 128 .. 4. The most frequent class of each cell gives 52.0, 65.7, 78.2, 86.6, 92.5, 96.1, and the class at the centre
+of each cell gives less. As in the paper, the bound is approximate, because the fewest wrong pixels do not always give the
+highest mean IU."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ THREADS = 2
 
 @dataclass(frozen=True)
 class Bound:
-    """A row of the table: figures in 0..1, nan where undefined; `paper` is FCN's mean IU on VOC, where it has this factor."""
+    """A row of the table. Figures are in 0..1, or nan where undefined. `paper` is FCN's mean IU on VOC for this factor, if
+    any."""
 
     factor: int
     confusion: ConfusionMatrix
@@ -57,7 +59,7 @@ class Bound:
 
     @property
     def worst(self) -> str:
-        """The class with the lowest IoU and that IoU in percent; empty where no class has one."""
+        """The class with the lowest IoU, and this IoU in percent. Empty where no class has an IoU."""
         known = {name: value for name, value in self.iou.items() if not math.isnan(value)}
         name = min(known, key=known.__getitem__, default="")
         return name and f"{name} {100 * known[name]:.1f}"
@@ -80,17 +82,17 @@ class Bound:
 def upper_bound(
     dataset: Dataset, factors: Sequence[int] = tuple(PAPER), progress: Callable[[int, int], None] | None = None
 ) -> list[Bound]:
-    """The bound of each factor over all pictures of `dataset`, in the order of `factors`; `progress` gets (done, all).
+    """The bound of each factor over all pictures of `dataset`, in the order of `factors`.
 
-    Every picture is read once, and memory holds two.
-    Raises UsageError for a factor below 1 or none, DataError for a picture without labels."""
+    Every picture is read once, and memory holds two pictures. `progress` gets the numbers of finished and of all pictures.
+    Raises UsageError for no factor or a factor below 1, DataError for a picture without labels."""
     if not factors or min(factors) < 1:
         raise UsageError(f"factors {list(factors)}: a cell has a side of a pixel or more; give whole numbers of at least 1.")
     totals = [_matrix(dataset) for _ in factors]
     with ThreadPoolExecutor(THREADS) as pool:  # a worker drops its picture before it takes the next
         try:
-            counted = pool.map(lambda index: _count(dataset, index, factors), range(len(dataset)))
-            for done, matrices in enumerate(counted, start=1):
+            counted_matrices = pool.map(lambda index: _count(dataset, index, factors), range(len(dataset)))
+            for done, matrices in enumerate(counted_matrices, start=1):
                 for total, matrix in zip(totals, matrices, strict=True):
                     total += matrix
                 if progress:
@@ -102,32 +104,34 @@ def upper_bound(
 
 
 def coarsened(labels: NDArray[Any], factor: int, void: int) -> NDArray[Any]:
-    """The best answer of a network of stride `factor` to the truth `labels` (H, W), of the same size.
+    """The best labels (H, W) that a network of stride `factor` can give for the truth `labels` (H, W).
 
-    Cells tile the picture from its top left corner; where two classes have equal shares, the lower id wins."""
+    Cells tile the picture from its top left corner. Where two classes have equal shares, the lower id wins."""
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=void + 1))
     present = present[present != void]
     if not len(present):
         return labels
-    place = np.full(int(labels.max()) + 1, -1, np.int32)
-    place[present] = np.arange(len(present))
-    shares = _shares(labels, place, factor, len(present))
+    index_of = np.full(int(labels.max()) + 1, -1, np.int32)
+    index_of[present] = np.arange(len(present))
+    shares = _shares(labels, index_of, factor, len(present))
     shift = (1 - factor) / (2 * factor)  # as `ScoreMap.of_cells`
-    found: NDArray[Any] = present[Scores(shares, factor, shift, labels.shape).labels(labels.shape)]
-    return found.astype(labels.dtype)
+    coarse: NDArray[Any] = present[Scores(shares, factor, shift, labels.shape).labels(labels.shape)]
+    return coarse.astype(labels.dtype)
 
 
 @compiled()
-def _shares(labels: Any, place: Any, factor: int, classes: int) -> Any:
-    """(h, w, classes) float32: the share of each class among the pixels of a cell that have one; 0 in cells of void."""
+def _shares(labels: Any, index_of: Any, factor: int, classes: int) -> Any:
+    """The share of each class among the judged pixels of each cell, float32 (h, w, classes); 0 in cells of void.
+
+    `index_of` has the index of each class id in the result, or -1."""
     height, width = labels.shape
     rows, columns = -(-height // factor), -(-width // factor)
     counts = np.zeros((rows, columns, classes), np.int32)
     for y in range(height):
         for x in range(width):
-            at = place[labels[y, x]]
-            if at >= 0:
-                counts[y // factor, x // factor, at] += 1
+            index = index_of[labels[y, x]]
+            if index >= 0:
+                counts[y // factor, x // factor, index] += 1
     shares = np.zeros((rows, columns, classes), np.float32)
     for y in range(rows):
         for x in range(columns):

@@ -67,12 +67,12 @@ def masks(draw: st.DrawFn) -> np.ndarray:
 def test_rows_of_all_filters_are_read_as_pillow_reads_them(mask: np.ndarray, data: st.DataObject) -> None:
     kinds = data.draw(st.lists(st.integers(0, 4), min_size=len(mask), max_size=len(mask)))
     file = png(mask, kinds, data.draw(st.sampled_from([0, 3])) if mask.dtype == np.uint8 else 0)
-    found = read_png_labels(file, 2**28)
-    assert found is not None
-    assert found.dtype == mask.dtype
-    assert found.flags.c_contiguous
-    assert found.flags.writeable
-    assert found.tolist() == mask.tolist() == by_pillow(file).tolist()
+    labels = read_png_labels(file, 2**28)
+    assert labels is not None
+    assert labels.dtype == mask.dtype
+    assert labels.flags.c_contiguous
+    assert labels.flags.writeable
+    assert labels.tolist() == mask.tolist() == by_pillow(file).tolist()
 
 
 @given(masks(), st.integers(0, 9), st.sampled_from(["NONE", "SUB", "UP", "AVG", "PAETH", "ALL"]))
@@ -82,9 +82,9 @@ def test_what_pillow_and_opencv_write_comes_back(mask: np.ndarray, level: int, f
     options = [cv2.IMWRITE_PNG_COMPRESSION, level, cv2.IMWRITE_PNG_FILTER, getattr(cv2, f"IMWRITE_PNG_{filters}_FILTERS", None)
                or getattr(cv2, f"IMWRITE_PNG_FILTER_{filters}")]  # fmt: skip
     for file in (buffer.getvalue(), cv2.imencode(".png", mask, options)[1].tobytes()):
-        found = read_png_labels(file, 2**28)
-        assert found is not None
-        assert found.tolist() == mask.tolist()
+        labels = read_png_labels(file, 2**28)
+        assert labels is not None
+        assert labels.tolist() == mask.tolist()
 
 
 @given(masks(), st.data())

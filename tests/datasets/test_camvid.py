@@ -33,7 +33,7 @@ def mine(root: Path, tmp_path: Path) -> Path:
 
 
 def group(name: str) -> set[str]:
-    return {label for label, _, one in LABELS if one == name}
+    return {label for label, _, class_name in LABELS if class_name == name}
 
 
 class TestTable:
@@ -70,7 +70,7 @@ class TestTable:
 
 
 class TestSplits:
-    def test_they_are_told_from_drive_and_frame(self, root: Path) -> None:
+    def test_they_are_reported_from_drive_and_frame(self, root: Path) -> None:
         for split, names in CAMVID_PICTURES.items():
             assert Camvid(root, split).names == sorted(names)
         assert Camvid(root, "trainval").names == sorted(CAMVID_PICTURES["train"] + CAMVID_PICTURES["val"])
@@ -80,7 +80,7 @@ class TestSplits:
         for split in ("train", "val"):
             assert Counter(map(split_of, (REAL / "images" / split).iterdir())) == {split: PICTURES[split]}
 
-    def test_a_picture_of_no_drive_is_told(self, mine: Path) -> None:
+    def test_a_picture_of_no_drive_is_reported(self, mine: Path) -> None:
         put_picture(mine / "701_StillsRaw_full" / "holiday_01.png", np.zeros((24, 40, 3)))
         with pytest.raises(DataError, match=r"701_StillsRaw_full/holiday_01\.png: is of no drive of CamVid \(0001TP, "):
             Camvid(mine)
@@ -106,13 +106,13 @@ class TestSamples:
         assert (names == expected).all()
 
     @pytest.mark.parametrize("colour", [(1, 0, 0), (128, 128, 129), (255, 255, 255), (64, 64, 192)])
-    def test_a_colour_of_no_label_is_told(self, mine: Path, colour: tuple[int, int, int]) -> None:
+    def test_a_colour_of_no_label_is_reported(self, mine: Path, colour: tuple[int, int, int]) -> None:
         path = mine / "LabeledApproved_full" / "0016E5_07959_L.png"
         colours = read_image(path)
         colours[3, 5] = colours[20, 1] = colour
         put_picture(path, colours)
-        said = str(colour).replace("(", r"\(").replace(")", r"\)")
-        with pytest.raises(DataError, match=rf"^{path}: the colour {said} at row 3, column 5 \(2 pixels\) is of no label"):
+        colour_text = str(colour).replace("(", r"\(").replace(")", r"\)")
+        with pytest.raises(DataError, match=rf"^{path}: the colour {colour_text} at row 3, column 5 \(2 pixels\) is of no label"):
             Camvid(mine, "val").sample(0)
 
     def test_every_colour_of_three_bytes_is_a_label_or_refused(self) -> None:

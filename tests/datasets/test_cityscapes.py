@@ -166,7 +166,7 @@ class TestSamples:
         with pytest.raises(DataError, match=rf"^{start}_labelIds.png: there is no such file"):
             dataset.sample(0)
 
-    def test_sizes_and_values_that_do_not_fit_are_told(self, mine: Path) -> None:
+    def test_sizes_and_values_that_do_not_fit_are_reported(self, mine: Path) -> None:
         dataset = Cityscapes(mine, "train", instances=True)
         start = f"{mine}/gtFine/train/aachen/aachen_000000_000019_gtFine"
         whole = Image.open(f"{start}_instanceIds.png")
@@ -249,9 +249,9 @@ class TestPolygons:
             "from cityscapesscripts.preparation.json2labelImg import createLabelImage\n"
             "from cityscapesscripts.preparation.json2instanceImg import createInstanceImage\n"
             "for file in glob.glob('*.json'):\n"
-            "    found = Annotation(); found.fromJsonFile(file)\n"
-            "    numpy.save(file + '.l.npy', numpy.array(createLabelImage(found, 'ids')))\n"
-            "    numpy.save(file + '.i.npy', numpy.array(createInstanceImage(found, 'ids')))\n"
+            "    annotation = Annotation(); annotation.fromJsonFile(file)\n"
+            "    numpy.save(file + '.l.npy', numpy.array(createLabelImage(annotation, 'ids')))\n"
+            "    numpy.save(file + '.i.npy', numpy.array(createInstanceImage(annotation, 'ids')))\n"
             "print(PIL.__version__)"
         )
         bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -281,13 +281,13 @@ class TestPolygons:
             ([{"label": "car", "polygon": [[0, 0], [1, 1]]}] * 1001, "has more than 1000 objects car"),
         ],
     )
-    def test_what_cannot_be_drawn_is_told_before_it_is_tried(self, tmp_path: Path, objects: object, words: str) -> None:
+    def test_what_cannot_be_drawn_is_reported_before_it_is_tried(self, tmp_path: Path, objects: object, words: str) -> None:
         path = put_polygons(tmp_path / "a.json", objects)
         with pytest.raises(DataError, match=rf"^{path}: {words}"):
             draw_instance_ids(path)
 
     @pytest.mark.parametrize("height", [0, -1, 1.5, True, "8", None, 2**31, [8]])
-    def test_a_size_that_is_none_is_told(self, tmp_path: Path, height: object) -> None:
+    def test_a_size_that_is_none_is_reported(self, tmp_path: Path, height: object) -> None:
         with pytest.raises(DataError, match=r"a\.json: imgHeight is .*; it must be a whole number of pixels\.$"):
             draw_label_ids(put_polygons(tmp_path / "a.json", [], height))
 
@@ -299,7 +299,7 @@ class TestPolygons:
             draw_label_ids(put_polygons(tmp_path / "a.json", [whole] * 30, 16000, 16000))
 
     @pytest.mark.parametrize("text", ["", "{", "[" * 100000, "[]", "3", '{"imgHeight": 8}', "\xff"])
-    def test_what_is_no_such_file_is_told(self, tmp_path: Path, text: str) -> None:
+    def test_what_is_no_such_file_is_reported(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
         with pytest.raises(DataError, match=r"a\.json: (is no JSON|is not UTF-8|is no object with imgHeight|imgWidth is None)"):
             draw_label_ids(tmp_path / "a.json")

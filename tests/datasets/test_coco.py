@@ -1,4 +1,4 @@
-"""COCO: its tables, what a pixel of several objects is, and real annotations that agree with each other."""
+"""COCO: its tables, the label of a pixel of several objects, and real annotations that agree with each other."""
 
 import json
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
 
 
 def test_real_objects_and_panoptic_maps_agree_on_every_pixel() -> None:
-    """Where neither is void: a thing in the one is that thing in the other, in all 100 pictures."""
+    """Where neither label is void, both show the same thing, in all 100 pictures."""
     if not REAL.is_dir():
         pytest.skip("the pictures of COCO are not at ../shared/data.")
     objects, panoptic = (open_dataset(view, root=REAL, split="train") for view in ("coco", "coco_panoptic"))
@@ -89,18 +89,18 @@ def test_real_objects_and_panoptic_maps_agree_on_every_pixel() -> None:
     maps = {panoptic.name(index): index for index in range(len(panoptic))}
     judged = agreeing = 0
     for index in range(len(objects)):
-        one, other = objects.sample(index).labels, panoptic.sample(maps[objects.name(index)]).labels
-        assert one is not None
-        assert other is not None
-        both = (one != 255) & (other != 255)
+        labels, panoptic_labels = objects.sample(index).labels, panoptic.sample(maps[objects.name(index)]).labels
+        assert labels is not None
+        assert panoptic_labels is not None
+        both = (labels != 255) & (panoptic_labels != 255)
         judged += int(both.sum())
-        agreeing += int((thing[one] == stuff[other])[both].sum())
+        agreeing += int((thing[labels] == stuff[panoptic_labels])[both].sum())
     assert judged > 20_000_000
     assert agreeing == judged
 
 
 def test_real_objects_are_the_segments_of_things_of_their_panoptic_maps() -> None:
-    """All 746, crowds among them: same class, same pixels, none twice."""
+    """All 746 objects, crowds included: same class, same pixels, no object twice."""
     if not REAL.is_dir():
         pytest.skip("the pictures of COCO are not at ../shared/data.")
     objects, panoptic = (open_dataset(view, root=REAL, split="train").with_instances() for view in ("coco", "coco_panoptic"))
@@ -108,8 +108,8 @@ def test_real_objects_are_the_segments_of_things_of_their_panoptic_maps() -> Non
     for index in range(len(objects)):
         known = [
             sorted((dataset.classes.names[class_id], bool(crowd), mask.tobytes())
-                   for class_id, crowd, mask in zip(found.class_ids, found.crowd, found.masks, strict=True))
-            for dataset in (objects, panoptic) for found in [dataset.sample(index).instances]
+                   for class_id, crowd, mask in zip(instances.class_ids, instances.crowd, instances.masks, strict=True))
+            for dataset in (objects, panoptic) for instances in [dataset.sample(index).instances]
         ]  # fmt: skip
         assert known[0] == known[1], objects.name(index)
         assert len(set(known[0])) == len(known[0])

@@ -96,7 +96,7 @@ NESTED = "[" * 100_000 + "]" * 100_000
         ((*OBJECT, "iscrowd"), 2, "annotation 1: iscrowd is 2, not 0 or 1"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, place: tuple[Any, ...], value: Any, said: str) -> None:
+def test_what_is_wrong_is_reported_with_its_place(tmp_path: Path, place: tuple[Any, ...], value: Any, said: str) -> None:
     with pytest.raises(DataError) as error:
         read_annotations(put(tmp_path, changed(TRUTH, place, value)))
     assert said in str(error.value)
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, place: tuple[Any, 
         ({"size": 8}, "annotation 1: an RLE needs size"),
     ],
 )
-def test_a_mask_that_cannot_be_read_is_told_when_it_is_asked_for(tmp_path: Path, segmentation: Any, said: str) -> None:
+def test_a_mask_that_cannot_be_read_is_reported_when_it_is_asked_for(tmp_path: Path, segmentation: Any, said: str) -> None:
     truth = read_annotations(put(tmp_path, changed(TRUTH, (*OBJECT, "segmentation"), segmentation)))
     with pytest.raises(DataError, match=f"truth.json, {said}"):
         truth.mask(truth.objects[9][0])

@@ -93,7 +93,7 @@ def test_a_sample_has_the_labels_that_were_drawn(root):
 
 
 def test_masks_are_written_as_the_sites_own_pngs():
-    """0 for what is in no class, then 1, 2, ... in the order of 59_labels.txt."""
+    """0 for labels in no class, then 1, 2, ... in the order of 59_labels.txt."""
     assert VIEWS["context59"].encode(np.array([[0, 58, 255]], np.uint8)).tolist() == [[1, 59, 0]]
     assert VIEWS["context60"].encode(np.array([[0, 1, 59]], np.uint8)).tolist() == [[0, 1, 59]]
 

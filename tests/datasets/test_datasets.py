@@ -1,4 +1,4 @@
-"""The contract of every data set, drawn or read: names, samples, splits, and what stands for them in a run."""
+"""The contract of every data set, drawn or read: names, samples, splits, and the files and fingerprints that a run keeps."""
 
 import re
 from collections.abc import Callable
@@ -58,7 +58,7 @@ LOOKED_AT = 4  # pictures of a split
 
 @dataclass(frozen=True)
 class Case:
-    """How a data set is opened, and whether its labels are drawn of its instances, with borders between them."""
+    """The way to open a data set, and whether its labels are drawn from its instances, with borders between them."""
 
     data: str
     root: Path | None
@@ -66,7 +66,7 @@ class Case:
 
     @property
     def judged(self) -> tuple[str, str]:
-        """The split to train on and the one to judge on."""
+        """The split to train on and the split to judge on."""
         return ON_DISK[self.data].judged if self.data in ON_DISK else ("train", "val")
 
     def open(self, split: str) -> Dataset:
@@ -145,8 +145,8 @@ def test_what_is_trained_on_is_not_judged(case: Case) -> None:
         split: {sample.image.tobytes() for sample in case.samples(split)} for split in judged_splits(case.data, case.root)
     }
     assert {*case.judged} <= {*pictures}
-    for one, other in combinations(pictures, 2):
-        assert not pictures[one] & pictures[other], (one, other)
+    for split, other_split in combinations(pictures, 2):
+        assert not pictures[split] & pictures[other_split], (split, other_split)
 
 
 def test_masks_that_are_written_read_back(case: Case) -> None:
@@ -162,8 +162,8 @@ def test_files_are_there_and_differ_between_splits(case: Case) -> None:
     assert isinstance(train, Stored) == (case.data != "scenes")
     if isinstance(train, Stored) and isinstance(val, Stored):
         assert all(path.is_file() for path in train.files())
-        if case.data != "isbi2012":  # all of whose pictures are in one file
-            truths = 1 if case.data in coco.FROM_OBJECTS else len(train)  # one for all, or one for each
+        if case.data != "isbi2012":  # its pictures are all in one file
+            truths = 1 if case.data in coco.FROM_OBJECTS else len(train)  # one file for all pictures, or one for each
             assert len(train.files()) >= len(train) + truths
             assert {*train.files()} - {*val.files()}
 
@@ -178,7 +178,7 @@ def test_it_is_sound_and_known_by_the_fingerprint_of_its_samples(case: Case) -> 
 @pytest.mark.parametrize("maker", {maker: None for maker in MAKERS.values() if maker}, ids=lambda maker: maker.__name__)
 def test_what_macos_and_notebooks_put_beside_files_is_no_picture(maker: Callable[[Path], Path], tmp_path: Path) -> None:
     root = maker(tmp_path)
-    names = [name for name, one in MAKERS.items() if one is maker]
+    names = [name for name, other_maker in MAKERS.items() if other_maker is maker]
     cases = [Case(str(root) if name in FOLDERS else name, None if name in FOLDERS else root) for name in names]
     opened = {(case.data, split): case.open(split) for case in cases for split in case.judged}
     before = {key: [*map(dataset.name, range(len(dataset)))] for key, dataset in opened.items()}
@@ -223,14 +223,14 @@ def test_the_nearest_name_is_one_of_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name, maker in MAKERS.items() if maker is not None])
 def test_hidden_files_change_nothing(tmp_path: Path, name: str) -> None:
-    """As macOS leaves them beside every file of a disk or an archive, and notebooks in every folder."""
+    """macOS writes them beside every file of a disk or an archive, and notebooks write them in every folder."""
     root = MAKERS[name](tmp_path)
     data, place = (str(root), None) if name in FOLDERS else (name, root)
     splits = open_dataset(data, root=place, split=Case(name, root).judged[1]).splits
 
     def names() -> dict[str, list[str]]:
         every = {split: open_dataset(data, root=place, split=split) for split in splits}
-        return {split: [one.name(index) for index in range(len(one))] for split, one in every.items()}
+        return {split: [dataset.name(index) for index in range(len(dataset))] for split, dataset in every.items()}
 
     before, sound = names(), check(data, root=place).problems
     for path in sorted(root.rglob("*")):

@@ -1,4 +1,4 @@
-"""A person's own folder: three shapes, one way to find pairs."""
+"""A person's own folder: its three shapes, and the pairs in them."""
 
 
 import numpy as np
@@ -96,7 +96,7 @@ def test_files_without_a_partner_and_hidden_files_are_no_pairs(root):
     assert listing.lonely_masks == (root / "masks/c.png",)
 
 
-def test_two_files_of_one_name_are_told(root):
+def test_two_files_of_one_name_are_reported(root):
     put_pair(root, "images/a.jpg", "masks/a.png")
     put(root / "images/a.png", np.zeros((1, 3, 3)))
     assert list_folder(root).doubles == ((root / "images/a.jpg", root / "images/a.png"),)
@@ -156,7 +156,7 @@ class TestInstances:
         assert sample.labels[0].tolist() == [0, 1, 1, 0]
         assert sample.instances.class_ids.tolist() == [0, 0, 0]
 
-    def test_a_table_without_objects_is_told(self, tmp_path):
+    def test_a_table_without_objects_is_reported(self, tmp_path):
         (tmp_path / "classes.csv").write_text("id,name\n0,nothing\n7,nucleus\n")
         self.put(tmp_path)
         with pytest.raises(DataError, match=r"instances/train/a\.png: value 1 at row 0, column 0 \(2 pixels\) is in no class"):

@@ -87,7 +87,7 @@ class TestSegments:
         assert (objects.masks.shape, objects.class_ids.shape) == ((0, 4, 5), (0,))
 
 
-def test_stacks_that_do_not_fit_are_told(root: Path) -> None:
+def test_stacks_that_do_not_fit_are_reported(root: Path) -> None:
     labels = [(draw_cells(page)[1] > 0).astype(np.uint8) * 255 for page in range(10)]
     put_stack(root / "train-labels.tif", labels[:9])
     with pytest.raises(DataError, match=r"train-labels\.tif: has 9 pages, train-volume\.tif has 10; take both"):

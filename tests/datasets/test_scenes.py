@@ -1,4 +1,4 @@
-"""scenes: same seed same picture, disjoint splits, labels and instances that agree, and colours that do not give it away."""
+"""scenes: same seed same picture, disjoint splits, labels and instances that agree, and colours that do not show the class."""
 
 import numpy as np
 import pytest

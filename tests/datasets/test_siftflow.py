@@ -64,7 +64,7 @@ def test_the_folder_may_be_named_or_given_itself(root: Path, tmp_path: Path) -> 
         assert len(SiftFlow(place, "trainval")) == 3
 
 
-def test_a_value_that_is_no_class_is_told(mine: Path) -> None:
+def test_a_value_that_is_no_class_is_reported(mine: Path) -> None:
     mask = mine / "sift-flow" / "SemanticLabels" / ALBUM / "coast_d4.mat"
     put_mat(mask, S=np.full((24, 40), 34, np.uint8))
     with pytest.raises(DataError, match=rf"^{mask}: value 34 at row 0, column 0 \(960 pixels\) is in no class"):

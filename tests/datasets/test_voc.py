@@ -1,4 +1,4 @@
-"""VOC 2012 and SBD: the table, the splits made by rule, whose labels count, objects, damaged files, and a whole training."""
+"""VOC 2012 and SBD: the table, the splits, whether VOC's or SBD's labels count, objects, damaged files, and a whole training."""
 
 import json
 import shutil
@@ -272,7 +272,7 @@ class TestCheck:
         assert report.pictures == {"train": 2, "val": 3}
         assert report.class_pixels["train"][-1] == 2 * 24  # void: a column of each
 
-    def test_a_damaged_mask_is_told_and_the_rest_goes_on(self, mine):
+    def test_a_damaged_mask_is_reported_and_the_rest_goes_on(self, mine):
         (mine / "VOCdevkit/VOC2012/SegmentationClass/2007_000001.png").write_bytes(b"")
         report = check("voc2012", root=mine)
         assert [(problem.kind, problem.file) for problem in report.errors] == [("unreadable", "train/2007_000001")]
@@ -286,13 +286,15 @@ class TestCheck:
             ("leak", "error", "val/2007_000003")]  # fmt: skip
 
     def test_splits_that_overlap_by_design_share_pictures_without_an_error(self, mine):
-        shared = [one for one in check("voc2012", root=mine, splits=("trainval", "val")).problems if one.kind == "leak"]
-        assert [(one.severity, one.file.split("/")[1], one.other.split("/")[1]) for one in shared] == [
+        shared = [
+            problem for problem in check("voc2012", root=mine, splits=("trainval", "val")).problems if problem.kind == "leak"
+        ]
+        assert [(problem.severity, problem.file.split("/")[1], problem.other.split("/")[1]) for problem in shared] == [
             ("warning", name, name) for name in open_dataset("voc2012", root=mine, split="val").names]  # fmt: skip
         pictures = mine / "VOCdevkit/VOC2012/JPEGImages"
         shutil.copy(pictures / "2007_000001.jpg", pictures / "2007_000003.jpg")
-        found = check("voc2012", root=mine, splits=("trainval", "val")).errors
-        assert [(one.kind, one.file) for one in found] == [("leak", "val/2007_000003")]
+        errors = check("voc2012", root=mine, splits=("trainval", "val")).errors
+        assert [(problem.kind, problem.file) for problem in errors] == [("leak", "val/2007_000003")]
 
     def test_it_keeps_no_picture(self, root, monkeypatch):
         seen, most = [], 0
@@ -306,10 +308,10 @@ class TestCheck:
 
             def sample(self, index):
                 nonlocal most
-                found = super().sample(index % len(self.names))
-                seen.append(weakref.ref(found.image))
+                sample = super().sample(index % len(self.names))
+                seen.append(weakref.ref(sample.image))
                 most = max(most, sum(picture() is not None for picture in seen))
-                return found
+                return sample
 
         monkeypatch.setitem(ON_DISK, "many", replace(ON_DISK["voc2012"], open=Many))
         assert check("many", root=root).pictures == {"train": 150, "val": 150}
@@ -370,7 +372,7 @@ class TestLists:
         assert read_list(tmp_path / "list.txt") == ["a b", "c"]
 
     @pytest.mark.parametrize("name", ["../a", "/a", "a/../../b", "..", "C:/a", "a/./b"])
-    def test_a_name_that_leads_outside_is_told(self, name: str, tmp_path: Path) -> None:
+    def test_a_name_that_leads_outside_is_reported(self, name: str, tmp_path: Path) -> None:
         (tmp_path / "list.txt").write_text(f"fine\n{name}\n")
         with pytest.raises(DataError, match=r"list\.txt: .* is no name of a picture"):
             read_list(tmp_path / "list.txt")

@@ -1,4 +1,4 @@
-"""check: a sound data set has no problem; every fault is found, named and placed, in one pass."""
+"""check: a sound data set has no problem, and one pass names every fault and its place."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from places import SHARED
 
 from perpixel.classes import ClassTable
 from perpixel.datasets import DATASETS, fingerprint, open_dataset
-from perpixel.doctor.check import _counts, _look, check
+from perpixel.doctor.check import _counts, _result_of, check
 from perpixel.errors import DataError, UnknownName
 
 CAMVID = SHARED / "camvid"
@@ -35,7 +35,7 @@ def picture(seed):
 
 @pytest.fixture
 def root(tmp_path):
-    """Sound: two pictures to train with, one to judge by."""
+    """A sound folder: two pictures to train with, one to judge by."""
     (tmp_path / "classes.csv").write_text(TABLE)
     for i, name in enumerate(["train/a", "train/b", "val/c"]):
         put(tmp_path / f"images/{name}.png", picture(i))
@@ -64,7 +64,7 @@ class TestInstances:
         objects = sum((open_dataset(cells, split="train").sample(index).labels == 1).sum() for index in range(2))
         assert report.class_pixels["train"] == [2 * 24 * 32 - objects, objects, 0]
 
-    def test_what_is_wrong_with_one_is_told(self, cells):
+    def test_what_is_wrong_with_one_is_reported(self, cells):
         put(cells / "instances/train/c00.png", [[0, 3]])
         (problem,) = check(cells).problems
         assert (problem.kind, Path(problem.file).name) == ("size mismatch", "c00.png")
@@ -114,10 +114,10 @@ def test_the_report_is_json(root):
     assert report["pictures"] == {"train": 2, "val": 1}
 
 
-def test_progress_is_told_for_every_pair(root):
-    told = []
-    check(root, lambda done, every: told.append((done, every)))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+def test_progress_is_reported_for_every_pair(root):
+    calls = []
+    check(root, lambda done, every: calls.append((done, every)))
+    assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_pictures_and_masks_without_a_partner(root):
@@ -155,7 +155,7 @@ def test_sizes_that_differ(root):
     assert set(report.fingerprints) == {"train"}
 
 
-def test_every_unknown_value_is_told_with_its_first_pixel_and_count(root):
+def test_every_unknown_value_is_reported_with_its_first_pixel_and_count(root):
     put(root / "masks/train/a.png", [[0, 7, 7], [9, 7, 1]])
     put(root / "masks/val/c.png", [[0, 1, 7], [0, 0, 0]])
     report = check(root)
@@ -171,7 +171,7 @@ def test_every_unknown_value_is_told_with_its_first_pixel_and_count(root):
 
 @pytest.mark.parametrize("file", ["images/train/a.png", "masks/train/a.png"])
 @pytest.mark.parametrize(("kind", "stop"), [("empty file", 0), ("damaged", 43), ("unreadable", None)])
-def test_broken_files_are_told_and_the_rest_go_on(root, file, kind, stop):
+def test_broken_files_are_reported_and_the_rest_go_on(root, file, kind, stop):
     (root / file).write_bytes(b"hello" if stop is None else (root / file).read_bytes()[:stop])
     report = check(root)
     (problem,) = report.problems
@@ -182,26 +182,26 @@ def test_broken_files_are_told_and_the_rest_go_on(root, file, kind, stop):
 
 @given(arrays.arrays(np.uint16, st.tuples(st.integers(0, 6), st.integers(1, 6)), elements=st.sampled_from([0, 1, 7, 65535])))
 def test_pixels_are_counted_as_numpy_counts_them(mask):
-    for one in (mask, mask[:, ::2], mask.T):
-        assert _counts(one, 65536).tolist() == np.bincount(one.ravel(), minlength=65536).tolist()
+    for view in (mask, mask[:, ::2], mask.T):
+        assert _counts(view, 65536).tolist() == np.bincount(view.ravel(), minlength=65536).tolist()
 
 
 def test_little_is_kept_of_a_picture():
     """A set may have a hundred thousand of them, and a table thousands of classes."""
     classes = ClassTable.of([f"c{i}" for i in range(300)])
-    look = _look("a", "a", [], "a", np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), np.uint16), classes)
-    digests = look.picture_digest, look.labels_digest, look.mask_digest
-    assert [len(one) for one in digests] == [32, 32, 32]
+    result = _result_of("a", "a", [], "a", np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), np.uint16), classes)
+    digests = result.picture_digest, result.labels_digest, result.mask_digest
+    assert [len(digest) for digest in digests] == [32, 32, 32]
 
 
 def test_a_mask_of_no_known_value_has_no_pixel_of_a_class(root):
     put(root / "masks" / "train" / "a.png", [[77] * 3] * 2)
-    found = check(root)
-    assert [one.kind for one in found.errors] == ["unknown value"]
-    assert found.class_pixels["train"] == [3, 2, 1]  # b's
+    report = check(root)
+    assert [defect.kind for defect in report.errors] == ["unknown value"]
+    assert report.class_pixels["train"] == [3, 2, 1]  # b's
 
 
-def test_a_class_that_never_occurs_is_told_and_may_be_trained_with(root):
+def test_a_class_that_never_occurs_is_reported_and_may_be_trained_with(root):
     (root / "classes.csv").write_text(TABLE + "3,bus,0,0,70\n")
     problem = only_problem(root)
     assert (problem.kind, problem.severity, problem.file) == ("empty class", "warning", str(root / "classes.csv"))
@@ -264,7 +264,7 @@ def test_a_folder_that_is_no_split_is_a_warning(root):
     assert "belong to no split (train, val, test)" in problem.message
 
 
-def test_all_faults_are_told_at_once(root):
+def test_all_faults_are_reported_at_once(root):
     (root / "masks/train/a.png").write_bytes(b"")
     put(root / "masks/train/b.png", [[0, 1]])
     put(root / "masks/val/c.png", [[0, 1, 9], [0, 0, 0]])

@@ -1,4 +1,4 @@
-"""Annotations in COCO's form: each defect alone is found and placed; hostile files end in sentences."""
+"""Annotations in COCO's form: each single defect is reported with its place, and hostile files end in sentences."""
 
 import copy
 import json
@@ -60,7 +60,7 @@ def runs(counts: Any, size: Any = (20, 30)) -> Callable[[dict[str, Any]], Any]:
     return lambda content: content["annotations"][1]["segmentation"].update(counts=counts, size=list(size))
 
 
-# A name, the kind it is, and what makes it.
+# A name, the kind of defect, and its maker.
 MAKERS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "a list is missing": ("not JSON", lambda content: content.pop("categories")),
     "a list is an object": ("not JSON", lambda content: content.update(images={})),
@@ -111,10 +111,10 @@ def test_a_defect_is_found_and_nothing_else(tmp_path: Path, name: str) -> None:
     kind, make = MAKERS[name]
     content = copy.deepcopy(SOUND)
     make(content)
-    found, _ = of_file(put(tmp_path, content))
-    assert {one.kind for one in found} == {kind}, found
-    assert found[0].severity == KINDS[kind].severity
-    assert found[0].message.endswith(".")
+    problems, _ = of_file(put(tmp_path, content))
+    assert {problem.kind for problem in problems} == {kind}, problems
+    assert problems[0].severity == KINDS[kind].severity
+    assert problems[0].message.endswith(".")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"images": ' + "[" * 5000 + "]" * 5000 + "}", "\0"])
@@ -123,12 +123,12 @@ def test_what_is_no_json_of_this_form(tmp_path: Path, text: str) -> None:
     assert problem.kind == "not JSON"
 
 
-def test_a_defect_of_every_entry_is_told_in_a_few_lines(tmp_path: Path) -> None:
+def test_a_defect_of_every_entry_is_reported_in_a_few_lines(tmp_path: Path) -> None:
     content = copy.deepcopy(SOUND)
     content["annotations"] = [{**content["annotations"][0], "id": i, "category_id": 5} for i in range(50)]
-    found, _ = of_file(put(tmp_path, content))
-    assert len(found) == 6
-    assert "45 more of this kind (unknown category)" in found[-1].message
+    problems, _ = of_file(put(tmp_path, content))
+    assert len(problems) == 6
+    assert "45 more of this kind (unknown category)" in problems[-1].message
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -148,16 +148,18 @@ def test_a_picture_that_cannot_be_there(tmp_path: Path, name: str) -> None:
     content = copy.deepcopy(SOUND)
     content["images"][0]["file_name"] = name
     (tmp_path / "images").mkdir()
-    found = [one for one in of_file(put(tmp_path, content), tmp_path / "images")[0] if one.kind == "missing picture"]
-    assert found
-    assert all(one.message.isprintable() for one in found)
+    problems = [
+        problem for problem in of_file(put(tmp_path, content), tmp_path / "images")[0] if problem.kind == "missing picture"
+    ]
+    assert problems
+    assert all(problem.message.isprintable() for problem in problems)
 
 
 def test_a_pipe_in_place_of_a_picture(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     os.mkfifo(tmp_path / "images" / SOUND["images"][0]["file_name"])
-    found = of_file(put(tmp_path, SOUND), tmp_path / "images")[0]
-    assert "is a pipe, not a file" in found[0].message
+    problems = of_file(put(tmp_path, SOUND), tmp_path / "images")[0]
+    assert "is a pipe, not a file" in problems[0].message
 
 
 ANYTHING = st.recursive(
@@ -177,9 +179,9 @@ def test_whatever_stands_there_ends_in_sentences(tmp_path_factory: pytest.TempPa
             content["annotations"][1]["segmentation"][place] = value
         else:
             content["images" if place in ("height", "width", "file_name") else "annotations"][0][place] = value
-    for one in of_file(put(tmp_path_factory.mktemp("hostile"), content))[0]:
-        assert one.kind in KINDS
-        assert one.message.endswith(".")
+    for problem in of_file(put(tmp_path_factory.mktemp("hostile"), content))[0]:
+        assert problem.kind in KINDS
+        assert problem.message.endswith(".")
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -192,7 +194,7 @@ def test_the_careful_reader_finds_the_same(tmp_path: Path, monkeypatch: pytest.M
     assert of_file(path) == quickly
 
 
-def test_a_number_of_thousands_of_digits_is_told(tmp_path: Path) -> None:
+def test_a_number_of_thousands_of_digits_is_reported(tmp_path: Path) -> None:
     (problem,), _ = of_file(put(tmp_path, json.dumps(SOUND).replace("[3, 2, 9,", f"[3, {'9' * 5000}, 9,")))
     assert problem.kind == "not JSON"
     assert "Exceeds the limit" in problem.message

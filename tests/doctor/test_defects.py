@@ -1,4 +1,4 @@
-"""Every kind of defect: a sound folder has none, and a folder with one defect has that one alone, with its place."""
+"""Every kind of defect: a sound folder has no defect, and a folder with one defect has only this defect, at its place."""
 
 import io
 import os
@@ -23,7 +23,7 @@ SIZE = (48, 64)
 
 
 def texture(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """A picture like no other: blobs of colour."""
+    """A picture of coloured blobs that differs from every other."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8))
     return np.array(small.resize(size[::-1], Image.Resampling.BICUBIC))
@@ -33,7 +33,7 @@ def labels(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     """Background, two rectangles, and some void at a border."""
     rng = np.random.default_rng(seed)
     mask = np.zeros(size, np.uint8)
-    top, left = (int(one) for one in rng.integers(2, 12, 2))
+    top, left = (int(number) for number in rng.integers(2, 12, 2))
     mask[top : top + 12, left : left + 16] = 1
     mask[30:46, 5 + left : 40 + left] = 2
     mask[30, 5 + left : 40 + left] = 255
@@ -48,7 +48,7 @@ def put(path: Path, values: np.ndarray, **options: Any) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Sound: four pictures to train with, two to judge by."""
+    """A sound folder: four pictures to train with, two to judge by."""
     (tmp_path / "classes.csv").write_text(TABLE)
     for i in range(6):
         split = "train" if i < 4 else "val"
@@ -87,7 +87,7 @@ OTHERS = [(9, 9, 9), (200, 0, 0), (0, 200, 0), (224, 224, 192)]
 
 
 def smoothed(mask: np.ndarray) -> np.ndarray:
-    """As if 0, 100 and 200 had been resized with interpolation."""
+    """Masks that look as if 0, 100 and 200 had been resized with interpolation."""
     small = Image.fromarray(mask).resize((60, 45), Image.Resampling.BILINEAR)
     return np.array(small.resize(SIZE[::-1], Image.Resampling.BILINEAR))
 
@@ -99,7 +99,7 @@ def by_hundreds(root: Path) -> None:
 
 
 def by_fours(root: Path) -> None:
-    """Classes 0 to 8, of which masks show 0, 4 and 8; the first is smoothed, and has the others along its borders."""
+    """Classes 0 to 8. The masks show 0, 4 and 8; the first mask is smoothed, so the other classes lie along its borders."""
     (root / "classes.csv").write_text("id,name\n" + "".join(f"{i},class {i}\n" for i in range(9)))
     change(lambda mask: np.where(mask == 255, 0, mask).astype(np.uint8) * 4, every=True)(root)
     change(smoothed)(root)
@@ -139,28 +139,28 @@ def only(names: str) -> Callable[[Path], None]:
 
 
 def beside(numbers: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
-    """A maker that adds instances/ to every mask: one object, and in the first what `numbers` makes of the mask."""
+    """A maker that adds instances/ to every mask: one object each. The first has the numbers that `numbers(mask)` returns."""
 
     def make(root: Path) -> None:
         for path in sorted((root / "masks").rglob("*.png")):
             mask = np.array(Image.open(path))
-            found = numbers(mask) if path.name == "0.png" else (mask == 1).astype(np.uint8)
-            put(root / "instances" / path.parent.name / path.name, found)
+            object_numbers = numbers(mask) if path.name == "0.png" else (mask == 1).astype(np.uint8)
+            put(root / "instances" / path.parent.name / path.name, object_numbers)
 
     return make
 
 
 def dots(mask: np.ndarray) -> np.ndarray:
-    found = np.zeros_like(mask)
-    found[4:40:8, 4:60:8] = 7
-    return found
+    objects = np.zeros_like(mask)
+    objects[4:40:8, 4:60:8] = 7
+    return objects
 
 
 def a_third_each(mask: np.ndarray) -> np.ndarray:
-    found = np.zeros_like(mask)
+    objects = np.zeros_like(mask)
     for value in (0, 1, 2):
-        found.ravel()[np.flatnonzero(mask == value)[:190]] = 3
-    return found
+        objects.ravel()[np.flatnonzero(mask == value)[:190]] = 3
+    return objects
 
 
 def checkerboard(mask: np.ndarray) -> np.ndarray:
@@ -228,15 +228,15 @@ def flat(root: Path) -> None:
         (root / kind / "val").rmdir()
 
 
-# kind -> what makes it, the file that is named, and its pixel, value and count where it has them
+# kind -> its maker, the file that is named, and the pixel, value and count where the defect has them
 def lossy_webp(root: Path) -> None:
-    """Masks of few values, as a tool wrote them into WEBP by its defaults."""
+    """Masks of few values, in WEBP as a tool writes it by default."""
     (root / "masks/train/0.png").unlink()
     Image.fromarray(labels(0)).save(root / "masks/train/0.webp", quality=80)
 
 
 def four_bands(root: Path) -> None:
-    """Red, green, blue and near infrared, of which nothing says that it is alpha."""
+    """Red, green, blue and near infrared. No tag says that the last is alpha."""
     (root / "images/train/0.png").unlink()
     both = np.concatenate([texture(0), texture(9)[..., :1]], 2)
     (root / "images/train/0.tif").write_bytes(tiff_of(both, extra=(0,)))
@@ -308,7 +308,7 @@ MAKERS: dict[str, tuple[Callable[[Path], Any], str, tuple[Any, Any, Any]]] = {
     "colours alike": (lambda root: (root / "classes.csv").write_text(TABLE.replace("128,64,128", "0,0,142")), "classes.csv",
                       (None, "(0, 0, 142)", None)),
 }  # fmt: skip
-# What comes with a defect, because it is true as well.
+# Further defects that come with a defect, because they are true as well.
 BESIDE = {
     "nothing to tell apart": {"nothing but background", "empty class"},
     "swapped folders": {"near leak"}, "0/255 mask": {"empty class"}, "JPEG mask": {"wrong extension"},
@@ -325,9 +325,9 @@ def test_a_sound_folder_has_no_defect(root: Path) -> None:
 def test_a_defect_is_found_and_nothing_else(root: Path, kind: str) -> None:
     make, file, where = MAKERS[kind]
     make(root)
-    found = check(root).problems
-    assert {one.kind for one in found} - BESIDE.get(kind, set()) == {kind}, [one.message for one in found]
-    first = next(one for one in found if one.kind == kind)
+    defects = check(root).problems
+    assert {defect.kind for defect in defects} - BESIDE.get(kind, set()) == {kind}, [defect.message for defect in defects]
+    first = next(defect for defect in defects if defect.kind == kind)
     assert Path(first.file).name == (file or root.name)
     assert first.severity == KINDS[kind].severity
     assert first.message.startswith(f"{first.file}: ")
@@ -363,7 +363,7 @@ def test_a_picture_saved_anew_is_a_near_leak(root: Path, change: str, flip: int)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8 are possible on Linux alone.")
-def test_a_name_that_is_no_utf8_is_told_and_can_be_printed(root: Path) -> None:
+def test_a_name_that_is_no_utf8_is_reported_and_can_be_printed(root: Path) -> None:
     name = os.fsdecode(b"im\xffage.png")
     put(root / "images/train" / name, texture(9))
     put(root / "masks/train" / name, labels(9))
@@ -383,9 +383,9 @@ def test_names_that_differ_in_case_alone(root: Path) -> None:
 
 def test_more_unknown_values_than_one_reads_are_summed_up(root: Path) -> None:
     change(lambda mask: np.random.default_rng(5).integers(3, 33, mask.shape, np.uint8))(root)
-    found = [problem for problem in check(root).problems if problem.kind == "unknown value"]
-    assert len(found) == 9
-    assert "22 more values" in found[-1].message
+    defects = [problem for problem in check(root).problems if problem.kind == "unknown value"]
+    assert len(defects) == 9
+    assert "22 more values" in defects[-1].message
 
 
 def test_sound_instances_have_no_defect(tmp_path: Path) -> None:
@@ -415,21 +415,21 @@ def test_the_readme_counts_the_kinds() -> None:
 
 
 def of_kind(root: Path, kind: str) -> list[Any]:
-    return [one for one in check(root).problems if one.kind == kind]
+    return [defect for defect in check(root).problems if defect.kind == kind]
 
 
 class TestNothingToTellApart:
     def test_a_table_of_one_class(self, root: Path) -> None:
         (root / "classes.csv").write_text("id,name\n0,cup\n")
         change(np.zeros_like, every=True)(root)
-        (found,) = check(root).problems
-        assert (found.kind, found.severity) == ("nothing to tell apart", "warning")
-        assert "there is one class alone, 'cup', and nothing to tell apart" in found.message
+        (defect,) = check(root).problems
+        assert (defect.kind, defect.severity) == ("nothing to tell apart", "warning")
+        assert "there is one class alone, 'cup', and nothing to tell apart" in defect.message
 
     def test_a_class_that_is_not_background(self, root: Path) -> None:
         change(np.ones_like, every=True)(root)
-        (found,) = of_kind(root, "nothing to tell apart")
-        assert "all masks show one class alone, 'car'" in found.message
+        (defect,) = of_kind(root, "nothing to tell apart")
+        assert "all masks show one class alone, 'car'" in defect.message
 
     def test_two_classes_in_one_mask_are_enough(self, root: Path) -> None:
         background_alone(root)
@@ -450,16 +450,16 @@ class TestLossyMasks:
         (root / "masks/train/0.png").unlink()
         mask = labels(0) if values == "grey" else coloured(labels(0), OURS)
         Image.fromarray(mask).save(root / "masks/train/0.webp", **options)
-        (found,) = check(root).problems
-        assert found.kind == "JPEG mask"
-        assert "is a lossy WEBP of" in found.message
+        (defect,) = check(root).problems
+        assert defect.kind == "JPEG mask"
+        assert "is a lossy WEBP of" in defect.message
 
     def test_one_with_alpha_is_one(self, root: Path) -> None:
         (root / "masks/train/0.png").unlink()
         alpha = np.where(labels(0) == 1, 255, 0).astype(np.uint8)
         Image.fromarray(np.dstack([coloured(labels(0), OURS), alpha])).save(root / "masks/train/0.webp")
-        (found,) = check(root).problems
-        assert found.kind == "JPEG mask"
+        (defect,) = check(root).problems
+        assert defect.kind == "JPEG mask"
 
     def test_one_in_an_animation_is_one(self, root: Path) -> None:
         (root / "masks/train/0.png").unlink()
@@ -470,30 +470,30 @@ class TestLossyMasks:
     def test_a_lossless_webp_is_none(self, root: Path) -> None:
         (root / "masks/train/0.png").unlink()
         Image.fromarray(coloured(labels(0), OURS)).save(root / "masks/train/0.webp", lossless=True)
-        assert {one.kind for one in check(root).problems} == {"palette expanded"}
+        assert {defect.kind for defect in check(root).problems} == {"palette expanded"}
 
     def test_a_tiff_of_jpeg_is_one(self, root: Path) -> None:
         (root / "masks/train/0.png").unlink()
         Image.fromarray(labels(0)).save(root / "masks/train/0.tif", compression="jpeg")
-        (found,) = check(root).problems
-        assert (found.kind, "is a TIFF compressed as JPEG of" in found.message) == ("JPEG mask", True)
+        (defect,) = check(root).problems
+        assert (defect.kind, "is a TIFF compressed as JPEG of" in defect.message) == ("JPEG mask", True)
 
 
 class TestWhatReadingDrops:
     @pytest.mark.parametrize(
-        ("bands", "extra", "said"),
+        ("bands", "extra", "clause"),
         [
             (5, (0, 0), "has 5 bands, of which the first 3 are read"),
             (4, (), "has 4 bands, of which the first 3 are read"),
             (2, (0,), "has 2 bands, of which the first is read"),
         ],
     )
-    def test_further_bands(self, root: Path, bands: int, extra: tuple[int, ...], said: str) -> None:
+    def test_further_bands(self, root: Path, bands: int, extra: tuple[int, ...], clause: str) -> None:
         (root / "images/train/0.png").unlink()
         values = np.concatenate([texture(0), texture(9)], 2)[..., :bands]
         (root / "images/train/0.tif").write_bytes(tiff_of(values, extra=extra))
-        (found,) = of_kind(root, "further bands")
-        assert said in found.message
+        (defect,) = of_kind(root, "further bands")
+        assert clause in defect.message
         assert of_kind(root, "transparent picture") == []
 
     def test_a_band_that_is_said_to_be_alpha_is_no_further_one(self, root: Path) -> None:
@@ -508,20 +508,22 @@ class TestWhatReadingDrops:
         values[0, 0] = 4095
         (root / "images/train/0.png").unlink()
         (root / "images/train/0.tif").write_bytes(tiff_of(values if kind == "colours" else values[..., :1]))
-        (found,) = of_kind(root, "16-bit picture")
-        said = "its greatest value 4095 of 65535 becomes 16 of 255" if kind == "grey" else "its greatest value becomes 15 of 255"
-        assert f"{said}, nearly black" in found.message
+        (defect,) = of_kind(root, "16-bit picture")
+        clause = (
+            "its greatest value 4095 of 65535 becomes 16 of 255" if kind == "grey" else "its greatest value becomes 15 of 255"
+        )
+        assert f"{clause}, nearly black" in defect.message
 
     def test_a_second_page_of_a_mask(self, root: Path) -> None:
         (root / "masks/train/0.png").unlink()
         pages = [Image.fromarray(labels(i)) for i in range(2)]
         pages[0].save(root / "masks/train/0.tif", save_all=True, append_images=pages[1:])
-        (found,) = check(root).problems
-        assert "0.tif: holds 2 pictures, of which the first is read" in found.message
+        (defect,) = check(root).problems
+        assert "0.tif: holds 2 pictures, of which the first is read" in defect.message
 
 
 class TestOneBadFileAmongMany:
-    """It is named, and the others are looked at."""
+    """A file that cannot be read is named, and the others are checked."""
 
     def others(self, root: Path) -> None:
         assert check(root).pictures == {"train": 4, "val": 2}
@@ -531,14 +533,14 @@ class TestOneBadFileAmongMany:
         path = root / folder / "train/0.png"
         path.unlink()
         os.mkfifo(path)
-        (found,) = check(root).problems
-        assert (found.kind, found.message) == ("unreadable", f"{path}: is a pipe, not a file; give a file.")
+        (defect,) = check(root).problems
+        assert (defect.kind, defect.message) == ("unreadable", f"{path}: is a pipe, not a file; give a file.")
         self.others(root)
 
     def test_a_pipe_of_another_name(self, root: Path) -> None:
         os.mkfifo(root / "images/train/notes")
-        (found,) = check(root).problems
-        assert (found.kind, "notes: is a pipe" in found.message) == ("unreadable", True)
+        (defect,) = check(root).problems
+        assert (defect.kind, "notes: is a pipe" in defect.message) == ("unreadable", True)
 
     @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError(), RuntimeError("out of memory")])
     @pytest.mark.parametrize("reader", ["read_image", "read_labels"])
@@ -554,11 +556,11 @@ class TestOneBadFileAmongMany:
             return real(source)
 
         monkeypatch.setattr(place, broken)
-        (found,) = [one for one in check(root).problems if one.severity == "error"]
-        assert (found.kind, Path(found.file).name) == ("unreadable", "0.png")
+        (defect,) = [defect for defect in check(root).problems if defect.severity == "error"]
+        assert (defect.kind, Path(defect.file).name) == ("unreadable", "0.png")
         self.others(root)
 
-    def test_our_own_bugs_are_not_told_as_bad_files(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_our_own_bugs_are_not_reported_as_bad_files(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("perpixel.doctor.picture_defects.read_image", lambda _: [][0])
         with pytest.raises(IndexError):
             check(root)
@@ -567,8 +569,8 @@ class TestOneBadFileAmongMany:
         (root / "images/train/0.png").unlink()
         whole = tiff_of(texture(0))
         (root / "images/train/0.tif").write_bytes(tiff_of(texture(0), following=len(whole)) + b"\xff\xff" + bytes(4))
-        (found,) = check(root).problems
-        assert (found.kind, Path(found.file).name) == ("damaged", "0.tif")
+        (defect,) = check(root).problems
+        assert (defect.kind, Path(defect.file).name) == ("damaged", "0.tif")
         self.others(root)
 
     def test_names_of_255_bytes(self, root: Path) -> None:
@@ -582,20 +584,20 @@ class TestOneBadFileAmongMany:
         rows += [f"images/val/{i}.png,masks/val/{i}.png,val" for i in (4, 5)]
         rows += [f"images/{'x' * 300}.png,masks/train/0.png,train"]
         (root / "pairs.csv").write_text("\n".join(["image,mask,split", *rows]))
-        told = [one for one in check(root).errors if one.kind == "unreadable"]
-        assert "cannot be read (File name too long)" in told[0].message
+        unreadable = [defect for defect in check(root).errors if defect.kind == "unreadable"]
+        assert "cannot be read (File name too long)" in unreadable[0].message
 
 
 class TestOtherFormats:
     def test_they_are_named_and_counted(self, root: Path) -> None:
         for i in range(3):
             Image.fromarray(labels(i)).save(root / f"masks/train/{i}x.gif")
-        (found,) = check(root).problems
-        assert (found.kind, found.count) == ("not a picture", 3)
-        assert "0x.gif: is the first of 3 GIF files here, which are not read; save it as PNG" in found.message
+        (defect,) = check(root).problems
+        assert (defect.kind, defect.count) == ("not a picture", 3)
+        assert "0x.gif: is the first of 3 GIF files here, which are not read; save it as PNG" in defect.message
 
     @pytest.mark.parametrize(
-        ("values", "options", "said"),
+        ("values", "options", "clause"),
         [
             (np.zeros((4, 4, 5), np.uint16), {}, "is a TIFF of 5 bands of 16 bits, which is not read"),
             (np.zeros((4, 4, 3), np.float32), {}, "is a TIFF of 3 bands of float32, which is not read"),
@@ -605,17 +607,17 @@ class TestOtherFormats:
     )
     @pytest.mark.parametrize("order", ["<", ">"])
     def test_a_tiff_that_is_not_read_is_described(
-        self, root: Path, values: np.ndarray, options: dict[str, int], said: str, order: str
+        self, root: Path, values: np.ndarray, options: dict[str, int], clause: str, order: str
     ) -> None:
         (root / "images/train/0.png").unlink()
         (root / "images/train/0.tif").write_bytes(tiff_of(values, order=order, **options))
-        (found,) = check(root).problems
-        assert (found.kind, said in found.message) == ("unreadable", True), found.message
+        (defect,) = check(root).problems
+        assert (defect.kind, clause in defect.message) == ("unreadable", True), defect.message
 
     def test_one_under_the_name_of_another_format(self, root: Path) -> None:
         Image.fromarray(labels(0)).save(root / "masks/train/0.png", "GIF")
-        (found,) = check(root).problems
-        assert (found.kind, "0.png: is a GIF file, which is not read" in found.message) == ("unreadable", True)
+        (defect,) = check(root).problems
+        assert (defect.kind, "0.png: is a GIF file, which is not read" in defect.message) == ("unreadable", True)
 
 
 class TestNames:
@@ -635,8 +637,8 @@ class TestNames:
         put(root / "images/train/\u00e9.png", texture(7))
         put(root / "images/train/e\u0301.png", texture(8))
         put(root / "masks/train/\u00e9.png", labels(7))
-        (found,) = check(root).problems
-        assert (found.kind, "in another Unicode form" in found.message) == ("doubly paired", True)
+        (defect,) = check(root).problems
+        assert (defect.kind, "in another Unicode form" in defect.message) == ("doubly paired", True)
 
     def test_a_row_finds_its_files_in_either_form(self, root: Path) -> None:
         (root / "images/train/0.png").rename(root / "images/train/\u00e9.png")
@@ -653,8 +655,8 @@ class TestNames:
     def test_no_character_of_a_name_is_obeyed(self, root: Path) -> None:
         put(root / "images/train/a\x1b[2Jb\nerror: all is lost.png", texture(9))
         (root / "classes.csv").write_text(TABLE + '3,"bus\x1b[31m\nerror: x",1,2,3\n')
-        for one in check(root).problems:
-            assert "".join((one.message, one.file, one.value or "")).isprintable(), one
+        for defect in check(root).problems:
+            assert "".join((defect.message, defect.file, defect.value or "")).isprintable(), defect
 
 
 class TestWhatIsNoFolder:
@@ -696,9 +698,9 @@ class TestWhatIsNoFolder:
     )
     def test_a_table_of_impossible_size(self, root: Path, rows: str, words: str) -> None:
         (root / "classes.csv").write_text(f"id,name\n0,background\n{rows}\n")
-        with pytest.raises(DataError, match=words) as told:
+        with pytest.raises(DataError, match=words) as raised:
             check(root)
-        assert len(str(told.value)) < 400
+        assert len(str(raised.value)) < 400
 
     def test_a_folder_below_that_may_not_be_read(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         real = os.scandir
@@ -710,5 +712,5 @@ class TestWhatIsNoFolder:
             return real(path)
 
         monkeypatch.setattr(os, "scandir", scandir)
-        told = [one for one in check(root).problems if one.kind == "unreadable"]
-        assert [Path(one.file).name for one in told] == ["secret"]
+        unreadable = [defect for defect in check(root).problems if defect.kind == "unreadable"]
+        assert [Path(defect.file).name for defect in unreadable] == ["secret"]

@@ -53,7 +53,7 @@ def assert_sound(root):
     assert len(open_dataset(root, split="train")) >= 1
 
 
-def told(sentences, words):
+def mentions(sentences, words):
     return any(words in sentence for sentence in sentences)
 
 
@@ -63,7 +63,7 @@ def test_the_standard_shape_needs_no_list(tmp_path):
     proposal = init(tmp_path)
     assert not (tmp_path / "pairs.csv").exists()
     assert proposal.classes.names == ("background", "class_1", "class_2")
-    assert told(proposal.decided, "train: 3, val: 2 pictures")
+    assert mentions(proposal.decided, "train: 3, val: 2 pictures")
     assert_sound(tmp_path)
 
 
@@ -151,7 +151,7 @@ def test_instances_and_overlays_are_not_taken_for_masks(tmp_path):
     fill(tmp_path, "JPEGImages/*.jpg", "SegmentationObject/*.png", values=np.zeros((9, 12)))
     proposal = init(tmp_path)
     assert {pair.mask.parent.name for pair in proposal.pairs} == {"SegmentationClass"}
-    assert told(proposal.undecided, "6 files that seem to be instances or overlays are left aside: SegmentationObject/a.png")
+    assert mentions(proposal.undecided, "6 files that seem to be instances or overlays are left aside: SegmentationObject/a.png")
 
 
 def test_a_folder_of_instances_is_a_data_set_of_objects(tmp_path):
@@ -159,8 +159,8 @@ def test_a_folder_of_instances_is_a_data_set_of_objects(tmp_path):
     put_picture(tmp_path / "images/val/more.png", 0)
     proposal = init(tmp_path)
     assert (proposal.classes.names, proposal.listed, len(proposal.pairs)) == (("background", "object"), False, 5)
-    assert told(proposal.decided, "instances/ numbers the objects of 5 pictures, so no pairs.csv is needed.")
-    assert told(proposal.undecided, "1 pictures without a file in instances/ are left out: images/val/more.png.")
+    assert mentions(proposal.decided, "instances/ numbers the objects of 5 pictures, so no pairs.csv is needed.")
+    assert mentions(proposal.undecided, "1 pictures without a file in instances/ are left out: images/val/more.png.")
     assert open_dataset(tmp_path).classes == proposal.classes
 
 
@@ -169,7 +169,7 @@ def test_instances_beside_masks_are_used(tmp_path):
     (tmp_path / "classes.csv").unlink()
     shutil.copytree(tmp_path / "masks", tmp_path / "instances")
     proposal = init(tmp_path)
-    assert told(proposal.decided, "instances/ numbers the objects of 4 pictures beside masks/, so no pairs.csv is needed.")
+    assert mentions(proposal.decided, "instances/ numbers the objects of 4 pictures beside masks/, so no pairs.csv is needed.")
     assert proposal.classes.values == ((0,), (1,), (2,))
     assert open_dataset(tmp_path).sample(0).instances is not None
 
@@ -188,8 +188,8 @@ def test_0_and_255_are_background_and_foreground(tmp_path):
     assert proposal.classes.names == ("background", "foreground")
     assert proposal.classes.values == ((0,), (255,))
     assert proposal.classes.void_values == ()
-    assert told(proposal.undecided, "255 is taken for the class foreground, because the only other value is 0")
-    assert told(proposal.decided, "the masks hold 2 values: 0 (66.7 %), 255 (33.3 %)")
+    assert mentions(proposal.undecided, "255 is taken for the class foreground, because the only other value is 0")
+    assert mentions(proposal.decided, "the masks hold 2 values: 0 (66.7 %), 255 (33.3 %)")
     write(proposal)
     assert_sound(tmp_path)
 
@@ -198,8 +198,8 @@ def test_255_beside_small_values_is_void(tmp_path):
     proposal = classes_of(tmp_path, [[0, 1, 2], [2, 255, 255]])
     assert proposal.classes.names == ("background", "class_1", "class_2")
     assert proposal.classes.void_values == (255,)
-    assert told(proposal.undecided, "255 is taken for void")
-    assert told(proposal.undecided, "class_1, class_2 are placeholders")
+    assert mentions(proposal.undecided, "255 is taken for void")
+    assert mentions(proposal.undecided, "class_1, class_2 are placeholders")
     write(proposal)
     assert_sound(tmp_path)
 
@@ -218,19 +218,19 @@ def test_names_come_from_a_file_in_the_order_of_the_values(tmp_path):
     proposal = classes_of(tmp_path, [[3, 8, 20], [3, 3, 255]], names=["sky", "road", "car"])
     assert dict(zip(proposal.classes.names, proposal.classes.values, strict=True)) == {"sky": (3,), "road": (8,), "car": (20,)}
     assert proposal.classes.void_values == (255,)
-    assert not told(proposal.undecided, "placeholder")
+    assert not mentions(proposal.undecided, "placeholder")
 
 
 def test_names_of_a_file_that_occur_in_no_mask_are_left_out(tmp_path):
     proposal = classes_of(tmp_path, [[0, 1, 3], [0, 0, 0]], names=["sky", "road", "bus", "car"])
     assert proposal.classes.names == ("sky", "road", "car")
-    assert told(proposal.undecided, "bus of classes.txt occur in no mask")
+    assert mentions(proposal.undecided, "bus of classes.txt occur in no mask")
 
 
 def test_a_file_of_names_that_does_not_fit_is_not_used(tmp_path):
     proposal = classes_of(tmp_path, [[0, 1, 9], [0, 0, 0]], names=["sky", "road"])
     assert proposal.classes.names == ("background", "class_1", "class_9")
-    assert told(proposal.undecided, "classes.txt has 2 names for 3 values")
+    assert mentions(proposal.undecided, "classes.txt has 2 names for 3 values")
 
 
 def test_the_colours_of_palette_masks_are_kept(tmp_path):
@@ -243,7 +243,7 @@ def test_the_colours_of_palette_masks_are_kept(tmp_path):
         mask.save(path)
     proposal = propose(tmp_path)
     assert proposal.classes.colours == ((1, 2, 3), (200, 0, 0), (0, 0, 90))
-    assert told(proposal.decided, "the colours are those of the masks' palette")
+    assert mentions(proposal.decided, "the colours are those of the masks' palette")
 
 
 def test_grey_masks_get_the_colours_of_voc(tmp_path):
@@ -265,29 +265,29 @@ def test_many_values_look_like_numbers_of_objects(tmp_path):
         put_picture(tmp_path / f"images/{i}.png", i)
         (tmp_path / "masks").mkdir(exist_ok=True)
         Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30)).save(tmp_path / f"masks/{i}.png")
-    assert told(propose(tmp_path).undecided, "600 values look like numbers of objects")
+    assert mentions(propose(tmp_path).undecided, "600 values look like numbers of objects")
 
 
-def test_files_that_are_left_out_are_told(tmp_path):
+def test_files_that_are_left_out_are_reported(tmp_path):
     fill(tmp_path, "img/*.jpg", "gt/*.png")
     for name in "uvwxyz":
         put_picture(tmp_path / f"img/{name}.jpg", 0)
     put(tmp_path / "gt/alone.png", MASK)
     proposal = propose(tmp_path)
-    assert told(proposal.undecided, "6 pictures without a mask are left out: img/u.jpg, img/v.jpg, img/w.jpg and 3 more")
-    assert told(proposal.undecided, "1 masks without a picture are left out: gt/alone.png")
+    assert mentions(proposal.undecided, "6 pictures without a mask are left out: img/u.jpg, img/v.jpg, img/w.jpg and 3 more")
+    assert mentions(proposal.undecided, "1 masks without a picture are left out: gt/alone.png")
     assert len(proposal.pairs) == 6
 
 
-def test_sizes_that_differ_and_broken_masks_are_told(tmp_path):
+def test_sizes_that_differ_and_broken_masks_are_reported(tmp_path):
     fill(tmp_path, "img/*.jpg", "gt/*.png")
     put(tmp_path / "gt/a.png", [[0, 1, 2]])
     (tmp_path / "gt/b.png").write_bytes(b"")
     (tmp_path / "img/c.jpg").write_bytes(b"")
     proposal = propose(tmp_path)
-    assert told(proposal.undecided, "1 pictures cannot be read; the first:")
-    assert told(proposal.undecided, "1 masks differ from their picture in size: gt/a.png")
-    assert told(proposal.undecided, "1 masks cannot be read; the first:")
+    assert mentions(proposal.undecided, "1 pictures cannot be read; the first:")
+    assert mentions(proposal.undecided, "1 masks differ from their picture in size: gt/a.png")
+    assert mentions(proposal.undecided, "1 masks cannot be read; the first:")
 
 
 def test_colour_masks_cannot_be_taken(tmp_path):
@@ -295,7 +295,7 @@ def test_colour_masks_cannot_be_taken(tmp_path):
     with pytest.raises(DataError, match=r"no mask can be read; .*Colours found: \(0, 0, 0\), \(128, 0, 0\); convert each colour"):
         propose(tmp_path)
     put(tmp_path / "gt/a.png", MASK)
-    assert told(propose(tmp_path).undecided, "5 masks cannot be read; the first:")
+    assert mentions(propose(tmp_path).undecided, "5 masks cannot be read; the first:")
 
 
 def test_jpeg_masks_cannot_be_taken(tmp_path):
@@ -309,9 +309,9 @@ def test_lossy_webp_masks_cannot_be_taken_and_their_colours_are_none(tmp_path):
         put_picture(tmp_path / f"img/{name}.jpg", 0)
         (tmp_path / "gt").mkdir(exist_ok=True)
         Image.fromarray(np.array(MASK, np.uint8)).save(tmp_path / f"gt/{name}.webp")
-    with pytest.raises(DataError, match="is a lossy WEBP, whose compression changes mask values; save masks as PNG") as told:
+    with pytest.raises(DataError, match="is a lossy WEBP, whose compression changes mask values; save masks as PNG") as raised:
         propose(tmp_path)
-    assert "Colours found" not in str(told.value)
+    assert "Colours found" not in str(raised.value)
 
 
 def test_what_exists_is_never_overwritten(tmp_path):
@@ -334,7 +334,7 @@ def test_a_list_that_exists_is_taken_as_it_is(tmp_path):
     proposal = init(tmp_path)
     assert [(pair.name, pair.mask.name, pair.split) for pair in proposal.pairs] == [
         ("img/a", "b.png", "train"), ("img/b", "a.png", "val")]  # fmt: skip
-    assert told(proposal.decided, "2 pairs and their splits are taken from pairs.csv")
+    assert mentions(proposal.decided, "2 pairs and their splits are taken from pairs.csv")
 
 
 def test_links_to_folders_are_followed(tmp_path):
@@ -352,10 +352,10 @@ def test_a_list_may_name_files_outside_the_folder(tmp_path):
     put(tmp_path / "gt/a.png", [[0, 1]])
     (tmp_path / "data").mkdir()
     (tmp_path / "data/pairs.csv").write_text("image,mask,split\n../img/a.jpg,../gt/a.png,train\n../img/b.jpg,../gt/b.png,val\n")
-    assert told(init(tmp_path / "data").undecided, "1 masks differ from their picture in size")
+    assert mentions(init(tmp_path / "data").undecided, "1 masks differ from their picture in size")
 
 
-def test_a_folder_that_cannot_be_written_to_is_told(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_written_to_is_reported(tmp_path, monkeypatch):
     fill(tmp_path, "img/*.jpg", "gt/*.png", "ab")
     proposal = propose(tmp_path)
 
@@ -443,12 +443,12 @@ class TestNames:
         assert len(init(tmp_path).pairs) == 6
 
     @pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8 are possible on Linux alone.")
-    def test_a_name_that_is_no_utf8_is_left_out_of_a_list_and_told(self, tmp_path):
+    def test_a_name_that_is_no_utf8_is_left_out_of_a_list_and_reported(self, tmp_path):
         fill(tmp_path, "img/*.jpg", "gt/*.png", ["a", "b", os.fsdecode(b"\xff")])
         proposal = init(tmp_path)
         assert len(proposal.pairs) == 2
-        said = "2 files have names that are not UTF-8 and are left out (gt/\\xff.png, img/\\xff.jpg); rename them."
-        assert told(proposal.undecided, said)
+        sentence = "2 files have names that are not UTF-8 and are left out (gt/\\xff.png, img/\\xff.jpg); rename them."
+        assert mentions(proposal.undecided, sentence)
         assert_sound(tmp_path)
 
     @pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8 are possible on Linux alone.")
@@ -471,8 +471,8 @@ class TestWhatCannotBeRead:
         fill(tmp_path, "images/*.jpg", "masks/*.png", "xyz")
         (tmp_path / "scan.nii.gz").write_bytes(b"")
         proposal = propose(tmp_path)
-        assert told(proposal.undecided, "3 GIF files are not read")
-        assert told(proposal.undecided, "1 NIfTI files are not read (scan.nii.gz)")
+        assert mentions(proposal.undecided, "3 GIF files are not read")
+        assert mentions(proposal.undecided, "1 NIfTI files are not read (scan.nii.gz)")
 
     def test_a_pipe_is_one_bad_file_among_many(self, tmp_path):
         fill(tmp_path, "img/*.jpg", "gt/*.png")
@@ -480,11 +480,11 @@ class TestWhatCannotBeRead:
             path.unlink(missing_ok=True)
             os.mkfifo(path)
         proposal = propose(tmp_path)
-        assert told(proposal.undecided, "1 masks cannot be read; the first:")
-        assert told(proposal.undecided, "1 pictures cannot be read; the first:")
+        assert mentions(proposal.undecided, "1 masks cannot be read; the first:")
+        assert mentions(proposal.undecided, "1 pictures cannot be read; the first:")
         assert len(proposal.pairs) == 6
 
-    def test_links_that_lead_nowhere_and_folders_that_are_closed_are_told(self, tmp_path, monkeypatch):
+    def test_links_that_lead_nowhere_and_folders_that_are_closed_are_reported(self, tmp_path, monkeypatch):
         fill(tmp_path, "img/*.jpg", "gt/*.png")
         (tmp_path / "img/z.jpg").symlink_to("nowhere.jpg")
         (tmp_path / "img/secret").mkdir()
@@ -497,8 +497,8 @@ class TestWhatCannotBeRead:
 
         monkeypatch.setattr(os, "scandir", scandir)
         proposal = propose(tmp_path)
-        assert told(proposal.undecided, "1 folders cannot be read (img/secret); allow it.")
-        assert told(proposal.undecided, "1 links lead nowhere (img/z.jpg); take them out, or put their files there.")
+        assert mentions(proposal.undecided, "1 folders cannot be read (img/secret); allow it.")
+        assert mentions(proposal.undecided, "1 links lead nowhere (img/z.jpg); take them out, or put their files there.")
         assert len(proposal.pairs) == 6
 
     def test_a_mask_too_large_for_memory_is_one_bad_file_among_many(self, tmp_path, monkeypatch):
@@ -511,7 +511,7 @@ class TestWhatCannotBeRead:
             return real(values, *rest, **options)
 
         monkeypatch.setattr("perpixel.datasets.pairing.np.bincount", full)
-        assert told(propose(tmp_path).undecided, f"1 masks cannot be read; the first: {tmp_path}/gt/b.png: needs more memory")
+        assert mentions(propose(tmp_path).undecided, f"1 masks cannot be read; the first: {tmp_path}/gt/b.png: needs more memory")
 
     @pytest.mark.parametrize(
         ("make", "words"),
@@ -521,7 +521,7 @@ class TestWhatCannotBeRead:
             (os.mkfifo, "there is no such folder, but a file of this name; name the folder"),
         ],
     )
-    def test_what_is_no_folder_is_told_in_a_sentence(self, tmp_path, make, words):
+    def test_what_is_no_folder_is_reported_in_a_sentence(self, tmp_path, make, words):
         make(tmp_path / "set")
         with pytest.raises(DataError, match=words):
             init(tmp_path / "set")
@@ -536,10 +536,10 @@ class TestWhatCannotBeRead:
             init(tmp_path)
 
 
-def test_a_folder_of_test_alone_is_told_without_a_val_that_is_not_made(tmp_path):
+def test_a_folder_of_test_alone_is_reported_without_a_val_that_is_not_made(tmp_path):
     fill(tmp_path, "test/img/*.jpg", "test/gt/*.png")
     proposal = propose(tmp_path)
     assert {pair.split for pair in proposal.pairs} == {"test"}
-    assert not told(proposal.decided, "val is a fifth")
-    assert told(proposal.undecided, "there is no train split")
-    assert told(proposal.undecided, "there is no val split")
+    assert not mentions(proposal.decided, "val is a fifth")
+    assert mentions(proposal.undecided, "there is no train split")
+    assert mentions(proposal.undecided, "there is no val split")

@@ -1,4 +1,4 @@
-"""check --fix: the copy is sound, the folder is as it was, and the plan says what was done."""
+"""check --fix: the copy is sound, the folder is unchanged, and the plan lists the steps."""
 
 import csv
 import hashlib
@@ -44,7 +44,7 @@ def test_the_copy_is_sound_and_the_folder_untouched(root: Path, tmp_path_factory
     assert digests(root) == before
     left = check(out)
     assert left.errors == ()
-    assert kind not in {one.kind for one in left.problems}
+    assert kind not in {defect.kind for defect in left.problems}
     assert sum(left.pictures.values()) == pairs >= 5
     with (out / "plan.csv").open() as file:
         assert kind in {row["kind"] for row in csv.DictReader(file)}
@@ -74,14 +74,14 @@ def test_the_command(root: Path, tmp_path_factory: pytest.TempPathFactory, capsy
     MAKERS["0/255 mask"][0](root)
     out = tmp_path_factory.mktemp("fixed") / "copy"
     main(["check", str(root), "--fix", str(out)])
-    told = capsys.readouterr()
-    assert "255 written as 1" in told.out
-    assert f"{out}: 6 pictures, 0 errors" in told.err
+    printed = capsys.readouterr()
+    assert "255 written as 1" in printed.out
+    assert f"{out}: 6 pictures, 0 errors" in printed.err
     assert ClassTable.read_csv(out / "classes.csv").names == ("background", "car")
 
 
 def fixed(root: Path, place: Path) -> tuple[Path, dict[str, str]]:  # noqa: F811
-    """The copy, and what its plan says of each file, by name."""
+    """The copy, and the action of its plan for each file, by name."""
     out = place / "copy"
     repair(root, plan_repair(root, check(root)), out)
     with (out / "plan.csv").open(newline="") as file:
@@ -99,9 +99,9 @@ class TestWhatIsNotCertainIsNotRepaired:
         make(root)
         before = check(root).errors
         out, plan = fixed(root, place)
-        said = "copied as it is: lost values cannot be restored for certain; export it again"
-        assert plan[Path(before[0].file).name] == said
-        assert [one.kind for one in check(out).errors] == [one.kind for one in before]
+        action = "copied as it is: lost values cannot be restored for certain; export it again"
+        assert plan[Path(before[0].file).name] == action
+        assert [defect.kind for defect in check(out).errors] == [defect.kind for defect in before]
         (source,) = (root / "masks/train").glob("0.*")
         (copy,) = (out / "masks/train").glob("0.*")
         assert copy.read_bytes() == source.read_bytes()
@@ -112,7 +112,7 @@ class TestWhatIsNotCertainIsNotRepaired:
         out, plan = fixed(root, place)
         assert "copied as it is: " in plan["0.png"]
         assert "255 may be any of the values [0, 1, 2]" in plan["0.png"]
-        assert {one.kind for one in check(out).errors} == {"0/255 mask"}
+        assert {defect.kind for defect in check(out).errors} == {"0/255 mask"}
 
     def test_a_mask_whose_own_factor_is_twice_that_of_the_others(self, root: Path, place: Path) -> None:  # noqa: F811
         """100 and 200 are classes 1 and 2; a mask of 200 alone seems to be class 1 times 200."""
@@ -191,7 +191,7 @@ def test_names_of_255_bytes_are_copied(root: Path, place: Path) -> None:  # noqa
 
 
 class TestWholeOrNothing:
-    def test_one_pair_that_cannot_be_written_is_left_out_and_told(
+    def test_one_pair_that_cannot_be_written_is_left_out_and_reported(
         self, root: Path, place: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
     ) -> None:
         real = repair_module.write_whole
@@ -206,7 +206,7 @@ class TestWholeOrNothing:
         assert plan == {"1.png": "left out, with its partner: masks/train/1.png: File name too long."}
         assert check(out).pictures == {"train": 3, "val": 2}
 
-    def test_one_that_cannot_be_read_is_left_out_and_told(
+    def test_one_that_cannot_be_read_is_left_out_and_reported(
         self, root: Path, place: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
     ) -> None:
         steps = plan_repair(root, check(root))
@@ -235,8 +235,9 @@ class TestWholeOrNothing:
     def test_a_kill_at_any_touch_of_the_disk_leaves_the_whole_copy_or_none(self, root: Path, place: Path) -> None:  # noqa: F811
         """And the same command then makes it."""
         MAKERS["three equal channels"][0](root)
-        told = subprocess.run([sys.executable, "-c", KILLED, str(root), str(place)], capture_output=True, text=True, check=True)
-        touches, whole = json.loads(told.stdout)
+        command = [sys.executable, "-c", KILLED, str(root), str(place)]
+        process = subprocess.run(command, capture_output=True, text=True, check=True)
+        touches, whole = json.loads(process.stdout)
         assert touches > 15
         assert 0 < whole < touches
 
@@ -306,7 +307,7 @@ class TestTheCommand:
 
 @pytest.mark.parametrize("name", ["../victim/p.png", "{root}/victim/p.png", "./../victim/./p.png"])
 def test_names_in_a_list_lead_nowhere_outside_of_the_copy(tmp_path: Path, name: str) -> None:
-    """A list may name pictures that lie elsewhere; what is written for them lies in the copy."""
+    """A list may name pictures outside of the folder. Their repaired files lie in the copy."""
     data, victim = tmp_path / "data", tmp_path / "victim"
     make_folder(data, train=2, val=2)
     victim.mkdir()

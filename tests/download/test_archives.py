@@ -1,4 +1,4 @@
-"""Archives of strangers: what is asked for comes whole, what could do harm is refused by name, nothing lands outside."""
+"""Strangers' archives: requested files come whole, harmful members are refused by name, and no file lands outside."""
 
 import bz2
 import gzip
@@ -76,7 +76,7 @@ def below(folder: Path) -> list[str]:
 def refused(archive: Path, root: Path, match: str, take: dict[str, str] | None = None, limits: Limits | None = None) -> None:
     with pytest.raises(UntrustedFile, match=match):
         unpack(archive, root, {"": "here"} if take is None else take, limits)
-    assert not list(root.iterdir())  # nothing of it is left, and the working folder is gone
+    assert not list(root.iterdir())  # no file of the archive is left, and the temporary folder is gone
 
 
 @every_kind
@@ -109,7 +109,7 @@ def test_what_is_in_place_is_left_as_it_is(archive: Path, root: Path) -> None:
     assert below(root) == ["more/c.txt", "set/mine.txt"]
 
 
-def test_another_archive_is_told_by_what_it_lacks(archive: Path, root: Path) -> None:
+def test_another_archive_is_recognised_by_a_missing_file(archive: Path, root: Path) -> None:
     sentence = "holds no other; it is not the archive that was expected"
     refused(make_zip(archive, HONEST), root, sentence, {"set": "a", "other": "b"})
 
@@ -296,7 +296,7 @@ def test_no_name_ever_lands_outside(entries: list[tuple[str, bool]], as_tar: boo
 
 class TestStrangers:
     @both
-    def test_an_archive_without_files_is_told(self, make, archive: Path, root: Path) -> None:
+    def test_an_archive_without_files_is_reported(self, make, archive: Path, root: Path) -> None:
         refused(make(archive, []), root, "archive: holds no file; it is not the archive that was expected")
 
     @both
@@ -322,7 +322,7 @@ class TestStrangers:
             else:
                 shutil.rmtree(root)
 
-    def test_a_path_that_this_system_cannot_keep_is_told(self, archive: Path, root: Path) -> None:
+    def test_a_path_that_this_system_cannot_keep_is_reported(self, archive: Path, root: Path) -> None:
         make_zip(archive, [("/".join(["d" * 250] * 30), b"x")])
         refused(archive, root, r"cannot be written \(File name too long\); nothing was unpacked")
 

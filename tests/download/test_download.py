@@ -31,13 +31,13 @@ from servers import Visit, serving
 
 from perpixel.cli import main
 from perpixel.datasets import ON_DISK, open_dataset
-from perpixel.download.download import check_download, choose_parts, download, find_source, places, rows, state
+from perpixel.download.download import check_download, choose_parts, download, find_set, places, rows, state
 from perpixel.download.fetch import Patience
 from perpixel.download.sources import SOURCES, Files, Lines, Part
 from perpixel.errors import DataError, UnknownName, UntrustedFile, UsageError
 
 QUICK = Patience(stall=0.5, tries=2, pause=0.01)
-ALL_PARTS = [(key, part) for key, source in SOURCES.items() for part in source.parts]
+ALL_PARTS = [(key, part) for key, published in SOURCES.items() for part in published.parts]
 every_part = pytest.mark.parametrize(
     "part", [part for _, part in ALL_PARTS], ids=[f"{key}-{part.name}" for key, part in ALL_PARTS]
 )
@@ -54,7 +54,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pack(archive: Path, folder: Path, take: Mapping[str, str]) -> Path:
-    """An archive as the set's site has it: what lies at the places of `take` below `folder`, under the names inside."""
+    """Packs the archive of the set's site: the files at the paths of `take` below `folder`, under their paths inside."""
     packing = "gz" if archive.suffix in (".gz", ".tgz") else ""
     with zipfile.ZipFile(archive, "w") if archive.suffix == ".zip" else tarfile.open(archive, f"w:{packing}") as opened:
         add = opened.write if isinstance(opened, zipfile.ZipFile) else opened.add
@@ -67,29 +67,29 @@ def pack(archive: Path, folder: Path, take: Mapping[str, str]) -> Path:
     return archive
 
 
-def counted(held: Files | Lines, root: Path) -> Files | Lines:
+def counted(rule: Files | Lines, root: Path) -> Files | Lines:
     """The same rule with the fake's own count."""
-    if isinstance(held, Files):
-        return replace(held, count=len(list(root.glob(held.pattern))))
-    return replace(held, count=sum(bool(line.strip()) for line in (root / held.path).read_text().splitlines()))
+    if isinstance(rule, Files):
+        return replace(rule, count=len(list(root.glob(rule.pattern))))
+    return replace(rule, count=sum(bool(line.strip()) for line in (root / rule.path).read_text().splitlines()))
 
 
-def data_of(part: Part, made: Path, where: Path) -> bytes:
-    """What the site gives for this part of the fake."""
+def data_of(part: Part, fake: Path, where: Path) -> bytes:
+    """The bytes that the site gives for this part of the fake."""
     if part.put is not None:
-        return (made / part.put).read_bytes()
+        return (fake / part.put).read_bytes()
     for path, take in part.inner:
-        (made / path).parent.mkdir(parents=True, exist_ok=True)
-        pack(made / path, made, take)
-    return pack(where / part.file, made, part.take).read_bytes()
+        (fake / path).parent.mkdir(parents=True, exist_ok=True)
+        pack(fake / path, fake, take)
+    return pack(where / part.file, fake, part.take).read_bytes()
 
 
 @contextmanager
-def served(key: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The source `key` has the addresses, checksums and counts of the fake `made`; gives the paths that are asked for."""
+def served(key: str, fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The published set `key` has the addresses, checksums and counts of the fake. Yields the paths that are requested."""
     site = tmp_path / "site"
     site.mkdir()
-    files = {part.name: data_of(part, made, site) for part in SOURCES[key].parts}
+    files = {part.name: data_of(part, fake, site) for part in SOURCES[key].parts}
     answers = {name: (lambda visit, data=data: visit.serve(data)) for name, data in files.items()}
     with serving(**answers) as (at, asked):
         parts = tuple(
@@ -98,7 +98,7 @@ def served(key: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 urls=(at(part.name),) if part.urls else (),
                 size=len(files[part.name]),
                 digest=f"sha256:{hashlib.sha256(files[part.name]).hexdigest()}" if part.digest else None,
-                holds=tuple(counted(held, made) for held in part.holds),
+                holds=tuple(counted(rule, fake) for rule in part.holds),
             )
             for part in SOURCES[key].parts
         )
@@ -114,20 +114,20 @@ def yes(_: str) -> bool:
 
 @pytest.mark.parametrize("key", FAKES)
 def test_a_set_is_fetched_unpacked_checked_and_opened(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, root = tmp_path / "made", tmp_path / "root"
-    FAKES[key](made)
-    every = [part.name for part in SOURCES[key].parts]
-    with served(key, made, tmp_path, monkeypatch) as asked:
-        found = download(key, root, accept=yes, parts=every, patience=QUICK)
-        assert [finding for finding in found if finding.problem] == []
+    fake, root = tmp_path / "made", tmp_path / "root"
+    FAKES[key](fake)
+    names = [part.name for part in SOURCES[key].parts]
+    with served(key, fake, tmp_path, monkeypatch) as asked:
+        findings = download(key, root, accept=yes, parts=names, patience=QUICK)
+        assert [finding for finding in findings if finding.problem] == []
         assert state(SOURCES[key], root) == "in place"
-        assert download(key, root, accept=lambda _: False, parts=every) == found  # nothing is left to do
-    assert asked == [f"/{name}" for name in every]
+        assert download(key, root, accept=lambda _: False, parts=names) == findings  # nothing is left to do
+    assert asked == [f"/{name}" for name in names]
     assert [path.name for path in (root / "downloads").iterdir() if path.name != ".lock"] == [f"{key}.json"]
     assert [path.name for path in root.iterdir() if path.name.endswith(".partial")] == []
     for data in SOURCES[key].datasets:
         for split in ON_DISK[data].judged:
-            ours, theirs = (open_dataset(data, root=place, split=split) for place in (root, made))
+            ours, theirs = (open_dataset(data, root=place, split=split) for place in (root, fake))
             assert [ours.name(i) for i in range(len(ours))] == [theirs.name(i) for i in range(len(theirs))]
             assert (ours.sample(0).image == theirs.sample(0).image).all()
 
@@ -135,14 +135,14 @@ def test_a_set_is_fetched_unpacked_checked_and_opened(key: str, tmp_path: Path, 
 def test_the_command_leads_from_the_terms_to_a_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made, root = tmp_path / "made", tmp_path / "root"
-    make_voc(made)
-    with served("voc2012", made, tmp_path, monkeypatch):
+    fake, root = tmp_path / "made", tmp_path / "root"
+    make_voc(fake)
+    with served("voc2012", fake, tmp_path, monkeypatch):
         main(["download", "voc2012", "--root", str(root), "--accept-licence"])
-        told = capsys.readouterr()
-        assert "Use of these images must respect the corresponding terms of use" in told.err
-        assert "Next: perpixel check voc2012 --root" in told.err
-        assert told.out.count("as published") == 8
+        printed = capsys.readouterr()
+        assert "Use of these images must respect the corresponding terms of use" in printed.err
+        assert "Next: perpixel check voc2012 --root" in printed.err
+        assert printed.out.count("as published") == 8
         main(["download", "voc2012", "--root", str(root), "--check", "--json"])
         assert {row["problem"] for row in json.loads(capsys.readouterr().out)} == {""}
         main(["download", "--root", str(root), "--json"])
@@ -160,9 +160,9 @@ def test_the_command_leads_from_the_terms_to_a_training(
             with pytest.raises(SystemExit) as left:
                 main(["download", "voc2012", "--root", str(root), "--check"])
             assert left.value.code == 3
-            told = capsys.readouterr()
-            assert sentence in told.out
-            assert "1 of 8 checks failed" in told.err
+            printed = capsys.readouterr()
+            assert sentence in printed.out
+            assert "1 of 8 checks failed" in printed.err
 
 
 def test_nothing_is_fetched_before_the_terms_are_accepted_and_they_are_asked_for_once(
@@ -185,24 +185,24 @@ def test_nothing_is_fetched_before_the_terms_are_accepted_and_they_are_asked_for
     assert asked == ["/stacks", "/stacks"]
 
 
-def test_the_first_checksum_is_kept_where_none_is_published_and_a_change_is_told(
+def test_the_first_checksum_is_kept_where_none_is_published_and_a_change_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, said = tmp_path / "root", []
+    root, lines = tmp_path / "root", []
     make_isbi2012(tmp_path / "made/isbi2012")
     with served("isbi2012", tmp_path / "made", tmp_path, monkeypatch):
-        download("isbi2012", root, accept=yes, patience=QUICK, say=said.append)
+        download("isbi2012", root, accept=yes, patience=QUICK, say=lines.append)
     record = json.loads((root / "downloads/isbi2012.json").read_bytes())["parts"]["stacks"]
     data = (tmp_path / "site/ISBI-2012-challenge.zip").read_bytes()
     assert record["sha256"] == hashlib.sha256(data).hexdigest()
-    assert f"no checksum is published; its SHA-256 is {record['sha256']}." in " ".join(said)
+    assert f"no checksum is published; its SHA-256 is {record['sha256']}." in " ".join(lines)
     (root / "isbi2012/test-volume.tif").unlink()
     (root / "downloads/ISBI-2012-challenge.zip").write_bytes(data + b"\0")  # put there by hand, and another
     monkeypatch.setitem(
         SOURCES, "isbi2012", replace(SOURCES["isbi2012"], parts=(replace(SOURCES["isbi2012"].parts[0], size=len(data) + 1),))
     )
-    download("isbi2012", root, accept=yes, patience=QUICK, say=said.append)
-    assert f"not {record['sha256']} as the last time" in said[-2]
+    download("isbi2012", root, accept=yes, patience=QUICK, say=lines.append)
+    assert f"not {record['sha256']} as the last time" in lines[-2]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
@@ -234,8 +234,8 @@ main(["download", "isbi2012", "--root", sys.argv[1], "--accept-licence"])
         while (not part.exists() or not part.stat().st_size) and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
-        assert (process.returncode, told.splitlines()[-1]) == (75, "perpixel: stopped; the same command continues.")
+        _, printed = process.communicate(timeout=30)
+        assert (process.returncode, printed.splitlines()[-1]) == (75, "perpixel: stopped; the same command continues.")
         came = part.stat().st_size
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -260,12 +260,12 @@ def test_a_wrong_archive_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_set_behind_a_login_has_steps_then_is_unpacked_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, root = tmp_path / "made", tmp_path / "root"
-    make_cityscapes(made / "cityscapes")
+    fake, root = tmp_path / "made", tmp_path / "root"
+    make_cityscapes(fake / "cityscapes")
     for kind in ("labelIds", "instanceIds"):  # the fake's lindau has polygons alone
-        known = made / f"cityscapes/gtFine/val/frankfurt/frankfurt_000000_000294_gtFine_{kind}.png"
-        (made / f"cityscapes/gtFine/val/lindau/lindau_000001_000019_gtFine_{kind}.png").write_bytes(known.read_bytes())
-    with served("cityscapes", made, tmp_path, monkeypatch) as asked:
+        known = fake / f"cityscapes/gtFine/val/frankfurt/frankfurt_000000_000294_gtFine_{kind}.png"
+        (fake / f"cityscapes/gtFine/val/lindau/lindau_000001_000019_gtFine_{kind}.png").write_bytes(known.read_bytes())
+    with served("cityscapes", fake, tmp_path, monkeypatch) as asked:
         steps = r"needs a login.*2\. download leftImg8bit_trainvaltest\.zip and gtFine_trainvaltest\.zip"
         with pytest.raises(DataError, match=steps):
             download("cityscapes", root, accept=yes)
@@ -294,18 +294,18 @@ def test_a_login_archive_with_another_checksum_is_refused(tmp_path: Path) -> Non
 
 
 def test_archives_inside_an_archive_are_unpacked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, root = tmp_path / "made", tmp_path / "root"
+    fake, root = tmp_path / "made", tmp_path / "root"
     for split in ("train", "val"):
         for name in (
             f"annotations/panoptic_{split}2017.json", f"annotations/panoptic_{split}2017/1.png", f"{split}2017/1.jpg",
             f"annotations/instances_{split}2017.json", f"annotations/stuff_{split}2017.json",
             f"annotations/stuff_{split}2017_pixelmaps/1.png",
         ):  # fmt: skip
-            (made / name).parent.mkdir(parents=True, exist_ok=True)
-            (made / name).write_bytes(b"x")
-    with served("coco", made, tmp_path, monkeypatch):
-        found = download("coco", root, accept=yes, parts=["panoptic", "val", "stuff"], patience=QUICK)
-    assert {finding.problem for finding in found} == {""}
+            (fake / name).parent.mkdir(parents=True, exist_ok=True)
+            (fake / name).write_bytes(b"x")
+    with served("coco", fake, tmp_path, monkeypatch):
+        findings = download("coco", root, accept=yes, parts=["panoptic", "val", "stuff"], patience=QUICK)
+    assert {finding.problem for finding in findings} == {""}
     assert sorted(path.name for path in (root / "annotations").iterdir()) == [
         "panoptic_train2017", "panoptic_train2017.json", "panoptic_val2017", "panoptic_val2017.json",
         "stuff_train2017.json", "stuff_train2017_pixelmaps", "stuff_val2017.json", "stuff_val2017_pixelmaps"]  # fmt: skip
@@ -314,13 +314,13 @@ def test_archives_inside_an_archive_are_unpacked_too(tmp_path: Path, monkeypatch
 
 def test_wrong_names_get_the_nearest_one() -> None:
     with pytest.raises(UnknownName, match="did you mean 'voc2012'"):
-        find_source("voc2021")
+        find_set("voc2021")
     with pytest.raises(UnknownName, match="no part of coco 'panoptics'; did you mean 'panoptic'"):
-        choose_parts(*find_source("coco_panoptic"), ["panoptics"])
+        choose_parts(*find_set("coco_panoptic"), ["panoptics"])
 
 
 def test_every_published_set_of_ours_can_be_downloaded() -> None:
-    served_here = [name for source in SOURCES.values() for name in source.datasets]
+    served_here = [name for published in SOURCES.values() for name in published.datasets]
     assert {*ON_DISK} <= {*served_here}
     assert len({*served_here}) == len(served_here)
     assert {row.name for row in rows()} == {*SOURCES}
@@ -339,7 +339,7 @@ def test_the_table_is_sound(part: Part) -> None:
         assert part.digest_source
     here = places(part)
     assert here
-    for held in part.holds:  # what is counted lies where something is put
-        path = held.pattern if isinstance(held, Files) else held.path
+    for rule in part.holds:  # the counted files lie below a path that the part fills
+        path = rule.pattern if isinstance(rule, Files) else rule.path
         if not path.startswith("cityscapes/leftImg8bit/"):  # labels are counted by the pictures that they belong to
             assert any(path == where or path.startswith(f"{where}/") for where in here)

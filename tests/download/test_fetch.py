@@ -1,4 +1,4 @@
-"""Fetching from servers that break off, lie, stall, redirect and change their files."""
+"""Fetching from servers that break off, give wrong files, stall, redirect and change their files."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from urllib.request import Request
 import pytest
 from servers import Visit, serving
 
-from perpixel.download.fetch import Patience, _Redirects, _Useless, fetch
+from perpixel.download.fetch import Patience, _AddressFailed, _Redirects, fetch
 from perpixel.errors import ResourceError, UntrustedFile
 
 DATA = random.Random(1).randbytes(200_000)
@@ -45,10 +45,10 @@ MD5, SHA1 = f"md5:{hashlib.md5(DATA).hexdigest()}", f"sha1:{hashlib.sha1(DATA).h
 
 
 @pytest.mark.parametrize("digest", [None, SHA256, MD5, SHA1])
-def test_a_file_comes_whole_and_its_sha256_is_told(target: Path, digest: str | None) -> None:
+def test_a_file_comes_whole_and_its_sha256_is_reported(target: Path, digest: str | None) -> None:
     with serving(a=whole) as (at, _):
-        found = fetch([at("a")], target, size=len(DATA), digest=digest, patience=QUICK)
-        assert (found.size, f"sha256:{found.sha256}", found.url) == (len(DATA), SHA256, at("a"))
+        fetched = fetch([at("a")], target, size=len(DATA), digest=digest, patience=QUICK)
+        assert (fetched.size, f"sha256:{fetched.sha256}", fetched.url) == (len(DATA), SHA256, at("a"))
     assert target.read_bytes() == DATA
     assert left_over(target) == ["set.zip"]
 
@@ -157,11 +157,11 @@ def dripping(visit: Visit) -> None:
             return
 
 
-LIES = {  # what it does, what is said of it
+FAULTS = {  # by name: the server's answer, and the reason that is reported
     "other bytes of the same length": (lambda visit: visit.serve(OTHER), "gave another file: its sha256 is"),
     "another length": (lambda visit: visit.serve(DATA[:-1]), "has a file of 199,999 bytes instead of 200,000"),
     "a page": (lambda visit: visit.send(200, b"<p>Log in", Content_Type="text/html"), "gave a page instead of the file"),
-    "a page that says it is a zip": (
+    "a page with the content type of a zip": (
         lambda visit: visit.send(200, b"\n <!DOCTYPE HTML><p>", Content_Type="application/zip"), "gave a page instead"),
     "more than it says": (lambda visit: visit.send(200, DATA + b"more"), "gave more than 200,000 bytes"),
     "less, without saying": (lambda visit: visit.send(200, DATA[:100]), "broke off at byte 100 of 200,000"),
@@ -180,14 +180,14 @@ LIES = {  # what it does, what is said of it
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("lie", LIES)
-def test_the_next_address_helps_when_one_gives(target: Path, lie: str) -> None:
-    answer, sentence = LIES[lie]
-    said: list[str] = []
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_next_address_helps_when_one_gives(target: Path, fault: str) -> None:
+    answer, sentence = FAULTS[fault]
+    lines: list[str] = []
     with serving(a=answer, b=whole) as (at, _):
-        found = fetch([at("a"), at("b")], target, size=len(DATA), digest=SHA256, patience=QUICK, say=said.append)
-        assert found.url == at("b")
-    assert any(sentence in line for line in said), said
+        fetched = fetch([at("a"), at("b")], target, size=len(DATA), digest=SHA256, patience=QUICK, say=lines.append)
+        assert fetched.url == at("b")
+    assert any(sentence in line for line in lines), lines
     assert target.read_bytes() == DATA
     assert left_over(target) == ["set.zip"]
 
@@ -214,7 +214,7 @@ def test_a_redirect_is_followed(target: Path) -> None:
 
 
 def test_a_redirect_from_https_to_http_is_not_followed() -> None:
-    with pytest.raises(_Useless, match="leads to http://b/, which is less safe"):
+    with pytest.raises(_AddressFailed, match="leads to http://b/, which is less safe"):
         _Redirects().redirect_request(Request("https://a/"), None, 302, "Found", {}, "http://b/")
 
 
@@ -238,7 +238,7 @@ def test_too_small_a_disk_is_said_before_anything_comes(target: Path) -> None:
     assert left_over(target) == []
 
 
-def test_progress_is_told_in_bytes(target: Path) -> None:
+def test_progress_is_shown_in_bytes(target: Path) -> None:
     seen: list[tuple[int, int, str]] = []
     with serving(a=lambda visit: visit.serve(DATA, visit.start + 150_000)) as (at, _):
         fetch([at("a")], target, patience=QUICK, progress=lambda *step: seen.append(step))

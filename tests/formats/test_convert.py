@@ -1,4 +1,4 @@
-"""convert: whole data sets from one format to another, on real pictures, as others read them, and as people mistype commands."""
+"""convert: whole data sets from one format to another, on real pictures, read by other programs, and with mistyped commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from perpixel.datasets.folder import Folder
 from perpixel.errors import DataError
 from perpixel.formats import FORMATS, format_of
 from perpixel.formats.convert import convert
-from perpixel.formats.exchange import Content, Told
+from perpixel.formats.exchange import Content, Notices
 from perpixel.images import read_image
 from perpixel.sample import Instances
 
@@ -33,45 +33,46 @@ REAL = SHARED / "coco"
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve real pictures as COCO JSON: those with most objects, the crowds among them."""
+    """Twelve real pictures as COCO JSON: three with crowds, and nine with the most objects."""
     if not (REAL / "train2017").is_dir():
         pytest.skip("the pictures of COCO are not at ../shared/data.")
     folder = tmp_path_factory.mktemp("real")
     content = json.loads((REAL / "annotations" / "instances_train2017.json").read_text())
-    numbers = Counter(one["image_id"] for one in content["annotations"])
-    crowded = [one["image_id"] for one in content["annotations"] if one["iscrowd"]]
+    numbers = Counter(entry["image_id"] for entry in content["annotations"])
+    crowded = [entry["image_id"] for entry in content["annotations"] if entry["iscrowd"]]
     kept = {*crowded[:3], *(id for id, _ in numbers.most_common(9))}
     (folder / "annotations").mkdir()
     (folder / "images" / "train").mkdir(parents=True)
-    content["images"] = [one for one in content["images"] if one["id"] in kept]
-    content["annotations"] = [one for one in content["annotations"] if one["image_id"] in kept]
+    content["images"] = [entry for entry in content["images"] if entry["id"] in kept]
+    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] in kept]
     (folder / "annotations" / "instances_train.json").write_text(json.dumps(content))
-    for one in content["images"]:
-        shutil.copy(REAL / "train2017" / one["file_name"], folder / "images" / "train")
+    for entry in content["images"]:
+        shutil.copy(REAL / "train2017" / entry["file_name"], folder / "images" / "train")
     return folder
 
 
 def contents(path: Path) -> dict[str, tuple[set[tuple[str, bytes, bool]], list[str]]]:
-    """Of each picture the objects and the labels by name."""
-    source = FORMATS[format_of(path)].read(path, None)
-    found = {item.name: item.read() for item in source.items}
+    """The objects and the labels of each picture, by its name."""
+    annotated = FORMATS[format_of(path)].read(path, None)
+    contents_by_name = {item.name: item.read() for item in annotated.items}
     return {
-        name: (objects_by_name(one, source.classes), labels_by_name(one.labels, source.classes)) for name, one in found.items()
+        name: (objects_by_name(content, annotated.classes), labels_by_name(content.labels, annotated.classes))
+        for name, content in contents_by_name.items()
     }
 
 
 class TestOnRealPictures:
     def test_a_chain_of_formats_gives_the_same_objects(self, real: Path, tmp_path: Path) -> None:
-        before, at = contents(real), real
+        before, folder = contents(real), real
         for format in ("labelme", "label-studio", "cvat", "coco"):
-            report = convert(at, tmp_path / format, format)
+            report = convert(folder, tmp_path / format, format)
             assert report.failed == []
             assert report.told == []
-            at = tmp_path / format
+            folder = tmp_path / format
             assert sum(report.pictures.values()) == len(before)
-        assert contents(at) == before
+        assert contents(folder) == before
         for path in (real / "images" / "train").iterdir():
-            assert (at / "images" / "train" / path.name).read_bytes() == path.read_bytes()
+            assert (folder / "images" / "train" / path.name).read_bytes() == path.read_bytes()
 
     @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools, under NumPy 2
     def test_pycocotools_sees_the_very_objects(self, real: Path, tmp_path: Path) -> None:
@@ -79,14 +80,14 @@ class TestOnRealPictures:
 
         convert(real, tmp_path / "coco", "coco")
         theirs = COCO(str(tmp_path / "coco" / "annotations" / "instances_train.json"))
-        names = {id: one["name"] for id, one in theirs.cats.items()}
+        names = {id: entry["name"] for id, entry in theirs.cats.items()}
         for picture in theirs.loadImgs(theirs.getImgIds()):
             annotated = theirs.loadAnns(theirs.getAnnIds(picture["id"]))
-            found = {
-                (names[one["category_id"]], theirs.annToMask(one).astype(bool).tobytes(), bool(one["iscrowd"]))
-                for one in annotated
+            objects = {
+                (names[entry["category_id"]], theirs.annToMask(entry).astype(bool).tobytes(), bool(entry["iscrowd"]))
+                for entry in annotated
             }
-            assert found == contents(real)[Path(picture["file_name"]).stem][0]
+            assert objects == contents(real)[Path(picture["file_name"]).stem][0]
 
     def test_torchvision_sees_voc(self, real: Path, tmp_path: Path) -> None:
         from torchvision.datasets import VOCSegmentation
@@ -94,8 +95,8 @@ class TestOnRealPictures:
         report = convert(real, tmp_path / "VOCdevkit" / "VOC2012", "voc")
         assert [sentence.split(":")[0] for sentence in report.told] == ["5 crowds keep their class and are no objects"]
         theirs = VOCSegmentation(str(tmp_path), image_set="train", transforms=None)
-        source = FORMATS["voc"].read(tmp_path / "VOCdevkit" / "VOC2012", None)
-        for (_, mask), item in zip(theirs, source.items, strict=True):
+        annotated = FORMATS["voc"].read(tmp_path / "VOCdevkit" / "VOC2012", None)
+        for (_, mask), item in zip(theirs, annotated.items, strict=True):
             assert np.array_equal(np.array(mask), item.read().labels)
 
     @pytest.mark.skipif(
@@ -103,11 +104,11 @@ class TestOnRealPictures:
     )
     def test_the_readers_of_others_see_the_very_objects(self, real: Path, tmp_path: Path) -> None:
         (tmp_path / "truth").mkdir()
-        source = FORMATS["coco"].read(real, None)
-        for item in source.items:
+        annotated = FORMATS["coco"].read(real, None)
+        for item in annotated.items:
             objects = item.read().instances
             assert objects is not None
-            names = np.array([source.classes.names[id] for id in objects.class_ids], dtype=str)
+            names = np.array([annotated.classes.names[id] for id in objects.class_ids], dtype=str)
             np.savez(tmp_path / "truth" / f"{item.name}.npz", masks=objects.masks, names=names, crowd=objects.crowd)
         for format in ("labelme", "label-studio", "cvat", "voc", "yolo"):
             convert(real, tmp_path / format, format)
@@ -115,10 +116,10 @@ class TestOnRealPictures:
         bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         command = [os.environ["LABEL_READERS_PYTHON"], script, str(tmp_path)]
         done = subprocess.run(command, env=bare, capture_output=True, text=True, check=True, timeout=300)
-        found = json.loads(done.stdout.splitlines()[-1])
-        assert found["objects"] == {reader: [len(source.items)] * 2 for reader in found["objects"]}
-        assert len(found["objects"]) == 5
-        assert 0.8 < found["overlap"] <= 1
+        result = json.loads(done.stdout.splitlines()[-1])
+        assert result["objects"] == {reader: [len(annotated.items)] * 2 for reader in result["objects"]}
+        assert len(result["objects"]) == 5
+        assert 0.8 < result["overlap"] <= 1
 
 
 class TestConvert:
@@ -127,13 +128,13 @@ class TestConvert:
         assert convert(tmp_path / "in", tmp_path / "flat", "folder").pictures == {"": 10}
         assert convert(tmp_path / "in", tmp_path / "yolo", "yolo").pictures == {"train": 8, "val": 2}
 
-    def test_a_picture_that_cannot_be_used_is_told_and_the_rest_is_written(self, command, tmp_path: Path) -> None:
+    def test_a_picture_that_cannot_be_used_is_reported_and_the_rest_is_written(self, command, tmp_path: Path) -> None:
         square = {"label": "cat", "points": [[1, 1], [5, 1], [5, 5], [1, 5]], "shape_type": "polygon"}
         make_labelme(tmp_path / "in", {"good": [square], "bad": [{**square, "points": [[1, 1], [5, float("nan")], [5, 5]]}]})
-        code, _, told = command("convert", tmp_path / "in", tmp_path / "out")
+        code, _, messages = command("convert", tmp_path / "in", tmp_path / "out")
         assert code == 3
-        assert f"{tmp_path}/in/bad.json, shape 0: polygon 0 has the coordinate nan" in told
-        assert "1 pictures, read as labelme, 1 left out" in told
+        assert f"{tmp_path}/in/bad.json, shape 0: polygon 0 has the coordinate nan" in messages
+        assert "1 pictures, read as labelme, 1 left out" in messages
         assert sorted(path.name for path in (tmp_path / "out" / "masks").iterdir()) == ["good.png"]
         assert Folder(tmp_path / "out", "train").classes.names == ("background", "cat")
 
@@ -145,14 +146,14 @@ class TestConvert:
             for path in (tmp_path / "in").iterdir():
                 archive.write(path, f"{outer}/{path.name}" if outer != "." else path.name)
         shutil.rmtree(tmp_path / "in")
-        code, _, told = command("convert", tmp_path / "export.zip", tmp_path / "out")
+        code, _, messages = command("convert", tmp_path / "export.zip", tmp_path / "out")
         assert code == 3
-        assert f"{tmp_path}/export.zip{'/export' if outer != '.' else ''}/bad.json, shape 0: points is 3" in told
+        assert f"{tmp_path}/export.zip{'/export' if outer != '.' else ''}/bad.json, shape 0: points is 3" in messages
         assert sorted(path.name for path in tmp_path.iterdir()) == ["export.zip", "out"]
         with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
             archive.writestr("../evil.json", "{}")
-        code, _, told = command("convert", tmp_path / "evil.zip", tmp_path / "more")
-        assert (code, "nothing was unpacked" in told) == (4, True)
+        code, _, messages = command("convert", tmp_path / "evil.zip", tmp_path / "more")
+        assert (code, "nothing was unpacked" in messages) == (4, True)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["evil.zip", "export.zip", "out"]
 
     @pytest.mark.parametrize("format", FORMATS)
@@ -162,29 +163,31 @@ class TestConvert:
         make_labelme(tmp_path / "in", {name: [square] for name in names})
         convert(tmp_path / "in", tmp_path / "out", format)
         convert(tmp_path / "out", tmp_path / "back")
-        found = {path.stem for path in (tmp_path / "back" / "images").rglob("*.png")}
-        assert found == names if format != "cityscapes" else len(found) == 6
+        stems = {path.stem for path in (tmp_path / "back" / "images").rglob("*.png")}
+        assert stems == names if format != "cityscapes" else len(stems) == 6
 
-    def test_a_damaged_picture_is_told_and_leaves_nothing(self, command, tmp_path: Path) -> None:
+    def test_a_damaged_picture_is_reported_and_leaves_nothing(self, command, tmp_path: Path) -> None:
         make_labelme(tmp_path / "in", {"a": [SQUARE], "b": [], "c": []})
         whole = (tmp_path / "in" / "b.png").read_bytes()
         (tmp_path / "in" / "b.png").write_bytes(whole[:50])
-        code, _, told = command("convert", tmp_path / "in", tmp_path / "out", "--to", "coco")
+        code, _, messages = command("convert", tmp_path / "in", tmp_path / "out", "--to", "coco")
         assert code == 3
-        assert f"{tmp_path}/in/b.png: cannot be read" in told
+        assert f"{tmp_path}/in/b.png: cannot be read" in messages
         content = json.loads((tmp_path / "out" / "annotations" / "instances.json").read_text())
-        assert [one["file_name"] for one in content["images"]] == ["a.png", "c.png"]
+        assert [entry["file_name"] for entry in content["images"]] == ["a.png", "c.png"]
         assert sorted(path.name for path in (tmp_path / "out" / "images").iterdir()) == ["a.png", "c.png"]
 
     @pytest.mark.parametrize(("format", "most"), [("voc", 254), ("cityscapes", 1000)])
-    def test_more_objects_than_a_format_numbers_are_told_and_leave_nothing(self, tmp_path: Path, format: str, most: int) -> None:
+    def test_more_objects_than_a_format_numbers_are_reported_and_leave_nothing(
+        self, tmp_path: Path, format: str, most: int
+    ) -> None:
         """A picture that fails is in no list and no folder."""
         numbers = np.arange((most + 1) * 2).reshape(2, -1) % (most + 1) + 1
         numbers[1] = 0
         classes = ClassTable(("background", "person"), ((0, 0, 0), (9, 9, 9)), ((0,), (1,)))
         objects = Instances.of_numbers(numbers, np.ones(most + 1, np.int64))
         content = Content(np.zeros((*numbers.shape, 3), np.uint8), (numbers > 0).astype(np.uint8), objects)
-        writer = FORMATS[format].writer(tmp_path, classes, Told())
+        writer = FORMATS[format].writer(tmp_path, classes, Notices())
         with pytest.raises(DataError, match=f"has {most + 1} objects"):
             writer.add("a", "train", content)
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -199,9 +202,9 @@ class TestConvert:
 
     def test_nothing_appears_where_no_picture_can_be_used(self, command, tmp_path: Path) -> None:
         make_labelme(tmp_path / "in", {"bad": [{"label": "cat", "points": 3}]})
-        code, _, told = command("convert", tmp_path / "in", tmp_path / "out", "--to", "coco")
+        code, _, messages = command("convert", tmp_path / "in", tmp_path / "out", "--to", "coco")
         assert code == 3
-        assert "no picture could be used; the first:" in told
+        assert "no picture could be used; the first:" in messages
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
 
     @pytest.mark.parametrize(
@@ -220,9 +223,9 @@ class TestConvert:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "empty").mkdir()
         make_labelme(tmp_path / "in", {"a": []})
-        left, _, told = command("convert", *arguments)
+        left, _, messages = command("convert", *arguments)
         assert left == code
-        assert words in told
+        assert words in messages
         assert not (tmp_path / "out").exists()
 
     def test_a_turned_picture_is_written_upright(self, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""The law of every format: from it and back to it no pixel changes that it can hold; what it cannot hold is told, by count."""
+"""The laws of every format: writing and reading changes no pixel that it can hold, and lost content is reported with its
+count."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from perpixel.classes import ClassTable
 from perpixel.errors import DataError
 from perpixel.formats import FORMATS, format_of
 from perpixel.formats.convert import convert
-from perpixel.formats.exchange import Content, Holds, Shape, Source, Told, background_of, drawn
+from perpixel.formats.exchange import AnnotatedSet, Content, Holds, Notices, Shape, background_of, draw_shapes
 from perpixel.formats.label_studio import KINDS, decode_brush, encode_brush
 from perpixel.images import encode_image
 from perpixel.masks.polygons import ellipse, fill
@@ -39,24 +40,24 @@ CITY = ClassTable(
 )
 
 
-def written_and_read(format: str, content: Content, classes: ClassTable, folder: Path) -> tuple[Content, ClassTable, Told]:
-    """What a format makes of one picture."""
-    told = Told()
+def written_and_read(format: str, content: Content, classes: ClassTable, folder: Path) -> tuple[Content, ClassTable, Notices]:
+    """Writes one picture in a format, and reads it again. Also returns the notices of writing."""
+    notices = Notices()
     out = folder / "out"
     out.mkdir()
-    writer = FORMATS[format].writer(out, classes, told)
+    writer = FORMATS[format].writer(out, classes, notices)
     writer.add("aachen_000000_000019", "val", content)
     writer.close()
     assert format_of(out) == format
-    source = FORMATS[format].read(out, None)
-    assert [item.split for item in source.items] == ["val"]
-    assert not source.told.kinds
-    return source.items[0].read(), source.classes, told
+    annotated = FORMATS[format].read(out, None)
+    assert [item.split for item in annotated.items] == ["val"]
+    assert not annotated.notices.kinds
+    return annotated.items[0].read(), annotated.classes, notices
 
 
 @st.composite
 def pictures(draw: st.DrawFn, holds: Holds, classes: ClassTable) -> Content:
-    """A picture that a format holds whole: objects with holes, of several pieces, that touch, overlap or are crowds, and void."""
+    """A picture that a format can hold: void, crowds, and objects with holes, with several pieces, that touch or overlap."""
     names = [name for name in classes.names if name != "background"]
     bits = st.lists(st.booleans(), min_size=SIZE[0] * SIZE[1], max_size=SIZE[0] * SIZE[1])
     taken = np.zeros(SIZE, bool)
@@ -73,11 +74,11 @@ def pictures(draw: st.DrawFn, holds: Holds, classes: ClassTable) -> Content:
         name = draw(st.sampled_from(names))
         crowd = holds.crowd and draw(st.booleans())
         if holds.maps and crowd and (name in crowds or name not in ("car", "person")):
-            continue  # groups of Cityscapes are one for each label
+            continue  # Cityscapes holds one group for each label
         if mask.any():
             crowds |= {name} if crowd else set()
             shapes.append(Shape.of(name, mask, crowd))
-    labels, objects = drawn(shapes, classes, SIZE, holds.ordered)
+    labels, objects = draw_shapes(shapes, classes, SIZE, holds.ordered)
     if holds.maps:
         stuff = np.array(draw(st.lists(st.integers(0, 2), min_size=108, max_size=108))).reshape(SIZE)
         none = background_of(classes)
@@ -99,8 +100,8 @@ def test_there_and_back_changes_nothing_that_the_format_holds(format: str, data:
         objects = Instances(content.instances.masks[keep], content.instances.class_ids[keep], crowd=content.instances.crowd[keep])
         content = Content(content.picture, content.labels, objects)
     with tempfile.TemporaryDirectory() as folder:
-        back, table, told = written_and_read(format, content, classes, Path(folder))
-        assert not told.kinds
+        back, table, notices = written_and_read(format, content, classes, Path(folder))
+        assert not notices.kinds
         assert labels_by_name(back.labels, table) == labels_by_name(content.labels, classes)
         assert objects_by_name(back, table) == objects_by_name(content, classes)
 
@@ -108,7 +109,7 @@ def test_there_and_back_changes_nothing_that_the_format_holds(format: str, data:
 @pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
-def test_nothing_is_lost_without_being_told(format: str, data: st.DataObject) -> None:
+def test_nothing_is_lost_without_being_reported(format: str, data: st.DataObject) -> None:
     """Any picture: overlaps, crowds, void, labels that are not those of the objects, objects without a pixel."""
     classes = CITY if format == "cityscapes" else STREET
     everything = Holds(overlap=True, crowd=True, void=True, ordered=data.draw(st.booleans()))
@@ -121,14 +122,14 @@ def test_nothing_is_lost_without_being_told(format: str, data: st.DataObject) ->
         crowd=np.append(content.instances.crowd, False),
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        back, table, told = written_and_read(format, Content(content.picture, labels, empty), classes, Path(folder))
-        kinds = set(told.kinds)
-        assert told.kinds["empty"][:2] == (1, 1)
+        back, table, notices = written_and_read(format, Content(content.picture, labels, empty), classes, Path(folder))
+        kinds = set(notices.kinds)
+        assert notices.kinds["empty"][:2] == (1, 1)
         changed = sum(a != b for a, b in zip(labels_by_name(back.labels, table), labels_by_name(labels, classes), strict=True))
         if FORMATS[format].holds.maps:
             assert changed == 0
         elif not kinds & {"crowd left out"}:
-            counts = [told.kinds.get(kind, (0, 0, ""))[0] for kind in ("void", "class")]
+            counts = [notices.kinds.get(kind, (0, 0, ""))[0] for kind in ("void", "class")]
             assert changed == sum(counts)
         lost = objects_by_name(content, classes) - objects_by_name(back, table)
         if lost:
@@ -139,12 +140,12 @@ def test_nothing_is_lost_without_being_told(format: str, data: st.DataObject) ->
 
 
 def test_a_loss_is_a_sentence_with_its_count() -> None:
-    told = Told()
-    told.add("void", "a", 5)
-    told.add("void", "a", 1)
-    told.add("void", "b", 2)
-    told.add("overlap", "c", 0)
-    assert told.sentences("yolo") == [
+    notices = Notices()
+    notices.add("void", "a", 5)
+    notices.add("void", "a", 1)
+    notices.add("void", "b", 2)
+    notices.add("overlap", "c", 0)
+    assert notices.sentences("yolo") == [
         "8 pixels of void come back as background: yolo has no void (2 pictures, the first is a)."
     ]  # fmt: skip
 
@@ -154,10 +155,10 @@ NUMBERS = st.one_of(
 )  # fmt: skip
 TREES = st.recursive(
     st.one_of(NUMBERS, st.text(max_size=5)),
-    lambda one: (
-        st.lists(one, max_size=4)
+    lambda tree: (
+        st.lists(tree, max_size=4)
         | st.dictionaries(
-            st.sampled_from(["label", "points", "rle", "x", "counts", "size", "type", "value", "result"]), one, max_size=4
+            st.sampled_from(["label", "points", "rle", "x", "counts", "size", "type", "value", "result"]), tree, max_size=4
         )
     ),
     max_leaves=8,
@@ -165,25 +166,25 @@ TREES = st.recursive(
 
 
 def only_sentences(format: str, source: Path) -> None:
-    """Reads all there is; a mistake in a file is a DataError that names it, and nothing else happens."""
-    told: list[str] = []
-    with told_by(told):
+    """Reads all pictures. A mistake in a file raises a DataError that names the file, and no other error."""
+    sentences: list[str] = []
+    with collected_error(sentences):
         for item in FORMATS[format].read(source, None).items:
-            with told_by(told):
+            with collected_error(sentences):
                 assert item.read().labels.shape == SIZE
-    assert all(str(source.parent) in sentence for sentence in told)
+    assert all(str(source.parent) in sentence for sentence in sentences)
 
 
 @contextmanager
-def told_by(told: list[str]) -> Iterator[None]:
+def collected_error(sentences: list[str]) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        told.append(str(error))
+        sentences.append(str(error))
 
 
 class TestHostileFiles:
-    """No crash, no hang, no other exception than a sentence that names the file."""
+    """No crash, no hang, and no exception but a sentence that names the file."""
 
     @given(shape=st.dictionaries(st.sampled_from(["label", "points", "shape_type", "mask", "group_id", "flags"]), TREES),
            kind=st.sampled_from(["polygon", "mask", "circle", "rectangle", "oriented_rectangle", "x"]), points=st.lists(
@@ -191,9 +192,11 @@ class TestHostileFiles:
     def test_labelme(self, shape: dict, kind: str, points: list, size: object, path: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             put_grey(Path(folder, "a.png"))
-            for number, one in enumerate(({"label": "cat", "shape_type": kind, "points": points, "mask": "aGk="}, shape)):
+            for number, document_shape in enumerate(
+                ({"label": "cat", "shape_type": kind, "points": points, "mask": "aGk="}, shape)
+            ):
                 document = {
-                    "shapes": [one],
+                    "shapes": [document_shape],
                     "imagePath": "a.png" if number else f"{path}a.png",
                     "imageHeight": size,
                     "imageWidth": 12,
@@ -225,11 +228,11 @@ class TestHostileFiles:
     def test_cvat(self, given: dict[str, str], kind: str, size: object) -> None:
         with tempfile.TemporaryDirectory() as folder:
             put_grey(Path(folder, "a.png"))
-            said = " ".join(f"{key}={quoteattr(value)}" for key, value in given.items())
+            attributes = " ".join(f"{key}={quoteattr(value)}" for key, value in given.items())
             for width in (12, size):
                 Path(folder, "a.xml").write_text(
                     f'<annotations><image name="a.png" width="{width}" height="9">'
-                    f'<{kind} label="cat" {said}/></image></annotations>'
+                    f'<{kind} label="cat" {attributes}/></image></annotations>'
                 )
                 only_sentences("cvat", Path(folder, "a.xml"))
 
@@ -316,9 +319,9 @@ class TestWhatOthersWrite:
                 "annotations": [{"id": 5, "image_id": 0, "category_id": 1, "iscrowd": 0,
                                  "segmentation": [[number, 0, number + 2, 0, number + 2, 2, number, 2]]}],
             }))  # fmt: skip
-        source = FORMATS[format_of(tmp_path)].read(tmp_path, None)
-        assert [(item.split, item.name) for item in source.items] == [("train", "same"), ("val", "same")]
-        for number, item in enumerate(source.items):
+        annotated = FORMATS[format_of(tmp_path)].read(tmp_path, None)
+        assert [(item.split, item.name) for item in annotated.items] == [("train", "same"), ("val", "same")]
+        for number, item in enumerate(annotated.items):
             content = item.read()
             assert content.picture == tmp_path / ("train", "valid")[number] / "same.png"
             assert np.argwhere(content.labels).tolist() == [[0, number], [0, number + 1], [1, number], [1, number + 1]]
@@ -335,16 +338,16 @@ class TestWhatOthersWrite:
         (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:51,221,255::\n")
         (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
         (tmp_path / "ImageSets" / "Segmentation" / "default.txt").write_text("a\n")
-        source = FORMATS[format_of(tmp_path)].read(tmp_path, None)
-        content = source.items[0].read()
-        assert source.classes.names == ("background", "cat")
+        annotated = FORMATS[format_of(tmp_path)].read(tmp_path, None)
+        content = annotated.items[0].read()
+        assert annotated.classes.names == ("background", "cat")
         assert [content.labels[row, 0] for row in range(9)] == [1, 1, 0, 0, 1, 1, 0, 0, 255]
         assert sorted(int(mask.any(1).argmax()) for mask in content.instances.masks) == [0, 4]
         assert content.instances.class_ids.tolist() == [1, 1]
         colours[3, 7] = (1, 2, 3)
         Image.fromarray(colours).save(tmp_path / "SegmentationClass" / "a.png")
         with pytest.raises(DataError, match=r"colour \(1, 2, 3\) at row 3, column 7 is in no class; add it to labelmap.txt"):
-            source.items[0].read()
+            annotated.items[0].read()
 
     def test_cvat_for_images(self, tmp_path: Path) -> None:
         put_grey(tmp_path / "images" / "a b.png")
@@ -358,16 +361,16 @@ class TestWhatOthersWrite:
               <points label="sky" z_order="0" points="1,1"></points>
             </image></annotations>"""
         )
-        source = FORMATS[format_of(tmp_path)].read(tmp_path, None)
-        assert source.classes.names == ("background", "cat & dog", "sky")
-        assert [(item.name, item.split) for item in source.items] == [("a b", "val")]
-        content = source.items[0].read()
+        annotated = FORMATS[format_of(tmp_path)].read(tmp_path, None)
+        assert annotated.classes.names == ("background", "cat & dog", "sky")
+        assert [(item.name, item.split) for item in annotated.items] == [("a b", "val")]
+        content = annotated.items[0].read()
         expected = np.zeros(SIZE, int)
         expected[3, 4] = expected[4, 3] = 2
         expected[:4, :4] = expected[:2, 6:8] = 1
         assert np.array_equal(content.labels, expected)
         assert content.instances.class_ids.tolist() == [2, 1]
-        assert source.told.kinds == {"no area": (1, 1, "a b.png")}
+        assert annotated.notices.kinds == {"no area": (1, 1, "a b.png")}
         (tmp_path / "annotations.xml").write_text("<annotations><track id='0'/></annotations>")
         with pytest.raises(DataError, match="is of a video; export it as CVAT for images"):
             FORMATS["cvat"].read(tmp_path, None)
@@ -387,13 +390,13 @@ class TestWhatOthersWrite:
         task = {"id": 1, "data": {"image": "/data/upload/1/0a1b2c3d-photo%201.png"},
                 "annotations": [{"result": [], "was_cancelled": True}, kept, kept]}  # fmt: skip
         (tmp_path / "project-1.json").write_text(json.dumps([task]))
-        source = FORMATS[format_of(tmp_path)].read(tmp_path, None)
-        content = source.items[0].read()
-        assert source.items[0].name == "photo 1"
-        assert source.classes.names == ("background", "left", "right")
+        annotated = FORMATS[format_of(tmp_path)].read(tmp_path, None)
+        content = annotated.items[0].read()
+        assert annotated.items[0].name == "photo 1"
+        assert annotated.classes.names == ("background", "left", "right")
         assert content.labels[4].tolist() == [1] * 3 + [0] * 3 + [2] * 6
-        assert source.told.kinds["no area"][0] == 2
-        assert source.told.kinds["other annotator"][0] == 1
+        assert annotated.notices.kinds["no area"][0] == 2
+        assert annotated.notices.kinds["other annotator"][0] == 1
 
     def test_yolo_of_roboflow_and_of_classes_txt(self, tmp_path: Path) -> None:
         for split in ("train", "valid"):
@@ -401,15 +404,15 @@ class TestWhatOthersWrite:
             (tmp_path / split / "labels").mkdir()
             (tmp_path / split / "labels" / "a.txt").write_text("1 0 0 0.5 0 0.5 1 0 1\n0 0.5 0.5 0.2 0.2\n")
         (tmp_path / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnc: 2\nnames: ['a', 'b']\n")
-        source = FORMATS[format_of(tmp_path)].read(tmp_path, None)
-        assert [(item.split, item.name) for item in source.items] == [("train", "a"), ("val", "a")]
-        assert source.items[0].read().labels[0].tolist() == [2] * 6 + [0] * 6
-        assert source.told.kinds["no area"][0] == 1
+        annotated = FORMATS[format_of(tmp_path)].read(tmp_path, None)
+        assert [(item.split, item.name) for item in annotated.items] == [("train", "a"), ("val", "a")]
+        assert annotated.items[0].read().labels[0].tolist() == [2] * 6 + [0] * 6
+        assert annotated.notices.kinds["no area"][0] == 1
         (tmp_path / "data.yaml").unlink()
         (tmp_path / "classes.txt").write_text("a\nb\n")
         shutil.copytree(tmp_path / "train", tmp_path, dirs_exist_ok=True)
-        source = FORMATS[format_of(tmp_path)].read(tmp_path, None)
-        assert source.items[0].read().labels[8].tolist() == [2] * 6 + [0] * 6
+        annotated = FORMATS[format_of(tmp_path)].read(tmp_path, None)
+        assert annotated.items[0].read().labels[8].tolist() == [2] * 6 + [0] * 6
 
     @pytest.mark.parametrize(
         ("kind", "points"),
@@ -427,8 +430,8 @@ class TestWhatOthersWrite:
         make_labelme(
             tmp_path / "in", {"a": [shape, corner, void, {"label": "cat", "shape_type": "line", "points": [[0, 0], [3, 3]]}]}
         )
-        source = FORMATS["labelme"].read(tmp_path / "in", None)
-        content = source.items[0].read()
+        annotated = FORMATS["labelme"].read(tmp_path / "in", None)
+        content = annotated.items[0].read()
         assert len(content.instances.class_ids) == 1
         assert content.labels[8, 0] == 1
         assert content.labels[0, 0] == 255
@@ -441,7 +444,7 @@ class TestWhatOthersWrite:
         assert abs(rows[-1] - max(y)) <= 1
         assert abs(columns[0] - min(x)) <= 1
         assert abs(columns[-1] - max(x)) <= 1
-        assert source.told.kinds == {"no area": (1, 1, "a.png")}
+        assert annotated.notices.kinds == {"no area": (1, 1, "a.png")}
 
 
 class TestYolo:
@@ -455,17 +458,17 @@ class TestYolo:
         (folder / labels / "a.txt").write_text(text)
         (folder / "data.yaml").write_text(yaml)
 
-    def read(self, folder: Path) -> tuple[Source, list[Content]]:
+    def read(self, folder: Path) -> tuple[AnnotatedSet, list[Content]]:
         assert format_of(folder) == "yolo"
-        source = FORMATS["yolo"].read(folder, None)
-        return source, [item.read() for item in source.items]
+        annotated = FORMATS["yolo"].read(folder, None)
+        return annotated, [item.read() for item in annotated.items]
 
     @pytest.mark.parametrize("value", ["''", "", "null", "~", '""', "[]"])
     def test_an_empty_split_is_none(self, value: str, tmp_path: Path) -> None:
         self.put(tmp_path, f"train: images/train\ntest: {value}\nnames: [cat]\n")
-        source, _ = self.read(tmp_path)
-        assert [(item.name, item.split) for item in source.items] == [("a", "train")]
-        assert source.told.notes == []
+        annotated, _ = self.read(tmp_path)
+        assert [(item.name, item.split) for item in annotated.items] == [("a", "train")]
+        assert annotated.notices.notes == []
 
     @pytest.mark.parametrize(
         "names",
@@ -477,11 +480,11 @@ class TestYolo:
         self.put(tmp_path, "train: images/train\nnames: " + (numbered if form == "numbered" else f"[{', '.join(names)}]"))
         assert self.read(tmp_path)[0].classes.names == ("background", *names)
 
-    def test_labels_in_another_folder_are_found_and_told(self, tmp_path: Path) -> None:
+    def test_labels_in_another_folder_are_found_and_reported(self, tmp_path: Path) -> None:
         self.put(tmp_path, "train: images/train\nnames: [cat]\n", labels="labels/seg/train")
-        source, (content,) = self.read(tmp_path)
+        annotated, (content,) = self.read(tmp_path)
         assert (content.labels == 1).sum() > 50
-        (note,) = source.told.notes
+        (note,) = annotated.notices.notes
         assert note == f"Labels of train are read from {tmp_path}/labels/seg/train: there is no labels/train/a.txt."
 
     def test_labels_in_two_other_folders_are_a_question(self, tmp_path: Path) -> None:
@@ -498,9 +501,9 @@ class TestYolo:
     def test_folders_and_suffixes_in_capitals(self, images: str, labels: str, file: str, tmp_path: Path) -> None:
         self.put(tmp_path, f"train: {images}\nnames: [cat]\n", labels, images)
         (tmp_path / labels / "a.txt").rename(tmp_path / labels / file)
-        source, (content,) = self.read(tmp_path)
+        annotated, (content,) = self.read(tmp_path)
         assert (content.labels == 1).sum() > 50
-        assert source.told.kinds == {}
+        assert annotated.notices.kinds == {}
 
     @pytest.mark.parametrize("line", ["./images/train/a.png", "images/train/a.png", "/content/set/images/train/a.png",
                                       "images\\train\\a.png", "\ufeffimages/train/a.png",
@@ -509,24 +512,24 @@ class TestYolo:
     def test_lists_of_pictures(self, line: str, yaml: str, tmp_path: Path) -> None:
         self.put(tmp_path, f"{yaml}\nval:\nnames: [cat]\n")
         (tmp_path / "train.txt").write_text(f"{line}\r\n\n")
-        source, (content,) = self.read(tmp_path)
-        assert [(item.name, item.split) for item in source.items] == [("a", "train")]
+        annotated, (content,) = self.read(tmp_path)
+        assert [(item.name, item.split) for item in annotated.items] == [("a", "train")]
         assert (content.labels == 1).sum() > 50
 
     def test_a_list_of_folders_and_lists_with_a_picture_that_is_missing(self, tmp_path: Path) -> None:
         self.put(tmp_path, "train: [images/train, more.txt]\nnames: [cat]\n")
         put_grey(tmp_path / "images" / "other" / "b.png")
         (tmp_path / "more.txt").write_text("images/other/b.png\nimages/other/c.png\n")
-        source = FORMATS["yolo"].read(tmp_path, None)
-        assert sorted(item.name for item in source.items) == ["a", "line 2 of more.txt", "other/b"]
+        annotated = FORMATS["yolo"].read(tmp_path, None)
+        assert sorted(item.name for item in annotated.items) == ["a", "line 2 of more.txt", "other/b"]
         with pytest.raises(DataError, match=r"more.txt, line 2: there is no picture 'images/other/c.png'"):
-            next(item for item in source.items if item.name.startswith("line")).read()
+            next(item for item in annotated.items if item.name.startswith("line")).read()
 
-    def test_a_split_that_is_not_there_is_told(self, tmp_path: Path) -> None:
+    def test_a_split_that_is_not_there_is_reported(self, tmp_path: Path) -> None:
         self.put(tmp_path, "path: ../datasets/x\ntrain: images/train\nval: images/val\nnames: [cat]\n")
-        source, _ = self.read(tmp_path)
-        assert [item.split for item in source.items] == ["train"]
-        (note,) = source.told.notes
+        annotated, _ = self.read(tmp_path)
+        assert [item.split for item in annotated.items] == ["train"]
+        (note,) = annotated.notices.notes
         assert "data.yaml: val is 'images/val', which is no folder and no list of pictures" in note
         (tmp_path / "data.yaml").write_text("train: images/x\nnames: [cat]\n")
         with pytest.raises(DataError, match="train is 'images/x', which is no folder"):
@@ -538,8 +541,8 @@ class TestYolo:
         put_grey(tmp_path / "previews" / "a.png")
         (tmp_path / "data.yaml").unlink()
         (tmp_path / table).write_text("cat\n" if table.endswith("txt") else "names: [cat]\n")
-        source, (content,) = self.read(tmp_path)
-        assert [(item.name, item.split) for item in source.items] == [("a", "train")]
+        annotated, (content,) = self.read(tmp_path)
+        assert [(item.name, item.split) for item in annotated.items] == [("a", "train")]
         assert (content.labels == 1).sum() > 50
 
     def test_pictures_that_lie_elsewhere(self, tmp_path: Path) -> None:
@@ -547,23 +550,23 @@ class TestYolo:
         (tmp_path / "in" / "images").rename(tmp_path / "photos")
         with pytest.raises(DataError, match="or name the folder of the pictures with --pictures"):
             self.read(tmp_path / "in")
-        source = FORMATS["yolo"].read(tmp_path / "in", tmp_path / "photos")
-        assert [(item.name, item.split) for item in source.items] == [("a", "train")]
-        assert (source.items[0].read().labels == 1).sum() > 50
+        annotated = FORMATS["yolo"].read(tmp_path / "in", tmp_path / "photos")
+        assert [(item.name, item.split) for item in annotated.items] == [("a", "train")]
+        assert (annotated.items[0].read().labels == 1).sum() > 50
 
     def test_boxes_among_polygons_are_counted(self, tmp_path: Path) -> None:
         self.put(tmp_path, "train: images/train\nnames: [cat]\n", text=self.POLYGON + "0 0.5 0.5 0.1 0.1\n")
-        source, (content,) = self.read(tmp_path)
-        assert source.told.kinds == {"no area": (1, 1, "a")}
+        annotated, (content,) = self.read(tmp_path)
+        assert annotated.notices.kinds == {"no area": (1, 1, "a")}
         assert len(content.instances.class_ids) == 1
 
 
 class TestLabelStudio:
-    def read(self, folder: Path, results: list[dict]) -> tuple[Source, Content]:
+    def read(self, folder: Path, results: list[dict]) -> tuple[AnnotatedSet, Content]:
         put_grey(folder / "a.png")
         (folder / "tasks.json").write_text(json.dumps([{"data": {"image": "a.png"}, "annotations": [{"result": results}]}]))
-        source = FORMATS["label-studio"].read(folder, None)
-        return source, source.items[0].read()
+        annotated = FORMATS["label-studio"].read(folder, None)
+        return annotated, annotated.items[0].read()
 
     def given(self, kind: str) -> tuple[dict, np.ndarray]:
         """The value of a shape without label, and the pixels of the 9x12 picture that it covers."""
@@ -592,11 +595,11 @@ class TestLabelStudio:
             "labels tag": [shape, labels], "labels first": [{**labels, "value": {"labels": ["cup"]}}, shape],
             "labels alone": [labels], "labels in the shape": [{**shape, "value": {**value, "labels": ["cup"]}}],
         }[form]  # fmt: skip
-        source, content = self.read(tmp_path, results)
-        assert source.classes.names == ("background", "cup")
+        annotated, content = self.read(tmp_path, results)
+        assert annotated.classes.names == ("background", "cup")
         assert np.array_equal(content.labels == 1, mask)
         assert len(content.instances.class_ids) == 1
-        assert source.told.kinds == {}
+        assert annotated.notices.kinds == {}
 
     def test_a_rectangle_that_is_turned(self, tmp_path: Path) -> None:
         value = {"x": 50, "y": 0, "width": 50, "height": 30, "rotation": 90, "rectanglelabels": ["cup"]}
@@ -609,14 +612,16 @@ class TestLabelStudio:
     def test_two_shapes_of_one_id_share_no_label(self, tmp_path: Path) -> None:
         value, _ = self.given("polygon")
         half = {"id": "x", "original_width": 12, "original_height": 9, "type": "polygonlabels"}
-        source, content = self.read(tmp_path, [{**half, "value": {**value, "polygonlabels": ["cup"]}}, {**half, "value": value}])
+        annotated, content = self.read(
+            tmp_path, [{**half, "value": {**value, "polygonlabels": ["cup"]}}, {**half, "value": value}]
+        )
         assert len(content.instances.class_ids) == 1
-        assert source.told.kinds == {"no label": (1, 1, "a.png")}
+        assert annotated.notices.kinds == {"no label": (1, 1, "a.png")}
 
-    def test_an_export_of_another_kind_is_told(self, command, tmp_path: Path) -> None:
+    def test_an_export_of_another_kind_is_reported(self, command, tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text(json.dumps([{"image": "a.png", "label": [{"rectanglelabels": ["cup"]}]}]))
-        code, _, told = command("convert", tmp_path / "a.json", tmp_path / "out")
-        assert (code, "export them from Label Studio as JSON (not JSON-MIN)" in told) == (3, True)
+        code, _, messages = command("convert", tmp_path / "a.json", tmp_path / "out")
+        assert (code, "export them from Label Studio as JSON (not JSON-MIN)" in messages) == (3, True)
 
     def test_an_export_by_any_name_is_found(self, tmp_path: Path) -> None:
         value, _ = self.given("polygon")
@@ -631,12 +636,12 @@ def drawn_ellipse() -> np.ndarray:
 
 
 class TestLabelme:
-    def read(self, folder: Path, shapes: list[dict], **more: object) -> tuple[Source, Content]:
+    def read(self, folder: Path, shapes: list[dict], **more: object) -> tuple[AnnotatedSet, Content]:
         make_labelme(folder, {"a": shapes})
         document = json.loads((folder / "a.json").read_text())
         (folder / "a.json").write_text(json.dumps({**document, **more}))
-        source = FORMATS["labelme"].read(folder, None)
-        return source, source.items[0].read()
+        annotated = FORMATS["labelme"].read(folder, None)
+        return annotated, annotated.items[0].read()
 
     def test_a_rectangle_of_four_corners_is_that_of_two(self, tmp_path: Path) -> None:
         corners = {"label": "cup", "shape_type": "rectangle", "points": [[2.5, 1.5], [8.4, 1.5], [8.4, 6.6], [2.5, 6.6]]}
@@ -687,11 +692,11 @@ class TestLabelme:
     def test_a_folder_of_pictures_that_is_named_comes_before_what_lies_beside(self, tmp_path: Path) -> None:
         make_labelme(tmp_path / "in", {"a": []})
         put_grey(tmp_path / "pictures" / "a.png")
-        source = FORMATS["labelme"].read(tmp_path / "in", tmp_path / "pictures")
-        assert source.items[0].read().picture == tmp_path / "pictures" / "a.png"
+        annotated = FORMATS["labelme"].read(tmp_path / "in", tmp_path / "pictures")
+        assert annotated.items[0].read().picture == tmp_path / "pictures" / "a.png"
 
     @pytest.mark.parametrize("held", ["x", "aGVsbG8=", "é"])
-    def test_image_data_that_is_none_is_told(self, held: str, tmp_path: Path) -> None:
+    def test_image_data_that_is_none_is_reported(self, held: str, tmp_path: Path) -> None:
         make_labelme(tmp_path / "in", {"a": []})
         (tmp_path / "in" / "a.png").unlink()
         document = json.loads((tmp_path / "in" / "a.json").read_text())
@@ -703,7 +708,7 @@ class TestLabelme:
 class TestCoco:
     def read(
         self, folder: Path, name: str = "annotations/instances_train.json", at: str = "images/a.png", **more: object
-    ) -> Source:
+    ) -> AnnotatedSet:
         put_grey(folder / at)
         content = {
             "images": [{"id": 1, "file_name": "a.png", "height": 9, "width": 12}], "categories": [{"id": 1, "name": "cup"}],
@@ -717,37 +722,37 @@ class TestCoco:
     @pytest.mark.parametrize("name", ["images\\a.png", "..\\images\\a.png", "../images/a.png", "/data/images/a.png",
                                       "C:\\x\\images\\a.png", "./images//a.png", "images/a.png"])  # fmt: skip
     def test_paths_of_any_system_lead_to_the_picture(self, name: str, tmp_path: Path) -> None:
-        source = self.read(tmp_path, images=[{"id": 1, "file_name": name, "height": 9, "width": 12}])
-        assert (source.items[0].read().labels == 1).sum() == 25
-        assert source.items[0].read().picture == tmp_path / "images" / "a.png"
+        annotated = self.read(tmp_path, images=[{"id": 1, "file_name": name, "height": 9, "width": 12}])
+        assert (annotated.items[0].read().labels == 1).sum() == 25
+        assert annotated.items[0].read().picture == tmp_path / "images" / "a.png"
 
-    def test_categories_of_one_name_that_no_object_has_are_left_out_and_told(self, tmp_path: Path) -> None:
+    def test_categories_of_one_name_that_no_object_has_are_left_out_and_reported(self, tmp_path: Path) -> None:
         twins = [{"id": 0, "name": "cup", "supercategory": "none"}, {"id": 1, "name": "cup", "supercategory": "cup"}]
-        source = self.read(tmp_path, categories=twins)
-        assert source.classes.names == ("background", "cup")
-        assert (source.items[0].read().labels == 1).sum() == 25
-        assert source.told.notes == ["The category 0, 'cup', is left out: no object has it, and 1 has its name."]
+        annotated = self.read(tmp_path, categories=twins)
+        assert annotated.classes.names == ("background", "cup")
+        assert (annotated.items[0].read().labels == 1).sum() == 25
+        assert annotated.notices.notes == ["The category 0, 'cup', is left out: no object has it, and 1 has its name."]
         square = [[0, 0, 5, 0, 5, 5, 0, 5]]
         objects = [{"id": id, "image_id": 1, "category_id": id, "segmentation": square} for id in (0, 1)]
         with pytest.raises(DataError, match="two categories, 0 and 1, have the name 'cup'; give each its own"):
             self.read(tmp_path, categories=twins, annotations=objects)
 
-    def test_a_flat_outline_is_read_and_told(self, tmp_path: Path) -> None:
+    def test_a_flat_outline_is_read_and_reported(self, tmp_path: Path) -> None:
         flat = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [0, 0, 5, 0, 5, 5, 0, 5]}
-        source = self.read(tmp_path, annotations=[flat])
-        assert (source.items[0].read().labels == 1).sum() == 25
-        assert source.told.kinds == {"flat": (1, 1, "a.png")}
+        annotated = self.read(tmp_path, annotations=[flat])
+        assert (annotated.items[0].read().labels == 1).sum() == 25
+        assert annotated.notices.kinds == {"flat": (1, 1, "a.png")}
 
     @pytest.mark.parametrize(
         "bad",
         [{"image_id": 7}, {"category_id": 7}, {"id": 1}, {"id": "x"}, {"segmentation": "x"}, {"area": -1}, {"image_id": None},
          {"iscrowd": 3}, {"bbox": [1]}],
     )  # fmt: skip
-    def test_an_annotation_that_is_wrong_is_left_out_and_told(self, bad: dict, tmp_path: Path) -> None:
+    def test_an_annotation_that_is_wrong_is_left_out_and_reported(self, bad: dict, tmp_path: Path) -> None:
         good = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[0, 0, 5, 0, 5, 5, 0, 5]]}
-        source = self.read(tmp_path, annotations=[good, {**good, "id": 2, **bad}, {**good, "id": 3}])
-        assert len(source.items[0].read().instances.class_ids) == 2
-        (note,) = source.told.notes
+        annotated = self.read(tmp_path, annotations=[good, {**good, "id": 2, **bad}, {**good, "id": 3}])
+        assert len(annotated.items[0].read().instances.class_ids) == 2
+        (note,) = annotated.notices.notes
         where = f"{tmp_path}/annotations/instances_train.json, annotation"
         assert note.startswith(f"1 annotations or categories are left out, the first: {where}")
 
@@ -763,10 +768,10 @@ class TestCoco:
         content["categories"].append({"id": 9})
         content["annotations"].append({**content["annotations"][0], "id": 77, "image_id": 2})
         file.write_text(json.dumps(content))
-        code, out, told = command("convert", tmp_path, tmp_path / "out", "--from", "coco")
+        code, out, messages = command("convert", tmp_path, tmp_path / "out", "--from", "coco")
         assert code == 3
-        assert "train 1 pictures, read as coco, 1 left out" in told
-        assert f"{file}, picture" in told
+        assert "train 1 pictures, read as coco, 1 left out" in messages
+        assert f"{file}, picture" in messages
         assert "annotations or categories are left out, the first: " in out
 
     @pytest.mark.parametrize("name", ["result.json", "train.JSON", "annotations/my labels.json"])
@@ -775,29 +780,29 @@ class TestCoco:
         (tmp_path / "annotations" / "captions.json").write_text(json.dumps({"images": [], "annotations": [{"caption": "x"}]}))
         assert (self.read(tmp_path, name).items[0].read().labels == 1).sum() == 25
 
-    def test_a_folder_without_annotations_is_told(self, command, tmp_path: Path) -> None:
+    def test_a_folder_without_annotations_is_reported(self, command, tmp_path: Path) -> None:
         put_grey(tmp_path / "in" / "images" / "a.png")
-        code, _, told = command("convert", tmp_path / "in", tmp_path / "out", "--from", "coco")
+        code, _, messages = command("convert", tmp_path / "in", tmp_path / "out", "--from", "coco")
         assert code == 3
-        assert "in: holds no JSON with images, annotations, categories; name the file, or put it there" in told
+        assert "in: holds no JSON with images, annotations, categories; name the file, or put it there" in messages
 
     @pytest.mark.parametrize(
         ("picture", "mask"), [("images/a.png", "masks/a.png"), ("JPEGImages/a.png", "SegmentationMasks/a.png"),
                               ("train_images/a.png", "train_labels/a.png")])  # fmt: skip
     def test_a_picture_is_preferred_to_a_mask_of_its_name(self, picture: str, mask: str, tmp_path: Path) -> None:
         put_grey(tmp_path / mask)
-        source = self.read(tmp_path, at=picture)
-        assert source.items[0].read().picture == tmp_path / picture
+        annotated = self.read(tmp_path, at=picture)
+        assert annotated.items[0].read().picture == tmp_path / picture
 
     def test_pictures_that_may_be_either_name_the_flag(self, tmp_path: Path) -> None:
         put_grey(tmp_path / "one" / "a.png")
-        source = self.read(tmp_path, at="two/a.png")
+        annotated = self.read(tmp_path, at="two/a.png")
         with pytest.raises(DataError, match="name the folder of the pictures with --pictures, or keep one of the two"):
-            source.items[0].read()
+            annotated.items[0].read()
 
 
 class TestVoc:
-    def put(self, folder: Path, names: list[str], listed: str, mask: str = "{}.png") -> Source:
+    def put(self, folder: Path, names: list[str], listed: str, mask: str = "{}.png") -> AnnotatedSet:
         (folder / "SegmentationClass").mkdir()
         for name in names:
             put_grey(folder / "JPEGImages" / f"{name}.png")
@@ -812,32 +817,32 @@ class TestVoc:
         ["a b\nc\n", '"a b"\nc\n', "a b\r\nc\r\n", "\ufeffa b\nc", "  a b  \n\nc\n", '"a b"\n"c"\n', "a b\nc 1\n"],
     )
     def test_lists_with_blanks_quotes_and_marks(self, listed: str, tmp_path: Path) -> None:
-        source = self.put(tmp_path, ["a b", "c"], listed)
-        assert [item.name for item in source.items] == ["a b", "c"]
-        assert all((item.read().labels == 1).all() for item in source.items)
+        annotated = self.put(tmp_path, ["a b", "c"], listed)
+        assert [item.name for item in annotated.items] == ["a b", "c"]
+        assert all((item.read().labels == 1).all() for item in annotated.items)
 
     @pytest.mark.parametrize("mask", ["{}.png.png", "{}.jpg.png", "{}.PNG"])
     @pytest.mark.parametrize("listed", ["a\n", ""])
     def test_masks_that_are_called_after_the_file(self, mask: str, listed: str, tmp_path: Path) -> None:
-        source = self.put(tmp_path, ["a"], listed, mask)
-        assert [item.name for item in source.items] == ["a"]
-        assert (source.items[0].read().labels == 1).all()
+        annotated = self.put(tmp_path, ["a"], listed, mask)
+        assert [item.name for item in annotated.items] == ["a"]
+        assert (annotated.items[0].read().labels == 1).all()
 
-    def test_a_line_that_leads_nowhere_is_told_and_the_others_are_read(self, tmp_path: Path) -> None:
-        source = self.put(tmp_path, ["a"], "a\n../a\n/etc/passwd\nx\n..\n")
-        told: list[str] = []
-        for item in source.items:
-            with told_by(told):
+    def test_a_line_that_leads_nowhere_is_reported_and_the_others_are_read(self, tmp_path: Path) -> None:
+        annotated = self.put(tmp_path, ["a"], "a\n../a\n/etc/passwd\nx\n..\n")
+        sentences: list[str] = []
+        for item in annotated.items:
+            with collected_error(sentences):
                 item.read()
-        assert len(source.items) == 5
-        assert [sentence.split(": ")[1].split(" in ")[0] for sentence in sorted(told)] == [
+        assert len(annotated.items) == 5
+        assert [sentence.split(": ")[1].split(" in ")[0] for sentence in sorted(sentences)] == [
             ".. has no picture", "../a has no picture", "/etc/passwd has no picture", "x has no picture",
         ]  # fmt: skip
 
 
 class TestCvat:
     @pytest.mark.parametrize("encoding", ["utf-1", "shift_jis", "utf-7", "rot13", "hex", "ebcdic", "x" * 500, "utf-16"])
-    def test_an_encoding_that_cannot_be_read_is_told(self, encoding: str, tmp_path: Path) -> None:
+    def test_an_encoding_that_cannot_be_read_is_reported(self, encoding: str, tmp_path: Path) -> None:
         (tmp_path / "annotations.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotations/>')
         with pytest.raises(DataError, match=r"annotations\.xml: is no XML \(.*\); it is damaged, cut short, or not in UTF-8"):
             FORMATS["cvat"].read(tmp_path, None)
@@ -854,7 +859,7 @@ class TestCvat:
 def test_the_document_says_what_each_format_holds() -> None:
     document = (ROOT / "docs" / "formats.md").read_text()
     for name, format in FORMATS.items():
-        said = [format.holds.overlap, format.holds.crowd, format.holds.void, format.holds.maps]
-        words = ["yes" if one else "no" for one in said]
+        held_kinds = [format.holds.overlap, format.holds.crowd, format.holds.void, format.holds.maps]
+        words = ["yes" if holds else "no" for holds in held_kinds]
         order = "" if format.holds.maps else " yes" if format.holds.ordered else " no"
-        assert f"| {format.what} | `{name}` | {' | '.join(words)} |{order} |" in document
+        assert f"| {format.title} | `{name}` | {' | '.join(words)} |{order} |" in document

@@ -1,4 +1,4 @@
-"""Ctrl-C is answered at once, told as what it is, and loses nothing that was saved."""
+"""Ctrl-C is answered at once, arrives as KeyboardInterrupt, and loses nothing that was saved."""
 
 import os
 import re
@@ -46,8 +46,8 @@ def turned_into(kind: type[Exception]) -> None:
             raise kind("it was Ctrl-C") from None
 
 
-def pressed_twice(said: list[str]) -> None:
-    with stop_after_step(said.append):
+def pressed_twice(answers: list[str]) -> None:
+    with stop_after_step(answers.append):
         press()
         press()
 
@@ -65,23 +65,23 @@ class TestInterruptible:
             raise ValueError("not Ctrl-C")
 
     def test_in_another_thread_nothing_changes(self) -> None:
-        found = []
+        handlers = []
 
         def work() -> None:
             with interruptible():
-                found.append(signal.getsignal(signal.SIGINT))
+                handlers.append(signal.getsignal(signal.SIGINT))
 
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()
-        assert found == [signal.getsignal(signal.SIGINT)]
+        assert handlers == [signal.getsignal(signal.SIGINT)]
 
     @pytest.mark.parametrize("reader", ["model", "state", "crops"])
     def test_while_tensors_are_read_it_is_no_damage(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str
     ) -> None:
-        monkeypatch.setattr(model_file, "safe_open", swallowed)
-        monkeypatch.setattr(object_crops, "safe_open", swallowed)
+        for module in (model_file, states, object_crops):
+            monkeypatch.setattr(module, "safe_open", swallowed)
         (tmp_path / "model.safetensors").write_bytes(b"x")
         states.save_state(tmp_path, 1, {"network": {}}, {"step": 1})
         read = {
@@ -100,20 +100,20 @@ class TestInterruptible:
 
 class TestStopAfterStep:
     def test_the_first_is_answered_and_noted(self) -> None:
-        said: list[str] = []
-        with stop_after_step(said.append) as stop:
+        answers: list[str] = []
+        with stop_after_step(answers.append) as stop:
             press()
             deadline = time.monotonic() + 20
-            while not said and time.monotonic() < deadline:
+            while not answers and time.monotonic() < deadline:
                 time.sleep(0.01)
-            assert (said, stop) == ([ANSWER], [signal.SIGINT])
+            assert (answers, stop) == ([ANSWER], [signal.SIGINT])
 
     def test_the_second_stops_at_once(self) -> None:
-        said: list[str] = []
+        answers: list[str] = []
         before = signal.getsignal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            pressed_twice(said)
-        assert said == [ANSWER]
+            pressed_twice(answers)
+        assert answers == [ANSWER]
         assert signal.getsignal(signal.SIGINT) is before
         assert signal.set_wakeup_fd(-1) == -1
 
@@ -194,13 +194,13 @@ def test_a_training_that_is_stopped_says_so_and_leaves_what_can_be_used(tmp_path
     last = training.until("perpixel: ")
     assert training.end() == 75
     sentence = rf"perpixel: {re.escape(str(out))}: stopped after step (\d+) of 100000; the same command continues.\n"
-    found = re.fullmatch(sentence, last)
-    assert found is not None
-    assert read_facts(out / "run.json")["sessions"][0]["to"] == int(found[1])
+    stopped = re.fullmatch(sentence, last)
+    assert stopped is not None
+    assert read_facts(out / "run.json")["sessions"][0]["to"] == int(stopped[1])
     code, out_text, err = command("evaluate", out)
     assert code == 0, err
-    assert f"{out}: unfinished, step {found[1]} of 100000.\n" in err
+    assert f"{out}: unfinished, step {stopped[1]} of 100000.\n" in err
     assert "mIoU" in out_text
     code, _, err = command("predict", out, data / "images/val", "--out", tmp_path / "masks")
     assert code == 0, err
-    assert f"{out}: unfinished, step {found[1]} of 100000.\n" in err
+    assert f"{out}: unfinished, step {stopped[1]} of 100000.\n" in err

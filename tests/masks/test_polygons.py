@@ -29,9 +29,9 @@ def test_a_rectangle_is_the_pixels_within_it() -> None:
 
 
 def test_several_polygons_are_their_union_and_nothing_is_nothing() -> None:
-    one, other = [0, 0, 4, 0, 4, 4, 0, 4], [2, 2, 6, 2, 6, 6, 2, 6]
-    assert np.array_equal(fill([one, other], 6, 8), fill([one], 6, 8) | fill([other], 6, 8))
-    assert fill([one, one], 6, 8).sum() == 16
+    square, shifted = [0, 0, 4, 0, 4, 4, 0, 4], [2, 2, 6, 2, 6, 6, 2, 6]
+    assert np.array_equal(fill([square, shifted], 6, 8), fill([square], 6, 8) | fill([shifted], 6, 8))
+    assert fill([square, square], 6, 8).sum() == 16
     assert not fill([], 6, 8).any()
 
 
@@ -53,9 +53,9 @@ def test_outlines_give_the_mask_back(mask: np.ndarray) -> None:
 def test_outlines_are_one_polygon_for_each_piece(mask: np.ndarray) -> None:
     ndimage = pytest.importorskip("scipy.ndimage")
     labels, count = ndimage.label(mask)
-    found = outlines(mask)
-    assert len(found) == count
-    assert sorted(int(labels[fill([one], *mask.shape)].min()) for one in found) == [*range(1, count + 1)]
+    polygons_of_mask = outlines(mask)
+    assert len(polygons_of_mask) == count
+    assert sorted(int(labels[fill([polygon], *mask.shape)].min()) for polygon in polygons_of_mask) == [*range(1, count + 1)]
 
 
 @given(masks)
@@ -64,8 +64,8 @@ def test_outlines_read_the_same_in_a_program_that_draws_by_the_even_odd_rule(mas
     rows, columns = np.mgrid[: mask.shape[0], : mask.shape[1]] + 0.5
     middles = np.stack([columns.ravel(), rows.ravel()], 1)
     shown = np.zeros(mask.size, bool)
-    for one in outlines(mask):
-        shown |= draw.points_in_poly(middles, np.reshape(one, (-1, 2)))
+    for polygon in outlines(mask):
+        shown |= draw.points_in_poly(middles, np.reshape(polygon, (-1, 2)))
     assert np.array_equal(shown.reshape(mask.shape), mask)
 
 

@@ -33,9 +33,9 @@ def test_the_string_of_a_mask_that_coco_published() -> None:
 @given(masks)
 def test_a_mask_comes_back(mask: np.ndarray) -> None:
     for counts in (encode(mask), encode(mask).encode(), runs(mask), tuple(runs(mask)), np.array(runs(mask))):
-        found = decode(counts, *mask.shape)
-        assert found.dtype == bool
-        assert np.array_equal(found, mask)
+        decoded = decode(counts, *mask.shape)
+        assert decoded.dtype == bool
+        assert np.array_equal(decoded, mask)
 
 
 @given(masks)
@@ -130,7 +130,7 @@ def test_a_mask_has_two_dimensions() -> None:
 @given(masks)
 def test_columns_are_those_with_pixels(mask: np.ndarray) -> None:
     lengths = read_runs(runs(mask), *mask.shape)
-    found, left = columns(lengths, mask.shape[0])
+    mask_part, left = columns(lengths, mask.shape[0])
     there = np.flatnonzero(mask.any(0))
-    assert np.array_equal(found, mask[:, there[0] : there[-1] + 1] if len(there) else mask[:, :0])
+    assert np.array_equal(mask_part, mask[:, there[0] : there[-1] + 1] if len(there) else mask[:, :0])
     assert left == (there[0] if len(there) else 0)

@@ -22,13 +22,13 @@ objects = st.lists(st.lists(outlines, max_size=3), min_size=1, max_size=4)
 side = st.integers(1, 50)
 
 
-def sizes_of(these: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    heights, widths = np.array([one.shape for one in these], np.int64).reshape(-1, 2).T.copy()
+def sizes_of(mask_list: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    heights, widths = np.array([mask.shape for mask in mask_list], np.int64).reshape(-1, 2).T.copy()
     return heights, widths
 
 
-def runs_of(these: list[np.ndarray]) -> runs.Runs:
-    return runs.joined([np.array(rle.runs(one)) for one in these])
+def runs_of(mask_list: list[np.ndarray]) -> runs.Runs:
+    return runs.joined([np.array(rle.runs(mask)) for mask in mask_list])
 
 
 @settings(max_examples=150)
@@ -36,19 +36,21 @@ def runs_of(these: list[np.ndarray]) -> runs.Runs:
 def test_outlines_are_drawn_as_pycocotools_draws_them(shapes: list[list[list[float]]], height: int, width: int) -> None:
     oracle = pytest.importorskip("pycocotools.mask")
     count = len(shapes)
-    found = polygon_runs.draw(shapes, np.full(count, height), np.full(count, width))
-    theirs = [oracle.merge(oracle.frPyObjects(one, height, width))["counts"].decode() if one else rle.compress([height * width])
-              for one in shapes]  # fmt: skip
-    # What pycocotools writes of one polygon alone may have a run of no length at its end.
-    assert runs.write(found) == [rle.encode(rle.decode(one, height, width)) for one in theirs]
+    result = polygon_runs.draw(shapes, np.full(count, height), np.full(count, width))
+    empty = rle.compress([height * width])
+    theirs = [
+        oracle.merge(oracle.frPyObjects(polygons, height, width))["counts"].decode() if polygons else empty for polygons in shapes
+    ]
+    # For a single polygon pycocotools may write a run of no length at the end.
+    assert runs.write(result) == [rle.encode(rle.decode(counts, height, width)) for counts in theirs]
 
 
 def test_an_outline_that_crosses_one_column_many_times_is_drawn() -> None:
     oracle = pytest.importorskip("pycocotools.mask")
     zigzag = [float(value) for row in range(3000) for value in ((row % 2) * 2, (row * 7919 % 3000) / 100)]
-    found = polygon_runs.draw([[zigzag]], np.array([40]), np.array([5]))
+    result = polygon_runs.draw([[zigzag]], np.array([40]), np.array([5]))
     theirs = oracle.frPyObjects([zigzag], 40, 5)[0]["counts"].decode()
-    assert runs.write(found) == [rle.encode(rle.decode(theirs, 40, 5))]
+    assert runs.write(result) == [rle.encode(rle.decode(theirs, 40, 5))]
 
 
 @pytest.mark.parametrize(
@@ -67,14 +69,19 @@ texts = (
 )  # fmt: skip
 
 
-@given(st.lists(st.lists(st.lists(texts, min_size=6, max_size=8).filter(lambda one: len(one) % 2 == 0), max_size=3), max_size=3),
-       st.sampled_from([",", ", ", " ,\n\t"]))  # fmt: skip
+written_polygons = st.lists(texts, min_size=6, max_size=8).filter(lambda numbers: len(numbers) % 2 == 0)
+
+
+@given(st.lists(st.lists(written_polygons, max_size=3), max_size=3), st.sampled_from([",", ", ", " ,\n\t"]))
 def test_polygons_that_are_written_are_those_of_their_numbers(shapes: list[list[list[str]]], between: str) -> None:
-    text = [("[" + between.join("[" + between.join(one) + " ]" for one in each) + "]").encode() for each in shapes]
+    text = [
+        ("[" + between.join("[" + between.join(numbers) + " ]" for numbers in object_texts) + "]").encode()
+        for object_texts in shapes
+    ]
     sizes = np.full(len(shapes), 30), np.full(len(shapes), 40)
-    found = polygon_runs.draw_written([memoryview(one) for one in text], *sizes)
-    expected = polygon_runs.draw([json.loads(one) for one in text], *sizes)
-    assert [one.tolist() for one in found.each()] == [one.tolist() for one in expected.each()]
+    result = polygon_runs.draw_written([memoryview(outline) for outline in text], *sizes)
+    expected = polygon_runs.draw([json.loads(outline) for outline in text], *sizes)
+    assert [lengths.tolist() for lengths in result.each()] == [lengths.tolist() for lengths in expected.each()]
 
 
 @pytest.mark.parametrize(
@@ -88,23 +95,23 @@ def test_what_is_written_otherwise_is_named(text: bytes) -> None:
 
 
 @given(masks)
-def test_strings_are_those_of_single_masks_and_come_back(these: list[np.ndarray]) -> None:
-    heights, widths = sizes_of(these)
-    strings = runs.write(runs_of(these))
-    assert strings == [rle.encode(one) for one in these]
-    found = runs.read(strings, heights * widths)
-    assert [one.tolist() for one in found.each()] == [rle.runs(one) for one in these]
+def test_strings_are_those_of_single_masks_and_come_back(mask_list: list[np.ndarray]) -> None:
+    heights, widths = sizes_of(mask_list)
+    strings = runs.write(runs_of(mask_list))
+    assert strings == [rle.encode(mask) for mask in mask_list]
+    result = runs.read(strings, heights * widths)
+    assert [lengths.tolist() for lengths in result.each()] == [rle.runs(mask) for mask in mask_list]
 
 
 def written(numbers: list[tuple[int, int]]) -> str:
-    """Numbers as the string has them, each in so many characters more than it needs."""
+    """The compressed string of numbers. Each number comes with the count of needless characters that it gets."""
     text = ""
     for number, more in numbers:
         groups = [number & 31]
         while (number := number >> 5) != (-1 if groups[-1] & 16 else 0):
             groups.append(number & 31)
         groups += [31 if groups[-1] & 16 else 0] * more
-        text += "".join(chr(48 + one + 32 * (place + 1 < len(groups))) for place, one in enumerate(groups))
+        text += "".join(chr(48 + group + 32 * (place + 1 < len(groups))) for place, group in enumerate(groups))
     return text
 
 
@@ -115,16 +122,16 @@ numbers = st.lists(st.tuples(st.integers(-9, 20), st.just(0) | st.integers(0, 1)
 @given(numbers | st.text(st.characters(min_codepoint=46, max_codepoint=113), max_size=5) | st.text(max_size=3), st.data())
 def test_a_string_is_read_exactly_where_it_is_sound(counts: str, data: st.DataObject) -> None:
     sums = [*range(1, 30)]
-    with contextlib.suppress(ValueError):  # the size it is of, where it is of any
+    with contextlib.suppress(ValueError):  # the size that the string is valid for, if it is valid for any
         sums = [int(str(error_of(counts)).split("sum to ")[1].split()[0])] * 9 + sums
-    pixels = data.draw(st.sampled_from([one for one in sums if one]))
+    pixels = data.draw(st.sampled_from([total for total in sums if total]))
     try:
         expected = rle.without_empty(rle.read_runs(counts, pixels, 1))
     except ValueError:
         assert runs.read(["d0", counts], np.array([20, pixels])) == 1
     else:
-        found = runs.read([counts, "d0"], np.array([pixels, 20]))
-        assert [one.tolist() for one in found.each()] == [expected.tolist(), [20]]
+        result = runs.read([counts, "d0"], np.array([pixels, 20]))
+        assert [lengths.tolist() for lengths in result.each()] == [expected.tolist(), [20]]
 
 
 def error_of(counts: str) -> str:
@@ -143,23 +150,23 @@ def test_a_longer_way_to_write_a_mask_is_read(counts: str, lengths: list[int]) -
 
 
 @given(masks)
-def test_areas_and_boxes_are_those_of_the_pixels(these: list[np.ndarray]) -> None:
-    edges, areas, boxes = runs.measure(runs_of(these), sizes_of(these)[0])
-    assert edges.tolist() == [end for one in these for end in np.cumsum(rle.runs(one)).tolist()]
-    for mask, area, box in zip(these, areas, boxes, strict=True):
+def test_areas_and_boxes_are_those_of_the_pixels(mask_list: list[np.ndarray]) -> None:
+    edges, areas, boxes = runs.measure(runs_of(mask_list), sizes_of(mask_list)[0])
+    assert edges.tolist() == [end for mask in mask_list for end in np.cumsum(rle.runs(mask)).tolist()]
+    for mask, area, box in zip(mask_list, areas, boxes, strict=True):
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         assert area == mask.sum()
         assert box.tolist() == ([columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1] if len(rows) else [0] * 4)
 
 
 @given(masks, st.floats(0.01, 0.3))
-def test_bands_are_those_of_the_pixels(these: list[np.ndarray], dilation: float) -> None:
-    depths = np.array([width_of(one.shape, dilation) for one in these], np.int64)
-    found = runs.bands(runs_of(these), *sizes_of(these), depths)
-    assert [one.tolist() for one in found.each()] == [rle.runs(mask_band(one, dilation)) for one in these]
+def test_bands_are_those_of_the_pixels(mask_list: list[np.ndarray], dilation: float) -> None:
+    depths = np.array([width_of(mask.shape, dilation) for mask in mask_list], np.int64)
+    result = runs.bands(runs_of(mask_list), *sizes_of(mask_list), depths)
+    assert [lengths.tolist() for lengths in result.each()] == [rle.runs(mask_band(mask, dilation)) for mask in mask_list]
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=12).filter(any))
 def test_runs_of_no_length_are_taken_out(lengths: list[int]) -> None:
-    found = rle.without_empty(np.array(lengths))
-    assert found.tolist() == rle.runs(rle.dense(np.array(lengths), 1, sum(lengths)))
+    result = rle.without_empty(np.array(lengths))
+    assert result.tolist() == rle.runs(rle.dense(np.array(lengths), 1, sum(lengths)))

@@ -60,12 +60,12 @@ def test_without_borders_no_region_shows_two_objects(numbers):
 
 def test_the_gap_between_two_cells_by_hand():
     # d1 and d2 of the three gap pixels: (1, 3), (2, 2), (3, 1); each sums to 4: 10 exp(-16 / 50)
-    found = separation(np.array([[1, 0, 0, 0, 2]]))
-    assert found[0].tolist() == pytest.approx([0, 10 * exp(-0.32), 10 * exp(-0.32), 10 * exp(-0.32), 0], rel=1e-6)
+    weights = separation(np.array([[1, 0, 0, 0, 2]]))
+    assert weights[0].tolist() == pytest.approx([0, 10 * exp(-0.32), 10 * exp(-0.32), 10 * exp(-0.32), 0], rel=1e-6)
     # sqrt(1 + 1) to one, 1 to the other
-    found = separation(np.array([[1, 0], [0, 0], [2, 0]]), w0=3, sigma=2)
-    assert found[1].tolist() == pytest.approx([3 * exp(-(2**2) / 8), 3 * exp(-((2 * 2**0.5) ** 2) / 8)], rel=1e-6)
-    assert found[0, 1] == pytest.approx(3 * exp(-((1 + 5**0.5) ** 2) / 8), rel=1e-6)
+    weights = separation(np.array([[1, 0], [0, 0], [2, 0]]), w0=3, sigma=2)
+    assert weights[1].tolist() == pytest.approx([3 * exp(-(2**2) / 8), 3 * exp(-((2 * 2**0.5) ** 2) / 8)], rel=1e-6)
+    assert weights[0, 1] == pytest.approx(3 * exp(-((1 + 5**0.5) ** 2) / 8), rel=1e-6)
 
 
 def test_cells_farther_apart_than_5_sigma_are_not_separated():
@@ -102,9 +102,9 @@ def test_a_picture_that_is_turned_has_the_map_turned(numbers):
 def test_the_map_balances_classes_and_leaves_void_out():
     labels = np.array([[1, 0, 1, 1, VOID, 2]], np.uint8)
     objects = Instances.of_numbers(np.array([[1, 0, 2, 2, 2, 3]]), np.array([1, 1, 2]))
-    found = weight_map(labels, objects, VOID, [0.5, 2.0, 4.0])
-    assert found.dtype == np.float32
-    assert found.tolist() == [[2, pytest.approx(0.5 + 10 * exp(-4 / 50), rel=1e-6), 2, 2, 0, 4]]
+    weights = weight_map(labels, objects, VOID, [0.5, 2.0, 4.0])
+    assert weights.dtype == np.float32
+    assert weights.tolist() == [[2, pytest.approx(0.5 + 10 * exp(-4 / 50), rel=1e-6), 2, 2, 0, 4]]
 
 
 def test_a_drawn_border_is_a_gap():

@@ -1,4 +1,4 @@
-"""check --report: one page, offline, that says what check says and shows where."""
+"""check --report: one offline page with the problems of check and pictures of their places."""
 
 import html
 import json
@@ -64,7 +64,7 @@ def test_the_command(root: Path, place: Path, capsys: pytest.CaptureFixture[str]
 
 
 class TestWhereItCannotBeWritten:
-    """It is told before the pictures are looked at."""
+    """The error comes before the pictures are checked."""
 
     @pytest.mark.parametrize("kind", ["folder", "pipe", "below a file", "a device"])
     def test_what_is_no_plain_file(self, root: Path, place: Path, kind: str, command: Callable[..., Any]) -> None:  # noqa: F811

@@ -1,4 +1,4 @@
-"""proposal-curve: one pass per picture finds what evaluate finds with each number of boxes."""
+"""proposal-curve: one pass over each picture gives the scores of `evaluate` for each number of boxes."""
 
 import json
 from pathlib import Path
@@ -36,14 +36,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.mark.parametrize("merge", ["max", "sum"])
 def test_each_point_is_what_evaluate_finds(model: Model, data: Dataset, merge: str) -> None:
-    found = proposal_curve(model, data, (9, 1, 4, 4), "sliding", merge)
-    assert list(found) == [1, 4, 9]
-    for boxes, scores in found.items():
+    scores_by_boxes = proposal_curve(model, data, (9, 1, 4, 4), "sliding", merge)
+    assert list(scores_by_boxes) == [1, 4, 9]
+    for boxes, scores in scores_by_boxes.items():
         expected = perpixel.evaluate(model, data, inference=Inference(boxes, "sliding", merge))
         assert np.abs(scores.confusion.counts - expected.confusion.counts).sum() <= 2  # batches of other sizes round otherwise
         assert scores.protocol == expected.protocol
-    assert len({scores.confusion.counts.tobytes() for scores in found.values()}) == 3
-    assert len({scores.protocol_hash for scores in found.values()}) == 3
+    assert len({scores.confusion.counts.tobytes() for scores in scores_by_boxes.values()}) == 3
+    assert len({scores.protocol_hash for scores in scores_by_boxes.values()}) == 3
 
 
 def test_more_boxes_than_there_are_is_all_of_them(model: Model, data: Dataset) -> None:
@@ -54,11 +54,11 @@ def test_more_boxes_than_there_are_is_all_of_them(model: Model, data: Dataset) -
 
 
 def test_json_and_a_picture_of_the_curve(model: Model, data: Dataset, tmp_path: Path) -> None:
-    found = proposal_curve(model, data, (1, 3), "sliding", "sum")
-    rows = write_curve(tmp_path / "deep" / "curve", found)
+    scores_by_boxes = proposal_curve(model, data, (1, 3), "sliding", "sum")
+    rows = write_curve(tmp_path / "deep" / "curve", scores_by_boxes)
     assert json.loads((tmp_path / "deep" / "curve" / JSON).read_text()) == rows
     assert [row["boxes"] for row in rows] == [1, 3]
-    assert [row["mIoU"] for row in rows] == [scores.mean_iou for scores in found.values()]
+    assert [row["mIoU"] for row in rows] == [scores.mean_iou for scores in scores_by_boxes.values()]
     assert rows[1]["protocol"]["window"].startswith("3 boxes by sliding")
     assert read_image(tmp_path / "deep" / "curve" / PICTURE).shape == (300, 920, 3)
 

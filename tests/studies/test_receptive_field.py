@@ -1,4 +1,4 @@
-"""Noise moves an output exactly where the output sees it; the field that could move it is found to the pixel."""
+"""Noise moves an output exactly where the output depends on it, and the theoretical field is exact to the pixel."""
 
 import subprocess
 import sys
@@ -120,9 +120,9 @@ class TestEffective:
         assert max(largest) == 1
 
     def test_progress_ends_with_all_cells(self):
-        told = []
-        effective_receptive_field(convolution(), PICTURE, (5, 7), 4, 4, progress=lambda done, total: told.append((done, total)))
-        assert told[-1] == (12, 12)
+        calls = []
+        effective_receptive_field(convolution(), PICTURE, (5, 7), 4, 4, progress=lambda done, total: calls.append((done, total)))
+        assert calls[-1] == (12, 12)
 
     @pytest.mark.parametrize("at", [(12, 0), (0, 15), (-1, 0)])
     def test_a_pixel_outside(self, at):
@@ -241,14 +241,14 @@ class TestCommand:
     def test_it_says_the_shares_and_leaves_a_picture(self, place, capsys, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.chdir(place)
         main(["receptive-field", "run", "street.png", "--at", "4", "40", "--patch", "8", "--step", "4", "--device", "cpu"])
-        told = capsys.readouterr()
+        printed = capsys.readouterr()
         probe = receptive_field(perpixel.load("run"), read_image("street.png"), (4, 40), 8, 4)
-        output, effective, theoretical = told.out.splitlines()
+        output, effective, theoretical = printed.out.splitlines()
         assert output == f"output: {('ground', 'box', 'disc')[probe.class_id]} at row 4, column 40"
         assert effective.startswith(f"effective field: {100 * probe.moved:.1f} % of the picture, which moves it by more than 10")
         assert theoretical.startswith(f"theoretical field: {100 * probe.reach:.1f} % of the picture, rows 0..")
         assert 0 < probe.moved < probe.reach
-        assert "receptive-field.png: redder moves more" in told.err
+        assert "receptive-field.png: redder moves more" in printed.err
         assert (read_image("receptive-field.png")[18:50, :48] == read_image("street.png")).all()
 
     @pytest.mark.parametrize(
@@ -269,10 +269,10 @@ class TestCommand:
         before = sorted(place.rglob("*"))
         with pytest.raises(SystemExit) as left:
             main(["receptive-field", *arguments])
-        told = capsys.readouterr()
+        printed = capsys.readouterr()
         assert left.value.code == code
-        assert part in told.err
-        assert (told.out, len(told.err.splitlines())) == ("", 1)
+        assert part in printed.err
+        assert (printed.out, len(printed.err.splitlines())) == ("", 1)
         assert sorted(place.rglob("*")) == before
 
     def test_help_does_not_wait_for_torch(self):

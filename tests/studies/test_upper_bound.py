@@ -1,4 +1,5 @@
-"""The best that a stride allows: the truth made coarse as scores are, by hand, by torch, and by rules for all label maps."""
+"""The upper bound of a stride: the truth made coarse in the way of scores, tested by hand, by torch, and by rules for all
+maps."""
 
 import json
 import math
@@ -101,10 +102,10 @@ class TestRules:
 
     @given(LABELS, st.integers(1, 50))
     def test_only_classes_of_the_truth_are_answered_at_any_size_and_factor(self, labels, factor):
-        found = coarsened(labels, factor, V)
-        assert found.shape == labels.shape
-        assert found.dtype == labels.dtype
-        assert set(np.unique(found)) <= set(np.unique(labels[labels != V])) or (labels == V).all()
+        coarse = coarsened(labels, factor, V)
+        assert coarse.shape == labels.shape
+        assert coarse.dtype == labels.dtype
+        assert set(np.unique(coarse)) <= set(np.unique(labels[labels != V])) or (labels == V).all()
 
     @given(LABELS.filter(lambda labels: (labels != V).any()), st.integers(1, 50))
     def test_torch_pools_and_interpolates_to_the_same(self, labels, factor):
@@ -155,10 +156,10 @@ class TestCommand:
 
     def test_json_is_what_the_function_says(self, data, capsys):
         main(["upper-bound", str(data), "--factors", "8", "3", "--split", "train", "--json"])
-        found = json.loads(capsys.readouterr().out)
-        assert found == [bound.to_json() for bound in upper_bound(open_dataset(data, split="train"), [8, 3])]
-        assert [bound["paper"] for bound in found] == [PAPER[8], None]
-        assert 0 < found[0]["mean_iou"] < found[1]["mean_iou"] < 1
+        rows = json.loads(capsys.readouterr().out)
+        assert rows == [bound.to_json() for bound in upper_bound(open_dataset(data, split="train"), [8, 3])]
+        assert [bound["paper"] for bound in rows] == [PAPER[8], None]
+        assert 0 < rows[0]["mean_iou"] < rows[1]["mean_iou"] < 1
 
     @pytest.mark.parametrize(
         ("arguments", "code", "part"),
@@ -172,10 +173,10 @@ class TestCommand:
     def test_one_sentence_for_a_mistake(self, data, capsys, arguments, code, part):
         with pytest.raises(SystemExit) as left:
             main(["upper-bound", str(data), *arguments])
-        told = capsys.readouterr()
+        printed = capsys.readouterr()
         assert left.value.code == code
-        assert part in told.err
-        assert (told.out, len(told.err.splitlines())) == ("", 1)
+        assert part in printed.err
+        assert (printed.out, len(printed.err.splitlines())) == ("", 1)
 
     def test_help_does_not_wait_for_torch(self):
         lines = ["import sys", "from perpixel.cli import main", "try:", "    main(['upper-bound', '--help'])",
