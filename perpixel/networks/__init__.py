@@ -17,6 +17,7 @@ from perpixel.networks.fcn import FCN
 from perpixel.networks.parsenet import ParseNet
 from perpixel.networks.torchvision import ARCHITECTURES, PREFIX, TorchvisionNetwork
 from perpixel.networks.unet import BackboneUNet, UNet, unet
+from perpixel.sample import Targets
 
 
 @runtime_checkable
@@ -24,14 +25,14 @@ class Network(Protocol):
     """What train, evaluate and predict ask of a network.
 
     `forward(images)`: float32 (B, 3, H, W) in [0, 1], any H and W -> dict with the same keys in train and eval, `"logits"`
-    (B, C, H, W) among them. `losses(images, targets, weights)` -> named scalars that train sums; targets int64 (B, H, W), and
-    void changes neither loss nor gradient; weights float32 (B, H, W), or none, multiply each pixel's cross-entropy.
+    (B, C, H, W) among them. `losses(images, targets)` -> named scalars that train sums; pixels whose label is void change
+    neither loss nor gradient, and the weights of the targets multiply each pixel's cross-entropy.
     `score_map(images)`: the scores before the last interpolation. `loss` is replaceable."""
 
     loss: PixelLoss
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]: ...
-    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]: ...
+    def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]: ...
     def score_map(self, images: Tensor) -> ScoreMap: ...
 
 

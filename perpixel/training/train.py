@@ -37,6 +37,7 @@ from perpixel.machines.team import Team, join
 from perpixel.measures.confusion_matrix import ConfusionMatrix
 from perpixel.networks import Network, as_network
 from perpixel.prediction.predict import predict
+from perpixel.sample import Targets
 from perpixel.training import states
 from perpixel.training.batches import Batch, batches
 from perpixel.training.not_finite import NotFinite, refuse
@@ -127,10 +128,10 @@ def train(
                 terms: dict[str, float] = {}
                 optimiser.zero_grad(set_to_none=True)
                 for part in parts:
-                    inputs = [tensor.to(team.device) for tensor in part.tensors()]
+                    images, targets = part.images.to(team.device), part.targets.to(team.device)
                     share = team.world * _share(recipe, part, judged)  # gradients are averaged over processes
                     with autocast, enough_to_normalise(recipe, part, team):
-                        found = lossy(*inputs)
+                        found = lossy(images, targets)
                     loss = torch.stack(list(found.values())).sum() * share
                     if not math.isfinite(loss.item()):
                         refuse(out, step, part, network, team.device)
@@ -367,8 +368,8 @@ class _Losses(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
-        return as_network(self.network).losses(*inputs)
+    def forward(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        return as_network(self.network).losses(images, targets)
 
 
 def _losses(network: nn.Module, team: Team) -> Callable[..., dict[str, Tensor]]:

@@ -17,6 +17,7 @@ from perpixel.backbones.alexnet import CeilPool, response_norm
 from perpixel.backbones.places import PICTURE, Place, places
 from perpixel.networks import build, fcn
 from perpixel.networks.fcn import Step, bilinear_kernel
+from perpixel.sample import Targets
 from perpixel.training.recipe import Recipe
 from perpixel.training.train import _network
 
@@ -540,7 +541,7 @@ def test_scales_from_elsewhere_count():
 def test_one_layer_alone_leaves_nothing_that_no_loss_reaches(backbone, layer):
     network = narrow("fcn16s", backbone=backbone, layer=layer)
     assert list(network.score) == [layer]
-    loss = sum(network.losses(pictures((64, 64)), torch.zeros(1, 64, 64, dtype=torch.int64)).values())
+    loss = sum(network.losses(pictures((64, 64)), Targets(torch.zeros(1, 64, 64, dtype=torch.int64))).values())
     found = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
     assert all(gradient is not None for gradient in found)
 
