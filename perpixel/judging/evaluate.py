@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable, refuse_void
@@ -27,9 +26,7 @@ from perpixel.judging.protocol import Failed, hash_of, left_out, noting
 from perpixel.machines.team import ALONE, Team
 from perpixel.measures.confusion_matrix import ConfusionMatrix
 from perpixel.networks import Network
-from perpixel.prediction.inference import PLAIN, Inference, infer, seen_at
-from perpixel.prediction.predict import prepare
-from perpixel.prediction.score_maps import score_map
+from perpixel.prediction.inference import PLAIN, Inference, seen_at, whole_picture
 from perpixel.sample import Prediction, Sample
 from perpixel.terminal import percent, print_table, show
 from perpixel.version import VERSION
@@ -157,10 +154,9 @@ def answers(
     if isinstance(model_or_predictions, Model):
         model = model_or_predictions
         refuse_other_classes(model, dataset)
-        prepare(model)
-        fitted = inference.fitted(model)
-        described = partial(protocol, dataset, weights=fitted.weights(model), scale=seen_at(model), rules=fitted.rules(model))
-        return lambda sample: infer(model, sample.image, fitted, scores)(), described
+        predictor = inference.predictor(model, scores)
+        described = partial(protocol, dataset, weights=predictor.weights, scale=seen_at(model), rules=predictor.rules)
+        return lambda sample: predictor(sample.image), described
     folder = Path(model_or_predictions)
     if not inference.plain:
         raise UsageError(f"{folder}: masks are judged as they are; give {', '.join(inference.given)} with a model.")
@@ -186,16 +182,14 @@ def refuse_other_classes(model: Model, dataset: Dataset) -> None:
 
 def judge(network: Network, dataset: Dataset, indices: Sequence[int], scale: float) -> ConfusionMatrix:
     """The counts of some pictures of `dataset` by a network in training; leaves it in the mode in which it was."""
-    module = network
-    assert isinstance(module, torch.nn.Module)
-    training = module.training
-    module.eval()
+    training = network.training
+    network.eval()
     try:
         matrix, _ = count(
-            dataset, indices, lambda sample: score_map(network, sample.image, scale).labels(sample.image.shape[:2]), None
+            dataset, indices, lambda sample: whole_picture(network, dataset.classes, sample.image, scale)().labels, None
         )
     finally:
-        module.train(training)
+        network.train(training)
     return matrix
 
 

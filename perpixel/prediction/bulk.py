@@ -24,8 +24,7 @@ from perpixel import draw
 from perpixel.errors import DataError, UsageError, failure_of
 from perpixel.files import digest, locked, read_bytes, remove_partial, walk, write_whole
 from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_image
-from perpixel.prediction.inference import PLAIN, Inference, infer
-from perpixel.prediction.predict import prepare
+from perpixel.prediction.inference import PLAIN, Inference
 from perpixel.sample import Prediction
 from perpixel.weights.model_file import MODEL_FILE, Model
 
@@ -116,11 +115,10 @@ def predict_all(
     kinds = {"masks": True, "overlays": overlays, "scores": scores}
     folders = [out / name for name, wanted in kinds.items() if wanted]
     out.mkdir(parents=True, exist_ok=True)
-    prepare(model)
-    inference = inference.fitted(model)
-    head: dict[str, Any] = {"model": inference.weights(model), "folders": [folder.name for folder in folders]}
+    predictor = inference.predictor(model, scores)
+    head: dict[str, Any] = {"model": predictor.weights, "folders": [folder.name for folder in folders]}
     if not inference.plain:
-        head["inference"] = inference.rules(model)
+        head["inference"] = predictor.rules
     with (
         locked(out), _Journal(out, folders, head) as journal,
         ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer,
@@ -142,7 +140,7 @@ def predict_all(
                 if read.image is None:
                     yield Outcome(source, "skipped")
                     continue
-                finish = infer(model, read.image, inference, scores)
+                finish = predictor.begin(read.image)
                 written = writer.submit(_write, source, read.image, finish, out, overlays, journal, read.key)
                 writing.append((source, read.dropped, written))
             except Exception as error:

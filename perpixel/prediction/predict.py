@@ -12,8 +12,7 @@ from PIL import Image
 
 from perpixel.errors import DataError, UsageError
 from perpixel.images import image_of, read_image
-from perpixel.machines.memory import keep_freed_memory
-from perpixel.prediction.inference import PLAIN, Inference, infer
+from perpixel.prediction.inference import PLAIN, Inference
 from perpixel.sample import Prediction
 from perpixel.weights.model_file import Model
 
@@ -34,10 +33,10 @@ def predict(
     A picture is a file, its bytes, uint8 RGB (H, W, 3), a picture of Pillow, or a tensor as networks take it: (3, H, W), uint8 or
     float in [0, 1]. Raises DataError when the picture cannot be read, UsageError for anything else, and for an `inference` that
     does not fit the model."""
-    fitted = inference.fitted(model)
+    predictor = inference.predictor(model, scores)
     if isinstance(picture, (list, tuple)):
-        return [infer(model, image, fitted, scores)() for image in map(_pixels, picture)]
-    return infer(model, _pixels(picture), fitted, scores)()
+        return [predictor(image) for image in map(_pixels, picture)]
+    return predictor(_pixels(picture))
 
 
 def _pixels(picture: Any) -> NDArray[np.uint8]:
@@ -77,9 +76,3 @@ def _of_tensor(tensor: torch.Tensor) -> NDArray[np.uint8]:
             raise UsageError(f"a picture as a tensor of floats is in [0, 1], not {low:g} to {high:g}; undo its normalisation.")
         values = (values * 255).round().to(torch.uint8)
     return np.ascontiguousarray(values.permute(1, 2, 0).numpy())
-
-
-def prepare(model: Model) -> torch.nn.Module:
-    """The network as bulk prediction runs it: evaluation mode, channels last, memory kept between pictures."""
-    keep_freed_memory()
-    return model.network.eval().to(memory_format=torch.channels_last)

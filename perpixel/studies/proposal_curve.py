@@ -21,10 +21,9 @@ from perpixel.files import write_whole
 from perpixel.images import write_image
 from perpixel.judging.evaluate import Progress, Scores, count, protocol, refuse_other_classes
 from perpixel.measures.confusion_matrix import ConfusionMatrix
-from perpixel.networks import as_network
+from perpixel.networks import pixel_network
 from perpixel.prediction.by_boxes import chosen, merges
 from perpixel.prediction.inference import Inference, seen_at
-from perpixel.prediction.predict import prepare
 from perpixel.prediction.symmetries import ALL
 from perpixel.sample import Sample
 from perpixel.weights.model_file import Model
@@ -43,9 +42,9 @@ def proposal_curve(
     if not counts or min(counts) < 1:
         raise UsageError(f"counts {list(counts)}: a curve is over boxes; give whole numbers of at least 1.")
     counts = sorted(set(counts))
-    rules = {boxes: Inference(boxes, proposals_by, merge).rules(model) for boxes in counts}
+    rules = {boxes: Inference(boxes, proposals_by, merge).predictor(model).rules for boxes in counts}
     refuse_other_classes(model, dataset)
-    network, classes = as_network(prepare(model)), len(dataset.classes)
+    network, classes = pixel_network(model.network, "proposal-curve"), len(dataset.classes)
     matrices = {boxes: ConfusionMatrix(classes, dataset.classes.void) for boxes in counts}
 
     def answer(sample: Sample) -> NDArray[Any]:

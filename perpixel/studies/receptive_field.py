@@ -29,6 +29,7 @@ from torch.nn import functional as F
 
 from perpixel import draw
 from perpixel.errors import UsageError
+from perpixel.networks import PixelNetwork, pixel_network
 from perpixel.prediction.score_maps import to_tensor
 from perpixel.weights.model_file import Model
 
@@ -179,15 +180,16 @@ def draw_probe(image: NDArray[np.uint8], probe: Probe) -> draw.Picture:
 
 def _scores(network_or_model: Model | nn.Module, images: Tensor, at: tuple[int, int]) -> Tensor:
     """(B, C) float32 scores, on the CPU, at one pixel of the pictures (B, 3, H, W); a model sees them at its own scale."""
+    network: PixelNetwork | nn.Module
     if isinstance(network_or_model, Model):
-        network, scale = network_or_model.network, network_or_model.scale
+        network, scale = pixel_network(network_or_model.ready(), "receptive-field"), network_or_model.scale
     else:
-        network, scale = network_or_model, 1.0
+        network, scale = network_or_model.eval(), 1.0
     height, width = images.shape[-2:]
     seen = max(1, round(height * scale)), max(1, round(width * scale))
     if seen != (height, width):
         images = F.interpolate(images, seen, mode="bilinear", antialias=True)
     row, column = (int((place + 0.5) * now / side) for place, now, side in zip(at, seen, (height, width), strict=True))
     weights: Any = next(network.parameters(), images)
-    logits: Tensor = network.eval()(images.to(weights.device))["logits"]
+    logits: Tensor = network(images.to(weights.device))["logits"]
     return logits[:, :, row, column].float().cpu()

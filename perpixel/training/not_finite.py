@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from perpixel.errors import PerpixelError
 from perpixel.files import write_whole
-from perpixel.networks import as_network
+from perpixel.networks import Network
 from perpixel.training.batches import Batch
 from perpixel.weights.model_file import first_not_finite
 
@@ -25,7 +25,7 @@ class NotFinite(PerpixelError):
     exit_code = 3
 
 
-def refuse(out: Path, step: int, part: Batch, network: nn.Module, device: torch.device) -> NoReturn:
+def refuse(out: Path, step: int, part: Batch, network: Network, device: torch.device) -> NoReturn:
     """Keeps the batch in `out/not_finite`, and raises NotFinite naming the first bad tensor, the pictures and the step."""
     name = first_bad(network, part, device)
     path = out / "not_finite" / f"step-{step:09d}.safetensors"
@@ -36,7 +36,7 @@ def refuse(out: Path, step: int, part: Batch, network: nn.Module, device: torch.
     )
 
 
-def first_bad(network: nn.Module, part: Batch, device: torch.device) -> str:
+def first_bad(network: Network, part: Batch, device: torch.device) -> str:
     """The first of: images, weights, outputs of layers in order of computation, loss terms, gradients from the last layer."""
     images, targets = part.images.to(device), part.targets.to(device)
     if not bool(torch.isfinite(images).all()):
@@ -56,7 +56,7 @@ def first_bad(network: nn.Module, part: Batch, device: torch.device) -> str:
     handles = [module.register_forward_hook(watch(name)) for name, module in network.named_modules() if name]
     try:
         with torch.no_grad():
-            terms = as_network(network).losses(images, targets)
+            terms = network.losses(images, targets)
     finally:
         for handle in handles:
             handle.remove()

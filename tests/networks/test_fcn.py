@@ -15,11 +15,12 @@ from perpixel import networks
 from perpixel.backbones import AlexNet, GoogLeNet
 from perpixel.backbones.alexnet import CeilPool, response_norm
 from perpixel.backbones.places import PICTURE, Place, places
+from perpixel.classes import ClassTable
 from perpixel.networks import build, fcn
 from perpixel.networks.fcn import Step, bilinear_kernel
 from perpixel.sample import Targets
+from perpixel.training.learner import network_of
 from perpixel.training.recipe import Recipe
-from perpixel.training.train import _network
 
 CLASSES, SMALL = 5, 0.05
 SIDES = st.integers(1, 600)
@@ -659,7 +660,7 @@ def test_ordinary_paddings_leave_out_at_most_a_part_of_a_cell(backbone, side):
     ],
 )
 def test_auto_starts_from_imagenet_where_there_are_such_weights(monkeypatch, arguments, weights):
-    given = {}
-    monkeypatch.setattr(networks, "build", lambda _name, _classes, **arguments: given.update(arguments))
-    _network(Recipe(network="fcn32s", **arguments), CLASSES)
+    given, network = {}, on_meta("fcn32s", width=SMALL)
+    monkeypatch.setattr(networks, "build", lambda _name, _classes, **arguments: given.update(arguments) or network)
+    network_of(Recipe(network="fcn32s", **arguments), ClassTable.of(["a", "b"]))
     assert given.get("weights") == weights

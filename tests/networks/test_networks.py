@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from perpixel.errors import UnknownName, UsageError
 from perpixel.machines.team import ALONE
-from perpixel.networks import NETWORKS, Network, arguments_of, as_network, build, title
+from perpixel.networks import NETWORKS, arguments_of, as_network, build, finds_objects, has_border, labels_pixels, title
 from perpixel.networks.torchvision import LIGHTEST, PUBLISHED
 from perpixel.networks.unet import centre, grey, mirror
 from perpixel.prediction.score_maps import score_map
@@ -150,6 +150,8 @@ def test_every_network_is_under_contract():
 
 def test_it_is_a_network(network):
     assert as_network(network) is network
+    assert (labels_pixels(network), finds_objects(network)) == (True, False)
+    assert has_border(network) == (type(network).__name__ == "UNet" and not network.padded)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 47), (64, 64)])
@@ -583,8 +585,7 @@ def test_an_argument_that_does_not_fit(name, arguments, says):
 
 
 def test_a_module_that_keeps_no_contract():
-    assert isinstance(on_meta("unet"), Network)
-    with pytest.raises(UsageError, match="Linear is no network"):
+    with pytest.raises(UsageError, match=r"Linear is no network: it needs losses, and score_map and loss .*, or detect"):
         as_network(nn.Linear(1, 1))
 
 
