@@ -77,7 +77,7 @@ def train(
     if as_json:
         print_json(scores.to_json())
     else:
-        from perpixel.judging.evaluate import print_scores
+        from perpixel.judging.scores import print_scores
 
         print_scores(scores)
         say(f"{folder}: weights, history, curves.png, val.png, scores.json. Next: perpixel predict {folder} PICTURES --out masks")

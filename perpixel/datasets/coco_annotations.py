@@ -119,12 +119,15 @@ class Segment:
 
 @dataclass(frozen=True)
 class Panoptic:
-    """A panoptic annotation file: pictures and category names by id; of each picture's id the PNG's name and the segments."""
+    """A panoptic annotation file: pictures and category names by id; of each picture's id the PNG's name and the segments.
+
+    `things` are the ids of categories with countable objects; none where the file does not say it of every category."""
 
     path: Path
     pictures: dict[int, Picture]
     categories: dict[int, str]
     maps: dict[int, tuple[str, list[Segment]]]
+    things: frozenset[int] | None = None
 
 
 def read_annotations(path: Path, left_out: list[str] | None = None) -> Annotations:
@@ -219,7 +222,14 @@ def read_panoptic(path: Path, truth: Panoptic | None = None) -> Panoptic:
         if len({segment.id for segment in found}) < len(found):
             raise DataError(f"{where}: two segments have one id; give each its own.")
         maps[id] = _file_name(entry, where), found
-    return Panoptic(path, pictures, categories, maps)
+    return Panoptic(path, pictures, categories, maps, truth.things if truth else _things(path, content))
+
+
+def _things(path: Path, content: dict[str, Any]) -> frozenset[int] | None:
+    """The ids of categories whose `isthing` is 1; none where a category has no 0 or 1 there."""
+    flags = {entry.get("id"): entry.get("isthing") for entry in _entries(path, content, "categories", required=False)}
+    known = all(type(flag) is int and flag in (0, 1) for flag in flags.values())
+    return frozenset(id for id, flag in flags.items() if flag and isinstance(id, int)) if known else None
 
 
 def read_json(path: Path) -> Any:

@@ -19,8 +19,12 @@ from perpixel.datasets import Dataset
 from perpixel.errors import UsageError
 from perpixel.files import write_whole
 from perpixel.images import write_image
-from perpixel.judging.evaluate import Progress, Scores, count, protocol, refuse_other_classes
+from perpixel.judging.answers import refuse_other_classes
+from perpixel.judging.evaluate import PIXELS, Progress, confusion
+from perpixel.judging.protocol import protocol
+from perpixel.judging.scores import Scores
 from perpixel.measures.confusion_matrix import ConfusionMatrix
+from perpixel.measures.pixels import summary_of
 from perpixel.networks import pixel_network
 from perpixel.prediction.by_boxes import chosen, merges
 from perpixel.prediction.inference import Inference, seen_at
@@ -55,9 +59,14 @@ def proposal_curve(
             matrices[number].add(sample.labels, labels)
         return labels
 
-    _, digests = count(dataset, range(len(dataset)), answer, progress)
+    _, digests = confusion(dataset, range(len(dataset)), answer, progress)
     return {
-        boxes: Scores(matrix, dataset.classes, protocol(dataset, digests, model.digest, seen_at(model), rules[boxes]))
+        boxes: Scores(
+            PIXELS,
+            summary_of(matrix, dataset.classes.names),
+            protocol(dataset, digests, model.digest, seen_at(model), rules[boxes]),
+            len(dataset),
+        )
         for boxes, matrix in matrices.items()
     }
 
@@ -73,7 +82,7 @@ def write_curve(out: Path, found: Mapping[int, Scores]) -> list[dict[str, Any]]:
     write_whole(out, JSON, json.dumps(rows, indent=1).encode())
     lines = {
         "mIoU": [(boxes, scores.mean_iou) for boxes, scores in found.items()],
-        "pixel accuracy": [(boxes, scores.confusion.pixel_accuracy()) for boxes, scores in found.items()],
+        "pixel accuracy": [(boxes, scores.figures["pixel_accuracy"]) for boxes, scores in found.items()],
     }
     panels = [draw.curves({name: line}, f"{name} by boxes") for name, line in lines.items()]
     write_image(out, PICTURE, np.concatenate(panels, axis=1))

@@ -24,7 +24,8 @@ from perpixel.datasets import Dataset, open_dataset
 from perpixel.errors import Interrupted, PerpixelError, UntrustedFile, UsageError
 from perpixel.files import write_whole
 from perpixel.images import write_image
-from perpixel.judging.evaluate import Scores, evaluate, judge
+from perpixel.judging.evaluate import evaluate, judge
+from perpixel.judging.scores import Scores
 from perpixel.losses import class_weights
 from perpixel.machines.interrupts import stop_after_step
 from perpixel.machines.memory import keep_freed_memory
