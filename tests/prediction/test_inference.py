@@ -15,7 +15,8 @@ import perpixel
 from perpixel.classes import ClassTable
 from perpixel.datasets import Dataset
 from perpixel.errors import UnknownName, UsageError
-from perpixel.judging.evaluate import RULES, evaluate
+from perpixel.judging.evaluate import evaluate
+from perpixel.judging.protocol import RULES
 from perpixel.networks import build
 from perpixel.prediction.bulk import JOURNAL, find_sources, predict_all
 from perpixel.prediction.by_boxes import chosen, merges
