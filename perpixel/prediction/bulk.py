@@ -105,8 +105,9 @@ def _expand(text: str) -> Iterator[tuple[str, str]]:
 
 
 def predict_all(
-    model: Model, sources: Iterable[Source], out: Path, scores: bool = False, overlays: bool = True, inference: Inference = PLAIN
-) -> Iterator[Outcome]:
+    model: Model, sources: Iterable[Source], out: Path, scores: bool = False, overlays: bool = True,
+    inference: Inference | None = None,
+) -> Iterator[Outcome]:  # fmt: skip
     """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture.
 
     Reading, computing and writing overlap; at most a handful of pictures is in memory. A picture that fails is reported and
@@ -115,9 +116,9 @@ def predict_all(
     kinds = {"masks": True, "overlays": overlays, "scores": scores}
     folders = [out / name for name, wanted in kinds.items() if wanted]
     out.mkdir(parents=True, exist_ok=True)
-    predictor = inference.predictor(model, scores)
+    predictor = (inference or PLAIN).predictor(model, scores)
     head: dict[str, Any] = {"model": predictor.weights, "folders": [folder.name for folder in folders]}
-    if not inference.plain:
+    if not predictor.inference.plain:
         head["inference"] = predictor.rules
     with (
         locked(out), _Journal(out, folders, head) as journal,

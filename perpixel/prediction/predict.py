@@ -20,20 +20,24 @@ Picture = str | Path | bytes | NDArray[np.uint8] | Image.Image | torch.Tensor
 
 
 @overload
-def predict(model: Model, picture: Picture, scores: bool = False, inference: Inference = PLAIN) -> Prediction: ...
+def predict(model: Model, picture: Picture, scores: bool = False, inference: Inference | None = None) -> Prediction: ...
 @overload
 def predict(
-    model: Model, picture: list[Any] | tuple[Any, ...], scores: bool = False, inference: Inference = PLAIN
+    model: Model, picture: list[Any] | tuple[Any, ...], scores: bool = False, inference: Inference | None = None
 ) -> list[Prediction]: ...
 def predict(
-    model: Model, picture: Picture | list[Any] | tuple[Any, ...], scores: bool = False, inference: Inference = PLAIN
+    model: Model,
+    picture: Picture | list[Any] | tuple[Any, ...],
+    scores: bool = False,
+    inference: Inference | None = None,
 ) -> Prediction | list[Prediction]:
-    """Class ids for every pixel of `picture`; of a list of pictures, a list. `scores` adds probabilities (C, H, W).
+    """Class ids for every pixel of `picture`; of a list of pictures, a list. `scores` adds probabilities (C, H, W); without
+    `inference` the network is run on the whole picture.
 
     A picture is a file, its bytes, uint8 RGB (H, W, 3), a picture of Pillow, or a tensor as networks take it: (3, H, W), uint8 or
     float in [0, 1]. Raises DataError when the picture cannot be read, UsageError for anything else, and for an `inference` that
     does not fit the model."""
-    predictor = inference.predictor(model, scores)
+    predictor = (inference or PLAIN).predictor(model, scores)
     if isinstance(picture, (list, tuple)):
         return [predictor(image) for image in map(_pixels, picture)]
     return predictor(_pixels(picture))
