@@ -58,15 +58,12 @@ def predictions_of(
 ) -> tuple[Callable[[Sample], Prediction], Callable[[Sequence[bytes]], dict[str, Any]], dict[str, Any]]:
     """A model as a function from a sample to its prediction; one from digests of truth to the protocol; and the rules of the
     inference. `scores` asks for probabilities too. Raises UsageError as `pairs_of` does."""
-    from perpixel.prediction.inference import PLAIN, infer, seen_at
-    from perpixel.prediction.predict import prepare
+    from perpixel.prediction.inference import PLAIN, seen_at
 
     refuse_other_classes(model, dataset)
-    prepare(model)
-    fitted = (inference or PLAIN).fitted(model)
-    rules = fitted.rules(model)
-    described = partial(protocol, dataset, weights=fitted.weights(model), scale=seen_at(model), rules=rules)
-    return lambda sample: infer(model, sample.image, fitted, scores)(), described, rules
+    predictor = (inference or PLAIN).predictor(model, scores)
+    described = partial(protocol, dataset, weights=predictor.weights, scale=seen_at(model), rules=predictor.rules)
+    return lambda sample: predictor(sample.image), described, predictor.rules
 
 
 def answers(

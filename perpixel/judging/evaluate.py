@@ -160,16 +160,13 @@ def confusion(
 
 def judge(network: Network, dataset: Dataset, indices: Sequence[int], scale: float) -> ConfusionMatrix:
     """The counts of some pictures of `dataset` by a network in training; leaves it in the mode in which it was."""
-    import torch
+    from perpixel.prediction.inference import whole_picture
 
-    from perpixel.prediction.score_maps import score_map
-
-    assert isinstance(network, torch.nn.Module)
     training = network.training
     network.eval()
     try:
         matrix, _ = confusion(
-            dataset, indices, lambda sample: score_map(network, sample.image, scale).labels(sample.image.shape[:2])
+            dataset, indices, lambda sample: whole_picture(network, dataset.classes, sample.image, scale)().labels
         )
     finally:
         network.train(training)

@@ -25,10 +25,9 @@ from perpixel.judging.protocol import protocol
 from perpixel.judging.scores import Scores
 from perpixel.measures.confusion_matrix import ConfusionMatrix
 from perpixel.measures.pixels import summary_of
-from perpixel.networks import as_network
+from perpixel.networks import pixel_network
 from perpixel.prediction.by_boxes import chosen, merges
 from perpixel.prediction.inference import Inference, seen_at
-from perpixel.prediction.predict import prepare
 from perpixel.prediction.symmetries import ALL
 from perpixel.sample import Sample
 from perpixel.weights.model_file import Model
@@ -47,9 +46,9 @@ def proposal_curve(
     if not counts or min(counts) < 1:
         raise UsageError(f"counts {list(counts)}: a curve is over boxes; give whole numbers of at least 1.")
     counts = sorted(set(counts))
-    rules = {boxes: Inference(boxes, proposals_by, merge).rules(model) for boxes in counts}
+    rules = {boxes: Inference(boxes, proposals_by, merge).predictor(model).rules for boxes in counts}
     refuse_other_classes(model, dataset)
-    network, classes = as_network(prepare(model)), len(dataset.classes)
+    network, classes = pixel_network(model.network, "proposal-curve"), len(dataset.classes)
     matrices = {boxes: ConfusionMatrix(classes, dataset.classes.void) for boxes in counts}
 
     def answer(sample: Sample) -> NDArray[Any]:
