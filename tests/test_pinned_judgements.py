@@ -172,14 +172,16 @@ REFUSALS = {"refused_today": REFUSED_TODAY, "refused": REFUSED}
 # Where the last digit is not ours: there `same` allows 1e-12, and everywhere else it asks for equal numbers. Counts are whole
 # numbers, and NumPy adds and divides floats in one order on every CPU. But the figures of objects in samples are a product of
 # matrices, which BLAS adds in an order of the CPU's; and the logarithms of v_info have another last digit with AVX-512. The means
-# of the other three are those of sum(), which since Python 3.12 compensates for what it rounds off. Samples are drawn as the
+# of the other three are those of sum(), which since Python 3.12 compensates for what it rounds off. Figures of instances in
+# samples are pinned as numba added them up; NumPy adds them in another order, the same on every CPU. Samples are drawn as the
 # NumPy of constraints.txt draws them.
 LAST_DIGITS = {
     "objects": r"(^compare .*/out|/bootstrap)/figures/(SEG|AP\w*)/(?!p_value)",
     "membranes": "v_info",
+    "instances": r"(^compare .*/out|/bootstrap)/figures/(?!.*p_value)",
     **dict.fromkeys(("boundary_iou", "cityscapes", "panoptic"), "/figures/.*(?<!p_value)$"),
 }
-ON_EVERY_PYTHON = ("objects", "membranes")
+ON_EVERY_PYTHON = ("objects", "membranes", "instances")
 ALLOWED = 1e-12
 PROGRESS = re.compile(r"^\w+ \d+/\d+")
 HASH = re.compile(r"(?<=protocol )[0-9a-f]{12}")
@@ -471,7 +473,9 @@ from perpixel.cli import main
 other = os.fork()
 os.environ["RANK"] = "0" if other else "1"
 words = [*sys.argv[1:], "then"]
+ports = os.environ["PORTS"].split()
 while words:
+    os.environ["MASTER_PORT"] = ports.pop()
     place = words.index("then")
     main(words[:place])
     words = words[place + 1:]
@@ -492,10 +496,12 @@ def test_two_processes_say_what_one_says(here: Path) -> None:
         "instances": [f"evaluate instances-first.json {BOX} {SURE}"],
     }
     every = [(judgement, command) for judgement, each in commands.items() for command in each]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    more = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    with contextlib.ExitStack() as stack:
+        free = [stack.enter_context(socket.socket()) for _ in every]
+        for place in free:
+            place.bind(("127.0.0.1", 0))
+        ports = " ".join(str(place.getsockname()[1]) for place in free)
+    more = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "PORTS": ports, "OMP_NUM_THREADS": "1"}
     words = " then ".join(f"{command} --device cpu --json" for _, command in every).split()
     done = subprocess.run(
         [sys.executable, "-c", TWO, *words], env={**os.environ, **more}, capture_output=True, text=True, timeout=100, check=False
@@ -533,7 +539,7 @@ def test_one_digit_that_changes_is_seen(name: str) -> None:
     assert seen > 30
 
 
-@pytest.mark.parametrize("judgement", LAST_DIGITS)
+@pytest.mark.parametrize("judgement", sorted({*LAST_DIGITS} - {"instances"}))  # whose digits are the same on every CPU
 def test_no_printed_digit_hangs_on_the_last_one(judgement: str) -> None:
     """Tables are compared as text, so what is rounded there must not be half way between two digits."""
     decimals = 6 if judgement == "membranes" else 3

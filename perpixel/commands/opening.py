@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perpixel.errors import UsageError
+from perpixel.errors import UsageError, without_torch
 
 if TYPE_CHECKING:
     from perpixel.judging.scores import Scores
@@ -57,7 +57,12 @@ def judged_by_files(measure: Measure[Any], run: Path) -> bool:
 
 def open_model(run: Path, device: str) -> Any:
     """The model of a run folder or file; none for a folder without one, which holds masks."""
-    return load_on(run, device) if run.is_file() or _holds_model(run) or not run.is_dir() else None
+    if run.is_dir() and not _holds_model(run):
+        return None
+    try:
+        return load_on(run, device)
+    except ModuleNotFoundError as error:
+        raise without_torch(error, f"{run}: is no folder of masks, so it is taken for a model, which") or error from None
 
 
 def _holds_model(run: Path) -> bool:

@@ -57,6 +57,8 @@ def train(
     from perpixel.terminal import Progress, announced, print_json
 
     with announced(f"Training on {printable(settings.data)}: getting ready.") as heard:
+        from perpixel.training.stages import stages, train_stages  # first: nothing is planned where torch is not installed
+
         chosen: Mapping[str, Any] = {}
         if file is None:
             from perpixel.training.plan import plan
@@ -67,8 +69,6 @@ def train(
                 chosen = planned.chosen
                 settings, _ = merge(file, given, chosen=chosen)
         folder = out or Path("runs") / ((recipe and Path(recipe).stem) or f"{Path(settings.data).name}-{settings.network}")
-
-        from perpixel.training.stages import stages, train_stages
 
         planned_stages, checked = stages(file, given, chosen=chosen), heard(Progress("checked"))
         scores = train_stages(planned_stages, folder, heard(say), lambda what: heard(Progress(what)), checked)

@@ -8,14 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from perpixel.datasets import Dataset
 from perpixel.errors import DataError, UsageError
 from perpixel.judging.protocol import protocol
-from perpixel.judging.stored_masks import label_ids_of, masks_of
 from perpixel.measures.measure import Measure, Pairs
 from perpixel.sample import Prediction, Sample
 
-if TYPE_CHECKING:  # masks and results files are judged without torch
+if TYPE_CHECKING:  # masks are judged without torch, results files also without what reads data sets
+    from perpixel.datasets import Dataset
     from perpixel.prediction.inference import Inference
     from perpixel.weights.model_file import Model
 
@@ -75,6 +74,8 @@ def answers(
 ) -> Callable[[Sample], Prediction]:
     """What is judged, as a function from a sample to its labels. Raises what `pairs_of` does."""
     if isinstance(model_or_masks, str | Path):
+        from perpixel.judging.stored_masks import masks_of
+
         _refuse_inference(model_or_masks, inference, "masks are judged as they are")
         return masks_of(Path(model_or_masks), dataset)
     return predictions_of(model_or_masks, dataset, inference)[0]
@@ -95,6 +96,8 @@ def _of_masks(
     if measure.needs in ("instances", "segments"):
         raise UsageError(f"{folder}: masks of classes hold no {measure.needs}; judge a results file by its annotation file.")
     _refuse_inference(folder, inference, "masks are judged as they are")
+    from perpixel.judging.stored_masks import label_ids_of, masks_of
+
     answer = (label_ids_of if measure.needs == "label ids" else masks_of)(folder, data)
     read = getattr(truth, "truth", truth.sample)  # without the picture, where a view can
 

@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.datasets import Dataset, label_digest
 from perpixel.judging.answers import pairs_of
-from perpixel.judging.evaluate import PIXELS, Progress, counted, samples
+from perpixel.judging.evaluate import Progress, counted, pixels, samples
 from perpixel.judging.intervals import LEVEL, Interval, drawn, interval, weights_of
 from perpixel.judging.protocol import hash_of, protocol, refuse_other_protocol
 from perpixel.machines.team import ALONE, Team
@@ -31,6 +30,7 @@ from perpixel.measures.measure import Measure, Pairs, Values, decimals_of, perce
 from perpixel.terminal import points, print_table, show
 
 if TYPE_CHECKING:
+    from perpixel.datasets import Dataset
     from perpixel.prediction.inference import Inference
     from perpixel.weights.model_file import Model
 
@@ -108,7 +108,7 @@ def compare(
     first: Model | str | Path,
     second: Model | str | Path,
     data: Dataset | str | Path,
-    measure: Measure[Any] = PIXELS,
+    measure: Measure[Any] | None = None,
     samples_drawn: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
@@ -120,6 +120,7 @@ def compare(
     `other_inference` how the second does. The processes of a `team` divide the pictures and all return what one process would.
 
     Raises UsageError that names the field where the two protocols differ, and what `evaluate` raises."""
+    measure = measure or pixels()
     sides = [pairs_of(first, data, measure, inference), pairs_of(second, data, measure, other_inference)]
     ways = [dict(side.rules) for side in sides] if inference != other_inference else []
     shared = [_shared(side, ways) for side in sides]
@@ -158,6 +159,8 @@ def _parts(progress: Progress | None, parts: int) -> Progress | None:
 
 def refuse_other_data(one: Dataset, other: Dataset) -> None:
     """Raises UsageError, as `refuse_other_protocol` does, where two models' own data sets differ: in split, classes or labels."""
+    from perpixel.datasets import label_digest
+
     refuse_other_protocol(*(protocol(each, (), "", 1.0) for each in (one, other)))  # what needs no reading
     digests = ([label_digest(sample) for sample in samples(each)] for each in (one, other))
     refuse_other_protocol(*(protocol(each, own, "", 1.0) for each, own in zip((one, other), digests, strict=True)))

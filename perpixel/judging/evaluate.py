@@ -13,32 +13,30 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
-from perpixel.datasets import Dataset
 from perpixel.errors import DataError
 from perpixel.judging.answers import pairs_of
 from perpixel.judging.intervals import intervals_of
 from perpixel.judging.protocol import Failed, left_out, noting
 from perpixel.judging.scores import Scores
 from perpixel.machines.team import ALONE, Team
-from perpixel.measures.confusion_matrix import ConfusionMatrix
 from perpixel.measures.measure import Measure, Pairs
-from perpixel.measures.pixels import Pixels, matrix_of
 from perpixel.sample import Prediction, Sample
 
 if TYPE_CHECKING:
+    from perpixel.datasets import Dataset
+    from perpixel.measures.confusion_matrix import ConfusionMatrix
     from perpixel.networks import Network
     from perpixel.prediction.inference import Inference
     from perpixel.weights.model_file import Model
 
 Row = TypeVar("Row")
 Progress = Callable[[int, int], None]
-PIXELS = Pixels()
 
 
 def evaluate(
     model_or_predictions: Model | str | Path,
     data: Dataset | str | Path,
-    measure: Measure[Any] = PIXELS,
+    measure: Measure[Any] | None = None,
     progress: Progress | None = None,
     inference: Inference | None = None,
     bootstrap: int = 0,
@@ -47,13 +45,14 @@ def evaluate(
     failed: Failed = None,
 ) -> Scores:
     """Judges a model, a folder of mask files named like the pictures, or its `masks/`, on every picture of a data set; or a
-    results file by an annotation file.
+    results file by an annotation file. Without a `measure` its pixels are judged.
 
     `bootstrap` is the number of samples that intervals are made of, none with 0, and `seed` draws them. The processes of a `team`
     divide the pictures and all return what one process would. With a dictionary `failed` a picture that cannot be judged is
     noted there with its sentence, and the rest go on; the protocol then says which pictures are left out.
     Raises DataError when a mask is missing or of another size, UsageError when the classes are not those of the data set, for an
     `inference` that does not fit the model, and for what the measure cannot judge."""
+    measure = measure or pixels()
     pairs = pairs_of(model_or_predictions, data, measure, inference)
     rows, digests = counted(pairs, progress, team, failed)
     more = left_out(failed, len(pairs.names), bootstrap)
@@ -62,6 +61,13 @@ def evaluate(
     names = [name for name in pairs.names if name not in (failed or {})]
     intervals = intervals_of(measure, rows, pairs.classes, bootstrap, seed, progress) if bootstrap else None
     return Scores(measure, measure.summary(rows, pairs.classes, names), pairs.protocol(digests) | more, len(rows), intervals)
+
+
+def pixels() -> Measure[Any]:
+    """The measure of who names none."""
+    from perpixel.measures.pixels import Pixels
+
+    return Pixels()
 
 
 def counted(
@@ -138,9 +144,13 @@ def confusion(
     progress: Progress | None = None,
 ) -> tuple[ConfusionMatrix, list[bytes]]:
     """The confusion matrix of the labels that `answer` gives to some pictures, and the digest of each picture's truth."""
+    from perpixel.measures.confusion_matrix import ConfusionMatrix
+    from perpixel.measures.pixels import matrix_of
+
+    measure = pixels()
     pairs = Pairs(
         [dataset.name(index) for index in range(len(dataset))], [], lambda _: {}, dataset.sample,
-        lambda _, sample: PIXELS.count(sample, Prediction(answer(sample), dataset.classes)),
+        lambda _, sample: measure.count(sample, Prediction(answer(sample), dataset.classes)),
     )  # fmt: skip
     judged = [pair for pairs_of_one in _each(pairs, indices, progress, None) for pair in pairs_of_one]
     if not judged:

@@ -8,11 +8,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from perpixel.datasets import Dataset
 from perpixel.errors import DataError, UsageError, failure_of
 from perpixel.version import VERSION
+
+if TYPE_CHECKING:
+    from perpixel.datasets import Dataset
 
 Failed = dict[str, str] | None  # of each picture that cannot be judged, its name and the sentence
 # How every score of a data set is made; it is written into the protocol of each.

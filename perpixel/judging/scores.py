@@ -54,7 +54,7 @@ def print_scores(scores: Scores) -> None:
     """The tables of the measure, a line with the protocol's hash, and the intervals."""
     for part in scores.summary.tables:
         if isinstance(part, Table):
-            print_table(part.header, part.rows, part.right)
+            print_table(part.header, list(part.rows), part.right)
         else:
             show(part)
     note = f"{scores.summary.note}; " if scores.summary.note else ""

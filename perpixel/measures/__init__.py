@@ -61,4 +61,15 @@ MEASURES: dict[str, Entry] = {
         "panoptic:PanopticQuality",
         "Judge panoptic results of COCO's form: PQ, SQ, RQ. --data is coco_panoptic, or a JSON.",
     ),
+    "surfaces": Entry(
+        "surfaces:Surfaces", "Judge the surfaces of classes: 95 % Hausdorff distance, surface distance, surface Dice.", "",
+        {
+            "tolerance": Setting(float, "Distance up to which surfaces agree, for surface Dice. [default: 2]"),
+            "spacing": Setting(list[float], "Height and width of a pixel, for distances in its unit. [default: 1 1]"),
+        },
+    ),
+    "calibration": Entry(
+        "calibration:Calibration", "Judge the probabilities of a model: ECE, reliability, Brier score.", "",
+        {"bins": Setting(int, "Equal bins of 0..1 that probabilities are counted in. [default: 15]")},
+    ),
 }  # fmt: skip

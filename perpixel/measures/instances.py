@@ -25,7 +25,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.datasets import Dataset, with_objects
 from perpixel.datasets.coco_annotations import (
     Annotated,
     Annotations,
@@ -47,6 +46,7 @@ from perpixel.sample import Instances, Prediction, Sample
 from perpixel.version import VERSION
 
 if TYPE_CHECKING:  # what is compiled takes 0.4 s to load
+    from perpixel.datasets import Dataset
     from perpixel.masks.runs import Runs
     from perpixel.measures.matching import Entries, Shapes
 
@@ -188,6 +188,8 @@ class AveragePrecision(Measure[InstancePair]):
             raise did_you_mean("kind of average precision", self.kind, KINDS)
 
     def truth(self, dataset: Dataset) -> Dataset:
+        from perpixel.datasets import with_objects
+
         return with_objects(dataset)
 
     def files(self, results: Path, truth: Path) -> Pairs[InstancePair]:

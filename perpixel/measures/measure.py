@@ -16,14 +16,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.datasets import Dataset
 from perpixel.errors import UsageError
 from perpixel.sample import Prediction, Sample
+
+if TYPE_CHECKING:  # what reads data sets takes 0.4 s to load, which results files need not wait for
+    from perpixel.datasets import Dataset
 
 Needs = Literal["labels", "scores", "label ids", "instances", "segments"]
 Values = dict[str, NDArray[np.float64]]  # by name, (R,); nan where undefined
@@ -45,7 +47,7 @@ class Table:
     """Rows of text below a header; the columns `right` are set to the right."""
 
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     right: Sequence[int] = ()
 
 

@@ -20,7 +20,7 @@ from perpixel.errors import UsageError
 from perpixel.files import write_whole
 from perpixel.images import write_image
 from perpixel.judging.answers import refuse_other_classes
-from perpixel.judging.evaluate import PIXELS, Progress, confusion
+from perpixel.judging.evaluate import Progress, confusion, pixels
 from perpixel.judging.protocol import protocol
 from perpixel.judging.scores import Scores
 from perpixel.measures.confusion_matrix import ConfusionMatrix
@@ -63,7 +63,7 @@ def proposal_curve(
     _, digests = confusion(dataset, range(len(dataset)), answer, progress)
     return {
         boxes: Scores(
-            PIXELS,
+            pixels(),
             summary_of(matrix, dataset.classes.names),
             protocol(dataset, digests, model.digest, seen_at(model), rules[boxes]),
             len(dataset),

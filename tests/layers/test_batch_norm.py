@@ -152,7 +152,7 @@ class TestInTraining:
     def test_batches_divide_among_the_processes(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         @contextmanager
         def three(_device: str) -> Any:
-            yield Team(0, 3, torch.device("cpu"))
+            yield Team(0, 3, "cpu")
 
         monkeypatch.setattr("perpixel.training.train.join", three)
         with pytest.raises(UsageError, match="statistics_batch = 28: must be a multiple of the processes, 3"):

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_average_precision import ORACLE, draw, put
+from test_instances import ORACLE, draw, put
 
 from perpixel.datasets.coco_annotations import read_annotations
-from perpixel.judging.average_precision import average_precision, read_results
 from perpixel.masks import rle, runs
 from perpixel.measures import matching
+from perpixel.measures.instances import Ranking, read_results
 from perpixel.measures.matching import AREAS, FALSE, HIT, IGNORED, IOUS, Entries, Shapes, by_boxes, by_masks, match
 
 # pycocotools has not followed NumPy 2 in its __array__.
@@ -179,7 +179,7 @@ def official(truth: Path, results: Path, kind: str) -> list[float]:
 
 def figures(truth: Path, results: Path, kind: str) -> list[float]:
     read = read_annotations(truth)
-    return np.nan_to_num([*average_precision(read, read_results(results, read), kind).figures.values()], nan=-1).tolist()
+    return np.nan_to_num([*Ranking(read, read_results(results, read), kind).figures.values()], nan=-1).tolist()
 
 
 @pytest.mark.parametrize("kind", ["mask", "box"])

@@ -1,6 +1,7 @@
 """Weighted AP and AR: as sums along a ranking in plain Python, and what weights must mean."""
 
 from bisect import bisect_left
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_average_precision import draw, put
+from test_instances import draw, put
 
 from perpixel.datasets.coco_annotations import read_annotations
-from perpixel.judging.average_precision import Ranking, average_precision, read_results, weighted_figures
+from perpixel.judging.evaluate import evaluate
+from perpixel.measures.instances import AveragePrecision, Ranking, read_results
 from perpixel.measures.matching import AREAS, FALSE, HIT, IGNORED, IOUS, Matches
 from perpixel.measures.outcomes import RECALLS, Outcomes
 
@@ -22,6 +24,12 @@ def ranking_of(root: Path, truth: Any, results: Any) -> Ranking:
     annotations, written = put(root, truth, results)
     read = read_annotations(annotations)
     return Ranking(read, read_results(written, read), "box")
+
+
+def figures_of_weights(*rankings: Ranking) -> Callable[[Any], dict[str, float]]:
+    """The figures where the pictures count so often with the results of the first ranking, so often with those of the second."""
+    figures = AveragePrecision("box").figures(*rankings)
+    return lambda weights: {name: float(values[0]) for name, values in figures(np.asarray(weights)[None]).overall.items()}
 
 
 def tied(seed: int, pictures: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -36,7 +44,7 @@ def test_weights_count_pictures(tmp_path: Path, seed: int, pictures: int, times:
     """All as often is as once, and what counts never is as if it were not there, in whatever order equal scores come."""
     truth, results = tied(seed, pictures)
     ranking = ranking_of(tmp_path, truth, results)
-    figures_of = weighted_figures(ranking)
+    figures_of = figures_of_weights(ranking)
     once = figures_of(np.ones(pictures, int))
     assert once == pytest.approx(ranking.figures, nan_ok=True, rel=0, abs=1e-12)
     weights = np.array(data.draw(st.lists(st.integers(0, 1), min_size=pictures, max_size=pictures)))
@@ -54,7 +62,7 @@ def test_two_lists_of_results_side_by_side(tmp_path: Path) -> None:
     truth, results = tied(3, 6)
     others = [{**one, "score": 1 - one["score"]} for one in results]
     first, second = (ranking_of(tmp_path, truth, ones) for ones in (results, others))
-    figures_of = weighted_figures(first, second)
+    figures_of = figures_of_weights(first, second)
     turned = np.array([0, 1, 1, 0, 1, 0])
     mixed = [one for place, whose in enumerate(turned) for one in (others if whose else results) if one["image_id"] == place + 1]
     expected = ranking_of(tmp_path, truth, mixed).figures
@@ -69,7 +77,7 @@ def test_by_hand(tmp_path: Path) -> None:
                               "segmentation": [[5, 5, 25, 5, 25, 25, 5, 25]]} for i in (1, 2)]}  # fmt: skip
     results = [{"image_id": i, "category_id": 1, "bbox": box, "score": score}
                for i, box, score in ((1, [5, 5, 20, 20], 0.9), (2, [30, 30, 9, 9], 0.6), (2, [5, 5, 20, 20], 0.3))]  # fmt: skip
-    figures_of = weighted_figures(ranking_of(tmp_path, truth, results))
+    figures_of = figures_of_weights(ranking_of(tmp_path, truth, results))
     # Ranked hit, false, hit: precision 1 to recall 1/2 (51 of 101 points), 2/3 beyond; with one result a picture, recall 1/2.
     assert (figures_of(np.array([1, 1]))["AP"], figures_of(np.array([1, 1]))["AR_1"]) == pytest.approx(
         ((51 + 50 * 2 / 3) / 101, 1 / 2)
@@ -84,8 +92,8 @@ def test_by_hand(tmp_path: Path) -> None:
 
 
 def test_nothing_found(tmp_path: Path) -> None:
-    annotations, _ = put(tmp_path, *draw(2))
-    scores = average_precision(read_annotations(annotations), [], "box", bootstrap=3)
+    annotations, results = put(tmp_path, draw(2)[0], [])
+    scores = evaluate(results, annotations, AveragePrecision("box"), bootstrap=3)
     assert scores.intervals is not None
     sure = scores.intervals.figures["AP"]
     assert (scores.figures["AP"], sure.low, sure.high) == (0, 0, 0)
