@@ -9,31 +9,25 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import make_coco, make_isbi2012
-from perpixel.judging.average_precision import FIGURES, read_results
-from perpixel.judging.compare_benchmarks import (
-    compare_boundary_iou,
-    compare_cityscapes,
-    compare_instances,
-    compare_membranes,
-    compare_objects,
-    compare_panoptic,
-)
-from perpixel.judging.evaluate_cityscapes import figures_of
-from perpixel.judging.evaluate_membranes import evaluate_membranes
-from perpixel.judging.evaluate_objects import ObjectScores, evaluate_objects
+from measures.test_instances import draw, put
+from measures.test_instances import judged as average_precision_of
 from PIL import Image
-from test_average_precision import draw, put
-from test_average_precision import judged as average_precision_of
 from test_evaluate_cityscapes import PICTURES, arrays, counts_of, put_set
 
 from perpixel.cli import main
 from perpixel.datasets import open_dataset
 from perpixel.datasets.cityscapes import Cityscapes
-from perpixel.datasets.coco_annotations import read_annotations
-from perpixel.judging.compare import Comparison, coins
+from perpixel.judging.answers import pairs_of
+from perpixel.judging.compare import Comparison, coins, compare
+from perpixel.judging.evaluate import counted, evaluate
 from perpixel.judging.intervals import interval, weights_of
-from perpixel.measures.boundary_iou import mask_band
+from perpixel.measures.boundary_iou import BoundaryIou, mask_band
+from perpixel.measures.cityscapes import CityscapesIou
+from perpixel.measures.instances import FIGURES, AveragePrecision
+from perpixel.measures.membranes import Membranes
 from perpixel.measures.membranes import figures as figures_of_membranes
+from perpixel.measures.objects import Objects
+from perpixel.measures.panoptic import PanopticQuality
 
 SAMPLES, SEED = 9, 4
 approx = pytest.approx
@@ -70,9 +64,9 @@ def test_cityscapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path, labels in zip(sorted((root / "pred").rglob("*.png")), others, strict=True):
         (root / "other").mkdir(exist_ok=True)
         Image.fromarray(labels).save(root / "other" / path.name)
-    found = compare_cityscapes(root / "pred", root / "other", Cityscapes(root, "val"), SAMPLES, SEED)
-    require_same(found, 3, lambda chosen: figures_of(counts_of(
-        [(*pictures[place][:2], others[place] if whose else pictures[place][2]) for place, whose in chosen])))  # fmt: skip
+    found = compare(root / "pred", root / "other", Cityscapes(root, "val"), CityscapesIou(), SAMPLES, SEED)
+    require_same(found, 3, lambda chosen: counts_of(
+        [(*pictures[place][:2], others[place] if whose else pictures[place][2]) for place, whose in chosen]).figures())  # fmt: skip
     main(["compare", str(root / "pred"), str(root / "other"), "--data", "cityscapes", "--root", str(root), "--cityscapes"])
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[:3]] == ["figure", "IoU_classes", "iIoU_classes"]
 
@@ -83,10 +77,9 @@ def test_instances(tmp_path: Path, kind: str) -> None:
     rng = np.random.default_rng(1)
     both = results, [{**one, "score": float(rng.random())} for one in results]
     annotations, first = put(tmp_path, truth, results)
-    read = read_annotations(annotations)
-    one = read_results(first, read)
-    first.write_text(json.dumps(both[1]))
-    found = compare_instances(one, read_results(first, read), read, kind, SAMPLES, SEED)
+    second = tmp_path / "second.json"
+    second.write_text(json.dumps(both[1]))
+    found = compare(first, second, annotations, AveragePrecision(kind), SAMPLES, SEED)
 
     def judge(chosen: Sequence[tuple[int, int]]) -> dict[str, float]:
         drawn: dict[str, Any] = {**truth, "images": [], "annotations": []}
@@ -120,22 +113,21 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
 def test_objects(cells: tuple[Path, list[Path]]) -> None:
     root, folders = cells
     dataset = open_dataset("isbi2012", root=root, split="rest1of5")
-    rules = {"connectivity": 8, "minimum_area": 3}
-    rows = [evaluate_objects(folder, dataset, "inside", **rules).pictures for folder in folders]
-    found = compare_objects(*folders, dataset, "inside", SAMPLES, SEED, **rules)
-    assert found.protocol == evaluate_objects(folders[0], dataset, "inside", **rules).protocol | {
-        "weights": found.protocol["weights"]
-    }
+    measure = Objects("inside", connectivity=8, minimum_area=3)
+    scores = [evaluate(folder, dataset, measure) for folder in folders]
+    found = compare(*folders, dataset, measure, SAMPLES, SEED)
+    assert found.protocol == scores[0].protocol | {"weights": found.protocol["weights"]}
     assert found.figures["SEG"].difference < 0
-    require_same(found, len(dataset), lambda chosen: ObjectScores(
-        tuple(rows[whose][place] for place, whose in chosen), {}).figures)  # fmt: skip
+    require_same(found, len(dataset), lambda chosen: measure.summary(
+        [scores[whose].totals[place] for place, whose in chosen], [], []).figures)  # fmt: skip
 
 
 def test_membranes(cells: tuple[Path, list[Path]]) -> None:
     root, folders = cells
     dataset = open_dataset("isbi2012", root=root, split="rest1of5")
-    sweeps = [evaluate_membranes(folder, dataset, "membrane", (0.2, 0.6)).sweeps for folder in folders]
-    found = compare_membranes(*folders, dataset, "membrane", SAMPLES, SEED, thresholds=(0.2, 0.6))
+    measure = Membranes("membrane", (0.2, 0.6))
+    sweeps = [counted(pairs_of(folder, dataset, measure))[0] for folder in folders]
+    found = compare(*folders, dataset, measure, SAMPLES, SEED)
     assert found.protocol["membranes"]["thresholds"] == [0.2, 0.6]
 
     def judge(chosen: Sequence[tuple[int, int]]) -> dict[str, float]:
@@ -148,7 +140,7 @@ def test_membranes(cells: tuple[Path, list[Path]]) -> None:
 def test_boundary_iou(cells: tuple[Path, list[Path]]) -> None:
     root, folders = cells
     dataset = open_dataset("isbi2012", root=root, split="rest1of5")
-    found = compare_boundary_iou(*folders, dataset, SAMPLES, SEED, dilation=0.03)
+    found = compare(*folders, dataset, BoundaryIou(0.03), SAMPLES, SEED)
     assert found.protocol["boundaries"]["dilation"] == 0.03
 
     def judge(chosen: Sequence[tuple[int, int]]) -> dict[str, float]:
@@ -216,7 +208,7 @@ def test_panoptic(tmp_path: Path) -> None:
     for number, path in enumerate(sorted(truth.with_suffix("").iterdir())):
         ids = np.array(Image.open(path))
         Image.fromarray(ids[:, ::-1] if number == 0 else ids).save(turned.with_suffix("") / path.name)
-    found = compare_panoptic(truth, turned, truth, samples=200, seed=1)
+    found = compare(truth, turned, truth, PanopticQuality(), samples_drawn=200, seed=1)
     one = found.figures["PQ"]
     assert (one.first, one.interval.high) == (1, 0)
     assert one.interval.low < one.difference < 0

@@ -10,13 +10,14 @@ from fakes import CLASSES_CSV, make_cityscapes, make_folder, make_instances
 from PIL import Image
 
 import perpixel
-from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.datasets import fingerprint, open_dataset
 from perpixel.errors import DataError, UsageError
 from perpixel.images import write_labels
-from perpixel.judging.evaluate import Scores, evaluate, judge
+from perpixel.judging.evaluate import evaluate, judge
+from perpixel.judging.scores import Scores
 from perpixel.measures.confusion_matrix import ConfusionMatrix
+from perpixel.measures.pixels import ClassScore, Pixels, summary_of
 from perpixel.prediction.bulk import find_sources, predict_all
 from perpixel.training.recipe import Recipe
 from perpixel.training.train import train
@@ -71,7 +72,11 @@ def hand_made(root: Path, truths: list[list[list[int]]], csv: str = CLASSES_CSV)
 def scores_of(counts: list[list[int]], names: str) -> Scores:
     matrix = ConfusionMatrix(len(names))
     matrix.counts += np.array(counts)
-    return Scores(matrix, ClassTable.of(list(names)), {"split": "val", "weights": "none"})
+    return Scores(Pixels(), summary_of(matrix, list(names)), {"split": "val", "weights": "none"}, 1)
+
+
+def rows_of(scores: Scores) -> list[ClassScore]:
+    return [ClassScore(**row) for row in scores.summary.details["classes"]]
 
 
 def strictly(text: str) -> dict:
@@ -99,7 +104,7 @@ class TestHandWorked:
         return evaluate(tmp_path / "masks", open_dataset(root))
 
     def test_counts(self, scores: Scores) -> None:
-        assert scores.confusion.counts.tolist() == [[5, 1, 0], [0, 4, 0], [1, 0, 0]]
+        assert scores.totals.counts.tolist() == [[5, 1, 0], [0, 4, 0], [1, 0, 0]]
 
     def test_figures(self, scores: Scores) -> None:
         ground, box = 5 / 7, 4 / 5
@@ -111,7 +116,7 @@ class TestHandWorked:
         assert scores.figures["mean_dice"] == approx((10 / 12 + 8 / 9 + 0) / 3)
 
     def test_rows_come_worst_first(self, scores: Scores) -> None:
-        disc, ground, box = scores.rows()
+        disc, ground, box = rows_of(scores)
         assert (disc.name, ground.name, box.name) == ("disc", "ground", "box")
         assert (ground.iou, ground.dice, ground.accuracy, ground.precision) == approx((5 / 7, 10 / 12, 5 / 6, 5 / 6))
         assert (box.iou, box.dice, box.accuracy, box.precision) == approx((4 / 5, 8 / 9, 1, 4 / 5))
@@ -120,7 +125,7 @@ class TestHandWorked:
         assert (ground.pixels, box.pixels) == (6, 4)
 
     def test_only_a_row_without_hits_says_why(self, scores: Scores) -> None:
-        assert [row.why for row in scores.rows()] == ["never predicted; 100 % of it taken for ground", "", ""]
+        assert [row.why for row in rows_of(scores)] == ["never predicted; 100 % of it taken for ground", "", ""]
 
 
 def voc_eval_seg(truths: list[np.ndarray], results: list[np.ndarray], num: int) -> tuple[float, float]:
@@ -169,7 +174,7 @@ COUNTS = [  # rows are truth
 
 class TestWhy:
     def test_sentences(self) -> None:
-        why = {row.name: row.why for row in scores_of(COUNTS, "abcde").rows()}
+        why = {row.name: row.why for row in rows_of(scores_of(COUNTS, "abcde"))}
         assert why == {
             "a": "",
             "b": "absent from truth and prediction",
@@ -179,7 +184,7 @@ class TestWhy:
         }
 
     def test_classes_without_an_iou_come_last(self) -> None:
-        assert [row.name for row in scores_of(COUNTS, "abcde").rows()] == ["c", "d", "e", "a", "b"]
+        assert [row.name for row in rows_of(scores_of(COUNTS, "abcde"))] == ["c", "d", "e", "a", "b"]
 
     def test_json_is_json(self) -> None:
         found = strictly(json.dumps(scores_of(COUNTS, "abcde").to_json()))
@@ -198,8 +203,8 @@ class TestModel:
     def test_a_model_and_its_masks_score_the_same(self, model: Model, masks: Path, data: Path) -> None:
         val = open_dataset(data)
         by_model, by_masks = evaluate(model, val), evaluate(masks, val)
-        assert by_model.confusion.counts.tolist() == by_masks.confusion.counts.tolist()
-        assert by_model.confusion.counts.sum() == 4 * 24 * 31  # the last column is void
+        assert by_model.totals.counts.tolist() == by_masks.totals.counts.tolist()
+        assert by_model.totals.counts.sum() == 4 * 24 * 31  # the last column is void
         assert by_model.figures == by_masks.figures
         assert by_model.mean_iou > 0.6
         assert by_model.protocol_hash == by_masks.protocol_hash
@@ -210,7 +215,7 @@ class TestModel:
 
     def test_progress_counts_pictures(self, model: Model, data: Path) -> None:
         told: list[tuple[int, int]] = []
-        evaluate(model, open_dataset(data), lambda done, total: told.append((done, total)))
+        evaluate(model, open_dataset(data), progress=lambda done, total: told.append((done, total)))
         assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
     @pytest.mark.parametrize("training", [True, False])
@@ -275,7 +280,7 @@ class TestRefusals:
             path.parent.mkdir(parents=True, exist_ok=True)
             labels = dataset.sample(index).labels
             write_labels(path.parent, path.name, np.where(labels == dataset.classes.void, 0, labels), dataset.classes)
-        assert evaluate(tmp_path / "found", dataset).confusion.pixel_accuracy() == 1
+        assert evaluate(tmp_path / "found", dataset).totals.pixel_accuracy() == 1
 
     def test_no_mask(self, val, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"masks.p0\.png: there is no mask for the picture p0"):

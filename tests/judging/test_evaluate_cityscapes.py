@@ -23,10 +23,13 @@ from perpixel.datasets.cityscapes import VIEWS, Cityscapes, are_train_ids
 from perpixel.datasets.cityscapes_labels import DRAWN
 from perpixel.doctor.check import check
 from perpixel.errors import DataError, UsageError
+from perpixel.judging.answers import THREADS
 from perpixel.judging.evaluate import evaluate
 from perpixel.judging.intervals import interval, weights_of
+from perpixel.judging.scores import Scores
 from perpixel.judging.submission import submission
-from perpixel.measures.cityscapes import CATEGORIES, MEAN_SIZES, CityscapesCounts, count_picture, mean
+from perpixel.measures.cityscapes import CATEGORIES, MEAN_SIZES, CityscapesCounts, CityscapesIou, count_picture, mean
+from perpixel.measures.pixels import Pixels
 from perpixel.training.recipe import Recipe
 from perpixel.training.train import train
 
@@ -118,17 +121,17 @@ def put_set(root: Path, pictures: list[tuple[np.ndarray, np.ndarray, np.ndarray]
     return root
 
 
-def as_printed(scores: CityscapesScores) -> list[str]:
+def as_printed(scores: Scores) -> list[str]:
     lines, figures = [], scores.figures
-    for kind, found in (("classes", scores.classes), ("categories", scores.categories)):
+    for kind, found in (("classes", scores.totals.classes()), ("categories", scores.totals.categories())):
         rows = [(name, one.iou, one.iiou) for name, one in found.items()]
         rows.append(("Score Average", figures[f"IoU_{kind}"], figures[f"iIoU_{kind}"]))
         lines += [f"{name:<14}: {iou:>5.3f}    {iiou:>5.3f}" for name, iou, iiou in rows]
     return lines
 
 
-def judged(root: Path) -> CityscapesScores:
-    return evaluate_cityscapes(root / "pred", open_dataset("cityscapes", root=root, split="val"))
+def judged(root: Path) -> Scores:
+    return evaluate(root / "pred", open_dataset("cityscapes", root=root, split="val"), CityscapesIou())
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +146,10 @@ class TestFigures:
 
     def test_and_every_digit_of_its_json(self, root: Path) -> None:
         scores = judged(root)
-        figures = scores.figures
+        figures, classes, categories = scores.figures, scores.totals.classes(), scores.totals.categories()
         assert {
-            **{name: scores.classes[name].iiou for name in ("person", "car")},
-            **{name: scores.categories[name].iiou for name in ("human", "vehicle")},
+            **{name: classes[name].iiou for name in ("person", "car")},
+            **{name: categories[name].iiou for name in ("human", "vehicle")},
             "averageScoreClasses": figures["IoU_classes"], "averageScoreInstClasses": figures["iIoU_classes"],
             "averageScoreCategories": figures["IoU_categories"], "averageScoreInstCategories": figures["iIoU_categories"],
         } == WRITTEN  # fmt: skip
@@ -263,7 +266,7 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
         def instance_ids(self, index: int) -> np.ndarray:
             return super().instance_ids(index % 3)
 
-    counts = evaluate_cityscapes(mine / "pred", Many(mine, "val")).counts
+    counts = evaluate(mine / "pred", Many(mine, "val"), CityscapesIou()).totals
     assert counts.confusion.sum() == 33 * (40 + 12 + 6) + 40
     assert most <= THREADS
 
@@ -307,11 +310,11 @@ def test_random_sets_are_judged_as_the_script_judges_them(tmp_path: Path) -> Non
     official = json.loads(done.stdout)
     for root in roots:
         scores, theirs = judged(root), official[root.name]
-        assert scores.counts.confusion.tolist() == theirs["confMatrix"]
+        assert scores.totals.confusion.tolist() == theirs["confMatrix"]
         pairs = [(scores.figures[ours], theirs[f"averageScore{name}"]) for ours, name in (
             ("IoU_classes", "Classes"), ("iIoU_classes", "InstClasses"), ("IoU_categories", "Categories"),
             ("iIoU_categories", "InstCategories"))]  # fmt: skip
-        for found, name in ((scores.classes, "class"), (scores.categories, "category")):
+        for found, name in ((scores.totals.classes(), "class"), (scores.totals.categories(), "category")):
             pairs += [(one.iou, theirs[f"{name}Scores"][key]) for key, one in found.items()]
             pairs += [(one.iiou, theirs[f"{name}InstScores"][key]) for key, one in found.items()]
         assert [pair for pair in pairs if pair[0] != pair[1] and not (math.isnan(pair[0]) and math.isnan(pair[1]))] == []
@@ -381,9 +384,8 @@ class TestRefused:
             (problem,) = submission(mine / "pred", dataset, tmp_path / "mine.zip")
             assert re.search(words, problem.message)
             return
-        judge = evaluate_cityscapes if how == "benchmark" else evaluate
         with pytest.raises(DataError, match=words):
-            judge(mine / "pred", dataset)
+            evaluate(mine / "pred", dataset, CityscapesIou() if how == "benchmark" else Pixels())
 
     def test_a_truth_of_train_ids_is_called_so(self, tmp_path: Path) -> None:
         ids = np.array([[0, 10, 13], [0, 10, 255]])
@@ -405,9 +407,9 @@ class TestRefused:
 
     def test_other_data_and_categories_are_refused(self, root: Path) -> None:
         with pytest.raises(UsageError, match="judges Cityscapes alone"):
-            evaluate_cityscapes(root / "pred", open_dataset("scenes"))
+            evaluate(root / "pred", open_dataset("scenes"), CityscapesIou())
         with pytest.raises(UsageError, match="cityscapes8 has categories for classes"):
-            evaluate_cityscapes(root / "pred", open_dataset("cityscapes8", root=root))
+            evaluate(root / "pred", open_dataset("cityscapes8", root=root), CityscapesIou())
 
 
 @pytest.fixture
@@ -452,7 +454,7 @@ class TestCommand:
         found = json.loads(out)["bootstrap"]
         pictures = [arrays(picture) for picture in PICTURES]
         samples = [[pictures[i] for i in np.repeat(np.arange(3), weights)] for weights in weights_of(3, 2, 5)]
-        drawn = [figures_of(counts_of(sample)) for sample in samples]
+        drawn = [counts_of(sample).figures() for sample in samples]
         for name, sure in found["figures"].items():
             wanted = vars(interval(np.array([one[name] for one in drawn])))
             assert {key: math.nan if value is None else value for key, value in sure.items()} == approx(wanted, nan_ok=True)
@@ -469,10 +471,10 @@ class TestCommand:
         dataset = Cityscapes(data, "train")
         for index in range(len(dataset)):
             put_picture(data / "pred" / f"{dataset.name(index)}.png", dataset.label_ids(index))
-        stored = evaluate_cityscapes(data / "pred", dataset)
+        stored = evaluate(data / "pred", dataset, CityscapesIou())
         for path in (data / "gtFine/train").glob("*/*Ids.png"):
             path.unlink()
-        drawn = evaluate_cityscapes(data / "pred", dataset)
+        drawn = evaluate(data / "pred", dataset, CityscapesIou())
         assert (drawn.protocol_hash, drawn.figures) == (stored.protocol_hash, stored.figures)
         assert drawn.figures == {"IoU_classes": 1, "iIoU_classes": 1, "IoU_categories": 1, "iIoU_categories": 1}
 

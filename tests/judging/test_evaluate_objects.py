@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import draw_cells, make_cell_tracking, make_isbi2012
-from perpixel.judging.evaluate_membranes import evaluate_membranes
-from perpixel.judging.evaluate_objects import evaluate_objects
 from PIL import Image
 
 from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.datasets import open_dataset
 from perpixel.errors import DataError, UnknownName, UsageError
+from perpixel.judging.answers import pairs_of
+from perpixel.judging.evaluate import counted, evaluate
 from perpixel.masks.components import components, of_class
-from perpixel.measures.membranes import figures, sweep
-from perpixel.measures.objects import overlaps, seg
+from perpixel.measures.membranes import Membranes, figures, sweep
+from perpixel.measures.objects import Objects, overlaps, seg
 from perpixel.prediction.predict import predict
 from perpixel.sample import Instances, Sample
 from perpixel.training.recipe import Recipe
@@ -74,7 +74,7 @@ def told(capsys: pytest.CaptureFixture[str], root: Path) -> Callable[..., tuple[
 class TestObjects:
     def test_masks_of_the_truth_are_perfect(self, root, tmp_path) -> None:
         masks = put_masks(tmp_path / "masks", lambda numbers: numbers > 0)
-        scores = evaluate_objects(masks, open_dataset("isbi2012", root=root, split="fold1of5"), "inside")
+        scores = evaluate(masks, open_dataset("isbi2012", root=root, split="fold1of5"), Objects("inside"))
         assert scores.figures == {
             "SEG": 1, "AP": 1, "AP50": 1, "AP75": 1, "true_objects": 5, "predicted_objects": 5, "splits": 0, "merges": 0,
         }  # fmt: skip
@@ -86,7 +86,7 @@ class TestObjects:
             return kept
 
         masks = put_masks(tmp_path / "masks", changed)
-        scores = evaluate_objects(masks, open_dataset("isbi2012", root=root, split="fold1of5"), "inside")
+        scores = evaluate(masks, open_dataset("isbi2012", root=root, split="fold1of5"), Objects("inside"))
         assert scores.figures == approx({
             "SEG": 3 / 5, "AP": 3 / 7, "AP50": 3 / 7, "AP75": 3 / 7, "true_objects": 5, "predicted_objects": 5, "splits": 2,
             "merges": 0,
@@ -95,19 +95,19 @@ class TestObjects:
     def test_rules_change_what_is_an_object_and_stand_in_the_protocol(self, root, tmp_path) -> None:
         masks = put_masks(tmp_path / "masks", lambda numbers: numbers > 0)
         dataset = open_dataset("isbi2012", root=root, split="fold1of5")
-        plain = evaluate_objects(masks, dataset, "inside")
-        corners = evaluate_objects(masks, dataset, "inside", connectivity=8)  # 1 and 2 are one, 3 touches it by a corner
-        large = evaluate_objects(masks, dataset, "inside", minimum_area=49)
+        plain = evaluate(masks, dataset, Objects("inside"))
+        corners = evaluate(masks, dataset, Objects("inside", connectivity=8))  # 1 and 2 are one, 3 touches it by a corner
+        large = evaluate(masks, dataset, Objects("inside", minimum_area=49))
         assert [scores.figures["predicted_objects"] for scores in (plain, corners, large)] == [5, 4, 1]
         assert corners.figures["merges"] == 2
         rules = large.protocol["objects"]
         assert (rules["class"], rules["connectivity"], rules["minimum_area"], rules["fill_holes"]) == ("inside", 4, 49, False)
         assert len({scores.protocol_hash for scores in (plain, corners, large)}) == 3
-        assert plain.protocol_hash == evaluate_objects(masks, dataset, "inside").protocol_hash
+        assert plain.protocol_hash == evaluate(masks, dataset, Objects("inside")).protocol_hash
 
     def test_a_model_is_judged_by_what_it_predicts(self, root, run) -> None:
         model, dataset = load(run), open_dataset("isbi2012", root=root, split="fold1of5")
-        scores = evaluate_objects(model, dataset, "inside")
+        scores = evaluate(model, dataset, Objects("inside"))
         expected = []
         for index in range(len(dataset)):
             sample = dataset.sample(index)
@@ -128,7 +128,7 @@ class TestObjects:
                 path = tmp_path / name / f"{dataset.name(index)}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(mask.astype(np.uint8)).save(path)
-        marker, cell = (evaluate_objects(tmp_path / name, dataset, "cell").figures for name in ("marker", "cell"))
+        marker, cell = (evaluate(tmp_path / name, dataset, Objects("cell")).figures for name in ("marker", "cell"))
         assert cell["predicted_objects"] - marker["predicted_objects"] == 1
         assert cell["AP"] < marker["AP"]
         assert cell["SEG"] == marker["SEG"]
@@ -136,11 +136,11 @@ class TestObjects:
     def test_mistakes(self, root, tmp_path, run) -> None:
         dataset = open_dataset("isbi2012", root=root, split="fold1of5")
         with pytest.raises(UnknownName, match="no class 'insid'; did you mean 'inside'"):
-            evaluate_objects(tmp_path, dataset, "insid")
+            evaluate(tmp_path, dataset, Objects("insid"))
         with pytest.raises(DataError, match=r"00\.png: there is no mask for the picture 00"):
-            evaluate_objects(tmp_path, dataset, "inside")
+            evaluate(tmp_path, dataset, Objects("inside"))
         with pytest.raises(UsageError, match="connectivity = 5"):
-            evaluate_objects(tmp_path, dataset, "inside", connectivity=5)
+            evaluate(tmp_path, dataset, Objects("inside", connectivity=5))
 
 
 def test_a_crowd_is_not_judged(tmp_path) -> None:
@@ -164,7 +164,7 @@ def test_a_crowd_is_not_judged(tmp_path) -> None:
     found = One.masks.any(0)
     found[6:11, 5] = False
     Image.fromarray(found.astype(np.uint8)).save(tmp_path / "a.png")
-    scores = evaluate_objects(tmp_path, One(), "cell").figures
+    scores = evaluate(tmp_path, One(), Objects("cell")).figures
     assert (scores["true_objects"], scores["predicted_objects"], scores["SEG"], scores["splits"]) == (1, 1, 1, 0)
 
 
@@ -180,32 +180,36 @@ def test_a_picture_without_instances_is_told(tmp_path) -> None:
             return type(sample)(sample.name, sample.image, sample.labels)
 
     with pytest.raises(DataError, match="has no instances to judge objects by; add them, or judge without --objects"):
-        evaluate_objects(tmp_path, Labelled(), "car")
+        evaluate(tmp_path, Labelled(), Objects("car"))
 
 
 class TestMembranes:
     def test_a_model_is_judged_by_its_probabilities(self, root, run) -> None:
         model, dataset = load(run), open_dataset("isbi2012", root=root, split="fold1of5")
-        scores = evaluate_membranes(model, dataset, "membrane", [0.2, 0.5])
+        scores = evaluate(model, dataset, Membranes("membrane", [0.2, 0.5]))
         sweeps = []
         for index in range(len(dataset)):
             sample = dataset.sample(index)
             inside = 1 - predict(model, sample.image, scores=True).scores[0]
             sweeps.append(sweep(sample.labels == 1, inside, [0.2, 0.5]))
-        assert scores.figures == figures(sweeps, [0.2, 0.5])
-        assert scores.figures["pixel_error"].value > 0
+        best = figures(sweeps, [0.2, 0.5])
+        assert scores.totals == best
+        assert scores.figures == {name: measured.value for name, measured in best.items()}
+        assert scores.figures["pixel_error"] > 0
         assert scores.protocol["membranes"]["thresholds"] == [0.2, 0.5]
-        assert scores.names == ("00", "05")
+        assert [row["name"] for row in scores.to_json()["pictures"]] == ["00", "05"]
 
     def test_masks_are_the_same_at_every_threshold(self, root, tmp_path) -> None:
         masks = put_masks(tmp_path / "masks", lambda numbers: numbers > 0)
-        scores = evaluate_membranes(masks, open_dataset("isbi2012", root=root, split="fold1of5"), "membrane")
-        assert [best.value for best in scores.figures.values()] == approx([0, 0, 0, 0, 1, 1])
-        assert all((one.pixels == one.pixels[0]).all() and len(one.pixels) == 10 for one in scores.sweeps)
+        dataset = open_dataset("isbi2012", root=root, split="fold1of5")
+        assert [*evaluate(masks, dataset, Membranes("membrane")).figures.values()] == approx([0, 0, 0, 0, 1, 1])
+        sweeps, _ = counted(pairs_of(masks, dataset, Membranes("membrane")))
+        assert len(sweeps) == 2
+        assert all((one.pixels == one.pixels[0]).all() and len(one.pixels) == 10 for one in sweeps)
 
     def test_void_has_no_rule_here(self, root, tmp_path) -> None:
         with pytest.raises(DataError, match="t001: has void pixels, for which these measures have no rule"):
-            evaluate_membranes(tmp_path, open_dataset("phc_u373", root=root, split="01"), "background")
+            evaluate(tmp_path, open_dataset("phc_u373", root=root, split="01"), Membranes("background"))
 
 
 class TestCommand:
@@ -278,7 +282,7 @@ def test_models_with_data_of_their_own_are_compared_on_no_other(
 def test_nan_is_null_in_json(root, tmp_path) -> None:
     dataset = open_dataset("isbi2012", root=root, split="fold1of5")
     masks = put_masks(tmp_path / "masks", lambda numbers: numbers > 0)
-    scores = evaluate_objects(masks, dataset, "membrane")  # no instance is of this class
+    scores = evaluate(masks, dataset, Objects("membrane"))  # no instance is of this class
     assert math.isnan(scores.figures["SEG"])
     assert scores.to_json()["figures"]["SEG"] is None
     assert scores.to_json()["figures"]["AP"] == 0

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import make_folder, make_instances
-from perpixel.judging.evaluate_objects import ObjectScores, PictureObjects, resampled_figures
 from PIL import Image
 from places import ROOT
 from scipy import stats
@@ -23,8 +22,10 @@ from perpixel.datasets import open_dataset
 from perpixel.errors import UsageError
 from perpixel.judging.compare import compare, refuse_other_data, refuse_other_protocol
 from perpixel.judging.evaluate import evaluate
-from perpixel.judging.intervals import Draws, Replicates, class_counts, interval, pixel_figures
-from perpixel.measures.confusion_matrix import ConfusionMatrix
+from perpixel.judging.intervals import Draws, interval, weights_of
+from perpixel.measures.confusion_matrix import ConfusionMatrix, pixel_figures
+from perpixel.measures.measure import weighted_sums
+from perpixel.measures.objects import Objects, PictureObjects
 from perpixel.sample import Sample
 
 approx = pytest.approx
@@ -38,11 +39,16 @@ def counts_of(num_pictures: int, seed: int, classes: int = 3) -> np.ndarray:
     return counts
 
 
-def replicates_of(counts: np.ndarray, samples: int, seed: int = 0) -> Replicates:
-    found = Replicates(len(counts), 3 * counts.shape[1], samples, seed)
-    for index, one in enumerate(counts):
-        found.add(index, class_counts(one))
-    return found
+def class_counts(counts: np.ndarray) -> np.ndarray:
+    """Those of the confusion matrix that holds `counts` (C, C)."""
+    matrix = ConfusionMatrix(len(counts))
+    matrix.counts += counts
+    return matrix.class_counts()
+
+
+def sums_of(counts: np.ndarray, samples: int, seed: int = 0) -> np.ndarray:
+    """The class counts of each sample of the bootstrap, (R, 3 C), of matrices (N, C, C)."""
+    return weighted_sums(weights_of(len(counts), samples, seed), map(class_counts, counts))
 
 
 class TestDraws:
@@ -91,7 +97,7 @@ class TestIntervals:
 
         theirs = stats.bootstrap((np.arange(25),), mean_iou, method="percentile", n_resamples=4000, vectorized=False,
                                  rng=np.random.default_rng(1))  # fmt: skip
-        ours = interval(pixel_figures(replicates_of(counts, 20_000).sums)["mIoU"])
+        ours = interval(pixel_figures(sums_of(counts, 20_000))["mIoU"])
         width = ours.high - ours.low
         assert ours.low == approx(theirs.confidence_interval.low, abs=0.06 * width)
         assert ours.high == approx(theirs.confidence_interval.high, abs=0.06 * width)
@@ -104,8 +110,8 @@ class TestIntervals:
         true = pixel_figures(class_counts(population.sum(0))[None])["pixel_accuracy"][0]
         rng, held = np.random.default_rng(5), 0
         for trial in range(300):
-            drawn = replicates_of(population[rng.integers(0, 2000, 60)], 1000, trial)
-            found = interval(pixel_figures(drawn.sums)["pixel_accuracy"])
+            sums = sums_of(population[rng.integers(0, 2000, 60)], 1000, trial)
+            found = interval(pixel_figures(sums)["pixel_accuracy"])
             held += found.low <= true <= found.high
         assert 0.90 <= held / 300 <= 0.98
 
@@ -118,10 +124,11 @@ class TestOtherScores:
             PictureObjects("b", 1, 0, np.array([0.0]), np.zeros(10), 0, 0),
             PictureObjects("c", 0, 0, np.array([]), nan, 0, 0),
         )
-        found = resampled_figures(pictures, np.array([[1, 1, 1], [0, 0, 3], [2, 0, 1]]))
-        assert {name: value[0] for name, value in found.items()} == approx(ObjectScores(pictures, {}).figures)
+        measure = Objects("cell")
+        found = measure.figures(pictures)(np.array([[1, 1, 1], [0, 0, 3], [2, 0, 1]])).overall
+        assert {name: value[0] for name, value in found.items()} == approx(measure.summary(pictures, [], []).figures)
         assert [found["AP"][1], found["SEG"][1]] == approx([math.nan, math.nan], nan_ok=True)
-        twice = ObjectScores((pictures[0], pictures[0], pictures[2]), {}).figures
+        twice = measure.summary((pictures[0], pictures[0], pictures[2]), [], []).figures
         assert {name: value[2] for name, value in found.items()} == approx(twice)
 
     def test_objects_and_membranes_on_the_command_line(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,7 +243,7 @@ class TestCompare:
             matrices = [ConfusionMatrix(3) for _ in both]
             for matrix, folder in zip(matrices, both, strict=True):
                 matrix.add(sample.labels, np.array(Image.open(folder / f"{sample.name}.png")))
-            pairs.append([class_counts(matrix.counts) for matrix in matrices])
+            pairs.append([matrix.class_counts() for matrix in matrices])
         differences = []
         for swaps in itertools.product((0, 1), repeat=4):
             sums = [sum(pair[which ^ swap] for pair, swap in zip(pairs, swaps, strict=True)) for which in (0, 1)]
