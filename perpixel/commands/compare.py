@@ -56,7 +56,7 @@ def compare(
             file = annotation_file(data, root, split, measure)
             judged, against, place = (one, other), file, f"by {file}"
         else:
-            models = [open_model(each, str(team.device)) for each in (one, other)]
+            models = [open_model(each, team.device_name) for each in (one, other)]
             each_with_its_model = zip((one, other), models, strict=True)
             sets = [open_data(each, model, data, root, split) for each, model in each_with_its_model if model or data]
             if not sets:

@@ -43,7 +43,7 @@ def evaluate(
     measure, failed = chosen.measure(), dict[str, str]()
     keep_freed_memory()
     with join(device) as team:
-        judged = open_judged(run, measure, data, root, split, str(team.device))
+        judged = open_judged(run, measure, data, root, split, team.device_name)
         progress = Progress("drawn" if judged.by_files and measure.needs == "instances" else "judged")
         with without_garbage_collection() if judged.by_files else nullcontext():
             scores = judge(

@@ -6,45 +6,56 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import torch
-import torch.distributed as dist
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from perpixel.errors import PerpixelError
-from perpixel.machines import device as machine
+
+if TYPE_CHECKING:  # torch takes a second to import, and who judges files computes with none of it
+    import torch
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Team:
-    """This process among those that train together; alone it is rank 0 of 1."""
+    """This process among those that train together; alone it is rank 0 of 1. `device_name` is what `device.choose` takes."""
 
     rank: int
     world: int
-    device: torch.device
+    device_name: str
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Raises what `device.choose` does."""
+        return _choose(self.device_name)
 
     def sum(self, values: Any) -> Any:
         """Element-wise sum over all processes of an int64 or float64 array."""
         if self.world == 1:
             return values
+        import torch
+
         tensor = torch.as_tensor(values, device=self.device if self.device.type == "cuda" else "cpu")
-        dist.all_reduce(tensor)
+        torch.distributed.all_reduce(tensor)
         return tensor.cpu().numpy()
 
     def from_first(self, value: Any) -> Any:
         """What the first process holds, in all of them."""
         box = [value]
         if self.world > 1:
-            dist.broadcast_object_list(box, src=0)
+            import torch
+
+            torch.distributed.broadcast_object_list(box, src=0)
         return box[0]
 
     def gather(self, value: Any) -> list[Any]:
         """What each process holds, by rank, in all of them."""
         found = [value] * self.world
         if self.world > 1:
-            dist.all_gather_object(found, value)
+            import torch
+
+            torch.distributed.all_gather_object(found, value)
         return found
 
     def in_turn(self, mine: Sequence[T]) -> list[T]:
@@ -69,22 +80,36 @@ class Team:
         return result  # type: ignore[return-value]
 
 
-ALONE = Team(0, 1, torch.device("cpu"))
+ALONE = Team(0, 1, "cpu")
 
 
 @contextmanager
 def join(device_name: str) -> Iterator[Team]:
-    """The team of this process: gloo on CPUs, NCCL on GPUs, each process its own GPU."""
+    """The team of this process: gloo on CPUs, NCCL on GPUs, each process its own GPU.
+
+    Raises what `device.choose` does for a device that is named. Alone, "auto" is chosen when `Team.device` is asked for."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        yield Team(0, 1, machine.choose(device_name))
+        if device_name != "auto":
+            _choose(device_name)
+        yield Team(0, 1, device_name)
         return
+    import torch
+    import torch.distributed as dist
+
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    device = machine.choose(f"cuda:{local}" if device_name == "auto" and torch.cuda.is_available() else device_name)
+    name = f"cuda:{local}" if device_name == "auto" and torch.cuda.is_available() else device_name
+    device = _choose(name)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Team(dist.get_rank(), world, device)
+        yield Team(dist.get_rank(), world, name)
     finally:
         dist.destroy_process_group()
+
+
+def _choose(device_name: str) -> torch.device:
+    from perpixel.machines.device import choose
+
+    return choose(device_name)
