@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from perpixel.machines.compiled import compiled
 
 if TYPE_CHECKING:
     from perpixel.masks.runs import Runs
@@ -201,19 +202,13 @@ def _shares(common: NDArray[Any], areas: NDArray[Any], other_areas: NDArray[Any]
 def _common(masks: Turns, places: NDArray[np.int64], others: Turns, other_places: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many pixels two masks have in common, for pairs of them (P,)."""
     pairs, other_pairs = masks.at(places), others.at(other_places)
-    common: NDArray[np.int64] = _compiled_common()(
+    common: NDArray[np.int64] = _common_pixels(
         pairs.turns, pairs.begins, pairs.stops, other_pairs.turns, other_pairs.begins, other_pairs.stops
     )
     return common
 
 
-@cache
-def _compiled_common() -> Any:
-    from perpixel.machines.compiled import compiled  # only now: numba takes 0.4 s to load
-
-    return compiled()(_common_pixels)
-
-
+@compiled()
 def _common_pixels(turns: Any, begins: Any, stops: Any, other_turns: Any, other_begins: Any, other_stops: Any) -> Any:
     common = np.zeros(len(begins), np.int64)
     for pair in range(len(begins)):
