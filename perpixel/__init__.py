@@ -3,7 +3,7 @@
     model = perpixel.load("runs/camvid")
     prediction = perpixel.predict(model, "street.jpg")     # labels (H, W), class table
 
-Names are imported when they are first used, so that `perpixel --help` does not wait for torch."""
+Names are imported when they are first used, so that `perpixel --help` does not wait for torch, and the core works without it."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,13 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"perpixel has no {name!r}; it has {', '.join(__all__)}.")
-    value = getattr(import_module(f"perpixel.{_HOMES[name]}"), name)
+    try:
+        home = import_module(f"perpixel.{_HOMES[name]}")
+    except ModuleNotFoundError as error:
+        from perpixel.errors import without_torch
+
+        raise without_torch(error, f"perpixel.{name}") or error from None
+    value = getattr(home, name)
     globals()[name] = value
     return value
 

@@ -20,6 +20,7 @@ from perpixel.files import write_whole
 from perpixel.tables import read_csv, to_csv
 
 VOID_NAME = "void"
+BACKGROUND_NAME = "background"
 MOST_ROWS = 65536  # rows of a table on disk: one for each value
 _NO_ID = 254  # marks an unknown value: in a table of fewer than 254 classes neither a class nor void has this id
 Colour = tuple[int, int, int]
@@ -64,6 +65,11 @@ class ClassTable:
     @property
     def dtype(self) -> type[np.uint8] | type[np.uint16]:
         return np.uint8 if self.void == 255 else np.uint16
+
+    @property
+    def background(self) -> int | None:
+        """The id of the class that all pixels without an object have; none where no class is called background."""
+        return next((class_id for class_id, name in enumerate(self.names) if name.lower() == BACKGROUND_NAME), None)
 
     def id_of(self, name: str) -> int:
         """The id of the class `name`. Raises UnknownName where no class has this name."""

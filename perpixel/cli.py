@@ -20,6 +20,7 @@ from perpixel.errors import (
     UsageError,
     is_full,
     is_out_of_memory,
+    without_torch,
 )
 from perpixel.machines.interrupts import STOPPED, interruptible, own_process
 from perpixel.terminal import finish_streams, prepare_streams, say
@@ -74,6 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _stop(str(error), error.exit_code)
     except KeyboardInterrupt:
         _stop(STOPPED, Interrupted.exit_code)
+    except ModuleNotFoundError as error:
+        lacking = without_torch(error, f"`perpixel {given[0]}`")
+        if lacking is None:
+            raise
+        _stop(str(lacking), lacking.exit_code)
     except (OSError, MemoryError, RuntimeError) as error:
         sentence, code = _environment(error)
         if not sentence:

@@ -100,3 +100,15 @@ def failure_of(where: Path | str, error: Exception) -> str | None:
     if is_out_of_memory(error):
         return f"{where}: needs more memory than there is; cut it into smaller pictures."
     return None
+
+
+TORCH = ("torch", "torchvision", "timm", "safetensors")  # packages of the extra `torch`; the core is installed without them
+
+
+def without_torch(error: ImportError, subject: str) -> ResourceError | None:
+    """The error for `subject`, which cannot work where a package of the extra `torch` is not installed.
+
+    None where another import failed, or a part of an installed package is missing: that is a bug, or a damaged installation."""
+    if not isinstance(error, ModuleNotFoundError) or error.name not in TORCH:
+        return None
+    return ResourceError(f'{subject} needs {error.name}, which is not installed; pip install "perpixel[torch]" brings it.')

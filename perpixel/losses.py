@@ -1,6 +1,6 @@
 """Losses over pixels. Void never influences a loss or a gradient; a batch that is all void gives 0, not nan.
 
-All take `logits` float (B, C, H, W) and `targets` int64 (B, H, W) with class ids or `void`."""
+All take `logits` float (B, C, H, W) and `labels` int64 (B, H, W) with class ids or `void`."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perpixel.errors import UsageError, did_you_mean
+from perpixel.sample import Targets
 
 
 def cross_entropy(
-    logits: Tensor, targets: Tensor, void: int = 255, class_weights: Tensor | None = None, weights: Tensor | None = None
+    logits: Tensor, labels: Tensor, void: int = 255, class_weights: Tensor | None = None, weights: Tensor | None = None
 ) -> Tensor:
     """Sum over judged pixels of weight(class) * weight(pixel) * -log softmax, divided by the number of judged pixels.
 
     `weights` (B, H, W) are those of the pixels, 1 without. Dividing by the count and not by the sum of weights keeps the mean
     over two halves of a batch equal to the whole's."""
-    judged = (targets != void).sum().clamp(min=1)
+    judged = (labels != void).sum().clamp(min=1)
     if weights is None:
-        return F.cross_entropy(logits, targets, class_weights, ignore_index=void, reduction="sum") / judged
-    return (F.cross_entropy(logits, targets, class_weights, ignore_index=void, reduction="none") * weights).sum() / judged
+        return F.cross_entropy(logits, labels, class_weights, ignore_index=void, reduction="sum") / judged
+    return (F.cross_entropy(logits, labels, class_weights, ignore_index=void, reduction="none") * weights).sum() / judged
 
 
-def dice(logits: Tensor, targets: Tensor, void: int = 255, class_weights: Tensor | None = None) -> Tensor:
+def dice(logits: Tensor, labels: Tensor, void: int = 255, class_weights: Tensor | None = None) -> Tensor:
     """1 - mean over the classes present of 2 sum(p t) / (sum(p) + sum(t)) (Milletari et al., 3DV 2016, with plain sums)."""
-    probabilities, truth = _judged(logits, targets, void)
+    probabilities, truth = _judged(logits, labels, void)
     hits, size = (probabilities * truth).sum(0), probabilities.sum(0) + truth.sum(0)
     present = truth.sum(0) > 0
     score = 2 * hits / size.clamp(min=1e-6)
     return _weighted_mean(1 - score, present, class_weights)
 
 
-def lovasz_softmax(logits: Tensor, targets: Tensor, void: int = 255, class_weights: Tensor | None = None) -> Tensor:
+def lovasz_softmax(logits: Tensor, labels: Tensor, void: int = 255, class_weights: Tensor | None = None) -> Tensor:
     """The Lovász extension of the Jaccard loss, mean over the classes present (Berman et al., CVPR 2018, equations 8 and 9)."""
-    probabilities, truth = _judged(logits, targets, void)
+    probabilities, truth = _judged(logits, labels, void)
     present = truth.sum(0) > 0
     chosen = present.nonzero().flatten()
     if not len(chosen):
@@ -60,7 +61,7 @@ LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "dice": dice, "lovasz
 class PixelLoss(nn.Module):
     """The sum of named losses, e.g. `cross_entropy+dice`; returns a dict of scalars, one for each name.
 
-    `class_weights` (C,) multiply the classes' shares, and `weights` float32 (B, H, W) each pixel's cross-entropy.
+    `class_weights` (C,) multiply the classes' shares, and the weights of the targets each pixel's cross-entropy.
     Raises UnknownName for a loss that does not exist, UsageError for weights of pixels and a loss over regions."""
 
     class_weights: Tensor | None
@@ -74,13 +75,14 @@ class PixelLoss(nn.Module):
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
 
-    def forward(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
+        labels, weights = targets.labels, targets.weights
         if weights is not None:
             for name in self.names:
                 if name != "cross_entropy":
                     raise UsageError(f"loss {name} is of regions and takes no weight for each pixel; use cross_entropy alone.")
-            return {"cross_entropy": cross_entropy(logits.float(), targets, self.void, self.class_weights, weights)}
-        return {name: LOSSES[name](logits.float(), targets, self.void, self.class_weights) for name in self.names}
+            return {"cross_entropy": cross_entropy(logits.float(), labels, self.void, self.class_weights, weights)}
+        return {name: LOSSES[name](logits.float(), labels, self.void, self.class_weights) for name in self.names}
 
 
 def class_weights(rule: str, pixels: Sequence[int], names: Sequence[str]) -> list[float] | None:
@@ -122,11 +124,11 @@ def _weights_by_class(rule: str, names: Sequence[str]) -> list[float]:
     return list(weights.values())
 
 
-def _judged(logits: Tensor, targets: Tensor, void: int) -> tuple[Tensor, Tensor]:
+def _judged(logits: Tensor, labels: Tensor, void: int) -> tuple[Tensor, Tensor]:
     """Probabilities and one-hot truth (N, C) of the judged pixels."""
-    judged = targets.flatten() != void
+    judged = labels.flatten() != void
     probabilities = logits.softmax(1).movedim(1, -1).flatten(0, -2)[judged]
-    return probabilities, F.one_hot(targets.flatten()[judged], logits.shape[1]).to(probabilities.dtype)
+    return probabilities, F.one_hot(labels.flatten()[judged], logits.shape[1]).to(probabilities.dtype)
 
 
 def _weighted_mean(values: Tensor, present: Tensor, weights: Tensor | None) -> Tensor:

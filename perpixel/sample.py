@@ -1,16 +1,20 @@
-"""What travels: a Sample goes in, a Prediction comes out."""
+"""What travels: a Sample goes in, a Prediction comes out, and Targets are what a network learns from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable
+
+if TYPE_CHECKING:  # nothing here computes with tensors, so torch need not be installed
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -173,3 +177,36 @@ class Prediction:
     classes: ClassTable
     scores: NDArray[np.float32] | None = None
     instances: Instances | None = None
+
+
+@dataclass(frozen=True)
+class InstanceTargets:
+    """The N objects of one training picture of H x W pixels, each with a pixel at least.
+
+    `boxes` float32 (N, 4): left, top, right, bottom, the edges of the outermost pixels; `masks` bool (N, H, W); `class_ids` int64
+    (N,); `crowd` bool (N,), True where an entry stands for many objects that nobody told apart."""
+
+    boxes: Tensor
+    masks: Tensor
+    class_ids: Tensor
+    crowd: Tensor
+
+    def to(self, device: torch.device) -> InstanceTargets:
+        return InstanceTargets(*(tensor.to(device) for tensor in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a network learns from, for B training pictures.
+
+    `labels` int64 (B, H, W): class ids, and void, which changes neither a loss nor a gradient. `weights` float32 (B, H, W), or
+    none, multiply the cross-entropy of each pixel. `instances`, or none, are the objects of each picture."""
+
+    labels: Tensor
+    weights: Tensor | None = None
+    instances: tuple[InstanceTargets, ...] | None = None
+
+    def to(self, device: torch.device) -> Targets:
+        weights = None if self.weights is None else self.weights.to(device)
+        instances = None if self.instances is None else tuple(objects.to(device) for objects in self.instances)
+        return Targets(self.labels.to(device), weights, instances)

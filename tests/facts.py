@@ -209,7 +209,9 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
     },
     "perpixel.prediction.tiles": of(f"{UNET}: four pools of 2; an output has 16 k - 124 pixels", GRID=16, REST=4),
     "perpixel.measures.boundary_iou": {**of("Cheng et al., CVPR 2021: 2 % of the diagonal", DILATION=0.02), **ours(NO_CLASS=-1)},
-    "perpixel.measures.panoptic": of("Kirillov et al., CVPR 2019; panopticapi: void 0, a match above 0.5", VOID=0, MATCH=0.5),
+    "perpixel.measures.panoptic": {
+        **of("Kirillov et al., CVPR 2019; panopticapi: void 0, a match above 0.5", VOID=0, MATCH=0.5), **ours(THREADS=2),
+    },
     "perpixel.measures.membranes": {
         **of(f"{UNET}, section 4: 10 levels", THRESHOLDS=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
         **ours(EXACT_PAIRS=2**31),
@@ -350,7 +352,7 @@ SINGLE: dict[str, Fact] = {
         ((False, False, False), (False, False, True), (False, True, False), (False, True, True)),
         "U-Net's release of 2015: mycaffe_tiled_forward5: as it is, left-right, up-down, both",
     ),
-    "perpixel.judging.average_precision:RULES": Fact(
+    "perpixel.measures.instances:AveragePrecision.rules": Fact(
         {
             "AP": "mean over IoU 0.50, 0.55 .. 0.95, 101 points of recall and categories that the truth has; "
             "100 objects a picture",
@@ -360,7 +362,7 @@ SINGLE: dict[str, Fact] = {
         },
         "cocodataset.org, Detection Evaluation",
     ),
-    "perpixel.judging.average_precision:FIGURES": Fact(
+    "perpixel.measures.instances:FIGURES": Fact(
         ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
          "AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large"),
         "cocodataset.org, Detection Evaluation",

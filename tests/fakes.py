@@ -5,18 +5,20 @@ import struct
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 from scipy.io import savemat
-from torch import nn
 
 from perpixel.classes import VOID_NAME, ClassTable
 from perpixel.datasets import coco
 from perpixel.datasets.camvid import COLOURS, VOID
 from perpixel.formats.exchange import Content
 from perpixel.masks import rle
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CLASSES_CSV = "id,name,r,g,b\n0,ground,90,90,90\n1,box,200,40,40\n2,disc,40,40,200\n255,void,0,0,0\n"
 
@@ -84,8 +86,10 @@ def draw_grid(seed: int, class_ids: Sequence[int], size: tuple[int, int] = (24, 
     return image, ids.astype(np.uint16), 1 + cells
 
 
-def say_every_class(network: nn.Module) -> nn.Module:
+def say_every_class(network: "nn.Module") -> "nn.Module":
     """Makes an untrained network that ends in the layer `classify` say each of its classes somewhere in `draw_sample`."""
+    import torch
+
     images = torch.from_numpy(draw_sample(5, (64, 64))[0]).movedim(-1, 0)[None] / 255
     with torch.no_grad():
         logits = network(images)["logits"]

@@ -8,6 +8,7 @@ import json
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ from perpixel.backbones import TimmBackbone
 from perpixel.datasets import ON_DISK
 from perpixel.datasets.coco_annotations import read_annotations
 from perpixel.download.sources import SOURCES
-from perpixel.judging.average_precision import average_precision, read_results
 from perpixel.losses import class_weights
 from perpixel.measures.boundary_iou import width_of
+from perpixel.measures.instances import Ranking, read_results
 from perpixel.networks.fcn import bilinear_kernel
 from perpixel.networks.parsenet import Normalize
 from perpixel.prediction.inference import AVERAGES
@@ -130,7 +131,7 @@ def holds_numbers(value: Any) -> bool:
 @pytest.mark.parametrize("place", facts.SINGLE)
 def test_single_constants_are_as_published(place: str) -> None:
     module, name = place.split(":")
-    value = getattr(importlib.import_module(module), name)
+    value = attrgetter(name)(importlib.import_module(module))
     if name == "CRFS":
         value = {called: astuple(crf) for called, crf in value.items()}
     assert value == facts.SINGLE[place].value
@@ -277,7 +278,7 @@ def figures(tmp_path: Path, truth: list[tuple[int, list[float]]], found: list[tu
     for file, content in (("truth.json", whole), ("results.json", results)):
         (tmp_path / file).write_text(json.dumps(content))
     read = read_annotations(tmp_path / "truth.json")
-    return average_precision(read, read_results(tmp_path / "results.json", read), "box").figures
+    return Ranking(read, read_results(tmp_path / "results.json", read), "box").figures
 
 
 class TestAveragePrecisionHasCocosNumbers:

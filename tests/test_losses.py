@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from perpixel.errors import UnknownName, UsageError
 from perpixel.losses import LOSSES, PixelLoss, class_weights, cross_entropy, dice, lovasz_softmax
 from perpixel.measures.confusion_matrix import ConfusionMatrix
+from perpixel.sample import Targets
 
 VOID = 255
 CLASSES = 4
@@ -20,16 +21,16 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def batch(seed, void=0.3):
-    """Logits (2, 4, 5, 6) and targets (2, 5, 6), a share of them void."""
+    """Logits (2, 4, 5, 6) and labels (2, 5, 6), a share of them void."""
     random = torch.Generator().manual_seed(seed)
-    targets = torch.randint(CLASSES, (2, 5, 6), generator=random)
-    targets[torch.rand(targets.shape, generator=random) < void] = VOID
-    return 3 * torch.randn(2, CLASSES, 5, 6, generator=random), targets
+    labels = torch.randint(CLASSES, (2, 5, 6), generator=random)
+    labels[torch.rand(labels.shape, generator=random) < void] = VOID
+    return 3 * torch.randn(2, CLASSES, 5, 6, generator=random), labels
 
 
-def gradient(loss, logits, targets, *more):
+def gradient(loss, logits, labels, *more):
     logits = logits.clone().requires_grad_()
-    loss(logits, targets, VOID, *more).backward()
+    loss(logits, labels, VOID, *more).backward()
     return logits.grad
 
 
@@ -45,70 +46,70 @@ def certain(predicted):
 
 @given(seeds)
 def test_cross_entropy_is_torchs_mean_over_the_judged_pixels(seed):
-    logits, targets = batch(seed)
-    assert cross_entropy(logits, targets).item() == pytest.approx(F.cross_entropy(logits, targets, ignore_index=VOID).item())
+    logits, labels = batch(seed)
+    assert cross_entropy(logits, labels).item() == pytest.approx(F.cross_entropy(logits, labels, ignore_index=VOID).item())
 
 
 def test_cross_entropy_by_hand():
-    logits, targets = logits_of([[0.8, 0.2], [0.4, 0.6]]), torch.tensor([[[0, 1]]])
-    assert cross_entropy(logits, targets).item() == pytest.approx(-(log(0.8) + log(0.6)) / 2)
+    logits, labels = logits_of([[0.8, 0.2], [0.4, 0.6]]), torch.tensor([[[0, 1]]])
+    assert cross_entropy(logits, labels).item() == pytest.approx(-(log(0.8) + log(0.6)) / 2)
     weights = torch.tensor([3.0, 1.0])
-    assert cross_entropy(logits, targets, VOID, weights).item() == pytest.approx(-(3 * log(0.8) + log(0.6)) / 2)
+    assert cross_entropy(logits, labels, VOID, weights).item() == pytest.approx(-(3 * log(0.8) + log(0.6)) / 2)
 
 
 def test_weights_of_pixels_by_hand():
-    logits, targets = logits_of([[0.8, 0.2], [0.4, 0.6], [0.5, 0.5]]), torch.tensor([[[0, 1, VOID]]])
+    logits, labels = logits_of([[0.8, 0.2], [0.4, 0.6], [0.5, 0.5]]), torch.tensor([[[0, 1, VOID]]])
     weights = torch.tensor([[[10.0, 0.5, 7.0]]])
-    assert cross_entropy(logits, targets, VOID, None, weights).item() == pytest.approx(-(10 * log(0.8) + 0.5 * log(0.6)) / 2)
-    (found,) = PixelLoss(class_weights=[3, 1])(logits, targets, weights).values()
+    assert cross_entropy(logits, labels, VOID, None, weights).item() == pytest.approx(-(10 * log(0.8) + 0.5 * log(0.6)) / 2)
+    (found,) = PixelLoss(class_weights=[3, 1])(logits, Targets(labels, weights)).values()
     assert found.item() == pytest.approx(-(30 * log(0.8) + 0.5 * log(0.6)) / 2)
 
 
 @given(seeds)
 def test_weights_of_1_change_nothing_and_void_has_none(seed):
-    logits, targets = batch(seed)
-    weights = torch.ones(targets.shape)
-    expected = gradient(cross_entropy, logits, targets)
-    torch.testing.assert_close(gradient(cross_entropy, logits, targets, None, weights), expected)
-    torch.testing.assert_close(gradient(cross_entropy, logits, targets, None, weights.where(targets != VOID, 1e6)), expected)
-    nothing = torch.full_like(targets, VOID)
+    logits, labels = batch(seed)
+    weights = torch.ones(labels.shape)
+    expected = gradient(cross_entropy, logits, labels)
+    torch.testing.assert_close(gradient(cross_entropy, logits, labels, None, weights), expected)
+    torch.testing.assert_close(gradient(cross_entropy, logits, labels, None, weights.where(labels != VOID, 1e6)), expected)
+    nothing = torch.full_like(labels, VOID)
     assert cross_entropy(logits, nothing, VOID, None, weights).item() == 0
 
 
 @pytest.mark.parametrize("name", ["dice", "lovasz_softmax", "cross_entropy+dice"])
 def test_losses_of_regions_refuse_weights_of_pixels(name):
-    logits, targets = batch(0)
+    logits, labels = batch(0)
     with pytest.raises(UsageError, match=rf"loss {name.split('+')[-1]} is of regions and takes no weight for each pixel"):
-        PixelLoss(name)(logits, targets, torch.ones(targets.shape))
+        PixelLoss(name)(logits, Targets(labels, torch.ones(labels.shape)))
 
 
 @every_loss
 @given(seed=seeds)
 def test_logits_at_void_change_nothing(loss, seed):
-    logits, targets = batch(seed)
-    void = (targets == VOID)[:, None]
+    logits, labels = batch(seed)
+    void = (labels == VOID)[:, None]
     other = torch.where(void, 50 * torch.randn(logits.shape, generator=torch.Generator().manual_seed(seed + 1)), logits)
-    assert loss(other, targets, VOID, None).item() == loss(logits, targets, VOID, None).item()
-    found = gradient(loss, logits, targets)
+    assert loss(other, labels, VOID, None).item() == loss(logits, labels, VOID, None).item()
+    found = gradient(loss, logits, labels)
     assert (found[void.expand_as(found)] == 0).all()
     assert found.ne(0).any()
-    assert torch.equal(gradient(loss, other, targets), found)
+    assert torch.equal(gradient(loss, other, labels), found)
 
 
 @every_loss
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 3.0, 4.0], [0.0] * CLASSES])
 def test_a_batch_that_is_all_void_gives_0(loss, weights):
-    logits, targets = batch(0, void=1.0)
+    logits, labels = batch(0, void=1.0)
     weights = None if weights is None else torch.tensor(weights)
-    assert loss(logits, targets, VOID, weights).item() == 0
-    assert (gradient(loss, logits, targets, weights) == 0).all()
+    assert loss(logits, labels, VOID, weights).item() == 0
+    assert (gradient(loss, logits, labels, weights) == 0).all()
 
 
 @every_loss
 @given(seed=seeds)
 def test_a_perfect_and_certain_prediction_costs_nothing(loss, seed):
-    _, targets = batch(seed)
-    assert loss(certain(targets.where(targets != VOID, 0)), targets, VOID, None).item() == pytest.approx(0, abs=1e-6)
+    _, labels = batch(seed)
+    assert loss(certain(labels.where(labels != VOID, 0)), labels, VOID, None).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_dice_of_two_pixels_by_hand():
@@ -129,61 +130,61 @@ def test_a_class_that_is_not_in_truth_leaves_the_mean(loss):
 
 
 def test_dice_and_lovasz_weigh_classes():
-    logits, targets = logits_of([[0.8, 0.2], [0.4, 0.6]]), torch.tensor([[[0, 1]]])
-    assert dice(logits, targets, VOID, torch.tensor([3.0, 1.0])).item() == pytest.approx((3 * (3 / 11) + 1 / 3) / 4)
-    assert lovasz_softmax(logits, targets, VOID, torch.tensor([3.0, 1.0])).item() == pytest.approx((3 * 0.3 + 0.4) / 4)
+    logits, labels = logits_of([[0.8, 0.2], [0.4, 0.6]]), torch.tensor([[[0, 1]]])
+    assert dice(logits, labels, VOID, torch.tensor([3.0, 1.0])).item() == pytest.approx((3 * (3 / 11) + 1 / 3) / 4)
+    assert lovasz_softmax(logits, labels, VOID, torch.tensor([3.0, 1.0])).item() == pytest.approx((3 * 0.3 + 0.4) / 4)
 
 
 @given(seeds)
 def test_lovasz_of_a_certain_prediction_is_1_minus_iou(seed):
-    _, targets = batch(seed)
-    predicted = torch.randint(CLASSES, targets.shape, generator=torch.Generator().manual_seed(seed))
+    _, labels = batch(seed)
+    predicted = torch.randint(CLASSES, labels.shape, generator=torch.Generator().manual_seed(seed))
     matrix = ConfusionMatrix(CLASSES, VOID)
-    matrix.add(targets.numpy(), predicted.numpy())
+    matrix.add(labels.numpy(), predicted.numpy())
     present = matrix.counts.sum(1) > 0
-    assert lovasz_softmax(certain(predicted), targets).item() == pytest.approx(1 - matrix.iou()[present].mean(), abs=1e-6)
+    assert lovasz_softmax(certain(predicted), labels).item() == pytest.approx(1 - matrix.iou()[present].mean(), abs=1e-6)
 
 
 @given(seeds)
 def test_dice_and_lovasz_are_those_of_segmentation_models_pytorch(seed):
     theirs = pytest.importorskip("segmentation_models_pytorch").losses
-    logits, targets = batch(seed)
-    targets[0, 0, :CLASSES] = torch.arange(CLASSES)  # its Dice divides by all classes, present or not
-    assert dice(logits, targets).item() == pytest.approx(theirs.DiceLoss("multiclass", ignore_index=VOID)(logits, targets).item())
-    assert lovasz_softmax(logits, targets).item() == pytest.approx(
-        theirs.LovaszLoss("multiclass", ignore_index=VOID)(logits, targets).item(), abs=1e-6
+    logits, labels = batch(seed)
+    labels[0, 0, :CLASSES] = torch.arange(CLASSES)  # its Dice divides by all classes, present or not
+    assert dice(logits, labels).item() == pytest.approx(theirs.DiceLoss("multiclass", ignore_index=VOID)(logits, labels).item())
+    assert lovasz_softmax(logits, labels).item() == pytest.approx(
+        theirs.LovaszLoss("multiclass", ignore_index=VOID)(logits, labels).item(), abs=1e-6
     )
 
 
 @every_loss
 @given(seed=seeds)
 def test_gradients_are_finite_for_wild_logits(loss, seed):
-    logits, targets = batch(seed)
-    assert gradient(loss, 1e4 * logits, targets).isfinite().all()
+    logits, labels = batch(seed)
+    assert gradient(loss, 1e4 * logits, labels).isfinite().all()
 
 
 def test_the_mean_over_two_halves_is_the_whole():
-    logits, targets = batch(0, void=0)
+    logits, labels = batch(0, void=0)
     weights = torch.tensor([0.1, 2.0, 3.0, 0.5])
-    whole = cross_entropy(logits, targets, VOID, weights).item()
+    whole = cross_entropy(logits, labels, VOID, weights).item()
     assert whole == pytest.approx(
-        np.mean([cross_entropy(logits[i : i + 1], targets[i : i + 1], VOID, weights).item() for i in (0, 1)])
+        np.mean([cross_entropy(logits[i : i + 1], labels[i : i + 1], VOID, weights).item() for i in (0, 1)])
     )
 
 
 def test_pixel_loss_names_its_terms():
-    logits, targets = batch(0)
-    terms = PixelLoss("cross_entropy+lovasz_softmax")(logits, targets)
+    logits, labels = batch(0)
+    terms = PixelLoss("cross_entropy+lovasz_softmax")(logits, Targets(labels))
     assert {name: term.item() for name, term in terms.items()} == {
-        "cross_entropy": cross_entropy(logits, targets).item(),
-        "lovasz_softmax": lovasz_softmax(logits, targets).item(),
+        "cross_entropy": cross_entropy(logits, labels).item(),
+        "lovasz_softmax": lovasz_softmax(logits, labels).item(),
     }
 
 
 def test_pixel_loss_takes_weights_void_and_half_precision():
-    logits, targets = batch(0)
-    terms = PixelLoss("cross_entropy", [1, 2, 3, 4], void=3)(logits.half(), targets.clamp(max=3))
-    expected = cross_entropy(logits.half().float(), targets.clamp(max=3), 3, torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    logits, labels = batch(0)
+    terms = PixelLoss("cross_entropy", [1, 2, 3, 4], void=3)(logits.half(), Targets(labels.clamp(max=3)))
+    expected = cross_entropy(logits.half().float(), labels.clamp(max=3), 3, torch.tensor([1.0, 2.0, 3.0, 4.0]))
     assert terms["cross_entropy"].item() == expected.item()
 
 

@@ -1,8 +1,12 @@
-"""Objects as masks or as one map of numbers."""
+"""Objects as masks or as one map of numbers; and targets."""
+
+import subprocess
+import sys
 
 import numpy as np
+import torch
 
-from perpixel.sample import Instances
+from perpixel.sample import Instances, InstanceTargets, Targets
 
 NUMBERS = np.array([[0, 1, 1], [2, 2, 0]], np.uint16)
 MASKS = np.array([[[0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0]]], bool)
@@ -35,3 +39,18 @@ def test_a_picture_without_objects():
 
 def test_of_objects_that_overlap_the_last_is_shown():
     assert Instances(np.ones((2, 1, 2), bool), np.array([0, 1])).numbers.tolist() == [[2, 2]]
+
+
+def test_targets_go_to_a_device_with_all_that_they_hold():
+    objects = InstanceTargets(torch.zeros(2, 4), torch.zeros(2, 3, 4, dtype=torch.bool), torch.arange(2), torch.ones(2) > 0)
+    moved = Targets(torch.zeros(1, 3, 4, dtype=torch.int64), torch.ones(1, 3, 4), (objects,)).to(torch.device("meta"))
+    tensors = [moved.labels, moved.weights, *vars(moved.instances[0]).values()]
+    assert [tensor.device.type for tensor in tensors] == ["meta"] * 6
+    bare = Targets(torch.zeros(1, 3, 4, dtype=torch.int64)).to(torch.device("meta"))
+    assert (bare.labels.device.type, bare.weights, bare.instances) == ("meta", None, None)
+
+
+def test_this_module_needs_no_torch():
+    """Masks and results files are judged without it."""
+    script = "import sys; sys.modules['torch'] = None; import perpixel.sample"
+    subprocess.run([sys.executable, "-c", script], check=True)

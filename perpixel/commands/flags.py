@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, field, fields, make_dataclass
+from importlib import import_module
+from typing import Annotated, Any, get_type_hints
 
 from cyclopts import Parameter, Token
 
 from perpixel.errors import UsageError
+from perpixel.measures import DEFAULT, MEASURES
 from perpixel.training.recipe import ENVIRONMENT
 
 
@@ -41,64 +43,74 @@ NO_INFERENCE = InferenceFlags()
 Inferring = Annotated[InferenceFlags, Parameter(name="*")]
 
 
+def _other_flags() -> Any:
+    """The same flags with `--other-` before their names, for the second of two that are compared."""
+    hints = get_type_hints(InferenceFlags)
+    flags = []
+    for item in fields(InferenceFlags):
+        help = f"--{item.name.replace('_', '-')} of the second alone."
+        flags.append((f"other_{item.name}", Annotated[hints[item.name], Parameter(help=help)], field(default=None)))
+    return make_dataclass("OtherFlags", flags, kw_only=True, frozen=True, namespace={"__module__": __name__})
+
+
+OtherFlags = _other_flags()
+NO_OTHERS = OtherFlags()
+OtherInferring = Annotated[OtherFlags, Parameter(name="*")]  # type: ignore[valid-type]
+
+
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON on stdout instead of a table.")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class MeasureFlags:
-    """Which parts of a picture are judged instead of its pixels, and by which rules; what is not given is none."""
-
-    objects: Annotated[str | None, Parameter(help="Judge the objects of this class by the truth's instances: SEG, AP.")] = None
-    connectivity: Annotated[
-        int | None, Parameter(help="Pixels of an object share edges (4), or edges or corners (8). [default: 4]")
-    ] = None
-    minimum_area: Annotated[int | None, Parameter(help="Drop smaller objects, in pixels; U-Net's release: 500. [default: 0]")] = (
-        None
-    )
-    fill_holes: Annotated[bool | None, Parameter(negative=(), help="Fill the holes of objects.")] = None
-    membranes: Annotated[
-        str | None, Parameter(help="Judge this class as the membranes of ISBI 2012: Rand, warping, pixel error ...")
-    ] = None
-    thresholds: Annotated[
-        list[float] | None,
-        Parameter(help="Of the probability of being inside. [default: 0 0.1 .. 0.9]", negative=(), consume_multiple=True),
-    ] = None
-    cityscapes: Annotated[
-        bool | None, Parameter(negative=(), help="Judge Cityscapes as its benchmark: IoU and iIoU of classes and categories.")
-    ] = None
-    boundary_iou: Annotated[
-        bool | None, Parameter(negative=(), help="Judge the borders of classes: Boundary IoU, along the outlines of each.")
-    ] = None
-    dilation: Annotated[
-        float | None, Parameter(help="Width of those borders, as a share of the picture's diagonal. [default: 0.02]")
-    ] = None
-    instances: Annotated[
-        str | None,
-        Parameter(help="Judge a COCO results file by mask, box or boundary: AP and AR. --data is COCO, or the truth's JSON."),
-    ] = None
-    panoptic: Annotated[
-        bool | None,
-        Parameter(negative=(), help="Judge panoptic results of COCO's form: PQ, SQ, RQ. --data is coco_panoptic, or a JSON."),
-    ] = None
+def _optional(hint: Any, help: str) -> Any:
+    return Annotated[hint | None, Parameter(help=help, negative=(), consume_multiple=True)]
 
 
+def _measure_flags() -> Any:
+    """A flag for each measure and each of its settings; what is not given is none."""
+    flags = []
+    for name, entry in MEASURES.items():
+        if name != DEFAULT:
+            flags.append((name, _optional(entry.takes, entry.help), field(default=None)))
+        flags += [(key, _optional(item.type, item.help), field(default=None)) for key, item in entry.settings.items()]
+    return make_dataclass("MeasureFlags", flags, kw_only=True, frozen=True, namespace={"__module__": __name__})
+
+
+MeasureFlags = _measure_flags()
 NO_MEASURES = MeasureFlags()
+Measuring = Annotated[MeasureFlags, Parameter(name="*")]  # type: ignore[valid-type]
 
 
-def rules_of(flags: MeasureFlags) -> dict[str, Any]:
-    """The rules that are given; raises UsageError for two measures, or for a rule whose measure is not given."""
-    measures = ("objects", "membranes", "boundary_iou", "cityscapes", "instances", "panoptic")
-    named = [f"--{name.replace('_', '-')}" for name in measures if getattr(flags, name) is not None]
+@dataclass(frozen=True)
+class Chosen:
+    """A measure by name, and what its constructor takes."""
+
+    name: str
+    arguments: dict[str, Any]
+
+    def measure(self) -> Any:
+        """The measure itself, whose module is imported now. Raises UsageError for a setting that it refuses."""
+        module, _, kind = MEASURES[self.name].home.partition(":")
+        return getattr(import_module(f"perpixel.measures.{module}"), kind)(**self.arguments)
+
+
+def chosen_measure(flags: Any) -> Chosen:
+    """Raises UsageError for two measures, or for a setting whose measure is not given."""
+    named = [name for name in MEASURES if name != DEFAULT and getattr(flags, name) is not None]
     if len(named) > 1:
-        raise UsageError(f"{named[0]} and {named[1]} are two judgements; give one of them.")
-    rules = {
-        "connectivity": "objects", "minimum_area": "objects", "fill_holes": "objects", "thresholds": "membranes",
-        "dilation": "boundary_iou",
-    }  # fmt: skip
-    given = {name: getattr(flags, name) for name in rules if getattr(flags, name) is not None}
-    for name in given:
-        if getattr(flags, rules[name]) is None:
-            wanted = f"--{rules[name].replace('_', '-')}"
-            what = "give that too" if name == "dilation" else "name its class"
-            raise UsageError(f"--{name.replace('_', '-')} belongs to {wanted}; {what}, or leave it out.")
-    return given
+        raise UsageError(f"{_flag(named[0])} and {_flag(named[1])} are two judgements; give one of them.")
+    arguments = {}
+    for name, entry in MEASURES.items():
+        for key in entry.settings:
+            if getattr(flags, key) is not None and name not in (*named, DEFAULT):
+                what = "give that too" if entry.takes is bool else "name its class"
+                raise UsageError(f"{_flag(key)} belongs to {_flag(name)}; {what}, or leave it out.")
+            if getattr(flags, key) is not None:
+                arguments[key] = getattr(flags, key)
+    if not named:
+        return Chosen(DEFAULT, arguments)
+    entry = MEASURES[named[0]]
+    return Chosen(named[0], arguments if entry.takes is bool else {entry.first: getattr(flags, named[0]), **arguments})
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

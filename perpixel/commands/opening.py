@@ -2,24 +2,85 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from perpixel.commands.flags import InferenceFlags
-from perpixel.errors import UsageError
+from perpixel.errors import UsageError, without_torch
+
+if TYPE_CHECKING:
+    from perpixel.judging.scores import Scores
+    from perpixel.measures.measure import Measure
+
+MODEL = "model.safetensors"  # as `weights.model_file` has it, which takes torch to import
+VIEWS = {"instances": "coco", "segments": "coco_panoptic"}  # of COCO, whose annotation files judge results, by needs
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is judged, and by which data; `named` is how the data are called."""
+
+    predictions: Any  # a model, or the path of masks or results
+    data: Any  # a data set, or the path of an annotation file
+    named: str
+
+    @property
+    def by_files(self) -> bool:
+        return isinstance(self.data, Path)
+
+    def place(self) -> str:
+        return f"by {self.named}" if self.by_files else f"on {self.named}, {self.data.split}"
+
+    def title(self, measure: Measure[Any], scores: Scores) -> str:
+        if self.by_files:
+            kind = f"{vars(measure)['kind']} AP" if "kind" in vars(measure) else "panoptic quality"
+            return f"{kind} {self.place()}, {scores.protocol['pictures']} pictures"
+        return f"{'masks' if isinstance(self.predictions, Path) else self.predictions.card.title} {self.place()}"
+
+
+def open_judged(
+    run: Path, measure: Measure[Any], data: str | None, root: str | None, split: str | None, device: str
+) -> Judged:
+    """A model by its data set, masks by theirs, or a results file by the annotation file that judges it."""
+    if judged_by_files(measure, run):
+        file = annotation_file(data, root, split, measure)
+        return Judged(run, file, str(file))
+    model = open_model(run, device)
+    dataset, named = open_data(run, model, data, root, split)
+    return Judged(run if model is None else model, dataset, named)
+
+
+def judged_by_files(measure: Measure[Any], run: Path) -> bool:
+    """Whether an annotation file judges results: where no model is named, for measures of objects and segments."""
+    return measure.needs in VIEWS and not _holds_model(run)
 
 
 def open_model(run: Path, device: str) -> Any:
     """The model of a run folder or file; none for a folder without one, which holds masks."""
-    from perpixel.weights.model_file import MODEL_FILE
+    if run.is_dir() and not _holds_model(run):
+        return None
+    try:
+        return load_on(run, device)
+    except ModuleNotFoundError as error:
+        raise without_torch(error, f"{run}: is no folder of masks, so it is taken for a model, which") or error from None
 
-    return load_on(run, device) if run.is_file() or (run / MODEL_FILE).exists() or not run.is_dir() else None
+
+def _holds_model(run: Path) -> bool:
+    return (run / MODEL).exists() or run.suffix == Path(MODEL).suffix
 
 
-def inference_of(flags: InferenceFlags) -> Any:
+def given(flags: Any, prefix: str = "") -> dict[str, Any]:
+    """The flags that are given, without the prefix of their names."""
+    return {name.removeprefix(prefix): value for name, value in vars(flags).items() if value is not None}
+
+
+def inference_of(given: dict[str, Any]) -> Any:
+    """The way to predict by these flags; none without any, which is the network on the whole picture."""
+    if not given:
+        return None
     from perpixel.prediction.inference import Inference
 
-    return Inference(**{name: value for name, value in vars(flags).items() if value is not None})
+    return Inference(**given)
 
 
 def load_on(run: Path | str, device: str) -> Any:
@@ -34,9 +95,10 @@ def load_on(run: Path | str, device: str) -> Any:
 def open_data(run: Path, model: Any, data: str | None, root: str | None, split: str | None) -> tuple[Any, str]:
     """The data set that is named, or the one that the model was trained on, and its name."""
     from perpixel.datasets import open_dataset
-    from perpixel.training.run import data_of
 
     if model is not None:
+        from perpixel.training.run import data_of
+
         trained = model.card.recipe
         place, its_root = data_of(run, trained)
         root = root or its_root
@@ -47,9 +109,9 @@ def open_data(run: Path, model: Any, data: str | None, root: str | None, split: 
     return open_dataset(data, root=root, split=split or "val"), data
 
 
-def annotation_file(data: str | None, root: str | None, split: str | None, kind: str | None) -> Path:
-    """COCO's, by the name of the view or as a file, for instances of a kind, or panoptic maps without one."""
-    view = "coco_panoptic" if kind is None else "coco"
+def annotation_file(data: str | None, root: str | None, split: str | None, measure: Measure[Any]) -> Path:
+    """COCO's, by the name of the view or as a file."""
+    view = VIEWS[measure.needs]
     if data == view:
         from perpixel.datasets.coco import Coco
 
@@ -58,8 +120,8 @@ def annotation_file(data: str | None, root: str | None, split: str | None, kind:
         return Path(Coco(root, split or "val", view).annotations)
     if data is None or not data.endswith(".json"):
         raise UsageError(
-            f"{'--panoptic' if kind is None else '--instances'} judges a results file by an annotation file; name with --data "
-            f"{view}, or the file, as annotations/{'panoptic' if kind is None else 'instances'}_val2017.json."
+            f"--{measure.name} judges a results file by an annotation file; name with --data "
+            f"{view}, or the file, as annotations/{measure.name}_val2017.json."
         )
     if split is not None:
         raise UsageError(f"{data}: is one split by itself; leave --split out, or name the file of {split}.")

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from perpixel.commands.flags import NO_INFERENCE, Inferring
-from perpixel.commands.opening import inference_of, load_on
+from perpixel.commands.opening import given, inference_of, load_on
 from perpixel.errors import did_you_mean
 from perpixel.terminal import say
 
@@ -42,7 +42,7 @@ def predict(
         if text.startswith("-") and text != STDIN and not Path(text).exists():
             settings = (f"--{name.replace('_', '-')}" for name in vars(inferring))
             raise did_you_mean("option", text, ("--out", "--scores", "--overlays", "--no-overlays", "--device", *settings))
-    inference = inference_of(inferring)
+    inference = inference_of(given(inferring))
     named, pictures = model_and_pictures(inputs)
     sources = find_sources(pictures, out)
     if named is None:

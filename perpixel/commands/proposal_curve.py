@@ -42,6 +42,6 @@ def proposal_curve(
     else:
         print_table(
             ("boxes", "mean IU", "pixel accuracy"),
-            [(str(count), percent(s.mean_iou), percent(s.confusion.pixel_accuracy())) for count, s in found.items()],
+            [(str(count), percent(s.mean_iou), percent(s.figures["pixel_accuracy"])) for count, s in found.items()],
         )
     say(f"{out}: proposal-curve.json and proposal-curve.png.")

@@ -25,7 +25,6 @@ def receptive_field(
     """Slide noise over a picture and draw which part of it moves one output: ParseNet's probe of the receptive field."""
     from perpixel.files import require_file_or_nothing
     from perpixel.images import PICTURE_SUFFIXES, read_image, write_image
-    from perpixel.prediction.predict import prepare
     from perpixel.studies.receptive_field import SHARE, draw_probe
     from perpixel.studies.receptive_field import receptive_field as examine
     from perpixel.terminal import Progress, percent, show
@@ -33,7 +32,6 @@ def receptive_field(
     if out.is_dir() or out.suffix.lower() not in PICTURE_SUFFIXES:
         raise UsageError(f"{out}: is no name of a picture; end --out with a file name like field.png.")
     model = load_on(run, device)
-    prepare(model)
     image = read_image(picture)
     require_file_or_nothing(out)
     out.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before minutes of probing

@@ -57,6 +57,8 @@ def train(
     from perpixel.terminal import Progress, announced, print_json
 
     with announced(f"Training on {printable(settings.data)}: getting ready.") as heard:
+        from perpixel.training.stages import stages, train_stages  # first: nothing is planned where torch is not installed
+
         chosen: Mapping[str, Any] = {}
         if file is None:
             from perpixel.training.plan import plan
@@ -68,8 +70,6 @@ def train(
                 settings, _ = merge(file, given, chosen=chosen)
         folder = out or Path("runs") / ((recipe and Path(recipe).stem) or f"{Path(settings.data).name}-{settings.network}")
 
-        from perpixel.training.stages import stages, train_stages
-
         planned_stages, checked = stages(file, given, chosen=chosen), heard(Progress("checked"))
         scores = train_stages(planned_stages, folder, heard(say), lambda what: heard(Progress(what)), checked)
     if scores is None:
@@ -77,7 +77,7 @@ def train(
     if as_json:
         print_json(scores.to_json())
     else:
-        from perpixel.judging.evaluate import print_scores
+        from perpixel.judging.scores import print_scores
 
         print_scores(scores)
         say(f"{folder}: weights, history, curves.png, val.png, scores.json. Next: perpixel predict {folder} PICTURES --out masks")

@@ -10,10 +10,10 @@ and run lengths hold is read when a mask is asked for. `coco_json` reads files t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -119,12 +119,15 @@ class Segment:
 
 @dataclass(frozen=True)
 class Panoptic:
-    """A panoptic annotation file: pictures and category names by id; of each picture's id the PNG's name and the segments."""
+    """A panoptic annotation file: pictures and category names by id; of each picture's id the PNG's name and the segments.
+
+    `things` are the ids of categories with countable objects; none where the file does not say it of every category."""
 
     path: Path
     pictures: dict[int, Picture]
     categories: dict[int, str]
     maps: dict[int, tuple[str, list[Segment]]]
+    things: frozenset[int] | None = None
 
 
 def read_annotations(path: Path, left_out: list[str] | None = None) -> Annotations:
@@ -146,8 +149,9 @@ def read_annotations(path: Path, left_out: list[str] | None = None) -> Annotatio
     pictures, categories = _pictures(path, content, lost), _categories(path, content, left_out)
     objects: dict[int, list[Annotated]] = {id: [] for id in pictures}
     ids: set[int] = set()
+    taken_out = _TakenOut(left_out)
     for place, entry in enumerate(_entries(path, content, "annotations", required=False)):
-        with _taken_out(left_out):
+        with taken_out:
             id = whole(entry, "id", f"{path}, annotation at place {place}")
             where = f"{path}, annotation {id}"
             if id in ids:
@@ -188,14 +192,19 @@ def _sound(
     return objects
 
 
-@contextmanager
-def _taken_out(left_out: list[str] | None) -> Iterator[None]:
-    try:
-        yield
-    except DataError as error:
-        if left_out is None:
-            raise
-        left_out.append(str(error))
+class _TakenOut:
+    """Goes on after a DataError, whose sentence it puts into `left_out`, if that is a list."""
+
+    def __init__(self, left_out: list[str] | None) -> None:
+        self.left_out = left_out
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if self.left_out is None or not isinstance(error, DataError):
+            return False
+        self.left_out.append(str(error))
+        return True
 
 
 def read_panoptic(path: Path, truth: Panoptic | None = None) -> Panoptic:
@@ -219,7 +228,14 @@ def read_panoptic(path: Path, truth: Panoptic | None = None) -> Panoptic:
         if len({segment.id for segment in found}) < len(found):
             raise DataError(f"{where}: two segments have one id; give each its own.")
         maps[id] = _file_name(entry, where), found
-    return Panoptic(path, pictures, categories, maps)
+    return Panoptic(path, pictures, categories, maps, truth.things if truth else _things(path, content))
+
+
+def _things(path: Path, content: dict[str, Any]) -> frozenset[int] | None:
+    """The ids of categories whose `isthing` is 1; none where a category has no 0 or 1 there."""
+    flags = {entry.get("id"): entry.get("isthing") for entry in _entries(path, content, "categories", required=False)}
+    known = all(type(flag) is int and flag in (0, 1) for flag in flags.values())
+    return frozenset(id for id, flag in flags.items() if flag and isinstance(id, int)) if known else None
 
 
 def read_json(path: Path) -> Any:
@@ -287,8 +303,9 @@ def known_category(entry: Mapping[str, Any], categories: Mapping[int, str], wher
 
 def _pictures(path: Path, content: dict[str, Any], lost: list[str] | None = None) -> dict[int, Picture]:
     pictures: dict[int, Picture] = {}
+    taken_out = _TakenOut(lost)
     for place, entry in enumerate(_entries(path, content, "images")):
-        with _taken_out(lost):
+        with taken_out:
             id = whole(entry, "id", f"{path}, picture at place {place}")
             where = f"{path}, picture {id}"
             if id in pictures:
@@ -306,8 +323,9 @@ def _pictures(path: Path, content: dict[str, Any], lost: list[str] | None = None
 
 def _categories(path: Path, content: dict[str, Any], left_out: list[str] | None = None) -> dict[int, str]:
     categories: dict[int, str] = {}
+    taken_out = _TakenOut(left_out)
     for place, entry in enumerate(_entries(path, content, "categories", required=False)):
-        with _taken_out(left_out):
+        with taken_out:
             id = whole(entry, "id", f"{path}, category at place {place}")
             name = entry.get("name")
             if id in categories or not isinstance(name, str):

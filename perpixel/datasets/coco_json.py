@@ -6,7 +6,8 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from perpixel.masks.runs import Runs
 
 Box = tuple[float, float, float, float]  # left, top, width, height in pixels
-Written = bytes | msgspec.Raw  # JSON as it stands in the file
+Written = bytes | memoryview | msgspec.Raw  # JSON as it stands in the file
 LARGEST_NUMBER = 1e15  # of an area or box
 CHUNK = 2**20  # bytes
 MOST_DIGITS = 4300
@@ -84,15 +85,20 @@ def sound_objects(entries: Sequence[ObjectEntry]) -> bool:
     return (
         len({one.id for one in entries}) == len(entries)
         and all(-(2**63) < one.id < 2**63 and one.iscrowd in (0, 1) for one in entries)
-        and all(memoryview(one.segmentation)[0] in b"[{" and not overlong(one.segmentation) for one in entries)
+        and all(view[0] in b"[{" and not overlong(view) for view in (memoryview(one.segmentation) for one in entries))
         and _sound_numbers([0.0 if one.area is None else one.area for one in entries], 0)
         and sound_boxes(entries)
     )
 
 
 def sound_boxes(entries: Sequence[ObjectEntry] | Sequence[ResultEntry]) -> bool:
-    boxes = np.array([one.bbox for one in entries if one.bbox is not None], np.float64).reshape(-1, 4)
+    boxes = box_array(one.bbox for one in entries if one.bbox is not None)
     return _sound_numbers(boxes[:, :2], -LARGEST_NUMBER) and _sound_numbers(boxes[:, 2:], 0)
+
+
+def box_array(boxes: Iterable[Box]) -> NDArray[np.float64]:
+    """Boxes as an array (N, 4)."""
+    return np.fromiter(chain.from_iterable(boxes), np.float64).reshape(-1, 4)
 
 
 def _sound_numbers(values: Any, least: float) -> bool:

@@ -35,7 +35,6 @@ from perpixel.datasets.folds import split_folds
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import in_either_form, require_folder, safe_name, walk
 from perpixel.images import PICTURE_SUFFIXES, read_image, read_labels
-from perpixel.masks.touching import touching
 from perpixel.sample import Instances, Sample
 from perpixel.tables import read_csv
 
@@ -138,6 +137,8 @@ def folder_classes(root: Path) -> ClassTable:
 
 def values_of(numbers: NDArray[Any]) -> NDArray[np.uint8]:
     """The mask (H, W) made from instances: 1 on objects, 0 elsewhere and on the borders between touching objects."""
+    from perpixel.masks.touching import touching  # only now: scipy and numba take that time to load
+
     mask: NDArray[np.uint8] = ((numbers != 0) & ~touching(numbers)).astype(np.uint8)
     return mask
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from perpixel.classes import ClassTable
 from perpixel.doctor.defects import Problem, problem
@@ -77,6 +76,8 @@ def unknown_values(path: Path, mask: NDArray[Any], classes: ClassTable) -> list[
     if factor > 1 and len(present) > 1 and {value // factor for value in present} <= table_values | {*classes.void_values}:
         clause = f"holds {value} at row {row}, column {column}; all values are those of the table times {factor}"
         return [problem("scaled mask", path, clause, f"divide them by {factor}", **place)]
+    from scipy import ndimage  # only now: it takes a quarter of a second to load
+
     between = np.isin(mask, [value for value, *_ in unknown])
     low, high = (filter_of(mask, size=3)[between] for filter_of in (ndimage.minimum_filter, ndimage.maximum_filter))
     inside = (low < mask[between]) & (mask[between] < high)
@@ -131,6 +132,8 @@ def of_objects(path: Path, numbers: NDArray[Any], labels: NDArray[Any] | None, c
     present = np.unique(numbers[numbers != 0])
     problems = []
     if len(present) == 1:
+        from scipy import ndimage
+
         pieces, count = ndimage.label(numbers != 0)
         if count > 4:
             row, column = (int(index) for index in np.argwhere(pieces == 2)[0])

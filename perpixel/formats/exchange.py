@@ -18,13 +18,11 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from perpixel.classes import VOID_NAME, ClassTable, distinct_colours
 from perpixel.datasets import voc
 from perpixel.datasets.folder import SPLITS, objects_by_vote
 from perpixel.errors import DataError, printable
-from perpixel.masks.components import components
 from perpixel.masks.rle import columns, shown
 from perpixel.sample import Crop, Instances
 
@@ -233,6 +231,10 @@ def shapes_of(content: Content, classes: ClassTable, holds: Holds, notices: Noti
     for id in np.flatnonzero(np.bincount(rest.ravel(), minlength=classes.void + 1)).tolist():
         if id in (classes.void, background_of(classes)):
             continue
+        from scipy import ndimage  # only now: it takes a quarter of a second to load
+
+        from perpixel.masks.components import components
+
         numbers = components(rest, id)
         for number, box in enumerate(ndimage.find_objects(numbers), start=1):
             size = (labels.shape[0], labels.shape[1])

@@ -3,7 +3,7 @@
 Both tests are paired: they never part what the two make of one picture.
 
     interval   Paired bootstrap: the same bootstrap samples of pictures score both, and the interval is that of the difference
-               (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, sections 8.3 and 13.3; see `bootstrap`).
+               (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, sections 8.3 and 13.3; see `intervals`).
     p_value    Permutation test: if both were alike, exchanging their answers to any picture would change nothing. In R random
                exchanges, each picture with chance 1/2, E give a difference as great as the one found or greater, in either
                direction, and p = (E + 1) / (R + 1) (Fisher, The Design of Experiments, 1935, section 21; the 1 is the order
@@ -14,22 +14,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.datasets import Dataset, label_digest
-from perpixel.errors import DataError, UsageError
-from perpixel.judging.evaluate import Progress, answers, protocol, samples
-from perpixel.judging.intervals import COUNTED, Interval, Replicates, class_counts, interval, pixel_figures
-from perpixel.judging.protocol import hash_of
-from perpixel.measures.confusion_matrix import ConfusionMatrix
-from perpixel.terminal import percent, points, print_table, show
-from perpixel.weights.model_file import Model
+from perpixel.judging.answers import pairs_of
+from perpixel.judging.evaluate import Progress, counted, pixels, samples
+from perpixel.judging.intervals import LEVEL, Interval, drawn, interval, weights_of
+from perpixel.judging.protocol import hash_of, protocol, refuse_other_protocol
+from perpixel.machines.team import ALONE, Team
+from perpixel.measures.measure import Measure, Pairs, Values, decimals_of, percent, without_nan
+from perpixel.terminal import points, print_table, show
 
-Figures = Mapping[str, NDArray[np.float64]]
+if TYPE_CHECKING:
+    from perpixel.datasets import Dataset
+    from perpixel.prediction.inference import Inference
+    from perpixel.weights.model_file import Model
+
 TINY = 1e-12  # differences that rounding makes of equal ones
 
 
@@ -46,8 +50,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The figures of pixels by name, how they were tested, and the protocol that both share but for the weights."""
+    """The figures of the measure by name, how they were tested, and the protocol that both share but for the weights."""
 
+    measure: Measure[Any]
     figures: Mapping[str, Difference]
     num_pictures: int
     samples: int
@@ -60,41 +65,15 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; nan is null."""
+        figures = {
+            name: {**{key: value for key, value in vars(one).items() if key != "interval"}, "interval": vars(one.interval)}
+            for name, one in self.figures.items()
+        }
         return {
-            "figures": {
-                name: {**{key: _finite(value) for key, value in vars(one).items() if key != "interval"},
-                       "interval": {key: _finite(value) for key, value in vars(one.interval).items()}}
-                for name, one in self.figures.items()
-            },
+            "figures": without_nan(figures),
             "pictures": self.num_pictures, "samples": self.samples, "seed": self.seed,
             "protocol": self.protocol, "protocol_hash": self.protocol_hash,
         }  # fmt: skip
-
-
-class Pairs:
-    """The summed counts (width,) of two sets of predictions: as they are, in bootstrap samples, and in random exchanges."""
-
-    def __init__(self, num_pictures: int, width: int, samples: int, seed: int, dtype: type[np.number[Any]] = np.int64) -> None:
-        self.boot = [Replicates(num_pictures, width, samples, seed, dtype) for _ in range(2)]
-        self.exchanged: NDArray[Any] = np.zeros((2, samples, width), dtype)
-        self.sums: NDArray[Any] = np.zeros((2, width), dtype)
-        self._coins = coins(samples, seed)
-
-    def add(self, index: int, first: NDArray[Any], second: NDArray[Any]) -> None:
-        """Adds the counts of the picture `index`; pictures come in ascending order."""
-        swap = next(self._coins)[:, None]
-        held = np.flatnonzero((first != 0) | (second != 0))
-        for place, (mine, others) in enumerate(((first, second), (second, first))):
-            self.sums[place] += mine
-            self.boot[place].add(index, mine)
-            self.exchanged[place][:, held] += mine[held] + swap * (others - mine)[held]
-
-    def differences(self, figures: Callable[[NDArray[Any]], Figures]) -> dict[str, Difference]:
-        """`figures` are those of sums (R, width)."""
-        found, drawn, chance = (
-            [figures(one) for one in part] for part in (self.sums[:, None], (one.sums for one in self.boot), self.exchanged)
-        )
-        return differences(found, drawn, chance)
 
 
 def coins(samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
@@ -104,92 +83,102 @@ def coins(samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
         yield random.integers(0, 2, samples, np.int64)
 
 
-def differences(found: Sequence[Figures], drawn: Sequence[Figures], chance: Sequence[Figures]) -> dict[str, Difference]:
-    """The differences of two sets of predictions, whose figures by name are (1,) as found, and (R,) each in bootstrap samples and
-    after exchanges."""
-    figures = {}
-    for name in found[0]:
-        one, other = float(found[0][name][0]), float(found[1][name][0])
-        by_chance = np.abs(chance[1][name] - chance[0][name])
-        as_great = int((by_chance >= abs(other - one) - TINY).sum())
-        p_value = math.nan if math.isnan(other - one) else (as_great + 1) / (len(by_chance) + 1)
-        figures[name] = Difference(one, other, other - one, interval(drawn[1][name] - drawn[0][name]), p_value)
-    return figures
+def differences(
+    figures_of: Callable[[NDArray[np.int64]], Values], num_pictures: int, samples_drawn: int, seed: int
+) -> dict[str, Difference]:
+    """Both tests. `figures_of` takes weights (R, 2 N): how often samples hold the first and the second answer to each picture."""
+    weights, none = weights_of(num_pictures, samples_drawn, seed), np.zeros((samples_drawn, num_pictures), np.int64)
+    swap = np.array([*islice(coins(samples_drawn, seed), num_pictures)], np.int64).reshape(num_pictures, samples_drawn).T
+    every = np.ones((1, num_pictures), np.int64)
+    as_judged, resampled, exchanged = (
+        [figures_of(np.concatenate(pair, 1)) for pair in (both, both[::-1])]
+        for both in ((every, none[:1]), (weights, none), (1 - swap, swap))
+    )
+    tested = {}
+    for name in as_judged[0]:
+        first, second = float(as_judged[0][name][0]), float(as_judged[1][name][0])
+        by_chance = np.abs(exchanged[1][name] - exchanged[0][name])
+        as_great = int((by_chance >= abs(second - first) - TINY).sum())
+        p_value = math.nan if math.isnan(second - first) else (as_great + 1) / (len(by_chance) + 1)
+        tested[name] = Difference(first, second, second - first, interval(resampled[1][name] - resampled[0][name]), p_value)
+    return tested
 
 
 def compare(
     first: Model | str | Path,
     second: Model | str | Path,
-    dataset: Dataset,
+    data: Dataset | str | Path,
+    measure: Measure[Any] | None = None,
     samples_drawn: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
+    inference: Inference | None = None,
+    other_inference: Inference | None = None,
+    team: Team = ALONE,
 ) -> Comparison:
-    """Compares two models, or folders of masks, on the pictures of `dataset`.
+    """Compares two models, folders of masks or results files by a measure. `inference` is how the first predicts, and
+    `other_inference` how the second does. The processes of a `team` divide the pictures and all return what one process would.
 
     Raises UsageError that names the field where the two protocols differ, and what `evaluate` raises."""
-    answer, protocol_of = answers(first, dataset)
-    other_answer, other_protocol_of = answers(second, dataset)
-    refuse_other_protocol(protocol_of(()), other_protocol_of(()))
-    pairs = Pairs(len(dataset), 3 * len(dataset.classes), samples_drawn, seed)
-    digest = []
-    for index, sample in samples(dataset, range(len(dataset))):
-        digest.append(label_digest(sample))
-        counts = [_counts(sample.name, sample.labels, one(sample).labels, dataset) for one in (answer, other_answer)]
-        pairs.add(index, *counts)
-        if progress is not None:
-            progress(index + 1, len(dataset))
-    return Comparison(pairs.differences(pixel_figures), len(dataset), samples_drawn, seed, protocol_of(digest))
+    measure = measure or pixels()
+    sides = [pairs_of(first, data, measure, inference), pairs_of(second, data, measure, other_inference)]
+    ways = [dict(side.rules) for side in sides] if inference != other_inference else []
+    shared = [_shared(side, ways) for side in sides]
+    if sides[0].rows is None:
+        refuse_other_protocol(*(protocol_of(()) for protocol_of in shared))
+    rows, digests = zip(*(counted(side, _half(progress, place), team) for place, side in enumerate(sides)), strict=True)
+    figures_of, pictures = measure.figures(*rows), len(rows[0])
+    told = _parts(progress, 4 * samples_drawn + 2) if measure.at_once is not None and sides[0].rows is not None else None
+    tested = differences(lambda weights: drawn(measure, figures_of, weights, told).overall, pictures, samples_drawn, seed)
+    return Comparison(measure, tested, pictures, samples_drawn, seed, shared[0](digests[0]))
+
+
+def _shared(side: Pairs[Any], ways: Sequence[Mapping[str, Any]]) -> Callable[[Sequence[bytes]], dict[str, Any]]:
+    """The protocol of a side. Where the two predict in different ways, these stand in it side by side."""
+
+    def protocol_of(digests: Sequence[bytes]) -> dict[str, Any]:
+        described = side.protocol(digests)
+        if not ways:
+            return described
+        differing = {key for way in ways for key in way}
+        return {**{key: value for key, value in described.items() if key not in differing}, "predicted": list(ways)}
+
+    return protocol_of
+
+
+def _half(progress: Progress | None, place: int) -> Progress | None:
+    """Tells of the pictures of both sides together."""
+    return None if progress is None else lambda done, pictures: progress(done + place * pictures, 2 * pictures)
+
+
+def _parts(progress: Progress | None, parts: int) -> Progress | None:
+    """Tells of all samples together, which are drawn in several parts."""
+    done = iter(range(1, parts + 1))
+    return None if progress is None else lambda *_: progress(next(done), parts)
 
 
 def refuse_other_data(one: Dataset, other: Dataset) -> None:
     """Raises UsageError, as `refuse_other_protocol` does, where two models' own data sets differ: in split, classes or labels."""
+    from perpixel.datasets import label_digest
+
     refuse_other_protocol(*(protocol(each, (), "", 1.0) for each in (one, other)))  # what needs no reading
-    digests = ((label_digest(sample) for _, sample in samples(each, range(len(each)))) for each in (one, other))
+    digests = ([label_digest(sample) for sample in samples(each)] for each in (one, other))
     refuse_other_protocol(*(protocol(each, own, "", 1.0) for each, own in zip((one, other), digests, strict=True)))
 
 
-def refuse_other_protocol(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Raises UsageError where two protocols differ in more than the weights, with the first field and both its values."""
-    for key in [*one, *(key for key in other if key not in one)]:
-        if key != "weights" and one.get(key) != other.get(key):
-            raise UsageError(
-                f"the protocols differ ({hash_of(one)} and {hash_of(other)}) in {key!r}: {_short(one.get(key))} and "
-                f"{_short(other.get(key))}; judge both alike: the same pictures, split, classes, scale and rules."
-            )
-
-
-def _counts(name: str, truth: Any, predicted: NDArray[Any], dataset: Dataset) -> NDArray[np.int64]:
-    matrix = ConfusionMatrix(len(dataset.classes), dataset.classes.void)
-    try:
-        matrix.add(truth, predicted)
-    except DataError as error:
-        raise DataError(f"{name}: {error}") from error
-    return class_counts(matrix.counts)
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def print_comparison(found: Comparison) -> None:
+def print_comparison(comparison: Comparison) -> None:
     """A row per figure: both scores, their difference with its interval, and the probability of such a one by chance."""
-    from perpixel.judging.intervals import LEVEL
-
+    measure = comparison.measure
     rows: list[tuple[str, ...]] = []
-    for name, one in found.figures.items():
-        digits = 1 if name in COUNTED else 6 if "membranes" in found.protocol else None  # of values that are no percent
-        write = percent if digits is None else f"{{:.{digits}f}}".format
-        signed = points if digits is None else f"{{:+.{digits}f}}".format
+    for name, one in comparison.figures.items():
+        decimals = None if measure.compared_in_percent else decimals_of(measure, name)
+        write = percent if decimals is None else f"{{:.{decimals}f}}".format
+        signed = points if decimals is None else f"{{:+.{decimals}f}}".format
         differences = (one.difference, one.interval.low, one.interval.high)
         p_value = "nan" if math.isnan(one.p_value) else f"{one.p_value:.4f}"
         rows.append((name, write(one.first), write(one.second), *map(signed, differences), p_value))
     print_table(("figure", "first", "second", "second - first", "from", "to", "p"), rows)
-    split = f"split {found.protocol['split']}, " if "split" in found.protocol else ""
-    show(f"{found.num_pictures} pictures, {100 * LEVEL:.0f} % intervals of the paired bootstrap and p of the permutation test, "
-         f"{found.samples} samples each, seed {found.seed}; {split}protocol {found.protocol_hash}")  # fmt: skip
+    split = f"split {comparison.protocol['split']}, " if "split" in comparison.protocol else ""
+    tests = f"{100 * LEVEL:.0f} % intervals of the paired bootstrap and p of the permutation test"
+    show(f"{comparison.num_pictures} pictures, {tests}, {comparison.samples} samples each, "
+         f"seed {comparison.seed}; {split}protocol {comparison.protocol_hash}")  # fmt: skip

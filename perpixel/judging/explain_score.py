@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,15 @@ from perpixel.datasets import DATASETS, ON_DISK, Dataset, open_dataset
 from perpixel.datasets.folder import SPLITS
 from perpixel.datasets.mask_folder import MaskFolder
 from perpixel.errors import DataError, UsageError
+from perpixel.judging.answers import answers
 from perpixel.judging.conventions import CONVENTIONS, Convention, Picture, Totals, mean, ratio
-from perpixel.judging.evaluate import Progress, answers, samples
-from perpixel.prediction.inference import PLAIN, Inference
+from perpixel.judging.evaluate import Progress, samples
 from perpixel.terminal import percent, points, print_table, show
-from perpixel.weights.model_file import Model
+
+if TYPE_CHECKING:
+    from perpixel.prediction.inference import Inference
+    from perpixel.weights.model_file import Model
+
 
 
 @dataclass(frozen=True)
@@ -104,13 +108,13 @@ class Explanation:
 
 
 def explain_score(
-    model_or_predictions: Model | str | Path, truth: Dataset, progress: Progress | None = None, inference: Inference = PLAIN
+    model_or_predictions: Model | str | Path, truth: Dataset, progress: Progress | None = None, inference: Inference | None = None
 ) -> Explanation:
     """Judges a model, or a folder of masks of the names of `truth`, by all of `CONVENTIONS`. Raises what `evaluate` does."""
-    answer, _ = answers(model_or_predictions, truth, inference)
+    answer = answers(model_or_predictions, truth, inference)
     classes = truth.classes
     pictures = []
-    for number, (_, sample) in enumerate(samples(truth, range(len(truth))), start=1):
+    for number, sample in enumerate(samples(truth), start=1):
         assert sample.labels is not None
         labels = answer(sample).labels
         pictures.append(Picture.of(sample.name, sample.labels, labels, len(classes), classes.void))

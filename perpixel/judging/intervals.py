@@ -5,13 +5,13 @@ figure at level 1 - a lies between the quantiles a / 2 and 1 - a / 2 of its valu
 Introduction to the Bootstrap, 1993, sections 6.2 and 13.3). Pictures are what is drawn because pixels of one are no independent
 witnesses; where pictures come from few drives or films, the interval is still too narrow. It says nothing of training's chance.
 
-Nothing is kept of a picture: how often each sample holds it is drawn when it is judged, w_1 .. w_N being multinomial, that is w_i
-binomial with the n - w_1 - .. - w_(i-1) draws left and chance 1 / (N - i + 1). Memory is R times the width of the counts."""
+How often each sample holds a picture is drawn picture by picture, w_1 .. w_N being multinomial, that is w_i binomial with the
+n - w_1 - .. - w_(i-1) draws left and chance 1 / (N - i + 1)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.errors import UsageError
-from perpixel.terminal import percent, print_table, show
+from perpixel.measures.measure import Figures, FiguresOf, Measure, shown
+from perpixel.terminal import print_table, show
 
 LEVEL = 0.95
 
@@ -45,20 +46,6 @@ class Draws:
             self._open -= weights
             self._next += 1
         return weights
-
-
-class Replicates:
-    """The counts of R bootstrap samples, `sums` (R, width) of `dtype`, fed picture by picture."""
-
-    def __init__(self, num_pictures: int, width: int, replicates: int, seed: int, dtype: type[np.number[Any]] = np.int64) -> None:
-        self.draws = Draws(num_pictures, replicates, seed)
-        self.num_pictures, self.seed = num_pictures, seed
-        self.sums: NDArray[Any] = np.zeros((replicates, width), dtype)
-
-    def add(self, index: int, counts: NDArray[Any]) -> None:
-        """Adds the counts (width,) of the picture `index`; pictures come in ascending order, and some may be left out."""
-        held = np.flatnonzero(counts)
-        self.sums[:, held] += self.draws.of(index)[:, None] * counts[held]
 
 
 @dataclass(frozen=True)
@@ -96,27 +83,38 @@ def weights_of(num_pictures: int, replicates: int, seed: int) -> NDArray[np.int6
     return np.array([draws.of(index) for index in range(num_pictures)], np.int64).reshape(num_pictures, replicates).T
 
 
-def class_counts(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(3 C,) hits, truth and predicted pixels of each class from a confusion matrix (C, C): all that figures need."""
-    return np.concatenate([np.diag(confusion), confusion.sum(1), confusion.sum(0)])
+def intervals_of(
+    measure: Measure[Any],
+    rows: Sequence[Any],
+    classes: Sequence[str],
+    replicates: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Intervals:
+    """The intervals of every figure of the measure from the rows of all pictures. `progress` is told how many samples are drawn,
+    where they are drawn one by one."""
+    figures = drawn(measure, measure.figures(rows), weights_of(len(rows), replicates, seed), progress)
+    iou = {} if figures.classes is None else dict(zip(classes, map(interval, figures.classes.T), strict=True))
+    by_name = {name: interval(values) for name, values in figures.overall.items()}
+    return Intervals(by_name, iou, len(rows), replicates, seed)
 
 
-def intervals(replicates: Replicates, names: Sequence[str]) -> Intervals:
-    """The intervals of every figure of pixels; `replicates` holds `class_counts` of the classes `names`."""
-    figures = {name: interval(values) for name, values in pixel_figures(replicates.sums).items()}
-    iou = {name: interval(values) for name, values in zip(names, class_iou(replicates.sums).T, strict=True)}
-    return Intervals(figures, iou, replicates.num_pictures, len(replicates.sums), replicates.seed)
-
-
-def of_figures(values: Sequence[Mapping[str, float]], num_pictures: int, seed: int) -> Intervals:
-    """The intervals of figures by name, from those of each of R samples; nan where a sample has none."""
-    return Intervals({name: interval(drawn) for name, drawn in columns(values).items()}, {}, num_pictures, len(values), seed)
-
-
-def columns(values: Iterable[Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
-    """Figures by name, (R,) each, from those of each of R samples."""
-    rows = list(values)
-    return {name: np.array([one[name] for one in rows]) for name in rows[0]}
+def drawn(
+    measure: Measure[Any],
+    figures_of: FiguresOf,
+    weights: NDArray[np.int64],
+    progress: Callable[[int, int], None] | None = None,
+) -> Figures:
+    """The figures of all samples, as many at a time as the measure takes at once."""
+    if measure.at_once is None:
+        return figures_of(weights)
+    parts = []
+    for first in range(0, len(weights), measure.at_once):
+        parts.append(figures_of(weights[first : first + measure.at_once]))
+        if progress is not None:
+            progress(min(first + measure.at_once, len(weights)), len(weights))
+    names = parts[0].overall
+    return Figures({name: np.concatenate([part.overall[name] for part in parts]) for name in names})
 
 
 def interval(values: NDArray[np.float64]) -> Interval:
@@ -129,57 +127,18 @@ def interval(values: NDArray[np.float64]) -> Interval:
     return Interval(float(low), float(high), error, len(values) - len(known))
 
 
-def pixel_figures(sums: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """The figures of `Scores` for each of `sums` (R, 3 C), (R,) each: `ConfusionMatrix` says what they are."""
-    hits, truth, predicted = np.split(sums, 3, axis=1)
-    iou, pixels = class_iou(sums), truth.sum(1)
-    return {
-        "mIoU": _mean(iou),
-        "pixel_accuracy": _ratio(hits.sum(1), pixels),
-        "mean_accuracy": _mean(_ratio(hits, truth)),
-        "fwIoU": np.where(pixels > 0, np.nansum(_ratio(truth, pixels[:, None]) * iou, 1), np.nan),
-        "mean_dice": _mean(_ratio(2 * hits, truth + predicted)),
-    }
-
-
-def class_iou(sums: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(R, C); nan where a sample has a class in neither truth nor prediction."""
-    hits, truth, predicted = np.split(sums, 3, axis=1)
-    return _ratio(hits, truth + predicted - hits)
-
-
-def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    part, whole = np.broadcast_arrays(part, whole)
-    found = np.full(whole.shape, np.nan)
-    np.divide(part, whole, out=found, where=whole > 0)
-    return found
-
-
-def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the classes that are not nan."""
-    known = ~np.isnan(values)
-    total, count = np.where(known, values, 0).sum(1), known.sum(1)
-    found = np.full(len(values), np.nan)
-    np.divide(total, count, out=found, where=count > 0)
-    return found
-
-
 def _plain(one: Interval) -> dict[str, float | int | None]:
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in vars(one).items()}
 
 
-COUNTED = ("true_objects", "predicted_objects", "splits", "merges")  # figures that are numbers of objects, no shares
-
-
-def print_intervals(found: Intervals | None, shown: Callable[[float], str] | None = None) -> None:
-    """A row per figure if there are intervals; `shown` writes a value, else it is percent, and objects are counts."""
-    if found is None:
+def print_intervals(intervals: Intervals | None, measure: Measure[Any]) -> None:
+    """A row per figure if there are intervals."""
+    if intervals is None:
         return
-    drawn = f"bootstrap of {found.replicates} samples of {found.num_pictures} pictures, seed {found.seed}"
+    samples = f"bootstrap of {intervals.replicates} samples of {intervals.num_pictures} pictures, seed {intervals.seed}"
     show()
-    show(f"{100 * LEVEL:.0f} % intervals, {drawn}:")
+    show(f"{100 * LEVEL:.0f} % intervals, {samples}:")
     rows: list[tuple[str, ...]] = []
-    for name, one in [*found.figures.items(), *((f"IoU of {name}", one) for name, one in found.iou.items())]:
-        write = (lambda value: f"{value:.1f}") if name in COUNTED else shown or percent
-        rows.append((name, *map(write, (one.low, one.high, one.standard_error))))
+    for name, one in [*intervals.figures.items(), *((f"IoU of {name}", one) for name, one in intervals.iou.items())]:
+        rows.append((name, *(shown(measure, name, value) for value in (one.low, one.high, one.standard_error))))
     print_table(("figure", "from", "to", "standard error"), rows)

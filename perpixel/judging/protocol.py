@@ -5,13 +5,47 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from perpixel.errors import DataError, failure_of
+from perpixel.errors import DataError, UsageError, failure_of
+from perpixel.version import VERSION
+
+if TYPE_CHECKING:
+    from perpixel.datasets import Dataset
 
 Failed = dict[str, str] | None  # of each picture that cannot be judged, its name and the sentence
+# How every score of a data set is made; it is written into the protocol of each.
+RULES = {
+    "void": "pixels whose truth is void are not counted",
+    "empty_class": "a class absent from truth and prediction is nan and leaves the mean",
+    "resize": "judged at the size of the truth; scores interpolated bilinearly, then argmax",
+    "window": "whole picture",
+    "flips": "none",
+}
+
+
+def protocol(
+    dataset: Dataset, digests: Iterable[bytes], weights: str, scale: float | str, rules: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """What must be equal for two scores to be compared, and the digest of the weights that earned this one.
+
+    `digests` are those of the pictures' truth; `rules` are those of an inference that is not plain."""
+    data = hashlib.sha256()
+    for digest in digests:
+        data.update(digest)
+    return {
+        "data": data.hexdigest(),
+        "split": dataset.split,
+        "classes": list(dataset.classes.names),
+        **RULES,
+        "scales": [scale],
+        "perpixel": VERSION,
+        "weights": weights,
+        **rules,
+    }
 
 
 def hash_of(protocol: Mapping[str, Any]) -> str:
@@ -20,6 +54,16 @@ def hash_of(protocol: Mapping[str, Any]) -> str:
     Everything counts but the weights and what trained them."""
     judged = {key: value for key, value in protocol.items() if key != "weights"}
     return hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def refuse_other_protocol(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+    """Raises UsageError where two protocols differ in more than the weights, with the first field and both its values."""
+    for key in [*first, *(key for key in second if key not in first)]:
+        if key != "weights" and first.get(key) != second.get(key):
+            raise UsageError(
+                f"the protocols differ ({hash_of(first)} and {hash_of(second)}) in {key!r}: {_short(first.get(key))} and "
+                f"{_short(second.get(key))}; judge both alike: the same pictures, split, classes, scale and rules."
+            )
 
 
 @contextmanager
@@ -47,3 +91,8 @@ def left_out(failed: Failed, pictures: int, bootstrap: int) -> dict[str, Any]:
     if bootstrap:
         raise DataError(f"{first}{more} Intervals are of all pictures; mend these, or leave --bootstrap out.")
     return {"left_out": sorted(failed)}
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -38,8 +38,8 @@ from perpixel.datasets.voc import Voc2012
 from perpixel.errors import DataError, UsageError, did_you_mean, printable
 from perpixel.files import write_whole
 from perpixel.images import MASK_SUFFIXES, encode_labels, read_labels
-from perpixel.judging.average_precision import read_results
 from perpixel.masks.rle import encode
+from perpixel.measures.instances import read_results
 
 COMPETITIONS = ("comp5", "comp6")  # VOC: its own data alone, or any
 

@@ -11,21 +11,22 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
-def synchronise(network: nn.Module) -> None:
-    """Makes every BatchNorm2d of `network` take its statistics from the whole batch; names and weights stay as they are."""
-    for module in network.modules():
+def synchronise(modules: Iterable[nn.Module]) -> None:
+    """Makes every BatchNorm2d of `modules` take its statistics from the whole batch; names and weights stay as they are."""
+    for module in modules:
         if isinstance(module, nn.BatchNorm2d):
             kind = type(module)
             module.__class__ = type(f"Synchronised{kind.__name__}", (_Synchronised, kind), {})
 
 
 @torch.no_grad()
-def measure_statistics(network: nn.Module, layers: Iterable[nn.BatchNorm2d], passes: Iterable[object]) -> None:
-    """Gives `layers` of `network` the statistics that DeconvNet is tested with (Noh et al., ICCV 2015, the authors' script
+def measure_statistics(modules: Iterable[nn.Module], layers: Iterable[nn.BatchNorm2d], passes: Iterable[object]) -> None:
+    """Gives `layers` the statistics that DeconvNet is tested with (Noh et al., ICCV 2015, the authors' script
     BN_make_INFERENCE): the means, over batches, of each batch's mean and of its biased variance.
 
-    By the time that an item of `passes` comes, `network` has run on a batch: meanwhile `layers` normalise by the batch's own
-    statistics over all processes, as in training, and all else is as in evaluation. The network keeps its mode."""
+    `modules` are all modules of the network that `layers` belong to. By the time that an item of `passes` comes, the network has
+    run on a batch: meanwhile `layers` normalise by the batch's own statistics over all processes, as in training, and all else is
+    as in evaluation. The network keeps its mode."""
     totals = {layer: torch.zeros(2, layer.num_features, dtype=torch.float64) for layer in layers}
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -34,8 +35,9 @@ def measure_statistics(network: nn.Module, layers: Iterable[nn.BatchNorm2d], pas
         _set_statistics(layer, mean, variance)  # by which it normalises in evaluation
         totals[layer] += torch.stack([mean, variance]).to(totals[layer])
 
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
+    modes = {module: module.training for module in modules}
+    for module in modes:
+        module.training = False
     hooks = [layer.register_forward_pre_hook(note) for layer in totals]
     try:
         count = sum(1 for _ in passes)

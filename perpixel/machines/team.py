@@ -6,29 +6,38 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import torch
-import torch.distributed as dist
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from perpixel.errors import PerpixelError
 from perpixel.machines import device as machine
+
+if TYPE_CHECKING:
+    import torch  # imported where processes meet or a network runs, so that masks are judged without torch
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Team:
-    """This process among those that train together; alone it is rank 0 of 1."""
+    """This process among those that work together; alone it is rank 0 of 1. `device_name` is a name of torch, or "auto"."""
 
     rank: int
     world: int
-    device: torch.device
+    device_name: str
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The device that the network of this process runs on. Raises what `device.choose` does."""
+        return machine.choose(self.device_name)
 
     def sum(self, values: Any) -> Any:
         """Element-wise sum over all processes of an int64 or float64 array."""
         if self.world == 1:
             return values
+        import torch
+        import torch.distributed as dist
+
         tensor = torch.as_tensor(values, device=self.device if self.device.type == "cuda" else "cpu")
         dist.all_reduce(tensor)
         return tensor.cpu().numpy()
@@ -37,6 +46,8 @@ class Team:
         """What the first process holds, in all of them."""
         box = [value]
         if self.world > 1:
+            import torch.distributed as dist
+
             dist.broadcast_object_list(box, src=0)
         return box[0]
 
@@ -44,6 +55,8 @@ class Team:
         """What each process holds, by rank, in all of them."""
         found = [value] * self.world
         if self.world > 1:
+            import torch.distributed as dist
+
             dist.all_gather_object(found, value)
         return found
 
@@ -69,22 +82,30 @@ class Team:
         return result  # type: ignore[return-value]
 
 
-ALONE = Team(0, 1, torch.device("cpu"))
+ALONE = Team(0, 1, "cpu")
 
 
 @contextmanager
 def join(device_name: str) -> Iterator[Team]:
-    """The team of this process: gloo on CPUs, NCCL on GPUs, each process its own GPU."""
+    """The team of this process: gloo on CPUs, NCCL on GPUs, each process its own GPU.
+
+    A process alone needs torch where it asks for the device, or where a device is named. Raises what `device.choose` does."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        yield Team(0, 1, machine.choose(device_name))
+        team = Team(0, 1, device_name)
+        if device_name not in ("auto", "cpu"):  # these two are everywhere; a wrong name is told before any work
+            _ = team.device
+        yield team
         return
+    import torch
+    import torch.distributed as dist
+
     local = int(os.environ.get("LOCAL_RANK", "0"))
     device = machine.choose(f"cuda:{local}" if device_name == "auto" and torch.cuda.is_available() else device_name)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Team(dist.get_rank(), world, device)
+        yield Team(dist.get_rank(), world, str(device))
     finally:
         dist.destroy_process_group()

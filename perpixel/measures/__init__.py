@@ -1,0 +1,75 @@
+"""The measures by name: which class judges, its flag, and its settings as flags. `--help` reads them, so nothing is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field of a measure as a flag: its type, and a help that says the default."""
+
+    type: Any
+    help: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`home` is `module:class` in this folder. The measure's own flag is a switch, or takes the value of its field `first`.
+    `settings` are its other fields."""
+
+    home: str
+    help: str
+    first: str = ""
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+    @property
+    def takes(self) -> type:
+        """What the measure's own flag takes."""
+        return str if self.first else bool
+
+
+DEFAULT = "pixels"  # judged where no flag names another measure
+MEASURES: dict[str, Entry] = {
+    DEFAULT: Entry("pixels:Pixels", "Judge pixels: mean IoU and what else follows from one confusion matrix."),
+    "objects": Entry(
+        "objects:Objects", "Judge the objects of this class by the truth's instances: SEG, AP.", "class_name",
+        {
+            "connectivity": Setting(int, "Pixels of an object share edges (4), or edges or corners (8). [default: 4]"),
+            "minimum_area": Setting(int, "Drop smaller objects, in pixels; U-Net's release: 500. [default: 0]"),
+            "fill_holes": Setting(bool, "Fill the holes of objects."),
+        },
+    ),
+    "membranes": Entry(
+        "membranes:Membranes", "Judge this class as the membranes of ISBI 2012: Rand, warping, pixel error ...", "class_name",
+        {"thresholds": Setting(list[float], "Of the probability of being inside. [default: 0 0.1 .. 0.9]")},
+    ),
+    "cityscapes": Entry(
+        "cityscapes:CityscapesIou", "Judge Cityscapes as its benchmark: IoU and iIoU of classes and categories.",
+    ),
+    "boundary_iou": Entry(
+        "boundary_iou:BoundaryIou", "Judge the borders of classes: Boundary IoU, along the outlines of each.", "",
+        {"dilation": Setting(float, "Width of those borders, as a share of the picture's diagonal. [default: 0.02]")},
+    ),
+    "instances": Entry(
+        "instances:AveragePrecision",
+        "Judge a COCO results file by mask, box or boundary: AP and AR. --data is COCO, or the truth's JSON.", "kind",
+    ),
+    "panoptic": Entry(
+        "panoptic:PanopticQuality",
+        "Judge panoptic results of COCO's form: PQ, SQ, RQ. --data is coco_panoptic, or a JSON.",
+    ),
+    "surfaces": Entry(
+        "surfaces:Surfaces", "Judge the surfaces of classes: 95 % Hausdorff distance, surface distance, surface Dice.", "",
+        {
+            "tolerance": Setting(float, "Distance up to which surfaces agree, for surface Dice. [default: 2]"),
+            "spacing": Setting(list[float], "Height and width of a pixel, for distances in its unit. [default: 1 1]"),
+        },
+    ),
+    "calibration": Entry(
+        "calibration:Calibration", "Judge the probabilities of a model: ECE, reliability, Brier score.", "",
+        {"bins": Setting(int, "Equal bins of 0..1 that probabilities are counted in. [default: 15]")},
+    ),
+}  # fmt: skip

@@ -2,7 +2,7 @@
 
     boundary_iou(truth, found)                              # of two masks, bool (H, W)
     counts = sum(band_counts(truth, found, 21, 255) for ...)     # of label maps, over all pictures
-    class_iou(counts[None]), nanmean of which is the mean boundary IoU
+    class_iou(counts[None])                                 # of `confusion_matrix`; their mean is the mean boundary IoU
 
     Boundary IoU(G, P) = |(G_d ∩ G) ∩ (P_d ∩ P)| / |(G_d ∩ G) ∪ (P_d ∩ P)|
 
@@ -17,16 +17,75 @@ Boundary AP of instances is `average_precision` by "boundary"; there an IoU is t
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from perpixel.datasets import label_digest
 from perpixel.errors import DataError, UsageError
+from perpixel.measures.confusion_matrix import class_iou
+from perpixel.measures.measure import Figures, FiguresOf, Measure, Summary, Table, mean_of_known, percent, weighted_sums
+from perpixel.sample import Prediction, Sample
 
 DILATION = 0.02
 NO_CLASS = -1
+
+
+@dataclass(frozen=True)
+class BoundaryIou(Measure[NDArray[np.int64]]):
+    """The mean Boundary IoU of classes; a row is `band_counts` (3 C,) of a picture.
+
+    Raises UsageError for a dilation outside 0 < r <= 1."""
+
+    dilation: float = DILATION
+
+    name: ClassVar[str] = "boundary_iou"
+    entry: ClassVar[str] = "boundaries"
+    rules: ClassVar[Mapping[str, str]] = {
+        "boundary_iou": "bands along the outlines of a class, inside it, summed over pictures: both / either",
+        "width": "dilation x diagonal of the picture, rounded, at least 1 pixel; the picture's border is outline",
+        "boundary_void": "void pixels of the truth are of no class in either map; their edge is outline in both",
+        "mean": "over classes that are in truth or prediction",
+    }
+
+    def __post_init__(self) -> None:
+        refuse_dilation(self.dilation)
+
+    def count(self, truth: Sample, predicted: Prediction) -> tuple[NDArray[np.int64], bytes]:
+        digest, classes = label_digest(truth), predicted.classes
+        assert truth.labels is not None
+        try:
+            return band_counts(truth.labels, predicted.labels, len(classes), classes.void, self.dilation), digest
+        except DataError as error:
+            raise DataError(f"{truth.name}: {error}") from error
+
+    def figures(self, *sides: Sequence[NDArray[np.int64]]) -> FiguresOf:
+        rows = [row for side in sides for row in side]
+
+        def figures_of(weights: NDArray[np.int64]) -> Figures:
+            iou = class_iou(weighted_sums(weights, rows))
+            return Figures({"boundary_mIoU": mean_of_known(iou)}, iou)
+
+        return figures_of
+
+    def summary(self, rows: Sequence[NDArray[np.int64]], classes: Sequence[str], names: Sequence[str]) -> Summary:
+        totals = np.sum(rows, 0)
+        by_class = class_iou(totals[None])[0]
+        known = [iou for iou in by_class.tolist() if not math.isnan(iou)]
+        mean = sum(known) / len(known) if known else math.nan  # in the order of classes, to the last digit
+        counts = zip(classes, by_class.tolist(), totals.reshape(3, -1).T.tolist(), strict=True)
+        details = [
+            {"name": name, "boundary_iou": iou, "both": both, "truth": truth, "predicted": predicted}
+            for name, iou, (both, truth, predicted) in counts
+        ]
+        ranked = sorted(zip(classes, by_class.tolist(), strict=True), key=lambda item: (math.isnan(item[1]), item[1]))
+        table = Table(("class", "Boundary IoU"), [(name, percent(iou)) for name, iou in ranked])
+        note = f"boundary_mIoU {percent(mean)}, dilation {self.dilation:g}"
+        return Summary({"boundary_mIoU": mean}, {"classes": details}, [table], note, totals)
 
 
 def boundary_iou(truth: NDArray[Any], found: NDArray[Any], dilation: float = DILATION) -> float:

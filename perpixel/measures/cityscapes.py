@@ -13,17 +13,23 @@ the last digit is equal too where pictures come in the same order."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel.classes import ClassTable
+from perpixel.datasets import Dataset
+from perpixel.datasets.cityscapes import TRAIN_IDS, Cityscapes, are_train_ids, train_ids
 from perpixel.datasets.cityscapes_labels import CATEGORIES, DRAWN, PER_LABEL
-from perpixel.errors import DataError
+from perpixel.errors import DataError, UsageError
 from perpixel.machines.compiled import compiled
+from perpixel.measures.measure import Figures, FiguresOf, Measure, Needs, Summary, Table, columns, weighted_sums
+from perpixel.sample import Prediction, Sample
 
 MEAN_SIZES = {  # pixels of an object, over the fine training set; of the script
     "bicycle": 4672.3249222261, "caravan": 36771.8241758242, "motorcycle": 6298.7200839748, "rider": 3930.4788056518,
@@ -58,6 +64,124 @@ class PictureCounts:
     confusion: NDArray[np.int64]
     objects: tuple[tuple[str, float, float], ...]
     starts: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class LabelIds(Sample):
+    """A picture of Cityscapes whose `labels` are label ids 0..33, and `instance_ids` those of instanceIds.png, both (H, W)."""
+
+    instance_ids: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class LabelIdsOf:
+    """A split of Cityscapes in label ids. `truth` leaves the picture out, which masks do not need."""
+
+    dataset: Cityscapes
+
+    @property
+    def classes(self) -> ClassTable:
+        return self.dataset.classes
+
+    @property
+    def split(self) -> str:
+        return self.dataset.split
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return self.dataset.splits
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def name(self, index: int) -> str:
+        return self.dataset.name(index)
+
+    def sample(self, index: int) -> LabelIds:
+        return replace(self.truth(index), image=self.dataset.sample(index).image)
+
+    def truth(self, index: int) -> LabelIds:
+        labels = self.dataset.label_ids(index)
+        return LabelIds(self.name(index), np.zeros((*labels.shape, 0), np.uint8), labels, None, self.dataset.instance_ids(index))
+
+
+@dataclass(frozen=True)
+class CityscapesIou(Measure[PictureCounts]):
+    """Cityscapes' benchmark, of predictions in label ids."""
+
+    name: ClassVar[str] = "cityscapes"
+    entry: ClassVar[str] = "cityscapes"
+    rules: ClassVar[Mapping[str, str]] = {
+        "IoU": "TP / (TP + FP + FN) in label ids; pixels whose true label is not evaluated count nowhere",
+        "iIoU": "pixels of an object weigh mean size of its class / its size in TP and FN; groups count in FP alone",
+        "categories": "IoU of the labels that are evaluated; iIoU of all labels of human and of vehicle",
+        "mean": "over classes or categories that are not nan",
+        "script": "evalPixelLevelSemanticLabeling.py of cityscapesScripts 2.3.0",
+    }
+    needs: ClassVar[Needs] = "label ids"
+    decimals: ClassVar[Mapping[str, int]] = {"": 3}
+    compared_in_percent: ClassVar[bool] = True
+    at_once: ClassVar[int | None] = None
+
+    def truth(self, dataset: Dataset) -> Dataset:
+        if not isinstance(dataset, Cityscapes):
+            raise UsageError(
+                "the benchmark of Cityscapes judges Cityscapes alone; name it with --data, or leave --cityscapes out."
+            )
+        if any(len(values) > 1 for values in dataset.classes.values):
+            raise UsageError("cityscapes8 has categories for classes, which are no labels; judge on cityscapes or cityscapes30.")
+        return LabelIdsOf(dataset)
+
+    def count(self, truth: Sample, predicted: Prediction) -> tuple[PictureCounts, bytes]:
+        assert isinstance(truth, LabelIds)
+        assert truth.labels is not None
+        assert truth.instance_ids is not None
+        try:
+            counted = count_picture(truth.labels, truth.instance_ids, predicted.labels)
+        except DataError as error:
+            raise train_ids(predicted.labels, truth.name) or DataError(f"{truth.name}: {error}") from error
+        # Of values, not of how files hold them; and where they change: hashing each pixel would take longer than counting it.
+        starts = counted.starts
+        digest = hashlib.sha256(f"{truth.name}\0{truth.labels.shape}\0".encode())
+        held = ((starts, "<i4"), (truth.labels.ravel()[starts], "u1"), (truth.instance_ids.ravel()[starts], "<u2"))
+        for values, kind in held:
+            digest.update(np.ascontiguousarray(values, kind).data)
+        return replace(counted, starts=starts[:0]), digest.digest()
+
+    def figures(self, *sides: Sequence[PictureCounts]) -> FiguresOf:
+        """The four columns of the benchmark in 0..1, nan where undefined."""
+        vectors = [vector_of(row) for side in sides for row in side]
+
+        def figures_of(weights: NDArray[np.int64]) -> Figures:
+            sums = weighted_sums(weights, vectors, np.float64)
+            return Figures(columns(CityscapesCounts.of(vector).figures() for vector in sums))
+
+        return figures_of
+
+    def summary(self, rows: Sequence[PictureCounts], classes: Sequence[str], names: Sequence[str]) -> Summary:
+        counts = counts_of(rows)
+        overlaps, figures = {"classes": counts.classes(), "categories": counts.categories()}, counts.figures()
+        tables: list[Table | str] = []
+        for kind, by_name in overlaps.items():
+            lines = [(name, f"{overlap.iou:.3f}", f"{overlap.iiou:.3f}") for name, overlap in by_name.items()]
+            mean_of_all = ("mean", *(f"{figures[f'{measure}_{kind}']:.3f}" for measure in ("IoU", "iIoU")))
+            tables += [Table((kind, "IoU", "iIoU"), [*lines, mean_of_all]), ""]
+        details = {
+            kind: {name: {"IoU": overlap.iou, "iIoU": overlap.iiou} for name, overlap in by_name.items()}
+            for kind, by_name in overlaps.items()
+        }
+        return Summary(figures, {**details, "confusion": counts.confusion.tolist()}, tables, "", counts)
+
+    def doubt(self, rows: Sequence[PictureCounts]) -> str | None:
+        return f"holds {TRAIN_IDS}." if are_train_ids(counts_of(rows).confusion.sum(0)) else None
+
+
+def counts_of(rows: Sequence[PictureCounts]) -> CityscapesCounts:
+    """The counts of pictures, added object by object in their order, as the official script does."""
+    counts = CityscapesCounts()
+    for row in rows:
+        counts.add(row)
+    return counts
 
 
 def count_picture(truth: NDArray[Any], instances: NDArray[Any], predicted: NDArray[Any]) -> PictureCounts:
@@ -104,6 +228,12 @@ class CityscapesCounts:
         pairs = zip(_WEIGHTED, vector[cells:].reshape(-1, 2).tolist(), strict=True)
         counts.weighted = {name: (hits, misses) for name, (hits, misses) in pairs}
         return counts
+
+    def figures(self) -> dict[str, float]:
+        """The four columns of the benchmark in 0..1, nan where undefined."""
+        overlaps = {"classes": self.classes(), "categories": self.categories()}
+        return {f"{measure}_{kind}": mean(getattr(overlap, measure.lower()) for overlap in by_name.values())
+                for kind, by_name in overlaps.items() for measure in ("IoU", "iIoU")}  # fmt: skip
 
     def classes(self) -> dict[str, Overlap]:
         """The 19 classes that are evaluated."""

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from perpixel.errors import DataError
 from perpixel.machines.compiled import compiled
+from perpixel.measures.measure import Values, mean_of_known, ratio
 
 
 class ConfusionMatrix:
@@ -60,43 +61,76 @@ class ConfusionMatrix:
         self.counts += other.counts
         return self
 
+    def class_counts(self) -> NDArray[np.int64]:
+        """(3 C,) hits, truth and predicted pixels of each class: all that figures need."""
+        return np.concatenate([np.diag(self.counts), self.counts.sum(1), self.counts.sum(0)])
+
+    def figures(self) -> dict[str, float]:
+        """`pixel_figures` of these counts."""
+        return {name: float(value[0]) for name, value in pixel_figures(self.class_counts()[None]).items()}
+
     def pixel_accuracy(self) -> float:
         """Correct pixels / judged pixels; nan without pixels."""
-        return _ratio(np.trace(self.counts), self.counts.sum())
+        return self.figures()["pixel_accuracy"]
 
     def accuracy(self) -> NDArray[np.float64]:
         """(C,) TP / (TP + FN) of each class; nan where truth has none."""
-        return _ratios(np.diag(self.counts), self.counts.sum(1))
+        return ratio(np.diag(self.counts), self.counts.sum(1))
 
     def precision(self) -> NDArray[np.float64]:
         """(C,) TP / (TP + FP) of each class; nan where nothing was predicted."""
-        return _ratios(np.diag(self.counts), self.counts.sum(0))
+        return ratio(np.diag(self.counts), self.counts.sum(0))
 
     def mean_accuracy(self) -> float:
         """Mean of `accuracy` over the classes that occur in truth."""
-        return _mean(self.accuracy())
+        return self.figures()["mean_accuracy"]
 
     def iou(self) -> NDArray[np.float64]:
         """(C,) TP / (TP + FP + FN); nan for a class absent from truth and prediction."""
-        true = np.diag(self.counts)
-        return _ratios(true, self.counts.sum(0) + self.counts.sum(1) - true)
+        iou: NDArray[np.float64] = class_iou(self.class_counts()[None])[0]
+        return iou
 
     def mean_iou(self) -> float:
         """Mean of `iou` over the classes that are not nan."""
-        return _mean(self.iou())
+        return self.figures()["mIoU"]
 
     def frequency_weighted_iou(self) -> float:
         """Sum over the classes of their share of truth times their IoU."""
-        share = _ratios(self.counts.sum(1), np.full(self.num_classes, self.counts.sum()))
-        return float(np.nansum(share * self.iou())) if self.counts.any() else float("nan")
+        return self.figures()["fwIoU"]
 
     def dice(self) -> NDArray[np.float64]:
         """(C,) 2 TP / (2 TP + FP + FN), the F1 of pixels; nan for a class absent from truth and prediction."""
-        return _ratios(2 * np.diag(self.counts), self.counts.sum(0) + self.counts.sum(1))
+        dice: NDArray[np.float64] = class_dice(self.class_counts()[None])[0]
+        return dice
 
     def mean_dice(self) -> float:
         """Mean of `dice` over the classes that are not nan."""
-        return _mean(self.dice())
+        return self.figures()["mean_dice"]
+
+
+def pixel_figures(sums: NDArray[np.int64]) -> Values:
+    """Figures over all classes for each of `sums` (R, 3 C) of `class_counts`, (R,) each, in 0..1 or nan."""
+    hits, truth, _ = np.split(sums, 3, axis=1)
+    iou, pixels = class_iou(sums), truth.sum(1)
+    return {
+        "mIoU": mean_of_known(iou),
+        "pixel_accuracy": ratio(hits.sum(1), pixels),
+        "mean_accuracy": mean_of_known(ratio(hits, truth)),
+        "fwIoU": np.where(pixels > 0, np.nansum(ratio(truth, pixels[:, None]) * iou, 1), np.nan),
+        "mean_dice": mean_of_known(class_dice(sums)),
+    }
+
+
+def class_iou(sums: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(R, C); nan where a sample has a class in neither truth nor prediction."""
+    hits, truth, predicted = np.split(sums, 3, axis=1)
+    return ratio(hits, truth + predicted - hits)
+
+
+def class_dice(sums: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(R, C); nan as `class_iou`."""
+    hits, truth, predicted = np.split(sums, 3, axis=1)
+    return ratio(2 * hits, truth + predicted)
 
 
 ROW = 272  # cells from one truth value to the next: 256, and 16 more so that rows do not compete for the same cache lines
@@ -154,18 +188,3 @@ def _stray(what: str, labels: NDArray[Any], wrong: NDArray[np.bool_], classes: i
     place = tuple(int(i) for i in np.argwhere(wrong)[0])
     allowed = f"0..{classes - 1}" + ("" if void is None else f" or void {void}")
     return f"{what}: value {labels[place]} at {place} ({int(wrong.sum())} pixels like it) is not {allowed}; use the same classes."
-
-
-def _ratio(part: Any, whole: Any) -> float:
-    return float(part) / float(whole) if whole else float("nan")
-
-
-def _ratios(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    ratios = np.full(len(part), np.nan)
-    np.divide(part, whole, out=ratios, where=whole > 0)
-    return ratios
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")

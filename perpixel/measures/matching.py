@@ -1,38 +1,67 @@
-"""Matching: which results hit an object of the truth, by COCO's rule (cocoapi, cocoeval.py, evaluateImg), compiled.
+"""Matching: which results hit an object of the truth, by COCO's rule (cocoapi, cocoeval.py, evaluateImg).
 
 In each picture and category, at each IoU and range of area, results take objects in order of their scores, each the one that it
 overlaps most of those that are free. Objects of another area and crowds are taken last; what takes them counts nowhere, nor does
-a result of another area that takes nothing. A crowd may be taken many times, and its IoU is the share of the result in it."""
+a result of another area that takes nothing. A crowd may be taken many times, and its IoU is the share of the result in it.
+
+A category in a picture is a cell. No cell depends on another, so the first results of all cells choose together, then the second
+results, and so on. A lane is a range of area at an IoU. No lane depends on another, so a whole number holds a bit for each lane,
+and a result chooses in all lanes together. This is NumPy. The pixels that two masks share are counted by compiled code, which is
+loaded for masks alone."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.machines.compiled import compiled
-from perpixel.masks.runs import Runs, measure
+if TYPE_CHECKING:
+    from perpixel.masks.runs import Runs
 
 IOUS = np.linspace(0.5, 0.95, 10)
 AREAS = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])  # all, small, medium, large; pixels
 MOST = 100  # results of a category in a picture
 IGNORED, HIT, FALSE = 0, 1, 2
+AT_ONCE = 2**18  # pairs of a result and an object that are in memory at a time
+_LANES = len(AREAS) * len(IOUS)  # bit 10 a + i is range a at IoU i
+_FIRST_IOU = 1 << np.arange(0, _LANES, len(IOUS))  # the lane of each range at the first IoU
+_ALL_IOUS = _FIRST_IOU * ((1 << len(IOUS)) - 1)  # the lanes of each range
+
+
+class Turns(NamedTuple):
+    """Masks as the places before which each turns from 0 to 1 and back: mask i has `turns` from `begins[i]` to `stops[i]` (N,).
+
+    `areas` (N,) are in pixels."""
+
+    turns: NDArray[np.int64]
+    begins: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    areas: NDArray[np.int64]
+
+    def at(self, places: NDArray[np.int64]) -> Turns:
+        """The masks at these places, in their order."""
+        return Turns(self.turns, self.begins[places], self.stops[places], self.areas[places])
 
 
 class Shapes(NamedTuple):
-    """Boxes, left, top, width, height (N, 4). Of masks also the places before which each turns from 0 to 1 and back: mask i has
-    those from `ends[i]` to `ends[i + 1]`; and of bands the same. `ends` is (1,) where there are none."""
+    """Boxes as left and top, and right and bottom (2, N); of masks also the `masks` in these boxes, and their `bands` where bands
+    are judged. `areas` (N,) in pixels are those of the masks, or else of the boxes."""
 
-    boxes: NDArray[np.float64]
-    turns: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    band_turns: NDArray[np.int64]
-    band_ends: NDArray[np.int64]
+    starts: NDArray[np.float64]
+    stops: NDArray[np.float64]
+    areas: NDArray[np.float64]
+    masks: Turns | None = None
+    bands: Turns | None = None
 
-
-NO_MASKS = np.zeros(0, np.int64), np.zeros(1, np.int64)
+    def at(self, places: NDArray[np.int64]) -> Shapes:
+        """The shapes at these places, in their order."""
+        masks, bands = (turns and turns.at(places) for turns in (self.masks, self.bands))
+        return Shapes(self.starts.take(places, 1), self.stops.take(places, 1), self.areas[places], masks, bands)
 
 
 @dataclass(frozen=True)
@@ -45,6 +74,12 @@ class Entries:
     areas: NDArray[np.float64]
     shapes: Shapes
     scores: NDArray[np.float64]
+
+    def at(self, places: NDArray[np.int64]) -> Entries:
+        """The entries at these places, in their order."""
+        return Entries(
+            self.pictures[places], self.categories[places], self.areas[places], self.shapes.at(places), self.scores[places]
+        )
 
 
 @dataclass(frozen=True)
@@ -64,118 +99,175 @@ class Matches:
 
 
 def by_boxes(boxes: NDArray[np.float64]) -> Shapes:
-    return Shapes(boxes, *NO_MASKS, *NO_MASKS)
+    """The shapes of boxes, left, top, width, height (N, 4)."""
+    left, top, width, height = boxes.T
+    return Shapes(np.array([left, top]), np.array([left + width, top + height]), width * height)
 
 
-def by_masks(masks: Runs, heights: NDArray[np.int64], bands: Runs | None = None) -> tuple[Shapes, NDArray[np.int64]]:
-    """The shapes of masks in pictures of these heights (N,), and their areas."""
-    turns, areas, boxes = measure(masks, heights)
-    of_bands = NO_MASKS if bands is None else (measure(bands, heights)[0], bands.ends)
-    return Shapes(boxes, turns, masks.ends, *of_bands), areas
+def by_masks(masks: Runs, heights: NDArray[np.int64], bands: Runs | None = None) -> Shapes:
+    """The shapes of masks in pictures of these heights (N,)."""
+    from perpixel.masks.runs import measure
+
+    def measured(runs: Runs) -> tuple[Turns, NDArray[np.float64]]:
+        turns, areas, boxes = measure(runs, heights)
+        return Turns(turns, runs.ends[:-1], runs.ends[1:], areas), boxes
+
+    of_masks, boxes = measured(masks)
+    shapes = by_boxes(boxes)
+    return Shapes(shapes.starts, shapes.stops, of_masks.areas.astype(np.float64), of_masks, bands and measured(bands)[0])
 
 
 def match(objects: Entries, results: Entries, pictures: int) -> Matches:
     """What became of the first 100 results of each category in each of so many pictures. Equal scores keep their order."""
-    cells = [one.categories * pictures + one.pictures for one in (objects, results)]
-    every = np.unique(np.concatenate(cells))
-    by_cell, ranked = np.argsort(cells[0], kind="stable"), np.lexsort((-results.scores, cells[1]))
-    first, first_result = (np.searchsorted(cell[order], every) for cell, order in zip(cells, (by_cell, ranked), strict=True))
-    places = np.arange(len(ranked)) - np.repeat(first_result, np.diff(np.append(first_result, len(ranked))))
-    ranked, places = ranked[places < MOST], places[places < MOST]
-    bounds = np.searchsorted(cells[1][ranked], np.append(every, np.iinfo(np.int64).max))
-    outcomes, counts = _match(
-        by_cell, np.append(first, len(by_cell)), objects.areas, objects.scores, objects.shapes,
-        ranked, bounds, results.areas, results.shapes, IOUS, AREAS,
-    )  # fmt: skip
+    cells, result_cells = (entries.categories * pictures + entries.pictures for entries in (objects, results))
+    by_cell, ranked = np.argsort(cells, kind="stable"), np.lexsort((-results.scores, result_cells))
+    cells, result_cells = cells[by_cell], result_cells[ranked]
+    places = np.arange(len(ranked)) - np.searchsorted(result_cells, result_cells)
+    kept = np.flatnonzero(places < MOST)
+    result_cells, places = result_cells[kept], places[kept]
+    objects, results = objects.at(by_cell), results.at(ranked[kept])
+
+    counting = _in_ranges(objects.areas) & (objects.scores[:, None] == 0)
+    of_results, of_objects, ious = map(np.concatenate, zip(*_near(objects, results, cells, result_cells), strict=True))
+    hits, ignored = _taken(of_results, of_objects, ious, result_cells, counting @ _ALL_IOUS, objects.scores > 0)
+    false = _in_ranges(results.areas) @ _ALL_IOUS & ~hits & ~ignored
+    outcomes = np.ascontiguousarray((HIT * _bits(hits) + FALSE * _bits(false)).T)  # IGNORED, which is 0, where neither is set
+    first = np.flatnonzero(np.diff(cells, prepend=-1))  # object of each cell
     return Matches(
-        outcomes, results.categories[ranked], results.pictures[ranked], places, results.scores[ranked],
-        counts, every // max(pictures, 1), every % max(pictures, 1),
+        outcomes.reshape(len(AREAS), len(IOUS), len(places)), results.categories, results.pictures, places, results.scores,
+        np.add.reduceat(counting, first, 0, np.int64).T, objects.categories[first], objects.pictures[first],
     )  # fmt: skip
 
 
-@compiled(error_model="numpy")
-def _match(
-    by_cell: Any, bounds: Any, areas: Any, crowds: Any, shapes: Any,
-    ranked: Any, result_bounds: Any, result_areas: Any, result_shapes: Any, thresholds: Any, ranges: Any,
-) -> Any:  # fmt: skip
-    outcomes = np.empty((len(ranges), len(thresholds), len(ranked)), np.uint8)
-    counts = np.zeros((len(ranges), len(bounds) - 1), np.int64)
-    for cell in range(len(bounds) - 1):
-        objects, results = by_cell[bounds[cell] : bounds[cell + 1]], ranked[result_bounds[cell] : result_bounds[cell + 1]]
-        ious = np.empty((len(results), len(objects)))
-        for i in range(len(results)):
-            for j in range(len(objects)):
-                ious[i, j] = _iou(result_shapes, results[i], shapes, objects[j], crowds[objects[j]] > 0)
-        taken, ignored, order = np.empty(len(objects), np.bool_), np.empty(len(objects), np.bool_), objects.copy()
-        for area in range(len(ranges)):
-            least, most = ranges[area]
-            kept = 0
-            for passing in range(2):  # objects that count before those that do not
-                for j in range(len(objects)):
-                    ignored[j] = crowds[objects[j]] > 0 or areas[objects[j]] < least or areas[objects[j]] > most
-                    if ignored[j] == (passing == 1):
-                        order[kept] = j
-                        kept += 1
-                if passing == 0:
-                    counts[area, cell] = kept
-            for level in range(len(thresholds)):
-                taken[:] = False
-                for i in range(len(results)):
-                    best, found = min(thresholds[level], 1 - 1e-10), -1
-                    for j in order:
-                        if taken[j] and not crowds[objects[j]] > 0:
-                            continue
-                        if found >= 0 and not ignored[found] and ignored[j]:
-                            break
-                        if ious[i, j] < best:
-                            continue
-                        best, found = ious[i, j], j
-                    if found >= 0:
-                        taken[found] = True
-                        outcome = IGNORED if ignored[found] else HIT
-                    else:
-                        size = result_areas[results[i]]
-                        outcome = IGNORED if size < least or size > most else FALSE
-                    outcomes[area, level, result_bounds[cell] + i] = outcome
-    return outcomes, counts
+def _in_ranges(areas: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether areas (N,) are in each range of area (N, ranges)."""
+    return (areas[:, None] >= AREAS[:, 0]) & (areas[:, None] <= AREAS[:, 1])
 
 
-@compiled(error_model="numpy")
-def _iou(results: Any, result: int, objects: Any, one: int, crowd: bool) -> Any:
-    """As cocoapi's maskApi.c has it, rleIou and bbIou."""
-    box, other = results.boxes[result], objects.boxes[one]
-    wide = min(box[0] + box[2], other[0] + other[2]) - max(box[0], other[0])
-    high = min(box[1] + box[3], other[1] + other[3]) - max(box[1], other[1])
-    if wide <= 0 or high <= 0:
-        return 0.0
-    if len(objects.ends) == 1:
-        area, shared = box[2] * box[3], wide * high
-        return shared / (area if crowd else area + other[2] * other[3] - shared)
-    iou = _iou_of_masks(results.turns, results.ends, result, objects.turns, objects.ends, one, crowd)
-    if len(objects.band_ends) == 1 or crowd:
-        return iou
-    of_result, of_object = (results.band_turns, results.band_ends), (objects.band_turns, objects.band_ends)
-    return min(iou, _iou_of_masks(*of_result, result, *of_object, one, False))
+def _bits(lanes: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """1 or 0 for each lane (N, lanes) of whole numbers (N,)."""
+    return np.unpackbits(lanes.astype("<i8")[:, None].view(np.uint8), 1, _LANES, "little")
 
 
-@compiled(error_model="numpy")
-def _iou_of_masks(turns: Any, ends: Any, one: int, other_turns: Any, other_ends: Any, other: int, crowd: bool) -> Any:
-    i, last, j, other_last = ends[one], ends[one + 1] - 1, other_ends[other], other_ends[other + 1] - 1
-    shared = 0
-    while i < last and j < other_last:
-        stop, other_stop = turns[i + 1], other_turns[j + 1]
-        shared += max(min(stop, other_stop) - max(turns[i], other_turns[j]), 0)
-        if stop < other_stop:
-            i += 2
-        else:
-            j += 2
-    if shared == 0:
-        return 0.0
-    union = 0
-    for place in range(ends[one], last, 2):
-        union += turns[place + 1] - turns[place]
-    if not crowd:
-        for place in range(other_ends[other], other_last, 2):
-            union += other_turns[place + 1] - other_turns[place]
-        union -= shared
-    return shared / union
+def _near(
+    objects: Entries, results: Entries, cells: NDArray[np.int64], result_cells: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+    """Pairs of a result and an object of one cell that may match, part by part (P,): the places of results, in ascending order,
+    the places of objects, and IoUs. Objects and results are in the order of their cells."""
+    first = np.searchsorted(cells, result_cells)
+    number = np.searchsorted(cells, result_cells, "right") - first  # of objects in the cell of each result
+    crowds = objects.scores > 0
+    blocks = np.flatnonzero(np.diff(np.cumsum(number) // AT_ONCE, prepend=0, append=-1))
+    for begin, end in pairwise([0, *blocks.tolist()]):
+        times = number[begin:end]
+        of_results = np.repeat(np.arange(begin, end), times)
+        of_objects = np.arange(len(of_results)) + np.repeat(first[begin:end] - np.cumsum(times) + times, times)
+        ious = _ious(results.shapes, of_results, objects.shapes, of_objects, crowds)
+        near = np.flatnonzero(~(ious < IOUS[0]))  # as cocoapi compares: what is no number matches
+        yield of_results[near], of_objects[near], ious[near]
+
+
+def _ious(
+    results: Shapes, of_results: NDArray[np.int64], objects: Shapes, of_objects: NDArray[np.int64], crowds: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Of pairs of a result and an object (P,), as cocoapi's maskApi.c has them, rleIou and bbIou."""
+    wide, high = (
+        np.minimum(results.stops[side][of_results], objects.stops[side][of_objects])
+        - np.maximum(results.starts[side][of_results], objects.starts[side][of_objects])
+        for side in range(2)
+    )
+    ious, meeting = np.zeros(len(wide)), np.flatnonzero((wide > 0) & (high > 0))
+    of_results, of_objects = of_results[meeting], of_objects[meeting]
+    crowds, areas, other_areas = crowds[of_objects], results.areas[of_results], objects.areas[of_objects]
+    if results.masks is None or objects.masks is None:
+        ious[meeting] = _shares(wide[meeting] * high[meeting], areas, other_areas, crowds)
+        return ious
+    ious[meeting] = _shares(_common(results.masks, of_results, objects.masks, of_objects), areas, other_areas, crowds)
+    if results.bands is not None and objects.bands is not None:
+        meeting, of_results, of_objects = meeting[~crowds], of_results[~crowds], of_objects[~crowds]
+        common = _common(results.bands, of_results, objects.bands, of_objects)
+        bands = _shares(common, results.bands.areas[of_results], objects.bands.areas[of_objects], np.False_)
+        ious[meeting] = np.minimum(ious[meeting], bands)
+    return ious
+
+
+def _shares(common: NDArray[Any], areas: NDArray[Any], other_areas: NDArray[Any], crowds: Any) -> NDArray[np.float64]:
+    """What is common, as a share of the union; of the first area where the other is a crowd."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # boxes may be so small that their areas are 0
+        shares: NDArray[np.float64] = common / np.where(crowds, areas, areas + other_areas - common)
+    return shares
+
+
+def _common(masks: Turns, places: NDArray[np.int64], others: Turns, other_places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many pixels two masks have in common, for pairs of them (P,)."""
+    pairs, other_pairs = masks.at(places), others.at(other_places)
+    common: NDArray[np.int64] = _compiled_common()(
+        pairs.turns, pairs.begins, pairs.stops, other_pairs.turns, other_pairs.begins, other_pairs.stops
+    )
+    return common
+
+
+@cache
+def _compiled_common() -> Any:
+    from perpixel.machines.compiled import compiled  # only now: numba takes 0.4 s to load
+
+    return compiled()(_common_pixels)
+
+
+def _common_pixels(turns: Any, begins: Any, stops: Any, other_turns: Any, other_begins: Any, other_stops: Any) -> Any:
+    common = np.zeros(len(begins), np.int64)
+    for pair in range(len(begins)):
+        i, last, j, other_last = begins[pair], stops[pair] - 1, other_begins[pair], other_stops[pair] - 1
+        while i < last and j < other_last:
+            stop, other_stop = turns[i + 1], other_turns[j + 1]
+            common[pair] += max(min(stop, other_stop) - max(turns[i], other_turns[j]), 0)
+            if stop < other_stop:
+                i += 2
+            else:
+                j += 2
+    return common
+
+
+def _taken(
+    of_results: NDArray[np.int64], of_objects: NDArray[np.int64], ious: NDArray[np.float64],
+    result_cells: NDArray[np.int64], counting: NDArray[np.int64], crowds: NDArray[np.bool_],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
+    """The lanes in which each result takes an object that counts in them, and those in which it takes another object.
+
+    Pairs (P,) are as `_near` has them; `counting` are the lanes in which each object counts."""
+    starts = np.flatnonzero(np.diff(of_results, prepend=-1))  # pair of each taker
+    number = np.diff(starts, append=len(ious))
+    takers, stops = of_results[starts], starts + number
+
+    # Each taker's pairs by IoU, the greatest first. Of equal IoUs the last object is first: cocoapi's loop goes on to it.
+    several = np.flatnonzero(np.repeat(number > 1, number))[::-1]
+    order = np.arange(len(ious))
+    order[several[::-1]] = several[np.lexsort((-ious[several], of_results[several]))]
+    of_objects = of_objects[order]
+    enough = ((1 << np.searchsorted(IOUS, ious[order], "right")) - 1) * _FIRST_IOU.sum()  # lanes of each pair
+
+    cells = result_cells[takers]
+    turns = np.arange(len(takers)) - np.searchsorted(cells, cells)
+    by_turn = np.argsort(turns, kind="stable")
+    rounds = np.searchsorted(turns[by_turn], np.arange(turns.max(initial=-1) + 2))
+
+    hits, ignored = np.zeros((2, len(result_cells)), np.int64)
+    passes = []  # objects that count, then those that do not: where results note them, lanes of pairs, and of all pairs of takers
+    for noted, of_object in ((hits, counting), (ignored, ~counting)):
+        lanes = enough & of_object[of_objects]
+        passes.append((noted, lanes, np.bitwise_or.reduceat(lanes, starts)))
+    taken = np.zeros(len(crowds), np.int64)
+    for begin, end in pairwise(rounds.tolist()):
+        turn = by_turn[begin:end]
+        for noted, lanes, of_all in passes:
+            choosing, pairs, last = takers[turn], starts[turn], stops[turn]
+            wanted = of_all[turn] & ~hits[choosing]
+            while len(choosing):  # each looks at its next object
+                objects = of_objects[pairs]
+                gained = lanes[pairs] & wanted & ~taken[objects]
+                noted[choosing] |= gained
+                taken[objects] |= np.where(crowds[objects], 0, gained)
+                wanted, pairs = wanted & ~gained, pairs + 1
+                more = np.flatnonzero((wanted != 0) & (pairs < last))
+                choosing, pairs, last, wanted = choosing[more], pairs[more], last[more], wanted[more]
+    return hits, ignored

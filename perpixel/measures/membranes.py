@@ -17,19 +17,22 @@ challenge judged.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from perpixel.errors import UsageError
+from perpixel.datasets import Dataset, label_digest
+from perpixel.errors import DataError, UsageError
 from perpixel.machines.compiled import compiled
 from perpixel.masks.components import NEIGHBOURS
+from perpixel.measures.measure import Figures, FiguresOf, Measure, Needs, Summary, Table, columns
 from perpixel.measures.objects import pairs
 from perpixel.measures.warping import MERGE, SPLIT, warping_errors
+from perpixel.sample import Prediction, Sample
 
 # "10 different levels" (U-Net, section 4); above 0.0, 0.1 ... 0.9. At 1.0 nothing would be inside.
 THRESHOLDS = tuple(tenth / 10 for tenth in range(10))
@@ -55,6 +58,80 @@ class Best:
 
     value: float
     threshold: float
+
+
+@dataclass(frozen=True)
+class Membranes(Measure[Sweep]):
+    """Where a model, or masks, see the membranes that a class is; masks are the same at all thresholds, and each sample of the
+    bootstrap takes its own best thresholds.
+
+    Raises UsageError for thresholds outside 0 <= t < 1."""
+
+    class_name: str
+    thresholds: Sequence[float] = THRESHOLDS
+
+    name: ClassVar[str] = "membranes"
+    entry: ClassVar[str] = "membranes"
+    rules: ClassVar[Mapping[str, str]] = {
+        "judged": "inside is what is not of the class; probability of inside above each threshold, "
+        "best threshold of each measure",
+        "segments": "4-connected; membrane and the outside of the picture 8-connected",
+        "pixel_error": "1 - F of inside pixels, summed over pictures",
+        "rand_error": "1 - F of pairs of pixels that the truth has inside, summed over pictures",
+        "warping_error": "pixels that split or merge after warping the truth to the prediction / pixels",
+        "topology_error": "all pixels that differ after warping / pixels",
+        "v_rand": "Rand score of pixels that the truth has inside, prediction thinned, mean over pictures",
+        "v_info": "information score of pixels that the truth has inside, prediction thinned, mean over pictures",
+    }
+    needs: ClassVar[Needs] = "scores"
+    decimals: ClassVar[Mapping[str, int]] = {"": 6}
+    at_once: ClassVar[int | None] = 1
+
+    def __post_init__(self) -> None:
+        refuse_thresholds(self.thresholds)
+
+    def settings(self) -> dict[str, Any]:
+        return {"class": self.class_name, "thresholds": list(self.thresholds)}
+
+    def truth(self, dataset: Dataset) -> Dataset:
+        """Raises UnknownName where the data set has no such class."""
+        dataset.classes.id_of(self.class_name)
+        return dataset
+
+    def count(self, truth: Sample, predicted: Prediction) -> tuple[Sweep, bytes]:
+        digest, classes = label_digest(truth), predicted.classes
+        assert truth.labels is not None
+        if (truth.labels == classes.void).any():
+            raise DataError(f"{truth.name}: has void pixels, for which these measures have no rule; judge without --membranes.")
+        class_id, scores = classes.id_of(self.class_name), predicted.scores
+        inside = (predicted.labels != class_id).astype("f4") if scores is None else 1 - scores[class_id]
+        return sweep(truth.labels != class_id, inside, self.thresholds), digest
+
+    def figures(self, *sides: Sequence[Sweep]) -> FiguresOf:
+        rows = [row for side in sides for row in side]
+
+        def figures_of(weights: NDArray[np.int64]) -> Figures:
+            samples = ([rows[i] for i in np.repeat(np.arange(len(rows)), held)] for held in weights)
+            best = (figures(sample, self.thresholds) for sample in samples)
+            return Figures(columns({name: measured.value for name, measured in each.items()} for each in best))
+
+        return figures_of
+
+    def summary(self, rows: Sequence[Sweep], classes: Sequence[str], names: Sequence[str]) -> Summary:
+        best = figures(rows, self.thresholds)
+        pictures = [
+            {"name": name, **{key: vars(one) for key, one in figures([row], self.thresholds).items()}}
+            for name, row in zip(names, rows, strict=True)
+        ]
+        table = [(name, f"{one.value:.6f}", f"{one.threshold:g}") for name, one in best.items()]
+        return Summary(
+            {name: one.value for name, one in best.items()},
+            {"pictures": pictures},
+            [Table((self.class_name, "", "inside above"), list(table))],
+            f"{len(rows)} pictures, best of {len(self.thresholds)} thresholds",
+            best,
+            {name: vars(one) for name, one in best.items()},
+        )
 
 
 def sweep(truth: NDArray[np.bool_], probabilities: NDArray[Any], thresholds: Sequence[float] = THRESHOLDS) -> Sweep:

@@ -9,14 +9,140 @@ objects costs what one with 10 does."""
 
 from __future__ import annotations
 
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Of the Data Science Bowl 2018, as of COCO: 0.5, 0.55 ... 0.95.
+from perpixel.datasets import Dataset, label_digest, with_objects
+from perpixel.errors import DataError
+from perpixel.masks.components import components, of_class, refuse_rules, without_void
+from perpixel.measures.measure import Figures, FiguresOf, Measure, Summary, Table, percent, ratio, weighted_sums
+from perpixel.sample import Prediction, Sample
+
 IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
+
+
+@dataclass(frozen=True)
+class PictureObjects:
+    """One picture: its true and predicted objects counted, SEG of each true object (N,), precision at each of
+    `IOU_THRESHOLDS` (10,), nan without any object, and true objects that were split and predicted ones that merge."""
+
+    name: str
+    truth: int
+    predicted: int
+    seg: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    splits: int
+    merges: int
+
+
+@dataclass(frozen=True)
+class Objects(Measure[PictureObjects]):
+    """The objects that a class makes in predicted labels, by the rules of `components`, against the instances of the truth.
+
+    Raises UsageError for other rules."""
+
+    class_name: str
+    connectivity: int = 4
+    minimum_area: int = 0
+    fill_holes: bool = False
+
+    name: ClassVar[str] = "objects"
+    entry: ClassVar[str] = "objects"
+    rules: ClassVar[Mapping[str, str]] = {
+        "SEG": "Cell Tracking Challenge: IoU of each true object with the one that covers more than half of it, else 0; "
+        "their mean",
+        "AP": "Data Science Bowl 2018: TP / (TP + FP + FN), mean over IoU above 0.5, 0.55 .. 0.95, then over pictures",
+        "without_objects": "a picture without true and predicted objects leaves the mean of AP",
+        "void_objects": "void pixels and crowds belong to no object; an object of which they are more than half is not judged",
+    }
+    decimals: ClassVar[Mapping[str, int]] = {"true_objects": 1, "predicted_objects": 1, "splits": 1, "merges": 1}  # of objects
+
+    def __post_init__(self) -> None:
+        refuse_rules(self.connectivity, self.minimum_area)
+
+    def settings(self) -> dict[str, Any]:
+        settings = dict(vars(self))
+        return {"class": settings.pop("class_name"), **settings}
+
+    def truth(self, dataset: Dataset) -> Dataset:
+        """The data set with its objects. Raises UnknownName where it has no such class."""
+        dataset.classes.id_of(self.class_name)
+        return with_objects(dataset)
+
+    def count(self, truth: Sample, predicted: Prediction) -> tuple[PictureObjects, bytes]:
+        if truth.labels is None or truth.instances is None:
+            raise DataError(f"{truth.name}: has no instances to judge objects by; add them, or judge without --objects.")
+        class_id, instances = predicted.classes.id_of(self.class_name), truth.instances
+        digest = label_digest(truth) + hashlib.sha256(instances.numbers.tobytes()).digest()
+        void = truth.labels == predicted.classes.void
+        if instances.crowd.any():  # of which nobody knows how many objects they are
+            void |= instances.masks[instances.crowd].any(0)
+        true_objects = without_void(of_class(instances, class_id), void)
+        objects = components(predicted.labels, class_id, self.connectivity, self.minimum_area, self.fill_holes)
+        return judge_objects(truth.name, true_objects, without_void(objects, void)), digest
+
+    def figures(self, *sides: Sequence[PictureObjects]) -> FiguresOf:
+        """SEG, AP, AP50 and AP75 in 0..1, nan where undefined; objects are means over pictures, splits and merges are sums."""
+        rows = [row for side in sides for row in side]
+        thresholds = len(IOU_THRESHOLDS)
+        counts = [
+            np.array([row.truth, row.predicted, row.splits, row.merges, row.seg.sum(), not math.isnan(row.precision[0]),
+                      *np.nan_to_num(row.precision)])
+            for row in rows
+        ]  # fmt: skip
+
+        def figures_of(weights: NDArray[np.int64]) -> Figures:
+            sums = weighted_sums(weights, counts, np.float64)
+            true, predicted, splits, merges, seg, judged = sums[:, :-thresholds].T
+            by_threshold = ratio(sums[:, -thresholds:], judged[:, None])
+            return Figures({
+                "SEG": ratio(seg, true),
+                "AP": by_threshold.mean(1),
+                "AP50": by_threshold[:, 0],
+                "AP75": by_threshold[:, IOU_THRESHOLDS.index(0.75)],
+                "true_objects": true / weights.sum(1),
+                "predicted_objects": predicted / weights.sum(1),
+                "splits": splits,
+                "merges": merges,
+            })  # fmt: skip
+
+        return figures_of
+
+    def summary(self, rows: Sequence[PictureObjects], classes: Sequence[str], names: Sequence[str]) -> Summary:
+        drawn = self.figures(rows)(np.ones((1, len(rows)), np.int64)).overall
+        figures: dict[str, float] = {name: float(values[0]) for name, values in drawn.items()}
+        figures |= {name: int(figures[name]) for name in ("splits", "merges")}
+        if figures["true_objects"]:  # to the last digit the mean over all objects
+            figures["SEG"] = float(np.concatenate([row.seg for row in rows]).mean())
+        pictures = [
+            {"name": row.name, "true_objects": row.truth, "predicted_objects": row.predicted,
+             "SEG": float(row.seg.mean()) if row.truth else math.nan, "AP": float(row.precision.mean()),
+             "splits": row.splits, "merges": row.merges}
+            for row in rows
+        ]  # fmt: skip
+        table = [(name, percent(figures[name])) for name in ("SEG", "AP", "AP50", "AP75")]
+        table += [(f"{kind} objects a picture", f"{figures[f'{kind}_objects']:.1f}") for kind in ("true", "predicted")]
+        table += [("true objects that are split", f"{figures['splits']:.0f}")]
+        table += [("objects that merge true ones", f"{figures['merges']:.0f}")]
+        dropped = f", {self.minimum_area} pixels or more" if self.minimum_area else ""
+        filled = ", holes filled" if self.fill_holes else ""
+        note = f"{len(rows)} pictures, connectivity {self.connectivity}{dropped}{filled}"
+        return Summary(figures, {"pictures": pictures}, [Table((self.class_name, ""), list(table))], note, tuple(rows))
+
+
+def judge_objects(name: str, truth: NDArray[Any], predicted: NDArray[Any]) -> PictureObjects:
+    """The row of a picture whose objects are numbers in two maps (H, W), from 1, 0 elsewhere."""
+    found = overlaps(truth, predicted)
+    return PictureObjects(
+        name, len(found.truth_areas), len(found.predicted_areas), seg(found),
+        np.array([precision(found, threshold) for threshold in IOU_THRESHOLDS]), splits(found), merges(found),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

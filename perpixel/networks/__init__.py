@@ -1,11 +1,13 @@
-"""The networks of the review. Adding one costs a file here and a line in `NETWORKS`; a user's own keeps `Network`."""
+"""The networks of the review. Adding one costs a file here and a line in `NETWORKS`.
+
+A network keeps one of two contracts, or both: `PixelNetwork` gives every pixel a class, `InstanceNetwork` finds objects."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, Self, TypeGuard
 
 from torch import Tensor, nn
 
@@ -17,22 +19,59 @@ from perpixel.networks.fcn import FCN
 from perpixel.networks.parsenet import ParseNet
 from perpixel.networks.torchvision import ARCHITECTURES, PREFIX, TorchvisionNetwork
 from perpixel.networks.unet import BackboneUNet, UNet, unet
+from perpixel.sample import Instances, Targets
 
 
-@runtime_checkable
 class Network(Protocol):
-    """What train, evaluate and predict ask of a network.
+    """What the contracts have in common: the losses, and those methods of `nn.Module` that others call.
 
-    `forward(images)`: float32 (B, 3, H, W) in [0, 1], any H and W -> dict with the same keys in train and eval, `"logits"`
-    (B, C, H, W) among them. `losses(images, targets, weights)` -> named scalars that train sums; targets int64 (B, H, W), and
-    void changes neither loss nor gradient; weights float32 (B, H, W), or none, multiply each pixel's cross-entropy.
-    `score_map(images)`: the scores before the last interpolation. `loss` is replaceable."""
+    `losses(images, targets)` -> named scalars that train sums. `images` float32 (B, 3, H, W) in [0, 1], any H and W. Pixels whose
+    label is void change neither loss nor gradient; a batch that is all void gives 0."""
+
+    training: bool
+
+    def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]: ...
+    def train(self, mode: bool = True) -> Self: ...
+    def eval(self) -> Self: ...
+    def to(self, *args: Any, **kwargs: Any) -> Self: ...
+    def requires_grad_(self, requires_grad: bool = True) -> Self: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def modules(self) -> Iterator[nn.Module]: ...
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
+    def state_dict(self) -> dict[str, Tensor]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> object: ...
+
+
+class PixelNetwork(Network, Protocol):
+    """A network that gives every pixel a class.
+
+    `forward(images)` -> dict with the same keys in train and eval, `"logits"` (B, C, H, W) among them. `score_map(images)`: the
+    scores before the last interpolation. Training may replace `loss`; the weights of the targets multiply its cross-entropy."""
 
     loss: PixelLoss
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]: ...
-    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]: ...
     def score_map(self, images: Tensor) -> ScoreMap: ...
+
+
+class BorderedNetwork(PixelNetwork, Protocol):
+    """A pixel network of valid convolutions, which take `border` pixels from each side.
+
+    `valid_score_map(images)`: the scores of the images without these pixels, which are their true surroundings."""
+
+    border: int
+
+    def valid_score_map(self, images: Tensor) -> ScoreMap: ...
+
+
+class InstanceNetwork(Network, Protocol):
+    """A network that finds objects, and learns from the instances of the targets.
+
+    `detect(images, size)` -> the objects of each of the B images: masks bool (N, H, W), class ids, and scores in [0, 1]. `size`
+    (height, width) is that of the masks, the images' own without it; every image has it."""
+
+    def detect(self, images: Tensor, size: tuple[int, int] | None = None) -> list[Instances]: ...
 
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -108,7 +147,37 @@ def arguments_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_network(module: nn.Module) -> Network:
-    """`module` seen through the contract. Raises UsageError when it does not keep it."""
-    if not isinstance(module, Network):
-        raise UsageError(f"{type(module).__name__} is no network: it needs forward, losses, score_map and loss.")
-    return cast(Network, module)
+    """`module` seen through its contract; it may keep both. Raises UsageError when it keeps none."""
+    if labels_pixels(module) or finds_objects(module):
+        return module
+    wanted = "score_map and loss to give pixels a class, or detect to find objects"
+    raise UsageError(f"{type(module).__name__} is no network: it needs losses, and {wanted}.")
+
+
+# By the names of methods: `isinstance` of a protocol does not see `loss`, which torch keeps among submodules, in Python 3.12.
+def labels_pixels(network: object) -> TypeGuard[PixelNetwork]:
+    """Whether a network gives every pixel a class."""
+    return all(hasattr(network, name) for name in ("losses", "score_map", "loss"))
+
+
+def finds_objects(network: object) -> TypeGuard[InstanceNetwork]:
+    """Whether a network finds objects."""
+    return all(hasattr(network, name) for name in ("losses", "detect"))
+
+
+def has_border(network: object) -> TypeGuard[BorderedNetwork]:
+    """Whether a pixel network takes pixels from each side, and can be given true surroundings instead."""
+    return labels_pixels(network) and hasattr(network, "valid_score_map") and getattr(network, "border", 0) > 0
+
+
+def pixel_network(network: Network, purpose: str) -> PixelNetwork:
+    """`network`, which must give every pixel a class. Raises UsageError, with the `purpose`, for one that only finds objects."""
+    if labels_pixels(network):
+        return network
+    raise UsageError(f"{purpose}: {type(network).__name__} finds objects and scores no pixels; name a model that scores pixels.")
+
+
+def trunk_of(network: Network) -> nn.Module | None:
+    """The part that a backbone is, where a network has one."""
+    trunk: nn.Module | None = getattr(network, "trunk", None)
+    return trunk

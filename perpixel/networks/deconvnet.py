@@ -28,6 +28,7 @@ from perpixel.backbones.vgg import scaled
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
+from perpixel.sample import Targets
 
 STRIDE = 32  # of pool5
 DECONVOLUTIONS = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64, 64))  # channels, from unpool5 to unpool1
@@ -85,9 +86,9 @@ class DeconvNet(nn.Module):
             scores = F.interpolate(scores, images.shape[-2:], mode="bilinear", align_corners=False)
         return {"logits": scores}
 
-    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
         """At the pictures' own size: for crops of `side`, as published, that is the network's."""
-        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets, weights)
+        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
         return losses
 
     def _scores(self, images: Tensor) -> Tensor:

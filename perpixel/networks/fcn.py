@@ -25,6 +25,7 @@ from perpixel.backbones.places import PICTURE, Place, cells, places
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap, enlarge
 from perpixel.losses import PixelLoss
+from perpixel.sample import Targets
 
 PUBLISHED = ("vgg16", "alexnet")
 PAPER_PADDING = 100
@@ -109,8 +110,8 @@ class FCN(nn.Module):
         """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)}."""
         return {"logits": self._enlarged(self._fused(images), self.last, (images.shape[-2], images.shape[-1]))}
 
-    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets, weights)
+    def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
         return losses
 
     def _fused(self, images: Tensor) -> Tensor:

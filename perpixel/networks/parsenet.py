@@ -27,6 +27,7 @@ from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap, enlarge
 from perpixel.losses import PixelLoss
 from perpixel.networks.fcn import bilinear_kernel
+from perpixel.sample import Targets
 
 VGG_TAPS = {"pool6": "fc7", "fc7": "fc7", "conv5": "conv5", "conv4": "conv4", "conv3": "conv3"}  # pool6 is pooled from fc7
 TIMM_TAPS = {"pool6": "stride32", "fc7": "stride32", "conv5": "stride16", "conv4": "stride8", "conv3": "stride4"}
@@ -112,8 +113,8 @@ class ParseNet(nn.Module):
         """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)}."""
         return {"logits": self.score_map(images).scores}
 
-    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets, weights)
+    def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
         return losses
 
     def _spread(self, name: str, x: Tensor, grid: tuple[int, int]) -> Tensor:

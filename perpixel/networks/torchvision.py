@@ -31,6 +31,7 @@ from perpixel.classes import ClassTable, distinct_colours
 from perpixel.errors import ResourceError, UntrustedFile, UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
+from perpixel.sample import Targets
 
 PREFIX = "torchvision_"  # of the names in NETWORKS: the plain ones are the papers' own networks
 ARCHITECTURES = (
@@ -90,12 +91,12 @@ class TorchvisionNetwork(nn.Module):
         size = images.shape[-2:]
         return {name: F.interpolate(part, size, mode="bilinear", align_corners=False) for name, part in scores.items()}
 
-    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
         """The loss of the logits, and half of that of the auxiliary ones as `auxiliary_NAME`."""
         found = self(images)
-        losses: dict[str, Tensor] = self.loss(found["logits"], targets, weights)
+        losses: dict[str, Tensor] = self.loss(found["logits"], targets)
         if "auxiliary" in found:
-            for name, loss in self.loss(found["auxiliary"], targets, weights).items():
+            for name, loss in self.loss(found["auxiliary"], targets).items():
                 losses[f"auxiliary_{name}"] = AUXILIARY_WEIGHT * loss
         return losses
 

@@ -30,6 +30,7 @@ from perpixel.backbones.vgg import scaled
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap, enlarge
 from perpixel.losses import PixelLoss
+from perpixel.sample import Targets
 
 VARIANTS = ("paper", "release")
 LEVELS = (64, 128, 256, 512, 1024)
@@ -119,14 +120,14 @@ class UNet(nn.Module):
         """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)}."""
         return {"logits": self.score_map(images).scores}
 
-    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
         """Images that are larger than the targets, by `border` on each side, bring their own surroundings."""
-        margins = {side - judged for side, judged in zip(images.shape[-2:], targets.shape[-2:], strict=True)}
+        margins = {side - judged for side, judged in zip(images.shape[-2:], targets.labels.shape[-2:], strict=True)}
         if margins not in ({0}, {2 * self.border}):
-            sizes = ["x".join(map(str, one.shape[-2:])) for one in (images, targets)]
+            sizes = ["x".join(map(str, one.shape[-2:])) for one in (images, targets.labels)]
             raise UsageError(f"images of {sizes[0]}, targets of {sizes[1]}: make them equal, or {self.border} more on each side.")
         logits = (self.score_map(images) if margins == {0} else self.valid_score_map(images)).scores
-        losses: dict[str, Tensor] = self.loss(logits, targets, weights)
+        losses: dict[str, Tensor] = self.loss(logits, targets)
         return losses
 
 
@@ -182,8 +183,8 @@ class BackboneUNet(nn.Module):
         """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)}."""
         return {"logits": enlarge(self.score_map(images).scores, self.stride, (images.shape[-2], images.shape[-1]))}
 
-    def losses(self, images: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets, weights)
+    def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
         return losses
 
 

@@ -24,8 +24,7 @@ from perpixel import draw
 from perpixel.errors import DataError, UsageError, failure_of
 from perpixel.files import digest, locked, read_bytes, remove_partial, walk, write_whole
 from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_image
-from perpixel.prediction.inference import PLAIN, Inference, infer
-from perpixel.prediction.predict import prepare
+from perpixel.prediction.inference import PLAIN, Inference
 from perpixel.sample import Prediction
 from perpixel.weights.model_file import MODEL_FILE, Model
 
@@ -106,8 +105,9 @@ def _expand(text: str) -> Iterator[tuple[str, str]]:
 
 
 def predict_all(
-    model: Model, sources: Iterable[Source], out: Path, scores: bool = False, overlays: bool = True, inference: Inference = PLAIN
-) -> Iterator[Outcome]:
+    model: Model, sources: Iterable[Source], out: Path, scores: bool = False, overlays: bool = True,
+    inference: Inference | None = None,
+) -> Iterator[Outcome]:  # fmt: skip
     """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture.
 
     Reading, computing and writing overlap; at most a handful of pictures is in memory. A picture that fails is reported and
@@ -116,11 +116,10 @@ def predict_all(
     kinds = {"masks": True, "overlays": overlays, "scores": scores}
     folders = [out / name for name, wanted in kinds.items() if wanted]
     out.mkdir(parents=True, exist_ok=True)
-    prepare(model)
-    inference = inference.fitted(model)
-    head: dict[str, Any] = {"model": inference.weights(model), "folders": [folder.name for folder in folders]}
-    if not inference.plain:
-        head["inference"] = inference.rules(model)
+    predictor = (inference or PLAIN).predictor(model, scores)
+    head: dict[str, Any] = {"model": predictor.weights, "folders": [folder.name for folder in folders]}
+    if not predictor.inference.plain:
+        head["inference"] = predictor.rules
     with (
         locked(out), _Journal(out, folders, head) as journal,
         ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer,
@@ -142,7 +141,7 @@ def predict_all(
                 if read.image is None:
                     yield Outcome(source, "skipped")
                     continue
-                finish = infer(model, read.image, inference, scores)
+                finish = predictor.begin(read.image)
                 written = writer.submit(_write, source, read.image, finish, out, overlays, journal, read.key)
                 writing.append((source, read.dropped, written))
             except Exception as error:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from perpixel.masks.boxes import enlarge
-from perpixel.networks import Network
+from perpixel.networks import PixelNetwork
 from perpixel.prediction.proposals import propose
 from perpixel.prediction.symmetries import Symmetry, turned, turned_back
 
@@ -37,7 +36,7 @@ MERGES = {
 }
 
 
-def side_of(network: Any) -> int:
+def side_of(network: PixelNetwork) -> int:
     """The side of the squares that the network is given."""
     return int(getattr(network, "side", SIDE))
 
@@ -53,7 +52,7 @@ def chosen(image: NDArray[np.uint8], method: str, merge: str) -> NDArray[np.int6
 
 
 def merges(
-    network: Network, classes: int, image: NDArray[np.uint8], boxes: NDArray[np.int64], counts: Sequence[int], merge: str,
+    network: PixelNetwork, classes: int, image: NDArray[np.uint8], boxes: NDArray[np.int64], counts: Sequence[int], merge: str,
     symmetries: Sequence[Symmetry],
 ) -> Iterator[tuple[int, Tensor]]:
     """The scores (C, H, W) of the first so many boxes merged, or of all where there are fewer, for each of `counts`, which rise.
@@ -83,7 +82,7 @@ def merges(
 
 
 def _answers(
-    network: Network, image: NDArray[np.uint8], boxes: NDArray[np.int64], symmetries: Sequence[Symmetry]
+    network: PixelNetwork, image: NDArray[np.uint8], boxes: NDArray[np.int64], symmetries: Sequence[Symmetry]
 ) -> Iterator[tuple[tuple[int, int, int, int], Tensor]]:
     """Each box with its scores (C, h, w) at its own size."""
     picture, side = Image.fromarray(image), side_of(network)
@@ -107,9 +106,9 @@ def _cut(picture: Image.Image, box: Sequence[int], side: int) -> NDArray[np.uint
 
 
 @torch.inference_mode()
-def _logits(network: Network, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _logits(network: PixelNetwork, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
     """uint8 (B, side, side, 3) -> raw scores (B, side, side, C)."""
-    device = next(network.parameters()).device  # type: ignore[attr-defined]
+    device = next(network.parameters()).device
     images = torch.from_numpy(np.require(crops, requirements=("C", "W"))).movedim(-1, 1).float().div_(255)
     logits = network(images.to(device))["logits"]
     found: NDArray[np.float32] = logits.float().movedim(1, -1).cpu().numpy()

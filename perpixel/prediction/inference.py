@@ -13,7 +13,7 @@ In this order: boxes, tiles or the whole picture; turned and averaged; joined wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from perpixel.classes import ClassTable
 from perpixel.errors import UsageError, did_you_mean
-from perpixel.networks import as_network
+from perpixel.networks import Network, finds_objects, pixel_network
 from perpixel.prediction.by_boxes import CONTEXT, MERGES, chosen, merges, side_of
 from perpixel.prediction.crf.refine import refine
 from perpixel.prediction.crf.settings import CRFS
 from perpixel.prediction.proposals import METHODS, propose
 from perpixel.prediction.score_maps import Scores, Window, resized, score_map, scores_of
 from perpixel.prediction.symmetries import ALL, FLIPS, Symmetry, turned, turned_back
-from perpixel.prediction.tiles import kept, tiles
+from perpixel.prediction.tiles import kept, tiled, tiles
 from perpixel.sample import Prediction
 from perpixel.weights.model_file import Model, load
 
@@ -96,79 +97,122 @@ class Inference:
         """Whether the network is run on the whole picture and no more."""
         return not self.given
 
-    def fitted(self, model: Model) -> Inference:
-        """The same with its second model loaded, on the device of `model`.
+    def predictor(self, model: Model, scores: bool = False) -> Predictor:
+        """This way to predict, settled for `model`: its network is ready, the second model loaded on its device.
 
-        Raises UsageError for what `model` cannot do, and what `load` raises."""
+        `scores` asks for probabilities of pixels. Raises UsageError for what `model` cannot do, and what `load` raises."""
+        network = model.ready()
+        if self.given and finds_objects(network):
+            wrong = self.given[0]
+            raise UsageError(f"{wrong}: {type(network).__name__} finds objects in the picture as it is; leave {wrong} out.")
+        if scores:
+            pixel_network(network, "scores")
         if self.tile:
-            kept(as_network(model.network), self.tile)
+            kept(tiled(pixel_network(network, "tile"), self.tile), self.tile)
         if self.proposals:  # where the method needs what is not installed, it is said before the first picture
             propose(np.zeros((8, 8, 3), np.uint8), str(self.proposals_by))
         if self.crf and len(model.classes) == 1:
             raise UsageError(f"crf = {self.crf!r}: a model of one class leaves nothing to refine; leave it out.")
-        if self.ensemble is None:
-            return self
-        other = self.ensemble if isinstance(self.ensemble, Model) else load(self.ensemble)
+        return Predictor(model, self, None if self.ensemble is None else self._second(model, self.ensemble), scores)
+
+    def _second(self, model: Model, ensemble: Model | str | Path) -> Model:
+        """The second model, ready to join `model`."""
+        other = ensemble if isinstance(ensemble, Model) else load(ensemble)
         if other.classes.names != model.classes.names:
             raise UsageError(
                 f"ensemble: the second model knows the classes {', '.join(other.classes.names)}, the first "
                 f"{', '.join(model.classes.names)}; join models with the same classes."
             )
-        device = next(model.network.parameters()).device
-        other.network.eval().to(device).to(memory_format=torch.channels_last)
-        return replace(self, ensemble=other)
-
-    def rules(self, model: Model) -> dict[str, Any]:
-        """What a score's protocol says of it beyond, or instead of, the rules of a whole picture; nothing where it is plain."""
-        found: dict[str, Any] = {}
-        scales = [seen_at(model)]
-        if self.proposals:
-            side = side_of(model.network)
-            scales = [f"{side} x {side}"]
-            found["window"] = (
-                f"{self.proposals} boxes by {self.proposals_by}, enlarged {CONTEXT} times, merged by {self.merge}: "
-                f"{MERGES[str(self.merge)]}"
-            )
-        if self.tile:
-            found["window"] = f"tiles of {self.tile}, overlapping by the border, mirrored beyond the picture"
-        if self.average != "none":
-            found["flips"] = AVERAGES[self.average][0]
-        if self.ensemble is not None:
-            assert isinstance(self.ensemble, Model), "fitted"
-            found["ensemble"] = ENSEMBLES[str(self.ensemble_by)]
-            scales.append(seen_at(self.ensemble))
-        if self.crf is not None:
-            found["crf"] = {"name": self.crf, **asdict(CRFS[self.crf])}
-        return {**found, **({"scales": scales} if scales != [seen_at(model)] else {})}
-
-    def weights(self, model: Model) -> str:
-        """The digest of the weights that are used, or both digests joined by +."""
-        return f"{model.digest}+{self.ensemble.digest}" if isinstance(self.ensemble, Model) else model.digest
+        pixel_network(other.ready(), "ensemble").to(next(model.network.parameters()).device)
+        return other
 
 
 PLAIN = Inference()
 
 
-def infer(
-    model: Model, image: NDArray[np.uint8], inference: Inference = PLAIN, scores: bool = False
-) -> Callable[[], Prediction]:
-    """Runs the networks on a picture uint8 (H, W, 3); calling what it returns makes the prediction, on any thread.
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A model with the way to predict by it. `Inference.predictor` makes it, and has checked that the two go together.
 
-    `inference` is `fitted` to the model. `scores` adds probabilities (C, H, W)."""
+    `other` is the second model of an ensemble. With `scores` predictions have the probabilities (C, H, W) too."""
+
+    model: Model
+    inference: Inference
+    other: Model | None
+    scores: bool
+
+    def __call__(self, image: NDArray[np.uint8]) -> Prediction:
+        """The prediction for a picture, uint8 RGB (H, W, 3)."""
+        return self.begin(image)()
+
+    def begin(self, image: NDArray[np.uint8]) -> Callable[[], Prediction]:
+        """Runs the networks on a picture; calling the result makes the prediction, on any thread."""
+        model, inference, size = self.model, self.inference, (image.shape[0], image.shape[1])
+        if inference.plain:
+            return whole_picture(model.network, model.classes, image, model.scale_for(size), self.scores)
+        if inference.tile and not (self.other or inference.crf or self.scores):  # in the memory of a tile
+            labels = np.empty(size, model.classes.dtype)
+            for (top, left, bottom, right), part in _tiles(model, image, inference):
+                labels[top:bottom, left:right] = part.labels(size, (top, left, bottom, right))
+            return lambda: Prediction(labels, model.classes)
+        prediction = self._joined(image)
+        return lambda: prediction
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """What a score's protocol says of it beyond, or instead of, the rules of a whole picture; nothing where it is plain."""
+        model, inference = self.model, self.inference
+        rules: dict[str, Any] = {}
+        scales = [seen_at(model)]
+        if inference.proposals:
+            side = side_of(pixel_network(model.network, "proposals"))
+            scales = [f"{side} x {side}"]
+            rules["window"] = (
+                f"{inference.proposals} boxes by {inference.proposals_by}, enlarged {CONTEXT} times, merged by "
+                f"{inference.merge}: {MERGES[str(inference.merge)]}"
+            )
+        if inference.tile:
+            rules["window"] = f"tiles of {inference.tile}, overlapping by the border, mirrored beyond the picture"
+        if inference.average != "none":
+            rules["flips"] = AVERAGES[inference.average][0]
+        if self.other is not None:
+            rules["ensemble"] = ENSEMBLES[str(inference.ensemble_by)]
+            scales.append(seen_at(self.other))
+        if inference.crf is not None:
+            rules["crf"] = {"name": inference.crf, **asdict(CRFS[inference.crf])}
+        return {**rules, **({"scales": scales} if scales != [seen_at(model)] else {})}
+
+    @property
+    def weights(self) -> str:
+        """The digest of the weights that are used, or both digests joined by +."""
+        return self.model.digest if self.other is None else f"{self.model.digest}+{self.other.digest}"
+
+    def _joined(self, image: NDArray[np.uint8]) -> Prediction:
+        """Raw scores of one network or two -> probabilities -> CRF."""
+        judged = _raw(self.model, image, self.inference)
+        other, crf = self.other, self.inference.crf
+        soft = False
+        if other is not None:
+            found = score_map(pixel_network(other.network, "ensemble"), image, other.scale_for(image.shape[:2]))
+            theirs = _channels_first(found.interpolated(image.shape[:2]))
+            soft = self.inference.ensemble_by == "mean"
+            judged = (judged.softmax(0) + theirs.softmax(0)) / 2 if soft else judged.clamp(min=0) * theirs.clamp(min=0)
+        probabilities = judged if soft or not (self.scores or crf) else judged.softmax(0)
+        if crf is not None:
+            judged = probabilities = torch.from_numpy(refine(image, probabilities.contiguous().numpy(), CRFS[crf]))
+        labels = judged.argmax(0).numpy().astype(self.model.classes.dtype)
+        return Prediction(labels, self.model.classes, probabilities.numpy() if self.scores else None)
+
+
+def whole_picture(
+    network: Network, classes: ClassTable, image: NDArray[np.uint8], scale: float, scores: bool = False
+) -> Callable[[], Prediction]:
+    """Runs a network on the whole of a picture, at `scale`; calling the result makes the prediction, on any thread."""
     size = image.shape[0], image.shape[1]
-    kind = model.classes.dtype
-    if inference.plain:
-        found = score_map(as_network(model.network), image, model.scale_for(size))
-        return lambda: Prediction(
-            found.labels(size).astype(kind, copy=False), model.classes, found.probabilities(size) if scores else None
-        )
-    if inference.tile and not (inference.ensemble or inference.crf or scores):  # in the memory of a tile
-        labels = np.empty(size, kind)
-        for (top, left, bottom, right), part in _tiles(model, image, inference):
-            labels[top:bottom, left:right] = part.labels(size, (top, left, bottom, right))
-        return lambda: Prediction(labels, model.classes)
-    prediction = _joined(model, image, inference, scores)
-    return lambda: prediction
+    found = score_map(pixel_network(network, "predict"), image, scale)
+    return lambda: Prediction(
+        found.labels(size).astype(classes.dtype, copy=False), classes, found.probabilities(size) if scores else None
+    )
 
 
 def seen_at(model: Model) -> float | str:
@@ -176,26 +220,9 @@ def seen_at(model: Model) -> float | str:
     return model.scale if model.side is None else f"shorter side {model.side}"
 
 
-def _joined(model: Model, image: NDArray[np.uint8], inference: Inference, scores: bool) -> Prediction:
-    """Raw scores of one network or two -> probabilities -> CRF."""
-    judged = _raw(model, image, inference)
-    other, crf = inference.ensemble, inference.crf
-    soft = False
-    if isinstance(other, Model):
-        found = score_map(as_network(other.network), image, other.scale_for(image.shape[:2]))
-        theirs = _channels_first(found.interpolated(image.shape[:2]))
-        soft = inference.ensemble_by == "mean"
-        judged = (judged.softmax(0) + theirs.softmax(0)) / 2 if soft else judged.clamp(min=0) * theirs.clamp(min=0)
-    probabilities = judged if soft or not (scores or crf) else judged.softmax(0)
-    if crf is not None:
-        judged = probabilities = torch.from_numpy(refine(image, probabilities.contiguous().numpy(), CRFS[crf]))
-    labels = judged.argmax(0).numpy().astype(model.classes.dtype)
-    return Prediction(labels, model.classes, probabilities.numpy() if scores else None)
-
-
 def _raw(model: Model, image: NDArray[np.uint8], inference: Inference) -> Tensor:
     """Raw scores (C, H, W) of one model by boxes, tiles or the whole picture, averaged over its symmetries."""
-    network, size = as_network(model.network), (image.shape[0], image.shape[1])
+    network, size = pixel_network(model.network, "predict"), (image.shape[0], image.shape[1])
     symmetries = AVERAGES[inference.average][1]
     if inference.proposals:
         boxes = chosen(image, str(inference.proposals_by), str(inference.merge))
@@ -219,7 +246,8 @@ def _raw(model: Model, image: NDArray[np.uint8], inference: Inference) -> Tensor
 def _tiles(model: Model, image: NDArray[np.uint8], inference: Inference) -> Iterator[tuple[Window, Scores]]:
     size = image.shape[0], image.shape[1]
     seen = resized(image, model.scale_for(size))
-    return tiles(as_network(model.network), seen, size, inference.tile, AVERAGES[inference.average][1])
+    network = tiled(pixel_network(model.network, "tile"), inference.tile)
+    return tiles(network, seen, size, inference.tile, AVERAGES[inference.average][1])
 
 
 def _channels_first(scores: NDArray[np.float32]) -> Tensor:

@@ -12,8 +12,7 @@ from PIL import Image
 
 from perpixel.errors import DataError, UsageError
 from perpixel.images import image_of, read_image
-from perpixel.machines.memory import keep_freed_memory
-from perpixel.prediction.inference import PLAIN, Inference, infer
+from perpixel.prediction.inference import PLAIN, Inference
 from perpixel.sample import Prediction
 from perpixel.weights.model_file import Model
 
@@ -21,23 +20,27 @@ Picture = str | Path | bytes | NDArray[np.uint8] | Image.Image | torch.Tensor
 
 
 @overload
-def predict(model: Model, picture: Picture, scores: bool = False, inference: Inference = PLAIN) -> Prediction: ...
+def predict(model: Model, picture: Picture, scores: bool = False, inference: Inference | None = None) -> Prediction: ...
 @overload
 def predict(
-    model: Model, picture: list[Any] | tuple[Any, ...], scores: bool = False, inference: Inference = PLAIN
+    model: Model, picture: list[Any] | tuple[Any, ...], scores: bool = False, inference: Inference | None = None
 ) -> list[Prediction]: ...
 def predict(
-    model: Model, picture: Picture | list[Any] | tuple[Any, ...], scores: bool = False, inference: Inference = PLAIN
+    model: Model,
+    picture: Picture | list[Any] | tuple[Any, ...],
+    scores: bool = False,
+    inference: Inference | None = None,
 ) -> Prediction | list[Prediction]:
-    """Class ids for every pixel of `picture`; of a list of pictures, a list. `scores` adds probabilities (C, H, W).
+    """Class ids for every pixel of `picture`; of a list of pictures, a list. `scores` adds probabilities (C, H, W); without
+    `inference` the network is run on the whole picture.
 
     A picture is a file, its bytes, uint8 RGB (H, W, 3), a picture of Pillow, or a tensor as networks take it: (3, H, W), uint8 or
     float in [0, 1]. Raises DataError when the picture cannot be read, UsageError for anything else, and for an `inference` that
     does not fit the model."""
-    fitted = inference.fitted(model)
+    predictor = (inference or PLAIN).predictor(model, scores)
     if isinstance(picture, (list, tuple)):
-        return [infer(model, image, fitted, scores)() for image in map(_pixels, picture)]
-    return infer(model, _pixels(picture), fitted, scores)()
+        return [predictor(image) for image in map(_pixels, picture)]
+    return predictor(_pixels(picture))
 
 
 def _pixels(picture: Any) -> NDArray[np.uint8]:
@@ -77,9 +80,3 @@ def _of_tensor(tensor: torch.Tensor) -> NDArray[np.uint8]:
             raise UsageError(f"a picture as a tensor of floats is in [0, 1], not {low:g} to {high:g}; undo its normalisation.")
         values = (values * 255).round().to(torch.uint8)
     return np.ascontiguousarray(values.permute(1, 2, 0).numpy())
-
-
-def prepare(model: Model) -> torch.nn.Module:
-    """The network as bulk prediction runs it: evaluation mode, channels last, memory kept between pictures."""
-    keep_freed_memory()
-    return model.network.eval().to(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from perpixel.layers.score_map import ScoreMap
 from perpixel.machines.compiled import compiled
-from perpixel.networks import Network
+from perpixel.networks import PixelNetwork
 
 Window = tuple[int, int, int, int]  # top, left, bottom, right: rows top..bottom-1, columns left..right-1
 
@@ -65,7 +65,7 @@ class Scores:
         return cell, (at - cell).astype(np.float32)
 
 
-def score_map(network: Network, image: NDArray[np.uint8], scale: float = 1.0) -> Scores:
+def score_map(network: PixelNetwork, image: NDArray[np.uint8], scale: float = 1.0) -> Scores:
     """Runs the network on one picture, resized by `scale`, and hands over its scores before the last interpolation."""
     return scores_of(network.score_map, network, resized(image, scale))
 
@@ -80,9 +80,9 @@ def resized(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 
 
 @torch.inference_mode()
-def scores_of(run: Callable[[Tensor], ScoreMap], network: Network, image: NDArray[np.uint8]) -> Scores:
+def scores_of(run: Callable[[Tensor], ScoreMap], network: PixelNetwork, image: NDArray[np.uint8]) -> Scores:
     """What `run`, a method of the network, answers to one picture of its own size, on the network's device."""
-    weights = next(network.parameters())  # type: ignore[attr-defined]
+    weights = next(network.parameters())
     found = run(to_tensor(image).to(weights.device))
     scores = found.scores[0].float().movedim(0, -1).contiguous().cpu().numpy()
     return Scores(scores, found.stride, found.shift, image.shape[:2])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.errors import UsageError
-from perpixel.networks import Network
+from perpixel.networks import BorderedNetwork, PixelNetwork, has_border
 from perpixel.prediction.score_maps import Scores, Window, scores_of
 from perpixel.prediction.symmetries import Symmetry, turned, turned_back, turned_window
 
@@ -23,7 +23,7 @@ REST = 4  # an output has 16 n + 4 pixels, where every pool sees an even side
 
 
 def tiles(
-    network: Network, image: NDArray[np.uint8], size: tuple[int, int], side: int, symmetries: Sequence[Symmetry]
+    network: BorderedNetwork, image: NDArray[np.uint8], size: tuple[int, int], side: int, symmetries: Sequence[Symmetry]
 ) -> Iterator[tuple[Window, Scores]]:
     """Windows that cover a picture of `size`, and the scores to read each by; `image` is that picture as the network sees it.
 
@@ -47,20 +47,22 @@ def tiles(
             yield window, Scores(total, 1, 0.0, seen, cells[:2])
 
 
-def kept(network: Network, side: int) -> int:
-    """The side of what a tile of `side` x `side` pixels gives on the grid.
+def tiled(network: PixelNetwork, side: int) -> BorderedNetwork:
+    """`network`, which must have a border for tiles to overlap by. Raises UsageError where it has none."""
+    if has_border(network):
+        return network
+    raise UsageError(
+        f"tile = {side}: {type(network).__name__} pads its convolutions, so a tile is not a part of the picture to it; "
+        "only a network with valid convolutions has tiles: unet as published."
+    )
 
-    Raises UsageError for a network without a border to overlap by, and for a side that is none of its."""
-    border = getattr(network, "border", 0)
-    if not border:
-        raise UsageError(
-            f"tile = {side}: {type(network).__name__} pads its convolutions, so a tile is not a part of the picture to it; "
-            "only a network with valid convolutions has tiles: unet as published."
-        )
-    least = 2 * border + REST + GRID
+
+def kept(network: BorderedNetwork, side: int) -> int:
+    """The side of what a tile of `side` x `side` pixels gives on the grid. Raises UsageError for a side that no tile has."""
+    least = 2 * network.border + REST + GRID
     if side < least or (side - least) % GRID:
         raise UsageError(f"tile = {side}: an input tile has 16 k + 60 pixels a side and at least {least}, such as 572.")
-    return side - 2 * border - REST
+    return side - 2 * network.border - REST
 
 
 def mirrored(side: int, first: int, last: int) -> NDArray[Any]:
@@ -80,7 +82,7 @@ def _cells(window: Window, size: tuple[int, int], seen: tuple[int, int]) -> Wind
     return first[0], first[1], last[0], last[1]
 
 
-def _valid(network: Any, image: NDArray[np.uint8], cells: Window) -> NDArray[np.float32]:
+def _valid(network: BorderedNetwork, image: NDArray[np.uint8], cells: Window) -> NDArray[np.float32]:
     """Scores (h, w, C) of a window of `image`, from the tile around it that begins on the grid."""
     starts = [first // GRID * GRID for first in cells[:2]]
     ends = [last + (REST - last) % GRID for last in cells[2:]]

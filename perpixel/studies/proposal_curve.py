@@ -19,12 +19,15 @@ from perpixel.datasets import Dataset
 from perpixel.errors import UsageError
 from perpixel.files import write_whole
 from perpixel.images import write_image
-from perpixel.judging.evaluate import Progress, Scores, count, protocol, refuse_other_classes
+from perpixel.judging.answers import refuse_other_classes
+from perpixel.judging.evaluate import Progress, confusion, pixels
+from perpixel.judging.protocol import protocol
+from perpixel.judging.scores import Scores
 from perpixel.measures.confusion_matrix import ConfusionMatrix
-from perpixel.networks import as_network
+from perpixel.measures.pixels import summary_of
+from perpixel.networks import pixel_network
 from perpixel.prediction.by_boxes import chosen, merges
 from perpixel.prediction.inference import Inference, seen_at
-from perpixel.prediction.predict import prepare
 from perpixel.prediction.symmetries import ALL
 from perpixel.sample import Sample
 from perpixel.weights.model_file import Model
@@ -43,9 +46,9 @@ def proposal_curve(
     if not counts or min(counts) < 1:
         raise UsageError(f"counts {list(counts)}: a curve is over boxes; give whole numbers of at least 1.")
     counts = sorted(set(counts))
-    rules = {boxes: Inference(boxes, proposals_by, merge).rules(model) for boxes in counts}
+    rules = {boxes: Inference(boxes, proposals_by, merge).predictor(model).rules for boxes in counts}
     refuse_other_classes(model, dataset)
-    network, classes = as_network(prepare(model)), len(dataset.classes)
+    network, classes = pixel_network(model.network, "proposal-curve"), len(dataset.classes)
     matrices = {boxes: ConfusionMatrix(classes, dataset.classes.void) for boxes in counts}
 
     def answer(sample: Sample) -> NDArray[Any]:
@@ -56,9 +59,14 @@ def proposal_curve(
             matrices[number].add(sample.labels, labels)
         return labels
 
-    _, digests = count(dataset, range(len(dataset)), answer, progress)
+    _, digests = confusion(dataset, range(len(dataset)), answer, progress)
     return {
-        boxes: Scores(matrix, dataset.classes, protocol(dataset, digests, model.digest, seen_at(model), rules[boxes]))
+        boxes: Scores(
+            pixels(),
+            summary_of(matrix, dataset.classes.names),
+            protocol(dataset, digests, model.digest, seen_at(model), rules[boxes]),
+            len(dataset),
+        )
         for boxes, matrix in matrices.items()
     }
 
@@ -74,7 +82,7 @@ def write_curve(out: Path, scores_by_boxes: Mapping[int, Scores]) -> list[dict[s
     write_whole(out, JSON, json.dumps(rows, indent=1).encode())
     lines = {
         "mIoU": [(boxes, scores.mean_iou) for boxes, scores in scores_by_boxes.items()],
-        "pixel accuracy": [(boxes, scores.confusion.pixel_accuracy()) for boxes, scores in scores_by_boxes.items()],
+        "pixel accuracy": [(boxes, scores.figures["pixel_accuracy"]) for boxes, scores in scores_by_boxes.items()],
     }
     panels = [draw.curves({name: line}, f"{name} by boxes") for name, line in lines.items()]
     write_image(out, PICTURE, np.concatenate(panels, axis=1))

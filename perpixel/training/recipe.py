@@ -24,10 +24,6 @@ SAMPLINGS = ("shuffled", "replacement")
 CROPS = ("none", "objects", "proposals")
 PROPOSALS = ("edge_boxes", "selective_search", "sliding")
 ENVIRONMENT = "PERPIXEL_"
-ARGUMENTS = (  # of networks
-    "backbone", "width", "padding", "layer", "learned_upsampling", "features", "fusion", "normalize", "norm_scale",
-    "side", "unpooling", "batch_norm", "variant", "channels", "convolutions", "norm", "skips", "decoder", "dropout",
-)  # fmt: skip
 RECIPES = Path(__file__).parents[1] / "recipes"
 LARGEST_FILE = 1 << 16  # bytes of a recipe; tomllib takes a time that grows as their square
 LARGEST_WIDTH = 64.0
@@ -48,6 +44,11 @@ def _setting(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
 
 
+def _argument(help: str) -> Any:
+    """An argument of networks. Without a value the network's own constructor decides."""
+    return field(default=None, metadata={"help": help, "argument": True})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     data: str = _setting("scenes", "Data set: a name or a folder (see `perpixel datasets`).")
@@ -55,28 +56,28 @@ class Recipe:
     train_split: str = _setting("train", "Split that is trained on.")
     val_split: str = _setting("val", "Split that is judged on, in training and after.")
     network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
-    # the network's arguments; those not given are the network's own
-    backbone: str | None = _setting(None, "Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet), or any timm name.")
+    # the network's arguments, as constructors have them, beside the weights that it begins with
+    backbone: str | None = _argument("Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet), or any timm name.")
     weights: str = _setting("auto", "imagenet, none, or auto: imagenet for a full-size trunk without starts_from.")
     starts_from: str | None = _setting(None, "Run, model file, imported trunk or recipe whose weights it starts with.")
-    width: float | None = _setting(None, "Scales every layer; 1 is the paper's.")
-    padding: int | None = _setting(None, "FCN: padding of the first convolution, 100 as published or 1.")
-    layer: str | None = _setting(None, "FCN: score this feature alone, such as pool3, pool4 or pool5.")
-    learned_upsampling: str | None = _setting(None, "FCN: none as released, intermediate as in CVPR 2015, or all.")
-    features: tuple[str, ...] | None = _setting(None, "ParseNet: pool6 (the global context), fc7, conv5, conv4, conv3.")
-    fusion: str | None = _setting(None, "ParseNet: late, which adds scores, or early, which joins features.")
-    normalize: str | None = _setting(None, "ParseNet: L2 norm of features with a learned or fixed scale, or none.")
-    norm_scale: float | None = _setting(None, "ParseNet: scale of normalised features at the start.")
-    side: int | None = _setting(None, "DeconvNet: side of the square that it sees, 224 as published, or a multiple of 32.")
-    unpooling: str | None = _setting(None, "DeconvNet: switches as published, corner or bilinear.")
-    batch_norm: bool | None = _setting(None, "DeconvNet: batch normalisation, as published.")
-    variant: str | None = _setting(None, "U-Net: paper, or release for the network that its authors released.")
-    channels: int | None = _setting(None, "U-Net: 3, or 1 for grey.")
-    convolutions: str | None = _setting(None, "U-Net: valid as published, or same.")
-    norm: str | None = _setting(None, "U-Net: batch for batch normalisation.")
-    skips: bool | None = _setting(None, "U-Net: join the decoder with the encoder's maps, as published.")
-    decoder: tuple[int, ...] | None = _setting(None, "U-Net on a backbone: channels of the decoder, deepest first.")
-    dropout: float | None = _setting(None, "Dropout ratio.")
+    width: float | None = _argument("Scales every layer; 1 is the paper's.")
+    padding: int | None = _argument("FCN: padding of the first convolution, 100 as published or 1.")
+    layer: str | None = _argument("FCN: score this feature alone, such as pool3, pool4 or pool5.")
+    learned_upsampling: str | None = _argument("FCN: none as released, intermediate as in CVPR 2015, or all.")
+    features: tuple[str, ...] | None = _argument("ParseNet: pool6 (the global context), fc7, conv5, conv4, conv3.")
+    fusion: str | None = _argument("ParseNet: late, which adds scores, or early, which joins features.")
+    normalize: str | None = _argument("ParseNet: L2 norm of features with a learned or fixed scale, or none.")
+    norm_scale: float | None = _argument("ParseNet: scale of normalised features at the start.")
+    side: int | None = _argument("DeconvNet: side of the square that it sees, 224 as published, or a multiple of 32.")
+    unpooling: str | None = _argument("DeconvNet: switches as published, corner or bilinear.")
+    batch_norm: bool | None = _argument("DeconvNet: batch normalisation, as published.")
+    variant: str | None = _argument("U-Net: paper, or release for the network that its authors released.")
+    channels: int | None = _argument("U-Net: 3, or 1 for grey.")
+    convolutions: str | None = _argument("U-Net: valid as published, or same.")
+    norm: str | None = _argument("U-Net: batch for batch normalisation.")
+    skips: bool | None = _argument("U-Net: join the decoder with the encoder's maps, as published.")
+    decoder: tuple[int, ...] | None = _argument("U-Net on a backbone: channels of the decoder, deepest first.")
+    dropout: float | None = _argument("Dropout ratio.")
     # what the network sees
     scale: float = _setting(1.0, "Size at which the network sees pictures, in training and after, relative to their own.")
     crop: tuple[int, int] | None = _setting(None, "Height and width of training crops; without, whole pictures of one size.")
@@ -191,10 +192,15 @@ class Recipe:
 
     def network_arguments(self) -> dict[str, Any]:
         """The arguments of `networks.build` that were set."""
-        return {name: getattr(self, name) for name in ARGUMENTS if getattr(self, name) is not None}
+        return {name: getattr(self, name) for name in argument_names() if getattr(self, name) is not None}
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def argument_names() -> list[str]:
+    """The settings that are arguments of networks."""
+    return [item.name for item in fields(Recipe) if "argument" in item.metadata]
 
 
 def find(name_or_file: str) -> Path:

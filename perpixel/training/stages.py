@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from perpixel.errors import PerpixelError, UsageError
-from perpixel.judging.evaluate import Scores
+from perpixel.judging.scores import Scores
 from perpixel.networks import title
 from perpixel.training.recipe import Recipe, find, first_difference, is_recipe, merge
 from perpixel.training.run import RECIPE, SCORES, STAGES, CheckProgress, Say

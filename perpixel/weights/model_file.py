@@ -31,6 +31,8 @@ from perpixel.errors import DataError, PerpixelError, UntrustedFile, UsageError,
 from perpixel.files import digest, write_whole
 from perpixel.limits import LARGEST_SCALE
 from perpixel.machines.interrupts import interruptible
+from perpixel.machines.memory import keep_freed_memory
+from perpixel.networks import Network, as_network
 from perpixel.networks.torchvision import LIGHTEST, PUBLISHED, fetch, torchvision_state
 from perpixel.terminal import say
 from perpixel.version import VERSION
@@ -79,7 +81,7 @@ class Model:
 
     It sees pictures at `scale` times their size or, where `side` is given, so that their shorter side has that many pixels."""
 
-    network: nn.Module
+    network: Network
     classes: ClassTable
     card: ModelCard
     digest: str
@@ -88,6 +90,11 @@ class Model:
     @property
     def scale(self) -> float:
         return self.card.scale
+
+    def ready(self) -> Network:
+        """The network as predictions run it: in evaluation mode, channels last, with freed memory kept between pictures."""
+        keep_freed_memory()
+        return self.network.eval().to(memory_format=torch.channels_last)
 
     def scale_for(self, size: Sequence[int]) -> float:
         """The scale at which it sees a picture of `size` = (height, width)."""
@@ -136,7 +143,7 @@ def load(run_or_file: str | Path, say: Callable[[str], None] = say) -> Model:
     classes = ClassTable.from_json(card.classes)
     network = networks.build(card.network, len(classes), **card.arguments)
     network.load_state_dict(stored.tensors)
-    return Model(network.eval(), classes, card, stored.digest)
+    return Model(as_network(network.eval()), classes, card, stored.digest)
 
 
 def read(run_or_file: str | Path, say: Callable[[str], None] = say) -> Stored:
@@ -251,7 +258,7 @@ def _published(name: str) -> Model:
     network = networks.build(name, len(found.classes))
     network.load_state_dict(torchvision_state(network, found.state, str(found.file)))
     card = ModelCard(name, {}, found.classes.to_json(), {}, 1.0, 0, {}, "COCO, pictures with VOC's classes", "torchvision's")
-    return Model(network.eval(), found.classes, card, digest(found.file), found.side)
+    return Model(as_network(network.eval()), found.classes, card, digest(found.file), found.side)
 
 
 def _sound(card: ModelCard) -> ModelCard:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from perpixel.datasets import coco_annotations
 from perpixel.datasets.coco_annotations import Annotations, read_annotations, read_panoptic
 from perpixel.errors import DataError
-from perpixel.judging.average_precision import average_precision
 from perpixel.masks import rle
+from perpixel.measures.instances import Ranking
 
 SQUARE = np.zeros((8, 10), bool)
 SQUARE[2:5, 3:7] = True
@@ -169,7 +169,7 @@ def test_any_change_ends_in_a_score_or_a_sentence(tmp_path_factory, place: tuple
     path = put(tmp_path_factory.mktemp("changed"), changed(TRUTH, place, value))
     sentence = f"{path}."
     try:
-        average_precision(read_annotations(path), [], kind)
+        Ranking(read_annotations(path), [], kind)
     except DataError as error:
         sentence = str(error)
     assert sentence.startswith(str(path))

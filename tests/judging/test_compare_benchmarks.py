@@ -9,17 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import make_coco, make_isbi2012
-from PIL import Image
-from test_average_precision import draw, put
-from test_average_precision import judged as average_precision_of
-from test_evaluate_cityscapes import PICTURES, arrays, counts_of, put_set
-
-from perpixel.cli import main
-from perpixel.datasets import open_dataset
-from perpixel.datasets.cityscapes import Cityscapes
-from perpixel.datasets.coco_annotations import read_annotations
 from perpixel.judging.average_precision import FIGURES, read_results
-from perpixel.judging.compare import Comparison, coins
 from perpixel.judging.compare_benchmarks import (
     compare_boundary_iou,
     compare_cityscapes,
@@ -31,6 +21,16 @@ from perpixel.judging.compare_benchmarks import (
 from perpixel.judging.evaluate_cityscapes import figures_of
 from perpixel.judging.evaluate_membranes import evaluate_membranes
 from perpixel.judging.evaluate_objects import ObjectScores, evaluate_objects
+from PIL import Image
+from test_average_precision import draw, put
+from test_average_precision import judged as average_precision_of
+from test_evaluate_cityscapes import PICTURES, arrays, counts_of, put_set
+
+from perpixel.cli import main
+from perpixel.datasets import open_dataset
+from perpixel.datasets.cityscapes import Cityscapes
+from perpixel.datasets.coco_annotations import read_annotations
+from perpixel.judging.compare import Comparison, coins
 from perpixel.judging.intervals import interval, weights_of
 from perpixel.measures.boundary_iou import mask_band
 from perpixel.measures.membranes import figures as figures_of_membranes

@@ -14,6 +14,7 @@ import pytest
 from fakes import draw_cityscapes, make_cityscapes, put_picture
 from hypothesis import given
 from hypothesis import strategies as st
+from perpixel.judging.evaluate_cityscapes import THREADS, CityscapesScores, evaluate_cityscapes, figures_of
 from PIL import Image
 
 from perpixel.cli import main
@@ -23,7 +24,6 @@ from perpixel.datasets.cityscapes_labels import DRAWN
 from perpixel.doctor.check import check
 from perpixel.errors import DataError, UsageError
 from perpixel.judging.evaluate import evaluate
-from perpixel.judging.evaluate_cityscapes import THREADS, CityscapesScores, evaluate_cityscapes, figures_of
 from perpixel.judging.intervals import interval, weights_of
 from perpixel.judging.submission import submission
 from perpixel.measures.cityscapes import CATEGORIES, MEAN_SIZES, CityscapesCounts, count_picture, mean

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import draw_cells, make_cell_tracking, make_isbi2012
+from perpixel.judging.evaluate_membranes import evaluate_membranes
+from perpixel.judging.evaluate_objects import evaluate_objects
 from PIL import Image
 
 from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.datasets import open_dataset
 from perpixel.errors import DataError, UnknownName, UsageError
-from perpixel.judging.evaluate_membranes import evaluate_membranes
-from perpixel.judging.evaluate_objects import evaluate_objects
 from perpixel.masks.components import components, of_class
 from perpixel.measures.membranes import figures, sweep
 from perpixel.measures.objects import overlaps, seg

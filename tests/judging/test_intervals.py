@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import make_folder, make_instances
+from perpixel.judging.evaluate_objects import ObjectScores, PictureObjects, resampled_figures
 from PIL import Image
 from places import ROOT
 from scipy import stats
@@ -22,7 +23,6 @@ from perpixel.datasets import open_dataset
 from perpixel.errors import UsageError
 from perpixel.judging.compare import compare, refuse_other_data, refuse_other_protocol
 from perpixel.judging.evaluate import evaluate
-from perpixel.judging.evaluate_objects import ObjectScores, PictureObjects, resampled_figures
 from perpixel.judging.intervals import Draws, Replicates, class_counts, interval, pixel_figures
 from perpixel.measures.confusion_matrix import ConfusionMatrix
 from perpixel.sample import Sample

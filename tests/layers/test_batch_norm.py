@@ -28,7 +28,7 @@ def norms(network: nn.Module) -> list[nn.BatchNorm2d]:
 
 
 def measured(network: nn.Module, *images: torch.Tensor) -> None:
-    measure_statistics(network, norms(network), (network(batch) for batch in images))
+    measure_statistics(network.modules(), norms(network), (network(batch) for batch in images))
 
 
 def plane(*values: float) -> torch.Tensor:
@@ -63,7 +63,7 @@ class TestByHand:
     def test_weights_modes_and_other_layers_stay_as_they_are(self) -> None:
         network = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.5), nn.BatchNorm2d(1)).train()
         network[2].eval()
-        measure_statistics(network, [network[0]], (network(plane(2, 4)) for _ in range(3)))
+        measure_statistics(network.modules(), [network[0]], (network(plane(2, 4)) for _ in range(3)))
         assert [module.training for module in network] == [True, True, False]
         assert (network[0].running_mean.item(), network[0].running_var.item()) == (3, 1)
         assert (network[2].running_mean.item(), network[2].running_var.item()) == (0, 1)
@@ -152,7 +152,7 @@ class TestInTraining:
     def test_batches_divide_among_the_processes(self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         @contextmanager
         def three(_device: str) -> Any:
-            yield Team(0, 3, torch.device("cpu"))
+            yield Team(0, 3, "cpu")
 
         monkeypatch.setattr("perpixel.training.train.join", three)
         with pytest.raises(UsageError, match="statistics_batch = 28: must be a multiple of the processes, 3"):

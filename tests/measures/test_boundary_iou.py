@@ -15,8 +15,8 @@ from PIL import Image
 from perpixel.cli import main
 from perpixel.datasets import open_dataset
 from perpixel.errors import DataError, UsageError
-from perpixel.judging.evaluate_boundary_iou import evaluate_boundary_iou
-from perpixel.measures.boundary_iou import band, band_counts, boundary_iou, mask_band, width_of
+from perpixel.judging.evaluate import evaluate
+from perpixel.measures.boundary_iou import BoundaryIou, band, band_counts, boundary_iou, mask_band, width_of
 
 approx = pytest.approx
 VOID = 255
@@ -120,12 +120,12 @@ def found(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestEvaluate:
     def test_counts_are_summed_over_pictures(self, root: Path, found: Path) -> None:
         dataset = open_dataset(root, split="val")
-        scores = evaluate_boundary_iou(found, dataset)
+        scores = evaluate(found, dataset, BoundaryIou())
         total = sum(
             band_counts(sample.labels, np.array(Image.open(found / f"{sample.name}.png")), 3, VOID)
             for sample in map(dataset.sample, range(4))
         )
-        assert np.array_equal(scores.counts, total)
+        assert np.array_equal(scores.totals, total)
         hits, truth, predicted = total.reshape(3, 3)
         assert scores.figures["boundary_mIoU"] == approx(np.mean(hits / (truth + predicted - hits)))
         assert 0 < scores.figures["boundary_mIoU"] < 1
@@ -135,12 +135,12 @@ class TestEvaluate:
         masks = root / "masks/val"
         for path in masks.iterdir():  # void is no prediction
             assert (np.array(Image.open(path)) == VOID).any()
-        narrow, wide = (evaluate_boundary_iou(found, dataset, dilation) for dilation in (0.02, 0.2))
+        narrow, wide = (evaluate(found, dataset, BoundaryIou(dilation)) for dilation in (0.02, 0.2))
         assert narrow.protocol_hash != wide.protocol_hash
         assert narrow.figures["boundary_mIoU"] < wide.figures["boundary_mIoU"]
 
     def test_intervals_hold_the_figure(self, root: Path, found: Path) -> None:
-        scores = evaluate_boundary_iou(found, open_dataset(root, split="val"), bootstrap=200, seed=1)
+        scores = evaluate(found, open_dataset(root, split="val"), BoundaryIou(), bootstrap=200, seed=1)
         assert scores.intervals is not None
         one = scores.intervals.figures["boundary_mIoU"]
         assert one.low < scores.figures["boundary_mIoU"] < one.high

@@ -1,4 +1,5 @@
-"""Matching: IoU of runs as that of pixels, and all twelve figures as COCO's own code has them, to the last digit."""
+"""Matching: COCO's rule as it reads in plain Python, IoU of runs as that of pixels, and all twelve figures as COCO's own code has
+them, to the last digit."""
 
 import contextlib
 import io
@@ -8,15 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_average_precision import ORACLE, draw, put
+from test_instances import ORACLE, draw, put
 
 from perpixel.datasets.coco_annotations import read_annotations
-from perpixel.judging.average_precision import average_precision, read_results
 from perpixel.masks import rle, runs
-from perpixel.measures.matching import AREAS, FALSE, HIT, IGNORED, Entries, _iou, by_boxes, by_masks, match
+from perpixel.measures import matching
+from perpixel.measures.instances import Ranking, read_results
+from perpixel.measures.matching import AREAS, FALSE, HIT, IGNORED, IOUS, Entries, Shapes, by_boxes, by_masks, match
 
 # pycocotools has not followed NumPy 2 in its __array__.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -27,15 +29,117 @@ pairs = hnp.array_shapes(min_dims=2, max_dims=2, max_side=20).flatmap(
 
 @given(pairs, st.booleans())
 def test_iou_of_runs_is_that_of_pixels(pair: tuple[np.ndarray, np.ndarray], crowd: bool) -> None:
-    result, one = (by_masks(runs.joined([np.array(rle.runs(mask))]), np.array([len(mask)]))[0] for mask in pair)
+    result, one = (by_masks(runs.joined([np.array(rle.runs(mask))]), np.array([len(mask)])) for mask in pair)
     shared, union = np.logical_and(*pair).sum(), pair[0].sum() if crowd else np.logical_or(*pair).sum()
-    assert _iou(result, 0, one, 0, crowd) == (shared / union if shared else 0)
+    near = [*matching._near(single(one, float(crowd)), single(result, 1.0), np.zeros(1), np.zeros(1))]
+    assert [ious.tolist() for _, _, ious in near] == [[shared / union] if 2 * shared >= union > 0 else []]
+
+
+def single(shapes: Shapes, last: float) -> Entries:
+    return Entries(np.zeros(1, np.int64), np.zeros(1, np.int64), shapes.areas, shapes, np.array([last]))
+
+
+@settings(max_examples=100)
+@given(
+    st.integers(0, 12), st.integers(0, 24), st.integers(0), st.sampled_from(["box", "large box", "mask"]),
+    st.sampled_from([1, 5, matching.AT_ONCE]),
+)  # fmt: skip
+def test_outcomes_are_those_of_the_rule_in_plain_python(
+    num_objects: int, num_results: int, seed: int, kind: str, at_once: int
+) -> None:
+    """Crowds, equal scores, equal IoUs, cells without objects or results, areas on the borders; in one part, or in many."""
+    rng = np.random.default_rng(seed)
+    scale = 3 if kind == "large box" else 1
+    num_pictures = int(rng.integers(1, 4))
+
+    def drawn(count: int, *lasts: list[Any]) -> list[Any]:
+        """Category and picture, left, top, width and height, and of the other lists an item each."""
+        return [
+            ((int(rng.integers(2)), int(rng.integers(num_pictures))), (*(scale * rng.choice([0, 4, 8], 2)).tolist(),
+             *(scale * rng.choice([0, 24, 28, 32, 32, 36], 2)).tolist()), *(last[int(rng.integers(len(last)))] for last in lasts))
+            for _ in range(count)
+        ]  # fmt: skip
+
+    objects = drawn(num_objects, [500.0, 1024.0, 1024.5, 9216.0, 9216.5, 1e11], [False, False, False, True])
+    results = drawn(num_results, [0.2, 0.5, 0.9])
+
+    def entries_of(ones: list[Any], own_areas: list[float], last: list[float]) -> Entries:
+        sides = np.array([box for _, box, *_ in ones], np.float64).reshape(-1, 4)
+        of_cells = np.array([cell for cell, *_ in ones], np.int64).reshape(-1, 2)
+        shapes = rectangles(sides.astype(int)) if kind == "mask" else by_boxes(sides)
+        return Entries(of_cells[:, 1], of_cells[:, 0], np.array(own_areas, np.float64), shapes, np.array(last, np.float64))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(matching, "AT_ONCE", at_once)
+        matches = match(
+            entries_of(objects, [area for _, _, area, _ in objects], [crowd for *_, crowd in objects]),
+            entries_of(results, [box[2] * box[3] for _, box, _ in results], [score for *_, score in results]),
+            3,
+        )
+    ranked = sorted(results, key=lambda one: (one[0], -one[2]))
+    assert [*zip(matches.categories.tolist(), matches.pictures.tolist(), strict=True)] == [cell for cell, *_ in ranked]
+    assert matches.scores.tolist() == [score for *_, score in ranked]
+    true_cells = sorted({cell for cell, *_ in objects})
+    assert [*zip(matches.cell_categories.tolist(), matches.cell_pictures.tolist(), strict=True)] == true_cells
+    for place, (least, most) in enumerate(AREAS.tolist()):
+        counted = {cell: sum(one[0] == cell and not one[3] and least <= one[2] <= most for one in objects) for cell in true_cells}
+        assert matches.objects[place].tolist() == [counted[cell] for cell in true_cells]
+        for level, threshold in enumerate(IOUS.tolist()):
+            expected = []
+            for cell in sorted({cell for cell, *_ in results}):
+                mine, others = ([one for one in ones if one[0] == cell] for ones in (objects, ranked))
+                expected += outcomes_of_cell(mine, others, threshold, least, most)
+            assert matches.outcomes[place, level].tolist() == expected
+
+
+def outcomes_of_cell(objects: list[Any], results: list[Any], threshold: float, least: float, most: float) -> list[int]:
+    """Of results in order of their scores. An object or result of another area than `least` to `most` does not count."""
+    uncounted = [crowd or not least <= area <= most for _, _, area, crowd in objects]
+    order = [place for place, left in enumerate(uncounted) if not left] + [place for place, left in enumerate(uncounted) if left]
+    taken, outcomes = set(), []
+    for _, box, _ in results:
+        best, least_iou = None, min(threshold, 1 - 1e-10)
+        for place in order:
+            _, other, _, crowd = objects[place]
+            if place in taken and not crowd:
+                continue
+            if best is not None and not uncounted[best] and uncounted[place]:
+                break
+            if iou(box, other, crowd) >= least_iou:
+                best, least_iou = place, iou(box, other, crowd)
+        if best is None:
+            outcomes.append(FALSE if least <= box[2] * box[3] <= most else IGNORED)
+        else:
+            taken.add(best)
+            outcomes.append(IGNORED if uncounted[best] else HIT)
+    return outcomes
+
+
+def iou(box: tuple[int, ...], other: tuple[int, ...], crowd: bool) -> float:
+    wide, high = (max(0, min(box[i] + box[i + 2], other[i] + other[i + 2]) - max(box[i], other[i])) for i in range(2))
+    shared, area = wide * high, box[2] * box[3]
+    return shared / (area if crowd else area + other[2] * other[3] - shared) if shared else 0.0
+
+
+def rectangles(sides: np.ndarray) -> Shapes:
+    """As masks in pictures of 48 x 48."""
+    masks = np.zeros((len(sides), 48, 48), bool)
+    for mask, (x, y, w, h) in zip(masks, sides.tolist(), strict=True):
+        mask[y : y + h, x : x + w] = True
+    return by_masks(runs.joined([np.array(rle.runs(mask)) for mask in masks]), np.full(len(masks), 48))
 
 
 def entries(boxes: list[list[float]], last: list[float]) -> Entries:
     sides = np.array(boxes, np.float64).reshape(-1, 4)
     zeros = np.zeros(len(sides), np.int64)
     return Entries(zeros, zeros, sides[:, 2] * sides[:, 3], by_boxes(sides), np.array(last, np.float64))
+
+
+def test_boxes_whose_area_is_0_in_64_bits_match_as_in_cocos_code() -> None:
+    """Its quotient 0 / 0 is below no IoU; a box without a width meets nothing."""
+    for width, outcome in ((1e-200, HIT), (0, FALSE)):
+        box = [0, 0, width, 1e-200]
+        assert (match(entries([box], [0]), entries([box], [0.5]), 1).outcomes[:2] == outcome).all()
 
 
 def test_by_hand_a_crowd_an_object_of_another_area_and_results_of_one() -> None:
@@ -75,7 +179,7 @@ def official(truth: Path, results: Path, kind: str) -> list[float]:
 
 def figures(truth: Path, results: Path, kind: str) -> list[float]:
     read = read_annotations(truth)
-    return np.nan_to_num([*average_precision(read, read_results(results, read), kind).figures.values()], nan=-1).tolist()
+    return np.nan_to_num([*Ranking(read, read_results(results, read), kind).figures.values()], nan=-1).tolist()
 
 
 @pytest.mark.parametrize("kind", ["mask", "box"])

@@ -15,10 +15,12 @@ from perpixel import networks
 from perpixel.backbones import AlexNet, GoogLeNet
 from perpixel.backbones.alexnet import CeilPool, response_norm
 from perpixel.backbones.places import PICTURE, Place, places
+from perpixel.classes import ClassTable
 from perpixel.networks import build, fcn
 from perpixel.networks.fcn import Step, bilinear_kernel
+from perpixel.sample import Targets
+from perpixel.training.learner import network_of
 from perpixel.training.recipe import Recipe
-from perpixel.training.train import _network
 
 CLASSES, SMALL = 5, 0.05
 SIDES = st.integers(1, 600)
@@ -540,7 +542,7 @@ def test_scales_from_elsewhere_count():
 def test_one_layer_alone_leaves_nothing_that_no_loss_reaches(backbone, layer):
     network = narrow("fcn16s", backbone=backbone, layer=layer)
     assert list(network.score) == [layer]
-    loss = sum(network.losses(pictures((64, 64)), torch.zeros(1, 64, 64, dtype=torch.int64)).values())
+    loss = sum(network.losses(pictures((64, 64)), Targets(torch.zeros(1, 64, 64, dtype=torch.int64))).values())
     found = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
     assert all(gradient is not None for gradient in found)
 
@@ -658,7 +660,7 @@ def test_ordinary_paddings_leave_out_at_most_a_part_of_a_cell(backbone, side):
     ],
 )
 def test_auto_starts_from_imagenet_where_there_are_such_weights(monkeypatch, arguments, weights):
-    given = {}
-    monkeypatch.setattr(networks, "build", lambda _name, _classes, **arguments: given.update(arguments))
-    _network(Recipe(network="fcn32s", **arguments), CLASSES)
+    given, network = {}, on_meta("fcn32s", width=SMALL)
+    monkeypatch.setattr(networks, "build", lambda _name, _classes, **arguments: given.update(arguments) or network)
+    network_of(Recipe(network="fcn32s", **arguments), ClassTable.of(["a", "b"]))
     assert given.get("weights") == weights

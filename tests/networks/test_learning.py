@@ -60,7 +60,7 @@ def assert_close(found: Path, expected: dict[str, torch.Tensor]) -> None:
 
 
 def summed(network: torch.nn.Module, part) -> torch.Tensor:
-    return F.cross_entropy(network(part.images)["logits"], part.targets, ignore_index=255, reduction="sum")
+    return F.cross_entropy(network(part.images)["logits"], part.targets.labels, ignore_index=255, reduction="sum")
 
 
 def test_heavy_learning_is_a_summed_loss_with_twice_the_rate_for_biases(data: Path, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_normalised_loss_by_accumulation_is_the_mean_of_the_parts_means(data: 
 
     def loss(network: torch.nn.Module, parts: list) -> torch.Tensor:
         differences.append(parts[0].judged - parts[1].judged)
-        return sum(F.cross_entropy(network(p.images)["logits"], p.targets, ignore_index=255) for p in parts) / 2
+        return sum(F.cross_entropy(network(p.images)["logits"], p.targets.labels, ignore_index=255) for p in parts) / 2
 
     train(recipe, tmp_path / "run", say=quiet)
     assert_close(tmp_path / "run", by_hand(recipe, loss))

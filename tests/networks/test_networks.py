@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from perpixel.errors import UnknownName, UsageError
 from perpixel.machines.team import ALONE
-from perpixel.networks import NETWORKS, Network, arguments_of, as_network, build, title
+from perpixel.networks import NETWORKS, arguments_of, as_network, build, finds_objects, has_border, labels_pixels, title
 from perpixel.networks.torchvision import LIGHTEST, PUBLISHED
 from perpixel.networks.unet import centre, grey, mirror
 from perpixel.prediction.score_maps import score_map
+from perpixel.sample import Targets
 from perpixel.training.batches import Batch
 from perpixel.training.recipe import Recipe
 from perpixel.training.train import enough_to_normalise
@@ -121,17 +122,17 @@ def test_a_batch_that_cannot_be_normalised_is_told_with_one_that_can(case):
     """One picture of 16x16 or 1x1: batch normalisation may have one cell of it."""
     network = built(case).train()
     for size in ((16, 16), (1, 1)):
-        images, targets = pictures(size), torch.zeros(1, *size, dtype=torch.int64)
+        images, labels = pictures(size), torch.zeros(1, *size, dtype=torch.int64)
         sentence = f"of 1 picture of {size[0]}x{size[1]} it has one value; give --batch 2 or more"
-        assert refusal(network, images, targets) in ("", sentence)
-        assert refusal(network, images.repeat(2, 1, 1, 1), targets.repeat(2, 1, 1)) == ""
+        assert refusal(network, images, labels) in ("", sentence)
+        assert refusal(network, images.repeat(2, 1, 1, 1), labels.repeat(2, 1, 1)) == ""
 
 
-def refusal(network, images, targets):
+def refusal(network, images, labels):
     """What training on these pictures is refused with, from the second half of its sentence; nothing where it is not."""
     try:
-        with enough_to_normalise(Recipe(batch=1), Batch(images, targets, ("p",), 1), ALONE):
-            network.losses(images, targets)
+        with enough_to_normalise(Recipe(batch=1), Batch(images, Targets(labels), ("p",), 1), ALONE):
+            network.losses(images, Targets(labels))
     except UsageError as error:
         return str(error).partition(" and ")[2].rstrip(".")
     return ""
@@ -139,8 +140,8 @@ def refusal(network, images, targets):
 
 def test_what_is_normalised_over_one_value_is_refused():
     cases = ("unet, same, batch", "unet on resnet18", "fcn8s on resnet18", "deconvnet", "torchvision")
-    images, targets = pictures((1, 1)), torch.zeros(1, 1, 1, dtype=torch.int64)
-    assert all(refusal(built(case).train(), images, targets) for case in cases)
+    images, labels = pictures((1, 1)), torch.zeros(1, 1, 1, dtype=torch.int64)
+    assert all(refusal(built(case).train(), images, labels) for case in cases)
 
 
 def test_every_network_is_under_contract():
@@ -149,6 +150,8 @@ def test_every_network_is_under_contract():
 
 def test_it_is_a_network(network):
     assert as_network(network) is network
+    assert (labels_pixels(network), finds_objects(network)) == (True, False)
+    assert has_border(network) == (type(network).__name__ == "UNet" and not network.padded)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 47), (64, 64)])
@@ -178,45 +181,45 @@ def test_the_same_keys_in_training_and_evaluation(case):
 
 
 def test_void_influences_neither_loss_nor_gradient(network):
-    images, targets = pictures((33, 47)), torch.randint(CLASSES, (1, 33, 47))
-    judged = torch.rand(targets.shape) < 0.5
-    expected = F.cross_entropy(network(images)["logits"].movedim(1, -1)[judged], targets[judged])
-    found = sum(network.losses(images, targets.where(judged, VOID)).values())
+    images, labels = pictures((33, 47)), torch.randint(CLASSES, (1, 33, 47))
+    judged = torch.rand(labels.shape) < 0.5
+    expected = F.cross_entropy(network(images)["logits"].movedim(1, -1)[judged], labels[judged])
+    found = sum(network.losses(images, Targets(labels.where(judged, VOID))).values())
     torch.testing.assert_close(found, expected)
     for ours, theirs in zip(gradients(network, found), gradients(network, expected), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_a_batch_that_is_all_void_gives_0(network):
-    loss = sum(network.losses(pictures((33, 47)), torch.full((1, 33, 47), VOID)).values())
+    loss = sum(network.losses(pictures((33, 47)), Targets(torch.full((1, 33, 47), VOID))).values())
     assert loss.item() == 0
     assert all((gradient == 0).all() for gradient in gradients(network, loss))
 
 
 def test_weights_multiply_the_loss_of_each_pixel(network):
-    images, targets = pictures((33, 47)), torch.randint(CLASSES, (1, 33, 47))
+    images, labels = pictures((33, 47)), torch.randint(CLASSES, (1, 33, 47))
     weights = torch.rand(1, 33, 47)
-    plain, doubled, weighted = (network.losses(images, targets, w) for w in (None, torch.full_like(weights, 2), weights))
+    plain, doubled, weighted = (network.losses(images, Targets(labels, w)) for w in (None, torch.full_like(weights, 2), weights))
     torch.testing.assert_close(doubled, {name: 2 * loss for name, loss in plain.items()})
     logits = network(images)["logits"]
-    by_hand = (F.cross_entropy(logits, targets, reduction="none") * weights).mean()
+    by_hand = (F.cross_entropy(logits, labels, reduction="none") * weights).mean()
     torch.testing.assert_close(weighted["cross_entropy"], by_hand)
 
 
 def test_the_loss_can_be_replaced(network):
     class Nothing(nn.Module):
-        def forward(self, logits, targets, weights=None):
+        def forward(self, logits, targets):
             return {"nothing": 0 * logits.sum()}
 
     before, network.loss = network.loss, Nothing()
-    assert list(network.losses(pictures((1, 1)), torch.zeros(1, 1, 1, dtype=torch.int64))) == ["nothing"]
+    assert list(network.losses(pictures((1, 1)), Targets(torch.zeros(1, 1, 1, dtype=torch.int64)))) == ["nothing"]
     network.loss = before
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_lowers_the_loss(case):
-    network, images, targets = built(case), pictures((32, 32)), torch.zeros(1, 32, 32, dtype=torch.int64)
-    targets[..., 16:] = 1
+    network, images, targets = built(case), pictures((32, 32)), Targets(torch.zeros(1, 32, 32, dtype=torch.int64))
+    targets.labels[..., 16:] = 1
     before = sum(network.losses(images, targets).values())
     optimiser = torch.optim.SGD(network.parameters(), lr=1e-4)
     before.backward()
@@ -436,7 +439,7 @@ def test_given_its_mirrored_surroundings_a_picture_has_the_same_scores(network_a
 def network_and_targets():
     torch.manual_seed(0)
     size = 100, 116  # 16 k - 124, so that nothing more is mirrored
-    return build("unet", 3, width=SMALL).eval(), pictures(size), torch.randint(3, (1, *size))
+    return build("unet", 3, width=SMALL).eval(), pictures(size), Targets(torch.randint(3, (1, *size)))
 
 
 @torch.inference_mode()
@@ -457,8 +460,9 @@ def test_padded_convolutions_take_no_border():
 
 @pytest.mark.parametrize("size", [(284, 283), (99, 100), (101, 100), (282, 284)])
 def test_images_that_fit_no_targets(size):
+    targets = Targets(torch.zeros(1, 100, 100, dtype=torch.int64, device="meta"))
     with pytest.raises(UsageError, match=f"images of {size[0]}x{size[1]}"):
-        THIN.losses(torch.empty(1, 3, *size, device="meta"), torch.zeros(1, 100, 100, dtype=torch.int64, device="meta"))
+        THIN.losses(torch.empty(1, 3, *size, device="meta"), targets)
 
 
 def test_an_image_that_is_all_surroundings():
@@ -581,8 +585,7 @@ def test_an_argument_that_does_not_fit(name, arguments, says):
 
 
 def test_a_module_that_keeps_no_contract():
-    assert isinstance(on_meta("unet"), Network)
-    with pytest.raises(UsageError, match="Linear is no network"):
+    with pytest.raises(UsageError, match=r"Linear is no network: it needs losses, and score_map and loss .*, or detect"):
         as_network(nn.Linear(1, 1))
 
 

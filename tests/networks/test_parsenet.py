@@ -13,6 +13,7 @@ from perpixel.errors import UnknownName, UsageError
 from perpixel.networks import build
 from perpixel.networks.fcn import bilinear_kernel
 from perpixel.networks.parsenet import Normalize, ParseNet, score_layer
+from perpixel.sample import Targets
 from perpixel.training.recipe import Recipe
 
 CLASSES = 5
@@ -230,7 +231,7 @@ def test_upsampling_starts_as_interpolation():
 
 def test_upsampling_is_learned():
     network = small()
-    sum(network.losses(pictures((16, 16)), torch.zeros(1, 16, 16, dtype=torch.int64)).values()).backward()
+    sum(network.losses(pictures((16, 16)), Targets(torch.zeros(1, 16, 16, dtype=torch.int64))).values()).backward()
     for parameter in (network.upscore.weight, network.upscore.bias, network.normalize["pool6"].scale):
         assert (parameter.grad != 0).any()
 

@@ -32,6 +32,7 @@ from perpixel.networks.papers import size_of
 from perpixel.networks.torchvision import ARCHITECTURES, LIGHTEST, PUBLISHED, TorchvisionNetwork, fetch, torchvision_state
 from perpixel.prediction.bulk import model_and_pictures
 from perpixel.prediction.score_maps import Scores, score_map
+from perpixel.sample import Targets
 from perpixel.training.recipe import Recipe
 from perpixel.training.train import train
 from perpixel.weights.model_file import Model, ModelCard, save_model
@@ -138,7 +139,7 @@ class TestTraining:
         images, targets = pictures((33, 47)), torch.randint(21, (1, 33, 47), generator=torch.Generator().manual_seed(1))
         targets[..., ::3] = VOID
         with torch.no_grad():
-            logits, losses = pair[1](images), pair[1].losses(images, targets)
+            logits, losses = pair[1](images), pair[1].losses(images, Targets(targets))
             expected = {"cross_entropy": F.cross_entropy(logits["logits"], targets, ignore_index=VOID)}
             if "auxiliary" in logits:
                 expected["auxiliary_cross_entropy"] = 0.5 * F.cross_entropy(logits["auxiliary"], targets, ignore_index=VOID)

@@ -15,13 +15,14 @@ import perpixel
 from perpixel.classes import ClassTable
 from perpixel.datasets import Dataset
 from perpixel.errors import UnknownName, UsageError
-from perpixel.judging.evaluate import RULES, evaluate
+from perpixel.judging.evaluate import evaluate
+from perpixel.judging.protocol import RULES
 from perpixel.networks import build
 from perpixel.prediction.bulk import JOURNAL, find_sources, predict_all
 from perpixel.prediction.by_boxes import chosen, merges
 from perpixel.prediction.crf.refine import refine
 from perpixel.prediction.crf.settings import CRFS
-from perpixel.prediction.inference import AVERAGES, PLAIN, Inference, infer
+from perpixel.prediction.inference import AVERAGES, PLAIN, Inference
 from perpixel.prediction.predict import predict
 from perpixel.prediction.proposals import METHODS
 from perpixel.prediction.score_maps import score_map, to_tensor
@@ -92,7 +93,7 @@ class TestPlain:
     def test_by_default(self, model: Model, image: np.ndarray) -> None:
         assert PLAIN.plain
         assert Inference() == PLAIN
-        assert PLAIN.rules(model) == {}
+        assert PLAIN.predictor(model).rules == {}
         assert not any(one.plain for one in OTHERS)
 
     def test_logits_of_full_size_are_never_made(self, image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +102,7 @@ class TestPlain:
         monkeypatch.setattr("perpixel.prediction.score_maps.Scores.interpolated", None)
         expected = score_map(model.network, image).labels(image.shape[:2])
         assert np.array_equal(predict(model, image).labels, expected)
-        assert np.array_equal(infer(model, image)().labels, expected)
+        assert np.array_equal(PLAIN.predictor(model)(image).labels, expected)
 
 
 class TestAverage:
@@ -281,10 +282,10 @@ class TestProtocol:
         settings = [PLAIN, *OTHERS, replace(BOXES, proposals_by="edge_boxes")]
         settings += [Inference(ensemble=other), Inference(ensemble=other, ensemble_by="product"), replace(BOXES, ensemble=other)]
         settings += [Inference(ensemble=third)]  # sees pictures at another size than `other`
-        rules = [json.dumps(one.fitted(valid).rules(valid), sort_keys=True) for one in settings]
+        rules = [json.dumps(one.predictor(valid).rules, sort_keys=True) for one in settings]
         assert len(set(rules)) == len(settings)
         again = [replace(one, average=one.average) for one in settings]
-        assert [json.dumps(one.fitted(valid).rules(valid), sort_keys=True) for one in again] == rules
+        assert [json.dumps(one.predictor(valid).rules, sort_keys=True) for one in again] == rules
 
     def test_its_hash_is_of_the_rules_and_not_of_the_weights(self, valid: Model, other: Model, data: Dataset) -> None:
         fewer = [PLAIN, BOXES, Inference(crf="deconvnet"), Inference(tile=204), Inference(ensemble=other)]

@@ -24,8 +24,8 @@ from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.errors import DataError, UsageError
 from perpixel.images import read_image, read_labels, read_palette
-from perpixel.prediction import bulk
 from perpixel.prediction.bulk import JOURNAL, find_sources
+from perpixel.prediction.inference import Predictor
 from perpixel.prediction.predict import predict
 from perpixel.training.recipe import Recipe
 from perpixel.training.train import train
@@ -443,15 +443,15 @@ class TestOneBadFileNeverStopsTheOthers:
         self, run: Path, pictures: Path, tmp_path: Path, command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A picture that is too large is not made here: the network's own first call raises what torch raises then."""
-        infer, calls = bulk.infer, []
+        begin, calls = Predictor.begin, []
 
         def scarce(*arguments):
             calls.append(arguments)
             if len(calls) == 2:
                 raise RuntimeError("[enforce fail at alloc_cpu.cpp:130] DefaultCPUAllocator: can't allocate memory")
-            return infer(*arguments)
+            return begin(*arguments)
 
-        monkeypatch.setattr(bulk, "infer", scarce)
+        monkeypatch.setattr(Predictor, "begin", scarce)
         code, said = command("predict", run, pictures, "--out", tmp_path / "out")
         assert (code, "4 predicted, 0 done before, 1 failed" in said) == (3, True)
         assert "b.png: needs more memory than there is" in said

@@ -18,6 +18,8 @@ from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.errors import UsageError
 from perpixel.images import read_image
+from perpixel.layers.score_map import ScoreMap
+from perpixel.losses import PixelLoss
 from perpixel.networks import build
 from perpixel.studies import receptive_field as module
 from perpixel.studies.receptive_field import (
@@ -41,10 +43,16 @@ class Net(nn.Module):
 
     def __init__(self, layer):
         super().__init__()
-        self.layer = layer
+        self.layer, self.loss = layer, PixelLoss()
+
+    def score_map(self, images):
+        return ScoreMap.of_cells(self.layer(images), 1)
 
     def forward(self, images):
-        return {"logits": self.layer(images)}
+        return {"logits": self.score_map(images).scores}
+
+    def losses(self, images, targets):
+        return self.loss(self(images)["logits"], targets)
 
 
 class GlobalMean(nn.Module):

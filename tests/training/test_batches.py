@@ -59,7 +59,8 @@ def steps_of(dataset, recipe, first=0, **team):
 
 def whole(parts):
     """The parts of a step as one: images, targets and weights; names and judged pixels."""
-    tensors = [torch.cat(tensors) for tensors in zip(*(part.tensors() for part in parts), strict=True)]
+    kinds = [(part.images, part.targets.labels, part.targets.weights) for part in parts]
+    tensors = [torch.cat(tensors) for tensors in zip(*kinds, strict=True) if tensors[0] is not None]
     return tensors, [name for part in parts for name in part.names], sum(part.judged for part in parts)
 
 
@@ -124,18 +125,17 @@ def test_a_batch_is_the_pictures_as_a_network_takes_them():
     ((batch,),) = steps_of(dataset, Recipe(steps=1, batch=3, flip=False))
     samples = {name: dataset.sample(int(name.split()[1])) for name in batch.names}
     assert (batch.images.shape, batch.images.dtype) == ((3, 3, 5, 6), torch.float32)
-    assert (batch.targets.shape, batch.targets.dtype) == ((3, 5, 6), torch.int64)
+    assert (batch.targets.labels.shape, batch.targets.labels.dtype) == ((3, 5, 6), torch.int64)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
-    for image, targets, name in zip(batch.images, batch.targets, batch.names, strict=True):
+    for image, labels, name in zip(batch.images, batch.targets.labels, batch.names, strict=True):
         assert torch.equal(image, torch.from_numpy(samples[name].image).permute(2, 0, 1) / 255)
-        assert (targets.numpy() == samples[name].labels).all()
+        assert (labels.numpy() == samples[name].labels).all()
     assert batch.judged == sum((sample.labels != 255).sum() for sample in samples.values())
 
 
 def test_without_separation_there_are_no_weights():
     ((batch,),) = steps_of(Cells(3), Recipe(steps=1, batch=3))
-    assert batch.weights is None
-    assert len(batch.tensors()) == 2
+    assert batch.targets.weights is None
 
 
 @pytest.mark.parametrize("class_weights", [None, [0.5, 3.0]])
@@ -143,18 +143,19 @@ def test_weights_are_those_of_the_objects_in_the_view(class_weights):
     recipe = Recipe(steps=1, batch=2, flip=False, separation_weights=4.0, separation_sigma=2.0)
     dataset = Cells(2)
     ((batch,),) = batches(dataset, recipe, 0, class_weights=class_weights)
-    assert (batch.weights.shape, batch.weights.dtype) == (batch.targets.shape, torch.float32)
-    for weights, targets, name in zip(batch.weights.numpy(), batch.targets.numpy(), batch.names, strict=True):
+    targets = batch.targets
+    assert (targets.weights.shape, targets.weights.dtype) == (targets.labels.shape, torch.float32)
+    for weights, labels, name in zip(targets.weights.numpy(), targets.labels.numpy(), batch.names, strict=True):
         sample = dataset.sample(int(name.split()[1]))
         assert (weights == weight_map(sample.labels, sample.instances, 255, class_weights or [1, 1], 4.0, 2.0)).all()
-        assert ((weights == 0) == (targets == 255)).all()
+        assert ((weights == 0) == (labels == 255)).all()
 
 
 def test_a_class_can_stand_for_objects_that_nobody_numbered():
     recipe = Recipe(steps=1, batch=4, flip=False, separation_weights=4.0, separation_class="b")
     ((numbered,),), ((unnumbered,),) = (steps_of(dataset, recipe) for dataset in (Cells(4), Noise(4)))
-    assert torch.equal(numbered.weights, unnumbered.weights)
-    assert (unnumbered.weights > 1).any()
+    assert torch.equal(numbered.targets.weights, unnumbered.targets.weights)
+    assert (unnumbered.targets.weights > 1).any()
 
 
 def test_separation_needs_objects():
@@ -167,8 +168,8 @@ def test_separation_needs_objects():
 def test_images_of_crops_show_the_context_that_is_asked_for():
     recipe = Recipe(steps=1, batch=2, **WILD)
     ((batch,),) = batches(Noise(2), recipe, 0, context=5)
-    assert (batch.images.shape, batch.targets.shape) == ((2, 3, 16, 17), (2, 6, 7))
-    assert batch.weights.shape == (2, 6, 7)
+    assert (batch.images.shape, batch.targets.labels.shape) == ((2, 3, 16, 17), (2, 6, 7))
+    assert batch.targets.weights.shape == (2, 6, 7)
 
 
 @pytest.mark.parametrize(("accumulate", "world", "parts"), [(3, 1, 3), (1, 3, 3), (2, 4, 8)])

@@ -2,8 +2,12 @@
 
 import os
 import tomllib
+from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -11,7 +15,20 @@ from hypothesis import strategies as st
 
 from perpixel.errors import UnknownName, UsageError
 from perpixel.limits import LARGEST_SCALE
-from perpixel.training.recipe import FREE, LARGEST_WIDTH, OPTIMISERS, SCHEDULES, Recipe, find, first_difference, merge, to_toml
+from perpixel.networks import NETWORKS
+from perpixel.networks.unet import BackboneUNet, UNet, unet
+from perpixel.training.recipe import (
+    FREE,
+    LARGEST_WIDTH,
+    OPTIMISERS,
+    SCHEDULES,
+    Recipe,
+    argument_names,
+    find,
+    first_difference,
+    merge,
+    to_toml,
+)
 
 text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 positive = st.floats(0, 1e30, exclude_min=True)
@@ -51,6 +68,38 @@ def toml(tmp_path):
 
 def merged(file=None, flags=None, environment=None):
     return merge(file, flags or {}, environment or {})
+
+
+def constructors():
+    """The classes that `networks.build` makes networks of, and the arguments that a name in NETWORKS has set already."""
+    for maker in NETWORKS.values():
+        if isinstance(maker, partial):
+            yield maker.func, set(maker.keywords)
+        elif maker is not unet:
+            yield maker, set()
+    yield from ((UNet, set()), (BackboneUNet, set()))
+
+
+def kind_of(hint):
+    """A type without none, and with a tuple for any sequence."""
+    members = [kind for kind in (get_args(hint) if get_origin(hint) is UnionType else (hint,)) if kind is not NoneType]
+    assert len(members) == 1
+    return tuple[get_args(members[0])[0], ...] if get_origin(members[0]) in (tuple, Sequence) else members[0]
+
+
+def test_the_arguments_of_networks_are_those_of_their_constructors():
+    """They are listed in constructors, with their defaults; a recipe adds the words of its help. `--help` must not wait for
+    torch, so it cannot read constructors."""
+    hints = [
+        (name, kind_of(hint))
+        for constructor, given in constructors()
+        for name, hint in get_type_hints(constructor.__init__).items()
+        if name not in given | {"return", "classes", "weights"}
+    ]
+    settings = get_type_hints(Recipe)
+    assert {name: kind_of(settings[name]) for name in argument_names()} == dict(hints)
+    assert len(set(hints)) == len(dict(hints))  # one name has one type in all networks
+    assert {item.default for item in fields(Recipe) if item.name in argument_names()} == {None}
 
 
 def test_nothing_said_is_the_default():

@@ -26,6 +26,7 @@ from perpixel.images import read_image
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.networks import NETWORKS
+from perpixel.sample import Targets
 from perpixel.training import states
 from perpixel.training.batches import batches
 from perpixel.training.not_finite import NotFinite, first_bad
@@ -145,17 +146,18 @@ def test_a_network_with_a_border_gets_context(data: Path, tmp_path: Path, monkey
             self.loss = PixelLoss()
 
         def score_map(self, images: torch.Tensor) -> ScoreMap:
-            return ScoreMap.of_cells(self.layers(nn.functional.pad(images, (2, 2, 2, 2), "reflect")), 1)
+            return self.valid_score_map(nn.functional.pad(images, (2, 2, 2, 2), "reflect"))
+
+        def valid_score_map(self, images: torch.Tensor) -> ScoreMap:
+            return ScoreMap.of_cells(self.layers(images), 1)
 
         def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"logits": self.score_map(images).scores}
 
-        def losses(
-            self, images: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
-        ) -> dict[str, torch.Tensor]:
-            seen.append((tuple(images.shape[2:]), tuple(targets.shape[1:])))
-            logits = self.layers(images) if images.shape[2:] != targets.shape[1:] else self(images)["logits"]
-            return self.loss(logits, targets, weights)
+        def losses(self, images: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
+            sizes = tuple(images.shape[2:]), tuple(targets.labels.shape[1:])
+            seen.append(sizes)
+            return self.loss(self.layers(images) if sizes[0] != sizes[1] else self(images)["logits"], targets)
 
     monkeypatch.setitem(NETWORKS, "bordered", Bordered)
     recipe = Recipe(data=str(data), network="bordered", batch=2, steps=2, validations=1, device="cpu")

@@ -5,6 +5,8 @@ import copy
 import io
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,11 @@ from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.datasets.coco_annotations import read_annotations
 from perpixel.errors import DataError, UnknownName
-from perpixel.judging import average_precision as average_precision_module
-from perpixel.judging.average_precision import FIGURES, Result, average_precision, read_results, results_of, truth_of
+from perpixel.judging.evaluate import evaluate
 from perpixel.judging.intervals import interval, weights_of
 from perpixel.masks import rle
+from perpixel.measures import instances as module
+from perpixel.measures.instances import FIGURES, AveragePrecision, Ranking, Result, read_results, results_of, truth_of
 from perpixel.sample import Instances
 
 # pycocotools has not followed NumPy 2 in its __array__.
@@ -70,7 +73,7 @@ def put(root: Path, truth: Any, results: Any) -> tuple[Path, Path]:
 def judged(root: Path, truth: Any, results: Any, kind: str = "mask") -> dict[str, float]:
     first, second = put(root, truth, results)
     read = read_annotations(first)
-    return average_precision(read, read_results(second, read), kind).figures
+    return Ranking(read, read_results(second, read), kind).figures
 
 
 @pytest.mark.parametrize("kind", ["mask", "box"])
@@ -78,7 +81,7 @@ def test_the_published_figures(kind: str) -> None:
     if not ORACLE.is_dir():
         pytest.skip("the oracle of COCO's code is not at ../shared/data.")
     truth = read_annotations(ORACLE / "ground_truth.json")
-    found = average_precision(truth, read_results(ORACLE / f"{kind}_results.json", truth), kind).figures
+    found = Ranking(truth, read_results(ORACLE / f"{kind}_results.json", truth), kind).figures
     expected = json.loads((ORACLE / "expected.json").read_text())[kind]
     assert {name: round(value, 3) for name, value in found.items()} == expected
 
@@ -180,10 +183,23 @@ def test_values_in_memory_are_judged_as_files_are(tmp_path: Path, kind: str) -> 
         )  # fmt: skip
 
     pictures = range(1, 5)
-    of_truth = truth_of([instances(truth["annotations"], picture) for picture in pictures], classes)
-    found = average_precision(of_truth, results_of([instances(results, picture) for picture in pictures]), kind)
+    of_truth = truth_of([instances(truth["annotations"], picture) for picture in pictures], classes.names)
+    found = Ranking(of_truth, results_of([instances(results, picture) for picture in pictures]), kind)
     assert found.figures == pytest.approx(judged(tmp_path, truth, results, kind), nan_ok=True)
     assert list(found.by_category) == ["a", "b"]
+
+
+def test_who_judges_by_boxes_does_not_wait_for_what_masks_need(tmp_path: Path) -> None:
+    """numba, and SciPy, which numba imports, take as long as all the rest."""
+    truth, results = draw(2)
+    for one in results:
+        del one["segmentation"]
+    paths = [str(path) for path in put(tmp_path, truth, results)]
+    command = ["evaluate", paths[1], "--data", paths[0], "--instances", "box", "--json"]
+    code = f"import sys; from perpixel.cli import main; main({command}); assert not {{'numba', 'scipy'}} & {{*sys.modules}}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert set(json.loads(done.stdout)["figures"]) == set(FIGURES)
 
 
 def test_objects_without_a_score_cannot_be_ranked() -> None:
@@ -192,8 +208,8 @@ def test_objects_without_a_score_cannot_be_ranked() -> None:
         results_of([Instances(masks, class_ids)])
     with pytest.raises(DataError, match="picture 0: its objects have a score that is not finite"):
         results_of([Instances(masks, class_ids, np.array([np.nan], np.float32))])
-    empty = truth_of([Instances(masks, class_ids)], ClassTable.of(("a",)))
-    assert average_precision(empty, results_of([Instances(masks, class_ids, np.ones(1, np.float32))])).figures["AP"] == 0
+    empty = truth_of([Instances(masks, class_ids)], ["a"])
+    assert Ranking(empty, results_of([Instances(masks, class_ids, np.ones(1, np.float32))])).figures["AP"] == 0
 
 
 @pytest.mark.parametrize("kind", ["mask", "box", "boundary"])
@@ -251,7 +267,7 @@ def test_counts_that_are_no_mask_are_told(tmp_path: Path) -> None:
     truth = read_annotations(put(tmp_path, draw(1)[0], [])[0])
     results = [Result(1, 3, 0.5, counts=rle.encode(np.zeros((40, 60), bool))), Result(1, 3, 0.5, counts="l1")]
     with pytest.raises(DataError, match="result 1: its counts are no mask of its picture"):
-        average_precision(truth, results)
+        Ranking(truth, results)
 
 
 FIELDS = ["image_id", "category_id", "score", "bbox", "segmentation", "counts"]
@@ -287,9 +303,9 @@ def test_the_quick_reader_of_results_and_the_careful_one_find_the_same(
             results[0][key] = value
     first, second = put(tmp_path_factory.mktemp("both"), truth, results)
     found = []
-    for quick in (average_precision_module.quick, lambda data, form: None):
+    for quick in (module.quick, lambda data, form: None):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(average_precision_module, "quick", quick)
+            patched.setattr(module, "quick", quick)
             try:
                 found.append(repr(read_results(second, read_annotations(first))))
             except DataError as error:
@@ -313,8 +329,7 @@ def test_intervals_are_of_scores_of_the_pictures_that_were_drawn(tmp_path: Path,
             found += [{**one, "image_id": id} for one in results if one["image_id"] == copy_of]
         expected.append(judged(tmp_path, drawn, found, kind))
     annotations, written = put(tmp_path, truth, results)
-    read = read_annotations(annotations)
-    scores = average_precision(read, read_results(written, read), kind, bootstrap=2, seed=3)
+    scores = evaluate(written, annotations, AveragePrecision(kind), bootstrap=2, seed=3)
     assert scores.figures == pytest.approx(judged(tmp_path, truth, results, kind), nan_ok=True)  # as without
     assert scores.intervals is not None
     for name, sure in scores.intervals.figures.items():

@@ -2,11 +2,11 @@
 by boxes, or by the borders of masks (Boundary AP: Cheng et al., CVPR 2021, dilation 0.02 of the diagonal).
 
     truth = read_annotations(Path("annotations/instances_val2017.json"))
-    scores = average_precision(truth, read_results(Path("results.json"), truth), "mask")
-    scores.figures["AP"]                     # mean over IoU 0.50, 0.55 .. 0.95, 101 recalls, and categories
+    ranking = Ranking(truth, read_results(Path("results.json"), truth), "mask")
+    ranking.figures["AP"]                    # mean over IoU 0.50, 0.55 .. 0.95, 101 recalls, and categories
 
-    truth = truth_of([sample.instances for sample in samples], dataset.classes)      # the same of values in memory
-    average_precision(truth, results_of([prediction.instances for prediction in predictions]))
+    truth = truth_of([sample.instances for sample in samples], dataset.classes.names)      # the same of values in memory
+    Ranking(truth, results_of([prediction.instances for prediction in predictions]))
 
 Masks are drawn, read and intersected as run lengths (`runs`), matched (`matching`) and counted (`outcomes`) here; the figures are
 those of pycocotools to the last digit."""
@@ -16,16 +16,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.classes import ClassTable
 from perpixel.datasets.coco_annotations import (
     Annotated,
     Annotations,
@@ -34,20 +33,20 @@ from perpixel.datasets.coco_annotations import (
     known_category,
     number,
     parsed,
+    read_annotations,
     runs_of,
     whole,
 )
-from perpixel.datasets.coco_json import Box, ResultEntry, quick, rle_runs, sound_boxes
+from perpixel.datasets.coco_json import Box, ResultEntry, box_array, quick, rle_runs, sound_boxes
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import read_bytes
-from perpixel.judging.intervals import Intervals, of_figures, print_intervals, weights_of
-from perpixel.judging.protocol import hash_of
 from perpixel.masks.rle import compress, encode, shown
-from perpixel.sample import Instances
-from perpixel.terminal import percent, print_table, show
+from perpixel.measures.measure import Figures, FiguresOf, Measure, Needs, Pairs, Summary, Table, columns, percent
+from perpixel.sample import Instances, Prediction, Sample
 from perpixel.version import VERSION
 
 if TYPE_CHECKING:  # what is compiled takes 0.4 s to load
+    from perpixel.datasets import Dataset
     from perpixel.masks.runs import Runs
     from perpixel.measures.matching import Entries, Shapes
 
@@ -55,12 +54,6 @@ KINDS = ("mask", "box", "boundary")
 FIGURES = (
     "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large",
 )  # fmt: skip
-RULES = {
-    "AP": "mean over IoU 0.50, 0.55 .. 0.95, 101 points of recall and categories that the truth has; 100 objects a picture",
-    "AR_N": "greatest recall with N objects a picture, mean over the same",
-    "small_medium_large": "by the truth's area: below 32 x 32 pixels, to 96 x 96, above",
-    "crowd": "what lies in a crowd counts nowhere",
-}
 LARGEST_SCORE = 1e9
 
 
@@ -72,31 +65,6 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     score: float
     box: Box | None = None
     counts: str | None = None
-
-
-@dataclass(frozen=True)
-class InstanceScores:
-    """`figures` are the twelve of `FIGURES` in 0..1, nan where the truth has no such object; `by_category` is AP of each; and if
-    asked for the intervals of the figures."""
-
-    figures: dict[str, float]
-    by_category: dict[str, float]
-    protocol: dict[str, Any]
-    intervals: Intervals | None = None
-
-    @property
-    def protocol_hash(self) -> str:
-        return hash_of(self.protocol)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON; nan is null."""
-        return {
-            "figures": {name: _plain(value) for name, value in self.figures.items()},
-            "by_category": {name: _plain(value) for name, value in self.by_category.items()},
-            "protocol": self.protocol,
-            "protocol_hash": self.protocol_hash,
-            **({} if self.intervals is None else {"bootstrap": self.intervals.to_json()}),
-        }
 
 
 def read_results(path: Path, truth: Annotations) -> list[Result]:
@@ -160,10 +128,11 @@ def _sound(entries: Sequence[ResultEntry], truth: Annotations) -> list[Result] |
             for one in entries]  # fmt: skip
 
 
-class Ranking:
+class Ranking(Sequence[Any]):
     """The matches of `results` with the objects of `truth` by `kind`: mask, box or boundary, and the figures that they make.
 
-    Pictures and categories are in the order of their ids. Raises what `average_precision` does."""
+    Pictures and categories are in the order of their ids. As a sequence it stands for the rows of its pictures. Raises DataError
+    where a result has no mask, or no box, or the truth has none, and UnknownName for another kind."""
 
     def __init__(self, truth: Annotations, results: Sequence[Result], kind: str = "mask") -> None:
         if kind not in KINDS:
@@ -176,49 +145,114 @@ class Ranking:
         self.matches = match(objects, _results(truth, results, kind), self.pictures)
         self.categories = [truth.categories[id] for id in sorted(truth.categories)]
         self.protocol: dict[str, Any] = {
-            "perpixel": VERSION, "data": digest, "pictures": self.pictures, "instances": {"kind": kind, **RULES},
+            "perpixel": VERSION, "data": digest, "pictures": self.pictures, "instances": {"kind": kind, **AveragePrecision.rules},
         }  # fmt: skip
         figures, by_category = Outcomes([self.matches], self.pictures, len(self.categories)).official()
         self.figures = dict(zip(FIGURES, figures, strict=True))
         self.by_category = dict(zip(self.categories, by_category, strict=True))
 
+    def __len__(self) -> int:
+        return self.pictures
 
-def weighted_figures(*rankings: Ranking) -> Callable[[NDArray[Any]], dict[str, float]]:
-    """A function of weights (N * rankings,): the figures where the N pictures count so often with the results of the first
-    ranking, so often with those of the second ..."""
-    from perpixel.measures.outcomes import Outcomes
-
-    outcomes = Outcomes([one.matches for one in rankings], rankings[0].pictures, len(rankings[0].categories))
-    return lambda weights: dict(zip(FIGURES, outcomes.figures(weights), strict=True))
+    def __getitem__(self, place: Any) -> Any:
+        raise TypeError("the pictures of a ranking are judged together")
 
 
-def average_precision(
-    truth: Annotations,
-    results: list[Result],
-    kind: str = "mask",
-    bootstrap: int = 0,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> InstanceScores:
-    """The twelve figures by `kind`: mask, box or boundary.
+@dataclass(frozen=True)
+class InstancePair:
+    """The true and the predicted objects of a picture."""
 
-    `bootstrap` is the number of samples of pictures that intervals are made of, none with 0; see `bootstrap`. `progress` is told
-    how many are scored.
-
-    Raises DataError where a result has no mask, or no box, or the truth has none, and UnknownName for another kind."""
-    ranking = Ranking(truth, results, kind)
-    sure = None
-    if bootstrap:
-        drawn, figures_of = [], weighted_figures(ranking)
-        for weights in weights_of(len(truth.pictures), bootstrap, seed):
-            drawn.append(figures_of(weights))
-            if progress is not None:
-                progress(len(drawn), bootstrap)
-        sure = of_figures(drawn, len(truth.pictures), seed)
-    return InstanceScores(ranking.figures, ranking.by_category, ranking.protocol, sure)
+    truth: Instances
+    predicted: Instances
 
 
-def truth_of(instances: Sequence[Instances], classes: ClassTable) -> Annotations:
+@dataclass(frozen=True)
+class AveragePrecision(Measure[InstancePair]):
+    """COCO's twelve figures by `kind`: mask, box or boundary. Raises UnknownName for another kind."""
+
+    kind: str = "mask"
+
+    name: ClassVar[str] = "instances"
+    entry: ClassVar[str] = "instances"
+    rules: ClassVar[Mapping[str, str]] = {
+        "AP": "mean over IoU 0.50, 0.55 .. 0.95, 101 points of recall and categories that the truth has; 100 objects a picture",
+        "AR_N": "greatest recall with N objects a picture, mean over the same",
+        "small_medium_large": "by the truth's area: below 32 x 32 pixels, to 96 x 96, above",
+        "crowd": "what lies in a crowd counts nowhere",
+    }
+    needs: ClassVar[Needs] = "instances"
+    at_once: ClassVar[int | None] = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise did_you_mean("kind of average precision", self.kind, KINDS)
+
+    def truth(self, dataset: Dataset) -> Dataset:
+        from perpixel.datasets import with_objects
+
+        return with_objects(dataset)
+
+    def files(self, results: Path, truth: Path) -> Pairs[InstancePair]:
+        annotations = read_annotations(truth)
+        ranking = Ranking(annotations, read_results(results, annotations), self.kind)
+        names = [picture.file_name for picture in annotations.pictures.values()]
+        return Pairs(names, ranking.categories, lambda _: ranking.protocol, _no_picture, _no_picture, rows=ranking)
+
+    def count(self, truth: Sample, predicted: Prediction) -> tuple[InstancePair, bytes]:
+        if truth.instances is None:
+            raise DataError(f"{truth.name}: has no instances to judge by; add them, or judge without --instances.")
+        if predicted.instances is None:
+            raise DataError(f"{truth.name}: no objects are predicted; judge a network that detects, or a results file.")
+        held = truth.instances
+        digest = hashlib.sha256(f"{truth.name}\0{held.class_ids.tolist()}\0{held.crowd.tolist()}".encode())
+        digest.update(json.dumps([encode(mask) for mask in held.masks]).encode())
+        return InstancePair(_small(held), _small(predicted.instances)), digest.digest()
+
+    def figures(self, *sides: Sequence[InstancePair]) -> FiguresOf:
+        from perpixel.measures.outcomes import Outcomes
+
+        rankings = [self.ranking(side) for side in sides]
+        outcomes = Outcomes([ranking.matches for ranking in rankings], rankings[0].pictures, len(rankings[0].categories))
+        return lambda weights: Figures(
+            columns(dict(zip(FIGURES, outcomes.figures(held), strict=True)) for held in weights)
+        )
+
+    def summary(self, rows: Sequence[InstancePair], classes: Sequence[str], names: Sequence[str]) -> Summary:
+        ranking = self.ranking(rows, classes)
+        figures, by_category = ranking.figures, ranking.by_category
+        ranked = sorted(by_category.items(), key=lambda item: (math.isnan(item[1]), item[1]))
+        tables: list[Table | str] = [
+            Table(("", ""), [(name, percent(value)) for name, value in figures.items()]),
+            "",
+            Table(("category", "AP"), [(name, percent(value)) for name, value in ranked]),
+        ]
+        return Summary(figures, {"by_category": by_category}, tables, "", ranking)
+
+    def ranking(self, rows: Sequence[InstancePair], classes: Sequence[str] = ()) -> Ranking:
+        """The matches of all pictures; without `classes` the numbers of classes name them."""
+        if isinstance(rows, Ranking):
+            return rows
+        every = [pair.truth.class_ids for pair in rows] + [pair.predicted.class_ids for pair in rows]
+        names = classes or [str(i) for i in range(1 + max((int(ids.max()) for ids in every if len(ids)), default=0))]
+        return Ranking(
+            truth_of([pair.truth for pair in rows], names), results_of([pair.predicted for pair in rows]), self.kind
+        )
+
+
+def _no_picture(*_: Any) -> Any:
+    raise AssertionError("pictures of files are ranked together")
+
+
+def _small(instances: Instances) -> Instances:
+    """The same objects as crops, which take little memory."""
+    crops = [instances.crop(index) for index in range(len(instances.class_ids))]
+    size = crops[0].size if crops else (1, 1)
+    kept = Instances.of_crops(crops, size, instances.class_ids, instances.crowd)
+    kept.scores = instances.scores
+    return kept
+
+
+def truth_of(instances: Sequence[Instances], classes: Sequence[str]) -> Annotations:
     """The true objects of pictures 0, 1 .. as annotations, whose categories are class ids; areas and boxes are the masks'."""
     pictures, objects = {}, {}
     for id, ones in enumerate(instances):
@@ -228,7 +262,7 @@ def truth_of(instances: Sequence[Instances], classes: ClassTable) -> Annotations
                       float(mask.sum()), _box(mask), bool(crowd))
             for place, (mask, class_id, crowd) in enumerate(zip(ones.masks, ones.class_ids, ones.crowd, strict=True))
         ]  # fmt: skip
-    return Annotations(Path("truth"), pictures, dict(enumerate(classes.names)), objects)
+    return Annotations(Path("truth"), pictures, dict(enumerate(classes)), objects)
 
 
 def results_of(instances: Sequence[Instances]) -> list[Result]:
@@ -262,12 +296,16 @@ def _objects(truth: Annotations, kind: str) -> tuple[Entries, str]:
         for one in objects:
             if one.box is None:
                 raise DataError(f"{truth.path}, annotation {one.id}: has no bbox to judge by; add it.")
-        boxes = np.array([one.box for one in objects], np.float64).reshape(-1, 4)
-        shapes, own = by_boxes(boxes), boxes[:, 2] * boxes[:, 3]
+        shapes = by_boxes(box_array(one.box for one in objects if one.box is not None))
     else:
+        from perpixel.masks.runs import write
+
         sizes = _sizes(one.picture for one in objects)
-        shapes, own, parts = _masks(truth.runs(objects), sizes, kind)
-    areas = [area if one.area is None else one.area for one, area in zip(objects, own.tolist(), strict=True)]
+        masks = truth.runs(objects)
+        shapes, bands = _masks(masks, sizes, kind)
+        parts = [write(runs) for runs in (masks, bands) if runs is not None]
+        del masks, bands  # what is judged holds its own numbers
+    areas = [area if one.area is None else one.area for one, area in zip(objects, shapes.areas.tolist(), strict=True)]
     pictures, categories = _places(truth)
     entries = Entries(
         np.array([pictures[one.picture.id] for one in objects], np.int64),
@@ -278,7 +316,6 @@ def _objects(truth: Annotations, kind: str) -> tuple[Entries, str]:
 
 
 def _results(truth: Annotations, results: Sequence[Result], kind: str) -> Entries:
-    from perpixel.masks.runs import read
     from perpixel.measures.matching import Entries, by_boxes
 
     for place, one in enumerate(results):
@@ -286,19 +323,20 @@ def _results(truth: Annotations, results: Sequence[Result], kind: str) -> Entrie
             what = "box" if kind == "box" else "mask"
             raise DataError(f"result {place}: has no {what} to judge by {kind}; judge by the other.")
     if kind == "box":
-        boxes = np.array([one.box for one in results], np.float64).reshape(-1, 4)
-        shapes, areas = by_boxes(boxes), boxes[:, 2] * boxes[:, 3]
+        shapes = by_boxes(box_array(one.box for one in results if one.box is not None))
     else:
+        from perpixel.masks.runs import read
+
         sizes = _sizes(truth.pictures[one.picture] for one in results)
         masks = read([str(one.counts) for one in results], sizes.prod(1))
         if isinstance(masks, int):
             raise DataError(f"result {masks}: its counts are no mask of its picture, as `rle.encode` writes them.")
-        shapes, areas, _ = _masks(masks, sizes, kind)
+        shapes, _ = _masks(masks, sizes, kind)
     pictures, categories = _places(truth)
     return Entries(
         np.array([pictures[one.picture] for one in results], np.int64),
         np.array([categories[one.category] for one in results], np.int64),
-        areas, shapes, np.array([one.score for one in results], np.float64),
+        shapes.areas, shapes, np.array([one.score for one in results], np.float64),
     )  # fmt: skip
 
 
@@ -312,29 +350,30 @@ def _sizes(pictures: Iterable[Picture]) -> NDArray[np.int64]:
     return np.array([(one.height, one.width) for one in pictures], np.int64).reshape(-1, 2)
 
 
-def _masks(masks: Runs, sizes: NDArray[np.int64], kind: str) -> tuple[Shapes, NDArray[np.float64], list[list[str]]]:
-    """The shapes of masks, their areas, and the compressed strings of masks and, by boundary, of their bands."""
-    from perpixel.masks import runs
+def _masks(masks: Runs, sizes: NDArray[np.int64], kind: str) -> tuple[Shapes, Runs | None]:
+    """The shapes of masks in pictures of `sizes` (N, 2), heights and widths; by boundary also their bands."""
     from perpixel.measures.matching import by_masks
 
     heights, widths = np.ascontiguousarray(sizes.T)
     bands = None
     if kind == "boundary":
+        from perpixel.masks import runs
         from perpixel.measures.boundary_iou import width_of
 
         depths = {size: width_of(size) for size in set(zip(heights.tolist(), widths.tolist(), strict=True))}
         bands = runs.bands(masks, heights, widths, np.array([depths[tuple(size)] for size in sizes.tolist()], np.int64))
-    shapes, areas = by_masks(masks, heights, bands)
-    return shapes, areas.astype(np.float64), [runs.write(masks), *([runs.write(bands)] if bands else [])]
+    return by_masks(masks, heights, bands), bands
 
 
 def _digest(objects: Sequence[Annotated], areas: Sequence[float], masks: Sequence[str] = (), bands: Sequence[str] = ()) -> str:
     """The SHA-256 of all that the truth's objects are judged by."""
     digest = hashlib.sha256()
     for place, one in enumerate(objects):
-        size = f"{{'size': [{one.picture.height}, {one.picture.width}], 'counts': "
-        band = f"('band', {size}{bands[place]!r}}}), " if bands else ""
-        mask = f", ('segmentation', {size}{masks[place]!r}}})" if masks else ""
+        band = mask = ""
+        if masks:
+            size = f"{{'size': [{one.picture.height}, {one.picture.width}], 'counts': "
+            band = f"('band', {size}{bands[place]!r}}}), " if bands else ""
+            mask = f", ('segmentation', {size}{masks[place]!r}}})"
         left, top, width, height = one.box or (0.0, 0.0, 0.0, 0.0)
         digest.update(
             f"[('area', {areas[place]!r}), {band}('bbox', [{left!r}, {top!r}, {width!r}, {height!r}]), "
@@ -342,17 +381,3 @@ def _digest(objects: Sequence[Annotated], areas: Sequence[float], masks: Sequenc
             f"('iscrowd', {one.crowd:d}){mask}]".encode()
         )
     return digest.hexdigest()
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def print_instances(scores: InstanceScores) -> None:
-    """The twelve figures, the categories worst first, then the protocol."""
-    print_table(("", ""), [(name, percent(value)) for name, value in scores.figures.items()])
-    show()
-    ranked = sorted(scores.by_category.items(), key=lambda item: (math.isnan(item[1]), item[1]))
-    print_table(("category", "AP"), [(name, percent(value)) for name, value in ranked])
-    show(f"{scores.protocol['pictures']} pictures, protocol {scores.protocol_hash}")
-    print_intervals(scores.intervals)

@@ -1,0 +1,124 @@
+"""What is judged: a model, a folder of masks, or a results file, as pairs of truth and prediction, a picture each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from perpixel.errors import DataError, UsageError
+from perpixel.judging.protocol import protocol
+from perpixel.measures.measure import Measure, Pairs
+from perpixel.sample import Prediction, Sample
+
+if TYPE_CHECKING:  # masks are judged without torch, results files also without what reads data sets
+    from perpixel.datasets import Dataset
+    from perpixel.prediction.inference import Inference
+    from perpixel.weights.model_file import Model
+
+Row = TypeVar("Row")
+THREADS = 2  # masks that are read and counted at the same time
+
+
+def pairs_of(
+    model_or_predictions: Model | str | Path,
+    data: Dataset | str | Path,
+    measure: Measure[Row],
+    inference: Inference | None = None,
+) -> Pairs[Row]:
+    """The pictures of `data` as `measure` judges them. `data` is a data set; or an annotation file, for results files.
+
+    Raises UsageError where the classes of a model are not those of the data set, for an `inference` that does not fit it, and
+    for what the measure cannot judge."""
+    if isinstance(data, str | Path):
+        if not isinstance(model_or_predictions, str | Path):
+            raise UsageError(f"{data}: an annotation file judges a results file; judge a model on a data set.")
+        if inference is not None:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in inference.given)
+            raise UsageError(f"{model_or_predictions}: results are judged as they are; give {flags} with a model.")
+        return measure.files(Path(model_or_predictions), Path(data))
+    truth = measure.truth(data)
+    if isinstance(model_or_predictions, str | Path):
+        return _of_masks(Path(model_or_predictions), data, truth, measure, inference)
+    answer, described, rules = predictions_of(model_or_predictions, data, inference, measure.needs == "scores")
+
+    def count(_: int, sample: Sample) -> tuple[Row, bytes]:
+        predicted = answer(sample)
+        if measure.needs == "label ids":
+            predicted = replace(predicted, labels=data.classes.encode(predicted.labels))
+        return measure.count(sample, predicted)
+
+    return _pairs(truth, measure, described, truth.sample, count, rules=rules)
+
+
+def predictions_of(
+    model: Model, dataset: Dataset, inference: Inference | None = None, scores: bool = False
+) -> tuple[Callable[[Sample], Prediction], Callable[[Sequence[bytes]], dict[str, Any]], dict[str, Any]]:
+    """A model as a function from a sample to its prediction; one from digests of truth to the protocol; and the rules of the
+    inference. `scores` asks for probabilities too. Raises UsageError as `pairs_of` does."""
+    from perpixel.prediction.inference import PLAIN, seen_at
+
+    refuse_other_classes(model, dataset)
+    predictor = (inference or PLAIN).predictor(model, scores)
+    described = partial(protocol, dataset, weights=predictor.weights, scale=seen_at(model), rules=predictor.rules)
+    return lambda sample: predictor(sample.image), described, predictor.rules
+
+
+def answers(
+    model_or_masks: Model | str | Path, dataset: Dataset, inference: Inference | None = None
+) -> Callable[[Sample], Prediction]:
+    """What is judged, as a function from a sample to its labels. Raises what `pairs_of` does."""
+    if isinstance(model_or_masks, str | Path):
+        from perpixel.judging.stored_masks import masks_of
+
+        _refuse_inference(model_or_masks, inference, "masks are judged as they are")
+        return masks_of(Path(model_or_masks), dataset)
+    return predictions_of(model_or_masks, dataset, inference)[0]
+
+
+def refuse_other_classes(model: Model, dataset: Dataset) -> None:
+    """Raises UsageError when the classes of the model are not those of the data set."""
+    if model.classes.names != dataset.classes.names:
+        raise UsageError(
+            f"the model knows the classes {', '.join(model.classes.names)}; the data set has "
+            f"{', '.join(dataset.classes.names)}; judge it on a set with the same classes."
+        )
+
+
+def _of_masks(
+    folder: Path, data: Dataset, truth: Dataset, measure: Measure[Row], inference: Inference | None
+) -> Pairs[Row]:
+    if measure.needs in ("instances", "segments"):
+        raise UsageError(f"{folder}: masks of classes hold no {measure.needs}; judge a results file by its annotation file.")
+    _refuse_inference(folder, inference, "masks are judged as they are")
+    from perpixel.judging.stored_masks import label_ids_of, masks_of
+
+    answer = (label_ids_of if measure.needs == "label ids" else masks_of)(folder, data)
+    read = getattr(truth, "truth", truth.sample)  # without the picture, where a view can
+
+    def count(_: int, sample: Sample) -> tuple[Row, bytes]:
+        return measure.count(sample, answer(sample))
+
+    described = partial(protocol, data, weights="masks", scale=1.0)
+    return _pairs(truth, measure, described, read, count, threads=THREADS, masks=folder)
+
+
+def _pairs(
+    truth: Dataset,
+    measure: Measure[Row],
+    described: Callable[[Sequence[bytes]], dict[str, Any]],
+    read: Callable[[int], Sample],
+    count: Callable[[int, Sample], tuple[Row, bytes]],
+    **more: Any,
+) -> Pairs[Row]:
+    if not len(truth):
+        raise DataError(f"the split {truth.split} holds no picture to judge; name another split.")
+    names, classes = [truth.name(index) for index in range(len(truth))], list(truth.classes.names)
+    return Pairs(names, classes, lambda digests: {**described(digests), **measure.protocol()}, read, count, **more)
+
+
+def _refuse_inference(judged: str | Path, inference: Inference | None, reason: str) -> None:
+    if inference is not None and not inference.plain:
+        raise UsageError(f"{judged}: {reason}; give {', '.join(inference.given)} with a model.")

@@ -1,0 +1,67 @@
+"""The history of a run: the mean losses of some steps, every validation, and the best score so far.
+
+It is kept in the states to resume from, and written as history.jsonl for people: one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perpixel import draw
+from perpixel.files import write_whole
+from perpixel.images import write_image
+from perpixel.measures.confusion_matrix import ConfusionMatrix
+from perpixel.training.recipe import Recipe
+from perpixel.training.run import HISTORY
+
+
+class History:
+    """`entries` as they are written; `sums` of the losses since the last of them; `best`, the highest mIoU on val, or -1 before
+    the first validation."""
+
+    def __init__(self, recipe: Recipe, out: Path) -> None:
+        self.recipe, self.out = recipe, out
+        self.entries: list[dict[str, Any]] = []
+        self.sums: dict[str, float] = {}
+        self.best = -1.0
+
+    def add(self, step: int, rate: float, losses: Mapping[str, float]) -> None:
+        """Notes the losses of a step; every `log_every` steps, and at the last, they become an entry."""
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        if step % self.recipe.log_every == 0 or step == self.recipe.steps:
+            steps = (step - 1) % self.recipe.log_every + 1
+            self.entries.append({"step": step, "lr": rate, "losses": {name: total / steps for name, total in self.sums.items()}})
+            self.sums = {}
+
+    def add_validation(self, step: int, matrix: ConfusionMatrix) -> bool:
+        """Notes a validation; True when it is the best so far."""
+        score = matrix.mean_iou()
+        better = not math.isnan(score) and score > self.best
+        self.best = score if better else self.best
+        self.entries.append({"step": step, "mIoU": score, "pixel_accuracy": matrix.pixel_accuracy()})
+        return better
+
+    def text(self) -> str:
+        """The last losses and the last score, for the progress line."""
+        losses: dict[str, float] = next((entry["losses"] for entry in reversed(self.entries) if "losses" in entry), {})
+        judged = next((f", val mIoU {100 * entry['mIoU']:.1f}" for entry in reversed(self.entries) if "mIoU" in entry), "")
+        return "loss " + " + ".join(f"{value:.3f}" for value in losses.values()) + judged if losses else "starting"
+
+    def write(self) -> None:
+        lines = "".join(json.dumps(entry) + "\n" for entry in self.entries)
+        write_whole(self.out, HISTORY, lines.encode())
+
+
+def write_curves(out: Path, entries: list[dict[str, Any]]) -> None:
+    """Draws losses and scores by step as `curves.png`."""
+    names = sorted({name for entry in entries for name in entry.get("losses", {})})
+    losses = {name: [(e["step"], e["losses"][name]) for e in entries if name in e.get("losses", {})] for name in names}
+    judged = {key: [(e["step"], e[key]) for e in entries if key in e] for key in ("mIoU", "pixel_accuracy")}
+    panels = [draw.curves(losses, "loss by step"), draw.curves(judged, "val by step")]
+    write_image(out, "curves.png", np.concatenate(panels, axis=1))

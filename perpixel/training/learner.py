@@ -1,0 +1,198 @@
+"""Recipe -> what a training changes: the network, the moving average of its weights, and the state of its optimiser."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from perpixel import networks
+from perpixel.backbones import TRUNKS, WITHOUT_IMAGENET
+from perpixel.classes import ClassTable
+from perpixel.datasets import Dataset
+from perpixel.errors import UsageError
+from perpixel.layers.batch_norm import measure_statistics, synchronise
+from perpixel.losses import PixelLoss
+from perpixel.machines import device as machine
+from perpixel.machines.team import Team
+from perpixel.networks import Network, as_network, finds_objects, labels_pixels, trunk_of
+from perpixel.sample import Targets
+from perpixel.training.batches import batches
+from perpixel.training.optimiser import optimiser_of
+from perpixel.training.recipe import Recipe
+from perpixel.training.run import Say
+from perpixel.weights import model_file
+
+Losses = Callable[[Tensor, Targets], dict[str, Tensor]]
+OF_PIXELS = ("loss", "class_weights", "separation_weights")  # settings of the loss that networks of pixels have
+
+
+@dataclass
+class Learner:
+    """`losses` are those of the network, under DistributedDataParallel where processes share a batch; they are computed within
+    `autocast`. `average` is the moving average of the weights, where the recipe has one."""
+
+    network: Network
+    average: Network | None
+    optimiser: torch.optim.Optimizer
+    losses: Losses
+    autocast: AbstractContextManager[object]
+    scaler: torch.amp.GradScaler
+
+    @property
+    def kept(self) -> Network:
+        """The network whose weights are judged and kept."""
+        return self.network if self.average is None else self.average
+
+
+def learner_of(network: Network, recipe: Recipe, team: Team) -> Learner:
+    """`network` on the device of the team, with all that training by `recipe` needs beside it."""
+    if team.world > 1:
+        synchronise(network.modules())
+    network = network.to(team.device)
+    if recipe.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    average = copy.deepcopy(network).requires_grad_(False) if recipe.ema else None
+    optimiser = optimiser_of(network, recipe)
+    autocast, scaled = machine.precision(team.device, recipe.mixed_precision)
+    scaler = torch.amp.GradScaler(team.device.type, enabled=scaled)
+    return Learner(network, average, optimiser, _losses(network, team), autocast, scaler)
+
+
+def network_of(recipe: Recipe, classes: ClassTable) -> Network:
+    """The recipe's network. Weights "auto" are ImageNet's for a full-size trunk that has any, unless it starts from a run.
+
+    Raises UsageError or UnknownName for a setting that does not fit the network."""
+    torch.manual_seed(recipe.seed)
+    arguments = recipe.network_arguments()
+    known = networks.arguments_of(recipe.network, arguments) if recipe.network in networks.NETWORKS else {}
+    backbone = arguments.get("backbone", known.get("backbone"))
+    automatic = backbone not in WITHOUT_IMAGENET and arguments.get("width", 1) == 1 and recipe.starts_from is None
+    if "weights" in known and (recipe.weights == "imagenet" or (recipe.weights == "auto" and automatic)):
+        arguments["weights"] = "imagenet"
+    elif recipe.weights == "imagenet":
+        raise UsageError(f"{recipe.network} without a backbone has no ImageNet weights; give --backbone, or `--weights none`.")
+    network = as_network(networks.build(recipe.network, len(classes), **arguments))
+    if recipe.trunk_lr == 0:
+        trunk = trunk_of(network)
+        if trunk is None:
+            raise UsageError(f"trunk_lr = 0: {recipe.network} has no trunk to freeze; give --backbone, or another trunk_lr.")
+        trunk.requires_grad_(False)
+    if recipe.statistics_batches and not _measured_layers(network, recipe):
+        raise UsageError(
+            f"statistics_batches = {recipe.statistics_batches}: {recipe.network} trains no batch normalisation; leave it out."
+        )
+    if finds_objects(network):
+        _refuse_settings_of_pixels(network, recipe, classes)
+    return network
+
+
+def _refuse_settings_of_pixels(network: Network, recipe: Recipe, classes: ClassTable) -> None:
+    """Raises UsageError for a setting that a network of objects does not listen to."""
+    if recipe.crops != "none":
+        raise UsageError(f"crops = {recipe.crops!r}: shows no objects, which {recipe.network} learns from; leave it out.")
+    if labels_pixels(network):
+        return
+    for name in OF_PIXELS:
+        value = getattr(recipe, name)
+        if value != getattr(Recipe, name):
+            raise UsageError(f"{name} = {value!r}: {recipe.network} finds objects and has losses of its own; leave it out.")
+    if classes.background is None:
+        raise UsageError(
+            f"data = {recipe.data!r}: no class is called background, to which the pixels outside of the objects of "
+            f"{recipe.network} could belong, so val cannot be judged; train on data with such a class."
+        )
+
+
+def set_loss(network: Network, recipe: Recipe, class_weights: Sequence[float] | None, void: int) -> None:
+    """Gives a network of pixels the loss of the recipe; one that only finds objects has losses of its own."""
+    if labels_pixels(network):
+        in_map = recipe.separation_weights > 0  # then the classes are balanced there
+        network.loss = PixelLoss(recipe.loss, None if in_map else class_weights, void)
+
+
+def train_mode(network: Network, recipe: Recipe) -> None:
+    """Training mode; but a frozen trunk is one function, without dropout and with the statistics that it came with."""
+    network.train()
+    trunk = trunk_of(network)
+    if recipe.trunk_lr == 0 and trunk is not None:
+        trunk.eval()
+
+
+def begin_with(network: Network, path: str, say: Say) -> str:
+    """Copies what the model or trunk at `path` has under the same name and shape; returns the digest of its file.
+
+    Raises UsageError when nothing of it fits, or when it is a trunk of which a layer has another shape here."""
+    stored = model_file.read(path)
+    card, theirs, ours = stored.card, stored.tensors, network.state_dict()
+    known = [name for name in theirs if name in ours]
+    fitting = {name: theirs[name] for name in known if ours[name].shape == theirs[name].shape}
+    other = next((name for name in known if name not in fitting), None)
+    if card.network in TRUNKS and other is not None:
+        shapes = f"{tuple(theirs[other].shape)}, not {tuple(ours[other].shape)}"
+        raise UsageError(f"{path}: is the {card.network} of another network ({other} is {shapes}); import the trunk of this one.")
+    if not fitting.keys() & dict(network.named_parameters()).keys():  # the colours of any trunk fit any other
+        raise UsageError(f"{path}: nothing of its {card.network} fits this network; start from one with the same trunk.")
+    network.load_state_dict({**ours, **fitting})
+    if any(name.endswith("running_var") and bool((tensor == 1).all()) for name, tensor in theirs.items()):
+        say(
+            f"warning: {path} has batch normalisation without statistics; where they are folded into scale and shift, as in the "
+            "test-time weights of DeconvNet's authors, training begins far from what the weights did, so start from training's."
+        )
+    new = [name for name in ours if name not in fitting]
+    say(f"starts from {path} ({card.title}, {stored.digest[:12]}); new: {', '.join(new) or 'nothing'}.")
+    return stored.digest
+
+
+class _Forward(nn.Module):
+    """`network.losses` as a forward pass, which is what DistributedDataParallel watches."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        return self.network.losses(images, targets)
+
+
+def _losses(network: Network, team: Team) -> Losses:
+    if team.world == 1:
+        return network.losses
+    ids = [team.device.index] if team.device.type == "cuda" else None
+    # Statistics of batch normalisation are equal in all processes already: `synchronise` made them so.
+    losses: Losses = DistributedDataParallel(_Forward(network), ids, broadcast_buffers=False)
+    return losses
+
+
+@torch.no_grad()
+def follow(average: Network, network: Network, decay: float) -> None:
+    """Moves the average towards the network: weights and running statistics alike; counters are copied."""
+    ours, theirs = list(average.state_dict().values()), list(network.state_dict().values())
+    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
+    for a, b in zip(ours, theirs, strict=True):
+        if not a.is_floating_point():
+            a.copy_(b)
+
+
+def _measured_layers(network: Network, recipe: Recipe) -> list[nn.BatchNorm2d]:
+    """The layers of batch normalisation; those of a frozen trunk keep the statistics that they came with."""
+    trunk = trunk_of(network)
+    frozen = set(trunk.modules()) if recipe.trunk_lr == 0 and trunk is not None else set()
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module not in frozen]
+
+
+def measure_batch_norm(network: Network, dataset: Dataset, recipe: Recipe, team: Team) -> None:
+    """Measures the statistics of batch normalisation on pictures drawn and augmented as in training: the first of the sequence,
+    whichever step this is."""
+    drawn = replace(recipe, steps=recipe.statistics_batches, batch=recipe.statistics_batch, accumulate=1, cache_mb=0)
+    passes = (
+        network.losses(part.images.to(team.device), part.targets.to(team.device))
+        for (part,) in batches(dataset, drawn, 0, team.rank, team.world)
+    )
+    measure_statistics(network.modules(), _measured_layers(network, recipe), passes)
