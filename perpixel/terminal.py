@@ -32,15 +32,15 @@ def show(text: str = "") -> None:
     _write("stdout", printable(text))
 
 
-def say_failures(sentences: Iterable[str], what: str) -> int:
+def say_failures(sentences: Iterable[str], things: str) -> int:
     """Shows the first sentences, one for each failed file, and the number of the others. Returns the number of all.
 
-    `what` is the plural of the failed thing, for example "masks"."""
+    `things` is the plural of the failed thing, for example "masks"."""
     failures = list(sentences)
     for sentence in failures[:FAILURES]:
         say(sentence)
     if len(failures) > FAILURES:
-        say(f"... and {len(failures) - FAILURES} more {what}.")
+        say(f"... and {len(failures) - FAILURES} more {things}.")
     return len(failures)
 
 
@@ -106,10 +106,10 @@ class Progress:
     """`progress(done, total, text)` shows how far a loop is, with the time left.
 
     On a terminal one line rewrites itself. Elsewhere a line is written every twenty seconds, the first after `SOON` seconds.
-    `what` names the things that are counted."""
+    `things` names the counted things."""
 
-    def __init__(self, what: str) -> None:
-        self.what, self.began, self.first = what, time.monotonic(), -1
+    def __init__(self, things: str) -> None:
+        self.things, self.began, self.first = things, time.monotonic(), -1
         self.live = sys.stderr.isatty()
         self.next = self.began + (0 if self.live else SOON)
 
@@ -122,7 +122,7 @@ class Progress:
         self.next = now + (0.2 if self.live else 20)
         left = (now - self.began) / (done - self.first) * (total - done) if self.first < done < total else math.nan
         eta = "" if math.isnan(left) else f", {_duration(left)} left"
-        line = printable(f"{self.what} {done}/{total}{eta}{', ' if text else ''}{text}")
+        line = printable(f"{self.things} {done}/{total}{eta}{', ' if text else ''}{text}")
         if self.live:
             _write("stderr", f"\r\x1b[K{line}", end="\n" if done == total else "")
         else:

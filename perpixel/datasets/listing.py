@@ -23,9 +23,9 @@ def datasets() -> list[DatasetRow]:
     for name, maker in DATASETS.items():
         dataset = maker("val")
         pictures = {split: len(maker(split)) for split in dataset.splits}
-        what = (inspect.getdoc(maker) or "").split("\n\n")[0].replace("\n", " ")
-        rows.append(DatasetRow(name, dataset.classes.names, pictures, what))
+        description = (inspect.getdoc(maker) or "").split("\n\n")[0].replace("\n", " ")
+        rows.append(DatasetRow(name, dataset.classes.names, pictures, description))
     for name, known in ON_DISK.items():
-        what = f"{known.title}; needs --root, the folder that holds {known.holds}"
-        rows.append(DatasetRow(name, known.classes.names, dict(known.pictures), what))
+        description = f"{known.title}; needs --root, the folder that holds {known.holds}"
+        rows.append(DatasetRow(name, known.classes.names, dict(known.pictures), description))
     return rows

@@ -270,7 +270,7 @@ def _below(root: Path, base: str, value: str) -> Path | None:
     """The folder or list of a split, below `root`. None where it does not exist.
 
     Parts of `value` that lead out of `root` are dropped, because exports write paths like `../train/images`."""
-    parts, leading = ([part for part in re.split(r"[/\\]", one) if part not in ("", ".", "..")] for one in (value, base))
+    parts, leading = ([part for part in re.split(r"[/\\]", text) if part not in ("", ".", "..")] for text in (value, base))
     for candidate in itertools.chain((root.joinpath(*leading[n:], *parts) for n in range(len(leading) + 1)),
                                 (root.joinpath(*parts[n:]) for n in range(1, len(parts)))):  # fmt: skip
         try:

@@ -114,7 +114,7 @@ def _rows(report: Report, classes: ClassTable) -> list[dict[str, Any]]:
     return [
         {"name": printable(names[i]), "colour": tuple(colours[i]), "share": f"{100 * total[i]:.2f} %",
          "widths": [round(100 * share / longest, 2) for share in shares[:, i]],
-         "said": ", ".join(f"{split} {100 * share[i]:.2f} %" for split, share in zip(report.class_pixels, shares, strict=True))}
+         "shares": ", ".join(f"{split} {100 * share[i]:.2f} %" for split, share in zip(report.class_pixels, shares, strict=True))}
         for i in np.argsort(-total)
         if total[i] > 0 or i < len(classes)
     ]  # fmt: skip

@@ -96,7 +96,7 @@ def test_names_of_all_kinds_stand_on_the_page_and_in_json(root: Path, place: Pat
     (root / "classes.csv").write_text('id,name\n0,background\n1,"car\x1b[31m"\n2,"ro\nad"\n255,void\n')
     code, out, _ = command("check", root, "--report", place / "page.html", "--json")
     assert code == 3
-    assert {"unreadable name"} == {one["kind"] for one in json.loads(out)["problems"]}
+    assert {"unreadable name"} == {defect["kind"] for defect in json.loads(out)["problems"]}
     text = html.unescape((place / "page.html").read_text(encoding="utf-8"))
     assert "\x1b" not in text
     for name in ("im\\xffage.png", "a\\x1b[2J.png", "b\\nc.png", "car\\x1b[31m", "ro\\nad"):
