@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from hidden_torch import HAS_TORCH
 from PIL import Image
 from scipy.io import savemat
 
@@ -97,6 +98,23 @@ def say_every_class(network: "nn.Module") -> "nn.Module":
         network.classify.weight.div_(spread[:, None, None, None])
         network.classify.bias.sub_(mean).div_(spread)
     return network
+
+
+def make_model(folder: Path, classes: ClassTable, seed: int = 0, **card: str) -> None:
+    """The model file of an untrained, narrow U-Net; `card` are words of its card. Where torch is hidden, nothing is made."""
+    if not HAS_TORCH:
+        return
+    import torch
+
+    import perpixel
+    from perpixel.weights.model_file import ModelCard, save_model
+
+    torch.manual_seed(seed)
+    arguments = {"convolutions": "same", "width": 0.05}
+    network = perpixel.build("unet", len(classes), **arguments)
+    words = {"trained_on": "", "licence": "", **card}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_model(folder, network.state_dict(), ModelCard("unet", arguments, classes.to_json(), {}, 1.0, 0, {}, **words))
 
 
 def put_picture(path: Path, values: np.ndarray, palette: bool = False) -> None:

@@ -17,11 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from hidden_torch import HAS_TORCH
 from PIL import Image
 
 import perpixel
-from perpixel.weights.model_file import ModelCard, save_model
+
+if HAS_TORCH:
+    import torch
+
+    from perpixel.weights.model_file import ModelCard, save_model
 
 VOID = 255
 STREET_SIZES = {"a": (16, 24), "b": (13, 19), "c": (20, 20), "d": (16, 24), "e": (9, 31)}  # (height, width) by name
@@ -86,6 +90,9 @@ def put_model(folder: Path, data: Any, colours: Sequence[Sequence[int]]) -> None
 
 
 def put_models(root: Path, name: str, data: Any, first: Sequence[Sequence[int]], second: Sequence[Sequence[int]]) -> None:
+    """The two model files of a set; none where torch is hidden."""
+    if not HAS_TORCH:
+        return
     put_model(root / f"{name}-model", data, first)
     put_model(root / f"{name}-model-two", data, second)
 

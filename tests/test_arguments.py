@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from fakes import make_folder
+from fakes import make_folder, make_model
 
-import perpixel
 from perpixel.classes import ClassTable
-from perpixel.weights.model_file import ModelCard, save_model
 
 # PATH is what is tried; the other words make a command that works.
 READS = [
@@ -65,12 +62,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("place")
     make_folder(root / "data", train=2, val=2)
     (root / "masks").symlink_to(root / "data/masks/val")
-    torch.manual_seed(0)
-    network = perpixel.build("unet", 3, convolutions="same", width=0.05)
-    arguments = {"convolutions": "same", "width": 0.05}
-    (root / "run").mkdir()
-    table = ClassTable.read_csv(root / "data/classes.csv").to_json()
-    save_model(root / "run", network.state_dict(), ModelCard("unet", arguments, table, {}, 1.0, 0, {}, "", ""))
+    make_model(root / "run", ClassTable.read_csv(root / "data/classes.csv"))
     (root / "truth.json").write_text('{"images": [], "annotations": [], "categories": []}')
     (root / "results.json").write_text("[]")
     for suffix in ("", ".png", ".json", ".zip", ".pth", ".caffemodel"):

@@ -9,17 +9,22 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-import torch
-from fakes import CLASSES_CSV, draw_sample, make_folder
+from fakes import CLASSES_CSV, draw_sample, make_folder, make_model
+from hidden_torch import HAS_TORCH
 from PIL import Image
 
-import perpixel
 from perpixel import terminal
 from perpixel.classes import ClassTable
 from perpixel.cli import _with_crf
 from perpixel.terminal import announced
 from perpixel.training.recipe import Recipe
-from perpixel.weights.model_file import ModelCard, save_model
+
+
+def gpu_is_here() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
 
 SMALL = ["--network", "unet", "--convolutions", "same", "--width", "0.05", "--batch", "4", "--device", "cpu"]
 VERBS = ["train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
@@ -85,12 +90,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a data set, a model, and much that is neither."""
     root = tmp_path_factory.mktemp("place")
     make_folder(root / "data", train=4, val=2)
-    torch.manual_seed(0)
-    network = perpixel.build("unet", 3, convolutions="same", width=0.05)
-    classes = ClassTable.of(["ground", "box", "disc"])
-    (root / "run").mkdir()
-    arguments = {"convolutions": "same", "width": 0.05}
-    save_model(root / "run", network.state_dict(), ModelCard("unet", arguments, classes.to_json(), {}, 1.0, 0, {}, "", ""))
+    make_model(root / "run", ClassTable.of(["ground", "box", "disc"]))
     (root / "empty").mkdir()
     (root / "used").mkdir()
     (root / "used" / "letter.txt").write_text("dear")
@@ -183,7 +183,7 @@ class TestMistakes:
         monkeypatch.setenv(variable, value)
         self.assert_one_sentence(command(*TRAIN), 2, part)
 
-    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+    @pytest.mark.skipif(HAS_TORCH and gpu_is_here(), reason="there is a GPU here")
     @pytest.mark.parametrize("arguments", [[*TRAIN[:-1], "cuda"], ["predict", "run", "data/images", "--device", "cuda"]])
     def test_a_device_that_is_not_here(self, command, arguments: list[str]) -> None:
         self.assert_one_sentence(command(*arguments), 5, "device 'cuda' is not available here")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fakes import make_folder, make_voc
+from fakes import make_folder, make_model, make_voc
 from PIL import Image
 from places import TESTS
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
@@ -19,7 +19,6 @@ from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 import perpixel
 from perpixel.classes import ClassTable
 from perpixel.images import write_labels
-from perpixel.weights.model_file import ModelCard, save_model
 
 LRASPP = "torchvision_lraspp_mobilenet_v3_large"
 VERBS: dict[str, list[str]] = {
@@ -50,12 +49,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(data / "masks/train", root / "raw/labels")
     with tarfile.open(root / "set.tar", "w") as archive:
         archive.add(data, "set")
-    torch.manual_seed(0)
-    network = perpixel.build("unet", 3, convolutions="same", width=0.05)
-    (root / "run").mkdir()
-    table = ClassTable.read_csv(data / "classes.csv").to_json()
-    card = ModelCard("unet", {"convolutions": "same", "width": 0.05}, table, {}, 1.0, 0, {}, "", "")
-    save_model(root / "run", network.state_dict(), card)
+    make_model(root / "run", ClassTable.read_csv(data / "classes.csv"))
     torch.save(lraspp_mobilenet_v3_large(weights=None, weights_backbone=None).state_dict(), root / "weights.pth")
     voc = perpixel.open_dataset("voc2012", root=make_voc(root), split="val")
     for index in range(len(voc)):

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from hidden_torch import HAS_TORCH, end_where_hidden
 from pinned_sets import put_sets
 
 import perpixel
@@ -36,6 +36,9 @@ from perpixel.measures.membranes import Membranes
 from perpixel.measures.objects import Objects
 from perpixel.measures.panoptic import PanopticQuality
 from perpixel.measures.pixels import Pixels
+
+if HAS_TORCH:
+    import torch
 
 PINNED = Path(__file__).parent / "pinned"
 REPLICATES, SAMPLES, SEED = 9, 17, 4
@@ -198,6 +201,7 @@ def run(command: str, *more: str) -> tuple[int, str, list[str]]:
             main([*command.split(), *more, "--device", "cpu"])
         except SystemExit as left:
             code = int(left.code or 0)
+    end_where_hidden(command.split(), code, err.getvalue())
     lines = [line.replace(os.getcwd(), "ROOT") for line in err.getvalue().splitlines() if not PROGRESS.match(line)]
     return code, out.getvalue(), lines
 
@@ -484,6 +488,7 @@ if other and os.waitpid(other, 0)[1]:
 """
 
 
+@pytest.mark.needs_torch
 def test_two_processes_say_what_one_says(here: Path) -> None:
     """By every judgement, of masks, models and results."""
     commands = {
@@ -549,6 +554,7 @@ def test_no_printed_digit_hangs_on_the_last_one(judgement: str) -> None:
                 assert abs(value * 10**decimals % 1 - 0.5) > 1e-6, where
 
 
+@pytest.mark.needs_torch
 def test_every_network_is_sure_of_its_answers(here: Path) -> None:
     """A score that differs by 1e-3 changes neither a label nor the order in which `--membranes` warps pixels."""
     for name, data in {"street": street(), "tissue": tissue(), "city": city()}.items():

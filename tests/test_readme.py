@@ -47,6 +47,7 @@ def test_the_commands_for_own_pictures(folder: Path, monkeypatch: pytest.MonkeyP
     assert sorted(path.stem for path in (folder / "masks/masks").iterdir()) == ["a", "b", "street"]
 
 
+@pytest.mark.needs_torch
 def test_the_command_for_numbered_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_instances(tmp_path / "cells", train=2, val=1)
@@ -65,6 +66,7 @@ def test_the_python_for_own_pictures(folder: Path, monkeypatch: pytest.MonkeyPat
     assert len(protocol) == 12
 
 
+@pytest.mark.needs_torch
 def test_the_python_unfolded(capsys: pytest.CaptureFixture[str]) -> None:
     exec(blocks("python")[1], {})
     assert "nan" not in capsys.readouterr().out.split()[-1]

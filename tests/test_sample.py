@@ -4,9 +4,13 @@ import subprocess
 import sys
 
 import numpy as np
-import torch
+import pytest
+from hidden_torch import HAS_TORCH
 
 from perpixel.sample import Instances, InstanceTargets, Targets
+
+if HAS_TORCH:
+    import torch
 
 NUMBERS = np.array([[0, 1, 1], [2, 2, 0]], np.uint16)
 MASKS = np.array([[[0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0]]], bool)
@@ -41,6 +45,7 @@ def test_of_objects_that_overlap_the_last_is_shown():
     assert Instances(np.ones((2, 1, 2), bool), np.array([0, 1])).numbers.tolist() == [[2, 2]]
 
 
+@pytest.mark.needs_torch
 def test_targets_go_to_a_device_with_all_that_they_hold():
     objects = InstanceTargets(torch.zeros(2, 4), torch.zeros(2, 3, 4, dtype=torch.bool), torch.arange(2), torch.ones(2) > 0)
     moved = Targets(torch.zeros(1, 3, 4, dtype=torch.int64), torch.ones(1, 3, 4), (objects,)).to(torch.device("meta"))

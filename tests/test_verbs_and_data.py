@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from fakes import make_model
 from test_datasets import FOLDERS, MAKERS
 
-import perpixel
 from perpixel.datasets import ON_DISK, Dataset, open_dataset, with_objects
 from perpixel.images import write_labels
-from perpixel.weights.model_file import ModelCard, save_model
 
 MAKERS_HERE = {name: maker for name, maker in MAKERS.items() if name != "scenes"}  # its 60 pictures of val take a minute
 
@@ -73,12 +71,7 @@ class Place:
         self.set: Dataset = open_dataset(self.data, root=data if self.named else None, split=self.judged[1])
         classes = self.set.classes
         for seed, folder in enumerate(("FIRST", "SECOND")):
-            torch.manual_seed(seed)
-            network = perpixel.build("unet", len(classes), convolutions="same", width=0.05)
-            arguments = {"convolutions": "same", "width": 0.05}
-            (root / folder).mkdir()
-            card = ModelCard("unet", arguments, classes.to_json(), {}, 1.0, 0, {}, "", "")
-            save_model(root / folder, network.state_dict(), card)
+            make_model(root / folder, classes, seed)
         for index in range(len(self.set)):
             labels = self.set.sample(index).labels
             write_labels(root / "MASKS", f"{self.set.name(index)}.png", np.where(labels == classes.void, 0, labels), classes)

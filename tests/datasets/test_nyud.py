@@ -9,7 +9,6 @@ from fakes import NYUD_LISTS, draw_grid, make_nyud, put_mat
 
 from perpixel.datasets.nyud import CLASSES, PICTURES, Nyud
 from perpixel.errors import DataError
-from perpixel.weights.caffe_layers import MEANS
 
 
 @pytest.fixture
@@ -31,7 +30,6 @@ def test_the_classes_are_those_of_classes_txt() -> None:
 def test_the_published_numbers_fit_each_other() -> None:
     assert PICTURES["train"] + PICTURES["val"] == PICTURES["trainval"]
     assert PICTURES["trainval"] + PICTURES["test"] == 1449  # of the whole set
-    assert MEANS["nyud"] == (116.190, 97.203, 92.318)
 
 
 def test_trainval_is_train_then_val(root: Path) -> None:

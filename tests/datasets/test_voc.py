@@ -20,7 +20,6 @@ from perpixel.doctor.check import THREADS, check
 from perpixel.errors import DataError
 from perpixel.judging.evaluate import evaluate
 from perpixel.training.recipe import merge
-from perpixel.training.run import DATA, RECIPE
 
 
 @pytest.fixture(scope="module")
@@ -319,6 +318,7 @@ class TestCheck:
         assert most <= THREADS
 
 
+@pytest.mark.needs_torch
 class TestRun:
     FLAGS = ("--data", "voc2012", "--network", "unet", "--convolutions", "same", "--width", "0.05", "--batch", "2",
              "--steps", "2", "--validations", "1", "--device", "cpu")  # fmt: skip
@@ -327,7 +327,7 @@ class TestRun:
         monkeypatch.setenv("PERPIXEL_ROOT", str(root))
         assert merge(None, {})[1]["root"] == "PERPIXEL_ROOT"
         main(["train", *self.FLAGS, "--out", str(tmp_path / "run")])
-        recipe, _ = merge(tmp_path / "run" / RECIPE, {}, {})
+        recipe, _ = merge(tmp_path / "run/recipe.toml", {}, {})
         assert (recipe.data, recipe.root) == ("voc2012", str(root))
         main(["check", "voc2012"])
         assert "voc2012: 5 pictures, 0 errors, 0 warnings." in capsys.readouterr().err
@@ -347,7 +347,7 @@ class TestRun:
     def test_a_run_continues_where_the_data_went_but_not_on_other_data(self, mine, tmp_path, capsys):
         flags = [*self.FLAGS, "--out", str(tmp_path / "run")]
         main(["train", *flags, "--root", str(mine)])
-        stamp = json.loads((tmp_path / "run" / DATA).read_text())["stamp"]
+        stamp = json.loads((tmp_path / "run/data.json").read_text())["stamp"]
         assert "SegmentationClass/2009_000005.png" in stamp
         moved = mine.rename(tmp_path / "moved")
         main(["train", *flags, "--root", str(moved)])

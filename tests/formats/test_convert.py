@@ -89,6 +89,7 @@ class TestOnRealPictures:
             }
             assert objects == contents(real)[Path(picture["file_name"]).stem][0]
 
+    @pytest.mark.needs_torch
     def test_torchvision_sees_voc(self, real: Path, tmp_path: Path) -> None:
         from torchvision.datasets import VOCSegmentation
 

@@ -1,5 +1,7 @@
 """One confusion matrix per judgement, the table and the sentences made from it, and the protocol that it was made by."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import CLASSES_CSV, make_cityscapes, make_folder, make_instances
+from hidden_torch import HAS_TORCH, require_torch
 from PIL import Image
 
 import perpixel
@@ -19,11 +22,13 @@ from perpixel.judging.scores import Scores
 from perpixel.measures.boundary_iou import BoundaryIou
 from perpixel.measures.confusion_matrix import ConfusionMatrix
 from perpixel.measures.pixels import ClassScore, Pixels, summary_of
-from perpixel.prediction.bulk import find_sources, predict_all
 from perpixel.sample import Sample
 from perpixel.training.recipe import Recipe
-from perpixel.training.train import train
-from perpixel.weights.model_file import Model, load
+
+if HAS_TORCH:
+    from perpixel.prediction.bulk import find_sources, predict_all
+    from perpixel.training.train import train
+    from perpixel.weights.model_file import Model, load
 
 approx = pytest.approx
 FIGURES = ["mIoU", "pixel_accuracy", "mean_accuracy", "fwIoU", "mean_dice"]
@@ -36,6 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    require_torch()
     out = tmp_path_factory.mktemp("trained") / "run"
     recipe = Recipe(data=str(data), network="unet", convolutions="same", norm="batch", width=0.1, dropout=0.0, lr=1e-2, batch=4,
                     steps=40, validations=1, device="cpu")  # fmt: skip
@@ -220,6 +226,7 @@ class TestModel:
         evaluate(model, open_dataset(data), progress=lambda done, total: told.append((done, total)))
         assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
+    @pytest.mark.needs_torch
     @pytest.mark.parametrize("training", [True, False])
     def test_judging_in_training_leaves_the_mode_and_counts_a_part(self, data: Path, training: bool) -> None:
         val = open_dataset(data)

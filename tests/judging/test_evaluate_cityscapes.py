@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import draw_cityscapes, make_cityscapes, put_picture
+from hidden_torch import HAS_TORCH
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -30,7 +31,9 @@ from perpixel.judging.submission import submission
 from perpixel.measures.cityscapes import CATEGORIES, MEAN_SIZES, CityscapesCounts, CityscapesIou, count_picture, mean
 from perpixel.measures.pixels import Pixels
 from perpixel.training.recipe import Recipe
-from perpixel.training.train import train
+
+if HAS_TORCH:
+    from perpixel.training.train import train
 
 approx = pytest.approx
 
@@ -483,6 +486,7 @@ class TestCommand:
         assert "--objects and --cityscapes are two judgements; give one of them." in err
 
 
+@pytest.mark.needs_torch
 @pytest.mark.parametrize("view", ["cityscapes", "cityscapes30"])
 def test_a_model_is_judged_by_the_label_ids_of_its_classes(
     view: str, tmp_path: Path, told: Callable[..., tuple[int, str, str]]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import draw_cells, make_cell_tracking, make_isbi2012
+from hidden_torch import HAS_TORCH, require_torch
 from PIL import Image
 
 from perpixel.classes import ClassTable
@@ -20,11 +21,13 @@ from perpixel.judging.evaluate import counted, evaluate
 from perpixel.masks.components import components, of_class
 from perpixel.measures.membranes import Membranes, figures, sweep
 from perpixel.measures.objects import Objects, overlaps, seg
-from perpixel.prediction.predict import predict
 from perpixel.sample import Instances, Sample
 from perpixel.training.recipe import Recipe
-from perpixel.training.train import train
-from perpixel.weights.model_file import load, save_model
+
+if HAS_TORCH:
+    from perpixel.prediction.predict import predict
+    from perpixel.training.train import train
+    from perpixel.weights.model_file import load, save_model
 
 approx = pytest.approx
 
@@ -37,6 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    require_torch()
     """Trained for a moment on `rest1of5`: it knows bright from dark, and membranes it misses."""
     out = tmp_path_factory.mktemp("trained") / "run"
     recipe = Recipe(data="isbi2012", root=str(root), train_split="rest1of5", val_split="fold1of5", network="unet", norm="batch",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from hidden_torch import HAS_TORCH
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -17,6 +17,9 @@ from perpixel.errors import DataError, UsageError
 from perpixel.judging.conventions import CONVENTIONS, Picture, Totals
 from perpixel.judging.explain_score import Explanation, explain, explain_score, open_truth
 from perpixel.measures.confusion_matrix import ConfusionMatrix
+
+if HAS_TORCH:
+    import torch
 
 approx = pytest.approx
 V = 255
@@ -137,6 +140,7 @@ class TestRelations:
         assert scores(pairs[:1] * 3, num_classes) == approx(scores(pairs[:1], num_classes), nan_ok=True)
 
 
+@pytest.mark.needs_torch
 class TestThePackagesThemselves:
     @given(pictures())
     def test_segmentation_models_pytorch(self, drawn: tuple[list[Pair], int]) -> None:
@@ -186,7 +190,7 @@ class TestThePackagesThemselves:
         assert scores(*drawn)["truth_only"] == approx(judge.miou, abs=1e-6)
 
 
-def one_hot(pair: Pair, num_classes: int) -> list[torch.Tensor]:
+def one_hot(pair: Pair, num_classes: int) -> "list[torch.Tensor]":
     """Truth and prediction as bool (C, H, W), both blank where truth is void."""
     judged = torch.from_numpy(pair[0] != V)
     classes = torch.arange(num_classes)[:, None, None]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fakes import make_folder, make_instances
 from PIL import Image
-from places import ROOT
+from places import python_path
 from scipy import stats
 
 from perpixel.classes import ClassTable
@@ -186,6 +186,7 @@ class TestStreaming:
             tracemalloc.stop()
         assert min(peaks[1:]) - peaks[0] < 600 * 1024, peaks
 
+    @pytest.mark.needs_torch
     def test_two_processes_give_what_one_gives(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         data = make_folder(tmp_path / "data", val=5)
         spoil(data / "masks" / "val", tmp_path / "found", 1)
@@ -193,8 +194,7 @@ class TestStreaming:
         main(arguments)
         alone = json.loads(capsys.readouterr().out)
         start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "perpixel"]
-        root = str(ROOT)
-        environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"}
         done = subprocess.run([*start, *arguments], capture_output=True, text=True, timeout=120, check=False, env=environment)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == alone

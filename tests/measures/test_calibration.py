@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import make_folder
+from fakes import make_folder, make_model
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,13 +61,7 @@ def test_every_pixel_is_in_one_bin_of_each_class() -> None:
 
 def test_a_model_is_judged_and_masks_are_refused(tmp_path: Path, command) -> None:
     root = make_folder(tmp_path / "data", val=3)
-    network = perpixel.build("unet", 3, convolutions="same", width=0.05)
-    from perpixel.weights.model_file import ModelCard, save_model
-
-    dataset = perpixel.open_dataset(root, split="val")
-    arguments = {"convolutions": "same", "width": 0.05}
-    card = ModelCard("unet", arguments, dataset.classes.to_json(), {}, 1.0, 0, {}, "", "")
-    save_model(tmp_path / "run", network.state_dict(), card)
+    make_model(tmp_path / "run", perpixel.open_dataset(root, split="val").classes)
     code, out, _ = command("evaluate", tmp_path / "run", "--data", root, "--calibration", "--json")
     content = json.loads(out)
     assert (code, set(content["figures"])) == (0, {"ECE", "classwise_ECE", "Brier"})

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fakes import draw_sample
+from fakes import draw_sample, make_model
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -32,7 +32,7 @@ from perpixel.studies.receptive_field import (
     receptive_field,
     theoretical_field,
 )
-from perpixel.weights.model_file import Model, ModelCard, save_model
+from perpixel.weights.model_file import Model, ModelCard
 
 PICTURE = draw_sample(0, (12, 15))[0]
 BLACK = np.zeros((4, 5, 3), np.uint8)
@@ -235,12 +235,7 @@ class TestProbe:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of random weights and a picture."""
     root = tmp_path_factory.mktemp("place")
-    torch.manual_seed(0)
-    arguments = {"convolutions": "same", "width": 0.05}
-    network = perpixel.build("unet", 3, **arguments)
-    classes = ClassTable.of(["ground", "box", "disc"])
-    (root / "run").mkdir()
-    save_model(root / "run", network.state_dict(), ModelCard("unet", arguments, classes.to_json(), {}, 1.0, 0, {}, "", ""))
+    make_model(root / "run", ClassTable.of(["ground", "box", "disc"]))
     Image.fromarray(draw_sample(3, (32, 48))[0]).save(root / "street.png")
     return root
 

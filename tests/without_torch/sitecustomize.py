@@ -11,8 +11,8 @@ ABSENT = {"torch", "torchvision", "timm", "safetensors", "efficientnet_lite0_pyt
 _find_spec = PathFinder.find_spec
 
 
-def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+def find_spec(_finder: type, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
     return None if name in ABSENT else _find_spec(name, path, target)
 
 
-PathFinder.find_spec = find_spec  # type: ignore[method-assign, assignment]
+PathFinder.find_spec = classmethod(find_spec)  # type: ignore[method-assign, assignment]
