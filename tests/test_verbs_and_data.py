@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_datasets import FOLDERS, MAKERS
+from datasets.test_datasets import FOLDERS, MAKERS
 
 import perpixel
 from perpixel.datasets import ON_DISK, Dataset, open_dataset, with_objects

@@ -97,7 +97,7 @@ def _of_masks(
     from perpixel.judging.stored_masks import label_ids_of, masks_of
 
     answer = (label_ids_of if measure.needs == "label ids" else masks_of)(folder, data)
-    read = getattr(truth, "truth", truth.sample)  # without the picture, where a view can
+    read = getattr(truth, "without_picture", truth.sample)  # without the picture, where a view can
 
     def count(_: int, sample: Sample) -> tuple[Row, bytes]:
         measure.refuse(sample, data.classes)
