@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from perpixel.datasets.coco_annotations import read_annotations
-from perpixel.judging.average_precision import Ranking, read_results
+from perpixel.measures.instances import Ranking, read_results
 from perpixel.measures.outcomes import Outcomes
 
 PICTURES = 5000

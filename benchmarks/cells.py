@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from measure import interval, machine, report, trained
 
-from perpixel import Inference, draw, load, open_dataset, predict
+from perpixel import Inference, draw, evaluate, load, open_dataset, predict
 from perpixel.images import write_image
-from perpixel.judging.evaluate_membranes import evaluate_membranes
-from perpixel.judging.evaluate_objects import evaluate_objects
+from perpixel.measures.membranes import Membranes
+from perpixel.measures.objects import Objects
 
 # Above these learning rates some trainings came to nothing: all pixels of one class.
 PUBLISHED: dict[str, Any] = {
@@ -77,8 +77,8 @@ def membranes(data: Path, out: Path) -> dict[str, Any]:
         ways = AVERAGES if name == "as published" else AVERAGES[:1]
         found = {}
         for way in ways:
-            scores = evaluate_membranes(load(folder), dataset, "membrane", inference=Inference(average=way))
-            found[f"average {way}"] = {key: best.value for key, best in scores.figures.items()}
+            scores = evaluate(load(folder), dataset, Membranes("membrane"), inference=Inference(average=way))
+            found[f"average {way}"] = dict(scores.figures)
         return found
 
     found = study(out, MEMBRANE, WITHOUT, each, judge)
@@ -90,7 +90,7 @@ def nuclei(data: Path, out: Path) -> dict[str, Any]:
     def judge(folder: Path, name: str, turn: int) -> dict[str, dict[str, float]]:
         dataset = open_dataset(data, split="val")
         class_name = dataset.classes.names[1]
-        return {"objects": evaluate_objects(load(folder), dataset, class_name, minimum_area=10).figures}
+        return {"objects": evaluate(load(folder), dataset, Objects(class_name, minimum_area=10)).figures}
 
     bare = WITHOUT["without weight map"]
     variants = {

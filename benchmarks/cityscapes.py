@@ -20,8 +20,9 @@ from measure import alternately, machine, median, report
 from PIL import Image
 
 from perpixel.datasets.cityscapes import Cityscapes
-from perpixel.judging import evaluate_cityscapes as verb
-from perpixel.measures.cityscapes import CityscapesCounts, count_picture
+from perpixel.judging import answers
+from perpixel.judging.evaluate import evaluate
+from perpixel.measures.cityscapes import CityscapesCounts, CityscapesIou, count_picture
 
 SIZE, PICTURES, RUNS = (1024, 2048), 6, 9
 # Reads lines `kind python|cython` and answers each with the figures, after judging all pictures once.
@@ -93,8 +94,8 @@ def count(streets: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Cityscape
 
 
 def judge(root: Path, threads: int) -> CityscapesCounts:
-    verb.THREADS = threads
-    return verb.evaluate_cityscapes(root / "pred", Cityscapes(root, "val")).counts
+    answers.THREADS = threads
+    return evaluate(root / "pred", Cityscapes(root, "val"), CityscapesIou()).totals
 
 
 def same(counts: CityscapesCounts, theirs: dict) -> bool:

@@ -53,8 +53,8 @@ class TestHelp:
     @pytest.mark.parametrize(
         ("modules", "spared"),
         [
-            ("judging.average_precision judging.evaluate_panoptic doctor.check formats.convert judging.submission", {"torch"}),
-            ("training.train prediction.predict judging.evaluate", {"timm", "torchvision", "torch._dynamo"}),
+            ("measures.instances measures.panoptic judging.evaluate doctor.check formats.convert judging.submission", {"torch"}),
+            ("training.train prediction.predict", {"timm", "torchvision", "torch._dynamo"}),
         ],
     )
     def test_no_verb_waits_for_what_it_does_not_need(self, modules: str, spared: set[str]) -> None:

@@ -35,6 +35,7 @@ def predict(
     """Predict masks for pictures of any size; what is done already is skipped."""
     from perpixel.networks.torchvision import LIGHTEST
     from perpixel.prediction.bulk import STDIN, find_sources, model_and_pictures, predict_all
+    from perpixel.prediction.inference import PLAIN
     from perpixel.terminal import FAILURES, Progress
 
     inputs = [run, *(pictures or ())]
@@ -42,7 +43,7 @@ def predict(
         if text.startswith("-") and text != STDIN and not Path(text).exists():
             settings = (f"--{name.replace('_', '-')}" for name in vars(inferring))
             raise did_you_mean("option", text, ("--out", "--scores", "--overlays", "--no-overlays", "--device", *settings))
-    inference = inference_of(given(inferring))
+    inference = inference_of(given(inferring)) or PLAIN
     named, pictures = model_and_pictures(inputs)
     sources = find_sources(pictures, out)
     if named is None:

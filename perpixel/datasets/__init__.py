@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable
 from perpixel.datasets import (
@@ -212,8 +214,14 @@ def fingerprint(dataset: Dataset) -> str:
 
 def label_digest(sample: Sample) -> bytes:
     """The contribution of one sample to `fingerprint`. Raises DataError for a sample without labels."""
+    labels = labels_of(sample)
+    digest = hashlib.sha256(f"{sample.name}\0{labels.shape}\0{labels.dtype}\0".encode(errors="surrogateescape"))
+    digest.update(labels.tobytes())
+    return digest.digest()
+
+
+def labels_of(sample: Sample) -> NDArray[Any]:
+    """The labels of a sample. Raises DataError where it has none."""
     if sample.labels is None:
         raise DataError(f"{sample.name}: has no labels to judge by; add its mask or choose another split.")
-    digest = hashlib.sha256(f"{sample.name}\0{sample.labels.shape}\0{sample.labels.dtype}\0".encode(errors="surrogateescape"))
-    digest.update(sample.labels.tobytes())
-    return digest.digest()
+    return sample.labels

@@ -45,6 +45,7 @@ def pairs_of(
     answer, described, rules = predictions_of(model_or_predictions, data, inference, measure.needs == "scores")
 
     def count(_: int, sample: Sample) -> tuple[Row, bytes]:
+        measure.refuse(sample, data.classes)
         predicted = answer(sample)
         if measure.needs == "label ids":
             predicted = replace(predicted, labels=data.classes.encode(predicted.labels))
@@ -101,6 +102,7 @@ def _of_masks(
     read = getattr(truth, "truth", truth.sample)  # without the picture, where a view can
 
     def count(_: int, sample: Sample) -> tuple[Row, bytes]:
+        measure.refuse(sample, data.classes)
         return measure.count(sample, answer(sample))
 
     described = partial(protocol, data, weights="masks", scale=1.0)

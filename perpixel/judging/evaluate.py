@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -105,7 +106,9 @@ def _each(
     with ThreadPoolExecutor(pairs.threads) as pool:
         try:
             if pairs.threads > 1:
-                judged: Iterable[Any] = pool.map(lambda index: judge(index, lambda: pairs.read(index)), indices)
+                judged: Iterable[Any] = _in_order(
+                    pool, pairs.threads, lambda index: judge(index, lambda: pairs.read(index)), indices
+                )
             else:
                 judged = (judge(index, sample) for index, sample in _ahead(pool, read, indices))
             for done, row in enumerate(judged, start=1):
@@ -115,6 +118,17 @@ def _each(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _in_order(pool: ThreadPoolExecutor, threads: int, judge: Callable[[int], Any], indices: Sequence[int]) -> Iterator[Any]:
+    """What is judged of each index; as many again as there are threads wait in the queue, not all of the set."""
+    waiting: deque[Future[Any]] = deque()
+    for index in indices:
+        waiting.append(pool.submit(judge, index))
+        if len(waiting) == 2 * threads:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _ahead(

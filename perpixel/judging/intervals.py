@@ -79,8 +79,10 @@ class Intervals:
 
 def weights_of(num_pictures: int, replicates: int, seed: int) -> NDArray[np.int64]:
     """(R, N) how often each sample holds each picture, for scores that keep their pictures anyway."""
-    draws = Draws(num_pictures, replicates, seed)
-    return np.array([draws.of(index) for index in range(num_pictures)], np.int64).reshape(num_pictures, replicates).T
+    draws, weights = Draws(num_pictures, replicates, seed), np.empty((num_pictures, replicates), np.int64)
+    for index in range(num_pictures):
+        weights[index] = draws.of(index)
+    return weights.T
 
 
 def intervals_of(

@@ -46,6 +46,7 @@ from perpixel.sample import Instances, Prediction, Sample
 from perpixel.version import VERSION
 
 if TYPE_CHECKING:  # what is compiled takes 0.4 s to load
+    from perpixel.classes import ClassTable
     from perpixel.datasets import Dataset
     from perpixel.masks.runs import Runs
     from perpixel.measures.matching import Entries, Shapes
@@ -198,9 +199,13 @@ class AveragePrecision(Measure[InstancePair]):
         names = [picture.file_name for picture in annotations.pictures.values()]
         return Pairs(names, ranking.categories, lambda _: ranking.protocol, _no_picture, _no_picture, rows=ranking)
 
-    def count(self, truth: Sample, predicted: Prediction) -> tuple[InstancePair, bytes]:
+    def refuse(self, truth: Sample, classes: ClassTable) -> None:
         if truth.instances is None:
             raise DataError(f"{truth.name}: has no instances to judge by; add them, or judge without --instances.")
+
+    def count(self, truth: Sample, predicted: Prediction) -> tuple[InstancePair, bytes]:
+        self.refuse(truth, predicted.classes)
+        assert truth.instances is not None
         if predicted.instances is None:
             raise DataError(f"{truth.name}: no objects are predicted; judge a network that detects, or a results file.")
         held = truth.instances

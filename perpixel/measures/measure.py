@@ -25,6 +25,7 @@ from perpixel.errors import UsageError
 from perpixel.sample import Prediction, Sample
 
 if TYPE_CHECKING:  # what reads data sets takes 0.4 s to load, which results files need not wait for
+    from perpixel.classes import ClassTable
     from perpixel.datasets import Dataset
 
 Needs = Literal["labels", "scores", "label ids", "instances", "segments"]
@@ -114,6 +115,12 @@ class Measure(ABC, Generic[Row]):
         """The measure's view of a data set, such as one with objects. Raises UsageError for a set that it cannot judge."""
         return dataset
 
+    def refuse(self, truth: Sample, classes: ClassTable) -> None:
+        """Raises DataError for a truth that cannot be judged, whatever is predicted. Called before the prediction is made."""
+        from perpixel.datasets import labels_of
+
+        labels_of(truth)
+
     @abstractmethod
     def count(self, truth: Sample, predicted: Prediction) -> tuple[Row, bytes]:
         """What one picture counts, and the digest of all in its truth that decides it.
@@ -199,5 +206,3 @@ def columns(drawn: Iterable[Mapping[str, float]]) -> Values:
     """Figures by name, (R,) each, from those of each of R samples."""
     samples = list(drawn)
     return {name: np.array([sample[name] for sample in samples]) for name in samples[0]}
-
-

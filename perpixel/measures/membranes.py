@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from perpixel.datasets import Dataset, label_digest
+from perpixel.classes import ClassTable
+from perpixel.datasets import Dataset, label_digest, labels_of
 from perpixel.errors import DataError, UsageError
 from perpixel.machines.compiled import compiled
 from perpixel.masks.components import NEIGHBOURS
@@ -98,14 +99,16 @@ class Membranes(Measure[Sweep]):
         dataset.classes.id_of(self.class_name)
         return dataset
 
-    def count(self, truth: Sample, predicted: Prediction) -> tuple[Sweep, bytes]:
-        digest, classes = label_digest(truth), predicted.classes
-        assert truth.labels is not None
-        if (truth.labels == classes.void).any():
+    def refuse(self, truth: Sample, classes: ClassTable) -> None:
+        if (labels_of(truth) == classes.void).any():
             raise DataError(f"{truth.name}: has void pixels, for which these measures have no rule; judge without --membranes.")
-        class_id, scores = classes.id_of(self.class_name), predicted.scores
+
+    def count(self, truth: Sample, predicted: Prediction) -> tuple[Sweep, bytes]:
+        self.refuse(truth, predicted.classes)
+        digest = label_digest(truth)
+        class_id, scores = predicted.classes.id_of(self.class_name), predicted.scores
         inside = (predicted.labels != class_id).astype("f4") if scores is None else 1 - scores[class_id]
-        return sweep(truth.labels != class_id, inside, self.thresholds), digest
+        return sweep(labels_of(truth) != class_id, inside, self.thresholds), digest
 
     def figures(self, *sides: Sequence[Sweep]) -> FiguresOf:
         rows = [row for side in sides for row in side]

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel.classes import ClassTable
 from perpixel.datasets import Dataset, label_digest, with_objects
 from perpixel.errors import DataError
 from perpixel.masks.components import components, of_class, refuse_rules, without_void
@@ -75,9 +76,14 @@ class Objects(Measure[PictureObjects]):
         dataset.classes.id_of(self.class_name)
         return with_objects(dataset)
 
-    def count(self, truth: Sample, predicted: Prediction) -> tuple[PictureObjects, bytes]:
+    def refuse(self, truth: Sample, classes: ClassTable) -> None:
         if truth.labels is None or truth.instances is None:
             raise DataError(f"{truth.name}: has no instances to judge objects by; add them, or judge without --objects.")
+
+    def count(self, truth: Sample, predicted: Prediction) -> tuple[PictureObjects, bytes]:
+        self.refuse(truth, predicted.classes)
+        assert truth.labels is not None
+        assert truth.instances is not None
         class_id, instances = predicted.classes.id_of(self.class_name), truth.instances
         digest = label_digest(truth) + hashlib.sha256(instances.numbers.tobytes()).digest()
         void = truth.labels == predicted.classes.void

@@ -17,7 +17,7 @@ from perpixel.measures.measure import Figures, FiguresOf, Measure, Summary, Tabl
 from perpixel.sample import Prediction, Sample
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PixelCounts:
     """The confusion matrix of one picture, which is mostly 0: its flat `places` (K,) that are not, and their `counts` (K,)."""
 

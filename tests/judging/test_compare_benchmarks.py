@@ -65,8 +65,12 @@ def test_cityscapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (root / "other").mkdir(exist_ok=True)
         Image.fromarray(labels).save(root / "other" / path.name)
     found = compare(root / "pred", root / "other", Cityscapes(root, "val"), CityscapesIou(), SAMPLES, SEED)
-    require_same(found, 3, lambda chosen: counts_of(
-        [(*pictures[place][:2], others[place] if whose else pictures[place][2]) for place, whose in chosen]).figures())  # fmt: skip
+
+    def judge(chosen: Sequence[tuple[int, int]]) -> dict[str, float]:
+        drawn = [(*pictures[place][:2], others[place] if whose else pictures[place][2]) for place, whose in chosen]
+        return counts_of(drawn).figures()
+
+    require_same(found, 3, judge)
     main(["compare", str(root / "pred"), str(root / "other"), "--data", "cityscapes", "--root", str(root), "--cityscapes"])
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[:3]] == ["figure", "IoU_classes", "iIoU_classes"]
 

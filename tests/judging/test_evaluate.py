@@ -16,9 +16,11 @@ from perpixel.errors import DataError, UsageError
 from perpixel.images import write_labels
 from perpixel.judging.evaluate import evaluate, judge
 from perpixel.judging.scores import Scores
+from perpixel.measures.boundary_iou import BoundaryIou
 from perpixel.measures.confusion_matrix import ConfusionMatrix
 from perpixel.measures.pixels import ClassScore, Pixels, summary_of
 from perpixel.prediction.bulk import find_sources, predict_all
+from perpixel.sample import Sample
 from perpixel.training.recipe import Recipe
 from perpixel.training.train import train
 from perpixel.weights.model_file import Model, load
@@ -285,6 +287,20 @@ class TestRefusals:
     def test_no_mask(self, val, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"masks.p0\.png: there is no mask for the picture p0"):
             evaluate(tmp_path / "masks", val)
+
+    @pytest.mark.parametrize("measure", [Pixels(), BoundaryIou()])
+    def test_a_truth_without_labels_is_told_before_its_mask_is_asked_for(self, val, measure, tmp_path: Path) -> None:
+        class Unlabelled:
+            classes, split, splits, name = val.classes, "val", ("val",), val.name
+
+            def __len__(self) -> int:
+                return 1
+
+            def sample(self, index: int) -> Sample:
+                return replace(val.sample(index), labels=None)
+
+        with pytest.raises(DataError, match="p0: has no labels to judge by; add its mask or choose another split"):
+            evaluate(tmp_path / "masks", Unlabelled(), measure)
 
     def test_a_mask_of_another_size(self, val, tmp_path: Path) -> None:
         write(tmp_path / "masks" / "p0.png", [[0, 1, 1], [2, 0, 0]])

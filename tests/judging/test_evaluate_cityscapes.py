@@ -14,7 +14,6 @@ import pytest
 from fakes import draw_cityscapes, make_cityscapes, put_picture
 from hypothesis import given
 from hypothesis import strategies as st
-from perpixel.judging.evaluate_cityscapes import THREADS, CityscapesScores, evaluate_cityscapes, figures_of
 from PIL import Image
 
 from perpixel.cli import main
