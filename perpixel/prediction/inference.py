@@ -104,8 +104,8 @@ class Inference:
         `scores` asks for probabilities of pixels. Raises UsageError for what `model` cannot do, and what `load` raises."""
         network = model.ready()
         if self.given and finds_objects(network):
-            wrong = self.given[0]
-            raise UsageError(f"{wrong}: {type(network).__name__} finds objects in the picture as it is; leave {wrong} out.")
+            setting = self.given[0]
+            raise UsageError(f"{setting}: {type(network).__name__} finds objects in the picture as it is; leave {setting} out.")
         if scores:
             pixel_network(network, "scores")
         if self.tile:
