@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from perpixel.classes import ClassTable, Colour, distinct_colours
+from perpixel.sample import Instances
 
 Picture = NDArray[np.uint8]
 INK, PAPER, GRID = (30, 30, 30), (255, 255, 255), (225, 225, 225)
@@ -23,18 +24,36 @@ def colours(labels: NDArray[Any], classes: ClassTable) -> Picture:
     return picture
 
 
-def overlay(image: Picture, labels: NDArray[Any], classes: ClassTable, legend: bool = True) -> Picture:
-    """The picture half covered with the colours of its labels, void left as it is; below it a legend of the classes present."""
+def overlay(
+    image: Picture, labels: NDArray[Any], classes: ClassTable, legend: bool = True, objects: Instances | None = None
+) -> Picture:
+    """The picture half covered with the colours of its labels, void left as it is; below it a legend of the classes present.
+
+    Each of the `objects` is covered with a colour of its own, and has an outline in the colour of its class."""
     half = classes.palette >> 1
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=classes.void + 1))
     covered: Picture = (image >> 1) + half[np.minimum(labels, len(classes))]
     if classes.void in present:
         void = labels == classes.void
         covered[void] = image[void]
+    if objects is not None:
+        _cover_objects(covered, image, objects, classes)
     shown = tuple(int(i) for i in present if i < len(classes))
     if not legend or not shown:
         return covered
     return np.concatenate([covered, _legend(classes, shown, image.shape[1])])
+
+
+def _cover_objects(covered: Picture, image: Picture, objects: Instances, classes: ClassTable) -> None:
+    """Draws objects into the overlay of `image`, that with the highest score on top."""
+    colours = np.array(distinct_colours(len(objects.class_ids)), np.uint8)
+    for index in objects.by_score:
+        crop = objects.crop(index)
+        pixels, part = crop.pixels, covered[crop.box]
+        part[pixels] = (image[crop.box][pixels] >> 1) + (colours[index] >> 1)
+        around = np.pad(pixels, 1)
+        inner = around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
+        part[pixels & ~inner] = classes.palette[objects.class_ids[index]]
 
 
 def error_map(truth: NDArray[Any], predicted: NDArray[Any], void: int) -> Picture:

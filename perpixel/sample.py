@@ -104,13 +104,31 @@ class Instances:
 
     @classmethod
     def of_crops(
-        cls, crops: Sequence[Crop], size: tuple[int, int], class_ids: NDArray[np.int64], crowd: NDArray[np.bool_]
+        cls,
+        crops: Sequence[Crop],
+        size: tuple[int, int],
+        class_ids: NDArray[np.int64],
+        crowd: NDArray[np.bool_],
+        scores: NDArray[np.float32] | None = None,
     ) -> Instances:
         """Objects of a picture of this size by their crops; `masks` and `numbers` are made when they are first asked for."""
         objects = cls.__new__(cls)
         objects._crops, objects._size = crops, size
-        objects.class_ids, objects.scores, objects.crowd = class_ids, None, crowd
+        objects.class_ids, objects.scores, objects.crowd = class_ids, scores, crowd
         return objects
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the picture."""
+        if "_size" in vars(self):
+            return self._size
+        height, width = (self.masks if "masks" in vars(self) else self.numbers).shape[-2:]
+        return height, width
+
+    @property
+    def by_score(self) -> list[int]:
+        """The places of the objects in the order in which they are drawn: the highest score last; without scores as they come."""
+        return [*range(len(self.class_ids))] if self.scores is None else np.argsort(self.scores, kind="stable").tolist()
 
     def mask(self, index: int) -> NDArray[np.bool_]:
         """The pixels (H, W) of one object, without making the masks of all."""
@@ -171,7 +189,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A network's answer: `labels` class ids (H, W) at the picture's size, `scores` float32 (C, H, W) in [0, 1] if asked for."""
+    """A network's answer: `labels` class ids (H, W) at the picture's size, `scores` float32 (C, H, W) in [0, 1] if asked for.
+
+    A network of objects also gives `instances`. Where it gives no class to pixels, its objects draw the labels: the class of the
+    object with the highest score at each pixel; elsewhere background, or void where no class is called so. So there are always
+    labels, and whatever comes after never asks which network ran."""
 
     labels: NDArray[Any]
     classes: ClassTable

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from perpixel import draw
 from perpixel.classes import ClassTable
+from perpixel.sample import Instances
 
 VOID = 255
 ROAD, CAR, SKY = (128, 64, 128), (0, 0, 142), (70, 130, 180)
@@ -55,6 +56,38 @@ def test_the_legend_lists_the_classes_present_and_is_as_wide_as_the_picture():
 def test_a_narrow_legend_takes_more_lines(width, lines):
     labels = np.arange(3, dtype=np.uint8).repeat(width).reshape(3, width)
     assert draw.overlay(plain((0, 0, 0), 3, width), labels, TABLE).shape == (3 + 18 * lines, width, 3)
+
+
+def test_each_object_has_a_colour_of_its_own_and_an_outline_of_its_class():
+    image, labels = plain((0, 0, 0), 5, 12), np.zeros((5, 12), np.uint8)
+    masks = np.zeros((2, 5, 12), bool)
+    masks[0, :, :5] = masks[1, :, 7:] = True
+    labels[masks.any(0)] = 1
+    picture = draw.overlay(image, labels, TABLE, legend=False, objects=Instances(masks, np.array([1, 1])))
+    for left, colour in ((0, [64, 0, 0]), (7, [0, 64, 0])):  # half of the first two colours
+        square = picture[:, left : left + 5]
+        assert (square[1:4, 1:4] == colour).all()
+        square = square.copy()
+        square[1:4, 1:4] = CAR
+        assert (square == CAR).all()
+    assert (picture[:, 5:7] == np.array(ROAD) // 2).all()
+    assert (image == 0).all()
+
+
+def test_of_objects_that_overlap_the_one_with_the_highest_score_is_on_top():
+    image, labels = plain((0, 0, 0), 3, 4), np.ones((3, 4), np.uint8)
+    masks = np.zeros((2, 3, 4), bool)
+    masks[0, :, :3] = masks[1, :, 1:] = True
+    for scores, middle in (([0.9, 0.2], [64, 0, 0]), ([0.2, 0.9], [0, 64, 0])):
+        objects = Instances(masks, np.array([1, 1]), np.array(scores, np.float32))
+        picture = draw.overlay(image, labels, TABLE, legend=False, objects=objects)
+        assert picture[1, 1 if scores[0] > scores[1] else 2].tolist() == middle
+
+
+def test_objects_without_a_pixel_draw_nothing():
+    image, labels = plain((9, 9, 9), 3, 4), np.zeros((3, 4), np.uint8)
+    nothing = Instances(np.zeros((1, 3, 4), bool), np.array([1]))
+    assert np.array_equal(draw.overlay(image, labels, TABLE, False, nothing), draw.overlay(image, labels, TABLE, False))
 
 
 def test_a_void_picture_has_no_legend():

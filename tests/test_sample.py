@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hidden_torch import HAS_TORCH
 
-from perpixel.sample import Instances, InstanceTargets, Targets
+from perpixel.sample import Crop, Instances, InstanceTargets, Targets
 
 if HAS_TORCH:
     import torch
@@ -43,6 +43,23 @@ def test_a_picture_without_objects():
 
 def test_of_objects_that_overlap_the_last_is_shown():
     assert Instances(np.ones((2, 1, 2), bool), np.array([0, 1])).numbers.tolist() == [[2, 2]]
+
+
+def test_the_size_is_known_in_every_form():
+    crops = [Crop.of(mask) for mask in MASKS]
+    forms = (
+        Instances(MASKS, np.array([5, 7])),
+        Instances.of_numbers(NUMBERS, np.array([5, 7])),
+        Instances.of_crops(crops, (2, 3), np.array([5, 7]), np.zeros(2, bool), np.array([0.5, 1], np.float32)),
+    )
+    assert [objects.size for objects in forms] == [(2, 3)] * 3
+    assert forms[2].scores.tolist() == [0.5, 1]
+
+
+def test_the_highest_score_is_drawn_last():
+    scores = np.array([0.5, 0.9, 0.1, 0.5], np.float32)
+    assert Instances(np.zeros((4, 1, 1), bool), np.zeros(4, int), scores).by_score == [2, 0, 3, 1]
+    assert Instances(np.zeros((3, 1, 1), bool), np.zeros(3, int)).by_score == [0, 1, 2]
 
 
 @pytest.mark.needs_torch

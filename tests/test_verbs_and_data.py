@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets.test_datasets import FOLDERS, MAKERS
 from fakes import make_model
-from test_datasets import FOLDERS, MAKERS
 
 from perpixel.datasets import ON_DISK, Dataset, open_dataset, with_objects
 from perpixel.images import write_labels

@@ -51,8 +51,12 @@ def open_judged(
 
 
 def judged_by_files(measure: Measure[Any], run: Path) -> bool:
-    """Whether an annotation file judges results: where no model is named, for measures of objects and segments."""
-    return measure.needs in VIEWS and not _holds_model(run)
+    """Whether an annotation file judges results, for measures of objects and segments: where neither a model is named nor a
+    folder of predicted objects."""
+    from perpixel.prediction.instances import INSTANCES
+
+    predicted = measure.needs == "instances" and (run / INSTANCES).is_dir()
+    return measure.needs in VIEWS and not predicted and not _holds_model(run)
 
 
 def open_model(run: Path, device: str) -> Any:

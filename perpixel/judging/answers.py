@@ -91,13 +91,15 @@ def refuse_other_classes(model: Model, dataset: Dataset) -> None:
 def _of_masks(
     folder: Path, data: Dataset, truth: Dataset, measure: Measure[Row], inference: Inference | None
 ) -> Pairs[Row]:
-    if measure.needs in ("instances", "segments"):
+    from perpixel.prediction.instances import INSTANCES
+
+    if measure.needs == "segments" or (measure.needs == "instances" and not (folder / INSTANCES).is_dir()):
         raise UsageError(f"{folder}: masks of classes hold no {measure.needs}; judge a results file by its annotation file.")
     _refuse_inference(folder, inference, "masks are judged as they are")
-    from perpixel.judging.stored_masks import label_ids_of, masks_of
+    from perpixel.judging.stored_masks import label_ids_of, masks_of, objects_of
 
-    answer = (label_ids_of if measure.needs == "label ids" else masks_of)(folder, data)
-    read = getattr(truth, "truth", truth.sample)  # without the picture, where a view can
+    answer = {"label ids": label_ids_of, "instances": objects_of}.get(measure.needs, masks_of)(folder, data)
+    read = getattr(truth, "without_picture", truth.sample)  # without the picture, where a view can
 
     def count(_: int, sample: Sample) -> tuple[Row, bytes]:
         measure.refuse(sample, data.classes)

@@ -1,4 +1,4 @@
-"""Predicted masks in files: which file is the mask of a picture, and its labels."""
+"""Predictions in files: which file is the mask of a picture, and its labels; and which holds its objects."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from perpixel.datasets.cityscapes import Cityscapes, train_ids
 from perpixel.errors import DataError
 from perpixel.files import in_either_form, walk
 from perpixel.images import read_labels, read_labels_fast
+from perpixel.prediction.instances import INSTANCES, labels_of, read_instances
 from perpixel.sample import Prediction, Sample
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
@@ -25,10 +26,33 @@ def masks_of(folder: Path, dataset: Dataset) -> Callable[[Sample], Prediction]:
     in a folder of its city, say; in `folder`, or in its `masks/`.
 
     It raises DataError for a mask that is missing, of another size than the truth, or of other values."""
-    files: dict[str, Path] = {}
-    if isinstance(dataset, HasPictures):
-        files = {dataset.name(index): dataset.picture(index) for index in range(len(dataset))}
+    files = _pictures(dataset)
     return lambda sample: Prediction(_labels(folder, sample, files.get(sample.name), dataset), dataset.classes)
+
+
+def objects_of(folder: Path, dataset: Dataset) -> Callable[[Sample], Prediction]:
+    """The same for the objects that `perpixel predict` left in `folder/instances/`, and the labels that they draw.
+
+    It raises DataError for a file that is missing or damaged, and for one of another size than the picture."""
+    files = _pictures(dataset)
+
+    def answer(sample: Sample) -> Prediction:
+        path = _file(sample.name, files.get(sample.name), [folder / INSTANCES], (".json",))
+        if not path.exists():
+            raise DataError(f"{path}: there is no file of objects for the picture {sample.name}; predict it first.")
+        objects = read_instances(path, dataset.classes)
+        if sample.instances is not None and objects.size != sample.instances.size:
+            raise DataError(f"{path}: is {objects.size}, the truth {sample.instances.size}; objects are judged at its size.")
+        return Prediction(labels_of(objects, dataset.classes), dataset.classes, None, objects)
+
+    return answer
+
+
+def _pictures(dataset: Dataset) -> dict[str, Path]:
+    """The files of the pictures by the names of their samples, where they have files."""
+    if not isinstance(dataset, HasPictures):
+        return {}
+    return {dataset.name(index): dataset.picture(index) for index in range(len(dataset))}
 
 
 def label_ids_of(folder: Path, dataset: Dataset) -> Callable[[Sample], Prediction]:
@@ -39,9 +63,7 @@ def label_ids_of(folder: Path, dataset: Dataset) -> Callable[[Sample], Predictio
 
 
 def _labels(folder: Path, sample: Sample, picture: Path | None, dataset: Dataset) -> NDArray[Any]:
-    names = [sample.name, *([picture.stem, f"{picture.parent.name}/{picture.stem}"] if picture else [])]
-    places = [place / f"{name}{suffix}" for name in names for place in (folder, folder / "masks") for suffix in SUFFIXES]
-    path = next((file for place in places if (file := in_either_form(place)).exists()), places[0])
+    path = _file(sample.name, picture, [folder, folder / "masks"], SUFFIXES)
     if not path.exists():
         raise DataError(f"{path}: there is no mask for the picture {sample.name}; predict it first.")
     mask, classes = read_labels(path), dataset.classes
@@ -54,6 +76,14 @@ def _labels(folder: Path, sample: Sample, picture: Path | None, dataset: Dataset
     except DataError as error:
         raise (train_ids(mask, path) if isinstance(dataset, Cityscapes) else None) or error from None
     return labels
+
+
+def _file(name: str, picture: Path | None, folders: list[Path], suffixes: tuple[str, ...]) -> Path:
+    """The file in one of `folders` that is called as the sample, or as the file of its picture; where there is none, the first
+    place where it could be."""
+    names = [name, *([picture.stem, f"{picture.parent.name}/{picture.stem}"] if picture else [])]
+    places = [folder / f"{name}{suffix}" for name in names for folder in folders for suffix in suffixes]
+    return next((file for place in places if (file := in_either_form(place)).exists()), places[0])
 
 
 def _only_file(names: list[tuple[str, str]], name: str, folder: Path) -> Path:

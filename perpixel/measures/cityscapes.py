@@ -75,7 +75,7 @@ class LabelIds(Sample):
 
 @dataclass(frozen=True)
 class LabelIdsOf:
-    """A split of Cityscapes in label ids. `truth` leaves the picture out, which masks do not need."""
+    """A split of Cityscapes in label ids. `without_picture` leaves out what masks do not need."""
 
     dataset: Cityscapes
 
@@ -98,9 +98,9 @@ class LabelIdsOf:
         return self.dataset.name(index)
 
     def sample(self, index: int) -> LabelIds:
-        return replace(self.truth(index), image=self.dataset.sample(index).image)
+        return replace(self.without_picture(index), image=self.dataset.sample(index).image)
 
-    def truth(self, index: int) -> LabelIds:
+    def without_picture(self, index: int) -> LabelIds:
         labels = self.dataset.label_ids(index)
         return LabelIds(self.name(index), np.zeros((*labels.shape, 0), np.uint8), labels, None, self.dataset.instance_ids(index))
 

@@ -25,11 +25,12 @@ from perpixel.errors import DataError, UsageError, failure_of
 from perpixel.files import digest, locked, read_bytes, remove_partial, walk, write_whole
 from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_image
 from perpixel.prediction.inference import PLAIN, Inference
+from perpixel.prediction.instances import INSTANCES, encode_instances
 from perpixel.sample import Prediction
 from perpixel.weights.model_file import MODEL_FILE, Model
 
 JOURNAL = "predictions.jsonl"
-SUFFIXES = {"masks": ".png", "overlays": ".png", "scores": ".npy"}
+SUFFIXES = {"masks": ".png", "overlays": ".png", "scores": ".npy", INSTANCES: ".json"}  # of results, by folder
 STDIN = "-"
 
 
@@ -108,15 +109,16 @@ def predict_all(
     model: Model, sources: Iterable[Source], out: Path, scores: bool = False, overlays: bool = True,
     inference: Inference | None = None,
 ) -> Iterator[Outcome]:  # fmt: skip
-    """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture.
+    """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture; of a network
+    of objects also `out/instances/NAME.json` (see `instances`).
 
     Reading, computing and writing overlap; at most a handful of pictures is in memory. A picture that fails is reported and
     the rest go on. What a former call finished with the same model, picture and options is skipped; the journal tells.
     Raises UsageError when `out` holds predictions of another model, or `inference` does not fit this one."""
-    kinds = {"masks": True, "overlays": overlays, "scores": scores}
-    folders = [out / name for name, wanted in kinds.items() if wanted]
     out.mkdir(parents=True, exist_ok=True)
     predictor = (inference or PLAIN).predictor(model, scores)
+    kinds = {"masks": True, "overlays": overlays, "scores": scores, INSTANCES: "instances" in predictor.provides}
+    folders = [out / name for name, wanted in kinds.items() if wanted]
     head: dict[str, Any] = {"model": predictor.weights, "folders": [folder.name for folder in folders]}
     if not predictor.inference.plain:
         head["inference"] = predictor.rules
@@ -180,12 +182,14 @@ def _write(
     found = finish()
     parts = {"masks": encode_labels(found.labels, found.classes)}
     if overlays:
-        picture = Image.fromarray(draw.overlay(image, found.labels, found.classes))
+        picture = Image.fromarray(draw.overlay(image, found.labels, found.classes, objects=found.instances))
         parts["overlays"] = encode_image(picture, SUFFIXES["overlays"])
     if found.scores is not None:
         buffer = io.BytesIO()
         np.save(buffer, found.scores)
         parts["scores"] = buffer.getvalue()
+    if found.instances is not None:
+        parts[INSTANCES] = encode_instances(found.instances, found.classes)
     for folder, data in parts.items():
         write_whole(out / folder, f"{source.name}{SUFFIXES[folder]}", data, durable=False)
     journal.add(source.name, key, {folder: hashlib.sha256(data).hexdigest() for folder, data in parts.items()})
@@ -238,7 +242,7 @@ class _Journal:
             text = "".join(self._line(name, done) for name, done in self._done.items())
             write_whole(out, JOURNAL, (json.dumps(head) + "\n" + text).encode())
         else:
-            if any((out / folder).exists() for folder in ("masks", "overlays", "scores")):
+            if any((out / folder).exists() for folder in SUFFIXES):
                 raise UsageError(f"{out}: holds masks or overlays from elsewhere; choose another --out.")
             write_whole(out, JOURNAL, (json.dumps(head) + "\n").encode())
         self._file = self.path.open("a")

@@ -24,15 +24,16 @@ from torch import Tensor
 
 from perpixel.classes import ClassTable
 from perpixel.errors import UsageError, did_you_mean
-from perpixel.networks import Network, finds_objects, pixel_network
+from perpixel.networks import InstanceNetwork, Network, finds_objects, labels_pixels, pixel_network
 from perpixel.prediction.by_boxes import CONTEXT, MERGES, chosen, merges, side_of
 from perpixel.prediction.crf.refine import refine
 from perpixel.prediction.crf.settings import CRFS
+from perpixel.prediction.instances import labels_of
 from perpixel.prediction.proposals import METHODS, propose
-from perpixel.prediction.score_maps import Scores, Window, resized, score_map, scores_of
+from perpixel.prediction.score_maps import Scores, Window, resized, score_map, scores_of, to_tensor
 from perpixel.prediction.symmetries import ALL, FLIPS, Symmetry, turned, turned_back
 from perpixel.prediction.tiles import kept, tiled, tiles
-from perpixel.sample import Prediction
+from perpixel.sample import Instances, Prediction
 from perpixel.weights.model_file import Model, load
 
 ENSEMBLES = {"mean": "mean of two networks' probabilities", "product": "softmax of the product of two networks' scores above 0"}
@@ -103,8 +104,8 @@ class Inference:
         `scores` asks for probabilities of pixels. Raises UsageError for what `model` cannot do, and what `load` raises."""
         network = model.ready()
         if self.given and finds_objects(network):
-            wrong = self.given[0]
-            raise UsageError(f"{wrong}: {type(network).__name__} finds objects in the picture as it is; leave {wrong} out.")
+            setting = self.given[0]
+            raise UsageError(f"{setting}: {type(network).__name__} finds objects in the picture as it is; leave {setting} out.")
         if scores:
             pixel_network(network, "scores")
         if self.tile:
@@ -183,6 +184,13 @@ class Predictor:
         return {**rules, **({"scales": scales} if scales != [seen_at(model)] else {})}
 
     @property
+    def provides(self) -> frozenset[str]:
+        """What its predictions hold: labels, scores of pixels if they are asked for, instances."""
+        network = self.model.network
+        parts = {"labels": True, "scores": labels_pixels(network), "instances": finds_objects(network)}
+        return frozenset(part for part, there in parts.items() if there)
+
+    @property
     def weights(self) -> str:
         """The digest of the weights that are used, or both digests joined by +."""
         return self.model.digest if self.other is None else f"{self.model.digest}+{self.other.digest}"
@@ -209,10 +217,22 @@ def whole_picture(
 ) -> Callable[[], Prediction]:
     """Runs a network on the whole of a picture, at `scale`; calling the result makes the prediction, on any thread."""
     size = image.shape[0], image.shape[1]
-    found = score_map(pixel_network(network, "predict"), image, scale)
-    return lambda: Prediction(
-        found.labels(size).astype(classes.dtype, copy=False), classes, found.probabilities(size) if scores else None
-    )
+    objects = _objects(network, image, scale) if finds_objects(network) else None
+    if labels_pixels(network):
+        found = score_map(network, image, scale)
+        return lambda: Prediction(
+            found.labels(size).astype(classes.dtype, copy=False), classes, found.probabilities(size) if scores else None, objects
+        )
+    assert objects is not None, "a network keeps one of the contracts"
+    return lambda: Prediction(labels_of(objects, classes), classes, None, objects)
+
+
+@torch.inference_mode()
+def _objects(network: InstanceNetwork, image: NDArray[np.uint8], scale: float) -> Instances:
+    """The objects of a picture that the network sees at `scale`; their masks have the picture's size."""
+    seen = to_tensor(resized(image, scale)).to(next(network.parameters()).device)
+    (objects,) = network.detect(seen, (image.shape[0], image.shape[1]))
+    return objects
 
 
 def seen_at(model: Model) -> float | str:

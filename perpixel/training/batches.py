@@ -18,7 +18,7 @@ from torch import Tensor
 from perpixel.datasets import Dataset, with_objects
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.masks.touching import components, weight_map
-from perpixel.sample import Instances, Sample, Targets
+from perpixel.sample import Instances, InstanceTargets, Sample, Targets
 from perpixel.training.recipe import Recipe
 from perpixel.training.transforms import Augmentation, augment
 
@@ -46,20 +46,23 @@ def batches(
     world: int = 1,
     context: int = 0,
     class_weights: Sequence[float] | None = None,
+    instances: bool = False,
 ) -> Generator[list[Batch]]:
     """For each step from `first` (0-based) to the last: this process's share of the batch, in `recipe.accumulate` parts.
 
     Pictures are drawn by `recipe.sampling`. Reading and augmenting run ahead in a thread of their own. Of crops, images show
     `context` pixels more on each side than targets. `class_weights` (C,) balance the weight map of `recipe.separation_weights`,
-    which is made of the objects as they are after augmentation.
+    which is made of the objects as they are after augmentation. With `instances` the targets have the objects too, as far as they
+    show in the view; a pixel that several objects share belongs to the last of them.
+
     Raises UsageError when the batch does not divide, pictures of different sizes meet without a crop, or there are no objects
-    to separate; UnknownName for a `separation_class` that is none."""
+    to separate or to learn from; UnknownName for a `separation_class` that is none."""
     parts = recipe.accumulate * world
     if recipe.batch % parts:
         raise UsageError(f"batch = {recipe.batch}: must be a multiple of accumulate x processes = {parts}.")
     size = recipe.batch // parts
     draw = index_at if recipe.sampling == "shuffled" else index_of_all
-    read = _Cache(dataset, recipe)
+    read = _Cache(dataset, recipe, instances)
     how = Augmentation(
         recipe.scale, recipe.crop, recipe.scale_jitter, recipe.flip, recipe.colour, recipe.class_crops,
         recipe.flip_vertical, recipe.rotate, recipe.elastic, context,
@@ -70,7 +73,7 @@ def batches(
     def load(step: int) -> list[Batch]:
         start = step * recipe.batch + rank * recipe.accumulate * size
         return [
-            _batch([_view(position) for position in range(begin, begin + size)], _weights, void)
+            _batch([_view(position) for position in range(begin, begin + size)], _weights, void, instances)
             for begin in range(start, start + recipe.accumulate * size, size)
         ]
 
@@ -81,7 +84,7 @@ def batches(
         return augment(sample, how, void, np.random.default_rng([recipe.seed, _VIEW, position]))
 
     def _weights(view: Sample) -> NDArray[np.float32] | None:
-        if view.instances is None or view.labels is None:
+        if not recipe.separation_weights or view.instances is None or view.labels is None:
             return None
         return weight_map(
             view.labels, view.instances, void, balance, recipe.separation_weights, recipe.separation_sigma
@@ -119,11 +122,12 @@ def index_of_all(position: int, length: int, seed: int) -> int:
 
 
 class _Cache:
-    """Reads samples, keeping the first that fit into `cache_mb`; with the objects to separate, where the recipe does."""
+    """Reads samples, keeping the first that fit into `cache_mb`; with objects, to separate or with `instances` to learn from."""
 
-    def __init__(self, dataset: Dataset, recipe: Recipe) -> None:
+    def __init__(self, dataset: Dataset, recipe: Recipe, instances: bool) -> None:
         self._kept: dict[int, Sample] = {}
-        self._objects, name = recipe.separation_weights > 0, recipe.separation_class
+        self._objects, name = instances or recipe.separation_weights > 0, recipe.separation_class
+        self._learned = instances
         numbered = self._objects and name is None
         self._dataset, self._left = with_objects(dataset) if numbered else dataset, recipe.cache_mb << 20
         if self._objects and name is not None and name not in dataset.classes.names:
@@ -145,6 +149,10 @@ class _Cache:
     def _objects_of(self, sample: Sample) -> Instances:
         if self._region_class is not None and sample.labels is not None:
             return components(sample.labels, self._region_class)
+        if sample.instances is None and self._learned:
+            raise UsageError(
+                f"data: the data set numbers no objects in {sample.name}, which the network learns from; choose one with objects."
+            )
         if sample.instances is None:
             raise UsageError(
                 f"separation_weights: the data set numbers no objects in {sample.name}; give `--separation-class NAME` of the "
@@ -154,7 +162,9 @@ class _Cache:
         return Instances.of_numbers(objects.numbers, objects.class_ids, objects.crowd)  # without masks
 
 
-def _batch(samples: list[Sample], weigh: Callable[[Sample], NDArray[np.float32] | None], void: int) -> Batch:
+def _batch(
+    samples: list[Sample], weigh: Callable[[Sample], NDArray[np.float32] | None], void: int, instances: bool
+) -> Batch:
     sizes = {sample.image.shape[:2] for sample in samples}
     if len(sizes) > 1:
         raise UsageError(f"the pictures have different sizes ({', '.join(map(str, sorted(sizes)))}); give `--crop HEIGHT WIDTH`.")
@@ -163,4 +173,17 @@ def _batch(samples: list[Sample], weigh: Callable[[Sample], NDArray[np.float32] 
     maps = [found for sample in samples if (found := weigh(sample)) is not None]
     weights = torch.from_numpy(np.stack(maps)) if maps else None
     names = tuple(sample.name for sample in samples)
-    return Batch(images.float().div_(255), Targets(labels, weights), names, int((labels != void).sum()))
+    objects = tuple(_targets_of(sample.instances) for sample in samples if sample.instances is not None) if instances else None
+    return Batch(images.float().div_(255), Targets(labels, weights, objects), names, int((labels != void).sum()))
+
+
+def _targets_of(objects: Instances) -> InstanceTargets:
+    """The objects that have a pixel left in the view."""
+    crops = [objects.crop(index) for index in range(len(objects.class_ids))]
+    shown = [index for index, crop in enumerate(crops) if crop.bits.size]
+    boxes = [(crop.left, crop.top, crop.left + crop.shape[1], crop.top + crop.shape[0]) for crop in crops if crop.bits.size]
+    masks = np.array([crops[index].mask for index in shown], np.bool_).reshape(len(shown), *objects.size)
+    return InstanceTargets(
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), torch.from_numpy(masks),
+        torch.from_numpy(objects.class_ids[shown]), torch.from_numpy(objects.crowd[shown]),
+    )  # fmt: skip

@@ -96,6 +96,10 @@ def _refuse_settings_of_pixels(network: Network, recipe: Recipe, classes: ClassT
     """Raises UsageError for a setting that a network of objects does not listen to."""
     if recipe.crops != "none":
         raise UsageError(f"crops = {recipe.crops!r}: shows no objects, which {recipe.network} learns from; leave it out.")
+    if recipe.separation_class is not None:
+        raise UsageError(
+            f"separation_class = {recipe.separation_class!r}: {recipe.network} learns from the objects of the data; leave it out."
+        )
     if labels_pixels(network):
         return
     for name in OF_PIXELS:
@@ -193,6 +197,6 @@ def measure_batch_norm(network: Network, dataset: Dataset, recipe: Recipe, team:
     drawn = replace(recipe, steps=recipe.statistics_batches, batch=recipe.statistics_batch, accumulate=1, cache_mb=0)
     passes = (
         network.losses(part.images.to(team.device), part.targets.to(team.device))
-        for (part,) in batches(dataset, drawn, 0, team.rank, team.world)
+        for (part,) in batches(dataset, drawn, 0, team.rank, team.world, instances=finds_objects(network))
     )
     measure_statistics(network.modules(), _measured_layers(network, recipe), passes)

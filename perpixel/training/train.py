@@ -31,7 +31,7 @@ from perpixel.machines.interrupts import stop_after_step
 from perpixel.machines.memory import keep_freed_memory
 from perpixel.machines.team import Team, join
 from perpixel.measures.confusion_matrix import ConfusionMatrix
-from perpixel.networks import Network, has_border
+from perpixel.networks import Network, finds_objects, has_border
 from perpixel.prediction.predict import predict
 from perpixel.training import states
 from perpixel.training.batches import Batch, batches
@@ -167,7 +167,9 @@ class _Run:
     def batches(self) -> Generator[list[Batch]]:
         network, team = self.learner.network, self.team
         context = network.border if has_border(network) else 0
-        return batches(self.training, self.recipe, self.start, team.rank, team.world, context, self.class_weights)
+        return batches(
+            self.training, self.recipe, self.start, team.rank, team.world, context, self.class_weights, finds_objects(network)
+        )
 
     def validate(self, step: int) -> None:
         """Judges the kept network on val, notes it in the history, and keeps the weights where they are the best so far."""

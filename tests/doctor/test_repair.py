@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from doctor.test_defects import MAKERS, OURS, change, coloured, labels, lossy_webp, put, root, texture  # noqa: F401
 from fakes import make_folder
 from PIL import Image
-from test_defects import MAKERS, OURS, change, coloured, labels, lossy_webp, put, root, texture  # noqa: F401
 
 from perpixel.classes import ClassTable
 from perpixel.cli import main

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import make_coco, make_isbi2012
+from judging.test_evaluate_cityscapes import PICTURES, arrays, counts_of, put_set
 from measures.test_instances import draw, put
 from measures.test_instances import judged as average_precision_of
 from PIL import Image
-from test_evaluate_cityscapes import PICTURES, arrays, counts_of, put_set
 
 from perpixel.cli import main
 from perpixel.datasets import open_dataset

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_instances import ORACLE, draw, put
+from measures.test_instances import ORACLE, draw, put
 
 from perpixel.datasets.coco_annotations import read_annotations
 from perpixel.masks import rle, runs

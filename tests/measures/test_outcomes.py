@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_instances import draw, put
+from measures.test_instances import draw, put
 
 from perpixel.datasets.coco_annotations import read_annotations
 from perpixel.judging.evaluate import evaluate

@@ -314,7 +314,7 @@ class TestProtocol:
         for inference in (BOXES, Inference(average="flips", tile=204)):
             matrix = perpixel.ConfusionMatrix(3, 255)
             matrix.add(sample.labels, predict(valid, sample.image, inference=inference).labels)
-            assert np.array_equal(evaluate(valid, data, inference=inference).confusion.counts, matrix.counts)
+            assert np.array_equal(evaluate(valid, data, inference=inference).totals.counts, matrix.counts)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_defects import MAKERS, labels, put, root, texture  # noqa: F401
+from doctor.test_defects import MAKERS, labels, put, root, texture  # noqa: F401
 
 from perpixel.cli import main
 from perpixel.doctor.check import check

@@ -40,17 +40,17 @@ def test_each_point_is_what_evaluate_finds(model: Model, data: Dataset, merge: s
     assert list(scores_by_boxes) == [1, 4, 9]
     for boxes, scores in scores_by_boxes.items():
         expected = perpixel.evaluate(model, data, inference=Inference(boxes, "sliding", merge))
-        assert np.abs(scores.confusion.counts - expected.confusion.counts).sum() <= 2  # batches of other sizes round otherwise
+        assert np.abs(scores.totals.counts - expected.totals.counts).sum() <= 2  # batches of other sizes round otherwise
         assert scores.protocol == expected.protocol
-    assert len({scores.confusion.counts.tobytes() for scores in scores_by_boxes.values()}) == 3
+    assert len({scores.totals.counts.tobytes() for scores in scores_by_boxes.values()}) == 3
     assert len({scores.protocol_hash for scores in scores_by_boxes.values()}) == 3
 
 
 def test_more_boxes_than_there_are_is_all_of_them(model: Model, data: Dataset) -> None:
     few = proposal_curve(model, data, (1,), "sliding", "released")[1]
     many = proposal_curve(model, data, (1, 2000), "sliding", "released")[2000]
-    assert few.confusion.counts.tolist() == many.confusion.counts.tolist()  # none is large enough: all is the first class
-    assert not few.confusion.counts[:, 1:].any()
+    assert few.totals.counts.tolist() == many.totals.counts.tolist()  # none is large enough: all is the first class
+    assert not few.totals.counts[:, 1:].any()
 
 
 def test_json_and_a_picture_of_the_curve(model: Model, data: Dataset, tmp_path: Path) -> None:

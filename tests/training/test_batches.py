@@ -1,5 +1,6 @@
 """Which pictures make step n follows from the seed and n alone."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -163,6 +164,53 @@ def test_separation_needs_objects():
         next(batches(Noise(1), Recipe(batch=1, separation_weights=1.0), 0))
     with pytest.raises(UnknownName, match="no class 'bb'; did you mean 'b'"):
         next(batches(Noise(1), Recipe(batch=1, separation_weights=1.0, separation_class="bb"), 0))
+
+
+def test_objects_are_targets_where_a_network_learns_from_them():
+    dataset = Cells(3)
+    ((batch,),) = batches(dataset, Recipe(steps=1, batch=3, flip=False), 0, instances=True)
+    assert len(batch.targets.instances) == 3
+    assert batch.targets.weights is None
+    for objects, name in zip(batch.targets.instances, batch.names, strict=True):
+        truth = dataset.sample(int(name.split()[1])).instances
+        assert torch.equal(objects.masks, torch.from_numpy(truth.masks))
+        assert objects.class_ids.tolist() == [1] * 6
+        assert objects.boxes.tolist() == [[column, 0, column + 1, 5] for column in range(6)]  # a column is an object
+        assert not objects.crowd.any()
+        assert [tensor.dtype for tensor in vars(objects).values()] == [torch.float32, torch.bool, torch.int64, torch.bool]
+    ((without,),) = steps_of(dataset, Recipe(steps=1, batch=3, flip=False))
+    assert without.targets.instances is None
+
+
+@given(seed=seeds)
+def test_targets_hold_the_objects_that_a_view_shows(seed):
+    """Through all that augments: an object has the pixels that it has in the view, and a box around them."""
+    recipe = Recipe(steps=2, batch=2, seed=seed, **{**WILD, "separation_class": None})
+    for (batch,) in batches(Cells(3), recipe, 0, instances=True):
+        assert batch.targets.weights is not None
+        for objects in batch.targets.instances:
+            assert objects.masks.shape[1:] == (6, 7)
+            assert len(objects.masks) == len(objects.class_ids) == len(objects.crowd) == len(objects.boxes)
+            for mask, box in zip(objects.masks, objects.boxes.tolist(), strict=True):
+                rows, columns = mask.nonzero(as_tuple=True)
+                assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            assert int(objects.masks.sum(0).max()) == 1  # the map of numbers gives a pixel to one object
+
+
+def test_a_picture_without_objects_has_targets_of_none():
+    class Empty(Noise):
+        def sample(self, index):
+            sample = super().sample(index)
+            return replace(sample, instances=Instances.of_numbers(np.zeros(sample.labels.shape, int), np.zeros(0, int)))
+
+    ((batch,),) = batches(Empty(1), Recipe(steps=1, batch=1), 0, instances=True)
+    (objects,) = batch.targets.instances
+    assert (objects.boxes.shape, objects.masks.shape, objects.class_ids.shape) == ((0, 4), (0, 5, 6), (0,))
+
+
+def test_learning_from_objects_needs_objects():
+    with pytest.raises(UsageError, match="numbers no objects in picture 0, which the network learns from"):
+        next(batches(Noise(1), Recipe(batch=1), 0, instances=True))
 
 
 def test_images_of_crops_show_the_context_that_is_asked_for():

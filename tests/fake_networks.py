@@ -1,0 +1,64 @@
+"""Small networks of objects, and of both contracts. A test makes them known by `monkeypatch.setitem(NETWORKS, NAME, Blobs)`."""
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import nn
+from torch.nn import functional as F
+
+from perpixel.layers.score_map import ScoreMap
+from perpixel.losses import PixelLoss
+from perpixel.sample import Instances, Targets
+
+
+class Blobs(nn.Module):
+    """A network of objects: the connected regions of at least 4 pixels in which a linear function of the colour is above 0."""
+
+    def __init__(self, classes: int = 2) -> None:
+        super().__init__()
+        self.colour = nn.Conv2d(3, classes, 1)  # -> one map (B, C, H, W), above 0 on the objects of each class
+
+    def losses(self, images: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
+        maps, judged = self.colour(images), targets.labels != 255
+        truth = torch.zeros_like(maps)
+        for picture, objects in enumerate(targets.instances):
+            for mask, class_id, crowd in zip(objects.masks, objects.class_ids, objects.crowd, strict=True):
+                truth[picture, class_id][mask] = 1
+                judged[picture] &= ~(mask & crowd)
+        loss = F.binary_cross_entropy_with_logits(maps, truth, reduction="none").mean(1)
+        return {"objects": (loss * judged).sum() / judged.sum().clamp(min=1)}
+
+    @torch.no_grad()
+    def detect(self, images: torch.Tensor, size: tuple[int, int] | None = None) -> list[Instances]:
+        probabilities = self.colour(images).sigmoid()
+        if size is not None:
+            probabilities = F.interpolate(probabilities, size)
+        return [self._objects(maps) for maps in probabilities.cpu().numpy()]
+
+    def _objects(self, maps: np.ndarray) -> Instances:
+        masks, class_ids, scores = [np.zeros((0, *maps.shape[1:]), bool)], [], []
+        for class_id, probabilities in enumerate(maps):
+            numbers, count = ndimage.label(probabilities > 0.5)
+            for mask in (numbers == number for number in range(1, count + 1)):
+                if mask.sum() >= 4:
+                    masks.append(mask[None])
+                    class_ids.append(class_id)
+                    scores.append(probabilities[mask].mean())
+        return Instances(np.concatenate(masks), np.array(class_ids, np.int64), np.array(scores, np.float32))
+
+
+class BlobsAndPixels(Blobs):
+    """A network that keeps both contracts: it finds objects, and gives every pixel a class."""
+
+    def __init__(self, classes: int = 2) -> None:
+        super().__init__(classes)
+        self.classify, self.loss = nn.Conv2d(3, classes, 1), PixelLoss()
+
+    def score_map(self, images: torch.Tensor) -> ScoreMap:
+        return ScoreMap.of_cells(self.classify(images), 1)
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"logits": self.score_map(images).scores}
+
+    def losses(self, images: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
+        return super().losses(images, targets) | self.loss(self(images)["logits"], targets)

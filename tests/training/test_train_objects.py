@@ -1,0 +1,162 @@
+"""A network of objects is trained as all others are: it learns, continues to the same bytes, and its batches can be divided."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from fake_networks import Blobs, BlobsAndPixels
+from fakes import make_folder, make_instances
+from safetensors.torch import load_file
+
+from perpixel.errors import Interrupted, UsageError
+from perpixel.networks import NETWORKS
+from perpixel.training import train as module
+from perpixel.training.not_finite import NotFinite
+from perpixel.training.recipe import Recipe
+from perpixel.training.run import HISTORY
+from perpixel.training.train import train
+from perpixel.weights.model_file import MODEL_FILE
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS, "blobs", Blobs)
+    monkeypatch.setitem(NETWORKS, "blobs_and_pixels", BlobsAndPixels)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return make_instances(tmp_path / "data")
+
+
+def small(data: Path | str, **changes: object) -> Recipe:
+    return Recipe(**{"data": str(data), "network": "blobs", "batch": 4, "steps": 4, "validations": 1, "device": "cpu", **changes})
+
+
+def quiet(_: str) -> None: ...
+
+
+def losses_of(out: Path) -> list[dict[str, float]]:
+    return [entry["losses"] for line in (out / HISTORY).read_text().splitlines() if "losses" in (entry := json.loads(line))]
+
+
+@pytest.mark.parametrize(("network", "losses"), [("blobs", ["objects"]), ("blobs_and_pixels", ["objects", "cross_entropy"])])
+def test_it_learns(data: Path, tmp_path: Path, network: str, losses: list[str]) -> None:
+    scores = train(small(data, network=network, steps=60, lr=0.1, ema=0.9, log_every=10), tmp_path / "run", say=quiet)
+    assert scores is not None
+    assert scores.mean_iou > 0.8
+    history = losses_of(tmp_path / "run")
+    assert all(list(entry) == losses for entry in history)
+    assert history[-1]["objects"] < history[0]["objects"] / 2
+
+
+@pytest.mark.parametrize("network", ["blobs", "blobs_and_pixels"])
+def test_a_run_that_was_stopped_ends_with_the_same_bytes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str
+) -> None:
+    recipe = small(data, network=network, steps=6, crop=(16, 20), elastic=2.0, scale_jitter=(0.7, 1.4), save_every=2)
+    train(recipe, tmp_path / "whole", say=quiet)
+
+    class Stop(list):
+        """True from the third step on."""
+
+        asked = 0
+
+        def __bool__(self) -> bool:
+            self.asked += 1
+            return self.asked >= 3
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "stop_after_step", lambda _: _manager(Stop()))
+        with pytest.raises(Interrupted, match="stopped after step 3 of 6"):
+            train(recipe, tmp_path / "parts", say=quiet)
+    train(recipe, tmp_path / "parts", say=quiet)
+    for name in (MODEL_FILE, HISTORY):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+class _manager:
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __enter__(self) -> object:
+        return self.value
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_accumulated_parts_and_two_processes_give_the_weights_of_one(data: Path, tmp_path: Path) -> None:
+    settings = {"optimiser": "sgd", "lr": 0.5, "steps": 3}
+    for accumulate in (1, 2):
+        train(small(data, accumulate=accumulate, **settings), tmp_path / f"run{accumulate}", say=quiet)
+    script = tmp_path / "two.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from fake_networks import Blobs\n"
+        "from perpixel.networks import NETWORKS\n"
+        "from perpixel.training.recipe import Recipe\n"
+        "from perpixel.training.train import train\n"
+        "NETWORKS['blobs'] = Blobs\n"
+        f"train(Recipe(**{small(data, **settings).to_json()!r}), Path({str(tmp_path / 'two')!r}))\n"
+    )
+    places = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": places}
+    done = subprocess.run(torchrun, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    whole = load_file(tmp_path / "run1" / MODEL_FILE)
+    for other in ("run2", "two"):
+        for name, tensor in load_file(tmp_path / other / MODEL_FILE).items():
+            assert torch.allclose(tensor, whole[name], atol=1e-5), (other, name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"loss": "dice"}, "loss = 'dice': blobs finds objects and has losses of its own; leave it out"),
+        ({"class_weights": "inverse"}, "class_weights = 'inverse': blobs finds objects and has losses of its own"),
+        ({"separation_weights": 10.0}, "separation_weights = 10.0: blobs finds objects and has losses of its own"),
+        ({"crops": "objects", "crop": (8, 8)}, "crops = 'objects': shows no objects, which blobs learns from"),
+        (
+            {"network": "blobs_and_pixels", "separation_weights": 10.0, "separation_class": "object"},
+            "separation_class = 'object': blobs_and_pixels learns from the objects of the data",
+        ),
+        ({"trunk_lr": 0.0}, "trunk_lr = 0: blobs has no trunk to freeze"),
+        ({"statistics_batches": 2}, "statistics_batches = 2: blobs trains no batch normalisation"),
+        ({"data": "scenes"}, "data = 'scenes': no class is called background, to which the pixels outside of the objects of"),
+    ],
+)
+def test_settings_that_it_does_not_listen_to_are_refused(
+    data: Path, tmp_path: Path, settings: dict[str, object], says: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        train(small(**{"data": data, **settings}), tmp_path / "run", say=quiet)
+    assert says in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_of_both_listens_to_the_settings_of_pixels(data: Path, tmp_path: Path) -> None:
+    recipe = small(data, network="blobs_and_pixels", class_weights="inverse", separation_weights=10.0)
+    assert train(recipe, tmp_path / "run", say=quiet) is not None
+
+
+def test_data_without_objects_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "data")
+    table = (folder / "classes.csv").read_text().replace("ground", "background")
+    (folder / "classes.csv").write_text(table)
+    with pytest.raises(UsageError, match=r"numbers no objects in p0., which the network learns from"):
+        train(small(folder), tmp_path / "run", say=quiet)
+
+
+def test_a_batch_that_is_not_finite_is_kept_with_its_objects(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFinite, match=r"for the pictures c0., c0., c0., c0."):
+        train(small(data, optimiser="sgd", lr=1e38, steps=20), tmp_path / "run", say=quiet)
+    (kept,) = (tmp_path / "run/not_finite").iterdir()
+    tensors = load_file(kept)
+    assert tensors["targets"].shape == (4, 24, 32)
+    assert tensors["instances.3.masks"].shape[1:] == (24, 32)
+    assert {name.split(".")[-1] for name in tensors if name.startswith("instances.0")} == {"boxes", "masks", "class_ids", "crowd"}
