@@ -1,11 +1,14 @@
 # Everything builds .venv from constraints.txt if it is missing or stale; afterwards no network is needed.
 PYTHON ?= python3
 BIN := .venv/bin
+# As `pip install perpixel` leaves a machine: Python does not find torch (tests/without_torch/sitecustomize.py).
+WITHOUT_TORCH := OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/tests/without_torch
 
-.PHONY: help test check slow oracles review benchmarks clean
+.PHONY: help test core check slow oracles review benchmarks clean
 
 help:
-	@echo "make test        tests, about eight minutes on two cores"
+	@echo "make test        tests, about nine minutes on two cores; those of the core once more with torch hidden"
+	@echo "make core        all tests of the core with torch hidden, fuzzers, kills and real data too"
 	@echo "make check       style and types"
 	@echo "make slow        what is too slow for every day: kills at every touch of the disk, fuzzers of pictures, annotations and archives, 28,000 mutated files"
 	@echo "make oracles     tests against cityscapesScripts and readers of labels, which need other versions: builds .oracles first"
@@ -22,6 +25,10 @@ help:
 # One thread for each of as many processes as there are cores: the networks of tests are tiny.
 test: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile
+	$(WITHOUT_TORCH) $(BIN)/pytest -q -n auto --dist loadfile -m "not slow and not thorough"
+
+core: .venv/ready
+	$(WITHOUT_TORCH) $(BIN)/pytest -q -n auto --dist loadfile
 
 check: .venv/ready
 	$(BIN)/ruff check .

@@ -59,7 +59,9 @@ class TestHelp:
         ("modules", "spared"),
         [
             ("measures.instances measures.panoptic judging.evaluate doctor.check formats.convert judging.submission", {"torch"}),
-            ("training.train prediction.predict", {"timm", "torchvision", "torch._dynamo"}),
+            pytest.param(
+                "training.train prediction.predict", {"timm", "torchvision", "torch._dynamo"}, marks=pytest.mark.needs_torch
+            ),
         ],
     )
     def test_no_verb_waits_for_what_it_does_not_need(self, modules: str, spared: set[str]) -> None:

@@ -190,6 +190,7 @@ def archives_of(folder: Path) -> list[tuple[str, bytes]]:
     return made
 
 
+@pytest.mark.thorough
 class TestEveryRun:
     def test_mutated_annotations_are_read_or_refused_in_a_sentence(self, tmp_path: Path) -> None:
         found = annotations(FEW, 1, tmp_path)

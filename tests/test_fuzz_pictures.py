@@ -180,6 +180,7 @@ def fuzz(number: int, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(told["read"] and told["DataError"] for name, told in shown.items() if name != "read_png_labels")
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 def test_a_folder_of_damaged_files_is_checked_and_repaired_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As pictures beside sound masks, and as masks beside sound pictures."""
@@ -215,6 +216,7 @@ def test_the_kinds_are_sound(name: str) -> None:
         assert images.read_image(sound()[name], turn=False).shape == (*size, 3)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 def test_some_hundred_damaged_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fuzz(600, tmp_path / "picture", monkeypatch)

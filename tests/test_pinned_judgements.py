@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hidden_torch import HAS_TORCH, end_where_hidden
+from hidden_torch import HAS_TORCH, end_where_hidden, require_torch
 from pinned_sets import put_sets
 
 import perpixel
@@ -195,6 +195,8 @@ HASH = re.compile(r"(?<=protocol )[0-9a-f]{12}")
 
 def run(command: str, *more: str) -> tuple[int, str, list[str]]:
     """Exit code, stdout, and the lines of stderr but for those of progress, of a command line in the folder of the sets."""
+    if "-model" in command:
+        require_torch()
     out, err, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -464,6 +466,8 @@ def test_a_command_refuses_in_the_pinned_words(here: Path, kind: str, command: s
 
 @pytest.mark.parametrize(("judgement", "command"), [(name, command) for name, each in FUNCTIONS.items() for command in each])
 def test_a_function_gives_the_json_of_its_command(here: Path, judgement: str, command: str) -> None:
+    if "-model" in command:
+        require_torch()
     content = json.loads(json.dumps(FUNCTIONS[judgement][command]().to_json()))
     pinned = pinned_cases(judgement)[command]["json"]["out"]
     assert changes(judgement, f"{command}/json/out", pinned, without_version(content)) == []

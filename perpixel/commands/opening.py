@@ -66,7 +66,7 @@ def open_model(run: Path, device: str) -> Any:
     try:
         return load_on(run, device)
     except ModuleNotFoundError as error:
-        raise without_torch(error, f"{run}: is no folder of masks, so it is taken for a model, which") or error from None
+        raise without_torch(error, f"{run}: is no folder of masks, so it is taken for a model, and a model") or error from None
 
 
 def _holds_model(run: Path) -> bool:
@@ -82,8 +82,11 @@ def inference_of(given: dict[str, Any]) -> Any:
     """The way to predict by these flags; none without any, which is the network on the whole picture."""
     if not given:
         return None
-    from perpixel.prediction.inference import Inference
-
+    try:
+        from perpixel.prediction.inference import Inference
+    except ModuleNotFoundError as error:
+        flag = f"--{next(iter(given)).replace('_', '-')}"
+        raise without_torch(error, f"{flag} belongs to a network, and a network") or error from None
     return Inference(**given)
 
 

@@ -17,13 +17,14 @@ from pathlib import Path
 from perpixel.datasets import DATASETS, ON_DISK, judged_splits
 from perpixel.datasets.folder import chosen_for_val
 from perpixel.download.archives import unpack
-from perpixel.errors import DataError, PerpixelError, did_you_mean, failure_of, printable
+from perpixel.errors import DataError, PerpixelError, UsageError, did_you_mean, failure_of, printable
 from perpixel.files import is_hidden, new_folder
 from perpixel.formats import FORMATS, find_format, format_of
 from perpixel.formats.exchange import NOTICES, AnnotatedSet, Content, Item, background_of, failing, reason_refused, split_order
 from perpixel.formats.folder import of_datasets
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+OWN_PICTURES = ("folder", "cityscapes")  # formats of sets whose pictures have their place in them
 UNPACKED = ".source"  # the folder to which an archive is unpacked
 LEFT_OUT = ("no area", "no label", "no file")  # kinds of NOTICES that explain why no shape is left
 
@@ -159,13 +160,21 @@ def _read_source(
     if pictures is not None and not pictures.is_dir():
         raise DataError(f"{pictures}: there is no such folder; name the one that holds the pictures.")
     if origin is None and (name in DATASETS or name in ON_DISK):
+        if pictures is not None:
+            raise _own_pictures(pictures, name)
         return of_datasets([*judged_splits(name, root, splits).values()]), name
     if not Path(source).exists():
         if "/" in name or "\\" in name or Path(name).suffix:
             raise DataError(f"{source}: there is no such file or folder.")
         raise did_you_mean("data set, file or folder", name, [*DATASETS, *ON_DISK])
     origin = origin or format_of(Path(source))
+    if pictures is not None and origin in OWN_PICTURES:
+        raise _own_pictures(pictures, origin)
     return find_format(origin).read(Path(source), pictures), origin
+
+
+def _own_pictures(pictures: Path, origin: str) -> UsageError:
+    return UsageError(f"{pictures}: a data set that is read as {origin} has its own pictures; leave --pictures out.")
 
 
 def _chosen(items: list[Item], splits: Sequence[str] | None, splits_needed: bool) -> list[Item]:

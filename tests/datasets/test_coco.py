@@ -75,6 +75,7 @@ def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
         coco.Coco(root, "trian")
 
 
+@pytest.mark.thorough
 def test_real_objects_and_panoptic_maps_agree_on_every_pixel() -> None:
     """Where neither label is void, both show the same thing, in all 100 pictures."""
     if not REAL.is_dir():
@@ -99,6 +100,7 @@ def test_real_objects_and_panoptic_maps_agree_on_every_pixel() -> None:
     assert agreeing == judged
 
 
+@pytest.mark.thorough
 def test_real_objects_are_the_segments_of_things_of_their_panoptic_maps() -> None:
     """All 746 objects, crowds included: same class, same pixels, no object twice."""
     if not REAL.is_dir():

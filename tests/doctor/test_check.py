@@ -298,6 +298,7 @@ def test_where_there_is_nothing_to_check(tmp_path):
         check(tmp_path)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not CAMVID.is_dir(), reason="the CamVid pictures are not at ../shared/data/camvid.")
 def test_camvid_is_sound():
     report = check(CAMVID)

@@ -392,6 +392,7 @@ def test_sound_instances_have_no_defect(tmp_path: Path) -> None:
     assert check(make_instances(tmp_path)).problems == ()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["camvid", "nuclei"])
 def test_real_sets_have_no_defect(name: str) -> None:
     if not (SHARED / name).is_dir():

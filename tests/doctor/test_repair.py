@@ -190,6 +190,7 @@ def test_names_of_255_bytes_are_copied(root: Path, place: Path) -> None:  # noqa
     assert check(out).problems == ()
 
 
+@pytest.mark.thorough
 class TestWholeOrNothing:
     def test_one_pair_that_cannot_be_written_is_left_out_and_reported(
         self, root: Path, place: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811

@@ -310,6 +310,7 @@ class TestStrangers:
     def test_backslashes_are_judged_as_slashes(self, make, archive: Path, root: Path) -> None:
         refused(make(archive, [("a/b", b"1"), ("a\\b", b"2")]), root, "is in the way of")
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zip", "tar"])
     def test_every_flipped_byte_ends_in_a_sentence_or_whole(self, kind: str, archive: Path, root: Path) -> None:
         data = MAKERS[kind](archive, HONEST).read_bytes()

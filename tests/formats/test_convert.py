@@ -61,6 +61,7 @@ def contents(path: Path) -> dict[str, tuple[set[tuple[str, bytes, bool]], list[s
     }
 
 
+@pytest.mark.thorough
 class TestOnRealPictures:
     def test_a_chain_of_formats_gives_the_same_objects(self, real: Path, tmp_path: Path) -> None:
         before, folder = contents(real), real
@@ -217,6 +218,8 @@ class TestConvert:
             (["empty", "out"], 3, "empty: is in no format that is known by what lies there; name it with --from"),
             (["scenes", "empty"], 2, "empty: is there already; name a folder that is not"),
             (["in", "out", "--pictures", "nowhere"], 3, "nowhere: there is no such folder; name the one that holds the pictures"),
+            (["scenes", "out", "--pictures", "in"], 2, "in: a data set that is read as scenes has its own pictures; leave"),
+            (["in", "out", "--from", "folder", "--pictures", "in"], 2, "in: a data set that is read as folder has its own"),
             (["in", "out", "--splits", "vall"], 2, "no split of the source 'vall'"),
         ],
     )

@@ -58,6 +58,7 @@ class TestNames:
         "x" * 250,
     )  # fmt: skip
 
+    @pytest.mark.thorough
     @every_export
     @every_target
     def test_whatever_names_say_nothing_outside_of_out_changes(self, source: str, target: str, tmp_path: Path) -> None:
@@ -358,6 +359,7 @@ class TestNothingKept:
         assert "no shape was kept: 2 shapes without a label are left out" in messages
 
 
+@pytest.mark.thorough
 class TestWholeOrNothing:
     def test_what_a_killed_process_left_is_swept_even_of_an_archive(self, tmp_path: Path) -> None:
         exported = export("labelme", tmp_path / "in", GOOD)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from fakes import make_folder
-from hidden_torch import HAS_TORCH
+from hidden_torch import HAS_TORCH, require_torch
 
 from perpixel.errors import UntrustedFile
 from perpixel.machines import interrupts
@@ -190,8 +190,8 @@ class Training:
             return self.process.wait(timeout=120)
 
 
-@pytest.mark.needs_torch
 def test_a_training_that_is_stopped_says_so_and_leaves_what_can_be_used(tmp_path: Path, command) -> None:
+    require_torch()
     data, out = make_folder(tmp_path / "data", train=4, val=2), tmp_path / "run"
     flags = ["--data", str(data), *SMALL, "--steps", "100000", "--validations", "1", "--out", str(out)]
     training = Training(*flags)
