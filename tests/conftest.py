@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hidden_torch import HAS_TORCH, end_where_hidden
+from hidden_torch import HAS_TORCH, OF_TORCH, end_where_hidden
 from hypothesis import settings
 from places import TESTS
 
@@ -20,12 +20,6 @@ if HAS_TORCH:
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-
-# Of rooms and modules that import torch; without it Python cannot even read these files.
-OF_TORCH = {
-    "layers", "networks", "prediction", "studies", "training", "weights", "test_facts.py", "test_kill_verbs.py", "test_losses.py",
-    "machines/test_device.py",
-}  # fmt: skip
 
 Told = tuple[int, str, str]
 

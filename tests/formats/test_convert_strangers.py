@@ -48,6 +48,7 @@ def written(out: Path) -> set[str]:
     return {item.name for item in FORMATS[format_of(out)].read(out, None).items}
 
 
+@pytest.mark.thorough
 class TestNames:
     HOSTILE = (
         "../evil", "../../evil", "/evil", "a/../../evil", "..\\evil", "C:\\evil", "\\\\host\\evil", "C:/evil", "./evil",
@@ -58,7 +59,6 @@ class TestNames:
         "x" * 250,
     )  # fmt: skip
 
-    @pytest.mark.thorough
     @every_export
     @every_target
     def test_whatever_names_say_nothing_outside_of_out_changes(self, source: str, target: str, tmp_path: Path) -> None:
