@@ -2,10 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help test check slow oracles review benchmarks clean
+.PHONY: help test core check slow oracles review benchmarks clean
 
 help:
 	@echo "make test        tests, about eight minutes on two cores"
+	@echo "make core        tests of the core with torch hidden"
 	@echo "make check       style and types"
 	@echo "make slow        what is too slow for every day: kills at every touch of the disk, fuzzers of pictures, annotations and archives, 28,000 mutated files"
 	@echo "make oracles     tests against cityscapesScripts and readers of labels, which need other versions: builds .oracles first"
@@ -22,6 +23,11 @@ help:
 # One thread for each of as many processes as there are cores: the networks of tests are tiny.
 test: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile
+
+# The tests of what works without torch, with torch hidden.
+core: .venv/ready
+	PYTHONPATH=tests/without_torch OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile tests/doctor tests/judging tests/measures \
+	  tests/masks tests/formats tests/download tests/test_files.py tests/test_tables.py
 
 check: .venv/ready
 	$(BIN)/ruff check .
