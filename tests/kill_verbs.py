@@ -16,7 +16,7 @@ from pathlib import Path
 from perpixel.cli import main
 from perpixel.doctor import check, init, repair  # noqa: F401
 from perpixel.formats import convert  # noqa: F401
-from perpixel.judging import average_precision, evaluate, submission  # noqa: F401
+from perpixel.judging import evaluate, submission  # noqa: F401
 from perpixel.weights import import_weights  # noqa: F401
 
 TOUCHES = ((os, "replace"), (os, "rename"), (os, "fsync"), (os, "mkdir"), (shutil, "rmtree"), (os, "unlink"), (os, "rmdir"))

@@ -18,7 +18,7 @@ from perpixel.commands.flags import (
     Root,
     chosen_measure,
 )
-from perpixel.commands.opening import annotation_file, given, inference_of, judged_by_files, open_data, open_model
+from perpixel.commands.opening import annotation_file, given, inference_of, judged_by_files, open_data, open_model, refuse_ways
 from perpixel.errors import UsageError
 from perpixel.terminal import say
 
@@ -51,8 +51,8 @@ def compare(
     measure = chosen.measure()
     with join(device) as team:
         for_both, for_second = given(inferring), given(other_inferring, "other_")
-        inference, other_inference = inference_of(for_both), inference_of(for_both | for_second)
         if judged_by_files(measure, one):
+            refuse_ways(one, for_both | for_second)
             file = annotation_file(data, root, split, measure)
             judged, against, place = (one, other), file, f"by {file}"
         else:
@@ -65,6 +65,7 @@ def compare(
             if second is not first:
                 refuse_other_data(first, second)
             judged, against, place = (models[0] or one, models[1] or other), first, f"on {named}, {first.split}"
+        inference, other_inference = inference_of(for_both), inference_of(for_both | for_second)
         progress = Progress("drawn" if isinstance(against, Path) and measure.needs == "instances" else "judged")
         comparison = judge(
             *judged, against, measure, samples, seed, progress if team.rank == 0 else None, inference, other_inference, team

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from perpixel.commands.flags import NO_INFERENCE, NO_MEASURES, AsJson, Inferring, Measuring, Root, chosen_measure
-from perpixel.commands.opening import given, inference_of, open_judged
+from perpixel.commands.opening import given, inference_of, open_judged, refuse_ways
 from perpixel.errors import DataError
 from perpixel.terminal import say, say_failures
 
@@ -44,6 +44,8 @@ def evaluate(
     keep_freed_memory()
     with join(device) as team:
         judged = open_judged(run, measure, data, root, split, team.device_name)
+        if judged.by_files:
+            refuse_ways(run, given(inferring))
         progress = Progress("drawn" if judged.by_files and measure.needs == "instances" else "judged")
         with without_garbage_collection() if judged.by_files else nullcontext():
             scores = judge(

@@ -78,6 +78,13 @@ def given(flags: Any, prefix: str = "") -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in vars(flags).items() if value is not None}
 
 
+def refuse_ways(results: Path, given: dict[str, Any]) -> None:
+    """Raises UsageError for ways to predict where results are judged, before what predicts is waited for."""
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"{results}: results are judged as they are; give {flags} with a model.")
+
+
 def inference_of(given: dict[str, Any]) -> Any:
     """The way to predict by these flags; none without any, which is the network on the whole picture."""
     if not given:

@@ -25,7 +25,7 @@ from perpixel.cli import main
 from perpixel.errors import DataError, ResourceError, UnknownName, UntrustedFile, UsageError
 from perpixel.files import digest
 from perpixel.images import read_labels
-from perpixel.judging.evaluate import protocol
+from perpixel.judging.protocol import protocol
 from perpixel.layers.score_map import ScoreMap
 from perpixel.networks import as_network, build
 from perpixel.networks.papers import size_of
