@@ -13,7 +13,6 @@ OF_TORCH = {
     "machines/test_device.py",
 }  # fmt: skip
 VERBS = {"train", "predict", "review", "networks", "import", "upper-bound", "proposal-curve", "receptive-field"}
-WAYS = {f"--{name}" for name in ("proposals", "proposals-by", "merge", "ensemble", "ensemble-by", "crf", "tile", "average")}
 JUDGES = {"evaluate": 1, "compare": 2, "explain-score": 1}  # verb -> how many predictions it is given; a model's need torch
 SENTENCE = 'which is not installed; pip install "perpixel[torch]" brings it.'
 
@@ -25,8 +24,7 @@ def may_need_torch(words: Sequence[str]) -> bool:
     verb, *rest = words or [""]
     judged = [Path(word) for word in rest[: JUDGES.get(verb, 0)]]
     of_results = {"--instances", "--panoptic"} & {*rest}
-    ways = {word.replace("--other-", "--") for word in rest} & WAYS
-    return verb in VERBS or bool(ways) or any(
+    return verb in VERBS or any(
         (path / "model.safetensors").exists() or not (path.is_dir() or of_results) for path in judged
     )
 

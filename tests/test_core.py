@@ -207,10 +207,16 @@ OF_TORCH_LINES = {
     "receptive-field run data/images/val/p00.jpg": "`perpixel receptive-field` needs torch",
     "evaluate run": "run: is no folder of masks, so it is taken for a model, and a model needs",
     "evaluate results.json --data ./data": "results.json: is no folder of masks, so it is taken for a model, and a model needs",
-    "evaluate data/masks/val --data ./data --crf": "--crf belongs to a network, and a network needs torch",
     "evaluate data/masks/val --data ./data --device cuda": "`perpixel evaluate` needs torch",
     "compare run data/masks/val --data ./data": "run: is no folder of masks, so it is taken for a model, and a model needs",
     "explain-score run ./data": "run: is no folder of masks, so it is taken for a model, and a model needs",
+}
+REFUSED = {  # with torch in the same words
+    "evaluate data/masks/val --data ./data --crf": "data/masks/val: masks are judged as they are; give --crf with a model.",
+    "compare data/masks/val data/masks/val --data ./data --other-tile 60": "are judged as they are; give --tile with a model.",
+    "evaluate results.json --data coco --root coco --instances box --average flips": "give --average with a model.",
+    "train --data ./data --stpes 4": "Did you mean --steps?",
+    "evaluate data/masks/val --data ./daat": "daat: there is no such folder",
 }
 NAMES_OF_TORCH = {"Inference", "build", "load", "predict"}
 RUN = """
@@ -234,7 +240,7 @@ print(json.dumps(results))
 @pytest.fixture(scope="module")
 def said(place: Path) -> dict[str, tuple[int, str, str]]:
     """Exit code, stdout and stderr of each command line, in one process from which torch is hidden."""
-    lines = json.dumps([*OF_CORE, *OF_TORCH_LINES])
+    lines = json.dumps([*OF_CORE, *REFUSED, *OF_TORCH_LINES])
     done = subprocess.run([sys.executable, "-c", RUN, lines], cwd=place, env=HIDDEN, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     results: dict[str, tuple[int, str, str]] = json.loads(done.stdout)
@@ -247,6 +253,13 @@ def test_a_verb_of_the_core_works_without_torch(said: dict[str, tuple[int, str, 
     assert code == 0, err
     assert "Traceback" not in err
     assert out or err
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_mistakes_are_told_before_torch_is_missed(said: dict[str, tuple[int, str, str]], line: str) -> None:
+    code, out, err = said[line]
+    assert (code in (2, 3), out, err.count("\n")) == (True, "", 1), err
+    assert REFUSED[line] in err
 
 
 @pytest.mark.parametrize("line", OF_TORCH_LINES)

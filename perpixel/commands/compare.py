@@ -52,11 +52,14 @@ def compare(
     with join(device) as team:
         for_both, for_second = given(inferring), given(other_inferring, "other_")
         if judged_by_files(measure, one):
-            refuse_ways(one, for_both | for_second)
+            refuse_ways(one, "results", for_both | for_second)
             file = annotation_file(data, root, split, measure)
             judged, against, place = (one, other), file, f"by {file}"
         else:
             models = [open_model(each, team.device_name) for each in (one, other)]
+            for path, model, ways in zip((one, other), models, (for_both, for_both | for_second), strict=True):
+                if model is None:
+                    refuse_ways(path, "masks", ways)
             each_with_its_model = zip((one, other), models, strict=True)
             sets = [open_data(each, model, data, root, split) for each, model in each_with_its_model if model or data]
             if not sets:

@@ -44,8 +44,8 @@ def evaluate(
     keep_freed_memory()
     with join(device) as team:
         judged = open_judged(run, measure, data, root, split, team.device_name)
-        if judged.by_files:
-            refuse_ways(run, given(inferring))
+        if isinstance(judged.predictions, Path):
+            refuse_ways(run, "results" if judged.by_files else "masks", given(inferring))
         progress = Progress("drawn" if judged.by_files and measure.needs == "instances" else "judged")
         with without_garbage_collection() if judged.by_files else nullcontext():
             scores = judge(

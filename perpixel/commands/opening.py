@@ -78,22 +78,19 @@ def given(flags: Any, prefix: str = "") -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in vars(flags).items() if value is not None}
 
 
-def refuse_ways(results: Path, given: dict[str, Any]) -> None:
-    """Raises UsageError for ways to predict where results are judged, before what predicts is waited for."""
+def refuse_ways(path: Path, kind: str, given: dict[str, Any]) -> None:
+    """Raises UsageError for ways to predict where `kind`, masks or results, are judged; before what predicts is waited for."""
     if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise UsageError(f"{results}: results are judged as they are; give {flags} with a model.")
+        raise UsageError(f"{path}: {kind} are judged as they are; give {flags} with a model.")
 
 
 def inference_of(given: dict[str, Any]) -> Any:
     """The way to predict by these flags; none without any, which is the network on the whole picture."""
     if not given:
         return None
-    try:
-        from perpixel.prediction.inference import Inference
-    except ModuleNotFoundError as error:
-        flag = f"--{next(iter(given)).replace('_', '-')}"
-        raise without_torch(error, f"{flag} belongs to a network, and a network") or error from None
+    from perpixel.prediction.inference import Inference
+
     return Inference(**given)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import make_coco
-from hidden_torch import HAS_TORCH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import SHARED
@@ -368,8 +367,7 @@ def test_the_command_knows_coco_by_its_name(tmp_path: Path, capsys: pytest.Captu
             main(["evaluate", str(results), *arguments, "--instances", "mask"])
         assert left.value.code == 2
         assert "--data" in capsys.readouterr().err
-    of_network = [("evaluate", ["--crf", "deeplab"])] if HAS_TORCH else []
-    for verb, unused in (("evaluate", ["--split", "val"]), ("compare", ["--split", "val"]), *of_network):
+    for verb, unused in (("evaluate", ["--split", "val"]), ("compare", ["--split", "val"]), ("evaluate", ["--crf", "deeplab"])):
         files = [str(results)] * (1 + (verb == "compare"))
         with pytest.raises(SystemExit) as left:
             main([verb, *files, "--data", str(root / "annotations/instances_val2017.json"), "--instances", "mask", *unused])
