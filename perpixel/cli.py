@@ -94,9 +94,9 @@ def _with_home(word: str) -> str:
 
 
 def _with_crf(arguments: Sequence[str]) -> list[str]:
-    """`--crf` alone, at the end or before another flag or a picture, is `--crf deconvnet`."""
+    """`--crf` alone, at the end or before another flag or a picture, is `--crf deconvnet`; `--other-crf` likewise."""
     given = list(arguments)
-    for place in [i for i, word in enumerate(given) if word == "--crf"][::-1]:
+    for place in [i for i, word in enumerate(given) if word in ("--crf", "--other-crf")][::-1]:
         after = given[place + 1] if place + 1 < len(given) else "-"
         if after.startswith("-") or "." in after or "/" in after or Path(after).exists():
             given.insert(place + 1, "deconvnet")

@@ -23,6 +23,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+MODEL_FILE, CARD_FILE = "model.safetensors", "model.json"  # of a run folder; also whoever cannot import torch looks for them
 PARTIAL = ".partial"
 LOCK = ".lock"
 JUNK = frozenset({"__MACOSX"})  # the folder that macOS adds to archives

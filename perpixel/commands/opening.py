@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perpixel.errors import UsageError, without_torch
+from perpixel.files import MODEL_FILE
 
 if TYPE_CHECKING:
     from perpixel.judging.scores import Scores
     from perpixel.measures.measure import Measure
 
-MODEL = "model.safetensors"  # as `weights.model_file` has it, which takes torch to import
 VIEWS = {"instances": "coco", "segments": "coco_panoptic"}  # of COCO, whose annotation files judge results, by needs
 
 
@@ -70,7 +70,7 @@ def open_model(run: Path, device: str) -> Any:
 
 
 def _holds_model(run: Path) -> bool:
-    return (run / MODEL).exists() or run.suffix == Path(MODEL).suffix
+    return (run / MODEL_FILE).exists() or run.suffix == Path(MODEL_FILE).suffix
 
 
 def given(flags: Any, prefix: str = "") -> dict[str, Any]:

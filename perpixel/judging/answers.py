@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from perpixel.errors import DataError, UsageError
 from perpixel.judging.protocol import protocol
-from perpixel.measures.measure import Measure, Pairs
+from perpixel.measures.measure import Measure, Pairs, WithoutPictures
 from perpixel.sample import Prediction, Sample
 
 if TYPE_CHECKING:  # masks are judged without torch, results files also without what reads data sets
     from perpixel.datasets import Dataset
-    from perpixel.prediction.inference import Inference
+    from perpixel.prediction.inference import Inference, Predictor
     from perpixel.weights.model_file import Model
 
 Row = TypeVar("Row")
+NAMES = {"scores": "probabilities"}  # of parts of a prediction, in sentences
 THREADS = 2  # masks that are read and counted at the same time
 
 
@@ -42,29 +43,31 @@ def pairs_of(
     truth = measure.truth(data)
     if isinstance(model_or_predictions, str | Path):
         return _of_masks(Path(model_or_predictions), data, truth, measure, inference)
-    answer, described, rules = predictions_of(model_or_predictions, data, inference, measure.needs == "scores")
+    from perpixel.prediction.inference import seen_at
+
+    model = model_or_predictions
+    predictor = predictor_of(model, data, inference, measure.needs in ("scores", "scores or labels"))
+    if _part(measure) not in predictor.provides:
+        advice = "judge a results file by its annotation file" if measure.needs in ("instances", "segments") else "judge another"
+        raise UsageError(f"{model.card.title}: predicts no {NAMES.get(_part(measure), _part(measure))}; {advice}.")
 
     def count(_: int, sample: Sample) -> tuple[Row, bytes]:
         measure.refuse(sample, data.classes)
-        predicted = answer(sample)
+        predicted = predictor(sample.image)
         if measure.needs == "label ids":
             predicted = replace(predicted, labels=data.classes.encode(predicted.labels))
         return measure.count(sample, predicted)
 
-    return _pairs(truth, measure, described, truth.sample, count, rules=rules)
+    described = partial(protocol, data, weights=predictor.weights, scale=seen_at(model), rules=predictor.rules)
+    return _pairs(truth, measure, described, truth.sample, count, rules=predictor.rules)
 
 
-def predictions_of(
-    model: Model, dataset: Dataset, inference: Inference | None = None, scores: bool = False
-) -> tuple[Callable[[Sample], Prediction], Callable[[Sequence[bytes]], dict[str, Any]], dict[str, Any]]:
-    """A model as a function from a sample to its prediction; one from digests of truth to the protocol; and the rules of the
-    inference. `scores` asks for probabilities too. Raises UsageError as `pairs_of` does."""
-    from perpixel.prediction.inference import PLAIN, seen_at
+def predictor_of(model: Model, dataset: Dataset, inference: Inference | None = None, scores: bool = False) -> Predictor:
+    """The model with its way to predict. `scores` asks for probabilities too. Raises UsageError as `pairs_of` does."""
+    from perpixel.prediction.inference import PLAIN
 
     refuse_other_classes(model, dataset)
-    predictor = (inference or PLAIN).predictor(model, scores)
-    described = partial(protocol, dataset, weights=predictor.weights, scale=seen_at(model), rules=predictor.rules)
-    return lambda sample: predictor(sample.image), described, predictor.rules
+    return (inference or PLAIN).predictor(model, scores)
 
 
 def answers(
@@ -76,7 +79,13 @@ def answers(
 
         _refuse_inference(model_or_masks, inference, "masks are judged as they are")
         return masks_of(Path(model_or_masks), dataset)
-    return predictions_of(model_or_masks, dataset, inference)[0]
+    predictor = predictor_of(model_or_masks, dataset, inference)
+    return lambda sample: predictor(sample.image)
+
+
+def _part(measure: Measure[Any]) -> str:
+    """The part of a prediction without which the measure cannot judge."""
+    return "labels" if measure.needs in ("label ids", "scores or labels") else measure.needs
 
 
 def refuse_other_classes(model: Model, dataset: Dataset) -> None:
@@ -93,13 +102,16 @@ def _of_masks(
 ) -> Pairs[Row]:
     from perpixel.prediction.instances import INSTANCES
 
-    if measure.needs == "segments" or (measure.needs == "instances" and not (folder / INSTANCES).is_dir()):
-        raise UsageError(f"{folder}: masks of classes hold no {measure.needs}; judge a results file by its annotation file.")
+    part = _part(measure)
+    if part == "scores":
+        raise UsageError(f"{folder}: masks of classes hold no {NAMES[part]}; judge a model.")
+    if part == "segments" or (part == "instances" and not (folder / INSTANCES).is_dir()):
+        raise UsageError(f"{folder}: masks of classes hold no {part}; judge a results file by its annotation file.")
     _refuse_inference(folder, inference, "masks are judged as they are")
     from perpixel.judging.stored_masks import label_ids_of, masks_of, objects_of
 
     answer = {"label ids": label_ids_of, "instances": objects_of}.get(measure.needs, masks_of)(folder, data)
-    read = getattr(truth, "without_picture", truth.sample)  # without the picture, where a view can
+    read = truth.without_picture if isinstance(truth, WithoutPictures) else truth.sample
 
     def count(_: int, sample: Sample) -> tuple[Row, bytes]:
         measure.refuse(sample, data.classes)

@@ -50,8 +50,7 @@ class Calibration(Measure[NDArray[np.float64]]):
             raise UsageError(f"bins = {self.bins}: give 1 or more, as {BINS}.")
 
     def count(self, truth: Sample, predicted: Prediction) -> tuple[NDArray[np.float64], bytes]:
-        if predicted.scores is None:
-            raise UsageError(f"{truth.name}: masks hold no probabilities to judge calibration by; judge a model.")
+        assert predicted.scores is not None, "what is judged provides what the measure needs"
         digest = label_digest(truth)
         assert truth.labels is not None
         if predicted.scores.shape[1:] != truth.labels.shape:

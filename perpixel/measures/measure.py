@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,16 @@ if TYPE_CHECKING:  # what reads data sets takes 0.4 s to load, which results fil
     from perpixel.classes import ClassTable
     from perpixel.datasets import Dataset
 
-Needs = Literal["labels", "scores", "label ids", "instances", "segments"]
+Needs = Literal["labels", "label ids", "scores", "scores or labels", "instances", "segments"]
 Values = dict[str, NDArray[np.float64]]  # by name, (R,); nan where undefined
 Row = TypeVar("Row")
+
+
+@runtime_checkable
+class WithoutPictures(Protocol):
+    """A view of a data set that can leave out its pictures, which masks do not need."""
+
+    def without_picture(self, index: int) -> Sample: ...
 
 
 class Figures(NamedTuple):

@@ -84,7 +84,7 @@ class Membranes(Measure[Sweep]):
         "v_rand": "Rand score of pixels that the truth has inside, prediction thinned, mean over pictures",
         "v_info": "information score of pixels that the truth has inside, prediction thinned, mean over pictures",
     }
-    needs: ClassVar[Needs] = "scores"
+    needs: ClassVar[Needs] = "scores or labels"
     decimals: ClassVar[Mapping[str, int]] = {"": 6}
     at_once: ClassVar[int | None] = 1
 

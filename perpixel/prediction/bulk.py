@@ -22,12 +22,12 @@ from PIL import Image
 
 from perpixel import draw
 from perpixel.errors import DataError, UsageError, failure_of
-from perpixel.files import digest, locked, read_bytes, remove_partial, walk, write_whole
+from perpixel.files import MODEL_FILE, digest, locked, read_bytes, remove_partial, walk, write_whole
 from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_image
 from perpixel.prediction.inference import PLAIN, Inference
 from perpixel.prediction.instances import INSTANCES, encode_instances
 from perpixel.sample import Prediction
-from perpixel.weights.model_file import MODEL_FILE, Model
+from perpixel.weights.model_file import Model
 
 JOURNAL = "predictions.jsonl"
 SUFFIXES = {"masks": ".png", "overlays": ".png", "scores": ".npy", INSTANCES: ".json"}  # of results, by folder

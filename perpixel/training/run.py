@@ -28,12 +28,11 @@ import torch
 from perpixel.datasets import DATASETS, ON_DISK, Stored, judged_splits
 from perpixel.doctor.check import Report, check
 from perpixel.errors import DataError, PerpixelError, UntrustedFile, UsageError, printable
-from perpixel.files import locked, remove_partial, write_whole
+from perpixel.files import MODEL_FILE, locked, remove_partial, write_whole
 from perpixel.machines.team import Team
 from perpixel.training.recipe import Recipe, first_difference, merge, to_toml
 from perpixel.training.states import STATES, state_folders
 from perpixel.version import VERSION
-from perpixel.weights.model_file import MODEL_FILE
 
 RECIPE, RUN, HISTORY, SCORES, DATA = "recipe.toml", "run.json", "history.jsonl", "scores.json", "data.json"
 STAGES = "stages"

@@ -12,10 +12,10 @@ from perpixel import networks
 from perpixel.classes import ClassTable
 from perpixel.datasets import ON_DISK, scenes
 from perpixel.errors import UsageError, did_you_mean
-from perpixel.files import LOCK, PARTIAL, digest, locked, new_folder, remove_partial
+from perpixel.files import CARD_FILE, LOCK, MODEL_FILE, PARTIAL, digest, locked, new_folder, remove_partial
 from perpixel.networks.torchvision import torchvision_state
 from perpixel.weights import caffe_file, caffe_layers
-from perpixel.weights.model_file import CARD_FILE, MODEL_FILE, ModelCard, save_model
+from perpixel.weights.model_file import ModelCard, save_model
 from perpixel.weights.torch_files import read_state
 
 CAFFE, TORCH = ".caffemodel", (".pth", ".pt")

@@ -28,7 +28,7 @@ from perpixel import networks
 from perpixel.backbones import TRUNKS
 from perpixel.classes import ClassTable
 from perpixel.errors import DataError, PerpixelError, UntrustedFile, UsageError, printable
-from perpixel.files import digest, write_whole
+from perpixel.files import CARD_FILE, MODEL_FILE, digest, write_whole
 from perpixel.limits import LARGEST_SCALE
 from perpixel.machines.interrupts import interruptible
 from perpixel.machines.memory import keep_freed_memory
@@ -37,7 +37,6 @@ from perpixel.networks.torchvision import LIGHTEST, PUBLISHED, fetch, torchvisio
 from perpixel.terminal import say
 from perpixel.version import VERSION
 
-MODEL_FILE, CARD_FILE = "model.safetensors", "model.json"
 _HEADER_KEY, _DIGEST = "perpixel", "sha256"
 _NO_DIGEST = "0" * 64
 _LARGEST_HEADER = 100_000_000  # bytes, as safetensors has it

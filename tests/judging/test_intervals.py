@@ -13,19 +13,21 @@ import numpy as np
 import pytest
 from fakes import make_folder, make_instances
 from PIL import Image
-from places import python_path
+from places import ROOT, TESTS, python_path
 from scipy import stats
 
 from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.datasets import open_dataset
 from perpixel.errors import UsageError
+from perpixel.judging.answers import pairs_of
 from perpixel.judging.compare import compare, refuse_other_data, refuse_other_protocol
-from perpixel.judging.evaluate import evaluate
+from perpixel.judging.evaluate import counted, evaluate
 from perpixel.judging.intervals import Draws, interval, weights_of
 from perpixel.measures.confusion_matrix import ConfusionMatrix, pixel_figures
 from perpixel.measures.measure import weighted_sums
 from perpixel.measures.objects import Objects, PictureObjects
+from perpixel.measures.pixels import Pixels
 from perpixel.sample import Sample
 
 approx = pytest.approx
@@ -175,16 +177,36 @@ def answers_one(tmp_path: Path) -> Path:
 
 
 class TestStreaming:
-    def test_memory_does_not_grow_with_the_pictures(self, answers_one: Path) -> None:
-        """The counts and the digest of each are kept, in objects of Python; a picture has 12 kB, its mask 4 kB."""
-        peaks = []
-        evaluate(answers_one, Endless(5), bootstrap=50)
-        for count in (200, 800, 800):  # twice: Python's table of interned names may grow by megabytes in one of them
+    def test_no_picture_and_no_mask_is_kept(self, answers_one: Path) -> None:
+        """A picture has 12 kB, its mask 4 kB. In a process of its own: Python's table of interned names, which grows by megabytes
+        at a time, is small there."""
+        code = f"""
+import sys, tracemalloc
+from pathlib import Path
+from judging.test_intervals import Endless, evaluate
+evaluate(Path({str(answers_one)!r}), Endless(5), bootstrap=50)
+for count in (200, 2000):
+    tracemalloc.start()
+    evaluate(Path({str(answers_one)!r}), Endless(count), bootstrap=50)
+    print(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+"""
+        environment = {**os.environ, "PYTHONPATH": python_path(TESTS), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment)
+        fewer, more = map(int, done.stdout.split())
+        assert more - fewer < 1800 * 1024, (fewer, more)
+
+    def test_the_counts_and_the_digest_of_a_picture_are_kept_in_half_a_kilobyte(self, answers_one: Path) -> None:
+        kept = []
+        for count in (5, 200, 800):
             tracemalloc.start()
-            evaluate(answers_one, Endless(count), bootstrap=50)
-            peaks.append(tracemalloc.get_traced_memory()[1])
+            rows, digests = counted(pairs_of(answers_one, Endless(count), Pixels()))
+            ours = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, f"{ROOT}/perpixel/*")])
             tracemalloc.stop()
-        assert min(peaks[1:]) - peaks[0] < 600 * 1024, peaks
+            assert len(rows) == len(digests) == count
+            kept.append(sum(trace.size for trace in ours.traces))
+        assert 600 * 64 < kept[2] - kept[1] < 600 * 512, kept
 
     @pytest.mark.needs_torch
     def test_two_processes_give_what_one_gives(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,7 +70,7 @@ def test_a_model_is_judged_and_masks_are_refused(tmp_path: Path, command) -> Non
     assert (code, "Brier" in out) == (0, True)
     (tmp_path / "masks").mkdir()
     code, _, message = command("evaluate", root / "masks/val", "--data", root, "--calibration")
-    assert (code, "masks hold no probabilities" in message) == (3, True)
+    assert (code, "hold no probabilities; judge a model" in message) == (2, True)
 
 
 def test_bins_that_cannot_be() -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 import perpixel
 from perpixel.cli import main
 from perpixel.errors import UnknownName, UsageError
+from perpixel.files import MODEL_FILE
 from perpixel.training.batches import batches, index_of_all
 from perpixel.training.recipe import Recipe
 from perpixel.training.stages import stages, train_stages
@@ -53,7 +54,7 @@ def by_hand(recipe: Recipe, loss_of_batch) -> dict[str, torch.Tensor]:
 
 
 def assert_close(found: Path, expected: dict[str, torch.Tensor]) -> None:
-    tensors = load_file(found / model_file.MODEL_FILE)
+    tensors = load_file(found / MODEL_FILE)
     assert tensors.keys() == expected.keys()
     for name, tensor in expected.items():
         assert torch.allclose(tensors[name], tensor, rtol=1e-4, atol=1e-7), name
@@ -100,7 +101,7 @@ def test_a_frozen_trunk_keeps_its_bytes_and_its_statistics(data: Path, tmp_path:
     train(recipe, tmp_path / "run", say=quiet)
     torch.manual_seed(recipe.seed)
     fresh = perpixel.build("fcn32s", 3, **recipe.network_arguments()).state_dict()
-    found = load_file(tmp_path / "run" / model_file.MODEL_FILE)
+    found = load_file(tmp_path / "run" / MODEL_FILE)
     moved = {name for name in fresh if not torch.equal(fresh[name], found[name])}
     assert moved == {"score.stride32.weight", "score.stride32.bias"}
 
@@ -118,7 +119,7 @@ def test_score_layers_have_their_own_rate(data: Path, tmp_path: Path) -> None:
         out = tmp_path / f"run{len(moved)}"
         plain = {"steps": 1, "optimiser": "sgd", "momentum": 0.0, "decay": 0.0, "lr": 1e-3, "schedule": "constant"}
         train(recipe_of(data, **plain, **factors), out, say=quiet)
-        moved.append(load_file(out / model_file.MODEL_FILE))
+        moved.append(load_file(out / MODEL_FILE))
     assert torch.allclose(moved[1]["score.fc7.weight"], 10 * moved[0]["score.fc7.weight"], rtol=1e-3)
     assert torch.allclose(moved[1]["score.fc7.bias"], 20 * moved[0]["score.fc7.bias"], rtol=1e-3)
     assert moved[0]["score.fc7.bias"].abs().max() > 0
@@ -138,7 +139,7 @@ class TestStartingFromAnotherRun:
         said: list[str] = []
         recipe = recipe_of(data, network="fcn16s", starts_from=str(tmp_path / "first"), optimiser="sgd", lr=1e-12)
         train(recipe, tmp_path / "second", say=said.append)
-        before, after = (load_file(tmp_path / name / model_file.MODEL_FILE) for name in ("first", "second"))
+        before, after = (load_file(tmp_path / name / MODEL_FILE) for name in ("first", "second"))
         assert all(torch.allclose(tensor, after[name], atol=1e-6) for name, tensor in before.items())
         assert after.keys() - before.keys() == {"score.pool4.weight", "score.pool4.bias"}
         digest = model_file.load(tmp_path / "first").digest
@@ -150,7 +151,7 @@ class TestStartingFromAnotherRun:
         train(recipe_of(data), tmp_path / "first", say=quiet)
         recipe = recipe_of(data, network="fcn16s", starts_from=str(tmp_path / "first"))
         train(recipe, tmp_path / "second", say=quiet)
-        (tmp_path / "first" / model_file.MODEL_FILE).unlink()
+        (tmp_path / "first" / MODEL_FILE).unlink()
         assert train(recipe, tmp_path / "second", say=quiet) is not None
 
     def test_a_model_of_which_nothing_fits(self, data: Path, tmp_path: Path) -> None:

@@ -23,13 +23,14 @@ from perpixel import draw
 from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.errors import DataError, UsageError
+from perpixel.files import MODEL_FILE
 from perpixel.images import read_image, read_labels, read_palette
 from perpixel.prediction.bulk import JOURNAL, find_sources
 from perpixel.prediction.inference import Predictor
 from perpixel.prediction.predict import predict
 from perpixel.training.recipe import Recipe
 from perpixel.training.train import train
-from perpixel.weights.model_file import MODEL_FILE, Model, load, save_model
+from perpixel.weights.model_file import Model, load, save_model
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from perpixel.datasets import fingerprint, open_dataset
 from perpixel.datasets.scenes import Scenes
 from perpixel.datasets.voc import Voc2012
 from perpixel.errors import DataError, Interrupted
+from perpixel.files import MODEL_FILE
 from perpixel.machines import team
 from perpixel.masks.boxes import enlarge, overlaps
 from perpixel.sample import Instances, Sample
@@ -369,7 +370,7 @@ class TestFile:
 
 
 def finished(run):
-    files = [run / FILE, run / model_file.MODEL_FILE, run / HISTORY, *sorted((run / states.STATES).rglob("*"))]
+    files = [run / FILE, run / MODEL_FILE, run / HISTORY, *sorted((run / states.STATES).rglob("*"))]
     return {str(path.relative_to(run)): path.read_bytes() for path in files if path.is_file()}
 
 
@@ -439,7 +440,7 @@ def test_two_processes_find_the_boxes_and_the_weights_of_one(folder, tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "one" / FILE).read_bytes() == (tmp_path / "two" / FILE).read_bytes()
-    alone, together = (load_file(tmp_path / name / model_file.MODEL_FILE) for name in ("one", "two"))
+    alone, together = (load_file(tmp_path / name / MODEL_FILE) for name in ("one", "two"))
     for name, tensor in alone.items():
         assert np.allclose(tensor, together[name], atol=1e-5), name
 

@@ -12,11 +12,11 @@ from fakes import make_folder
 from places import TESTS
 
 from perpixel.errors import Interrupted, UntrustedFile, UsageError
+from perpixel.files import MODEL_FILE
 from perpixel.training import states
 from perpixel.training.recipe import Recipe
 from perpixel.training.run import HISTORY
 from perpixel.training.train import train
-from perpixel.weights import model_file
 
 # Everything that has a state: dropout, batch normalisation, momentum, average, jitter, partial sums of the history.
 SETTINGS = {
@@ -54,7 +54,7 @@ def kill(data: Path, base: Path, *points: str) -> str:
 
 def finished_bytes(run: Path) -> dict[str, bytes]:
     """Everything that a finished run must agree on: weights, states (optimiser, average, sums) and history."""
-    files = [run / model_file.MODEL_FILE, run / HISTORY, *sorted((run / states.STATES).rglob("*"))]
+    files = [run / MODEL_FILE, run / HISTORY, *sorted((run / states.STATES).rglob("*"))]
     return {str(path.relative_to(run)): path.read_bytes() for path in files if path.is_file()}
 
 
@@ -135,7 +135,7 @@ class TestInProcess:
         scores = train(recipe_for(data), stopped, say=said.append)
         assert "continues after step 4 of 6" in said[-1]
         assert scores is not None
-        assert (stopped / model_file.MODEL_FILE).read_bytes() == (whole / model_file.MODEL_FILE).read_bytes()
+        assert (stopped / MODEL_FILE).read_bytes() == (whole / MODEL_FILE).read_bytes()
         assert (stopped / HISTORY).read_bytes() == (whole / HISTORY).read_bytes()
 
     @pytest.mark.parametrize("harm", ["flip", "cut", "delete"])
@@ -152,7 +152,7 @@ class TestInProcess:
         assert "is damaged" in said[0]
         assert "continues after step" in said[1]
         expected, found = straight_here, finished_bytes(out)
-        assert found[model_file.MODEL_FILE] == expected[model_file.MODEL_FILE]
+        assert found[MODEL_FILE] == expected[MODEL_FILE]
         assert found[HISTORY] == expected[HISTORY]
 
     def test_no_sound_state_is_an_error_that_says_so(self, data: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from fakes import make_folder
 from PIL import Image
 
 from perpixel.errors import DataError, Interrupted, PerpixelError, UntrustedFile, UsageError
+from perpixel.files import MODEL_FILE
 from perpixel.training import states
 from perpixel.training.recipe import Recipe
 from perpixel.training.run import claim, data_of, read_facts, write_facts
@@ -59,7 +60,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, byt
     out = stopped(data, tmp_path_factory.mktemp("runs") / "run")
     whole = shutil.copytree(out, out.with_name("whole"))
     train(recipe_for(data), whole, say=lambda _: None)
-    return out, (whole / model_file.MODEL_FILE).read_bytes()
+    return out, (whole / MODEL_FILE).read_bytes()
 
 
 def names(run: Path) -> list[str]:
@@ -74,7 +75,7 @@ def assert_told_or_the_same(data: Path, out: Path, expected: bytes, what: str) -
         return
     told = [text for text in said if "is damaged" in text]
     assert scores is not None
-    assert told or (out / model_file.MODEL_FILE).read_bytes() == expected, what
+    assert told or (out / MODEL_FILE).read_bytes() == expected, what
 
 
 def test_a_flipped_bit_in_any_file_of_a_run_changes_nothing_or_is_told(
@@ -114,7 +115,7 @@ def test_facts_that_are_no_longer_facts_are_made_anew(
     (out / name).write_bytes(other.get(harm, harm.encode()))
     train(recipe_for(data), out, say=said.append)
     assert any(text.startswith(f"{out / name}: is damaged") for text in said)
-    assert (out / model_file.MODEL_FILE).read_bytes() == run[1]
+    assert (out / MODEL_FILE).read_bytes() == run[1]
     assert read_facts(out / name)
 
 
@@ -124,7 +125,7 @@ def test_class_pixels_that_were_changed_are_counted_again(data: Path, run: tuple
     facts["class_pixels"][1] *= 2
     (out / "data.json").write_text(json.dumps(facts))
     train(recipe_for(data), out, say=lambda _: None)
-    assert (out / model_file.MODEL_FILE).read_bytes() == run[1]
+    assert (out / MODEL_FILE).read_bytes() == run[1]
 
 
 def test_other_data_are_refused_whatever_is_left_of_the_facts(data: Path, run: tuple[Path, bytes], tmp_path: Path) -> None:
@@ -279,7 +280,7 @@ class TestUnfinished:
         out = stopped(data, tmp_path / "run", 3, validations=1)
         for place in (out, tmp_path / "whole"):
             train(recipe_for(data, validations=1), place, say=lambda _: None)
-        assert (out / model_file.MODEL_FILE).read_bytes() == (tmp_path / "whole" / model_file.MODEL_FILE).read_bytes()
+        assert (out / MODEL_FILE).read_bytes() == (tmp_path / "whole" / MODEL_FILE).read_bytes()
 
     def test_it_is_the_moving_average_where_that_is_kept(self, data: Path, tmp_path: Path) -> None:
         out = stopped(data, tmp_path / "run", 3, validations=1, ema=0.9)
@@ -294,7 +295,7 @@ class TestUnfinished:
 
     def test_a_damaged_best_model_is_told_before_the_next_is_judged(self, data: Path, tmp_path: Path) -> None:
         out, said = stopped(data, tmp_path / "run", 3), []
-        flip(out / model_file.MODEL_FILE, -1, 0)
+        flip(out / MODEL_FILE, -1, 0)
         assert train(recipe_for(data), out, say=said.append) is not None
         assert any("is damaged" in text and "held the best weights so far" in text for text in said)
 

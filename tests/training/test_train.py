@@ -22,6 +22,7 @@ from torch import nn
 import perpixel
 from perpixel.cli import main
 from perpixel.errors import DataError, UnknownName, UsageError
+from perpixel.files import MODEL_FILE
 from perpixel.images import read_image
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
@@ -88,7 +89,7 @@ def test_accumulating_parts_gives_the_gradient_of_the_whole_batch(data: Path, tm
     weights = []
     for accumulate in (1, 2, 4):
         train(small(data, accumulate=accumulate, **settings), tmp_path / f"run{accumulate}", say=quiet)
-        weights.append(load_file(tmp_path / f"run{accumulate}" / model_file.MODEL_FILE))
+        weights.append(load_file(tmp_path / f"run{accumulate}" / MODEL_FILE))
     for name, whole in weights[0].items():
         for parts in weights[1:]:
             assert torch.allclose(whole, parts[name], atol=1e-5), name
@@ -113,7 +114,7 @@ def test_two_processes_give_the_weights_of_one(data: Path, tmp_path: Path, more:
     for command in (one, two):
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
         assert done.returncode == 0, done.stderr
-    alone, together = (load_file(tmp_path / name / model_file.MODEL_FILE) for name in ("one", "two"))
+    alone, together = (load_file(tmp_path / name / MODEL_FILE) for name in ("one", "two"))
     moved = 0.0
     for name, tensor in alone.items():
         assert torch.allclose(tensor.float(), together[name].float(), atol=1e-5), name
@@ -128,7 +129,7 @@ def test_class_weights_are_in_the_weight_map_and_nowhere_else(data: Path, tmp_pa
     settings = {"norm": None, "dropout": 0.0, "optimiser": "sgd", "lr": 0.1, "steps": 2, "class_weights": "inverse"}
     for name, more in (("classes", {}), ("map", {"separation_weights": 10.0, "separation_class": "box"})):
         train(small(data, **settings, **more), tmp_path / name, say=quiet)
-    ours, theirs = (load_file(tmp_path / name / model_file.MODEL_FILE) for name in ("classes", "map"))
+    ours, theirs = (load_file(tmp_path / name / MODEL_FILE) for name in ("classes", "map"))
     for name, tensor in ours.items():
         assert torch.allclose(tensor, theirs[name], atol=1e-6), name
 
@@ -171,7 +172,7 @@ def test_unet_learns_the_same_from_a_crop_that_is_the_whole_picture(data: Path, 
     settings = {"convolutions": "valid", "norm": None, "dropout": 0.0, "width": 0.02, "optimiser": "sgd", "steps": 2, "lr": 0.1}
     for name, crop in (("whole", None), ("crop", (24, 32))):
         train(small(data, crop=crop, **settings), tmp_path / name, say=quiet)
-    ours, theirs = (load_file(tmp_path / name / model_file.MODEL_FILE) for name in ("whole", "crop"))
+    ours, theirs = (load_file(tmp_path / name / MODEL_FILE) for name in ("whole", "crop"))
     for name, tensor in ours.items():
         assert torch.allclose(tensor, theirs[name], atol=1e-6), name
 

@@ -13,13 +13,13 @@ from fakes import make_folder, make_instances
 from safetensors.torch import load_file
 
 from perpixel.errors import Interrupted, UsageError
+from perpixel.files import MODEL_FILE
 from perpixel.networks import NETWORKS
 from perpixel.training import train as module
 from perpixel.training.not_finite import NotFinite
 from perpixel.training.recipe import Recipe
 from perpixel.training.run import HISTORY
 from perpixel.training.train import train
-from perpixel.weights.model_file import MODEL_FILE
 
 
 @pytest.fixture(autouse=True)

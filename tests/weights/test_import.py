@@ -25,14 +25,14 @@ from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.datasets.scenes import CLASSES as SCENES
 from perpixel.errors import DataError, PerpixelError, UnknownName, UntrustedFile, UsageError
-from perpixel.files import digest
+from perpixel.files import CARD_FILE, MODEL_FILE, digest
 from perpixel.prediction.predict import predict
 from perpixel.prediction.score_maps import to_tensor
 from perpixel.weights import caffe_layers
 from perpixel.weights.caffe_file import Layer
 from perpixel.weights.caffe_layers import VOC_MEAN
 from perpixel.weights.import_weights import class_table, import_weights
-from perpixel.weights.model_file import CARD_FILE, MODEL_FILE, Model
+from perpixel.weights.model_file import Model
 
 WIDTH = 1 / 16
 SIZES = [(224, 224), (150, 211), (97, 64)]

@@ -20,11 +20,11 @@ import perpixel
 from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.errors import DataError, PerpixelError, UntrustedFile
-from perpixel.files import digest
+from perpixel.files import CARD_FILE, MODEL_FILE, digest
 from perpixel.prediction.predict import predict
 from perpixel.training.recipe import Recipe
 from perpixel.weights import model_file
-from perpixel.weights.model_file import CARD_FILE, MODEL_FILE, ModelCard, load, save_model
+from perpixel.weights.model_file import ModelCard, load, save_model
 
 CLASSES = ClassTable(("sea", "land"), ((0, 0, 200), (90, 60, 30)), ((3,), (5, 6)), (0,), (9, 9, 9))
 ARGUMENTS = {"convolutions": "same", "norm": "batch", "width": 0.05, "dropout": 0.25}

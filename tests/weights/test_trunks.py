@@ -19,7 +19,7 @@ import perpixel
 from perpixel.backbones import TRUNKS
 from perpixel.cli import main
 from perpixel.errors import UnknownName, UntrustedFile, UsageError
-from perpixel.files import digest
+from perpixel.files import CARD_FILE, MODEL_FILE, digest
 from perpixel.prediction.score_maps import to_tensor
 from perpixel.training.recipe import Recipe, find
 from perpixel.training.stages import stages
@@ -28,7 +28,6 @@ from perpixel.weights import caffe_layers, model_file
 from perpixel.weights.caffe_file import Layer
 from perpixel.weights.caffe_layers import VOC_MEAN
 from perpixel.weights.import_weights import import_trunk
-from perpixel.weights.model_file import CARD_FILE, MODEL_FILE
 
 WIDTH = 1 / 16
 HEADS = {"fc8", *(f"loss{n}/{layer}" for n in (1, 2) for layer in ("conv", "fc", "classifier")), "loss3/classifier"}
