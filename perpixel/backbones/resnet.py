@@ -6,7 +6,7 @@ Parameters are named as in torchvision's, so its weights fit; the deep stem as i
 Where the papers of the review change the network, an argument says so:
 
 - `stem`: "plain" as published; "deep", three 3x3 convolutions (PSPNet's and EncNet's authors).
-- `stride_in`: which convolution of a block has the stride: "3x3" as in torchvision; "1x1", the first, as in the authors' Caffe files.
+- `stride_in`: the convolution of a block that has the stride: "3x3" as in torchvision; "1x1", the first, as in Caffe files.
 - `output_stride`: 32, or 16, 8, 4: later stages keep the stride at 1 and their 3x3 convolutions are dilated (DeepLab).
 - `first_dilation`: in the first block of a dilated stage "full" (PSPNet, DeepLab) or "half" (torchvision, PyTorch-Encoding).
 - `multi_grid`: factors of the dilation of the three blocks of res5 (DeepLab v3, section 3.2).

@@ -19,7 +19,7 @@ from perpixel.errors import ResourceError, UsageError, did_you_mean
 class TimmBackbone(nn.Module):
     """images (B, 3, H, W) in [0, 1] -> dict of features named `stride2`, `stride4` ... as far as the network goes.
 
-    With an `output_stride` of 16 or 8 the deeper features keep that stride by dilation, and keep their names. `mean` and `std` are
+    With an `output_stride` of 16 or 8 the deeper features have that stride by dilation, under their names. `mean` and `std` are
     what the loaded weights expect and are kept with them. `own` are the other names that the network takes as a backbone, so that
     a slip in one of them is told from timm's. Raises UnknownName for a network that timm does not have, UsageError for one
     without features, without that output stride or with a `width` other than 1, ResourceError for weights out of reach."""
