@@ -41,6 +41,8 @@ TABLES = "Long et al., CVPR 2015, arXiv:1411.4038v2, tables 1 to 5 and appendice
 PARSENET_NET = "VGG_VOC2012ext.prototxt, in a copy (terrychenism/dl_toolbox)"
 DECONV = "HyeonwooNoh/DeconvNet"
 UNET = "Ronneberger et al., MICCAI 2015"
+LIN = "Lin et al., CVPR 2017"
+PANOPTIC_FPN = "Kirillov et al., CVPR 2019, arXiv:1901.02446"
 
 # Networks
 
@@ -63,6 +65,16 @@ ARGUMENTS: dict[str, dict[str, Fact]] = {
         **of(f"{UNET}, figure 1", variant="paper", width=1.0, convolutions="valid", norm=None, skips=True, backbone=None),
         **of("phseg_v5-train.prototxt, by two ports of it: 0.5; the paper gives none", dropout=0.5),
         **ours(channels=3),
+    },
+    "fpn": {
+        **of(LIN, backbone="resnet50", top_down=True, lateral=True),
+        **of(f"{PANOPTIC_FPN}, figure 3; detectron2, semantic_seg.py", norm="group", dropout=0.0),
+        **ours(width=1.0, weights=None),
+    },
+    "fpn_proposals": {
+        **of(f"{LIN}, section 6 and table 6: the final model", backbone="resnet50", kernels=(5, 7), mask_side=28, top_down=True,
+             lateral=True),
+        **ours(width=1.0, weights=None),
     },
     "unet, backbone": ours(backbone=None, width=1.0, decoder=(128, 64, 48, 32), dropout=0.1, weights=None),
 }  # fmt: skip
@@ -169,6 +181,7 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
             "4e": (256, 160, 320, 32, 128, 128), "5a": (256, 160, 320, 32, 128, 128), "5b": (384, 192, 384, 48, 128, 128),
         },
     ),
+    "perpixel.backbones.states": ours(MOST_NAMES=8),
     "perpixel.networks.fcn": {
         **of(f"{FCN}: net.py", PAPER_PADDING=100, AT_ONCE={16: 0.01, 8: 0.0001}),
         **of("the classifiers' prototxts", DROPOUT={"vgg16": 0.5, "alexnet": 0.5, "googlenet": 0.4}),
@@ -189,8 +202,16 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
         **of(f"{DECONV}: train.prototxt: fillers", SHIFT=0.001, SD=0.01),
     },
     "perpixel.networks.unet": of(f"{UNET}, figure 1: (572 - 388) / 2", LEVELS=(64, 128, 256, 512, 1024), BORDER=92),
+    "perpixel.networks.fpn": {
+        **of(f"{LIN}, section 4: C2 to C5", STRIDES=(4, 8, 16, 32)), **of(f"{PANOPTIC_FPN}, section 4.1", HEAD=128),
+    },
+    "perpixel.networks.fpn_proposals": {
+        **of(f"{LIN}, section 6 and appendix", STRIDES=(4, 8, 16, 32), DEPTH=128, HIDDEN=512, SIZES={5: 32.0, 7: 32 * 2**0.5},
+             PADDING=1.25, EXAMPLES=128, POSITIVE=0.25, MASK_WEIGHT=10.0, MOST=1000),
+        **ours(PIXELS_AT_ONCE=2**22, BACKGROUND=-1, NOTHING=-2),
+    },
     "perpixel.networks.torchvision": {
-        **of("torchvision's references/segmentation/train.py", AUXILIARY_WEIGHT=0.5), **ours(MOST_NAMES=8),
+        **of("torchvision's references/segmentation/train.py", AUXILIARY_WEIGHT=0.5),
     },
     "perpixel.prediction.by_boxes": {
         **of("Noh et al., ICCV 2015", CONTEXT=1.2, SIDE=224),
@@ -388,6 +409,13 @@ SINGLE: dict[str, Fact] = {
             "fcn8s_atonce": ("Shelhamer et al., PAMI 2017", "65.4 mIoU, 736 pictures of VOC 2011 val (authors' weights)"),
             "parsenet": ("Liu et al., arXiv 2015", "69.8 mIoU, VOC 2012 test"),
             "deconvnet": ("Noh et al., ICCV 2015", "69.6 mIoU, VOC 2012 test; 72.5 with FCN-8s and a CRF"),
+            "fpn": (
+                "Lin et al., CVPR 2017",
+                "74.5 mIoU, Cityscapes val; 37.5 ADE20K val (mmsegmentation; the paper scores no pixels)",
+            ),
+            "fpn_proposals": (
+                "Lin et al., CVPR 2017", "48.1 AR at 1,000 masks of any class, the first 5,000 pictures of COCO val2014",
+            ),
             "unet": (UNET, "warping error 0.000353, ISBI 2012; IoU 0.9203 PhC-U373, 0.7756 DIC-HeLa"),
             "torchvision_fcn_resnet50": ("Long et al., CVPR 2015", "60.5 mIoU, COCO val2017 with VOC's classes"),
             "torchvision_fcn_resnet101": ("Long et al., CVPR 2015", "63.7 mIoU, COCO val2017 with VOC's classes"),

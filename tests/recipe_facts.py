@@ -1,6 +1,6 @@
 """Every setting of every recipe, as it was published, and where: `test_recipe_facts.py` compares the recipes with it."""
 
-from facts import DECONV, FCN, OURS, PARSENET_NET, TABLES, UNET, Fact, of, ours
+from facts import DECONV, FCN, LIN, OURS, PARSENET_NET, TABLES, UNET, Fact, of, ours
 
 # What a recipe does not set. Nobody published these as defaults of a recipe; where a paper has the same value it is said.
 DEFAULTS: dict[str, Fact] = {
@@ -8,7 +8,8 @@ DEFAULTS: dict[str, Fact] = {
         data="scenes", root=None, train_split="train", val_split="val", network="fcn8s", backbone=None, weights="auto",
         starts_from=None, width=None, padding=None, layer=None, learned_upsampling=None, features=None, fusion=None,
         normalize=None, norm_scale=None, side=None, unpooling=None, batch_norm=None, variant=None, channels=None,
-        convolutions=None, norm=None, skips=None, decoder=None, dropout=None,
+        convolutions=None, norm=None, top_down=None, lateral=None, kernels=None,
+        mask_side=None, skips=None, decoder=None, dropout=None,
         scale=1.0, crop=None, scale_jitter=(1.0, 1.0), flip=True, colour=0.0, class_crops=0.0, flip_vertical=False, rotate=0.0,
         elastic=0.0, crops="none", crop_balance=0.5, proposals="edge_boxes", proposal_overlap=0.5,
         steps=1000, batch=8, sampling="shuffled", accumulate=1, optimiser="adamw", lr=1e-3, trunk_lr=1.0, score_lr=1.0,
@@ -123,6 +124,27 @@ TRACKING = {
     **ours("trained on film 01 and judged on film 02", train_split="01", val_split="02"),
     **ours("nor a formula for w_c", class_weights="inverse"),
 }
+
+MMSEG = "open-mmlab/mmsegmentation, configs"
+SEM_FPN = {
+    **ours(save_every=1000),
+    **ours("How colours change is ours", colour=0.5),
+    **ours("here torchvision's", weights="auto"),
+    **of(f"{MMSEG}/_base_/models/fpn_r50.py", network="fpn", norm="batch", dropout=0.1),
+    **of(f"{MMSEG}/_base_/datasets/cityscapes.py and ade20k.py", scale_jitter=(0.5, 2.0), flip=True),
+    **of(f"{MMSEG}/_base_/schedules/schedule_80k.py and schedule_160k.py", optimiser="sgd", lr=0.01, momentum=0.9, decay=5e-4,
+         bias_decay=True, schedule="poly", validations=10),
+}  # fmt: skip
+FPN_CITYSCAPES = {
+    **SEM_FPN,
+    **of(f"{MMSEG}/sem_fpn/fpn_r50_4xb2-80k_cityscapes-512x1024.py", data="cityscapes", crop=(512, 1024), steps=80_000, batch=8),
+}
+FPN_ADE20K = {
+    **SEM_FPN,
+    **of(f"{MMSEG}/sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512.py", data="ade20k", crop=(512, 512), steps=160_000, batch=16),
+    **ours("Pictures are seen at their own size", scale=1.0),
+}
+ON_RESNET101 = of(f"{MMSEG}/sem_fpn/fpn_r101_*.py", backbone="resnet101")
 
 # By recipe: every setting of its file, and those published ones that are the default.
 RECIPES: dict[str, dict[str, Fact]] = {
@@ -241,6 +263,23 @@ RECIPES: dict[str, dict[str, Fact]] = {
     },
     "unet_phc_u373": {**TRACKING, **of(f"{UNET}, section 4", data="phc_u373")},
     "unet_dic_hela": {**TRACKING, **of(f"{UNET}, section 4", data="dic_hela")},
+    "fpn_proposals_coco": {
+        **ours(save_every=1000),
+        **ours("On what and how often it validates is ours", val_split="val2014", validations=4),
+        **ours("pictures are seen 1.67 times as large", scale=1.67),
+        **ours("one by one", accumulate=16, loss_mean="parts"),
+        **ours("torchvision's ImageNet weights", weights="auto"),
+        **ours("it is that of its detectors", decay=1e-4, momentum=0.9),
+        **of(f"{LIN}, section 6: COCO train, a single scale of 800, 16 pictures", data="coco", train_split="train2014", batch=16,
+             crop=None, scale_jitter=(1.0, 1.0)),
+        **of(f"{LIN}, table 6 and appendix", network="fpn_proposals", backbone=None, kernels=None, mask_side=None),
+        **of(f"{LIN}, appendix: 0.03 for 60k, a tenth to 80k, and twice that",
+             optimiser="sgd", lr=0.03, schedule="step", gamma=0.1, step_size=120_000, steps=160_000),
+    },
+    "fpn_cityscapes": FPN_CITYSCAPES,
+    "fpn_ade20k": FPN_ADE20K,
+    "fpn_resnet101_cityscapes": {**FPN_CITYSCAPES, **ON_RESNET101},
+    "fpn_resnet101_ade20k": {**FPN_ADE20K, **ON_RESNET101},
 }  # fmt: skip
 
 # By recipe: the numbers of "# Paper's score:" and of "# Score to expect:" in their order, in percent but for U-Net.
@@ -276,6 +315,11 @@ SCORES: dict[str, Fact] = {
     "unet_isbi2012": Fact(((0.000353, 0.0382, 0.0611), ()), f"{UNET}, table 1"),
     "unet_phc_u373": Fact(((0.9203,), ()), f"{UNET}, table 2"),
     "unet_dic_hela": Fact(((0.7756,), ()), f"{UNET}, table 2"),
+    "fpn_proposals_coco": Fact(((48.1, 32.6, 54.2, 65.6), ()), f"{LIN}, table 6"),
+    "fpn_cityscapes": Fact(((), (74.52, 76.08)), f"{MMSEG}/sem_fpn/README.md"),
+    "fpn_ade20k": Fact(((), (37.49, 39.09)), f"{MMSEG}/sem_fpn/README.md"),
+    "fpn_resnet101_cityscapes": Fact(((), (75.80, 77.40)), f"{MMSEG}/sem_fpn/README.md"),
+    "fpn_resnet101_ade20k": Fact(((), (39.35, 40.72)), f"{MMSEG}/sem_fpn/README.md"),
 }
 AT_SECOND_HAND = ("fcn32s_siftflow", "fcn16s_siftflow", "fcn8s_siftflow", "fcn32s_nyud")  # PAMI's tables were not read
 
@@ -285,6 +329,9 @@ COMMANDS: dict[str, Fact] = {
     "deconvnet_voc2012": Fact(
         (BOXES, f"{BOXES} --crf deconvnet", f"{BOXES} --ensemble runs/fcn8s", f"{BOXES} --ensemble runs/fcn8s --crf deconvnet"),
         "Noh et al., ICCV 2015: the maximum over the first 50 of about 2,000 edge boxes, the mean with FCN-8s, a CRF",
+    ),
+    "fpn_proposals_coco": Fact(
+        ("--instances mask --agnostic --most 1000",), f"{LIN}, section 6: AR at 1,000 proposals, whatever their class"
     ),
     "unet_isbi2012": Fact(("--membranes membrane --average rotations",), f"{UNET}, section 4: mean of 7 rotated versions"),
     "unet_phc_u373": Fact(

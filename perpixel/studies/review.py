@@ -79,6 +79,7 @@ ENTRIES: dict[str, Entry] = {
         Inference(proposals=50, proposals_by="sliding"), "50 boxes",
     ),
     "unet": Entry("unet", {"width": 0.25, "convolutions": "same", "norm": "batch"}),
+    "fpn": Entry("fpn", {"width": 0.25}),
 }  # fmt: skip
 
 
