@@ -76,6 +76,10 @@ ARGUMENTS: dict[str, dict[str, Fact]] = {
              lateral=True),
         **ours(width=1.0, weights=None),
     },
+    "vit_linear": {
+        **of("facebookresearch/dinov2: eval/segmentation/models/decode_heads/linear_head.py", norm="batch"),
+        **ours(backbone="vit_small_patch14_dinov2", weights=None),
+    },
     "unet, backbone": ours(backbone=None, width=1.0, decoder=(128, 64, 48, 32), dropout=0.1, weights=None),
 }  # fmt: skip
 
@@ -423,8 +427,11 @@ SINGLE: dict[str, Fact] = {
             "torchvision_deeplabv3_resnet101": ("Chen et al., arXiv 2017", "67.4 mIoU, COCO val2017 with VOC's classes"),
             "torchvision_deeplabv3_mobilenet_v3_large": ("Chen et al., arXiv 2017", "60.3 mIoU, COCO val2017 with VOC's classes"),
             "torchvision_lraspp_mobilenet_v3_large": ("Howard et al., ICCV 2019", "57.9 mIoU, COCO val2017 with VOC's classes"),
+            "vit_linear": (
+                "Oquab et al., arXiv 2023", "47.2 mIoU, ADE20K val (DINOv2 ViT-S/14, tokens of four layers, several scales)",
+            ),
         },
-        "the tables named at SCORES; the meta data of torchvision's weights",
+        "the tables named at SCORES; the meta data of torchvision's weights; DINOv2's model card",
     ),
 }  # fmt: skip
 

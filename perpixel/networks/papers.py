@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from perpixel.networks import NETWORKS, build
+from perpixel.networks import NETWORKS, YARDSTICKS, build
 
 CLASSES, SIZE = 21, (512, 512)
 
@@ -29,12 +29,16 @@ PAPERS = {
     "torchvision_deeplabv3_resnet101": ("Chen et al., arXiv 2017", "67.4 mIoU, COCO val2017 with VOC's classes"),
     "torchvision_deeplabv3_mobilenet_v3_large": ("Chen et al., arXiv 2017", "60.3 mIoU, COCO val2017 with VOC's classes"),
     "torchvision_lraspp_mobilenet_v3_large": ("Howard et al., ICCV 2019", "57.9 mIoU, COCO val2017 with VOC's classes"),
+    # yardsticks: the authors' figures
+    "vit_linear": ("Oquab et al., arXiv 2023", "47.2 mIoU, ADE20K val (DINOv2 ViT-S/14, tokens of four layers, several scales)"),
 }
 
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """`parameters` are learned ones; `multiply_adds` of one picture of `size` (height, width)."""
+    """`parameters` are learned ones, here or before; `multiply_adds` of one picture of `size` (height, width).
+
+    `yardstick`: no system of the review, but one that stands beside it."""
 
     name: str
     parameters: int
@@ -43,6 +47,10 @@ class NetworkRow:
     figure: str
     classes: int = CLASSES
     size: tuple[int, int] = SIZE
+
+    @property
+    def yardstick(self) -> bool:
+        return self.name in YARDSTICKS
 
 
 def networks() -> list[NetworkRow]:

@@ -74,7 +74,7 @@ class Recipe:
     variant: str | None = _argument("U-Net: paper, or release for the network that its authors released.")
     channels: int | None = _argument("U-Net: 3, or 1 for grey.")
     convolutions: str | None = _argument("U-Net: valid as published, or same.")
-    norm: str | None = _argument("U-Net: batch for batch normalisation. FPN's head: group as published, or batch.")
+    norm: str | None = _argument("U-Net: batch for batch normalisation. FPN's head: group or batch. Linear head: batch or layer.")
     top_down: bool | None = _argument("FPN: the path that takes coarse maps down to fine ones, as published.")
     lateral: bool | None = _argument("FPN: the 1x1 convolutions that every level of the trunk is read through, as published.")
     kernels: tuple[int, ...] | None = _argument("FPN's proposals: 5, 7 or both, sides of the convolutions that see an object.")

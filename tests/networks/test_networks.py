@@ -64,6 +64,8 @@ CASES = {
     "fpn, batch, no top_down": ("fpn", dict(width=SMALL, norm="batch", dropout=0.1, top_down=False)),
     "fpn, no lateral": ("fpn", dict(width=SMALL, lateral=False)),
     "fpn on resnet18": ("fpn", dict(backbone="resnet18")),
+    "vit_linear": ("vit_linear", dict(backbone="test_vit")),
+    "vit_linear, layer, registers": ("vit_linear", dict(backbone="test_vit2", norm="layer")),
     "torchvision": (LIGHTEST, {}),  # one class for all of torchvision's; tests/test_torchvision.py has the others
 }
 OBJECTS = {"fpn_proposals"}  # networks of objects alone, which are under contract in files of their own
@@ -118,7 +120,7 @@ def pictures(size, count=1, seed=0):
 
 
 def gradients(network, loss):
-    parameters = list(network.parameters())
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
 
 
