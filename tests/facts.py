@@ -76,6 +76,7 @@ ARGUMENTS: dict[str, dict[str, Fact]] = {
              lateral=True),
         **ours(width=1.0, weights=None),
     },
+    "segformer": {**of("NVlabs/SegFormer: local_configs/segformer", dropout=0.1), **ours(variant="b0")},
     "vit_linear": {
         **of("facebookresearch/dinov2: eval/segmentation/models/decode_heads/linear_head.py", norm="batch"),
         **ours(backbone="vit_small_patch14_dinov2", weights=None),
@@ -214,6 +215,15 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
              PADDING=1.25, EXAMPLES=128, POSITIVE=0.25, MASK_WEIGHT=10.0, MOST=1000),
         **ours(PIXELS_AT_ONCE=2**22, BACKGROUND=-1, NOTHING=-2),
     },
+    "perpixel.networks.segformer": of(
+        "NVlabs/SegFormer: mmseg/models/backbones/mix_transformer.py; local_configs/segformer: channels of the head",
+        VARIANTS={
+            "b0": ((32, 64, 160, 256), (2, 2, 2, 2), 256), "b1": ((64, 128, 320, 512), (2, 2, 2, 2), 256),
+            "b2": ((64, 128, 320, 512), (3, 4, 6, 3), 768), "b3": ((64, 128, 320, 512), (3, 4, 18, 3), 768),
+            "b4": ((64, 128, 320, 512), (3, 8, 27, 3), 768), "b5": ((64, 128, 320, 512), (3, 6, 40, 3), 768),
+        },
+        HEADS=(1, 2, 5, 8), REDUCTION=(8, 4, 2, 1), EXPANSION=4, DROP_PATH=0.1, EPS=1e-6, STRIDE=4,
+    ),
     "perpixel.networks.torchvision": {
         **of("torchvision's references/segmentation/train.py", AUXILIARY_WEIGHT=0.5),
     },
@@ -430,8 +440,9 @@ SINGLE: dict[str, Fact] = {
             "vit_linear": (
                 "Oquab et al., arXiv 2023", "47.2 mIoU, ADE20K val (DINOv2 ViT-S/14, tokens of four layers, several scales)",
             ),
+            "segformer": ("Xie et al., NeurIPS 2021", "37.4 mIoU, ADE20K val (B0; 51.8 B5 at several scales)"),
         },
-        "the tables named at SCORES; the meta data of torchvision's weights; DINOv2's model card",
+        "the tables named at SCORES; the meta data of torchvision's weights; DINOv2's model card; paper trackers",
     ),
 }  # fmt: skip
 

@@ -19,6 +19,7 @@ from perpixel.networks.fcn import FCN
 from perpixel.networks.fpn import FPN
 from perpixel.networks.fpn_proposals import FPNProposals
 from perpixel.networks.parsenet import ParseNet
+from perpixel.networks.segformer import SegFormer
 from perpixel.networks.torchvision import ARCHITECTURES, PREFIX, TorchvisionNetwork
 from perpixel.networks.unet import BackboneUNet, UNet, unet
 from perpixel.networks.vit_linear import ViTLinear
@@ -78,7 +79,7 @@ class InstanceNetwork(Network, Protocol):
 
 
 # What today's reader expects beside the review's systems. In lists and tables they stand behind these, in a group of their own.
-YARDSTICKS: dict[str, Callable[..., nn.Module]] = {"vit_linear": ViTLinear}
+YARDSTICKS: dict[str, Callable[..., nn.Module]] = {"vit_linear": ViTLinear, "segformer": SegFormer}
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "fcn32s": partial(FCN, stride=32, at_once=False),
     "fcn16s": partial(FCN, stride=16, at_once=False),

@@ -35,9 +35,9 @@ class FPN(nn.Module):
     """FPN with a semantic head; 28,478,675 parameters with 19 classes.
 
     `backbone`: "resnet50", "resnet101", another ResNet of ours or any timm name with features of stride 4 to 32. `width` scales
-    every layer but those of timm's trunks. `norm` of the head: "group" as published, or "batch". `dropout` is that of the head's
-    sum. `top_down` and `lateral` are the paper's ablations: without the first a level knows nothing of the coarser ones; without
-    the second only the coarsest level reads the trunk. `weights`: "imagenet" or none.
+    every layer but those of timm's trunks. `norm` of the head: "group" as published, or "batch". `dropout` drops whole channels
+    of the head's sum. `top_down` and `lateral` are the paper's ablations: without the first a level knows nothing of the coarser
+    ones; without the second only the coarsest level reads the trunk. `weights`: "imagenet" or none.
     Raises UnknownName or UsageError for an argument that does not exist or does not go with the others."""
 
     def __init__(
@@ -62,7 +62,7 @@ class FPN(nn.Module):
             nn.ModuleList(head_block(head if number else depth, head, norm) for number in range(max(1, doublings)))
             for doublings in range(len(STRIDES))
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout2d(dropout)
         self.score = nn.Conv2d(head, classes, 1)
         self.loss = PixelLoss()
 

@@ -31,6 +31,7 @@ PAPERS = {
     "torchvision_lraspp_mobilenet_v3_large": ("Howard et al., ICCV 2019", "57.9 mIoU, COCO val2017 with VOC's classes"),
     # yardsticks: the authors' figures
     "vit_linear": ("Oquab et al., arXiv 2023", "47.2 mIoU, ADE20K val (DINOv2 ViT-S/14, tokens of four layers, several scales)"),
+    "segformer": ("Xie et al., NeurIPS 2021", "37.4 mIoU, ADE20K val (B0; 51.8 B5 at several scales)"),
 }
 
 

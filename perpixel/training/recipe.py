@@ -71,7 +71,7 @@ class Recipe:
     side: int | None = _argument("DeconvNet: side of the square that it sees, 224 as published, or a multiple of 32.")
     unpooling: str | None = _argument("DeconvNet: switches as published, corner or bilinear.")
     batch_norm: bool | None = _argument("DeconvNet: batch normalisation, as published.")
-    variant: str | None = _argument("U-Net: paper, or release for the network that its authors released.")
+    variant: str | None = _argument("U-Net: paper, or release, which its authors released. SegFormer: b0 to b5.")
     channels: int | None = _argument("U-Net: 3, or 1 for grey.")
     convolutions: str | None = _argument("U-Net: valid as published, or same.")
     norm: str | None = _argument("U-Net: batch for batch normalisation. FPN's head: group or batch. Linear head: batch or layer.")

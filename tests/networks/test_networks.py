@@ -66,6 +66,7 @@ CASES = {
     "fpn on resnet18": ("fpn", dict(backbone="resnet18")),
     "vit_linear": ("vit_linear", dict(backbone="test_vit")),
     "vit_linear, layer, registers": ("vit_linear", dict(backbone="test_vit2", norm="layer")),
+    "segformer": ("segformer", {}),
     "torchvision": (LIGHTEST, {}),  # one class for all of torchvision's; tests/test_torchvision.py has the others
 }
 OBJECTS = {"fpn_proposals"}  # networks of objects alone, which are under contract in files of their own
