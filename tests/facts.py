@@ -76,6 +76,8 @@ ARGUMENTS: dict[str, dict[str, Fact]] = {
              lateral=True),
         **ours(width=1.0, weights=None),
     },
+    "upernet": {**of("open-mmlab/mmsegmentation: configs/_base_/models/upernet_r50.py", backbone="resnet50", dropout=0.1),
+                **ours(width=1.0, weights=None)},
     "segformer": {**of("NVlabs/SegFormer: local_configs/segformer", dropout=0.1), **ours(variant="b0")},
     "vit_linear": {
         **of("facebookresearch/dinov2: eval/segmentation/models/decode_heads/linear_head.py", norm="batch"),
@@ -223,6 +225,10 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
             "b4": ((64, 128, 320, 512), (3, 8, 27, 3), 768), "b5": ((64, 128, 320, 512), (3, 6, 40, 3), 768),
         },
         HEADS=(1, 2, 5, 8), REDUCTION=(8, 4, 2, 1), EXPANSION=4, DROP_PATH=0.1, EPS=1e-6, STRIDE=4,
+    ),
+    "perpixel.networks.upernet": of(
+        "Xiao et al., ECCV 2018, figure 4; mmsegmentation: configs/_base_/models/upernet_r50.py",
+        STRIDES=(4, 8, 16, 32), BINS=(1, 2, 3, 6), HEAD=512,
     ),
     "perpixel.networks.torchvision": {
         **of("torchvision's references/segmentation/train.py", AUXILIARY_WEIGHT=0.5),
@@ -441,8 +447,10 @@ SINGLE: dict[str, Fact] = {
                 "Oquab et al., arXiv 2023", "47.2 mIoU, ADE20K val (DINOv2 ViT-S/14, tokens of four layers, several scales)",
             ),
             "segformer": ("Xie et al., NeurIPS 2021", "37.4 mIoU, ADE20K val (B0; 51.8 B5 at several scales)"),
+            "upernet": ("Xiao et al., ECCV 2018", "42.1 mIoU, ADE20K val (ResNet-50, mmsegmentation)"),
         },
-        "the tables named at SCORES; the meta data of torchvision's weights; DINOv2's model card; paper trackers",
+        "the tables named at SCORES; the meta data of torchvision's weights; DINOv2's model card; paper trackers; "
+        "README files of mmsegmentation",
     ),
 }  # fmt: skip
 

@@ -22,6 +22,7 @@ from perpixel.networks.parsenet import ParseNet
 from perpixel.networks.segformer import SegFormer
 from perpixel.networks.torchvision import ARCHITECTURES, PREFIX, TorchvisionNetwork
 from perpixel.networks.unet import BackboneUNet, UNet, unet
+from perpixel.networks.upernet import UPerNet
 from perpixel.networks.vit_linear import ViTLinear
 from perpixel.sample import Instances, Targets
 
@@ -79,7 +80,7 @@ class InstanceNetwork(Network, Protocol):
 
 
 # What today's reader expects beside the review's systems. In lists and tables they stand behind these, in a group of their own.
-YARDSTICKS: dict[str, Callable[..., nn.Module]] = {"vit_linear": ViTLinear, "segformer": SegFormer}
+YARDSTICKS: dict[str, Callable[..., nn.Module]] = {"vit_linear": ViTLinear, "segformer": SegFormer, "upernet": UPerNet}
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "fcn32s": partial(FCN, stride=32, at_once=False),
     "fcn16s": partial(FCN, stride=16, at_once=False),

@@ -29,9 +29,10 @@ PAPERS = {
     "torchvision_deeplabv3_resnet101": ("Chen et al., arXiv 2017", "67.4 mIoU, COCO val2017 with VOC's classes"),
     "torchvision_deeplabv3_mobilenet_v3_large": ("Chen et al., arXiv 2017", "60.3 mIoU, COCO val2017 with VOC's classes"),
     "torchvision_lraspp_mobilenet_v3_large": ("Howard et al., ICCV 2019", "57.9 mIoU, COCO val2017 with VOC's classes"),
-    # yardsticks: the authors' figures
+    # yardsticks
     "vit_linear": ("Oquab et al., arXiv 2023", "47.2 mIoU, ADE20K val (DINOv2 ViT-S/14, tokens of four layers, several scales)"),
     "segformer": ("Xie et al., NeurIPS 2021", "37.4 mIoU, ADE20K val (B0; 51.8 B5 at several scales)"),
+    "upernet": ("Xiao et al., ECCV 2018", "42.1 mIoU, ADE20K val (ResNet-50, mmsegmentation)"),
 }
 
 

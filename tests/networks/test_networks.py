@@ -67,6 +67,8 @@ CASES = {
     "vit_linear": ("vit_linear", dict(backbone="test_vit")),
     "vit_linear, layer, registers": ("vit_linear", dict(backbone="test_vit2", norm="layer")),
     "segformer": ("segformer", {}),
+    "upernet": ("upernet", dict(width=SMALL)),
+    "upernet on resnet18": ("upernet", dict(backbone="resnet18")),
     "torchvision": (LIGHTEST, {}),  # one class for all of torchvision's; tests/test_torchvision.py has the others
 }
 OBJECTS = {"fpn_proposals"}  # networks of objects alone, which are under contract in files of their own
