@@ -189,6 +189,16 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
         },
     ),
     "perpixel.backbones.states": ours(MOST_NAMES=8),
+    "perpixel.backbones.fetch": ours(PATIENCE=30.0),
+    "perpixel.backbones.resnet": {
+        **of("He et al., CVPR 2016, table 1; Xie et al., CVPR 2017, table 1, and torchvision's names of its networks",
+             KINDS={
+                 "resnet50": ((3, 4, 6, 3), 1, 64), "resnet101": ((3, 4, 23, 3), 1, 64), "resnet152": ((3, 8, 36, 3), 1, 64),
+                 "resnext50_32x4d": ((3, 4, 6, 3), 32, 4), "resnext101_32x8d": ((3, 4, 23, 3), 32, 8),
+                 "resnext101_64x4d": ((3, 4, 23, 3), 64, 4),
+             }, EXPANSION=4),
+        **ours(OUTPUT_STRIDES=(4, 8, 16, 32)),
+    },
     "perpixel.networks.fcn": {
         **of(f"{FCN}: net.py", PAPER_PADDING=100, AT_ONCE={16: 0.01, 8: 0.0001}),
         **of("the classifiers' prototxts", DROPOUT={"vgg16": 0.5, "alexnet": 0.5, "googlenet": 0.4}),

@@ -1,6 +1,7 @@
 """FPN's mask proposals: parameters, which cell learns which object, losses by hand, decoding, and whatever data may hold."""
 
 import json
+from contextlib import nullcontext
 from itertools import product
 from math import floor, sqrt
 from pathlib import Path
@@ -15,7 +16,8 @@ from torch.nn import functional as F
 
 import perpixel
 from perpixel.cli import main
-from perpixel.errors import UsageError
+from perpixel.errors import Interrupted, UsageError
+from perpixel.files import MODEL_FILE
 from perpixel.measures.instances import Ranking, results_of, truth_of
 from perpixel.networks import as_network, build, finds_objects, labels_pixels
 from perpixel.networks.fpn_proposals import (
@@ -30,6 +32,9 @@ from perpixel.networks.fpn_proposals import (
     windows_of,
 )  # fmt: skip
 from perpixel.sample import Instances, InstanceTargets, Targets
+from perpixel.training import train as training
+from perpixel.training.recipe import Recipe
+from perpixel.training.train import train
 
 VOID = 255
 SMALL = {"width": 0.05, "mask_side": 14}
@@ -542,3 +547,25 @@ def test_it_is_trained_and_judged_by_commands(tmp_path: Path, capsys: pytest.Cap
     told = json.loads(capsys.readouterr().out)
     assert 0 <= told["figures"]["AR_1000"] <= 1
     assert told["protocol"]["instances"]["most"] == "1000 objects a picture, in place of 100"
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examples are drawn by torch's random state, which is kept with the rest."""
+    data = make_instances(tmp_path / "data", train=4, val=2)
+    small = {"width": 0.05, "mask_side": 14, "kernels": (5,), "weights": "none", "batch": 2, "steps": 4}
+    recipe = Recipe(data=str(data), network="fpn_proposals", **small, save_every=2, validations=1, device="cpu")
+    train(recipe, tmp_path / "whole", say=lambda _: None)
+
+    class Stop(list[int]):
+        """True from the second step on."""
+
+        def __bool__(self) -> bool:
+            self.append(1)
+            return len(self) >= 2
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "stop_after_step", lambda _: nullcontext(Stop()))
+        with pytest.raises(Interrupted, match="stopped after step 2 of 4"):
+            train(recipe, tmp_path / "parts", say=lambda _: None)
+    train(recipe, tmp_path / "parts", say=lambda _: None)
+    assert (tmp_path / "whole" / MODEL_FILE).read_bytes() == (tmp_path / "parts" / MODEL_FILE).read_bytes()
