@@ -90,37 +90,22 @@ class FPNProposals(nn.Module):
     def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
         """`score`, the mean over the examples of the batch, and `mask`, ten times the mean over the cells of the masks of the
         positive ones, each cell as heavy as its judged share."""
-        assert targets.instances is not None, "proposals learn from objects"
         hidden, planes = self._hidden(images)
-        pictures, cells, truths, wanted, weights = [], [], [], [], []
-        for picture, objects in enumerate(targets.instances):
-            judged = targets.labels[picture] != self.void
-            truth = assigned(objects, judged, planes)
-            chosen = examples(truth)
-            positive = chosen[truth[chosen] >= 0]
-            pictures.append(torch.full_like(chosen, picture))
-            cells.append(torch.cat([positive, chosen[truth[chosen] < 0]]))
-            truths.append(torch.arange(len(chosen), device=chosen.device) < len(positive))
-            windows = windows_of(positive, planes)
-            weights.append(shares(judged[None], windows, self.mask_side))
-            of_objects = shares(objects.masks[truth[positive]] & judged, windows, self.mask_side)
-            wanted.append((of_objects / weights[-1].clamp(min=1e-6)).clamp(max=1))
-        of_picture, cell, is_object = torch.cat(pictures), torch.cat(cells), torch.cat(truths)
+        taught = lessons(targets, planes, self.void, self.mask_side)
         score_loss, mask_loss = images.new_zeros(()), images.new_zeros(())
-        number = torch.cumsum(is_object, 0) - 1  # of each positive example among these
-        objects_wanted, objects_weights = torch.cat(wanted), torch.cat(weights)
         for head, x, plane in zip(self._head_of_plane(hidden), hidden, planes, strict=True):
-            here = (cell >= plane.start) & (cell < plane.stop)
-            vectors = x.flatten(2)[of_picture[here], :, cell[here] - plane.start][..., None, None]
+            here = (taught.cells >= plane.start) & (taught.cells < plane.stop)
+            positive = taught.positive[here]  # of the examples on this plane
+            mine = here[taught.positive]  # of the positive examples, those on this plane
+            vectors = x.flatten(2)[taught.pictures[here], :, taught.cells[here] - plane.start][..., None, None]
             scores = head.score(vectors).flatten().float()
-            score_loss = score_loss + F.binary_cross_entropy_with_logits(scores, is_object[here].float(), reduction="sum")
-            mine = here & is_object
-            masks = head.mask(vectors[is_object[here]]).flatten(1).float()
-            found = F.binary_cross_entropy_with_logits(masks, objects_wanted[number[mine]], reduction="none")
-            mask_loss = mask_loss + (found * objects_weights[number[mine]]).sum()
+            score_loss = score_loss + F.binary_cross_entropy_with_logits(scores, positive.float(), reduction="sum")
+            masks = head.mask(vectors[positive]).flatten(1).float()
+            losses = F.binary_cross_entropy_with_logits(masks, taught.shares[mine], reduction="none")
+            mask_loss = mask_loss + (losses * taught.judged[mine]).sum()
         return {
-            "score": score_loss / max(1, len(cell)),
-            "mask": MASK_WEIGHT * mask_loss / objects_weights.sum().clamp(min=1),
+            "score": score_loss / max(1, len(taught.cells)),
+            "mask": MASK_WEIGHT * mask_loss / taught.judged.sum().clamp(min=1),
         }
 
     @torch.no_grad()
@@ -218,6 +203,36 @@ def windows_of(cells: Tensor, planes: Sequence[Plane]) -> Tensor:
     return windows
 
 
+class Lessons(NamedTuple):
+    """What n cells of a batch are taught: their `pictures` and `cells` (n,), and whether they are `positive` (n,).
+
+    The masks of the m positive ones are taught the `shares` (m, side * side) of the object in what is judged of each of their
+    cells, and each of these weighs as much as its `judged` share (m, side * side)."""
+
+    pictures: Tensor
+    cells: Tensor
+    positive: Tensor
+    shares: Tensor
+    judged: Tensor
+
+
+def lessons(targets: Targets, planes: Sequence[Plane], void: int, side: int) -> Lessons:
+    """The lessons of a batch; its examples are drawn at random."""
+    assert targets.instances is not None, "proposals learn from objects"
+    parts = []
+    for picture, (objects, labels) in enumerate(zip(targets.instances, targets.labels, strict=True)):
+        known = labels != void
+        truth = assigned(objects, known, planes)
+        cells = examples(truth)
+        positive = truth[cells] >= 0
+        windows = windows_of(cells[positive], planes)
+        judged = shares(known[None], windows, side)
+        of_objects = shares(objects.masks[truth[cells[positive]]] & known, windows, side)
+        taught = (of_objects / judged.clamp(min=1e-6)).clamp(max=1)
+        parts.append(Lessons(torch.full_like(cells, picture), cells, positive, taught, judged))
+    return Lessons(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
 def assigned(objects: InstanceTargets, judged: Tensor, planes: Sequence[Plane]) -> Tensor:
     """What each cell learns, int64 (N,): the place of its object among `objects`, BACKGROUND, or NOTHING.
 
@@ -273,8 +288,9 @@ def shares(masks: Tensor, windows: Tensor, side: int) -> Tensor:
 
     Of one mask all windows (n, 4) are. Beyond the masks shares are 0."""
     (left, top, right, bottom), (height, width) = windows.unbind(1), masks.shape[-2:]
-    rows, columns = overlaps(top, bottom, side, height), overlaps(left, right, side, width)
-    return (rows @ masks.float() @ columns.mT).flatten(1)
+    with torch.autocast(masks.device.type, enabled=False):  # half precision would round shares
+        rows, columns = overlaps(top, bottom, side, height), overlaps(left, right, side, width)
+        return (rows @ masks.float() @ columns.mT).flatten(1)
 
 
 def overlaps(starts: Tensor, stops: Tensor, side: int, pixels: int) -> Tensor:
