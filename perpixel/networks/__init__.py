@@ -26,7 +26,8 @@ class Network(Protocol):
     """What the contracts have in common: the losses, and those methods of `nn.Module` that others call.
 
     `losses(images, targets)` -> named scalars that train sums. `images` float32 (B, 3, H, W) in [0, 1], any H and W. Pixels whose
-    label is void change neither loss nor gradient; a batch that is all void gives 0."""
+    label is void change neither loss nor gradient; a batch that is all void gives 0. It can be built on the meta device:
+    `perpixel networks` counts there, and `load` compares shapes there. Without its argument `weights` it loads nothing."""
 
     training: bool
 
