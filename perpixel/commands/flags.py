@@ -51,7 +51,12 @@ class InferenceFlags:
     ] = None
     scales: Annotated[
         tuple[float, ...] | None,
-        Parameter(help="Join several sizes of a picture, such as 0.5,0.75,1,1.25. [default: 1]", converter=_numbers, negative=()),
+        Parameter(
+            help="Join several sizes of a picture, such as 0.5,0.75,1,1.25. [default: 1]",
+            converter=_numbers,
+            negative=(),
+            metavar="FLOAT,...",
+        ),
     ] = None
     base: Annotated[int | None, Parameter(help="Longer side of the scaled picture at scale 1; else the model's own scale.")] = (
         None

@@ -2,7 +2,7 @@
 
 An answer is an array of raw scores (h, w, C). Sources of the rules:
 
-- probabilities: DeepLab v3 (Chen et al., arXiv:1706.05587, section 4): probabilities are averaged.
+- probabilities: DeepLab v3 (Chen et al., arXiv:1706.05587): probabilities are averaged.
 - scores: U-Net's released scripts (Ronneberger et al., MICCAI 2015): scores are averaged before the softmax.
 - pspnet: PSPNet's released evaluation (Zhao et al., CVPR 2017). A sum of two scores makes a sharper softmax than their mean.
 - encnet: EncNet's released evaluation (Zhang et al., CVPR 2018): powers of e instead of a softmax. A window or scale with great

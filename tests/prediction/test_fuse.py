@@ -7,6 +7,8 @@ import pytest
 import torch
 from coarse_networks import Coarse, model_of
 from fakes import draw_sample
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
@@ -14,7 +16,7 @@ import perpixel
 from perpixel.errors import UsageError
 from perpixel.prediction import windows
 from perpixel.prediction.fuse import FUSES
-from perpixel.prediction.inference import Inference
+from perpixel.prediction.inference import AVERAGES, Inference
 from perpixel.weights.model_file import Model
 
 SCALES = (0.5, 1.0, 1.25)
@@ -132,6 +134,22 @@ class TestAgainstPlainTorch:
         expected = reference(model.network, image, "pspnet", [(29, 40)], True, 16, 5)
         inference = Inference(window=16, window_step=5, average="mirror", fuse="pspnet")
         np.testing.assert_allclose(perpixel.predict(model, image, True, inference).scores, expected, atol=2e-5)
+
+
+@given(
+    size=st.tuples(st.integers(1, 20), st.integers(1, 20)), scales=st.sets(st.sampled_from([0.05, 0.4, 1, 2.3]), min_size=1),
+    window=st.integers(0, 24), base=st.integers(0, 30), average=st.sampled_from(sorted(AVERAGES)),
+    rule=st.sampled_from(sorted(FUSES)), seed=st.integers(0, 9),
+)  # fmt: skip
+def test_pictures_of_any_size(
+    model: Model, size: tuple[int, int], scales: set[float], window: int, base: int, average: str, rule: str, seed: int
+) -> None:
+    several = window or len(scales) > 1 or average != "none"
+    inference = Inference(scales=tuple(scales), window=window, base=base, average=average, fuse=rule if several else None)
+    found = perpixel.predict(model, np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8), True, inference)
+    assert found.labels.shape == size
+    np.testing.assert_allclose(found.scores.sum(0), 1, atol=1e-5)
+    assert found.scores.min() >= 0
 
 
 class TestScales:
