@@ -241,7 +241,8 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
     "perpixel.networks.papers": ours(CLASSES=21, SIZE=(512, 512)),
     "perpixel.judging.intervals": ours(LEVEL=0.95),
     "perpixel.losses": {},
-    "perpixel.prediction.inference": {},
+    "perpixel.prediction.inference": ours(LONGEST=16384),
+    "perpixel.prediction.windows": ours(PIECE=2**18),
     f"{SETS}.voc": {
         **of("VOC's lists; SBD's lists; arXiv:1412.7062; arXiv:1505.04366; the FCN authors' data/pascal/README.md",
              PICTURES={"train": 1464, "val": 1449, "trainval": 2913, "test": 1456, "trainaug": 10582, "trainvalaug": 12031,
@@ -471,6 +472,7 @@ SEEN: dict[str, Fact] = {
     "most boxes of a picture": Fact(2000, "Noh et al., ICCV 2015"),
     "turned versions of unet's average": Fact(7, f"{UNET}, section 4"),
     "flipped versions of unet's average": Fact(4, "U-Net's release of 2015: average_mirror"),
+    "steps of windows of 473 and 713": Fact((316, 476), "hszhao/semseg: two thirds of the crop, rounded up"),
     "boxes in the review": Fact(50, "Noh et al., ICCV 2015: the top 50"),
     "width of a band in 3 x 4 hundreds": Fact(10, "Cheng et al., CVPR 2021: round(0.02 of 500)"),
     "classes, values of the first and the last, values of void": Fact(

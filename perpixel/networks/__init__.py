@@ -4,11 +4,13 @@ A network keeps one of two contracts, or both: `PixelNetwork` gives every pixel 
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Protocol, Self, TypeGuard
 
+import torch
 from torch import Tensor, nn
 
 from perpixel.errors import UsageError, did_you_mean
@@ -182,3 +184,29 @@ def trunk_of(network: Network) -> nn.Module | None:
     """The part that a backbone is, where a network has one."""
     trunk: nn.Module | None = getattr(network, "trunk", None)
     return trunk
+
+
+def mean_colour(network: Network) -> Tensor:
+    """The colour (3, 1, 1) in [0, 1] that the network subtracts from pictures; black where it subtracts none."""
+    trunk = trunk_of(network)
+    for part in (trunk, network):
+        mean = getattr(part, "mean", None)
+        if isinstance(mean, Tensor) and mean.numel() == 3:
+            return mean.detach().view(3, 1, 1)
+    return torch.zeros(3, 1, 1)
+
+
+def with_output_stride(network: Network, output_stride: int) -> Network:
+    """A copy of the network that shares its weights and has another output stride; `network` stays as it is.
+
+    Raises UsageError for a network whose output stride cannot be set, or not to this."""
+    known = getattr(type(network), "output_stride", None)
+    if not isinstance(known, property) or known.fset is None:
+        raise UsageError(
+            f"output_stride = {output_stride}: {type(network).__name__} has no output stride to set, as networks with dilated "
+            "stages have; leave output_stride out."
+        )
+    tensors = (tensor for module in network.modules() for tensor in (*module.parameters(False), *module.buffers(False)))
+    other: Any = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+    other.output_stride = output_stride
+    return as_network(other)
