@@ -29,8 +29,6 @@ the encoding layer."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -40,6 +38,7 @@ from perpixel.backbones.vgg import scaled
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.auxiliary import auxiliary_head
 from perpixel.layers.convolution import conv_norm_relu
+from perpixel.layers.precision import at_least_float32, full_precision
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.sample import Targets
@@ -80,9 +79,7 @@ class EncNet(nn.Module):
                 raise UsageError(f"{name} = {weight}: is a weight; give 0 (without) or more.")
         self.as_paper, self.se_weight, self.auxiliary_weight = variant == "paper", se_loss, auxiliary
         needed = {32, *((8, 16) if lateral else ()), *((16,) if auxiliary else ())}
-        self.trunk = staged_trunk(
-            backbone, width, weights, STRIDE, tuple(sorted(needed)), stem="deep", first_dilation="half"
-        )
+        self.trunk = staged_trunk(backbone, width, weights, STRIDE, tuple(sorted(needed)), stem="deep", first_dilation="half")
         self.levels, channels, depth = self.trunk.levels, self.trunk.channels, scaled(DEPTH, width)
         self.reduce = conv_norm_relu(channels[self.levels[32]], depth, 3)
         self.lateral = nn.ModuleDict()
@@ -182,11 +179,8 @@ class Encoding(nn.Module):
         return (self.scale * squares).softmax(2)
 
     def forward(self, features: Tensor) -> Tensor:
-        kind = features.device.type
-        # In half precision the expansion would lose what tells the centres apart.
-        whole = torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
-        with whole:
-            x = features.to(self.codewords.dtype).flatten(2).transpose(1, 2)  # (B, N, D)
+        with full_precision(features):  # half precision would lose, in the expansion, what tells the centres apart
+            x = at_least_float32(features).flatten(2).transpose(1, 2)  # (B, N, D)
             shares = self.shares(x)
             codes: Tensor = shares.transpose(1, 2) @ x - shares.sum(1)[..., None] * self.codewords
         return codes
