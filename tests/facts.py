@@ -41,6 +41,8 @@ TABLES = "Long et al., CVPR 2015, arXiv:1411.4038v2, tables 1 to 5 and appendice
 PARSENET_NET = "VGG_VOC2012ext.prototxt, in a copy (terrychenism/dl_toolbox)"
 DECONV = "HyeonwooNoh/DeconvNet"
 UNET = "Ronneberger et al., MICCAI 2015"
+PSPNET, SEMSEG = "Zhao et al., CVPR 2017, arXiv:1612.01105", "hszhao/semseg"
+ENCNET, ENCODING = "Zhang et al., CVPR 2018, arXiv:1803.08904", "zhanghang1989/PyTorch-Encoding"
 
 # Networks
 
@@ -63,6 +65,17 @@ ARGUMENTS: dict[str, dict[str, Fact]] = {
         **of(f"{UNET}, figure 1", variant="paper", width=1.0, convolutions="valid", norm=None, skips=True, backbone=None),
         **of("phseg_v5-train.prototxt, by two ports of it: 0.5; the paper gives none", dropout=0.5),
         **ours(channels=3),
+    },
+    "pspnet": {
+        **of(PSPNET, backbone="resnet101", bins=(1, 2, 3, 6), pooling="average", reduce=True, auxiliary=0.4, width=1.0),
+        **of(f"{SEMSEG}: model/pspnet.py", dropout=0.1),
+        **ours(weights=None),
+    },
+    "encnet": {
+        **of(f"{ENCODING}: models/sseg/encnet.py", backbone="resnet101", variant="code", lateral=True, codewords=32, dropout=0.1,
+             width=1.0),
+        **of(f"{ENCODING}: its training script: --se-weight, --aux-weight", se_loss=0.2, auxiliary=0.2),
+        **ours(weights=None),
     },
     "unet, backbone": ours(backbone=None, width=1.0, decoder=(128, 64, 48, 32), dropout=0.1, weights=None),
 }  # fmt: skip
@@ -98,6 +111,34 @@ GOOGLENET = [
     *_inception(256, 160, 320, 32, 128, 128), *_inception(384, 192, 384, 48, 128, 128), "dropout 0.4",
 ]  # fmt: skip
 NORM = "norm eps 1e-09"
+BATCH_NORM = "norm eps 1e-05"
+
+
+def _block(kernel: int, channels: int, dilation: int = 1, stride: int = 1) -> list[str]:
+    """A convolution without bias that keeps the size but for its stride, and its batch normalisation."""
+    dilated = f" dilation {dilation}" * (dilation > 1)
+    return [f"conv {kernel}/{stride}/{dilation * (kernel // 2)} {channels}{dilated} no bias", BATCH_NORM]
+
+
+def _stage(blocks: int, inner: int, first: int = 1, dilation: int = 1, stride: int = 1) -> list[str]:
+    """Bottlenecks whose 3x3 has the stride, in the first block with the dilation `first`; there a projection comes last."""
+    rows = []
+    for number in range(blocks):
+        step, dilated = (1, dilation) if number else (stride, first)
+        rows += [*_block(1, inner), *_block(3, inner, dilated, step), *_block(1, 4 * inner)]
+        rows += [] if number else _block(1, 4 * inner, 1, stride)
+    return rows
+
+
+def _resnet101(first: tuple[int, int]) -> list[str]:
+    """With a deep stem and output stride 8; `first` are the dilations of the first blocks of res4 and res5."""
+    return [
+        *_block(3, 64, 1, 2), *_block(3, 64), *_block(3, 128), "max 3/2/1", *_stage(3, 64), *_stage(4, 128, stride=2),
+        *_stage(23, 256, first[0], 2), *_stage(3, 512, first[1], 4),
+    ]  # fmt: skip
+
+
+AUXILIARY = [*_block(3, 256), "dropout 0.1", SCORE]
 UNET_DOWN = [f"conv 3/1/0 {channels}" for channels in (64, 128, 256, 512, 1024) for _ in range(2)]
 UNET_JOINS = [f"conv 3/1/0 {channels}" for channels in (512, 256, 128, 64) for _ in range(2)]
 LAYERS: dict[str, Fact] = {
@@ -125,6 +166,17 @@ LAYERS: dict[str, Fact] = {
             SCORE,
         ],
         f"{DECONV}: model/DeconvNet/DeconvNet_inference_deploy.prototxt; epsilon of HyeonwooNoh/caffe, bn_layer.cpp",
+    ),
+    "pspnet": Fact(
+        [*_resnet101((2, 4)), *_block(1, 512) * 4, *_block(3, 512), "dropout 0.1", SCORE, *AUXILIARY],
+        f"{PSPNET}, figure 3; {SEMSEG}: model/pspnet.py, with dropout of values as in the Caffe files",
+    ),
+    "encnet": Fact(
+        [
+            *_resnet101((1, 2)), *_block(3, 512), *_block(1, 512) * 2, *_block(3, 512), *_block(1, 512), BATCH_NORM,
+            "dropout 0.1", SCORE, *AUXILIARY,
+        ],
+        f"{ENCODING}: models/sseg/encnet.py",
     ),
     "unet channels=1": Fact(
         [*UNET_DOWN, "max 2/2/0", "dropout 0.5", *(f"deconv 2/2/0 {n}" for n in (512, 256, 128, 64)), *UNET_JOINS, SCORE],
@@ -189,6 +241,14 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
         **of(f"{DECONV}: train.prototxt: fillers", SHIFT=0.001, SD=0.01),
     },
     "perpixel.networks.unet": of(f"{UNET}, figure 1: (572 - 388) / 2", LEVELS=(64, 128, 256, 512, 1024), BORDER=92),
+    "perpixel.networks.pspnet": {
+        **of(PSPNET, STRIDE=8, BINS=(1, 2, 3, 6), AUXILIARY_WEIGHT=0.4),
+        **of(f"{SEMSEG}: model/pspnet.py", HEAD=512, DROPOUT=0.1),
+    },
+    "perpixel.networks.encnet": {
+        **of(f"{ENCODING}: models/sseg/encnet.py", STRIDE=8, DEPTH=512, CODEWORDS=32, DROPOUT=0.1),
+        **of(f"{ENCODING}: its training script: --se-weight, --aux-weight", SE_WEIGHT=0.2, AUXILIARY_WEIGHT=0.2),
+    },
     "perpixel.networks.torchvision": {
         **of("torchvision's references/segmentation/train.py", AUXILIARY_WEIGHT=0.5), **ours(MOST_NAMES=8),
     },
@@ -390,6 +450,8 @@ SINGLE: dict[str, Fact] = {
             "parsenet": ("Liu et al., arXiv 2015", "69.8 mIoU, VOC 2012 test"),
             "deconvnet": ("Noh et al., ICCV 2015", "69.6 mIoU, VOC 2012 test; 72.5 with FCN-8s and a CRF"),
             "unet": (UNET, "warping error 0.000353, ISBI 2012; IoU 0.9203 PhC-U373, 0.7756 DIC-HeLa"),
+            "pspnet": ("Zhao et al., CVPR 2017", "85.4 mIoU, VOC 2012 test with COCO, 82.6 without; 80.2 Cityscapes test"),
+            "encnet": ("Zhang et al., CVPR 2018", "51.7 mIoU, PASCAL-Context val; 85.9 VOC 2012 test with COCO"),
             "torchvision_fcn_resnet50": ("Long et al., CVPR 2015", "60.5 mIoU, COCO val2017 with VOC's classes"),
             "torchvision_fcn_resnet101": ("Long et al., CVPR 2015", "63.7 mIoU, COCO val2017 with VOC's classes"),
             "torchvision_deeplabv3_resnet50": ("Chen et al., arXiv 2017", "66.4 mIoU, COCO val2017 with VOC's classes"),

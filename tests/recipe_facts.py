@@ -1,6 +1,6 @@
 """Every setting of every recipe, as it was published, and where: `test_recipe_facts.py` compares the recipes with it."""
 
-from facts import DECONV, FCN, OURS, PARSENET_NET, TABLES, UNET, Fact, of, ours
+from facts import DECONV, ENCNET, ENCODING, FCN, OURS, PARSENET_NET, PSPNET, SEMSEG, TABLES, UNET, Fact, of, ours
 
 # What a recipe does not set. Nobody published these as defaults of a recipe; where a paper has the same value it is said.
 DEFAULTS: dict[str, Fact] = {
@@ -8,7 +8,8 @@ DEFAULTS: dict[str, Fact] = {
         data="scenes", root=None, train_split="train", val_split="val", network="fcn8s", backbone=None, weights="auto",
         starts_from=None, width=None, padding=None, layer=None, learned_upsampling=None, features=None, fusion=None,
         normalize=None, norm_scale=None, side=None, unpooling=None, batch_norm=None, variant=None, channels=None,
-        convolutions=None, norm=None, skips=None, decoder=None, dropout=None,
+        convolutions=None, norm=None, skips=None, decoder=None, dropout=None, bins=None, pooling=None, reduce=None, lateral=None,
+        codewords=None, se_loss=None, auxiliary=None,
         scale=1.0, crop=None, scale_jitter=(1.0, 1.0), flip=True, colour=0.0, class_crops=0.0, flip_vertical=False, rotate=0.0,
         elastic=0.0, crops="none", crop_balance=0.5, proposals="edge_boxes", proposal_overlap=0.5,
         steps=1000, batch=8, sampling="shuffled", accumulate=1, optimiser="adamw", lr=1e-3, trunk_lr=1.0, score_lr=1.0,
@@ -124,6 +125,35 @@ TRACKING = {
     **ours("nor a formula for w_c", class_weights="inverse"),
 }
 
+PSP = {
+    **ours(save_every=500),
+    **ours("On how often it validates is ours", validations=10),
+    **of(PSPNET, network="pspnet", optimiser="sgd", momentum=0.9, decay=1e-4, schedule="poly", batch=16, auxiliary=None,
+         scale_jitter=(0.5, 2.0), flip=True, val_split="val"),
+    **of(f"{SEMSEG}: tool/train.py: 0.01, and ten times that for all new modules", lr=0.1, trunk_lr=0.1),
+    **of(f"{SEMSEG}: tool/train.py: torch's SGD decays biases too", bias_decay=True),
+    **of(f"{SEMSEG}: tool/train.py: batch normalisation over all GPUs", accumulate=1),
+    **of(f"{SEMSEG}: no weights of classes", class_weights="none", loss="cross_entropy"),
+    **ours("The loss is a mean over the batch", loss_mean="pixels"),
+}  # fmt: skip
+TURNED = of(f"{PSPNET}, section 5: rotation between -10 and 10 degrees for ADE20K and VOC", rotate=10.0)
+ENC = {
+    **ours(save_every=500),
+    **ours("On how often it validates is ours", validations=10),
+    **of(f"{ENCODING}: its training script", network="encnet", optimiser="sgd", momentum=0.9, decay=1e-4, schedule="poly",
+         batch=16, flip=True, rotate=0.0, val_split="val", variant=None, se_loss=None, auxiliary=None, accumulate=1),
+    **of(f"{ENCODING}: its training script: the head at ten times the rate", trunk_lr=0.1),
+    **of(f"{ENCODING}: torch's SGD decays biases too", bias_decay=True),
+    **of(f"{ENCODING}: datasets/base.py: 0.5 to 2 times the base size", scale_jitter=(0.5, 2.0)),
+}  # fmt: skip
+ENC_PASCAL = {
+    **ENC,
+    **of(f"{ENCODING}: crop 480", crop=(480, 480)),
+    **of(f"{ENCODING}: 0.001 of the trunk for PASCAL's sets", lr=0.01),
+    **of(f"{ENCODING}: models/sseg/encnet.py: data sets whose name starts with p", lateral=None),
+    **ours("so that a long side of 500 becomes the code's 520", scale=1.04),
+}
+
 # By recipe: every setting of its file, and those published ones that are the default.
 RECIPES: dict[str, dict[str, Fact]] = {
     "deconvnet_stage1_voc2012": {
@@ -233,6 +263,35 @@ RECIPES: dict[str, dict[str, Fact]] = {
              data="context60", train_split="train", val_split="val"),
         **ours("Rate and steps are those of the released VOC network", lr=1e-8, steps=20_000, validations=10),
     },
+    "pspnet_voc2012": {
+        **PSP, **TURNED,
+        **of(f"{PSPNET}, section 5.3: VOC 2012 with SBD, 10,582 pictures", data="voc2012", train_split="trainaug"),
+        **of(PSPNET, backbone=None, steps=30_000, crop=(473, 473)),
+    },
+    "pspnet_cityscapes": {
+        **PSP,
+        **of(PSPNET, data="cityscapes", train_split="train", backbone=None, steps=90_000, crop=(713, 713), rotate=0.0),
+    },
+    "pspnet_ade20k": {
+        **PSP, **TURNED, **of(PSPNET, data="ade20k", train_split="train", backbone="resnet50", steps=150_000, crop=(473, 473)),
+    },
+    "encnet_context": {
+        **ENC_PASCAL,
+        **of(f"{ENCODING}: 59 classes, 80 epochs of 4,998 pictures", data="context59", train_split="train", steps=24_990),
+    },
+    "encnet_voc2012": {
+        **ENC_PASCAL,
+        **of(f"{ENCODING}: 80 epochs, here of 10,582 pictures", data="voc2012", steps=52_910),
+        **ours("Which pictures of SBD the code trains on was not read", train_split="trainaug"),
+    },
+    "encnet_ade20k": {
+        **ENC,
+        **of(f"{ENCODING}: 120 epochs of 20,210 pictures", data="ade20k", train_split="train", steps=151_575),
+        **of(f"{ENCODING}: crop 576 for ResNet-101", crop=(576, 576)),
+        **of(f"{ENCODING}: 0.01 of the trunk", lr=0.1),
+        **of(f"{ENCODING}: models/sseg/encnet.py: data sets whose name starts with p", lateral=False),
+        **ours("pictures are seen at their own size", scale=1.0),
+    },
     "unet_isbi2012": {
         **CELLS,
         **of(f"{UNET}, section 4", data="isbi2012"),
@@ -273,6 +332,12 @@ SCORES: dict[str, Fact] = {
     "parsenet_voc2012": Fact(((69.8,), (69.55,)), PARSENET_SCORES),
     "parsenet_baseline_voc2012": Fact(((67.3,), (2.5,)), PARSENET_SCORES),
     "parsenet_context": Fact(((40.4,), ()), PARSENET_SCORES),
+    "pspnet_voc2012": Fact(((82.6, 85.4), (79.07, 79.63)), f"{PSPNET}; {SEMSEG}: README"),
+    "pspnet_cityscapes": Fact(((78.4, 80.2), (78.63, 79.29)), f"{PSPNET}; {SEMSEG}: README"),
+    "pspnet_ade20k": Fact(((41.68, 80.04, 42.78, 80.76, 41.96, 80.64), (41.89, 42.84)), f"{PSPNET}; {SEMSEG}: README"),
+    "encnet_context": Fact(((51.7, 52.6), (54.1, 80.7)), f"{ENCNET}, abstract; the article; {ENCODING}: model zoo"),
+    "encnet_voc2012": Fact(((85.9, 82.9), ()), f"{ENCNET}, abstract; a review of it"),
+    "encnet_ade20k": Fact(((44.65, 81.69, 0.5567), (44.4, 81.3)), f"a review of {ENCNET}; its abstract; {ENCODING}: model zoo"),
     "unet_isbi2012": Fact(((0.000353, 0.0382, 0.0611), ()), f"{UNET}, table 1"),
     "unet_phc_u373": Fact(((0.9203,), ()), f"{UNET}, table 2"),
     "unet_dic_hela": Fact(((0.7756,), ()), f"{UNET}, table 2"),
@@ -314,6 +379,20 @@ MULTIPLIERS: dict[str, Fact] = {
     "deconvnet_voc2012": Fact(
         {r"norm.*weight$": (1, 0), r"norm.*bias$": (1, 0), r"bias$": (2, 0), r"weight$": (1, 1)},
         f"{DECONV}: train.prototxt; that batch normalisation is not decayed is ours",
+    ),
+    "pspnet_voc2012": Fact(
+        {
+            r"^trunk.*(bn\d|conv1\.[14]|downsample\.1)\.": (0.1, 0), r"^trunk": (0.1, 1),
+            r"branches\.\d\.1|head\.0\.1|auxiliary\.0\.1": (1, 0), r"": (1, 1),
+        },
+        f"{SEMSEG}: tool/train.py; that batch normalisation is not decayed is ours",
+    ),
+    "encnet_context": Fact(
+        {
+            r"^trunk.*(bn\d|conv1\.[14]|downsample\.1)\.": (0.1, 0), r"^trunk": (0.1, 1),
+            r"context\.encoding\.scale|\.norm\.|\.1\.(weight|bias)$": (1, 0), r"": (1, 1),
+        },
+        f"{ENCODING}: its training script; that batch normalisation and scales are not decayed is ours",
     ),
     "unet_isbi2012": Fact({r"": (1, 0)}, f"{OURS}: no decay"),
 }  # fmt: skip

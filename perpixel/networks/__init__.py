@@ -17,8 +17,10 @@ from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.networks.deconvnet import DeconvNet
+from perpixel.networks.encnet import EncNet
 from perpixel.networks.fcn import FCN
 from perpixel.networks.parsenet import ParseNet
+from perpixel.networks.pspnet import PSPNet
 from perpixel.networks.torchvision import ARCHITECTURES, PREFIX, TorchvisionNetwork
 from perpixel.networks.unet import BackboneUNet, UNet, unet
 from perpixel.sample import Instances, Targets
@@ -85,6 +87,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "parsenet": ParseNet,
     "deconvnet": DeconvNet,
     "unet": unet,
+    "pspnet": PSPNet,
+    "encnet": EncNet,
     **{PREFIX + architecture: partial(TorchvisionNetwork, architecture=architecture) for architecture in ARCHITECTURES},
 }
 

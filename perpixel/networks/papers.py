@@ -20,6 +20,8 @@ PAPERS = {
     "parsenet": ("Liu et al., arXiv 2015", "69.8 mIoU, VOC 2012 test"),
     "deconvnet": ("Noh et al., ICCV 2015", "69.6 mIoU, VOC 2012 test; 72.5 with FCN-8s and a CRF"),
     "unet": ("Ronneberger et al., MICCAI 2015", "warping error 0.000353, ISBI 2012; IoU 0.9203 PhC-U373, 0.7756 DIC-HeLa"),
+    "pspnet": ("Zhao et al., CVPR 2017", "85.4 mIoU, VOC 2012 test with COCO, 82.6 without; 80.2 Cityscapes test"),
+    "encnet": ("Zhang et al., CVPR 2018", "51.7 mIoU, PASCAL-Context val; 85.9 VOC 2012 test with COCO"),
     # torchvision's figures for the weights that it publishes
     "torchvision_fcn_resnet50": ("Long et al., CVPR 2015", "60.5 mIoU, COCO val2017 with VOC's classes"),
     "torchvision_fcn_resnet101": ("Long et al., CVPR 2015", "63.7 mIoU, COCO val2017 with VOC's classes"),

@@ -79,6 +79,8 @@ ENTRIES: dict[str, Entry] = {
         Inference(proposals=50, proposals_by="sliding"), "50 boxes",
     ),
     "unet": Entry("unet", {"width": 0.25, "convolutions": "same", "norm": "batch"}),
+    "pspnet": Entry("pspnet", {"backbone": "resnet50", "width": 0.25}),
+    "encnet": Entry("encnet", {"backbone": "resnet50", "width": 0.25}),
 }  # fmt: skip
 
 

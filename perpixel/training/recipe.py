@@ -57,7 +57,9 @@ class Recipe:
     val_split: str = _setting("val", "Split that is judged on, in training and after.")
     network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
     # the network's arguments, as constructors have them, beside the weights that it begins with
-    backbone: str | None = _argument("Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet), or any timm name.")
+    backbone: str | None = _argument(
+        "Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet), resnet50, resnet101 (PSPNet, EncNet), or a timm name."
+    )
     weights: str = _setting("auto", "imagenet, none, or auto: imagenet for a full-size trunk without starts_from.")
     starts_from: str | None = _setting(None, "Run, model file, imported trunk or recipe whose weights it starts with.")
     width: float | None = _argument("Scales every layer; 1 is the paper's.")
@@ -71,12 +73,19 @@ class Recipe:
     side: int | None = _argument("DeconvNet: side of the square that it sees, 224 as published, or a multiple of 32.")
     unpooling: str | None = _argument("DeconvNet: switches as published, corner or bilinear.")
     batch_norm: bool | None = _argument("DeconvNet: batch normalisation, as published.")
-    variant: str | None = _argument("U-Net: paper, or release for the network that its authors released.")
+    variant: str | None = _argument("U-Net: paper, or release for what its authors released. EncNet: code, or paper.")
     channels: int | None = _argument("U-Net: 3, or 1 for grey.")
     convolutions: str | None = _argument("U-Net: valid as published, or same.")
     norm: str | None = _argument("U-Net: batch for batch normalisation.")
     skips: bool | None = _argument("U-Net: join the decoder with the encoder's maps, as published.")
     decoder: tuple[int, ...] | None = _argument("U-Net on a backbone: channels of the decoder, deepest first.")
+    bins: tuple[int, ...] | None = _argument("PSPNet: sides of the grids that features are pooled to, 1 2 3 6 as published.")
+    pooling: str | None = _argument("PSPNet: average as published, or max.")
+    reduce: bool | None = _argument("PSPNet: reduce the channels of pooled features, as published.")
+    lateral: bool | None = _argument("EncNet: join res3 and res4 to res5, as the authors do for PASCAL's sets.")
+    codewords: int | None = _argument("EncNet: centres of the encoding layer, 32 as published; 0 is the mean over pixels.")
+    se_loss: float | None = _argument("EncNet: weight of the loss of which classes occur, 0.2 as published.")
+    auxiliary: float | None = _argument("PSPNet, EncNet: weight of the loss on res4; 0 leaves its head out.")
     dropout: float | None = _argument("Dropout ratio.")
     # what the network sees
     scale: float = _setting(1.0, "Size at which the network sees pictures, in training and after, relative to their own.")
@@ -165,6 +174,12 @@ class Recipe:
         for name in ("batch", "statistics_batch"):
             _require(getattr(self, name) <= LARGEST_BATCH, name, getattr(self, name), f"at most {LARGEST_BATCH}")
         _require(self.dropout is None or 0 <= self.dropout <= 1, "dropout", self.dropout, "between 0 and 1")
+        bins = self.bins or (1,)
+        _require(1 <= min(bins) <= max(bins) <= side, "bins", bins, f"sides of 1 to {side}")
+        _require(self.codewords is None or 0 <= self.codewords <= side, "codewords", self.codewords, f"0 to {side}")
+        for name in ("se_loss", "auxiliary"):
+            weight = getattr(self, name)
+            _require(weight is None or 0 <= weight < math.inf, name, weight, "0 or more")
         _require(self.norm_scale is None or 0 < self.norm_scale < math.inf, "norm_scale", self.norm_scale, "above 0")
         decoder = self.decoder or (1,)
         _require(1 <= min(decoder) <= max(decoder) <= side, "decoder", decoder, f"channels of 1 to {side}")

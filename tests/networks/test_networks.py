@@ -60,6 +60,17 @@ CASES = {
     "unet, same, batch": ("unet", dict(width=SMALL, convolutions="same", norm="batch")),
     "unet on vgg16": ("unet", dict(backbone="vgg16", width=SMALL, decoder=(8, 8, 4, 4))),
     "unet on resnet18": ("unet", dict(backbone="resnet18", decoder=(16, 8, 8))),
+    "pspnet": ("pspnet", dict(backbone="resnet50", width=SMALL)),
+    "pspnet, max, not reduced": ("pspnet", dict(backbone="resnet50", width=SMALL, bins=(1, 4), pooling="max", reduce=False)),
+    "pspnet, no pyramid": ("pspnet", dict(backbone="resnet50", width=SMALL, bins=(), auxiliary=0.0)),
+    "pspnet on efficientnet_lite0": ("pspnet", dict(backbone="efficientnet_lite0")),
+    "encnet": ("encnet", dict(backbone="resnet50", width=SMALL)),
+    "encnet, paper, not lateral": ("encnet", dict(backbone="resnet50", width=SMALL, variant="paper", lateral=False)),
+    "encnet, no codewords, one loss": (
+        "encnet",
+        dict(backbone="resnet50", width=SMALL, codewords=0, se_loss=0.0, auxiliary=0.0),
+    ),
+    "encnet on efficientnet_lite0": ("encnet", dict(backbone="efficientnet_lite0")),
     "torchvision": (LIGHTEST, {}),  # one class for all of torchvision's; tests/test_torchvision.py has the others
 }
 SCALED = [case for case, (_, arguments) in CASES.items() if "width" in arguments]
