@@ -15,6 +15,10 @@ from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.networks.deconvnet import DeconvNet
+from perpixel.networks.deeplabv1 import DeepLabV1
+from perpixel.networks.deeplabv2 import DeepLabV2
+from perpixel.networks.deeplabv3 import DeepLabV3
+from perpixel.networks.deeplabv3plus import DeepLabV3Plus
 from perpixel.networks.fcn import FCN
 from perpixel.networks.parsenet import ParseNet
 from perpixel.networks.torchvision import ARCHITECTURES, PREFIX, TorchvisionNetwork
@@ -82,6 +86,10 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "parsenet": ParseNet,
     "deconvnet": DeconvNet,
     "unet": unet,
+    "deeplabv1": DeepLabV1,
+    "deeplabv2": DeepLabV2,
+    "deeplabv3": DeepLabV3,
+    "deeplabv3plus": DeepLabV3Plus,
     **{PREFIX + architecture: partial(TorchvisionNetwork, architecture=architecture) for architecture in ARCHITECTURES},
 }
 
