@@ -95,7 +95,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 
 # Arguments whose values say what they are; any other is named with its value.
-SPEAKING = ("variant", "backbone", "layer", "fusion", "convolutions", "norm")
+SPEAKING = ("variant", "backbone", "layer", "fusion", "convolutions", "norm", "head")
 # Arguments that are named nowhere: where training begins, and what pictures are.
 UNNAMED = ("weights", "channels")
 

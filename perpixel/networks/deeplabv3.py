@@ -195,8 +195,8 @@ def dilated_trunk(
 ) -> StagedTrunk:
     """The trunk at an output stride, with the multi-grid of the paper on a ResNet. Raises UsageError for one that takes none.
 
-    A strided 3x3 keeps the dilation of what is before it ("half"), so that another output stride computes the same at more places.
-    The first block of res5 has twice that, which is the paper's 2, 4, 8 at output stride 16."""
+    A strided 3x3 keeps the dilation of what is before it ("half"), so that another output stride computes the same at more
+    places. The first block of res5 has twice that, which is the paper's 2, 4, 8 at output stride 16."""
     if backbone not in OWN:
         if multi_grid is not None:
             raise UsageError(f"multi_grid is for {', '.join(OWN)}, not for {backbone} of timm; leave it out.")

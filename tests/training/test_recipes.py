@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from fakes import make_cell_tracking, make_context, make_isbi2012, make_nyud, make_siftflow, make_voc
+from fakes import make_cell_tracking, make_cityscapes, make_context, make_isbi2012, make_nyud, make_siftflow, make_voc
 
 from perpixel import networks
 from perpixel.backbones import TRUNKS
@@ -18,7 +18,7 @@ NAMES = sorted(path.stem for path in RECIPES.glob("*.toml"))
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("official")
-    for make in (make_voc, make_context, make_siftflow, make_nyud, make_isbi2012, make_cell_tracking):
+    for make in (make_voc, make_context, make_siftflow, make_nyud, make_isbi2012, make_cell_tracking, make_cityscapes):
         make(root)
     return root
 
