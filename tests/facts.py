@@ -509,6 +509,7 @@ SINGLE: dict[str, Fact] = {
         OURS,
     ),
     "perpixel.studies.review:DECONVNET": Fact({"width": 0.125, "side": 128}, OURS),
+    "perpixel.studies.review:FEW_STEPS": Fact({"rates": (1, 2, 3), "norm_momentum": 0.1}, OURS),
     "perpixel.studies.review:MEASURED": Fact({"statistics_batches": 20, "statistics_batch": 16}, OURS),
     "perpixel.datasets.scenes:SPLITS": Fact({"train": 600, "val": 100, "test": 100}, OURS),
     "perpixel.datasets.scenes:SEED": Fact(1707, OURS),

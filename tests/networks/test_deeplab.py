@@ -2,21 +2,27 @@
 computation, and the output stride of v3 and v3+ at test time."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fakes import make_folder
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from perpixel.backbones import VGG16
 from perpixel.backbones.resnet import FrozenBatchNorm, ResNet
+from perpixel.classes import ClassTable
 from perpixel.errors import UnknownName, UsageError
 from perpixel.networks import build
 from perpixel.networks.deeplabv2 import smaller
 from perpixel.networks.deeplabv3 import ImagePooling, Pyramid
 from perpixel.sample import Targets
+from perpixel.training.learner import lagging_statistics, network_of
+from perpixel.training.recipe import Recipe
+from perpixel.training.train import train
 
 CLASSES, VOID = 5, 255
 SMALL = 0.05
@@ -423,6 +429,26 @@ def test_only_the_mean_of_the_picture_sees_all_of_it() -> None:
         assert changed[-1, -1]
         assert changed[-3, -3]
         assert changed[0, 0] == image_pooling
+
+
+def test_few_steps_of_slow_statistics_are_told(tmp_path: Path) -> None:
+    data = make_folder(tmp_path / "data", train=2, val=1)
+    short: dict[str, Any] = {
+        "data": str(data), "network": "deeplabv3", **V3, "weights": "none", "steps": 2, "batch": 2, "validations": 1,
+        "device": "cpu",
+    }  # fmt: skip
+    told = []
+    for number, more in enumerate(({}, {"norm_momentum": 0.1}, {"statistics_batches": 1, "statistics_batch": 2})):
+        lines: list[str] = []
+        train(Recipe(**short, **more), tmp_path / str(number), say=lines.append)
+        told.append([line for line in lines if line.startswith("warning: ")])
+    assert told[1:] == [[], []]
+    assert told[0] == [
+        "warning: batch normalisation moves its statistics by 0.0003 a step, so that after 2 steps 100% of what they began "
+        "with is left and scores mislead; give `--norm-momentum 0.1` or `--statistics-batches 20`, or more steps."
+    ]
+    long = Recipe(**{**short, "steps": 30_000})
+    assert lagging_statistics(network_of(long, ClassTable.read_csv(data / "classes.csv")), long) is None
 
 
 # v3+: the decoder
