@@ -1,6 +1,27 @@
 """Every setting of every recipe, as it was published, and where: `test_recipe_facts.py` compares the recipes with it."""
 
-from facts import DECONV, ENCNET, ENCODING, FCN, OURS, PARSENET_NET, PSPNET, SEMSEG, TABLES, UNET, Fact, of, ours
+from facts import (
+    DECONV,
+    DEEPLAB_CODE,
+    DEEPLAB_V1,
+    DEEPLAB_V2,
+    DEEPLAB_V2_NET,
+    DEEPLAB_V3,
+    DEEPLAB_V3_PLUS,
+    ENCNET,
+    ENCODING,
+    FCN,
+    LARGEFOV_NET,
+    OURS,
+    PARSENET_NET,
+    PSPNET,
+    SEMSEG,
+    TABLES,
+    UNET,
+    Fact,
+    of,
+    ours,
+)
 
 # What a recipe does not set. Nobody published these as defaults of a recipe; where a paper has the same value it is said.
 DEFAULTS: dict[str, Fact] = {
@@ -9,7 +30,8 @@ DEFAULTS: dict[str, Fact] = {
         starts_from=None, width=None, padding=None, layer=None, learned_upsampling=None, features=None, fusion=None,
         normalize=None, norm_scale=None, side=None, unpooling=None, batch_norm=None, variant=None, channels=None,
         convolutions=None, norm=None, skips=None, decoder=None, dropout=None, bins=None, pooling=None, reduce=None, lateral=None,
-        codewords=None, se_loss=None, auxiliary=None,
+        codewords=None, se_loss=None, auxiliary=None, head=None, rate=None, rates=None, scales=None, output_stride=None,
+        multi_grid=None, image_pooling=None, norm_momentum=None, separable=None, low_level=None,
         scale=1.0, crop=None, scale_jitter=(1.0, 1.0), flip=True, colour=0.0, class_crops=0.0, flip_vertical=False, rotate=0.0,
         elastic=0.0, crops="none", crop_balance=0.5, proposals="edge_boxes", proposal_overlap=0.5,
         steps=1000, batch=8, sampling="shuffled", accumulate=1, optimiser="adamw", lr=1e-3, trunk_lr=1.0, score_lr=1.0,
@@ -107,6 +129,35 @@ DECONVNET = {
     **of(f"{DECONV}: softmax loss, normalised over each part", loss_mean="parts"),
 }  # fmt: skip
 
+# The DeepLabs: the experiments of the papers; layers' factors by the prototxts.
+DEEPLAB = {
+    **ours(save_every=500),
+    **of("VOC 2012 with SBD, 10,582 pictures", data="voc2012", train_split="trainaug", val_split="val"),
+    **of(f"{DEEPLAB_V1}, {DEEPLAB_V3}: mirrored, whole batches, all pixels alike", optimiser="sgd", momentum=0.9, flip=True,
+         accumulate=1, sampling="shuffled", loss="cross_entropy", loss_mean="pixels", class_weights="none", starts_from=None),
+}
+OFTEN = "How often it validates is ours"
+CAFFE_DEEPLAB = {
+    **DEEPLAB,
+    **of(f"{LARGEFOV_NET}; {DEEPLAB_V2_NET}: factors 1 and 2, of scores 10 and 20, decays 1 and 0", bias_lr=2.0, score_lr=10.0,
+         trunk_lr=1.0, bias_decay=False),
+    **of(f"{DEEPLAB_V1}, {DEEPLAB_V2}: crops of 321", crop=(321, 321), decay=5e-4),
+}
+TF_DEEPLAB = {
+    **DEEPLAB,
+    **of(f"{DEEPLAB_V3}, section 4.1", batch=16, crop=(513, 513), lr=0.007, schedule="poly", steps=30_000),
+    **of(f"{DEEPLAB_CODE}/train.py: no factor for the last layer; weights alone are decayed", bias_lr=1.0, score_lr=1.0,
+         trunk_lr=1.0, bias_decay=False),
+    **of(f"{DEEPLAB_V3}, section 4.1: 0.5 to 2", scale_jitter=(0.5, 2.0)),
+    **ours(OFTEN, validations=10),
+}
+RESNET_DECAY = of(f"{DEEPLAB_CODE}/train.py: 0.0001 of ResNet", decay=1e-4)
+XCEPTION_DECAY = of(f"{DEEPLAB_CODE}/train.py: 0.00004 of Xception", decay=4e-5)
+DEEPLAB_CITYSCAPES = {
+    **of("Cordts et al., CVPR 2016: the fine pictures", data="cityscapes", train_split="train", val_split="val"),
+    **of(f"{DEEPLAB_V3}, section 4.3; {DEEPLAB_CODE}: 90,000 steps of crops of 769", crop=(769, 769), steps=90_000),
+}
+
 UNET_CHOICES = "The paper gives no learning rate, schedule, decay, number of steps and validations"
 CELLS = {
     **ours(save_every=500),
@@ -156,6 +207,42 @@ ENC_PASCAL = {
 
 # By recipe: every setting of its file, and those published ones that are the default.
 RECIPES: dict[str, dict[str, Fact]] = {
+    "deeplabv1_voc2012": {
+        **CAFFE_DEEPLAB,
+        **of(f"{DEEPLAB_V1}, section 5: 0.001, a tenth every 2,000 of 6,000 steps of 20", network="deeplabv1", steps=6_000,
+             batch=20, lr=0.001, schedule="step", step_size=2_000, gamma=0.1),
+        **of(f"{DEEPLAB_V1}: no scales", scale_jitter=(1.0, 1.0), head=None, rate=None, backbone=None),
+        **ours(OFTEN, validations=6),
+    },
+    "deeplabv2_vgg16_voc2012": {
+        **CAFFE_DEEPLAB,
+        **of(f"{DEEPLAB_V2}, section 4.1.1: poly 0.9, 20,000 steps of 10", network="deeplabv2", steps=20_000, batch=10, lr=0.001,
+             schedule="poly"),
+        **of(f"{DEEPLAB_V2_NET}: one scale, crops and mirrors alone", backbone="vgg16_reduced", scales=(1.0,),
+             scale_jitter=(1.0, 1.0), rates=None),
+        **ours(OFTEN, validations=10),
+    },
+    "deeplabv2_voc2012": {
+        **CAFFE_DEEPLAB,
+        **of(f"{DEEPLAB_V2}, section 4.1: poly 0.9, 20,000 steps of 10, scales of 0.5 to 1.5", network="deeplabv2", steps=20_000,
+             batch=10, schedule="poly", scale_jitter=(0.5, 1.5), backbone=None, rates=None, scales=None, norm=None),
+        **of("kazuto1011/deeplab-pytorch", lr=2.5e-4),
+        **ours(OFTEN, validations=10),
+    },
+    "deeplabv3_voc2012": {**TF_DEEPLAB, **RESNET_DECAY, **of(DEEPLAB_V3, network="deeplabv3", output_stride=None)},
+    "deeplabv3_cityscapes": {**TF_DEEPLAB, **DEEPLAB_CITYSCAPES, **RESNET_DECAY, **of(DEEPLAB_V3, network="deeplabv3")},
+    "deeplabv3plus_voc2012": {
+        **TF_DEEPLAB, **XCEPTION_DECAY,
+        **of(f"{DEEPLAB_V3_PLUS}, section 4", network="deeplabv3plus", backbone=None, separable=None),
+    },
+    "deeplabv3plus_resnet101_voc2012": {
+        **TF_DEEPLAB, **RESNET_DECAY,
+        **of(f"{DEEPLAB_V3_PLUS}, table 3", network="deeplabv3plus", backbone="resnet101", separable=False),
+    },
+    "deeplabv3plus_cityscapes": {
+        **TF_DEEPLAB, **DEEPLAB_CITYSCAPES, **XCEPTION_DECAY,
+        **of(f"{DEEPLAB_V3_PLUS}, section 4.4", network="deeplabv3plus", image_pooling=None),
+    },
     "deconvnet_stage1_voc2012": {
         **DECONVNET,
         **of("Noh et al., ICCV 2015, section 4.2: boxes of true objects, all else background", crops="objects"),
@@ -306,6 +393,14 @@ RECIPES: dict[str, dict[str, Fact]] = {
 README = f"{FCN}: README.md; the same weights judged and trained anew by wkentaro/fcn"
 PARSENET_SCORES = "model card of VGG_VOC2012ext; Sik-Ho Tsang's review of ParseNet; paper trackers"
 SCORES: dict[str, Fact] = {
+    "deeplabv1_voc2012": Fact(((62.25, 67.64, 70.3), (62.25,)), f"{DEEPLAB_V1}, section 5"),
+    "deeplabv2_vgg16_voc2012": Fact(((68.96, 71.57, 72.6), (68.96,)), f"{DEEPLAB_V2}, section 4.1"),
+    "deeplabv2_voc2012": Fact(((76.35, 77.69, 79.7), ()), f"{DEEPLAB_V2}, section 4.1"),
+    "deeplabv3_voc2012": Fact(((77.21, 78.51, 79.77, 85.7), (77.21,)), f"{DEEPLAB_V3}, section 4.2"),
+    "deeplabv3_cityscapes": Fact(((77.23, 77.82, 79.30, 81.3), (77.23,)), f"{DEEPLAB_V3}, section 4.3"),
+    "deeplabv3plus_voc2012": Fact(((79.79, 80.02, 81.39, 87.8), (79.79,)), f"{DEEPLAB_V3_PLUS}, section 4"),
+    "deeplabv3plus_resnet101_voc2012": Fact(((78.85, 79.35, 80.57), (78.85,)), f"{DEEPLAB_V3_PLUS}, table 3"),
+    "deeplabv3plus_cityscapes": Fact(((78.79, 79.14, 82.1), (78.79,)), f"{DEEPLAB_V3_PLUS}, section 4.4"),
     "deconvnet_stage1_voc2012": Fact(((), ()), "a stage"),
     "deconvnet_voc2012": Fact(((69.6, 70.5, 71.7, 72.5), ()), "Noh et al., ICCV 2015, table of VOC 2012 test"),
     "fcn32s_voc2012": Fact(((63.6, 90.5, 76.5, 83.5), (63.6, 62.8, 63.8)), README),
@@ -347,6 +442,10 @@ AT_SECOND_HAND = ("fcn32s_siftflow", "fcn16s_siftflow", "fcn8s_siftflow", "fcn32
 # By recipe: how its header judges it, behind `perpixel evaluate runs/NAME --root DATA`.
 BOXES = "--proposals 50 --merge max"
 COMMANDS: dict[str, Fact] = {
+    **dict.fromkeys(
+        ("deeplabv1_voc2012", "deeplabv2_vgg16_voc2012", "deeplabv2_voc2012"),
+        Fact(("--crf deeplab",), f"{DEEPLAB_V1}; {DEEPLAB_V2}: a CRF after the training of the network"),
+    ),
     "deconvnet_voc2012": Fact(
         (BOXES, f"{BOXES} --crf deconvnet", f"{BOXES} --ensemble runs/fcn8s", f"{BOXES} --ensemble runs/fcn8s --crf deconvnet"),
         "Noh et al., ICCV 2015: the maximum over the first 50 of about 2,000 edge boxes, the mean with FCN-8s, a CRF",
@@ -363,6 +462,16 @@ COMMANDS: dict[str, Fact] = {
 # By recipe: factors of the learning rate and of the decay (its multiple, or 0), by the first expression that is found in a
 # parameter's name.
 MULTIPLIERS: dict[str, Fact] = {
+    **dict.fromkeys(
+        ("deeplabv1_voc2012", "deeplabv2_vgg16_voc2012"),
+        Fact(
+            {r"^score.*weight$": (10, 1), r"^score.*bias$": (20, 0), r"bias$": (2, 0), r"weight$": (1, 1)},
+            f"{LARGEFOV_NET}; {DEEPLAB_V2_NET}",
+        ),
+    ),
+    "deeplabv2_voc2012": Fact(
+        {r"^score.*weight$": (10, 1), r"^score.*bias$": (20, 0), r"weight$": (1, 1)}, "kazuto1011/deeplab-pytorch: no other bias",
+    ),
     "fcn8s_voc2012": Fact({r"bias$": (2, 0), r"weight$": (1, 1)}, f"{FCN}: voc-fcn8s/train.prototxt; deconvolutions are frozen"),
     "fcn_alexnet_voc2012": Fact({r"trunk.*bias$": (1, 1), r"": (1, 1)}, f"{FCN}: voc-fcn-alexnet/train.prototxt, of the trunk"),
     "fcn32s_fixed_voc2011_cvpr2015": Fact(

@@ -57,6 +57,8 @@ def row(layer: nn.Module) -> str | None:
         return " ".join(parts + ["no bias"] * (layer.bias is None))
     if isinstance(layer, nn.MaxPool2d):
         return f"max {layer.kernel_size}/{layer.stride}/{layer.padding}{' ceil' * layer.ceil_mode}"
+    if isinstance(layer, nn.AvgPool2d):
+        return f"mean {layer.kernel_size}/{layer.stride}/{layer.padding}"
     if isinstance(layer, nn.Dropout):
         return f"dropout {layer.p:g}"
     if isinstance(layer, nn.LocalResponseNorm):

@@ -17,6 +17,10 @@ from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.networks.deconvnet import DeconvNet
+from perpixel.networks.deeplabv1 import DeepLabV1
+from perpixel.networks.deeplabv2 import DeepLabV2
+from perpixel.networks.deeplabv3 import DeepLabV3
+from perpixel.networks.deeplabv3plus import DeepLabV3Plus
 from perpixel.networks.encnet import EncNet
 from perpixel.networks.fcn import FCN
 from perpixel.networks.parsenet import ParseNet
@@ -89,12 +93,16 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "unet": unet,
     "pspnet": PSPNet,
     "encnet": EncNet,
+    "deeplabv1": DeepLabV1,
+    "deeplabv2": DeepLabV2,
+    "deeplabv3": DeepLabV3,
+    "deeplabv3plus": DeepLabV3Plus,
     **{PREFIX + architecture: partial(TorchvisionNetwork, architecture=architecture) for architecture in ARCHITECTURES},
 }
 
 
 # Arguments whose values say what they are; any other is named with its value.
-SPEAKING = ("variant", "backbone", "layer", "fusion", "convolutions", "norm")
+SPEAKING = ("variant", "backbone", "layer", "fusion", "convolutions", "norm", "head")
 # Arguments that are named nowhere: where training begins, and what pictures are.
 UNNAMED = ("weights", "channels")
 

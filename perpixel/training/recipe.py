@@ -58,7 +58,8 @@ class Recipe:
     network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
     # the network's arguments, as constructors have them, beside the weights that it begins with
     backbone: str | None = _argument(
-        "Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet), resnet50, resnet101 (PSPNet, EncNet), or a timm name."
+        "Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet, DeepLab v1 and v2), resnet50 and others of its kind "
+        "(PSPNet, EncNet, DeepLab), xception65 and others of its kind (DeepLab v3+), or any timm name."
     )
     weights: str = _setting("auto", "imagenet, none, or auto: imagenet for a full-size trunk without starts_from.")
     starts_from: str | None = _setting(None, "Run, model file, imported trunk or recipe whose weights it starts with.")
@@ -76,7 +77,7 @@ class Recipe:
     variant: str | None = _argument("U-Net: paper, or release for what its authors released. EncNet: code, or paper.")
     channels: int | None = _argument("U-Net: 3, or 1 for grey.")
     convolutions: str | None = _argument("U-Net: valid as published, or same.")
-    norm: str | None = _argument("U-Net: batch for batch normalisation.")
+    norm: str | None = _argument("U-Net: batch for batch normalisation. DeepLab v2: frozen as published, or batch.")
     skips: bool | None = _argument("U-Net: join the decoder with the encoder's maps, as published.")
     decoder: tuple[int, ...] | None = _argument("U-Net on a backbone: channels of the decoder, deepest first.")
     bins: tuple[int, ...] | None = _argument("PSPNet: sides of the grids that features are pooled to, 1 2 3 6 as published.")
@@ -86,6 +87,18 @@ class Recipe:
     codewords: int | None = _argument("EncNet: centres of the encoding layer, 32 as published; 0 is the mean over pixels.")
     se_loss: float | None = _argument("EncNet: weight of the loss of which classes occur, 0.2 as published.")
     auxiliary: float | None = _argument("PSPNet, EncNet: weight of the loss on res4; 0 leaves its head out.")
+    head: str | None = _argument("DeepLab v1: large_fov as published, 7x7 or 4x4.")
+    rate: int | None = _argument("DeepLab v1: dilation of fc6.")
+    rates: tuple[int, ...] | None = _argument("DeepLab v2, v3, v3+: dilations of the pyramid; those of v3 at output stride 16.")
+    scales: tuple[float, ...] | None = _argument("DeepLab v2: scales at which the picture is seen, 1 0.75 0.5 as published.")
+    output_stride: int | None = _argument("DeepLab v3, v3+: 16 as published, or 8, 4, 32.")
+    multi_grid: tuple[int, ...] | None = _argument("DeepLab v3, v3+: factors of the dilations in the last stage.")
+    image_pooling: bool | None = _argument("DeepLab v3, v3+: the mean of the picture as a branch, as published.")
+    norm_momentum: float | None = _argument(
+        "DeepLab v3, v3+: by how much statistics of batch normalisation move in a step, 0.0003 as published; few steps need 0.1."
+    )
+    separable: bool | None = _argument("DeepLab v3+: separable convolutions in pyramid and decoder, as published.")
+    low_level: int | None = _argument("DeepLab v3+: channels of the low-level feature, 48 as published.")
     dropout: float | None = _argument("Dropout ratio.")
     # what the network sees
     scale: float = _setting(1.0, "Size at which the network sees pictures, in training and after, relative to their own.")
@@ -183,6 +196,11 @@ class Recipe:
         _require(self.norm_scale is None or 0 < self.norm_scale < math.inf, "norm_scale", self.norm_scale, "above 0")
         decoder = self.decoder or (1,)
         _require(1 <= min(decoder) <= max(decoder) <= side, "decoder", decoder, f"channels of 1 to {side}")
+        for name in ("rates", "multi_grid"):
+            given = getattr(self, name)
+            _require(given is None or 1 <= min(given, default=0) <= max(given) <= side, name, given, f"dilations of 1 to {side}")
+        _require(self.rate is None or 1 <= self.rate <= side, "rate", self.rate, f"a dilation of 1 to {side}")
+        _require(self.low_level is None or 1 <= self.low_level <= side, "low_level", self.low_level, f"channels of 1 to {side}")
         _require(0 < self.crop_enlarge < math.inf, "crop_enlarge", self.crop_enlarge, "above 0")
         _require(0 < self.proposal_overlap <= 1, "proposal_overlap", self.proposal_overlap, "above 0 and at most 1")
         _require(self.step_size is None or self.step_size >= 1, "step_size", self.step_size, "1 or more")
