@@ -117,7 +117,9 @@ class Recipe:
     gamma: float = _setting(0.1, "Schedules step and milestones: by what the learning rate is multiplied.")
     warm_up: int = _setting(0, "Steps in which the learning rate rises linearly to that of the schedule; 0 is off.")
     warm_up_from: float = _setting(1 / 3, "Warm-up: factor of the learning rate at the first step.")
-    loss: str = _setting("cross_entropy", "cross_entropy, dice, lovasz_softmax, or a sum such as cross_entropy+dice.")
+    loss: str = _setting(
+        "cross_entropy", "cross_entropy, ohem_cross_entropy (hard pixels alone), dice, lovasz_softmax, or a sum of some by +."
+    )
     loss_mean: str = _setting(
         "pixels", "The loss is a mean over: pixels; pictures (of sums over their pixels); parts (of means over their pixels)."
     )
