@@ -29,6 +29,8 @@ from perpixel.training.run import Say
 from perpixel.weights import model_file
 
 Losses = Callable[[Tensor, Targets], dict[str, Tensor]]
+USUAL_MOMENTUM = 0.1  # torch's
+MUCH = 0.1
 OF_PIXELS = ("loss", "class_weights", "separation_weights")  # settings of the loss that networks of pixels have
 
 
@@ -88,11 +90,11 @@ def network_of(recipe: Recipe, classes: ClassTable) -> Network:
             f"statistics_batches = {recipe.statistics_batches}: {recipe.network} trains no batch normalisation; leave it out."
         )
     if finds_objects(network):
-        _refuse_settings_of_pixels(network, recipe, classes)
+        _refuse_settings_of_pixels(network, recipe)
     return network
 
 
-def _refuse_settings_of_pixels(network: Network, recipe: Recipe, classes: ClassTable) -> None:
+def _refuse_settings_of_pixels(network: Network, recipe: Recipe) -> None:
     """Raises UsageError for a setting that a network of objects does not listen to."""
     if recipe.crops != "none":
         raise UsageError(f"crops = {recipe.crops!r}: shows no objects, which {recipe.network} learns from; leave it out.")
@@ -106,11 +108,6 @@ def _refuse_settings_of_pixels(network: Network, recipe: Recipe, classes: ClassT
         value = getattr(recipe, name)
         if value != getattr(Recipe, name):
             raise UsageError(f"{name} = {value!r}: {recipe.network} finds objects and has losses of its own; leave it out.")
-    if classes.background is None:
-        raise UsageError(
-            f"data = {recipe.data!r}: no class is called background, to which the pixels outside of the objects of "
-            f"{recipe.network} could belong, so val cannot be judged; train on data with such a class."
-        )
 
 
 def set_loss(network: Network, recipe: Recipe, class_weights: Sequence[float] | None, void: int) -> None:
@@ -189,6 +186,21 @@ def _measured_layers(network: Network, recipe: Recipe) -> list[nn.BatchNorm2d]:
     trunk = trunk_of(network)
     frozen = set(trunk.modules()) if recipe.trunk_lr == 0 and trunk is not None else set()
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module not in frozen]
+
+
+def lagging_statistics(network: Network, recipe: Recipe) -> str | None:
+    """A warning where running statistics move so slowly that after all steps much is left of what they began with, or none."""
+    momenta = [layer.momentum for layer in _measured_layers(network, recipe) if layer.momentum is not None]
+    slowest = min(momenta, default=1.0)
+    left = (1 - slowest) ** recipe.steps
+    if recipe.statistics_batches or slowest >= USUAL_MOMENTUM or left < MUCH:
+        return None
+    known = networks.arguments_of(recipe.network, recipe.network_arguments())
+    faster = "`--norm-momentum 0.1` or " if "norm_momentum" in known else ""
+    return (
+        f"warning: batch normalisation moves its statistics by {slowest:g} a step, so that after {recipe.steps} steps {left:.0%} "
+        f"of what they began with is left and scores mislead; give {faster}`--statistics-batches 20`, or more steps."
+    )
 
 
 def measure_batch_norm(network: Network, dataset: Dataset, recipe: Recipe, team: Team) -> None:

@@ -16,9 +16,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from perpixel.errors import DataError, UsageError, did_you_mean, printable
 from perpixel.files import read_text
 from perpixel.limits import LARGEST_SCALE
+from perpixel.measures import named
 
 OPTIMISERS = ("sgd", "adamw")
-SCHEDULES = ("constant", "poly", "one_cycle", "step")
+SCHEDULES = ("constant", "poly", "one_cycle", "step", "milestones")
 LOSS_MEANS = ("pixels", "pictures", "parts")
 SAMPLINGS = ("shuffled", "replacement")
 CROPS = ("none", "objects", "proposals")
@@ -57,7 +58,10 @@ class Recipe:
     val_split: str = _setting("val", "Split that is judged on, in training and after.")
     network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
     # the network's arguments, as constructors have them, beside the weights that it begins with
-    backbone: str | None = _argument("Trunk: vgg16, alexnet, googlenet, vgg16_reduced, resnet50 ..., or any timm name.")
+    backbone: str | None = _argument(
+        "Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet, DeepLab v1 and v2), resnet50 and others of its kind "
+        "(FPN, PSPNet, EncNet, DeepLab), xception65 and others of its kind (DeepLab v3+), or any timm name."
+    )
     weights: str = _setting("auto", "imagenet, none, or auto: imagenet for a full-size trunk without starts_from.")
     starts_from: str | None = _setting(None, "Run, model file, imported trunk or recipe whose weights it starts with.")
     width: float | None = _argument("Scales every layer; 1 is the paper's.")
@@ -71,16 +75,39 @@ class Recipe:
     side: int | None = _argument("DeconvNet: side of the square that it sees, 224 as published, or a multiple of 32.")
     unpooling: str | None = _argument("DeconvNet: switches as published, corner or bilinear.")
     batch_norm: bool | None = _argument("DeconvNet: batch normalisation, as published.")
-    variant: str | None = _argument("U-Net: paper, or release, which its authors released. SegFormer: b0 to b5.")
+    variant: str | None = _argument("U-Net: paper, or release, its authors'. EncNet: code, or paper. SegFormer: b0 to b5.")
     channels: int | None = _argument("U-Net: 3, or 1 for grey.")
     convolutions: str | None = _argument("U-Net: valid as published, or same.")
-    norm: str | None = _argument("U-Net: batch for batch normalisation. FPN's head: group or batch. Linear head: batch or layer.")
+    norm: str | None = _argument(
+        "U-Net: batch for batch normalisation. DeepLab v2: frozen as published, or batch. FPN's head: group as published, or "
+        "batch. Linear head: batch or layer."
+    )
     top_down: bool | None = _argument("FPN: the path that takes coarse maps down to fine ones, as published.")
-    lateral: bool | None = _argument("FPN: the 1x1 convolutions that every level of the trunk is read through, as published.")
     kernels: tuple[int, ...] | None = _argument("FPN's proposals: 5, 7 or both, sides of the convolutions that see an object.")
     mask_side: int | None = _argument("FPN's proposals: cells of a mask in a row, 28 as in the final model or 14.")
     skips: bool | None = _argument("U-Net: join the decoder with the encoder's maps, as published.")
     decoder: tuple[int, ...] | None = _argument("U-Net on a backbone: channels of the decoder, deepest first.")
+    bins: tuple[int, ...] | None = _argument("PSPNet: sides of the grids that features are pooled to, 1 2 3 6 as published.")
+    pooling: str | None = _argument("PSPNet: average as published, or max.")
+    reduce: bool | None = _argument("PSPNet: reduce the channels of pooled features, as published.")
+    lateral: bool | None = _argument(
+        "FPN: read every level of the trunk, as published. EncNet: join res3 and res4 to res5, as its authors do for PASCAL."
+    )
+    codewords: int | None = _argument("EncNet: centres of the encoding layer, 32 as published; 0 is the mean over pixels.")
+    se_loss: float | None = _argument("EncNet: weight of the loss of which classes occur, 0.2 as published.")
+    auxiliary: float | None = _argument("PSPNet, EncNet: weight of the loss on res4; 0 leaves its head out.")
+    head: str | None = _argument("DeepLab v1: large_fov as published, 7x7 or 4x4.")
+    rate: int | None = _argument("DeepLab v1: dilation of fc6.")
+    rates: tuple[int, ...] | None = _argument("DeepLab v2, v3, v3+: dilations of the pyramid; those of v3 at output stride 16.")
+    scales: tuple[float, ...] | None = _argument("DeepLab v2: scales at which the picture is seen, 1 0.75 0.5 as published.")
+    output_stride: int | None = _argument("DeepLab v3, v3+: 16 as published, or 8, 4, 32.")
+    multi_grid: tuple[int, ...] | None = _argument("DeepLab v3, v3+: factors of the dilations in the last stage.")
+    image_pooling: bool | None = _argument("DeepLab v3, v3+: the mean of the picture as a branch, as published.")
+    norm_momentum: float | None = _argument(
+        "DeepLab v3, v3+: by how much statistics of batch normalisation move in a step, 0.0003 as published; few steps need 0.1."
+    )
+    separable: bool | None = _argument("DeepLab v3+: separable convolutions in pyramid and decoder, as published.")
+    low_level: int | None = _argument("DeepLab v3+: channels of the low-level feature, 48 as published.")
     dropout: float | None = _argument("Dropout ratio.")
     # what the network sees
     scale: float = _setting(1.0, "Size at which the network sees pictures, in training and after, relative to their own.")
@@ -112,10 +139,17 @@ class Recipe:
     momentum: float = _setting(0.9, "Momentum of sgd; beta 1 of adamw.")
     decay: float = _setting(1e-4, "Weight decay; biases and normalisation have none.")
     bias_decay: bool = _setting(False, "Decay biases as well.")
-    schedule: str = _setting("poly", "constant, poly (power 0.9), one_cycle, or step (times gamma after each step_size steps).")
+    schedule: str = _setting(
+        "poly", "constant, poly (power 0.9), one_cycle, step (times gamma after each step_size steps), or milestones."
+    )
     step_size: int | None = _setting(None, "Schedule step: steps at one learning rate.")
-    gamma: float = _setting(0.1, "Schedule step: by what the learning rate is multiplied.")
-    loss: str = _setting("cross_entropy", "cross_entropy, dice, lovasz_softmax, or a sum such as cross_entropy+dice.")
+    milestones: tuple[int, ...] | None = _setting(None, "Schedule milestones: steps after which the rate is multiplied by gamma.")
+    gamma: float = _setting(0.1, "Schedules step and milestones: by what the learning rate is multiplied.")
+    warm_up: int = _setting(0, "Steps in which the learning rate rises linearly to that of the schedule; 0 is off.")
+    warm_up_from: float = _setting(1 / 3, "Warm-up: factor of the learning rate at the first step.")
+    loss: str = _setting(
+        "cross_entropy", "cross_entropy, ohem_cross_entropy (hard pixels alone), dice, lovasz_softmax, or a sum of some by +."
+    )
     loss_mean: str = _setting(
         "pixels", "The loss is a mean over: pixels; pictures (of sums over their pixels); parts (of means over their pixels)."
     )
@@ -135,6 +169,10 @@ class Recipe:
     device: str = _setting("auto", "auto, cpu, cuda ...")
     # what it reports and keeps
     validations: int = _setting(10, "How often val is judged, evenly spread; the best weights are kept.")
+    measure: str | None = _setting(
+        None, "Measure of val: pixels, instances, objects=CLASS, surfaces ...; without, pixels; of objects alone, instances."
+    )
+    figure: str | None = _setting(None, "Figure of it that chooses the best weights, such as AP50; without, the main one.")
     log_every: int = _setting(10, "Steps between lines of history.jsonl.")
     save_every: int = _setting(100, "Steps between states to resume from.")
     cache_mb: int = _setting(1024, "Decoded training pictures kept in memory, in MiB.")
@@ -151,11 +189,12 @@ class Recipe:
         _require(0 < self.scale <= LARGEST_SCALE, "scale", self.scale, f"above 0 and at most {LARGEST_SCALE:g}")
         for name in (
             "decay", "clip", "trunk_lr", "score_lr", "bias_lr", "statistics_batches", "cache_mb", "elastic", "separation_weights",
+            "warm_up",
         ):  # fmt: skip
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("momentum", "ema"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more and below 1")
-        for name in ("colour", "class_crops", "crop_balance"):
+        for name in ("colour", "class_crops", "crop_balance", "warm_up_from"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
         _require(0 <= self.rotate <= 180, "rotate", self.rotate, "between 0 and 180 degrees")
         sigma = self.separation_sigma
@@ -169,12 +208,27 @@ class Recipe:
         for name in ("batch", "statistics_batch"):
             _require(getattr(self, name) <= LARGEST_BATCH, name, getattr(self, name), f"at most {LARGEST_BATCH}")
         _require(self.dropout is None or 0 <= self.dropout <= 1, "dropout", self.dropout, "between 0 and 1")
+        bins = self.bins or (1,)
+        _require(1 <= min(bins) <= max(bins) <= side, "bins", bins, f"sides of 1 to {side}")
+        _require(self.codewords is None or 0 <= self.codewords <= side, "codewords", self.codewords, f"0 to {side}")
+        for name in ("se_loss", "auxiliary"):
+            weight = getattr(self, name)
+            _require(weight is None or 0 <= weight < math.inf, name, weight, "0 or more")
         _require(self.norm_scale is None or 0 < self.norm_scale < math.inf, "norm_scale", self.norm_scale, "above 0")
         decoder = self.decoder or (1,)
         _require(1 <= min(decoder) <= max(decoder) <= side, "decoder", decoder, f"channels of 1 to {side}")
+        for name in ("rates", "multi_grid"):
+            given = getattr(self, name)
+            _require(given is None or 1 <= min(given, default=0) <= max(given) <= side, name, given, f"dilations of 1 to {side}")
+        _require(self.rate is None or 1 <= self.rate <= side, "rate", self.rate, f"a dilation of 1 to {side}")
+        _require(self.low_level is None or 1 <= self.low_level <= side, "low_level", self.low_level, f"channels of 1 to {side}")
         _require(0 < self.crop_enlarge < math.inf, "crop_enlarge", self.crop_enlarge, "above 0")
         _require(0 < self.proposal_overlap <= 1, "proposal_overlap", self.proposal_overlap, "above 0 and at most 1")
         _require(self.step_size is None or self.step_size >= 1, "step_size", self.step_size, "1 or more")
+        stones = self.milestones or ()
+        rising = all(before < after for before, after in zip((0, *stones), (*stones, self.steps), strict=True))
+        rule = f"steps of 1 to {self.steps - 1} that rise, for {self.steps} steps in all"
+        _require(not stones or rising, "milestones", stones, rule)
         _require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         for name, known in (
@@ -183,10 +237,14 @@ class Recipe:
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise did_you_mean(name, getattr(self, name), known)
+        if self.measure is not None:
+            named(self.measure)
         if self.crops != "none" and self.crop is None:
             raise UsageError(f"crops = {self.crops!r}: needs crop, the height and width at which the network sees them.")
         if self.schedule == "step" and self.step_size is None:
             raise UsageError("schedule = 'step': needs step_size, after how many steps the learning rate falls.")
+        if self.schedule == "milestones" and not self.milestones:
+            raise UsageError("schedule = 'milestones': needs milestones, the steps after which the learning rate falls.")
         if self.loss_mean == "pictures" and self.loss != "cross_entropy":
             raise UsageError(f"loss_mean = 'pictures' sums over pixels, which only cross_entropy does; loss is {self.loss!r}.")
         if self.separation_class is not None and not self.separation_weights:
