@@ -414,7 +414,7 @@ RECIPES: dict[str, dict[str, Fact]] = {
     "unet_dic_hela": {**TRACKING, **of(f"{UNET}, section 4", data="dic_hela")},
     "fpn_proposals_coco": {
         **ours(save_every=1000),
-        **ours("On what and how often it validates is ours", val_split="val2014", validations=4),
+        **ours("On what and how often it validates is ours", val_split="val", validations=4),
         **ours("pictures are seen 1.67 times as large", scale=1.67),
         **ours("one by one", accumulate=16, loss_mean="parts"),
         **ours("torchvision's ImageNet weights", weights="auto"),
@@ -496,6 +496,13 @@ COMMANDS: dict[str, Fact] = {
     "deconvnet_voc2012": Fact(
         (BOXES, f"{BOXES} --crf deconvnet", f"{BOXES} --ensemble runs/fcn8s", f"{BOXES} --ensemble runs/fcn8s --crf deconvnet"),
         "Noh et al., ICCV 2015: the maximum over the first 50 of about 2,000 edge boxes, the mean with FCN-8s, a CRF",
+    ),
+    **dict.fromkeys(
+        ("fpn_cityscapes", "fpn_ade20k", "fpn_resnet101_cityscapes", "fpn_resnet101_ade20k"),
+        Fact(
+            ("--scales 0.5 0.75 1 1.25 1.5 1.75 --average mirror",),
+            "open-mmlab/mmsegmentation, configs/_base_/datasets/cityscapes.py: img_ratios of its test pipeline, flip",
+        ),
     ),
     "fpn_proposals_coco": Fact(
         ("--instances mask --agnostic --most 1000",), f"{LIN}, section 6: AR at 1,000 proposals, whatever their class"
