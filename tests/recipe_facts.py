@@ -500,7 +500,7 @@ COMMANDS: dict[str, Fact] = {
     **dict.fromkeys(
         ("fpn_cityscapes", "fpn_ade20k", "fpn_resnet101_cityscapes", "fpn_resnet101_ade20k"),
         Fact(
-            ("--scales 0.5 0.75 1 1.25 1.5 1.75 --average mirror",),
+            ("--scales 0.5,0.75,1,1.25,1.5,1.75 --average mirror",),
             "open-mmlab/mmsegmentation, configs/_base_/datasets/cityscapes.py: img_ratios of its test pipeline, flip",
         ),
     ),
