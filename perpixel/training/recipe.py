@@ -60,7 +60,7 @@ class Recipe:
     # the network's arguments, as constructors have them, beside the weights that it begins with
     backbone: str | None = _argument(
         "Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet, DeepLab v1 and v2), resnet50 and others of its kind "
-        "(FPN, PSPNet, EncNet, DeepLab), xception65 and others of its kind (DeepLab v3+), or any timm name."
+        "(FPN, PSPNet, EncNet, DeepLab), xception65 and its kind (DeepLab v3+), or any timm name."
     )
     weights: str = _setting("auto", "imagenet, none, or auto: imagenet for a full-size trunk without starts_from.")
     starts_from: str | None = _setting(None, "Run, model file, imported trunk or recipe whose weights it starts with.")
