@@ -593,9 +593,12 @@ SINGLE: dict[str, Fact] = {
         f"{FCN}: *_layers.py, BGR",
     ),
     "perpixel.prediction.crf.settings:CRFS": Fact(
-        {"deeplab": (3, 3, 50, 3, 5, 10), "deconvnet": (3, 3, 20, 3, 5, 10)},
+        {
+            "deeplab": (3, 3, 50, 3, 5, 10), "deeplab_4x4": (3, 3, 50, 10, 5, 10), "deeplab_msc": (3, 3, 95, 3, 3, 10),
+            "deeplab_coco": (3, 3, 67, 3, 5, 10), "deconvnet": (3, 3, 20, 3, 5, 10),
+        },
         "standard deviation and weight of place, standard deviations of place and colour and weight of both, iterations: the "
-        "default of DeepLab's script; johannesu/meanfield-matlab as DeconvNet calls it",
+        "DeepLab's script, its default and its three other networks; johannesu/meanfield-matlab as DeconvNet calls it",
     ),
     "perpixel.prediction.symmetries:FLIPS": Fact(
         ((False, False, False), (False, False, True), (False, True, False), (False, True, True)),

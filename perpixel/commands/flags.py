@@ -43,7 +43,12 @@ class InferenceFlags:
     merge: Annotated[str | None, Parameter(help="max or sum of boxes, or as DeconvNet released. [default: max]")] = None
     ensemble: Annotated[str | None, Parameter(help="Run folder or model file of a second model, for the whole picture.")] = None
     ensemble_by: Annotated[str | None, Parameter(help="mean of probabilities, or product of scores. [default: mean]")] = None
-    crf: Annotated[str | None, Parameter(help="Refine by a fully connected CRF: deconvnet (without a word), or deeplab.")] = None
+    crf: Annotated[
+        str | None,
+        Parameter(
+            help="Refine by a fully connected CRF: deconvnet (without a word), deeplab, deeplab_4x4, deeplab_msc or deeplab_coco."
+        ),
+    ] = None
     tile: Annotated[int | None, Parameter(help="Side of U-Net's input tiles, such as 572: any picture in one's memory.")] = None
     average: Annotated[
         str | None, Parameter(help="Join turned pictures: none, mirror (2), flips (4) or rotations (7). [default: none]")
