@@ -16,6 +16,8 @@ from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.networks.deconvnet import DeconvNet
 from perpixel.networks.fcn import FCN
+from perpixel.networks.mask_rcnn import MaskRCNN
+from perpixel.networks.panet import PANet
 from perpixel.networks.parsenet import ParseNet
 from perpixel.networks.torchvision import ARCHITECTURES, PREFIX, TorchvisionNetwork
 from perpixel.networks.unet import BackboneUNet, UNet, unet
@@ -82,6 +84,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "parsenet": ParseNet,
     "deconvnet": DeconvNet,
     "unet": unet,
+    "mask_rcnn": MaskRCNN,
+    "panet": PANet,
     **{PREFIX + architecture: partial(TorchvisionNetwork, architecture=architecture) for architecture in ARCHITECTURES},
 }
 

@@ -25,6 +25,7 @@ from perpixel.classes import ClassTable, distinct_colours
 from perpixel.errors import UntrustedFile, UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
+from perpixel.networks import mask_rcnn
 from perpixel.sample import Targets
 
 PREFIX = "torchvision_"  # of the names in NETWORKS: the plain ones are the papers' own networks
@@ -40,6 +41,7 @@ PUBLISHED = tuple(PREFIX + architecture for architecture in ARCHITECTURES)
 LIGHTEST = "torchvision_lraspp_mobilenet_v3_large"  # 12 MB, and the fastest
 AUXILIARY_WEIGHT = 0.5  # of torchvision's reference training
 MOST_NAMES = 8
+OF_NO_FILE = (".num_batches_tracked", "backbone.body.mean", "backbone.body.std")
 
 
 class TorchvisionNetwork(nn.Module):
@@ -108,15 +110,19 @@ class TorchvisionNetwork(nn.Module):
 
 
 def torchvision_state(network: nn.Module, state: Mapping[str, Tensor], where: str = "the file") -> dict[str, Tensor]:
-    """The state dict for `network`, a torchvision network of `networks.build`, from torchvision's own `state`.
+    """The state dict for `network`, a torchvision network of `networks.build` or Mask R-CNN, from torchvision's own `state`.
 
     Raises UsageError for another network, UntrustedFile that lists by name what is missing, unknown or misshapen."""
-    if not isinstance(network, TorchvisionNetwork):
-        raise UsageError(f"{where}: holds weights by torchvision's names; name a network of {', '.join(PUBLISHED)}.")
-    own = {_their_name(name): (name, tensor) for name, tensor in network.state_dict().items()}
-    # Files older than torch 0.4.1 lack these counters, and nothing reads them.
-    missing = [name for name in own if name not in state and not name.endswith(".num_batches_tracked")]
-    unknown = [name for name in state if name not in own]
+    if isinstance(network, TorchvisionNetwork):
+        called, their_name = network.architecture, _their_name
+    elif isinstance(network, mask_rcnn.MaskRCNN):
+        called, their_name = "maskrcnn_resnet50_fpn", mask_rcnn.torchvision_name
+    else:
+        raise UsageError(f"{where}: holds weights by torchvision's names; name a network of {', '.join(PUBLISHED)}, mask_rcnn.")
+    own = {their_name(name): (name, tensor) for name, tensor in network.state_dict().items()}
+    # Files older than torch 0.4.1 lack these counters, and nothing reads them; the colours of our trunks are not in its files.
+    missing = [name for name in own if name not in state and not name.endswith(OF_NO_FILE)]
+    unknown = [name for name in state if name not in own and not name.endswith(OF_NO_FILE)]
     misshapen = [
         f"{name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
         for name, (_, tensor) in own.items()
@@ -126,7 +132,7 @@ def torchvision_state(network: nn.Module, state: Mapping[str, Tensor], where: st
     if any(wrong.values()):
         listed = "; ".join(f"{what}: {_shown(names)}" for what, names in wrong.items() if names)
         raise UntrustedFile(
-            f"{where}: is not of torchvision's {network.architecture} ({listed}); give the network and the number of classes "
+            f"{where}: is not of torchvision's {called} ({listed}); give the network and the number of classes "
             f"that it was trained with."
         )
     return {name: state[theirs].to(tensor.dtype) if theirs in state else tensor for theirs, (name, tensor) in own.items()}
