@@ -441,6 +441,7 @@ DOWNLOADS: dict[str, tuple[int | None, str | None, tuple[int, ...]]] = {
 SEEN: dict[str, Fact] = {
     "poly at three quarters of the way": Fact(0.25**0.9, "ParseNet's solver: poly, power 0.9"),
     "step after 9,000 steps": Fact(0.1, f"{DECONV}: training/001_stage_1/solver.prototxt: gamma 0.1"),
+    "milestones after 60,000 and 80,000 steps": Fact((1.0, 0.1, 0.01), "Detectron, schedule 1x: divided by 10 at 60,000, 80,000"),
     "betas of adamw": Fact((0.9, 0.999), "Kingma and Ba, ICLR 2015, section 2"),
     "mean colour of vgg16, BGR": Fact((104.00699, 116.66877, 122.67892), f"{FCN}: voc_layers.py"),
     "mean colour of alexnet, BGR": Fact((104.00699, 116.66877, 122.67892), f"{FCN}: voc_layers.py"),

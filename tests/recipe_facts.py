@@ -13,6 +13,7 @@ DEFAULTS: dict[str, Fact] = {
         elastic=0.0, crops="none", crop_balance=0.5, proposals="edge_boxes", proposal_overlap=0.5,
         steps=1000, batch=8, sampling="shuffled", accumulate=1, optimiser="adamw", lr=1e-3, trunk_lr=1.0, score_lr=1.0,
         bias_lr=1.0, momentum=0.9, decay=1e-4, bias_decay=False, schedule="poly", step_size=None, gamma=0.1,
+        milestones=None, warm_up=0,
         loss="cross_entropy", loss_mean="pixels", class_weights="none", statistics_batches=0, separation_weights=0.0,
         separation_class=None, ema=0.0, clip=0.0, mixed_precision=True, channels_last=True, seed=0, device="auto",
         validations=10, log_every=10, save_every=100, cache_mb=1024,
@@ -20,6 +21,7 @@ DEFAULTS: dict[str, Fact] = {
     **of("Noh et al., ICCV 2015, section 4.2", crop_enlarge=1.2),
     **of(f"{DECONV}: training/003_make_bn_layer_testable", statistics_batch=28),
     **of(f"{UNET}, equation 2", separation_sigma=5.0),
+    **of("facebookresearch/Detectron: lib/core/config.py: SOLVER.WARM_UP_FACTOR", warm_up_from=1 / 3),
 }  # fmt: skip
 
 CVPR = "Long et al., CVPR 2015, arXiv:1411.4038v2, section 4.3"

@@ -200,6 +200,10 @@ def starts(layers: Iterable[Any]) -> tuple[float, float]:
 SEEN: dict[str, Callable[[], Any]] = {
     "poly at three quarters of the way": lambda: optimiser.schedule("poly", 75, 100),
     "step after 9,000 steps": lambda: optimiser.schedule("step", 9000, 20000, 9000, Recipe().gamma),
+    "milestones after 60,000 and 80,000 steps": lambda: tuple(
+        round(optimiser.schedule("milestones", step, 90000, gamma=Recipe().gamma, milestones=(60000, 80000)), 9)
+        for step in (59999, 60000, 80000)
+    ),
     "betas of adamw": lambda: optimiser.optimiser_of(nn.Linear(1, 1), Recipe(optimiser="adamw")).defaults["betas"],
     "mean colour of vgg16, BGR": lambda: bgr(built("fcn32s")),
     "mean colour of alexnet, BGR": lambda: bgr(built("fcn32s", backbone="alexnet")),

@@ -23,7 +23,9 @@ def _flag_type(item: Any, hint: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return str(float(f"{value:.4g}")) if isinstance(value, float) else str(value)
 
 
 # Every setting of a recipe as a flag that knows whether it was given; defaults stay in Recipe.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,16 +39,28 @@ def optimiser_of(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(settings, recipe.lr, (recipe.momentum, 0.999))
 
 
-def schedule(name: str, step: int, steps: int, step_size: int | None = None, gamma: float = 0.1) -> float:
+def rate_of(recipe: Recipe, step: int) -> float:
+    """The learning rate of `step` (0-based): that of the schedule, in the first `warm_up` steps times a factor that rises
+    linearly from `warm_up_from` to 1 (Goyal et al., 2017; Detectron)."""
+    rate = recipe.lr * schedule(recipe.schedule, step, recipe.steps, recipe.step_size, recipe.gamma, recipe.milestones or ())
+    risen = min(1.0, step / recipe.warm_up) if recipe.warm_up else 1.0
+    return rate * (recipe.warm_up_from * (1 - risen) + risen)
+
+
+def schedule(
+    name: str, step: int, steps: int, step_size: int | None = None, gamma: float = 0.1, milestones: Sequence[int] = ()
+) -> float:
     """The learning rate of `step` (0-based) as a factor of the recipe's: constant; poly, (1 - step / steps)^0.9 (DeepLab);
     one_cycle, a cosine up over the first fifth and a cosine down to the end (Smith and Topin, 2017); step, times `gamma`
-    after each `step_size` steps (Caffe)."""
+    after each `step_size` steps (Caffe); milestones, times `gamma` after each of them (Detectron)."""
     done = step / max(1, steps)
     if name == "constant":
         return 1.0
     if name == "step":
         assert step_size is not None, "schedule step needs step_size"
         return gamma ** (step // step_size)
+    if name == "milestones":
+        return gamma ** sum(step >= milestone for milestone in milestones)
     if name == "poly":
         return float((1 - done) ** POLY_POWER)
     if done < WARM_UP:

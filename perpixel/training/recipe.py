@@ -18,7 +18,7 @@ from perpixel.files import read_text
 from perpixel.limits import LARGEST_SCALE
 
 OPTIMISERS = ("sgd", "adamw")
-SCHEDULES = ("constant", "poly", "one_cycle", "step")
+SCHEDULES = ("constant", "poly", "one_cycle", "step", "milestones")
 LOSS_MEANS = ("pixels", "pictures", "parts")
 SAMPLINGS = ("shuffled", "replacement")
 CROPS = ("none", "objects", "proposals")
@@ -108,9 +108,14 @@ class Recipe:
     momentum: float = _setting(0.9, "Momentum of sgd; beta 1 of adamw.")
     decay: float = _setting(1e-4, "Weight decay; biases and normalisation have none.")
     bias_decay: bool = _setting(False, "Decay biases as well.")
-    schedule: str = _setting("poly", "constant, poly (power 0.9), one_cycle, or step (times gamma after each step_size steps).")
+    schedule: str = _setting(
+        "poly", "constant, poly (power 0.9), one_cycle, step (times gamma after each step_size steps), or milestones."
+    )
     step_size: int | None = _setting(None, "Schedule step: steps at one learning rate.")
-    gamma: float = _setting(0.1, "Schedule step: by what the learning rate is multiplied.")
+    milestones: tuple[int, ...] | None = _setting(None, "Schedule milestones: steps after which the rate is multiplied by gamma.")
+    gamma: float = _setting(0.1, "Schedules step and milestones: by what the learning rate is multiplied.")
+    warm_up: int = _setting(0, "Steps in which the learning rate rises linearly to that of the schedule; 0 is off.")
+    warm_up_from: float = _setting(1 / 3, "Warm-up: factor of the learning rate at the first step.")
     loss: str = _setting("cross_entropy", "cross_entropy, dice, lovasz_softmax, or a sum such as cross_entropy+dice.")
     loss_mean: str = _setting(
         "pixels", "The loss is a mean over: pixels; pictures (of sums over their pixels); parts (of means over their pixels)."
@@ -147,11 +152,12 @@ class Recipe:
         _require(0 < self.scale <= LARGEST_SCALE, "scale", self.scale, f"above 0 and at most {LARGEST_SCALE:g}")
         for name in (
             "decay", "clip", "trunk_lr", "score_lr", "bias_lr", "statistics_batches", "cache_mb", "elastic", "separation_weights",
+            "warm_up",
         ):  # fmt: skip
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("momentum", "ema"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more and below 1")
-        for name in ("colour", "class_crops", "crop_balance"):
+        for name in ("colour", "class_crops", "crop_balance", "warm_up_from"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
         _require(0 <= self.rotate <= 180, "rotate", self.rotate, "between 0 and 180 degrees")
         sigma = self.separation_sigma
@@ -171,6 +177,10 @@ class Recipe:
         _require(0 < self.crop_enlarge < math.inf, "crop_enlarge", self.crop_enlarge, "above 0")
         _require(0 < self.proposal_overlap <= 1, "proposal_overlap", self.proposal_overlap, "above 0 and at most 1")
         _require(self.step_size is None or self.step_size >= 1, "step_size", self.step_size, "1 or more")
+        stones = self.milestones or ()
+        rising = all(before < after for before, after in zip((0, *stones), (*stones, self.steps), strict=True))
+        rule = f"steps of 1 to {self.steps - 1} that rise, for {self.steps} steps in all"
+        _require(not stones or rising, "milestones", stones, rule)
         _require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         for name, known in (
@@ -183,6 +193,8 @@ class Recipe:
             raise UsageError(f"crops = {self.crops!r}: needs crop, the height and width at which the network sees them.")
         if self.schedule == "step" and self.step_size is None:
             raise UsageError("schedule = 'step': needs step_size, after how many steps the learning rate falls.")
+        if self.schedule == "milestones" and not self.milestones:
+            raise UsageError("schedule = 'milestones': needs milestones, the steps after which the learning rate falls.")
         if self.loss_mean == "pictures" and self.loss != "cross_entropy":
             raise UsageError(f"loss_mean = 'pictures' sums over pixels, which only cross_entropy does; loss is {self.loss!r}.")
         if self.separation_class is not None and not self.separation_weights:

@@ -48,7 +48,7 @@ from perpixel.training.learner import (
 )
 from perpixel.training.not_finite import NotFinite, refuse
 from perpixel.training.object_crops import object_crops
-from perpixel.training.optimiser import flat, schedule, unflatten
+from perpixel.training.optimiser import flat, rate_of, unflatten
 from perpixel.training.recipe import Recipe
 from perpixel.training.run import HISTORY, SCORES, CheckProgress, Say, Sound, begin_session, claim, end_session, sound_data
 from perpixel.weights import model_file
@@ -85,7 +85,7 @@ def train(
             train_mode(network, recipe)
             for step, parts in enumerate(reader, start=run.start + 1):
                 torch.manual_seed(_step_seed(recipe.seed, step, team.rank))
-                rate = recipe.lr * schedule(recipe.schedule, step - 1, recipe.steps, recipe.step_size, recipe.gamma)
+                rate = rate_of(recipe, step - 1)
                 for group in optimiser.param_groups:
                     group["lr"] = rate * group["factor"]
                 judged, stopping = team.sum(np.array([sum(part.judged for part in parts), bool(stop)], np.float64))

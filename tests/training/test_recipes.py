@@ -33,6 +33,8 @@ def test_two_steps_of_a_recipe(name: str, root: Path, tmp_path: Path, capsys: py
     if settings.batch > 1:
         part = min(2, settings.batch // settings.accumulate)  # batch normalisation of one cell needs two
         flags += ["--batch", str(2 * part), "--accumulate", "2"]
+    if settings.milestones:
+        flags += ["--milestones", "1"]
     if settings.statistics_batches:
         flags += ["--statistics-batches", "1", "--statistics-batch", "2"]
     main(["train", "--recipe", name, *flags, "--out", str(tmp_path / "run"), "--json"])

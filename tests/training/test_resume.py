@@ -23,7 +23,7 @@ SETTINGS = {
     "network": "unet", "convolutions": "same", "norm": "batch", "width": 0.05, "dropout": 0.5, "crop": [16, 16],
     "crops": "objects", "scale_jitter": [0.7, 1.4], "colour": 0.5, "class_crops": 0.5, "flip_vertical": True, "rotate": 20.0,
     "elastic": 2.0, "steps": 6, "batch": 4, "accumulate": 2, "ema": 0.9, "optimiser": "adamw", "schedule": "one_cycle",
-    "clip": 1.0, "validations": 2, "log_every": 3, "save_every": 2, "loss": "cross_entropy+dice",
+    "warm_up": 3, "clip": 1.0, "validations": 2, "log_every": 3, "save_every": 2, "loss": "cross_entropy+dice",
     "class_weights": "inverse_square_root", "device": "cpu", "statistics_batches": 2, "statistics_batch": 3,
 }  # fmt: skip
 KILL = TESTS / "kill.py"

@@ -31,7 +31,7 @@ from perpixel.sample import Targets
 from perpixel.training import states
 from perpixel.training.batches import batches
 from perpixel.training.not_finite import NotFinite, first_bad
-from perpixel.training.optimiser import schedule
+from perpixel.training.optimiser import rate_of, schedule
 from perpixel.training.recipe import Recipe, merge
 from perpixel.training.run import HISTORY, RECIPE
 from perpixel.training.train import train, validates
@@ -202,6 +202,29 @@ def test_the_rate_of_step_falls_after_each_step_size() -> None:
     """As Caffe's: gamma to the power of floor(step / step_size)."""
     rates = [schedule("step", step, 7, 3, 0.1) for step in range(7)]
     assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
+
+
+def test_the_rate_falls_after_each_milestone() -> None:
+    """Detectron's schedule "1x": 0.02, a tenth of it after 60,000 steps, a hundredth after 80,000."""
+    recipe = Recipe(steps=90_000, lr=0.02, schedule="milestones", milestones=(60_000, 80_000))
+    rates = [rate_of(recipe, step) for step in (0, 59_999, 60_000, 79_999, 80_000, 89_999)]
+    assert rates == pytest.approx([0.02, 0.02, 0.002, 0.002, 0.0002, 0.0002])
+
+
+def test_the_rate_warms_up_to_that_of_any_schedule() -> None:
+    """Detectron's: linear from a third at the first step to the whole after 500 steps."""
+    recipe = Recipe(steps=90_000, lr=0.03, schedule="constant", warm_up=500)
+    assert [rate_of(recipe, step) for step in (0, 250, 499, 500, 501)] == pytest.approx([0.01, 0.02, 0.02996, 0.03, 0.03])
+    warm, plain = (Recipe(steps=100, schedule="poly", warm_up=warm_up, warm_up_from=0.5) for warm_up in (10, 0))
+    factors = [rate_of(warm, step) / rate_of(plain, step) for step in range(100)]
+    assert factors == pytest.approx([0.5 + step / 20 for step in range(10)] + [1.0] * 90)
+
+
+def test_the_history_of_a_run_tells_the_rates_of_warm_up_and_milestones(data: Path, tmp_path: Path) -> None:
+    recipe = small(data, steps=6, lr=1e-3, schedule="milestones", milestones=(4,), warm_up=2, warm_up_from=0.1, log_every=1)
+    train(recipe, tmp_path / "run", say=quiet)
+    entries = [json.loads(line) for line in (tmp_path / "run" / HISTORY).read_text().splitlines()]
+    assert [entry["lr"] for entry in entries if "lr" in entry] == pytest.approx([1e-4, 5.5e-4, 1e-3, 1e-3, 1e-4, 1e-4])
 
 
 @pytest.mark.parametrize(
