@@ -21,6 +21,7 @@ from perpixel.losses import PixelLoss
 from perpixel.machines import device as machine
 from perpixel.machines.team import Team
 from perpixel.networks import Network, as_network, finds_objects, labels_pixels, trunk_of
+from perpixel.networks.mask_rcnn import RegionNetwork
 from perpixel.sample import Targets
 from perpixel.training.batches import batches
 from perpixel.training.optimiser import optimiser_of
@@ -110,6 +111,11 @@ def _refuse_settings_of_pixels(network: Network, recipe: Recipe, classes: ClassT
         raise UsageError(
             f"data = {recipe.data!r}: no class is called background, to which the pixels outside of the objects of "
             f"{recipe.network} could belong, so val cannot be judged; train on data with such a class."
+        )
+    if isinstance(network, RegionNetwork) and classes.background:
+        raise UsageError(
+            f"data = {recipe.data!r}: background is class {classes.background}, and class 0 to {recipe.network}; name it first "
+            "in the class table."
         )
 
 
