@@ -11,7 +11,6 @@ from torchvision.models.detection import MaskRCNN as TheirMaskRCNN
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops import FrozenBatchNorm2d
 
-from perpixel.errors import UnknownName, UntrustedFile, UsageError
 from perpixel.layers.regions import expanded, soft_mask
 from perpixel.networks import build
 from perpixel.networks.mask_rcnn import Counts, MaskRCNN, Proposals, torchvision_name
