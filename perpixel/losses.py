@@ -4,6 +4,7 @@ All take `logits` float (B, C, H, W) and `labels` int64 (B, H, W) with class ids
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -12,6 +13,9 @@ from torch.nn import functional as F
 
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.sample import Targets
+
+OHEM_PROBABILITY = 0.7
+OHEM_SHARE = 1 / 16
 
 
 def cross_entropy(
@@ -25,6 +29,33 @@ def cross_entropy(
     if weights is None:
         return F.cross_entropy(logits, labels, class_weights, ignore_index=void, reduction="sum") / judged
     return (F.cross_entropy(logits, labels, class_weights, ignore_index=void, reduction="none") * weights).sum() / judged
+
+
+def ohem_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    void: int = 255,
+    class_weights: Tensor | None = None,
+    probability: float = OHEM_PROBABILITY,
+    min_kept: float = OHEM_SHARE,
+) -> Tensor:
+    """Cross-entropy of the hard pixels alone (online hard example mining, Shrivastava et al., CVPR 2016): their sum of
+    weight(class) * -log softmax, divided by their number.
+
+    Hard are pixels whose true class has less than `probability`; and the hardest, so that the share `min_kept` of all judged
+    pixels of the batch is kept at least, or one pixel. Pixels as hard as the last of these are kept too. Class weights choose no
+    pixel."""
+    judged = labels != void
+    losses = F.cross_entropy(logits, labels, ignore_index=void, reduction="none")[judged]
+    if not len(losses):
+        return logits.sum() * 0
+    hardness = losses.detach()
+    most = len(hardness) - math.ceil(min_kept * len(hardness))  # pixels that may be left out
+    last = hardness.kthvalue(most + 1).values if most < len(hardness) else hardness.max()
+    kept = (hardness >= last) | (hardness > -math.log(probability))
+    if class_weights is not None:
+        losses = losses * class_weights[labels[judged]]
+    return losses[kept].sum() / kept.sum()
 
 
 def dice(logits: Tensor, labels: Tensor, void: int = 255, class_weights: Tensor | None = None) -> Tensor:
@@ -55,14 +86,16 @@ def lovasz_softmax(logits: Tensor, labels: Tensor, void: int = 255, class_weight
 
 
 Loss = Callable[[Tensor, Tensor, int, Tensor | None], Tensor]
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "dice": dice, "lovasz_softmax": lovasz_softmax}
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": cross_entropy, "ohem_cross_entropy": ohem_cross_entropy, "dice": dice, "lovasz_softmax": lovasz_softmax,
+}  # fmt: skip
 
 
 class PixelLoss(nn.Module):
     """The sum of named losses, e.g. `cross_entropy+dice`; returns a dict of scalars, one for each name.
 
     `class_weights` (C,) multiply the classes' shares, and the weights of the targets each pixel's cross-entropy.
-    Raises UnknownName for a loss that does not exist, UsageError for weights of pixels and a loss over regions."""
+    Raises UnknownName for a loss that does not exist, UsageError for weights of pixels and a loss that takes none."""
 
     class_weights: Tensor | None
 
@@ -80,7 +113,7 @@ class PixelLoss(nn.Module):
         if weights is not None:
             for name in self.names:
                 if name != "cross_entropy":
-                    raise UsageError(f"loss {name} is of regions and takes no weight for each pixel; use cross_entropy alone.")
+                    raise UsageError(f"loss {name} takes no weight for each pixel; use cross_entropy alone.")
             return {"cross_entropy": cross_entropy(logits.float(), labels, self.void, self.class_weights, weights)}
         return {name: LOSSES[name](logits.float(), labels, self.void, self.class_weights) for name in self.names}
 

@@ -280,7 +280,9 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
     "perpixel.studies.proposal_curve": ours(COUNTS=(1, 5, 10, 20, 50, 100)),
     "perpixel.networks.papers": ours(CLASSES=21, SIZE=(512, 512)),
     "perpixel.judging.intervals": ours(LEVEL=0.95),
-    "perpixel.losses": {},
+    "perpixel.losses": {
+        **ours("Papers that use OHEM for pixels take 0.7, and one pixel of 16", OHEM_PROBABILITY=0.7, OHEM_SHARE=1 / 16),
+    },
     "perpixel.prediction.inference": {},
     f"{SETS}.voc": {
         **of("VOC's lists; SBD's lists; arXiv:1412.7062; arXiv:1505.04366; the FCN authors' data/pascal/README.md",

@@ -18,7 +18,7 @@ DEFAULTS: dict[str, Fact] = {
         milestones=None, warm_up=0,
         loss="cross_entropy", loss_mean="pixels", class_weights="none", statistics_batches=0, separation_weights=0.0,
         separation_class=None, ema=0.0, clip=0.0, mixed_precision=True, channels_last=True, seed=0, device="auto",
-        validations=10, log_every=10, save_every=100, cache_mb=1024,
+        validations=10, measure=None, figure=None, log_every=10, save_every=100, cache_mb=1024,
     ),
     **of("Noh et al., ICCV 2015, section 4.2", crop_enlarge=1.2),
     **of(f"{DECONV}: training/003_make_bn_layer_testable", statistics_batch=28),

@@ -1,6 +1,6 @@
 """Losses against torch, against the measure they stand for, and against numbers worked out by hand."""
 
-from math import log, sqrt
+from math import ceil, exp, log, sqrt
 
 import numpy as np
 import pytest
@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from perpixel.errors import UnknownName, UsageError
-from perpixel.losses import LOSSES, PixelLoss, class_weights, cross_entropy, dice, lovasz_softmax
+from perpixel.losses import (
+    LOSSES,
+    OHEM_PROBABILITY,
+    OHEM_SHARE,
+    PixelLoss,
+    class_weights,
+    cross_entropy,
+    dice,
+    lovasz_softmax,
+    ohem_cross_entropy,
+)
 from perpixel.measures.confusion_matrix import ConfusionMatrix
 from perpixel.sample import Targets
 
@@ -76,10 +86,10 @@ def test_weights_of_1_change_nothing_and_void_has_none(seed):
     assert cross_entropy(logits, nothing, VOID, None, weights).item() == 0
 
 
-@pytest.mark.parametrize("name", ["dice", "lovasz_softmax", "cross_entropy+dice"])
-def test_losses_of_regions_refuse_weights_of_pixels(name):
+@pytest.mark.parametrize("name", ["dice", "lovasz_softmax", "ohem_cross_entropy", "cross_entropy+dice"])
+def test_other_losses_refuse_weights_of_pixels(name):
     logits, labels = batch(0)
-    with pytest.raises(UsageError, match=rf"loss {name.split('+')[-1]} is of regions and takes no weight for each pixel"):
+    with pytest.raises(UsageError, match=rf"loss {name.split('+')[-1]} takes no weight for each pixel"):
         PixelLoss(name)(logits, Targets(labels, torch.ones(labels.shape)))
 
 
@@ -110,6 +120,42 @@ def test_a_batch_that_is_all_void_gives_0(loss, weights):
 def test_a_perfect_and_certain_prediction_costs_nothing(loss, seed):
     _, labels = batch(seed)
     assert loss(certain(labels.where(labels != VOID, 0)), labels, VOID, None).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_hard_pixels_by_hand():
+    """Of probabilities 0.9, 0.6, 0.95, 0.2 the second and the last are below 0.7; of 0.9, 0.8, 0.95, 0.99 none is."""
+    labels = torch.zeros(1, 1, 4, dtype=torch.int64)
+    some, none = (logits_of([[p, 1 - p] for p in ps]) for ps in ((0.9, 0.6, 0.95, 0.2), (0.9, 0.8, 0.95, 0.99)))
+    assert ohem_cross_entropy(some, labels).item() == pytest.approx(-(log(0.6) + log(0.2)) / 2)
+    assert ohem_cross_entropy(none, labels).item() == pytest.approx(-log(0.8))  # one of 16 is one of four at least
+    assert ohem_cross_entropy(none, labels, min_kept=0.5).item() == pytest.approx(-(log(0.8) + log(0.9)) / 2)
+    weights = torch.tensor([3.0, 1.0])
+    assert ohem_cross_entropy(some, labels, VOID, weights).item() == pytest.approx(-3 * (log(0.6) + log(0.2)) / 2)
+
+
+def ohem_by_a_loop(logits, labels, weights, min_kept):
+    pixels = []
+    for scores, label in zip(logits.movedim(1, -1).flatten(0, -2).tolist(), labels.flatten().tolist(), strict=True):
+        if label != VOID:
+            pixels.append((exp(scores[label]) / sum(map(exp, scores)), weights[label]))
+    pixels.sort()
+    hard = max(1, sum(probability < OHEM_PROBABILITY for probability, _ in pixels), ceil(min_kept * len(pixels)))
+    return sum(-weight * log(probability) for probability, weight in pixels[:hard]) / hard
+
+
+@given(seed=seeds, ease=st.sampled_from([0.3, 3.0, 8.0]), min_kept=st.sampled_from([0.0, OHEM_SHARE, 0.5, 1.0]))
+def test_ohem_is_what_a_loop_over_sorted_pixels_gives(seed, ease, min_kept):
+    logits, labels = batch(seed)
+    logits = logits + ease * F.one_hot(labels.where(labels != VOID, 0), CLASSES).movedim(-1, 1)  # most are easy at 8
+    weights = [1.0, 2.0, 0.5, 3.0]
+    found = ohem_cross_entropy(logits.double(), labels, VOID, torch.tensor(weights).double(), min_kept=min_kept)
+    assert found.item() == pytest.approx(ohem_by_a_loop(logits.double(), labels, weights, min_kept), rel=1e-9, abs=1e-12)
+
+
+def test_easy_pixels_have_no_gradient():
+    logits = logits_of([[0.9, 0.1], [0.6, 0.4], [0.95, 0.05], [0.2, 0.8]])
+    found = gradient(ohem_cross_entropy, logits, torch.zeros(1, 1, 4, dtype=torch.int64))
+    assert found[0, :, 0].ne(0).any(0).tolist() == [False, True, False, True]
 
 
 def test_dice_of_two_pixels_by_hand():

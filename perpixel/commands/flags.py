@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
-from importlib import import_module
 from typing import Annotated, Any, get_type_hints
 
 from cyclopts import Parameter, Token
 
 from perpixel.errors import UsageError
-from perpixel.measures import DEFAULT, MEASURES
+from perpixel.measures import DEFAULT, MEASURES, class_of
 from perpixel.training.recipe import ENVIRONMENT
 
 
@@ -89,8 +88,7 @@ class Chosen:
 
     def measure(self) -> Any:
         """The measure itself, whose module is imported now. Raises UsageError for a setting that it refuses."""
-        module, _, kind = MEASURES[self.name].home.partition(":")
-        return getattr(import_module(f"perpixel.measures.{module}"), kind)(**self.arguments)
+        return class_of(self.name)(**self.arguments)
 
 
 def chosen_measure(flags: Any) -> Chosen:

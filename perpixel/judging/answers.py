@@ -14,7 +14,11 @@ from perpixel.measures.measure import Measure, Pairs, WithoutPictures
 from perpixel.sample import Prediction, Sample
 
 if TYPE_CHECKING:  # masks are judged without torch, results files also without what reads data sets
+    import numpy as np
+    from numpy.typing import NDArray
+
     from perpixel.datasets import Dataset
+    from perpixel.networks import Network
     from perpixel.prediction.inference import Inference, Predictor
     from perpixel.weights.model_file import Model
 
@@ -46,20 +50,54 @@ def pairs_of(
     from perpixel.prediction.inference import seen_at
 
     model = model_or_predictions
-    predictor = predictor_of(model, data, inference, measure.needs in ("scores", "scores or labels"))
-    if _part(measure) not in predictor.provides:
-        advice = "judge a results file by its annotation file" if measure.needs in ("instances", "segments") else "judge another"
-        raise UsageError(f"{model.card.title}: predicts no {NAMES.get(_part(measure), _part(measure))}; {advice}.")
+    predictor = predictor_of(model, data, inference, _with_scores(measure))
+    advice = "judge a results file by its annotation file" if measure.needs in ("instances", "segments") else "judge another"
+    refuse_network(model.network, measure, model.card.title, advice)
+    described = partial(protocol, data, weights=predictor.weights, scale=seen_at(model), rules=predictor.rules)
+    return _pairs(truth, measure, described, truth.sample, _counting(measure, predictor, data), rules=predictor.rules)
+
+
+def pairs_in_training(network: Network, data: Dataset, measure: Measure[Row], scale: float) -> Pairs[Row]:
+    """The pictures of `data` as `measure` judges a network in training, which sees them at `scale`; without a protocol."""
+    from perpixel.prediction.inference import whole_picture
+
+    truth, scores = measure.truth(data), _with_scores(measure)
+
+    def predicted(image: NDArray[np.uint8]) -> Prediction:
+        return whole_picture(network, data.classes, image, scale, scores)()
+
+    return _pairs(truth, measure, lambda _: {}, truth.sample, _counting(measure, predicted, data))
+
+
+def _with_scores(measure: Measure[Any]) -> bool:
+    return measure.needs in ("scores", "scores or labels")
+
+
+def refuse_network(network: Network, measure: Measure[Any], title: str, advice: str) -> None:
+    """Raises UsageError, with title and advice, where a network does not predict what the measure judges."""
+    from perpixel.networks import pixel_network
+    from perpixel.prediction.inference import provides
+
+    part = part_of(measure)
+    if part not in provides(network):
+        raise UsageError(f"{title}: predicts no {NAMES.get(part, part)}; {advice}.")
+    if _with_scores(measure):
+        pixel_network(network, "scores")
+
+
+def _counting(
+    measure: Measure[Row], predicted: Callable[[NDArray[np.uint8]], Prediction], data: Dataset
+) -> Callable[[int, Sample], tuple[Row, bytes]]:
+    """Counts a picture by what is `predicted` for it."""
 
     def count(_: int, sample: Sample) -> tuple[Row, bytes]:
         measure.refuse(sample, data.classes)
-        predicted = predictor(sample.image)
+        prediction = predicted(sample.image)
         if measure.needs == "label ids":
-            predicted = replace(predicted, labels=data.classes.encode(predicted.labels))
-        return measure.count(sample, predicted)
+            prediction = replace(prediction, labels=data.classes.encode(prediction.labels))
+        return measure.count(sample, prediction)
 
-    described = partial(protocol, data, weights=predictor.weights, scale=seen_at(model), rules=predictor.rules)
-    return _pairs(truth, measure, described, truth.sample, count, rules=predictor.rules)
+    return count
 
 
 def predictor_of(model: Model, dataset: Dataset, inference: Inference | None = None, scores: bool = False) -> Predictor:
@@ -83,7 +121,7 @@ def answers(
     return lambda sample: predictor(sample.image)
 
 
-def _part(measure: Measure[Any]) -> str:
+def part_of(measure: Measure[Any]) -> str:
     """The part of a prediction without which the measure cannot judge."""
     return "labels" if measure.needs in ("label ids", "scores or labels") else measure.needs
 
@@ -102,7 +140,7 @@ def _of_masks(
 ) -> Pairs[Row]:
     from perpixel.prediction.instances import INSTANCES
 
-    part = _part(measure)
+    part = part_of(measure)
     if part == "scores":
         raise UsageError(f"{folder}: masks of classes hold no {NAMES[part]}; judge a model.")
     if part == "segments" or (part == "instances" and not (folder / INSTANCES).is_dir()):

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from numpy.typing import NDArray
 
 from perpixel.errors import DataError
-from perpixel.judging.answers import pairs_of
+from perpixel.judging.answers import pairs_in_training, pairs_of
 from perpixel.judging.intervals import intervals_of
 from perpixel.judging.protocol import Failed, left_out, noting
 from perpixel.judging.scores import Scores
 from perpixel.machines.team import ALONE, Team
-from perpixel.measures.measure import Measure, Pairs
+from perpixel.measures.measure import Measure, Pairs, Summary
 from perpixel.sample import Prediction, Sample
 
 if TYPE_CHECKING:
@@ -172,16 +172,14 @@ def confusion(
     return matrix_of([row for row, _ in judged]), [digest for _, digest in judged]
 
 
-def judge(network: Network, dataset: Dataset, indices: Sequence[int], scale: float) -> ConfusionMatrix:
-    """The counts of some pictures of `dataset` by a network in training; leaves it in the mode in which it was."""
-    from perpixel.prediction.inference import whole_picture
+def judge(network: Network, dataset: Dataset, measure: Measure[Any], scale: float, team: Team = ALONE) -> Summary:
+    """What a measure says of a network in training, which sees pictures at `scale`; leaves it in the mode in which it was.
 
-    training = network.training
+    The processes of a team divide the pictures, and all return the same. Raises what `evaluate` does."""
+    pairs, training = pairs_in_training(network, dataset, measure, scale), network.training
     network.eval()
     try:
-        matrix, _ = confusion(
-            dataset, indices, lambda sample: whole_picture(network, dataset.classes, sample.image, scale)().labels
-        )
+        rows, _ = counted(pairs, team=team)
     finally:
         network.train(training)
-    return matrix
+    return measure.summary(rows, pairs.classes, pairs.names)

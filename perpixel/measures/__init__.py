@@ -1,10 +1,13 @@
-"""The measures by name: which class judges, its flag, and its settings as flags. `--help` reads them, so nothing is imported."""
+"""The measures by name: which class judges, its flag, and its settings as flags. `--help` reads them, so none is imported."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
+
+from perpixel.errors import UsageError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -73,3 +76,23 @@ MEASURES: dict[str, Entry] = {
         {"bins": Setting(int, "Equal bins of 0..1 that probabilities are counted in. [default: 15]")},
     ),
 }  # fmt: skip
+
+
+def class_of(name: str) -> Any:
+    """The class of the measure `name`, whose module is imported now."""
+    module, _, kind = MEASURES[name].home.partition(":")
+    return getattr(import_module(f"perpixel.measures.{module}"), kind)
+
+
+def named(text: str) -> tuple[str, dict[str, Any]]:
+    """The name of a measure, and what its constructor takes, where a setting writes both as one word: "pixels", "objects=cell".
+
+    Raises UnknownName for a measure that does not exist, UsageError for a value that it does not take."""
+    name, sign, value = text.partition("=")
+    if name not in MEASURES:
+        raise did_you_mean("measure", name, MEASURES)
+    entry = MEASURES[name]
+    if sign and not (entry.first and value):
+        reason = f"a value is missing behind {name}=" if entry.first else f"{name} takes no value"
+        raise UsageError(f"measure = {text!r}: {reason}.")
+    return name, {entry.first: value} if sign else {}

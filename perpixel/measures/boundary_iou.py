@@ -28,7 +28,7 @@ from scipy import ndimage
 from perpixel.datasets import label_digest
 from perpixel.errors import DataError, UsageError
 from perpixel.measures.confusion_matrix import class_iou
-from perpixel.measures.measure import Figures, FiguresOf, Measure, Summary, Table, mean_of_known, percent, weighted_sums
+from perpixel.measures.measure import Better, Figures, FiguresOf, Measure, Summary, Table, mean_of_known, percent, weighted_sums
 from perpixel.sample import Prediction, Sample
 
 DILATION = 0.02
@@ -45,6 +45,7 @@ class BoundaryIou(Measure[NDArray[np.int64]]):
 
     name: ClassVar[str] = "boundary_iou"
     entry: ClassVar[str] = "boundaries"
+    better: ClassVar[Mapping[str, Better]] = {"boundary_mIoU": "larger"}
     rules: ClassVar[Mapping[str, str]] = {
         "boundary_iou": "bands along the outlines of a class, inside it, summed over pictures: both / either",
         "width": "dilation x diagonal of the picture, rounded, at least 1 pixel; the picture's border is outline",

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from perpixel.datasets import label_digest
 from perpixel.errors import DataError, UsageError
-from perpixel.measures.measure import Figures, FiguresOf, Measure, Needs, Summary, Table, percent, ratio, weighted_sums
+from perpixel.measures.measure import Better, Figures, FiguresOf, Measure, Needs, Summary, Table, percent, ratio, weighted_sums
 from perpixel.sample import Prediction, Sample
 
 BINS = 15
@@ -43,6 +43,8 @@ class Calibration(Measure[NDArray[np.float64]]):
         "calibration_void": "void pixels of the truth are left out",
     }
     needs: ClassVar[Needs] = "scores"
+    # A constant prediction of how frequent classes are has no calibration error, so Brier's score says more.
+    better: ClassVar[Mapping[str, Better]] = dict.fromkeys(("Brier", "ECE", "classwise_ECE"), "smaller")
     decimals: ClassVar[Mapping[str, int]] = {"": 4}
 
     def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ from perpixel.datasets.cityscapes import TRAIN_IDS, Cityscapes, are_train_ids, t
 from perpixel.datasets.cityscapes_labels import CATEGORIES, DRAWN, PER_LABEL
 from perpixel.errors import DataError, UsageError
 from perpixel.machines.compiled import compiled
-from perpixel.measures.measure import Figures, FiguresOf, Measure, Needs, Summary, Table, columns, weighted_sums
+from perpixel.measures.measure import Better, Figures, FiguresOf, Measure, Needs, Summary, Table, columns, weighted_sums
 from perpixel.sample import Prediction, Sample
 
 MEAN_SIZES = {  # pixels of an object, over the fine training set; of the script
@@ -119,6 +119,9 @@ class CityscapesIou(Measure[PictureCounts]):
         "script": "evalPixelLevelSemanticLabeling.py of cityscapesScripts 2.3.0",
     }
     needs: ClassVar[Needs] = "label ids"
+    better: ClassVar[Mapping[str, Better]] = dict.fromkeys(
+        ("IoU_classes", "iIoU_classes", "IoU_categories", "iIoU_categories"), "larger"
+    )
     decimals: ClassVar[Mapping[str, int]] = {"": 3}
     compared_in_percent: ClassVar[bool] = True
     at_once: ClassVar[int | None] = None

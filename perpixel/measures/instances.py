@@ -41,7 +41,7 @@ from perpixel.datasets.coco_json import Box, ResultEntry, box_array, quick, rle_
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import read_bytes
 from perpixel.masks.rle import compress, encode, shown
-from perpixel.measures.measure import Figures, FiguresOf, Measure, Needs, Pairs, Summary, Table, columns, percent
+from perpixel.measures.measure import Better, Figures, FiguresOf, Measure, Needs, Pairs, Summary, Table, columns, percent
 from perpixel.sample import Instances, Prediction, Sample
 from perpixel.version import VERSION
 
@@ -182,6 +182,7 @@ class AveragePrecision(Measure[InstancePair]):
         "crowd": "what lies in a crowd counts nowhere",
     }
     needs: ClassVar[Needs] = "instances"
+    better: ClassVar[Mapping[str, Better]] = dict.fromkeys(FIGURES, "larger")
     at_once: ClassVar[int | None] = 1
 
     def __post_init__(self) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what reads data sets takes 0.4 s to load, which results fil
     from perpixel.datasets import Dataset
 
 Needs = Literal["labels", "label ids", "scores", "scores or labels", "instances", "segments"]
+Better = Literal["larger", "smaller"]
 Values = dict[str, NDArray[np.float64]]  # by name, (R,); nan where undefined
 Row = TypeVar("Row")
 
@@ -106,6 +107,7 @@ class Measure(ABC, Generic[Row]):
     entry: ClassVar[str] = ""  # the key of its rules in the protocol
     rules: ClassVar[Mapping[str, str]] = {}  # how it judges, in words that enter the protocol's hash
     needs: ClassVar[Needs] = "labels"  # of a prediction
+    better: ClassVar[Mapping[str, Better]] = {}  # of each figure that ranks predictions, the most telling one first
     decimals: ClassVar[Mapping[str, int]] = {}  # of figures that are no percent, by name; "" for all others
     compared_in_percent: ClassVar[bool] = False  # whatever `decimals` says of the figures alone
     at_once: ClassVar[int | None] = None  # samples of the bootstrap in one call of `figures`; all where it is none

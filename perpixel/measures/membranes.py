@@ -30,7 +30,7 @@ from perpixel.datasets import Dataset, label_digest, labels_of
 from perpixel.errors import DataError, UsageError
 from perpixel.machines.compiled import compiled
 from perpixel.masks.components import NEIGHBOURS
-from perpixel.measures.measure import Figures, FiguresOf, Measure, Needs, Summary, Table, columns
+from perpixel.measures.measure import Better, Figures, FiguresOf, Measure, Needs, Summary, Table, columns
 from perpixel.measures.objects import pairs
 from perpixel.measures.warping import MERGE, SPLIT, warping_errors
 from perpixel.sample import Prediction, Sample
@@ -85,6 +85,10 @@ class Membranes(Measure[Sweep]):
         "v_info": "information score of pixels that the truth has inside, prediction thinned, mean over pictures",
     }
     needs: ClassVar[Needs] = "scores or labels"
+    better: ClassVar[Mapping[str, Better]] = {
+        **dict.fromkeys(("v_rand", "v_info"), "larger"),
+        **dict.fromkeys(("pixel_error", "rand_error", "warping_error", "topology_error"), "smaller"),
+    }
     decimals: ClassVar[Mapping[str, int]] = {"": 6}
     at_once: ClassVar[int | None] = 1
 

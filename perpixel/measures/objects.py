@@ -22,7 +22,7 @@ from perpixel.classes import ClassTable
 from perpixel.datasets import Dataset, label_digest, with_objects
 from perpixel.errors import DataError
 from perpixel.masks.components import components, of_class, refuse_rules, without_void
-from perpixel.measures.measure import Figures, FiguresOf, Measure, Summary, Table, percent, ratio, weighted_sums
+from perpixel.measures.measure import Better, Figures, FiguresOf, Measure, Summary, Table, percent, ratio, weighted_sums
 from perpixel.sample import Prediction, Sample
 
 IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
@@ -63,6 +63,9 @@ class Objects(Measure[PictureObjects]):
         "void_objects": "void pixels and crowds belong to no object; an object of which they are more than half is not judged",
     }
     decimals: ClassVar[Mapping[str, int]] = {"true_objects": 1, "predicted_objects": 1, "splits": 1, "merges": 1}  # of objects
+    better: ClassVar[Mapping[str, Better]] = {
+        **dict.fromkeys(("SEG", "AP", "AP50", "AP75"), "larger"), "splits": "smaller", "merges": "smaller",
+    }  # fmt: skip
 
     def __post_init__(self) -> None:
         refuse_rules(self.connectivity, self.minimum_area)

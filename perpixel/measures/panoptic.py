@@ -29,7 +29,19 @@ from perpixel.classes import ClassTable
 from perpixel.datasets.coco import panoptic_ids
 from perpixel.datasets.coco_annotations import Segment, read_panoptic
 from perpixel.errors import DataError
-from perpixel.measures.measure import Figures, FiguresOf, Measure, Needs, Pairs, Summary, Table, columns, percent, weighted_sums
+from perpixel.measures.measure import (
+    Better,
+    Figures,
+    FiguresOf,
+    Measure,
+    Needs,
+    Pairs,
+    Summary,
+    Table,
+    columns,
+    percent,
+    weighted_sums,
+)
 from perpixel.sample import Prediction, Sample
 from perpixel.version import VERSION
 
@@ -80,6 +92,9 @@ class PanopticQuality(Measure[PanopticCounts]):
         "mean": "over categories that are in truth or found",
     }  # fmt: skip
     needs: ClassVar[Needs] = "segments"
+    better: ClassVar[Mapping[str, Better]] = dict.fromkeys(
+        [f"{figure}{part}" for part in ("", "_things", "_stuff") for figure in ("PQ", "SQ", "RQ")], "larger"
+    )
 
     def files(self, results: Path, truth: Path) -> Pairs[PanopticCounts]:
         """PNGs lie in folders that are called like the files without .json. Raises DataError too for a picture without result."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from perpixel.datasets import label_digest
 from perpixel.errors import DataError
 from perpixel.measures.confusion_matrix import ConfusionMatrix, class_iou, pixel_figures
-from perpixel.measures.measure import Figures, FiguresOf, Measure, Summary, Table, percent, weighted_sums
+from perpixel.measures.measure import Better, Figures, FiguresOf, Measure, Summary, Table, percent, weighted_sums
 from perpixel.sample import Prediction, Sample
 
 
@@ -45,6 +45,9 @@ class Pixels(Measure[PixelCounts]):
     """Mean IoU, pixel accuracy, mean accuracy, frequency-weighted IoU and mean Dice."""
 
     name: ClassVar[str] = "pixels"
+    better: ClassVar[Mapping[str, Better]] = dict.fromkeys(
+        ("mIoU", "pixel_accuracy", "mean_accuracy", "fwIoU", "mean_dice"), "larger"
+    )
 
     def count(self, truth: Sample, predicted: Prediction) -> tuple[PixelCounts, bytes]:
         digest = label_digest(truth)

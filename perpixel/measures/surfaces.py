@@ -24,7 +24,18 @@ from scipy import ndimage
 from perpixel.datasets import label_digest
 from perpixel.errors import DataError, UsageError
 from perpixel.masks.components import NEIGHBOURS
-from perpixel.measures.measure import Figures, FiguresOf, Measure, Summary, Table, mean_of_known, percent, ratio, weighted_sums
+from perpixel.measures.measure import (
+    Better,
+    Figures,
+    FiguresOf,
+    Measure,
+    Summary,
+    Table,
+    mean_of_known,
+    percent,
+    ratio,
+    weighted_sums,
+)
 from perpixel.sample import Prediction, Sample
 
 FIGURES = ("hausdorff95", "surface_distance", "surface_dice")
@@ -54,6 +65,9 @@ class Surfaces(Measure[NDArray[np.float64]]):
         "surface_void": "void pixels of the truth are of no class in either map",
     }
     decimals: ClassVar[Mapping[str, int]] = {"hausdorff95": 2, "surface_distance": 2}
+    better: ClassVar[Mapping[str, Better]] = {
+        "surface_dice": "larger", "surface_distance": "smaller", "hausdorff95": "smaller",
+    }  # fmt: skip
 
     def __post_init__(self) -> None:
         if not self.tolerance >= 0 or not math.isfinite(self.tolerance):

@@ -186,9 +186,7 @@ class Predictor:
     @property
     def provides(self) -> frozenset[str]:
         """What its predictions hold: labels, scores of pixels if they are asked for, instances."""
-        network = self.model.network
-        parts = {"labels": True, "scores": labels_pixels(network), "instances": finds_objects(network)}
-        return frozenset(part for part, there in parts.items() if there)
+        return provides(self.model.network)
 
     @property
     def weights(self) -> str:
@@ -210,6 +208,12 @@ class Predictor:
             judged = probabilities = torch.from_numpy(refine(image, probabilities.contiguous().numpy(), CRFS[crf]))
         labels = judged.argmax(0).numpy().astype(self.model.classes.dtype)
         return Prediction(labels, self.model.classes, probabilities.numpy() if self.scores else None)
+
+
+def provides(network: Network) -> frozenset[str]:
+    """What the predictions of a network can hold: labels, scores of pixels, instances."""
+    parts = {"labels": True, "scores": labels_pixels(network), "instances": finds_objects(network)}
+    return frozenset(part for part, there in parts.items() if there)
 
 
 def whole_picture(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,21 @@ import numpy as np
 from perpixel import draw
 from perpixel.files import write_whole
 from perpixel.images import write_image
-from perpixel.measures.confusion_matrix import ConfusionMatrix
+from perpixel.measures.measure import Summary, without_nan
+from perpixel.training.criterion import Criterion
 from perpixel.training.recipe import Recipe
 from perpixel.training.run import HISTORY
 
 
 class History:
-    """`entries` as they are written; `sums` of the losses since the last of them; `best`, the highest mIoU on val, or -1 before
-    the first validation."""
+    """`entries` as they are written; `sums` of the losses since the last of them; `best`, the best figure on val by the
+    `criterion`, or none before the first validation that has one."""
 
-    def __init__(self, recipe: Recipe, out: Path) -> None:
-        self.recipe, self.out = recipe, out
+    def __init__(self, recipe: Recipe, criterion: Criterion, out: Path) -> None:
+        self.recipe, self.criterion, self.out = recipe, criterion, out
         self.entries: list[dict[str, Any]] = []
         self.sums: dict[str, float] = {}
-        self.best = -1.0
+        self.best: float | None = None
 
     def add(self, step: int, rate: float, losses: Mapping[str, float]) -> None:
         """Notes the losses of a step; every `log_every` steps, and at the last, they become an entry."""
@@ -39,18 +40,21 @@ class History:
             self.entries.append({"step": step, "lr": rate, "losses": {name: total / steps for name, total in self.sums.items()}})
             self.sums = {}
 
-    def add_validation(self, step: int, matrix: ConfusionMatrix) -> bool:
-        """Notes a validation; True when it is the best so far."""
-        score = matrix.mean_iou()
-        better = not math.isnan(score) and score > self.best
+    def add_validation(self, step: int, summary: Summary) -> bool:
+        """Notes the figures of a validation; True when it is the best so far."""
+        figures = {name: float(summary.figures[name]) for name in self.criterion.measure.better if name in summary.figures}
+        score = figures.get(self.criterion.figure, math.nan)
+        better = self.criterion.improves(score, self.best)
         self.best = score if better else self.best
-        self.entries.append({"step": step, "mIoU": score, "pixel_accuracy": matrix.pixel_accuracy()})
+        self.entries.append({"step": step, **without_nan(figures)})
         return better
 
     def text(self) -> str:
         """The last losses and the last score, for the progress line."""
         losses: dict[str, float] = next((entry["losses"] for entry in reversed(self.entries) if "losses" in entry), {})
-        judged = next((f", val mIoU {100 * entry['mIoU']:.1f}" for entry in reversed(self.entries) if "mIoU" in entry), "")
+        figure = self.criterion.figure
+        values = [math.nan if entry[figure] is None else entry[figure] for entry in self.entries if figure in entry]
+        judged = f", val {self.criterion.text(values[-1])}" if values else ""
         return "loss " + " + ".join(f"{value:.3f}" for value in losses.values()) + judged if losses else "starting"
 
     def write(self) -> None:
@@ -58,10 +62,10 @@ class History:
         write_whole(self.out, HISTORY, lines.encode())
 
 
-def write_curves(out: Path, entries: list[dict[str, Any]]) -> None:
-    """Draws losses and scores by step as `curves.png`."""
+def write_curves(out: Path, entries: list[dict[str, Any]], figures: Sequence[str]) -> None:
+    """Draws losses and these figures by step as `curves.png`."""
     names = sorted({name for entry in entries for name in entry.get("losses", {})})
     losses = {name: [(e["step"], e["losses"][name]) for e in entries if name in e.get("losses", {})] for name in names}
-    judged = {key: [(e["step"], e[key]) for e in entries if key in e] for key in ("mIoU", "pixel_accuracy")}
+    judged = {key: [(e["step"], e[key]) for e in entries if e.get(key) is not None] for key in figures}
     panels = [draw.curves(losses, "loss by step"), draw.curves(judged, "val by step")]
     write_image(out, "curves.png", np.concatenate(panels, axis=1))

@@ -89,11 +89,16 @@ def network_of(recipe: Recipe, classes: ClassTable) -> Network:
             f"statistics_batches = {recipe.statistics_batches}: {recipe.network} trains no batch normalisation; leave it out."
         )
     if finds_objects(network):
-        _refuse_settings_of_pixels(network, recipe, classes)
+        _refuse_settings_of_pixels(network, recipe)
+    if isinstance(network, RegionNetwork) and classes.background:
+        raise UsageError(
+            f"data = {recipe.data!r}: background is class {classes.background}, and class 0 to {recipe.network}; name it first "
+            "in the class table."
+        )
     return network
 
 
-def _refuse_settings_of_pixels(network: Network, recipe: Recipe, classes: ClassTable) -> None:
+def _refuse_settings_of_pixels(network: Network, recipe: Recipe) -> None:
     """Raises UsageError for a setting that a network of objects does not listen to."""
     if recipe.crops != "none":
         raise UsageError(f"crops = {recipe.crops!r}: shows no objects, which {recipe.network} learns from; leave it out.")
@@ -107,16 +112,6 @@ def _refuse_settings_of_pixels(network: Network, recipe: Recipe, classes: ClassT
         value = getattr(recipe, name)
         if value != getattr(Recipe, name):
             raise UsageError(f"{name} = {value!r}: {recipe.network} finds objects and has losses of its own; leave it out.")
-    if classes.background is None:
-        raise UsageError(
-            f"data = {recipe.data!r}: no class is called background, to which the pixels outside of the objects of "
-            f"{recipe.network} could belong, so val cannot be judged; train on data with such a class."
-        )
-    if isinstance(network, RegionNetwork) and classes.background:
-        raise UsageError(
-            f"data = {recipe.data!r}: background is class {classes.background}, and class 0 to {recipe.network}; name it first "
-            "in the class table."
-        )
 
 
 def set_loss(network: Network, recipe: Recipe, class_weights: Sequence[float] | None, void: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from perpixel.errors import DataError, UsageError, did_you_mean, printable
 from perpixel.files import read_text
 from perpixel.limits import LARGEST_SCALE
+from perpixel.measures import named
 
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "poly", "one_cycle", "step", "milestones")
@@ -128,7 +129,9 @@ class Recipe:
     gamma: float = _setting(0.1, "Schedules step and milestones: by what the learning rate is multiplied.")
     warm_up: int = _setting(0, "Steps in which the learning rate rises linearly to that of the schedule; 0 is off.")
     warm_up_from: float = _setting(1 / 3, "Warm-up: factor of the learning rate at the first step.")
-    loss: str = _setting("cross_entropy", "cross_entropy, dice, lovasz_softmax, or a sum such as cross_entropy+dice.")
+    loss: str = _setting(
+        "cross_entropy", "cross_entropy, ohem_cross_entropy (hard pixels alone), dice, lovasz_softmax, or a sum of some by +."
+    )
     loss_mean: str = _setting(
         "pixels", "The loss is a mean over: pixels; pictures (of sums over their pixels); parts (of means over their pixels)."
     )
@@ -148,6 +151,10 @@ class Recipe:
     device: str = _setting("auto", "auto, cpu, cuda ...")
     # what it reports and keeps
     validations: int = _setting(10, "How often val is judged, evenly spread; the best weights are kept.")
+    measure: str | None = _setting(
+        None, "Measure of val: pixels, instances, objects=CLASS, surfaces ...; without, pixels; of objects alone, instances."
+    )
+    figure: str | None = _setting(None, "Figure of it that chooses the best weights, such as AP50; without, the main one.")
     log_every: int = _setting(10, "Steps between lines of history.jsonl.")
     save_every: int = _setting(100, "Steps between states to resume from.")
     cache_mb: int = _setting(1024, "Decoded training pictures kept in memory, in MiB.")
@@ -205,6 +212,8 @@ class Recipe:
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise did_you_mean(name, getattr(self, name), known)
+        if self.measure is not None:
+            named(self.measure)
         if self.crops != "none" and self.crop is None:
             raise UsageError(f"crops = {self.crops!r}: needs crop, the height and width at which the network sees them.")
         if self.schedule == "step" and self.step_size is None:

@@ -30,11 +30,13 @@ from perpixel.losses import class_weights
 from perpixel.machines.interrupts import stop_after_step
 from perpixel.machines.memory import keep_freed_memory
 from perpixel.machines.team import Team, join
-from perpixel.measures.confusion_matrix import ConfusionMatrix
+from perpixel.measures import DEFAULT
+from perpixel.measures.measure import Summary
 from perpixel.networks import Network, finds_objects, has_border
 from perpixel.prediction.predict import predict
 from perpixel.training import states
 from perpixel.training.batches import Batch, batches
+from perpixel.training.criterion import Criterion, criterion_of, refuse_truth
 from perpixel.training.history import History, write_curves
 from perpixel.training.learner import (
     Learner,
@@ -76,10 +78,11 @@ def train(
     keep_freed_memory()
     training, validation = _splits(recipe)
     network = network_of(recipe, training.classes)  # before the folder is touched: names and arguments may be wrong
+    criterion = criterion_of(recipe, network, validation)
     with join(recipe.device) as team, claim(out, recipe, origins) if team.rank == 0 else nullcontext():
         if team.rank:  # one voice for all
             say, progress = _nothing, None
-        run = _set_up(recipe, out, network, training, validation, team, say, checked)
+        run = _set_up(recipe, out, network, criterion, training, validation, team, say, checked)
         learner, history, optimiser, scaler = run.learner, run.history, run.learner.optimiser, run.learner.scaler
         with stop_after_step(say) as stop, closing(run.batches()) as reader:
             train_mode(network, recipe)
@@ -128,7 +131,7 @@ def train(
             return None
         if run.start < recipe.steps:
             run.end_session(recipe.steps)
-        return _finish(out, validation)
+        return _finish(out, validation, criterion)
 
 
 def _nothing(_: str) -> None: ...
@@ -176,30 +179,35 @@ class _Run:
         recipe, team, network = self.recipe, self.team, self.learner.kept
         if recipe.statistics_batches:
             measure_batch_norm(network, self.training, recipe, team)
-        matrix = judge(network, self.validation, range(team.rank, len(self.validation), team.world), recipe.scale)
-        matrix.counts = np.asarray(team.sum(matrix.counts))
+        summary = judge(network, self.validation, self.criterion.measure, recipe.scale, team)
         train_mode(self.learner.network, recipe)
-        if self.history.add_validation(step, matrix) and team.rank == 0:
-            model_file.save_model(self.out, network.state_dict(), self._card(step, matrix))
-            write_curves(self.out, self.history.entries)
+        if self.history.add_validation(step, summary) and team.rank == 0:
+            model_file.save_model(self.out, network.state_dict(), self._card(step, summary))
+            write_curves(self.out, self.history.entries, self.criterion.drawn)
 
     def keep(self, step: int) -> None:
         """Keeps a state to resume from, and the history; and the weights, where nothing was judged yet."""
         if self.team.rank:
             return
         _save(self.out, step, self.learner, self.history)
-        if self.history.best < 0:  # what there is can be used, and says what it is
+        if self.history.best is None:  # what there is can be used, and says what it is
             model_file.save_model(self.out, self.learner.kept.state_dict(), self._card(step, None))
 
     def end_session(self, step: int) -> None:
         if self.team.rank == 0:
             end_session(self.out, step, time.monotonic() - self.began)
 
-    def _card(self, step: int, matrix: ConfusionMatrix | None) -> ModelCard:
+    @property
+    def criterion(self) -> Criterion:
+        return self.history.criterion
+
+    def _card(self, step: int, summary: Summary | None) -> ModelCard:
         recipe, fingerprints = self.recipe, self.sound.fingerprints
         settings = recipe.to_json()
         settings.pop("cache_mb"), settings.pop("save_every")
         judged_on = {"split": recipe.val_split, "data": fingerprints[recipe.val_split]}
+        if self.criterion.measure.name != DEFAULT:
+            judged_on["measure"] = self.criterion.measure.name
         return ModelCard(
             network=recipe.network,
             arguments=recipe.network_arguments(),
@@ -207,20 +215,21 @@ class _Run:
             recipe=settings,
             scale=recipe.scale,
             step=step,
-            score={} if matrix is None else {**judged_on, "mIoU": matrix.mean_iou()},
+            score={} if summary is None else {**judged_on, self.criterion.figure: summary.figures[self.criterion.figure]},
             trained_on=fingerprints[recipe.train_split],
             licence="that of the training data and of the weights it started from; see recipe",
         )
 
 
 def _set_up(
-    recipe: Recipe, out: Path, network: Network, training: Dataset, validation: Dataset, team: Team, say: Say,
-    checked: CheckProgress | None,
+    recipe: Recipe, out: Path, network: Network, criterion: Criterion, training: Dataset, validation: Dataset, team: Team,
+    say: Say, checked: CheckProgress | None,
 ) -> _Run:  # fmt: skip
     """Data that were checked, the network with the weights that it starts from or goes on with, and a session in run.json."""
     if recipe.statistics_batches and recipe.statistics_batch % team.world:
         raise UsageError(f"statistics_batch = {recipe.statistics_batch}: must be a multiple of the processes, {team.world}.")
     sound = sound_data(recipe, out, team, say, checked)
+    refuse_truth(criterion, validation)
     training = object_crops(training, recipe, sound.fingerprints[recipe.train_split], out, team, say)
     started_from = None
     if recipe.starts_from is not None and not states.state_folders(out):
@@ -228,7 +237,7 @@ def _set_up(
     weights = class_weights(recipe.class_weights, sound.class_pixels, training.classes.names)
     set_loss(network, recipe, weights, training.classes.void)
     learner = learner_of(network, recipe, team)
-    history = History(recipe, out)
+    history = History(recipe, criterion, out)
     start = _restore(out, learner, history, say)
     if start and team.rank == 0:
         # What a kill may have cut off after the state of `start` was whole: of the last step there is no next save to do it.
@@ -276,12 +285,12 @@ def _restore(out: Path, learner: Learner, history: History, say: Say) -> int:
         learner.scaler.load_state_dict(values["scaler"])
     history.best, history.sums, history.entries = values["best"], values["sums"], values["history"]
     step = int(values["step"])
-    if history.best >= 0 and step < recipe.steps:
+    if history.best is not None and step < recipe.steps:
         try:
             model_file.read(out, say)
         except PerpixelError as error:
             say(f"{error} It held the best weights so far: the next that are judged take their place.")
-            history.best = -1.0
+            history.best = None
     say(f"{out}: continues after step {step} of {recipe.steps}.")
     return step
 
@@ -328,10 +337,10 @@ def _share(recipe: Recipe, part: Batch, judged: float) -> float:
     return part.judged / max(judged, 1)
 
 
-def _finish(out: Path, validation: Dataset) -> Scores:
+def _finish(out: Path, validation: Dataset, criterion: Criterion) -> Scores:
     """Judges the kept weights, and leaves figures, a sheet of pictures and curves."""
     model = model_file.load(out)
-    scores = evaluate(model, validation)
+    scores = evaluate(model, validation, criterion.measure)
     write_whole(out, SCORES, json.dumps(scores.to_json(), indent=1).encode())
     rows = []
     for index in np.linspace(0, len(validation) - 1, min(SHOWN, len(validation))).astype(int):
@@ -344,7 +353,7 @@ def _finish(out: Path, validation: Dataset) -> Scores:
         ])  # fmt: skip
     write_image(out, "val.png", draw.sheet(rows, ("picture", "truth", "prediction", "errors in red")))
     history = [json.loads(line) for line in (out / HISTORY).read_text().splitlines()]
-    write_curves(out, history)
+    write_curves(out, history, criterion.drawn)
     return scores
 
 

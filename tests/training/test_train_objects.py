@@ -12,14 +12,17 @@ from fake_networks import Blobs, BlobsAndPixels
 from fakes import make_folder, make_instances
 from safetensors.torch import load_file
 
+from perpixel.datasets.scenes import SPLITS
 from perpixel.errors import Interrupted, UsageError
 from perpixel.files import MODEL_FILE
+from perpixel.measures.instances import FIGURES, AveragePrecision
 from perpixel.networks import NETWORKS
 from perpixel.training import train as module
 from perpixel.training.not_finite import NotFinite
 from perpixel.training.recipe import Recipe
-from perpixel.training.run import HISTORY
+from perpixel.training.run import HISTORY, SCORES
 from perpixel.training.train import train
+from perpixel.weights import model_file
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +49,8 @@ def losses_of(out: Path) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize(("network", "losses"), [("blobs", ["objects"]), ("blobs_and_pixels", ["objects", "cross_entropy"])])
 def test_it_learns(data: Path, tmp_path: Path, network: str, losses: list[str]) -> None:
-    scores = train(small(data, network=network, steps=60, lr=0.1, ema=0.9, log_every=10), tmp_path / "run", say=quiet)
+    recipe = small(data, network=network, steps=60, lr=0.1, ema=0.9, log_every=10, measure="pixels")
+    scores = train(recipe, tmp_path / "run", say=quiet)
     assert scores is not None
     assert scores.mean_iou > 0.8
     history = losses_of(tmp_path / "run")
@@ -54,11 +58,15 @@ def test_it_learns(data: Path, tmp_path: Path, network: str, losses: list[str]) 
     assert history[-1]["objects"] < history[0]["objects"] / 2
 
 
-@pytest.mark.parametrize("network", ["blobs", "blobs_and_pixels"])
+@pytest.mark.parametrize(
+    ("network", "judged"),
+    [("blobs", {}), ("blobs_and_pixels", {}), ("blobs_and_pixels", {"measure": "surfaces", "figure": "hausdorff95"})],
+)
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str, judged: dict[str, str]
 ) -> None:
-    recipe = small(data, network=network, steps=6, crop=(16, 20), elastic=2.0, scale_jitter=(0.7, 1.4), save_every=2)
+    settings = {"crop": (16, 20), "elastic": 2.0, "scale_jitter": (0.7, 1.4)}
+    recipe = small(data, network=network, steps=6, save_every=2, validations=3, **settings, **judged)
     train(recipe, tmp_path / "whole", say=quiet)
 
     class Stop(list):
@@ -127,7 +135,13 @@ def test_accumulated_parts_and_two_processes_give_the_weights_of_one(data: Path,
         ),
         ({"trunk_lr": 0.0}, "trunk_lr = 0: blobs has no trunk to freeze"),
         ({"statistics_batches": 2}, "statistics_batches = 2: blobs trains no batch normalisation"),
-        ({"data": "scenes"}, "data = 'scenes': no class is called background, to which the pixels outside of the objects of"),
+        (
+            {"data": "scenes", "measure": "pixels"},
+            "data = 'scenes': no class is called background, to which the pixels outside of the objects of blobs could belong, "
+            "so pixels cannot judge val; leave measure out, and instances does",
+        ),
+        ({"measure": "calibration"}, "measure = 'calibration': predicts no probabilities; blobs needs another measure"),
+        ({"measure": "panoptic"}, "measure = 'panoptic': predicts no segments; blobs needs another measure"),
     ],
 )
 def test_settings_that_it_does_not_listen_to_are_refused(
@@ -160,3 +174,33 @@ def test_a_batch_that_is_not_finite_is_kept_with_its_objects(data: Path, tmp_pat
     assert tensors["targets"].shape == (4, 24, 32)
     assert tensors["instances.3.masks"].shape[1:] == (24, 32)
     assert {name.split(".")[-1] for name in tensors if name.startswith("instances.0")} == {"boxes", "masks", "class_ids", "crowd"}
+
+
+class TestJudgedByObjects:
+    """A network that only finds objects is judged by mask AP, unless the recipe says otherwise."""
+
+    def test_by_default_and_on_data_without_a_background(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(SPLITS, "train", 2)
+        monkeypatch.setitem(SPLITS, "val", 2)
+        scores = train(small("scenes", steps=2, batch=1, crop=(16, 16)), tmp_path / "run", say=quiet)
+        assert scores is not None
+        assert scores.measure == AveragePrecision("mask")
+        assert 0 <= scores.figures["AP"] <= 1
+
+    def test_history_card_scores_and_the_kept_weights_follow_it(self, data: Path, tmp_path: Path) -> None:
+        out = tmp_path / "run"
+        recipe = small(data, steps=40, validations=8, lr=0.1, measure="instances=box", figure="AP50")
+        scores = train(recipe, out, say=quiet)
+        assert scores is not None
+        judged = [entry for line in (out / HISTORY).read_text().splitlines() if "AP" in (entry := json.loads(line))]
+        assert [entry["step"] for entry in judged] == [5, 10, 15, 20, 25, 30, 35, 40]
+        assert set(judged[0]) == {"step", *FIGURES}
+        best = max(entry["AP50"] for entry in judged)
+        assert best > 0
+        assert scores.figures["AP50"] == pytest.approx(best)
+        card = model_file.load(out).card
+        assert card.step == next(entry["step"] for entry in judged if entry["AP50"] == best)
+        assert card.score["AP50"] == best
+        told = json.loads((out / SCORES).read_text())
+        assert told["protocol"]["instances"]["kind"] == "box"
+        assert told["figures"]["AP50"] == pytest.approx(best)
