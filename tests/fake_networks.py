@@ -1,4 +1,6 @@
-"""Small networks of objects, and of both contracts. A test makes them known by `monkeypatch.setitem(NETWORKS, NAME, Blobs)`."""
+"""Small networks of objects, of both contracts, and of pixels on a ResNet.
+
+A test makes them known by `monkeypatch.setitem(NETWORKS, NAME, Blobs)`."""
 
 import numpy as np
 import torch
@@ -6,6 +8,7 @@ from scipy import ndimage
 from torch import nn
 from torch.nn import functional as F
 
+from perpixel.backbones.resnet import ResNet
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.sample import Instances, Targets
@@ -62,3 +65,21 @@ class BlobsAndPixels(Blobs):
 
     def losses(self, images: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
         return super().losses(images, targets) | self.loss(self(images)["logits"], targets)
+
+
+class OnResNet(nn.Module):
+    """A network of pixels on a thin ResNet-50 with batch normalisation, of stride 8."""
+
+    def __init__(self, classes: int = 2) -> None:
+        super().__init__()
+        self.trunk, self.loss = ResNet("resnet50", width=0.05, last="res3"), PixelLoss()
+        self.score = nn.Conv2d(self.trunk.channels["res3"], classes, 1)
+
+    def score_map(self, images: torch.Tensor) -> ScoreMap:
+        return ScoreMap.of_cells(self.score(self.trunk(images)["res3"]), 8)
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"logits": F.interpolate(self.score_map(images).scores, images.shape[-2:], mode="bilinear")}
+
+    def losses(self, images: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
+        return self.loss(self(images)["logits"], targets)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from perpixel import networks
@@ -84,6 +85,10 @@ def network_of(recipe: Recipe, classes: ClassTable) -> Network:
         if trunk is None:
             raise UsageError(f"trunk_lr = 0: {recipe.network} has no trunk to freeze; give --backbone, or another trunk_lr.")
         trunk.requires_grad_(False)
+    if recipe.trunk_frozen:
+        _freeze_stages(network, recipe)
+    if recipe.freeze_norm:
+        _freeze_norm(network, recipe)
     if recipe.statistics_batches and not _measured_layers(network, recipe):
         raise UsageError(
             f"statistics_batches = {recipe.statistics_batches}: {recipe.network} trains no batch normalisation; leave it out."
@@ -114,6 +119,24 @@ def _refuse_settings_of_pixels(network: Network, recipe: Recipe) -> None:
             raise UsageError(f"{name} = {value!r}: {recipe.network} finds objects and has losses of its own; leave it out.")
 
 
+def _freeze_stages(network: Network, recipe: Recipe) -> None:
+    freeze = getattr(trunk_of(network), "freeze", None)
+    if freeze is None:
+        raise UsageError(
+            f"trunk_frozen = {recipe.trunk_frozen}: {recipe.network} has no ResNet of ours as its trunk, whose stages could be "
+            f"frozen; give --backbone resnet50, or --trunk-lr 0, which freezes any trunk."
+        )
+    freeze(recipe.trunk_frozen)
+
+
+def _freeze_norm(network: Network, recipe: Recipe) -> None:
+    layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    if not layers:
+        raise UsageError(f"freeze_norm: {recipe.network} has no batch normalisation; leave it out.")
+    for layer in layers:
+        layer.requires_grad_(False)
+
+
 def set_loss(network: Network, recipe: Recipe, class_weights: Sequence[float] | None, void: int) -> None:
     """Gives a network of pixels the loss of the recipe; one that only finds objects has losses of its own."""
     if labels_pixels(network):
@@ -122,11 +145,23 @@ def set_loss(network: Network, recipe: Recipe, class_weights: Sequence[float] | 
 
 
 def train_mode(network: Network, recipe: Recipe) -> None:
-    """Training mode; but a frozen trunk is one function, without dropout and with the statistics that it came with."""
+    """Training mode; but what is frozen is one function, without dropout and with the statistics that it came with."""
     network.train()
+    for part in _frozen(network, recipe):
+        part.eval()
+
+
+def _frozen(network: Network, recipe: Recipe) -> list[nn.Module]:
+    """What of a network the recipe freezes: its trunk, the first parts of it, layers of batch normalisation."""
     trunk = trunk_of(network)
-    if recipe.trunk_lr == 0 and trunk is not None:
-        trunk.eval()
+    parts: list[nn.Module] = []
+    if trunk is not None and recipe.trunk_lr == 0:
+        parts.append(trunk)
+    elif trunk is not None and recipe.trunk_frozen:
+        parts += [part for part in trunk.children() if not any(weight.requires_grad for weight in part.parameters())]
+    if recipe.freeze_norm:
+        parts += [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    return parts
 
 
 def begin_with(network: Network, path: str, say: Say) -> str:
@@ -186,9 +221,8 @@ def follow(average: Network, network: Network, decay: float) -> None:
 
 
 def _measured_layers(network: Network, recipe: Recipe) -> list[nn.BatchNorm2d]:
-    """The layers of batch normalisation; those of a frozen trunk keep the statistics that they came with."""
-    trunk = trunk_of(network)
-    frozen = set(trunk.modules()) if recipe.trunk_lr == 0 and trunk is not None else set()
+    """The layers of batch normalisation; what is frozen keeps the statistics that it came with."""
+    frozen = {module for part in _frozen(network, recipe) for module in part.modules()}
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module not in frozen]
 
 

@@ -116,6 +116,8 @@ class Recipe:
     optimiser: str = _setting("adamw", "sgd or adamw.")
     lr: float = _setting(1e-3, "Learning rate; the highest one of one_cycle.")
     trunk_lr: float = _setting(1.0, "Factor of the learning rate for the trunk; 0 freezes it.")
+    trunk_frozen: int = _setting(0, "Parts of a ResNet that do not learn: 0 none, 1 the stem, 2 up to res2, ... 5 up to res5.")
+    freeze_norm: bool = _setting(False, "Batch normalisation keeps statistics, scale and shift, as in DeepLab v3's second stage.")
     score_lr: float = _setting(1.0, "Factor of the learning rate for score layers.")
     bias_lr: float = _setting(1.0, "Factor of the learning rate for biases, on top of the others.")
     momentum: float = _setting(0.9, "Momentum of sgd; beta 1 of adamw.")
@@ -181,6 +183,7 @@ class Recipe:
         _require(0 <= self.rotate <= 180, "rotate", self.rotate, "between 0 and 180 degrees")
         sigma = self.separation_sigma
         _require(0 < sigma <= LARGEST_SIGMA, "separation_sigma", sigma, f"above 0 and at most {LARGEST_SIGMA:g}")
+        _require(0 <= self.trunk_frozen <= 5, "trunk_frozen", self.trunk_frozen, "between 0 and 5")
         low, high = self.scale_jitter
         _require(0 < low <= high < math.inf, "scale_jitter", self.scale_jitter, "two numbers above 0, the smaller first")
         crop, side = self.crop, LARGEST_SIDE

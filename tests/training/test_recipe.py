@@ -199,6 +199,7 @@ BAD_VALUES = {
     "step_size": (0,),
     "gamma": (0.0, 1.1),
     "milestones": ((0,), (500, 500), (600, 500), (1000,)),
+    "trunk_frozen": (-1, 6),
     "warm_up": (-1,),
     "warm_up_from": (-0.1, 1.1, float("nan")),
 }
