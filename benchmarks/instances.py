@@ -104,7 +104,7 @@ def learn(network: RegionNetwork, dataset: Few, recipe: Recipe) -> dict[str, flo
     learner = learner_of(network, recipe, ALONE)
     network.train()
     found: dict[str, float] = {}
-    for step, (part,) in enumerate(batches(dataset, recipe, 0, instances=True)):
+    for step, (part,) in enumerate(batches(dataset, recipe, 0, instances=True, objects_alone=True)):
         for group in learner.optimiser.param_groups:
             group["lr"] = rate_of(recipe, step) * group["factor"]
         learner.optimiser.zero_grad()

@@ -232,6 +232,8 @@ def measure_batch_norm(network: Network, dataset: Dataset, recipe: Recipe, team:
     drawn = replace(recipe, steps=recipe.statistics_batches, batch=recipe.statistics_batch, accumulate=1, cache_mb=0)
     passes = (
         network.losses(part.images.to(team.device), part.targets.to(team.device))
-        for (part,) in batches(dataset, drawn, 0, team.rank, team.world, instances=finds_objects(network))
+        for (part,) in batches(
+            dataset, drawn, 0, team.rank, team.world, instances=finds_objects(network), objects_alone=not labels_pixels(network)
+        )
     )
     measure_statistics(network.modules(), _measured_layers(network, recipe), passes)
