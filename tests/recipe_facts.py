@@ -1,6 +1,6 @@
 """Every setting of every recipe, as it was published, and where: `test_recipe_facts.py` compares the recipes with it."""
 
-from facts import DECONV, FCN, OURS, PARSENET_NET, TABLES, UNET, Fact, of, ours
+from facts import DECONV, DETECTRON, FCN, OURS, PANET, PARSENET_NET, TABLES, UNET, Fact, of, ours
 
 # What a recipe does not set. Nobody published these as defaults of a recipe; where a paper has the same value it is said.
 DEFAULTS: dict[str, Fact] = {
@@ -129,6 +129,18 @@ TRACKING = {
     **ours("nor a formula for w_c", class_weights="inverse"),
 }
 
+OPTIMIZER = f"{DETECTRON}: detectron/modeling/optimizer.py: biases at twice the rate, without decay"
+REGIONS = {
+    **SAVED,
+    **ours("One picture a part", loss_mean="parts"),
+    **of(f"{DETECTRON}: detectron/core/config.py", optimiser="sgd", momentum=0.9, flip=True, crop=None, sampling="shuffled"),
+    **of(f"{DETECTRON}: configs/12_2017_baselines/e2e_mask_rcnn_R-50-FPN_1x.yaml", decay=1e-4, gamma=0.1, schedule="milestones"),
+    **of(OPTIMIZER, bias_lr=2.0, bias_decay=False),
+}
+MASK_1X = f"{DETECTRON}: configs/12_2017_baselines/e2e_mask_rcnn_R-50-FPN_1x.yaml"
+MASK_CITY = "He et al., arXiv:1703.06870v3, appendix A"
+PANET_2X = f"{PANET}: configs/panet/e2e_panet_R-50-FPN_2x_mask.yaml"
+
 # By recipe: every setting of its file, and those published ones that are the default.
 RECIPES: dict[str, dict[str, Fact]] = {
     "deconvnet_stage1_voc2012": {
@@ -238,6 +250,32 @@ RECIPES: dict[str, dict[str, Fact]] = {
              data="context60", train_split="train", val_split="val"),
         **ours("Rate and steps are those of the released VOC network", lr=1e-8, steps=20_000, validations=10),
     },
+    "mask_rcnn_coco": {
+        **REGIONS,
+        **of(MASK_1X, network="mask_rcnn", backbone=None, lr=0.02, steps=90_000, milestones=(60_000, 80_000), batch=16,
+             data="coco", min_size=None, max_size=None),
+        **of(f"{DETECTRON}: detectron/core/config.py: SOLVER.WARM_UP_ITERS", warm_up=500),
+        **ours("One picture a part", accumulate=16),
+        **ours("How often it validates is ours", validations=9),
+    },
+    "mask_rcnn_cityscapes": {
+        **REGIONS,
+        **of(MASK_CITY, network="mask_rcnn", backbone=None, lr=0.01, steps=24_000, milestones=(18_000,), batch=8,
+             data="cityscapes"),
+        **ours("Sides are drawn in steps of 32", min_size=(800, 832, 864, 896, 928, 960, 992, 1024), max_size=2048),
+        **ours("One picture a part", accumulate=8),
+        **ours("How often it validates is ours", validations=8),
+    },
+    "panet_coco": {
+        **REGIONS,
+        **of(PANET_2X, network="panet", lr=0.02, steps=180_000, milestones=(120_000, 160_000), max_size=1400, decay=1e-4,
+             schedule="milestones", gamma=0.1),
+        **of("Liu et al., CVPR 2018, section 4", batch=16, data="coco"),
+        **ours("Test is at 1000 because the last of the sizes is", min_size=(1200, 1200, 800, 600, 400, 1000)),
+        **ours("Warm-up and the double rate of biases are Detectron's", warm_up=500, bias_lr=2.0),
+        **ours("One picture a part", accumulate=16),
+        **ours("How often it validates is ours", validations=18),
+    },
     "unet_isbi2012": {
         **CELLS,
         **of(f"{UNET}, section 4", data="isbi2012"),
@@ -278,6 +316,9 @@ SCORES: dict[str, Fact] = {
     "parsenet_voc2012": Fact(((69.8,), (69.55,)), PARSENET_SCORES),
     "parsenet_baseline_voc2012": Fact(((67.3,), (2.5,)), PARSENET_SCORES),
     "parsenet_context": Fact(((40.4,), ()), PARSENET_SCORES),
+    "mask_rcnn_coco": Fact(((33.6, 37.1), (33.9, 37.7)), "He et al., ICCV 2017; Detectron's MODEL_ZOO.md"),
+    "mask_rcnn_cityscapes": Fact(((31.5, 26.2), (31.5,)), MASK_CITY),
+    "panet_coco": Fact(((37.8, 42.1, 38.2), (38.3, 43.1)), f"Liu et al., CVPR 2018; {PANET}: README.md"),
     "unet_isbi2012": Fact(((0.000353, 0.0382, 0.0611), ()), f"{UNET}, table 1"),
     "unet_phc_u373": Fact(((0.9203,), ()), f"{UNET}, table 2"),
     "unet_dic_hela": Fact(((0.7756,), ()), f"{UNET}, table 2"),
@@ -291,6 +332,8 @@ COMMANDS: dict[str, Fact] = {
         (BOXES, f"{BOXES} --crf deconvnet", f"{BOXES} --ensemble runs/fcn8s", f"{BOXES} --ensemble runs/fcn8s --crf deconvnet"),
         "Noh et al., ICCV 2015: the maximum over the first 50 of about 2,000 edge boxes, the mean with FCN-8s, a CRF",
     ),
+    "mask_rcnn_coco": Fact(("--instances mask",), "He et al., ICCV 2017, section 4: COCO's mask AP"),
+    "panet_coco": Fact(("--instances mask",), "Liu et al., CVPR 2018, section 4: COCO's mask AP"),
     "unet_isbi2012": Fact(("--membranes membrane --average rotations",), f"{UNET}, section 4: mean of 7 rotated versions"),
     "unet_phc_u373": Fact(
         ("--objects cell --average flips --minimum-area 500",), "U-Net's release of 2015: segmentAndTrack2.m: 4 flips, 500 pixels"
@@ -320,5 +363,6 @@ MULTIPLIERS: dict[str, Fact] = {
         {r"norm.*weight$": (1, 0), r"norm.*bias$": (1, 0), r"bias$": (2, 0), r"weight$": (1, 1)},
         f"{DECONV}: train.prototxt; that batch normalisation is not decayed is ours",
     ),
+    "mask_rcnn_coco": Fact({r"bias$": (2, 0), r"weight$": (1, 1)}, OPTIMIZER),
     "unet_isbi2012": Fact({r"": (1, 0)}, f"{OURS}: no decay"),
 }  # fmt: skip

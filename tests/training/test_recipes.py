@@ -4,7 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
-from fakes import make_cell_tracking, make_context, make_isbi2012, make_nyud, make_siftflow, make_voc
+from fakes import (
+    make_cell_tracking,
+    make_cityscapes,
+    make_coco,
+    make_context,
+    make_isbi2012,
+    make_nyud,
+    make_siftflow,
+    make_voc,
+)
 
 from perpixel import networks
 from perpixel.backbones import TRUNKS
@@ -18,7 +27,7 @@ NAMES = sorted(path.stem for path in RECIPES.glob("*.toml"))
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("official")
-    for make in (make_voc, make_context, make_siftflow, make_nyud, make_isbi2012, make_cell_tracking):
+    for make in (make_voc, make_context, make_siftflow, make_nyud, make_isbi2012, make_cell_tracking, make_coco, make_cityscapes):
         make(root)
     return root
 
@@ -33,6 +42,8 @@ def test_two_steps_of_a_recipe(name: str, root: Path, tmp_path: Path, capsys: py
     if settings.batch > 1:
         part = min(2, settings.batch // settings.accumulate)  # batch normalisation of one cell needs two
         flags += ["--batch", str(2 * part), "--accumulate", "2"]
+    if "min_size" in networks.arguments_of(settings.network, {}):
+        flags += ["--min-size", "64", "--max-size", "96"]
     if settings.milestones:
         flags += ["--milestones", "1"]
     if settings.statistics_batches:
