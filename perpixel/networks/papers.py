@@ -22,6 +22,12 @@ PAPERS = {
     "parsenet": ("Liu et al., arXiv 2015", "69.8 mIoU, VOC 2012 test"),
     "deconvnet": ("Noh et al., ICCV 2015", "69.6 mIoU, VOC 2012 test; 72.5 with FCN-8s and a CRF"),
     "unet": ("Ronneberger et al., MICCAI 2015", "warping error 0.000353, ISBI 2012; IoU 0.9203 PhC-U373, 0.7756 DIC-HeLa"),
+    "pspnet": ("Zhao et al., CVPR 2017", "85.4 mIoU, VOC 2012 test with COCO, 82.6 without; 80.2 Cityscapes test"),
+    "encnet": ("Zhang et al., CVPR 2018", "51.7 mIoU, PASCAL-Context val; 85.9 VOC 2012 test with COCO"),
+    "deeplabv1": ("Chen et al., ICLR 2015", "62.25 mIoU, VOC 2012 val; 67.64 with a CRF; 70.3 test"),
+    "deeplabv2": ("Chen et al., TPAMI 2017", "76.35 mIoU, VOC 2012 val; 77.69 with a CRF; 79.7 test"),
+    "deeplabv3": ("Chen et al., arXiv 2017", "77.21 mIoU, VOC 2012 val; 79.77 at output stride 8, scales, flips; 85.7 test"),
+    "deeplabv3plus": ("Chen et al., ECCV 2018", "79.79 mIoU, VOC 2012 val; 81.39 at output stride 8, scales, flips; 87.8 test"),
     "mask_rcnn": ("He et al., ICCV 2017", "mask AP 33.6 COCO minival; 37.1 COCO test-dev (ResNeXt-101)"),
     "panet": ("Liu et al., CVPR 2018", "mask AP 36.6 COCO test-dev; 42.0 (ResNeXt-101, sizes of pictures drawn)"),
     # torchvision's figures for the weights that it publishes

@@ -31,6 +31,8 @@ from perpixel.training.run import Say
 from perpixel.weights import model_file
 
 Losses = Callable[[Tensor, Targets], dict[str, Tensor]]
+USUAL_MOMENTUM = 0.1  # torch's
+MUCH = 0.1
 OF_PIXELS = ("loss", "class_weights", "separation_weights")  # settings of the loss that networks of pixels have
 
 
@@ -224,6 +226,21 @@ def _measured_layers(network: Network, recipe: Recipe) -> list[nn.BatchNorm2d]:
     """The layers of batch normalisation; what is frozen keeps the statistics that it came with."""
     frozen = {module for part in _frozen(network, recipe) for module in part.modules()}
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module not in frozen]
+
+
+def lagging_statistics(network: Network, recipe: Recipe) -> str | None:
+    """A warning where running statistics move so slowly that after all steps much is left of what they began with, or none."""
+    momenta = [layer.momentum for layer in _measured_layers(network, recipe) if layer.momentum is not None]
+    slowest = min(momenta, default=1.0)
+    left = (1 - slowest) ** recipe.steps
+    if recipe.statistics_batches or slowest >= USUAL_MOMENTUM or left < MUCH:
+        return None
+    known = networks.arguments_of(recipe.network, recipe.network_arguments())
+    faster = "`--norm-momentum 0.1` or " if "norm_momentum" in known else ""
+    return (
+        f"warning: batch normalisation moves its statistics by {slowest:g} a step, so that after {recipe.steps} steps {left:.0%} "
+        f"of what they began with is left and scores mislead; give {faster}`--statistics-batches 20`, or more steps."
+    )
 
 
 def measure_batch_norm(network: Network, dataset: Dataset, recipe: Recipe, team: Team) -> None:

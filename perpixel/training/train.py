@@ -42,6 +42,7 @@ from perpixel.training.learner import (
     Learner,
     begin_with,
     follow,
+    lagging_statistics,
     learner_of,
     measure_batch_norm,
     network_of,
@@ -244,6 +245,9 @@ def _set_up(
         # What a kill may have cut off after the state of `start` was whole: of the last step there is no next save to do it.
         states.remove_old_states(out, start)
         history.write()
+    warning = None if start else lagging_statistics(network, recipe)
+    if warning is not None:
+        say(warning)
     if start < recipe.steps and team.rank == 0:
         begin_session(out, recipe, team, sound, start, started_from, say)
     return _Run(recipe, out, team, training, validation, sound, weights, learner, history, start, time.monotonic())
