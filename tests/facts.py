@@ -52,12 +52,21 @@ LARGEFOV_NET = "the v1 prototxts, in a copy (martinkersner/train-DeepLab)"
 DEEPLAB_V2_NET = "train.prototxt of DeepLab v2, in a copy (xmojiao/deeplab_v2)"
 LIN = "Lin et al., CVPR 2017"
 PANOPTIC_FPN = "Kirillov et al., CVPR 2019, arXiv:1901.02446"
+MASK = "He et al., ICCV 2017, sections 3 and 4"
+DETECTRON = "facebookresearch/Detectron"
+PANET = "ShuLiu1993/PANet"
 
 # Networks
 
 # By network ("unet, backbone" is its decoder on a trunk): the arguments that it takes, with their defaults.
 FCN_ARGUMENTS = {
     **of(f"{FCN}: net.py", backbone="vgg16", layer=None, width=1.0, padding=None, dropout=None, learned_upsampling="none"),
+    **ours(weights=None),
+}
+OF_DETECTION = {
+    **of("Lin et al., FPN, CVPR 2017, section 4.1: one scale a level", anchors=(32, 64, 128, 256, 512)),
+    **of(f"{DETECTRON}: e2e_mask_rcnn_R-50-FPN_1x.yaml; PANet's paper tests at 800 too", min_size=(800,), max_size=1333),
+    **of(f"{DETECTRON}: detectron/core/config.py: TEST.DETECTIONS_PER_IM", detections=100),
     **ours(weights=None),
 }
 ARGUMENTS: dict[str, dict[str, Fact]] = {
@@ -74,6 +83,17 @@ ARGUMENTS: dict[str, dict[str, Fact]] = {
         **of(f"{UNET}, figure 1", variant="paper", width=1.0, convolutions="valid", norm=None, skips=True, backbone=None),
         **of("phseg_v5-train.prototxt, by two ports of it: 0.5; the paper gives none", dropout=0.5),
         **ours(channels=3),
+    },
+    "mask_rcnn": {
+        **of(f"{MASK}: ResNet-50-FPN, the smallest of table 2", backbone="resnet50", variant="fpn", roi="align", width=1.0),
+        **of(f"{DETECTRON}: lib/modeling/ResNet.py: AffineChannel, FREEZE_AT", norm="frozen", frozen=2),
+        **OF_DETECTION,
+    },
+    "panet": {
+        **of(f"{PANET}: configs/panet/e2e_panet_R-50-FPN_2x_mask.yaml", backbone="resnet50", bottom_up=True, pooling="max",
+             box_head="convolutions", fc_fusion=True, width=1.0),
+        **of(f"{DETECTRON}: lib/modeling/ResNet.py: AffineChannel, FREEZE_AT", norm="frozen", frozen=2),
+        **OF_DETECTION,
     },
     "pspnet": {
         **of(PSPNET, backbone="resnet101", bins=(1, 2, 3, 6), pooling="average", reduce=True, auxiliary=0.4, width=1.0),
@@ -404,6 +424,26 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
         **of("HyeonwooNoh/caffe, bn_layer.cpp", EPS=1e-9),
         **of(f"{DECONV}: train.prototxt: fillers", SHIFT=0.001, SD=0.01),
     },
+    "perpixel.networks.mask_rcnn": {
+        **of("Lin et al., FPN, CVPR 2017, sections 3 to 5", STRIDES=(4, 8, 16, 32), DEPTH=256, FC=1024),
+        **of(f"{MASK}, figure 4", BOX_SIDE=7, MASK_SIDE=14, C4_SIDE=14),
+        **of(f"{DETECTRON}: detectron/core/config.py, and e2e_mask_rcnn_R-50-FPN_1x.yaml",
+             ANCHORS_SEEN=256, ANCHORS_SHARE=0.5, ANCHOR_IOU=0.7, NO_ANCHOR_IOU=0.3, REGIONS_SHARE=0.25, REGION_IOU=0.5,
+             PROPOSAL_NMS=0.7, SCORE=0.05, NMS=0.5, BOX_WEIGHTS=(10.0, 10.0, 5.0, 5.0), UNKNOWN_SHARE=0.7,
+             OF_FPN=((2000, 2000), (1000, 1000), 512)),
+        **of(f"{MASK}: 64 regions, 300 proposals; {DETECTRON}: config.py and e2e_mask_rcnn_R-50-C4_1x.yaml",
+             OF_C4=((12000, 2000), (6000, 300), 64)),
+        **of("torchvision/models/detection: transform.py, rpn.py, roi_heads.py", DIVISOR=32, PROPOSAL_SIDE=1e-3, SIDE=1e-2,
+             BETA=1 / 9),
+    },
+    "perpixel.layers.anchors": {
+        **of("Ren et al., NIPS 2015, section 3.3", RATIOS=(0.5, 1.0, 2.0)),
+        **of("torchvision/models/detection/_utils.py, as Detectron", LARGEST_LOG=math.log(1000 / 16)),
+        **ours(NEGATIVE=-1, BETWEEN=-2, AT_ONCE=2**24),
+    },
+    "perpixel.layers.regions": of(
+        "He et al., ICCV 2017, section 3: 4 points; Lin et al., FPN, equation 1", SAMPLES=2, WHOLE_SIDE=224, WHOLE_STRIDE=16,
+    ),
     "perpixel.networks.unet": of(f"{UNET}, figure 1: (572 - 388) / 2", LEVELS=(64, 128, 256, 512, 1024), BORDER=92),
     "perpixel.networks.pspnet": {
         **of(PSPNET, STRIDE=8, BINS=(1, 2, 3, 6), AUXILIARY_WEIGHT=0.4),
@@ -659,6 +699,8 @@ SINGLE: dict[str, Fact] = {
             "deeplabv3plus": (
                 "Chen et al., ECCV 2018", "79.79 mIoU, VOC 2012 val; 81.39 at output stride 8, scales, flips; 87.8 test",
             ),
+            "mask_rcnn": ("He et al., ICCV 2017", "mask AP 33.6 COCO minival; 37.1 COCO test-dev (ResNeXt-101)"),
+            "panet": ("Liu et al., CVPR 2018", "mask AP 36.6 COCO test-dev; 42.0 (ResNeXt-101, sizes of pictures drawn)"),
             "torchvision_fcn_resnet50": ("Long et al., CVPR 2015", "60.5 mIoU, COCO val2017 with VOC's classes"),
             "torchvision_fcn_resnet101": ("Long et al., CVPR 2015", "63.7 mIoU, COCO val2017 with VOC's classes"),
             "torchvision_deeplabv3_resnet50": ("Chen et al., arXiv 2017", "66.4 mIoU, COCO val2017 with VOC's classes"),

@@ -8,12 +8,14 @@ from facts import (
     DEEPLAB_V2_NET,
     DEEPLAB_V3,
     DEEPLAB_V3_PLUS,
+    DETECTRON,
     ENCNET,
     ENCODING,
     FCN,
     LARGEFOV_NET,
     LIN,
     OURS,
+    PANET,
     PARSENET_NET,
     PSPNET,
     SEMSEG,
@@ -33,7 +35,8 @@ DEFAULTS: dict[str, Fact] = {
         convolutions=None, norm=None, skips=None, decoder=None, dropout=None, bins=None, pooling=None, reduce=None, lateral=None,
         codewords=None, se_loss=None, auxiliary=None, head=None, rate=None, rates=None, scales=None, output_stride=None,
         multi_grid=None, image_pooling=None, norm_momentum=None, separable=None, low_level=None, top_down=None, kernels=None,
-        mask_side=None,
+        mask_side=None, frozen=None, roi=None, anchors=None, min_size=None, max_size=None, detections=None, bottom_up=None,
+        box_head=None, fc_fusion=None,
         scale=1.0, crop=None, scale_jitter=(1.0, 1.0), flip=True, colour=0.0, class_crops=0.0, flip_vertical=False, rotate=0.0,
         elastic=0.0, crops="none", crop_balance=0.5, proposals="edge_boxes", proposal_overlap=0.5,
         steps=1000, batch=8, sampling="shuffled", accumulate=1, optimiser="adamw", lr=1e-3, trunk_lr=1.0,
@@ -209,6 +212,17 @@ ENC_PASCAL = {
     **of(f"{ENCODING}: models/sseg/encnet.py: data sets whose name starts with p", lateral=None),
     **ours("so that a long side of 500 becomes the code's 520", scale=1.04),
 }
+OPTIMIZER = f"{DETECTRON}: detectron/modeling/optimizer.py: biases at twice the rate, without decay"
+REGIONS = {
+    **SAVED,
+    **ours("One picture a part", loss_mean="parts"),
+    **of(f"{DETECTRON}: detectron/core/config.py", optimiser="sgd", momentum=0.9, flip=True, crop=None, sampling="shuffled"),
+    **of(f"{DETECTRON}: configs/12_2017_baselines/e2e_mask_rcnn_R-50-FPN_1x.yaml", decay=1e-4, gamma=0.1, schedule="milestones"),
+    **of(OPTIMIZER, bias_lr=2.0, bias_decay=False),
+}
+MASK_1X = f"{DETECTRON}: configs/12_2017_baselines/e2e_mask_rcnn_R-50-FPN_1x.yaml"
+MASK_CITY = "He et al., arXiv:1703.06870v3, appendix A"
+PANET_2X = f"{PANET}: configs/panet/e2e_panet_R-50-FPN_2x_mask.yaml"
 
 MMSEG = "open-mmlab/mmsegmentation, configs"
 SEM_FPN = {
@@ -405,6 +419,32 @@ RECIPES: dict[str, dict[str, Fact]] = {
         **of(f"{ENCODING}: models/sseg/encnet.py: data sets whose name starts with p", lateral=False),
         **ours("pictures are seen at their own size", scale=1.0),
     },
+    "mask_rcnn_coco": {
+        **REGIONS,
+        **of(MASK_1X, network="mask_rcnn", backbone=None, lr=0.02, steps=90_000, milestones=(60_000, 80_000), batch=16,
+             data="coco", min_size=None, max_size=None),
+        **of(f"{DETECTRON}: detectron/core/config.py: SOLVER.WARM_UP_ITERS", warm_up=500),
+        **ours("One picture a part", accumulate=16),
+        **ours("How often it validates is ours", validations=9),
+    },
+    "mask_rcnn_cityscapes": {
+        **REGIONS,
+        **of(MASK_CITY, network="mask_rcnn", backbone=None, lr=0.01, steps=24_000, milestones=(18_000,), batch=8,
+             data="cityscapes"),
+        **ours("Sides are drawn in steps of 32", min_size=(800, 832, 864, 896, 928, 960, 992, 1024), max_size=2048),
+        **ours("One picture a part", accumulate=8),
+        **ours("How often it validates is ours", validations=8),
+    },
+    "panet_coco": {
+        **REGIONS,
+        **of(PANET_2X, network="panet", lr=0.02, steps=180_000, milestones=(120_000, 160_000), max_size=1400, decay=1e-4,
+             schedule="milestones", gamma=0.1),
+        **of("Liu et al., CVPR 2018, section 4", batch=16, data="coco"),
+        **ours("Test is at 1000 because the last of the sizes is", min_size=(1200, 1200, 800, 600, 400, 1000)),
+        **ours("Warm-up and the double rate of biases are Detectron's", warm_up=500, bias_lr=2.0),
+        **ours("One picture a part", accumulate=16),
+        **ours("How often it validates is ours", validations=18),
+    },
     "unet_isbi2012": {
         **CELLS,
         **of(f"{UNET}, section 4", data="isbi2012"),
@@ -476,6 +516,9 @@ SCORES: dict[str, Fact] = {
     "encnet_context": Fact(((51.7, 52.6), (54.1, 80.7)), f"{ENCNET}, abstract; the article; {ENCODING}: model zoo"),
     "encnet_voc2012": Fact(((85.9, 82.9), ()), f"{ENCNET}, abstract; a review of it"),
     "encnet_ade20k": Fact(((44.65, 81.69, 0.5567), (44.4, 81.3)), f"a review of {ENCNET}; its abstract; {ENCODING}: model zoo"),
+    "mask_rcnn_coco": Fact(((33.6, 37.1), (33.9, 37.7)), "He et al., ICCV 2017; Detectron's MODEL_ZOO.md"),
+    "mask_rcnn_cityscapes": Fact(((31.5, 26.2), (31.5,)), MASK_CITY),
+    "panet_coco": Fact(((37.8, 42.1, 38.2), (38.3, 43.1)), f"Liu et al., CVPR 2018; {PANET}: README.md"),
     "unet_isbi2012": Fact(((0.000353, 0.0382, 0.0611), ()), f"{UNET}, table 1"),
     "unet_phc_u373": Fact(((0.9203,), ()), f"{UNET}, table 2"),
     "unet_dic_hela": Fact(((0.7756,), ()), f"{UNET}, table 2"),
@@ -508,6 +551,8 @@ COMMANDS: dict[str, Fact] = {
     "fpn_proposals_coco": Fact(
         ("--instances mask --agnostic --most 1000",), f"{LIN}, section 6: AR at 1,000 proposals, whatever their class"
     ),
+    "mask_rcnn_coco": Fact(("--instances mask",), "He et al., ICCV 2017, section 4: COCO's mask AP"),
+    "panet_coco": Fact(("--instances mask",), "Liu et al., CVPR 2018, section 4: COCO's mask AP"),
     "unet_isbi2012": Fact(("--membranes membrane --average rotations",), f"{UNET}, section 4: mean of 7 rotated versions"),
     "unet_phc_u373": Fact(
         ("--objects cell --average flips --minimum-area 500",), "U-Net's release of 2015: segmentAndTrack2.m: 4 flips, 500 pixels"
@@ -561,5 +606,6 @@ MULTIPLIERS: dict[str, Fact] = {
         },
         f"{ENCODING}: its training script; that batch normalisation and scales are not decayed is ours",
     ),
+    "mask_rcnn_coco": Fact({r"bias$": (2, 0), r"weight$": (1, 1)}, OPTIMIZER),
     "unet_isbi2012": Fact({r"": (1, 0)}, f"{OURS}: no decay"),
 }  # fmt: skip

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from perpixel.errors import UntrustedFile
 
 MOST_NAMES = 8
+COUNTER = ".num_batches_tracked"
 
 
 def renamed_state(
@@ -19,9 +20,9 @@ def renamed_state(
     Raises UntrustedFile, which says that the file `where` is not of `what`, and lists what is missing, unknown or misshapen."""
     ours = network.state_dict()
     own = {theirs: (name, tensor) for name, tensor in ours.items() if (theirs := their_name(name)) is not None}
-    # Files older than torch 0.4.1 lack these counters, and nothing reads them.
-    missing = [name for name in own if name not in state and not name.endswith(".num_batches_tracked")]
-    unknown = [name for name in state if name not in own]
+    # Nothing reads these counters; files older than torch 0.4.1 lack them, and frozen layers have none.
+    missing = [name for name in own if name not in state and not name.endswith(COUNTER)]
+    unknown = [name for name in state if name not in own and not name.endswith(COUNTER)]
     misshapen = [
         f"{name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
         for name, (_, tensor) in own.items()

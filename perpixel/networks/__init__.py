@@ -25,6 +25,8 @@ from perpixel.networks.encnet import EncNet
 from perpixel.networks.fcn import FCN
 from perpixel.networks.fpn import FPN
 from perpixel.networks.fpn_proposals import FPNProposals
+from perpixel.networks.mask_rcnn import MaskRCNN
+from perpixel.networks.panet import PANet
 from perpixel.networks.parsenet import ParseNet
 from perpixel.networks.pspnet import PSPNet
 from perpixel.networks.segformer import SegFormer
@@ -106,6 +108,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "deeplabv3plus": DeepLabV3Plus,
     "fpn": FPN,
     "fpn_proposals": FPNProposals,
+    "mask_rcnn": MaskRCNN,
+    "panet": PANet,
     **{PREFIX + architecture: partial(TorchvisionNetwork, architecture=architecture) for architecture in ARCHITECTURES},
     **YARDSTICKS,
 }

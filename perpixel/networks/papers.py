@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from perpixel.networks import NETWORKS, YARDSTICKS, build
+from perpixel.networks.mask_rcnn import RegionNetwork
 
 CLASSES, SIZE = 21, (512, 512)
 
@@ -28,6 +30,8 @@ PAPERS = {
     "deeplabv3plus": ("Chen et al., ECCV 2018", "79.79 mIoU, VOC 2012 val; 81.39 at output stride 8, scales, flips; 87.8 test"),
     "fpn": ("Lin et al., CVPR 2017", "74.5 mIoU, Cityscapes val; 37.5 ADE20K val (mmsegmentation; the paper scores no pixels)"),
     "fpn_proposals": ("Lin et al., CVPR 2017", "48.1 AR at 1,000 masks of any class, the first 5,000 pictures of COCO val2014"),
+    "mask_rcnn": ("He et al., ICCV 2017", "mask AP 33.6 COCO minival; 37.1 COCO test-dev (ResNeXt-101)"),
+    "panet": ("Liu et al., CVPR 2018", "mask AP 36.6 COCO test-dev; 42.0 (ResNeXt-101, sizes of pictures drawn)"),
     # torchvision's figures for the weights that it publishes
     "torchvision_fcn_resnet50": ("Long et al., CVPR 2015", "60.5 mIoU, COCO val2017 with VOC's classes"),
     "torchvision_fcn_resnet101": ("Long et al., CVPR 2015", "63.7 mIoU, COCO val2017 with VOC's classes"),
@@ -67,10 +71,10 @@ def networks() -> list[NetworkRow]:
 
 
 def size_of(name: str, classes: int = CLASSES, size: tuple[int, int] = SIZE, **arguments: object) -> tuple[int, int]:
-    """Learned parameters, and multiply-adds of one picture of `size`."""
+    """Learned parameters, and multiply-adds of one picture of `size`; a network of objects has as many regions as at most."""
     with torch.device("meta"):
-        network = build(name, classes, **arguments).eval()
+        network: Any = build(name, classes, **arguments).eval()
         images = torch.empty(1, 3, *size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(images)
+        (network.work if isinstance(network, RegionNetwork) else network)(images)
     return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2

@@ -26,6 +26,7 @@ from perpixel.classes import ClassTable, distinct_colours
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
+from perpixel.networks import mask_rcnn
 from perpixel.sample import Targets
 
 PREFIX = "torchvision_"  # of the names in NETWORKS: the plain ones are the papers' own networks
@@ -108,12 +109,14 @@ class TorchvisionNetwork(nn.Module):
 
 
 def torchvision_state(network: nn.Module, state: Mapping[str, Tensor], where: str = "the file") -> dict[str, Tensor]:
-    """The state dict for `network`, a torchvision network of `networks.build`, from torchvision's own `state`.
+    """The state dict for `network`, a torchvision network of `networks.build` or Mask R-CNN, from torchvision's own `state`.
 
     Raises UsageError for another network, UntrustedFile that lists by name what is missing, unknown or misshapen."""
-    if not isinstance(network, TorchvisionNetwork):
-        raise UsageError(f"{where}: holds weights by torchvision's names; name a network of {', '.join(PUBLISHED)}.")
-    return renamed_state(network, state, _their_name, where, f"torchvision's {network.architecture}")
+    if isinstance(network, TorchvisionNetwork):
+        return renamed_state(network, state, _their_name, where, f"torchvision's {network.architecture}")
+    if isinstance(network, mask_rcnn.MaskRCNN):
+        return renamed_state(network, state, mask_rcnn.torchvision_name, where, "torchvision's maskrcnn_resnet50_fpn")
+    raise UsageError(f"{where}: holds weights by torchvision's names; name a network of {', '.join(PUBLISHED)}, mask_rcnn.")
 
 
 @dataclass(frozen=True)

@@ -47,13 +47,15 @@ def batches(
     context: int = 0,
     class_weights: Sequence[float] | None = None,
     instances: bool = False,
+    objects_alone: bool = False,
 ) -> Generator[list[Batch]]:
     """For each step from `first` (0-based) to the last: this process's share of the batch, in `recipe.accumulate` parts.
 
     Pictures are drawn by `recipe.sampling`. Reading and augmenting run ahead in a thread of their own. Of crops, images show
     `context` pixels more on each side than targets. `class_weights` (C,) balance the weight map of `recipe.separation_weights`,
     which is made of the objects as they are after augmentation. With `instances` the targets have the objects too, as far as they
-    show in the view; a pixel that several objects share belongs to the last of them.
+    show in the view; a pixel that several objects share belongs to the last of them. With `objects_alone` its label is the class
+    of that object, where the data set has void because its objects contradict each other, as COCO's do: they are the truth then.
 
     Raises UsageError when the batch does not divide, pictures of different sizes meet without a crop, or there are no objects
     to separate or to learn from; UnknownName for a `separation_class` that is none."""
@@ -73,7 +75,7 @@ def batches(
     def load(step: int) -> list[Batch]:
         start = step * recipe.batch + rank * recipe.accumulate * size
         return [
-            _batch([_view(position) for position in range(begin, begin + size)], _weights, void, instances)
+            _batch([_view(position) for position in range(begin, begin + size)], _weights, void, instances, objects_alone)
             for begin in range(start, start + recipe.accumulate * size, size)
         ]
 
@@ -163,18 +165,31 @@ class _Cache:
 
 
 def _batch(
-    samples: list[Sample], weigh: Callable[[Sample], NDArray[np.float32] | None], void: int, instances: bool
+    samples: list[Sample], weigh: Callable[[Sample], NDArray[np.float32] | None], void: int, instances: bool, objects_alone: bool
 ) -> Batch:
     sizes = {sample.image.shape[:2] for sample in samples}
     if len(sizes) > 1:
         raise UsageError(f"the pictures have different sizes ({', '.join(map(str, sorted(sizes)))}); give `--crop HEIGHT WIDTH`.")
     images = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
-    labels = torch.from_numpy(np.stack([np.asarray(sample.labels, np.int64) for sample in samples]))
+    labels_of = _labels_by_objects if objects_alone else _labels
+    labels = torch.from_numpy(np.stack([labels_of(sample, void) for sample in samples]))
     maps = [found for sample in samples if (found := weigh(sample)) is not None]
     weights = torch.from_numpy(np.stack(maps)) if maps else None
     names = tuple(sample.name for sample in samples)
     objects = tuple(_targets_of(sample.instances) for sample in samples if sample.instances is not None) if instances else None
     return Batch(images.float().div_(255), Targets(labels, weights, objects), names, int((labels != void).sum()))
+
+
+def _labels(sample: Sample, _void: int) -> NDArray[np.int64]:
+    return np.asarray(sample.labels, np.int64)
+
+
+def _labels_by_objects(sample: Sample, void: int) -> NDArray[np.int64]:
+    """The labels, and in place of void the class of the object that lies there."""
+    labels, objects = _labels(sample, void), sample.instances
+    if objects is None or not len(objects.class_ids):
+        return labels
+    return np.where((labels == void) & (objects.numbers > 0), objects.class_ids[objects.numbers - 1], labels)
 
 
 def _targets_of(objects: Instances) -> InstanceTargets:

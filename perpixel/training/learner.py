@@ -22,6 +22,7 @@ from perpixel.losses import PixelLoss
 from perpixel.machines import device as machine
 from perpixel.machines.team import Team
 from perpixel.networks import Network, as_network, finds_objects, labels_pixels, trunk_of
+from perpixel.networks.mask_rcnn import RegionNetwork
 from perpixel.sample import Targets
 from perpixel.training.batches import batches
 from perpixel.training.optimiser import optimiser_of
@@ -96,6 +97,11 @@ def network_of(recipe: Recipe, classes: ClassTable) -> Network:
         )
     if finds_objects(network):
         _refuse_settings_of_pixels(network, recipe)
+    if isinstance(network, RegionNetwork) and classes.background:
+        raise UsageError(
+            f"data = {recipe.data!r}: background is class {classes.background}, and class 0 to {recipe.network}; name it first "
+            "in the class table."
+        )
     return network
 
 
@@ -243,6 +249,8 @@ def measure_batch_norm(network: Network, dataset: Dataset, recipe: Recipe, team:
     drawn = replace(recipe, steps=recipe.statistics_batches, batch=recipe.statistics_batch, accumulate=1, cache_mb=0)
     passes = (
         network.losses(part.images.to(team.device), part.targets.to(team.device))
-        for (part,) in batches(dataset, drawn, 0, team.rank, team.world, instances=finds_objects(network))
+        for (part,) in batches(
+            dataset, drawn, 0, team.rank, team.world, instances=finds_objects(network), objects_alone=not labels_pixels(network)
+        )
     )
     measure_statistics(network.modules(), _measured_layers(network, recipe), passes)

@@ -60,7 +60,7 @@ class Recipe:
     # the network's arguments, as constructors have them, beside the weights that it begins with
     backbone: str | None = _argument(
         "Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet, DeepLab v1 and v2), resnet50 and others of its kind "
-        "(FPN, PSPNet, EncNet, DeepLab), xception65 and its kind (DeepLab v3+), or any timm name."
+        "(FPN, PSPNet, EncNet, DeepLab, Mask R-CNN, PANet), xception65 and its kind (DeepLab v3+), or any timm name."
     )
     weights: str = _setting("auto", "imagenet, none, or auto: imagenet for a full-size trunk without starts_from.")
     starts_from: str | None = _setting(None, "Run, model file, imported trunk or recipe whose weights it starts with.")
@@ -75,12 +75,14 @@ class Recipe:
     side: int | None = _argument("DeconvNet: side of the square that it sees, 224 as published, or a multiple of 32.")
     unpooling: str | None = _argument("DeconvNet: switches as published, corner or bilinear.")
     batch_norm: bool | None = _argument("DeconvNet: batch normalisation, as published.")
-    variant: str | None = _argument("U-Net: paper, or release, its authors'. EncNet: code, or paper. SegFormer: b0 to b5.")
+    variant: str | None = _argument(
+        "U-Net: paper, or release, its authors'. EncNet: code, or paper. Mask R-CNN: fpn, or c4. SegFormer: b0 to b5."
+    )
     channels: int | None = _argument("U-Net: 3, or 1 for grey.")
     convolutions: str | None = _argument("U-Net: valid as published, or same.")
     norm: str | None = _argument(
-        "U-Net: batch for batch normalisation. DeepLab v2: frozen as published, or batch. FPN's head: group as published, or "
-        "batch. Linear head: batch or layer."
+        "U-Net: batch for batch normalisation. DeepLab v2, and trunks of Mask R-CNN and PANet: frozen as published, or batch. "
+        "FPN's head: group as published, or batch. Linear head: batch or layer."
     )
     top_down: bool | None = _argument("FPN: the path that takes coarse maps down to fine ones, as published.")
     kernels: tuple[int, ...] | None = _argument("FPN's proposals: 5, 7 or both, sides of the convolutions that see an object.")
@@ -88,7 +90,7 @@ class Recipe:
     skips: bool | None = _argument("U-Net: join the decoder with the encoder's maps, as published.")
     decoder: tuple[int, ...] | None = _argument("U-Net on a backbone: channels of the decoder, deepest first.")
     bins: tuple[int, ...] | None = _argument("PSPNet: sides of the grids that features are pooled to, 1 2 3 6 as published.")
-    pooling: str | None = _argument("PSPNet: average as published, or max.")
+    pooling: str | None = _argument("PSPNet: average as published, or max. PANet, of levels: max, sum, or level, the own alone.")
     reduce: bool | None = _argument("PSPNet: reduce the channels of pooled features, as published.")
     lateral: bool | None = _argument(
         "FPN: read every level of the trunk, as published. EncNet: join res3 and res4 to res5, as its authors do for PASCAL."
@@ -109,6 +111,15 @@ class Recipe:
     separable: bool | None = _argument("DeepLab v3+: separable convolutions in pyramid and decoder, as published.")
     low_level: int | None = _argument("DeepLab v3+: channels of the low-level feature, 48 as published.")
     dropout: float | None = _argument("Dropout ratio.")
+    frozen: int | None = _argument("Mask R-CNN, PANet: stages that are not trained: 0 none, 1 the stem, 2 up to res2, to 5.")
+    roi: str | None = _argument("Mask R-CNN: align, or pool, which rounds the sides of regions.")
+    anchors: tuple[int, ...] | None = _argument("Mask R-CNN, PANet: sides of anchors in pixels, one for each level.")
+    min_size: tuple[int, ...] | None = _argument("Mask R-CNN, PANet: shorter sides of resized pictures; test takes the last.")
+    max_size: int | None = _argument("Mask R-CNN, PANet: longest side of resized pictures.")
+    detections: int | None = _argument("Mask R-CNN, PANet: objects of a picture at most.")
+    bottom_up: bool | None = _argument("PANet: the path from fine levels to coarse ones, as published.")
+    box_head: str | None = _argument("PANet: convolutions, or two_fc for two fully connected layers.")
+    fc_fusion: bool | None = _argument("PANet: a fully connected branch is added to masks, as published.")
     # what the network sees
     scale: float = _setting(1.0, "Size at which the network sees pictures, in training and after, relative to their own.")
     crop: tuple[int, int] | None = _setting(None, "Height and width of training crops; without, whole pictures of one size.")
@@ -225,6 +236,10 @@ class Recipe:
             _require(given is None or 1 <= min(given, default=0) <= max(given) <= side, name, given, f"dilations of 1 to {side}")
         _require(self.rate is None or 1 <= self.rate <= side, "rate", self.rate, f"a dilation of 1 to {side}")
         _require(self.low_level is None or 1 <= self.low_level <= side, "low_level", self.low_level, f"channels of 1 to {side}")
+        for name in ("anchors", "min_size"):
+            sides = getattr(self, name) or (1,)
+            _require(1 <= min(sides) <= max(sides) <= side, name, sides, f"sides of 1 to {side}")
+        _require(self.max_size is None or 1 <= self.max_size <= side, "max_size", self.max_size, f"1 to {side}")
         _require(0 < self.crop_enlarge < math.inf, "crop_enlarge", self.crop_enlarge, "above 0")
         _require(0 < self.proposal_overlap <= 1, "proposal_overlap", self.proposal_overlap, "above 0 and at most 1")
         _require(self.step_size is None or self.step_size >= 1, "step_size", self.step_size, "1 or more")

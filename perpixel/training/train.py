@@ -32,7 +32,7 @@ from perpixel.machines.memory import keep_freed_memory
 from perpixel.machines.team import Team, join
 from perpixel.measures import DEFAULT
 from perpixel.measures.measure import Summary
-from perpixel.networks import Network, finds_objects, has_border
+from perpixel.networks import Network, finds_objects, has_border, labels_pixels
 from perpixel.prediction.predict import predict
 from perpixel.training import states
 from perpixel.training.batches import Batch, batches
@@ -172,8 +172,9 @@ class _Run:
         network, team = self.learner.network, self.team
         context = network.border if has_border(network) else 0
         return batches(
-            self.training, self.recipe, self.start, team.rank, team.world, context, self.class_weights, finds_objects(network)
-        )
+            self.training, self.recipe, self.start, team.rank, team.world, context, self.class_weights,
+            finds_objects(network), not labels_pixels(network),
+        )  # fmt: skip
 
     def validate(self, step: int) -> None:
         """Judges the kept network on val, notes it in the history, and keeps the weights where they are the best so far."""

@@ -50,6 +50,8 @@ def test_two_steps_of_a_recipe(name: str, root: Path, tmp_path: Path, capsys: py
         flags += ["--batch", str(2 * part), "--accumulate", "2"]
     if settings.crop and min(settings.crop) > 400:
         flags += ["--crop", "65", "65"]
+    if "min_size" in networks.arguments_of(settings.network, {}):
+        flags += ["--min-size", "64", "--max-size", "96"]
     if settings.milestones:
         flags += ["--milestones", "1"]
     if settings.statistics_batches:
