@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perpixel.backbones.resnet import KINDS, NORMS, ResNet
-from perpixel.backbones.timm import TimmBackbone
-from perpixel.backbones.trunks import StagedTrunk, staged_trunk
+from perpixel.backbones.trunks import OWN, StagedTrunk, staged_trunk
 from perpixel.backbones.vgg import scaled
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.anchors import NEGATIVE, RATIOS, anchors, decode, encode, matched, sampled, share_inside
@@ -509,7 +508,7 @@ def detection_trunk(backbone: str, width: float, weights: str | None, norm: str,
     if backbone in KINDS:
         trunk = staged_trunk(backbone, width, weights, norm=norm)
     else:
-        trunk = staged_trunk(backbone, weights=weights)
+        trunk = staged_trunk(backbone, width if backbone in OWN else 1.0, weights)
         for layer in trunk.modules() if norm == "frozen" else ():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.requires_grad_(False)
@@ -520,8 +519,8 @@ def detection_trunk(backbone: str, width: float, weights: str | None, norm: str,
     return trunk
 
 
-def _freeze(trunk: TimmBackbone, stride: int) -> None:
-    """Freezes what the features of a timm trunk at `stride` are computed by; without that stride, those of the next finer one."""
+def _freeze(trunk: StagedTrunk, stride: int) -> None:
+    """Freezes what the features of a trunk at `stride` are computed by; without that stride, those of the next finer one."""
     training = trunk.training
     features = trunk.eval()(torch.zeros(1, 3, 64, 64, device=next(trunk.parameters()).device))
     level = max((level for level in trunk.levels if level <= stride), default=None)
