@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet50
 from torchvision.models.detection import MaskRCNN as TheirMaskRCNN
+from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops import FrozenBatchNorm2d
 
+from perpixel.errors import UntrustedFile, UsageError
 from perpixel.layers.regions import expanded, soft_mask
 from perpixel.networks import build
 from perpixel.networks.mask_rcnn import Counts, MaskRCNN, Proposals, torchvision_name
@@ -206,3 +208,26 @@ def objects_of(masks: Tensor, class_ids: list[int], crowd: list[bool] | None = N
         torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), masks, torch.tensor(class_ids, dtype=torch.int64),
         torch.tensor(crowd or [False] * len(masks), dtype=torch.bool),
     )  # fmt: skip
+
+
+def test_a_state_of_torchvisions_builder_fits_with_its_counters() -> None:
+    """Its normalisation is that of training, which counts batches."""
+    with torch.device("meta"):
+        state = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
+    network = on_meta(classes=91)
+    taken = torchvision_state(network, state)
+    assert taken.keys() == network.state_dict().keys()
+    assert any(name.endswith("num_batches_tracked") for name in state)
+
+
+def test_a_state_that_does_not_fit_is_refused_by_the_names_of_what_is_wrong() -> None:
+    with torch.device("meta"):
+        state = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
+        panet = build("panet", 91)
+    with pytest.raises(UntrustedFile, match=r"not of torchvision's maskrcnn_resnet50_fpn \(misshapen: roi_heads.box_predictor"):
+        torchvision_state(on_meta(classes=81), state)
+    del state["rpn.head.conv.0.0.weight"]
+    with pytest.raises(UntrustedFile, match=r"\(missing: rpn.head.conv.0.0.weight\)"):
+        torchvision_state(on_meta(classes=91), state)
+    with pytest.raises(UsageError, match=r"name a network of .*, mask_rcnn"):
+        torchvision_state(panet, state)

@@ -33,6 +33,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mask_rcnn, c4": ("mask_rcnn", {**SMALL, "variant": "c4"}),
     "mask_rcnn, pool": ("mask_rcnn", {**SMALL, "roi": "pool"}),
     "mask_rcnn on resnet18": ("mask_rcnn", {**SMALL, "backbone": "resnet18", "norm": "frozen", "frozen": 2}),
+    "mask_rcnn on xception41": ("mask_rcnn", {**SMALL, "backbone": "xception41", "norm": "frozen", "frozen": 1}),
     "panet": ("panet", SMALL),
     "panet, sum, two fc": ("panet", {**SMALL, "pooling": "sum", "box_head": "two_fc"}),
     "panet, nothing of it": ("panet", {**SMALL, "pooling": "level", "fc_fusion": False, "bottom_up": False}),
