@@ -21,12 +21,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from perpixel.backbones.resnet import KINDS
 from perpixel.backbones.timm import TimmBackbone
 from perpixel.backbones.trunks import OWN, StagedTrunk, staged_trunk
 from perpixel.errors import UsageError
+from perpixel.layers.batch_norm import PooledBatchNorm
 from perpixel.layers.convolution import conv_norm_relu
 from perpixel.layers.corners import on_pixels, padded, spread
 from perpixel.layers.score_map import ScoreMap
@@ -153,26 +153,16 @@ class Pyramid(nn.Module):
 class ImagePooling(nn.Module):
     """The mean of each picture's features, 1x1 convolution, batch normalisation and ReLU, repeated at every cell.
 
-    Batch normalisation has one value of a picture and channel here. A batch of one picture has no variance, so that it is
-    normalised by the running statistics, as in evaluation, and changes none of them."""
+    Batch normalisation has one value of a picture and channel here: see `PooledBatchNorm` for a batch of one picture."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 1, bias=False)
-        self.norm = _NormOfOne(outputs)
+        self.norm = PooledBatchNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         pooled: Tensor = self.norm(self.conv(x.mean((2, 3), keepdim=True))).relu()
         return pooled.expand(-1, -1, *x.shape[-2:])
-
-
-class _NormOfOne(nn.BatchNorm2d):
-    """Batch normalisation that takes the running statistics where a channel has one value."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and x.numel() == x.shape[1]:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(x)
 
 
 def separable_conv(inputs: int, outputs: int) -> nn.Sequential:
