@@ -532,6 +532,7 @@ AT_SECOND_HAND = ("fcn32s_siftflow", "fcn16s_siftflow", "fcn8s_siftflow", "fcn32
 
 # By recipe: how its header judges it, behind `perpixel evaluate runs/NAME --root DATA`.
 BOXES = "--proposals 50 --merge max"
+SIX_SCALES = "--scales 0.5,0.75,1,1.25,1.5,1.75"
 COMMANDS: dict[str, Fact] = {
     **dict.fromkeys(
         ("deeplabv1_voc2012", "deeplabv2_vgg16_voc2012", "deeplabv2_voc2012"),
@@ -553,6 +554,22 @@ COMMANDS: dict[str, Fact] = {
     ),
     "mask_rcnn_coco": Fact(("--instances mask",), "He et al., ICCV 2017, section 4: COCO's mask AP"),
     "panet_coco": Fact(("--instances mask",), "Liu et al., CVPR 2018, section 4: COCO's mask AP"),
+    **{
+        name: Fact((windows, f"{SIX_SCALES} {windows}"), "hszhao/PSPNet: evaluation: base, crop, stride, scales, mirror")
+        for name, windows in (
+            ("pspnet_voc2012", "--base 512 --window 473 --average mirror --fuse pspnet"),
+            ("pspnet_ade20k", "--base 512 --window 473 --average mirror --fuse pspnet"),
+            ("pspnet_cityscapes", "--base 2048 --window 713 --average mirror --fuse pspnet"),
+        )
+    },
+    **{
+        name: Fact((f"{SIX_SCALES} {windows}",), f"{ENCODING}: models/sseg/base.py: base, crop, stride, scales, mirror")
+        for name, windows in (
+            ("encnet_context", "--base 520 --window 480 --average mirror --fuse encnet"),
+            ("encnet_voc2012", "--base 520 --window 480 --average mirror --fuse encnet"),
+            ("encnet_ade20k", "--base 640 --window 576 --average mirror --fuse encnet"),
+        )
+    },
     "unet_isbi2012": Fact(("--membranes membrane --average rotations",), f"{UNET}, section 4: mean of 7 rotated versions"),
     "unet_phc_u373": Fact(
         ("--objects cell --average flips --minimum-area 500",), "U-Net's release of 2015: segmentAndTrack2.m: 4 flips, 500 pixels"
