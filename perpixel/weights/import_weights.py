@@ -14,11 +14,12 @@ from perpixel.datasets import ON_DISK, scenes
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.files import CARD_FILE, LOCK, MODEL_FILE, PARTIAL, digest, locked, new_folder, remove_partial
 from perpixel.networks.torchvision import torchvision_state
-from perpixel.weights import caffe_file, caffe_layers
+from perpixel.weights import caffe_file, caffe_layers, tensorflow_layers
 from perpixel.weights.model_file import ModelCard, save_model
+from perpixel.weights.tensorflow_files import read_checkpoint
 from perpixel.weights.torch_files import read_state
 
-CAFFE, TORCH = ".caffemodel", (".pth", ".pt")
+CAFFE, TENSORFLOW, TORCH = ".caffemodel", ".index", (".pth", ".pt")
 CLASS_TABLES = {"scenes": scenes.CLASSES, **{name: stored.classes for name, stored in ON_DISK.items()}}
 MOST_CLASSES = 65535
 
@@ -26,15 +27,19 @@ MOST_CLASSES = 65535
 def import_weights(path: str | Path, network: str, classes: str | int, out: str | Path, **arguments: Any) -> Path:
     """Writes the weights in `path` as a model file in the folder `out`, and says where; `perpixel.load` reads it.
 
-    The file is a .caffemodel of a paper's authors, or a state dict (.pth, .pt) of one of torchvision's networks.
+    The file is a .caffemodel of a paper's authors, the .index of a TensorFlow checkpoint of theirs, or a state dict (.pth, .pt)
+    of one of torchvision's networks.
     `classes` is the name of a class table or a number, `arguments` are those of `networks.build`. Raises UsageError for names
-    and for an `out` that holds other things, DataError and UntrustedFile for the file: see `caffe` and `torch_files`."""
+    and for an `out` that holds other things, DataError and UntrustedFile for the file: see `caffe_file`,
+    `tensorflow_files` and `torch_files`."""
     path, out = Path(path), Path(out)
     _require_free(out)
     table = class_table(classes)
     if kind_of(path) == CAFFE:
         mean = caffe_layers.MEANS.get(str(classes), caffe_layers.VOC_MEAN)
         arguments, state = caffe_layers.convert(path, caffe_file.read_caffemodel(path), network, len(table), mean, **arguments)
+    elif kind_of(path) == TENSORFLOW:
+        state = tensorflow_layers.convert(path, read_checkpoint(path), network, len(table), **arguments)
     else:
         state = torchvision_state(networks.build(network, len(table), **arguments), read_state(path), str(path))
     return _write(out, path, state, network, arguments, table.to_json())
@@ -93,13 +98,16 @@ def contents(path: str | Path) -> list[tuple[str, str, list[tuple[int, ...]]]]:
     path = Path(path)
     if kind_of(path) == CAFFE:
         return [(layer.name, layer.type, layer.shapes) for layer in caffe_file.read_caffemodel(path)]
+    if kind_of(path) == TENSORFLOW:
+        return [(name, str(array.dtype), [array.shape]) for name, array in read_checkpoint(path).items()]
     return [(name, str(tensor.dtype).removeprefix("torch."), [tuple(tensor.shape)]) for name, tensor in read_state(path).items()]
 
 
 def kind_of(path: Path) -> str:
     """The suffix that says how a file is read. Raises UsageError for one that nothing here reads."""
-    if path.suffix not in (CAFFE, *TORCH):
-        raise UsageError(f"{path}: only {CAFFE}, {' and '.join(TORCH)} files can be imported; rename it if it is one.")
+    if path.suffix not in (CAFFE, TENSORFLOW, *TORCH):
+        known = f"{CAFFE}, {TENSORFLOW}, {' and '.join(TORCH)}"
+        raise UsageError(f"{path}: only {known} files can be imported; rename it if it is one.")
     return path.suffix
 
 
