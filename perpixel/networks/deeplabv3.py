@@ -97,7 +97,7 @@ class DeepLabV3(nn.Module):
         return {"logits": spread(scores, self.output_stride, (images.shape[-2], images.shape[-1]))}
 
     def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Of logits at the size of the picture: labels are never shrunk (the paper's table 9)."""
+        """Of logits at the size of the picture: labels are never shrunk (section 4.1)."""
         losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
         return losses
 
