@@ -107,13 +107,13 @@ ARGUMENTS: dict[str, dict[str, Fact]] = {
         **ours(weights=None),
     },
     "deeplabv1": {
-        **of(f"{DEEPLAB_V1}, section 5.2: LargeFOV, 3x3 of rate 12, 1024 channels", backbone="vgg16_reduced", head="large_fov",
+        **of(f"{DEEPLAB_V1}, table 2: LargeFOV, 3x3 of rate 12, 1024 channels", backbone="vgg16_reduced", head="large_fov",
              rate=None, width=1.0),
         **of(LARGEFOV_NET, dropout=0.5),
         **ours(weights=None),
     },
     "deeplabv2": {
-        **of(f"{DEEPLAB_V2}, section 4.1.2: ResNet-101, ASPP-L, three scales", backbone="resnet101", rates=(6, 12, 18, 24),
+        **of(f"{DEEPLAB_V2}, section 4.1: ResNet-101, ASPP-L, three scales", backbone="resnet101", rates=(6, 12, 18, 24),
              scales=(1.0, 0.75, 0.5), norm=None, width=1.0),
         **of(f"{DEEPLAB_V2_NET}: 0.5 on VGG-16 alone", dropout=None),
         **ours(weights=None),
@@ -307,7 +307,7 @@ LAYERS: dict[str, Fact] = {
         ],
         f"{ENCODING}: models/sseg/encnet.py",
     ),
-    "deeplabv1": Fact([*DEEPLAB_VGG, "mean 3/1/1", *_fc(3, 12, 1024), SCORE], f"{DEEPLAB_V1}, section 5.2; {LARGEFOV_NET}"),
+    "deeplabv1": Fact([*DEEPLAB_VGG, "mean 3/1/1", *_fc(3, 12, 1024), SCORE], f"{DEEPLAB_V1}; {LARGEFOV_NET}"),
     "deeplabv1 head=7x7": Fact([*DEEPLAB_VGG, "mean 3/1/1", *_fc(7, 4, 4096), SCORE], f"{DEEPLAB_V1}, table 2"),
     "deeplabv1 head=4x4": Fact([*DEEPLAB_VGG, "mean 3/1/1", *_fc(4, 4, 4096), SCORE], f"{DEEPLAB_V1}, table 2"),
     "deeplabv2 backbone=vgg16_reduced": Fact(
@@ -384,9 +384,9 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
              FEATURES={4: "entry4", 8: "entry8", 16: "middle", 32: "exit"}),
         **ours(OUTPUT_STRIDES=(4, 8, 16, 32)),
     },
-    "perpixel.networks.deeplabv1": of(f"{DEEPLAB_V1}, section 5.2; {LARGEFOV_NET}", STRIDE=8, SCORE_SD=0.01, DROPOUT=0.5),
+    "perpixel.networks.deeplabv1": of(f"{DEEPLAB_V1}; {LARGEFOV_NET}", STRIDE=8, SCORE_SD=0.01, DROPOUT=0.5),
     "perpixel.networks.deeplabv2": {
-        **of(f"{DEEPLAB_V2}, section 4.1.2: ASPP-L, scales", RATES=(6, 12, 18, 24), SCALES=(1.0, 0.75, 0.5)), **ours(CALM=0.25),
+        **of(f"{DEEPLAB_V2}, section 4.1: ASPP-L, scales", RATES=(6, 12, 18, 24), SCALES=(1.0, 0.75, 0.5)), **ours(CALM=0.25),
     },
     "perpixel.networks.deeplabv3": {
         **of(f"{DEEPLAB_V3}, sections 3.2, 3.3 and 4.1", DEPTH=256, RATES=(6, 12, 18), RATES_STRIDE=16, MULTI_GRID=(1, 2, 4),

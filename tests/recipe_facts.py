@@ -163,7 +163,7 @@ RESNET_DECAY = of(f"{DEEPLAB_CODE}/train.py: 0.0001 of ResNet", decay=1e-4)
 XCEPTION_DECAY = of(f"{DEEPLAB_CODE}/train.py: 0.00004 of Xception", decay=4e-5)
 DEEPLAB_CITYSCAPES = {
     **of("Cordts et al., CVPR 2016: the fine pictures", data="cityscapes", train_split="train", val_split="val"),
-    **of(f"{DEEPLAB_V3}, section 4.3; {DEEPLAB_CODE}: 90,000 steps of crops of 769", crop=(769, 769), steps=90_000),
+    **of(f"{DEEPLAB_V3}, {DEEPLAB_CODE}: 90,000 steps of crops of 769", crop=(769, 769), steps=90_000),
 }
 
 UNET_CHOICES = "The paper gives no learning rate, schedule, decay, number of steps and validations"
@@ -256,7 +256,7 @@ RECIPES: dict[str, dict[str, Fact]] = {
     },
     "deeplabv2_vgg16_voc2012": {
         **CAFFE_DEEPLAB,
-        **of(f"{DEEPLAB_V2}, section 4.1.1: poly 0.9, 20,000 steps of 10", network="deeplabv2", steps=20_000, batch=10, lr=0.001,
+        **of(f"{DEEPLAB_V2}, section 4.1: poly 0.9, 20,000 steps of 10", network="deeplabv2", steps=20_000, batch=10, lr=0.001,
              schedule="poly"),
         **of(f"{DEEPLAB_V2_NET}: one scale, crops and mirrors alone", backbone="vgg16_reduced", scales=(1.0,),
              scale_jitter=(1.0, 1.0), rates=None),
@@ -281,7 +281,7 @@ RECIPES: dict[str, dict[str, Fact]] = {
     },
     "deeplabv3plus_cityscapes": {
         **TF_DEEPLAB, **DEEPLAB_CITYSCAPES, **XCEPTION_DECAY,
-        **of(f"{DEEPLAB_V3_PLUS}, section 4.4", network="deeplabv3plus", image_pooling=None),
+        **of(f"{DEEPLAB_V3_PLUS}, Cityscapes", network="deeplabv3plus", image_pooling=None),
     },
     "deconvnet_stage1_voc2012": {
         **DECONVNET,
@@ -479,11 +479,11 @@ SCORES: dict[str, Fact] = {
     "deeplabv1_voc2012": Fact(((62.25, 67.64, 70.3), (62.25,)), f"{DEEPLAB_V1}, section 5"),
     "deeplabv2_vgg16_voc2012": Fact(((68.96, 71.57, 72.6), (68.96,)), f"{DEEPLAB_V2}, section 4.1"),
     "deeplabv2_voc2012": Fact(((76.35, 77.69, 79.7), ()), f"{DEEPLAB_V2}, section 4.1"),
-    "deeplabv3_voc2012": Fact(((77.21, 78.51, 79.77, 85.7), (77.21,)), f"{DEEPLAB_V3}, section 4.2"),
-    "deeplabv3_cityscapes": Fact(((77.23, 77.82, 79.30, 81.3), (77.23,)), f"{DEEPLAB_V3}, section 4.3"),
+    "deeplabv3_voc2012": Fact(((77.21, 78.51, 79.77, 85.7), (77.21,)), f"{DEEPLAB_V3}, section 4"),
+    "deeplabv3_cityscapes": Fact(((77.23, 77.82, 79.30, 81.3), (77.23,)), f"{DEEPLAB_V3}, Cityscapes"),
     "deeplabv3plus_voc2012": Fact(((79.79, 80.02, 81.39, 87.8), (79.79,)), f"{DEEPLAB_V3_PLUS}, section 4"),
     "deeplabv3plus_resnet101_voc2012": Fact(((78.85, 79.35, 80.57), (78.85,)), f"{DEEPLAB_V3_PLUS}, table 3"),
-    "deeplabv3plus_cityscapes": Fact(((78.79, 79.14, 82.1), (78.79,)), f"{DEEPLAB_V3_PLUS}, section 4.4"),
+    "deeplabv3plus_cityscapes": Fact(((78.79, 79.14, 82.1), (78.79,)), f"{DEEPLAB_V3_PLUS}, Cityscapes"),
     "deconvnet_stage1_voc2012": Fact(((), ()), "a stage"),
     "deconvnet_voc2012": Fact(((69.6, 70.5, 71.7, 72.5), ()), "Noh et al., ICCV 2015, table of VOC 2012 test"),
     "fcn32s_voc2012": Fact(((63.6, 90.5, 76.5, 83.5), (63.6, 62.8, 63.8)), README),

@@ -43,6 +43,7 @@ READS = [
     ["download", "camvid", "--root", "PATH", "--check"],
     ["import", "PATH", "--network", "unet"],
     ["import", "PATH.caffemodel", "--network", "fcn8s"],
+    ["import", "PATH.index", "--network", "deeplabv3plus"],
     ["import", "PATH.pth", "--network", "torchvision_fcn_resnet50"],
 ]
 WRITES = [
@@ -65,7 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_model(root / "run", ClassTable.read_csv(root / "data/classes.csv"))
     (root / "truth.json").write_text('{"images": [], "annotations": [], "categories": []}')
     (root / "results.json").write_text("[]")
-    for suffix in ("", ".png", ".json", ".zip", ".pth", ".caffemodel"):
+    for suffix in ("", ".png", ".json", ".zip", ".pth", ".caffemodel", ".index"):
         (root / f"loop{suffix}").symlink_to(f"loop{suffix}")
         os.mkfifo(root / f"pipe{suffix}")
         (root / f"file{suffix}").write_text("words")

@@ -4,7 +4,7 @@
 
 A block is three separable convolutions around a shortcut; the third one has the stride, in place of a max pool. Xception-71 has
 an entry block of 256 and one of 728 more, without stride. Parameters are named as in timm's `xception41`, `65` and `71`, so its
-weights, which are the released ones, fit.
+weights fit, of which those tagged `tf_in1k` are the released ones.
 
 The paper and the released code differ; this is the code. Of all blocks but the last, ReLU stands before each separable
 convolution, and batch normalisation, with no ReLU, behind its depthwise and behind its pointwise part. The last block has no
@@ -28,6 +28,7 @@ EPS = 1e-3
 STEM = (32, 64)
 MEAN = STD = 0.5  # pictures are seen from -1 to 1
 OUTPUT_STRIDES = (4, 8, 16, 32)
+RELEASED = "tf_in1k"  # timm's tag of the weights of TensorFlow's authors; for xception65 it has others besides
 FEATURES = {4: "entry4", 8: "entry8", 16: "middle", 32: "exit"}  # by the stride that they have without dilation
 
 
@@ -106,7 +107,7 @@ class Xception(nn.Module):
         if weights == "imagenet":
             if width != 1:
                 raise UsageError(f"there are no ImageNet weights for {kind} at width {width}; use `--weights none` or width 1.")
-            self.load_imagenet_state(timm_state(kind, "use `--weights none`"))
+            self.load_imagenet_state(timm_state(f"{kind}.{RELEASED}", "use `--weights none`"))
         elif weights not in (None, "none"):
             raise did_you_mean("weights", weights, ("imagenet", "none"))
 

@@ -13,7 +13,13 @@ from perpixel.terminal import say
 
 
 def import_(
-    file: Annotated[Path, Parameter(help="A .caffemodel of authors or of ImageNet, a .pth of torchvision, or SegFormer's .bin.")],
+    file: Annotated[
+        Path,
+        Parameter(
+            help="A .caffemodel of a network's authors or of ImageNet, the .index of DeepLab v3+'s TensorFlow checkpoint, a .pth "
+            "of torchvision, or SegFormer's .bin."
+        ),
+    ],
     *,
     trunk: Annotated[
         str | None, Parameter(help="Take the trunk of an ImageNet classifier alone: vgg16, vgg16_reduced, alexnet or googlenet.")

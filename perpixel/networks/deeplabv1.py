@@ -3,7 +3,7 @@
     image -> VGG-16 of output stride 8: pool4 and pool5 of stride 1, conv5 with dilation 2
           -> fc6 3x3 with dilation 12, 1024 -> fc7 1x1 -> 1x1 scores -> bilinear x8          (then a CRF: `--crf deeplab`)
 
-Without arguments this is DeepLab-LargeFOV (section 4.1 and table 2) as its prototxt has it: all pools are 3x3, and pool5 is
+Without arguments this is DeepLab-LargeFOV (table 2) as its prototxt has it: all pools are 3x3, and pool5 is
 followed by a 3x3 mean. `head="7x7"` and `"4x4"` are the paper's other ones, with 4096 channels and dilation 4.
 The loss is that of the scores at stride 8: labels are read at every eighth pixel, where the cells lie. Corners are aligned, as
 Caffe's Interp does; pictures are padded with the mean colour to 8 k + 1 pixels (321 and 513 are of that kind), so that any

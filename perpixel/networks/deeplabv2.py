@@ -4,7 +4,7 @@ et al., TPAMI 2017, arXiv:1606.00915).
     image at 1, 0.75, 0.5 -> ResNet-101 of output stride 8 -> 3x3 scores with the rates 6, 12, 18, 24, summed --+
                                                                           largest score of the three scales -> bilinear x8
 
-The sum is ASPP-L; the rates 2, 4, 8, 12 are ASPP-S (section 4.1.2, figure 7); neither normalisation nor ReLU is in it. With
+The sum is ASPP-L; the rates 2, 4, 8, 12 are ASPP-S; neither normalisation nor ReLU is in it. With
 `backbone="vgg16_reduced"` a rate has a branch fc6 3x3, fc7 1x1 and 1x1 scores of its own on VGG-16, whose pools are those of
 DeepLab v1, without the mean behind pool5 (the prototxt of v2).
 Weights are shared by the scales. The loss has a term for each scale and one for the largest scores; labels are read at

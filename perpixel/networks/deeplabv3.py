@@ -97,7 +97,7 @@ class DeepLabV3(nn.Module):
         return {"logits": spread(scores, self.output_stride, (images.shape[-2], images.shape[-1]))}
 
     def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Of logits at the size of the picture: labels are never shrunk (the paper's table 9)."""
+        """Of logits at the size of the picture: labels are never shrunk (section 4.1)."""
         losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
         return losses
 
@@ -106,7 +106,7 @@ class Pyramid(nn.Module):
     """Atrous spatial pyramid pooling: features (B, `inputs`, h, w) -> (B, `depth`, h, w).
 
     `rates` are those of output stride 16; `output_stride` tells which it is, and may be set. `separable`: the 3x3
-    convolutions are depthwise and pointwise ones, each with batch normalisation and ReLU (DeepLab v3+, section 3.2)."""
+    convolutions are depthwise and pointwise ones, each with batch normalisation and ReLU (DeepLab v3+, section 3.1)."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@
 
 Every convolution but the last has batch normalisation and ReLU (section 3.1, figure 2). The low-level feature is res2 of a
 ResNet, and of Xception what the strided convolution of the second entry block reads, as released. `separable=True`: the 3x3
-convolutions of pyramid and decoder are atrous separable ones (section 3.2). Pictures are padded, corners aligned and
+convolutions of pyramid and decoder are atrous separable ones (section 3.1). Pictures are padded, corners aligned and
 `network.output_stride` set as in DeepLab v3.
 Differs: as DeepLab v3. Depthwise kernels are decayed like all others; the authors' are not."""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -25,11 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.errors import DataError, UntrustedFile, printable
+from perpixel.weights.protobuf import BYTES, FIXED32, FIXED64, MOST_FIELDS, VARINT, fields, varints
 
-MOST_FIELDS = 200_000  # ResNet-152 has about 25,000; a run of unpacked floats is one
 MOST_AXES = 32  # Caffe's own limit
 LONGEST_NAME = 200
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 are groups, which caffe.proto has none of
 V1_TYPES = {
     1: "Accuracy", 2: "BNLL", 3: "Concat", 4: "Convolution", 5: "Data", 6: "Dropout", 7: "EuclideanLoss", 8: "Flatten",
     9: "HDF5Data", 10: "HDF5Output", 11: "Im2col", 12: "ImageData", 13: "InfogainLoss", 14: "InnerProduct", 15: "LRN",
@@ -68,7 +67,7 @@ def read_caffemodel(path: str | Path) -> list[Layer]:
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         budget = iter(range(MOST_FIELDS))
         layers = []
-        for number, _, value in _fields(data, budget, {100: (BYTES,), 2: (BYTES,)}):
+        for number, _, value in fields(data, budget, {100: (BYTES,), 2: (BYTES,)}):
             layers.append(_layer(value, budget, *((1, 2, 7) if number == 100 else (4, 5, 6))))
         if not layers:
             raise ValueError("it has no layers")
@@ -85,7 +84,7 @@ def _layer(data: memoryview, budget: Iterator[int], name_field: int, type_field:
     name, kind, blobs = "", "", []
     old = type_field == 5
     wanted = {name_field: (BYTES,), type_field: (VARINT if old else BYTES,), blobs_field: (BYTES,)}
-    for number, _, value in _fields(data, budget, wanted):
+    for number, _, value in fields(data, budget, wanted):
         if number == name_field:
             name = _text(value)
         elif number == type_field:
@@ -103,10 +102,10 @@ def _blob(data: memoryview, budget: Iterator[int], where: str) -> NDArray[np.flo
     old_shape: dict[int, int] = {}
     parts: dict[int, list[NDArray[Any]]] = {5: [], 8: []}
     wanted: dict[int, tuple[int, ...]] = {axis: (VARINT,) for axis in (1, 2, 3, 4)}
-    for number, wire, value in _fields(data, budget, {**wanted, 5: (BYTES, FIXED32), 7: (BYTES,), 8: (BYTES, FIXED64)}):
+    for number, wire, value in fields(data, budget, {**wanted, 5: (BYTES, FIXED32), 7: (BYTES,), 8: (BYTES, FIXED64)}):
         if number == 7:
-            for _, kind, dims in _fields(value, budget, {1: (BYTES, VARINT)}):
-                shape += _varints(dims, MOST_AXES - len(shape)) if kind == BYTES else [dims]
+            for _, kind, dims in fields(value, budget, {1: (BYTES, VARINT)}):
+                shape += varints(dims, MOST_AXES - len(shape)) if kind == BYTES else [dims]
                 if len(shape) > MOST_AXES:
                     raise ValueError(f"{where} has more than {MOST_AXES} axes")
         elif number in parts:
@@ -142,83 +141,6 @@ def _text(data: memoryview) -> str:
     if not text.isprintable():
         raise ValueError(f"a layer has the name {text!r}")
     return text
-
-
-def _fields(data: memoryview, budget: Iterator[int], wanted: Mapping[int, tuple[int, ...]]) -> Iterator[tuple[int, int, Any]]:
-    """The wanted fields of a message: (number, wire type, value); others are skipped.
-
-    `wanted` gives the wire types that a field may have. A value is an int, the bytes, or for numbers of fixed width an array of
-    all that follow each other under the same number. Raises ValueError for what is not the wire format."""
-    at, end = 0, len(data)
-    while at < end:
-        if next(budget, None) is None:
-            raise ValueError(f"it has more than {MOST_FIELDS} fields")
-        start = at
-        tag, at = _varint(data, at)
-        number, wire = tag >> 3, tag & 7
-        if not 1 <= number < 1 << 29:
-            raise ValueError(f"no field has the number {number}")
-        value: Any
-        if wire == VARINT:
-            value, at = _varint(data, at)
-        elif wire == BYTES:
-            length, at = _varint(data, at)
-            if length > end - at:
-                raise ValueError(f"it ends {length - (end - at)} bytes early")
-            value, at = data[at : at + length], at + length
-        elif wire in (FIXED32, FIXED64):
-            value, at = _run(data, start, at, 4 if wire == FIXED32 else 8)
-        else:
-            raise ValueError(f"a field has the wire type {wire}")
-        if number in wanted:
-            if wire not in wanted[number]:
-                raise ValueError(f"field {number} has the wire type {wire}")
-            yield number, wire, value
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """The unsigned number of 64 bits that starts at `at`, and where the next begins."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(data):
-            raise ValueError("it ends within a number")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if value >> 64:
-                break
-            return value, at
-    raise ValueError("a number has more than 64 bits")
-
-
-def _varints(data: memoryview, most: int) -> list[int]:
-    """The numbers that fill `data`; no more than one after `most`."""
-    found: list[int] = []
-    at = 0
-    while at < len(data) and len(found) <= most:
-        value, at = _varint(data, at)
-        found.append(value)
-    return found
-
-
-def _run(data: memoryview, start: int, at: int, width: int) -> tuple[NDArray[Any], int]:
-    """The numbers of `width` bytes from the field at `start` on, whose own is at `at`, as long as the same tag precedes each;
-    and where the next field begins."""
-    tag, step = bytes(data[start:at]), at - start + width
-    most = (len(data) - start) // step
-    if most == 0:
-        raise ValueError("it ends within a number")
-    records = np.frombuffer(data, np.uint8, most * step, start).reshape(most, step)
-    count, window = 1, 64  # looks ahead no further than twice what it takes, or many short runs would cost their square
-    while count < most:
-        differs = np.flatnonzero((records[count : count + window, : len(tag)] != list(tag)).any(axis=1))
-        if differs.size:
-            count += int(differs[0])
-            break
-        count, window = min(most, count + window), 2 * window
-    numbers = np.ascontiguousarray(records[:count, len(tag) :]).view(f"<f{width}").ravel()
-    return numbers, start + count * step
 
 
 def shape_text(shape: Sequence[int]) -> str:

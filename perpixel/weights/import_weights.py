@@ -15,11 +15,12 @@ from perpixel.errors import UsageError, did_you_mean
 from perpixel.files import CARD_FILE, LOCK, MODEL_FILE, PARTIAL, digest, locked, new_folder, remove_partial
 from perpixel.networks.segformer import hub_state
 from perpixel.networks.torchvision import torchvision_state
-from perpixel.weights import caffe_file, caffe_layers
+from perpixel.weights import caffe_file, caffe_layers, tensorflow_layers
 from perpixel.weights.model_file import ModelCard, save_model
+from perpixel.weights.tensorflow_files import read_checkpoint
 from perpixel.weights.torch_files import read_state
 
-CAFFE, TORCH = ".caffemodel", (".pth", ".pt", ".bin")
+CAFFE, TENSORFLOW, TORCH = ".caffemodel", ".index", (".pth", ".pt", ".bin")
 CLASS_TABLES = {"scenes": scenes.CLASSES, **{name: stored.classes for name, stored in ON_DISK.items()}}
 MOST_CLASSES = 65535
 
@@ -27,16 +28,19 @@ MOST_CLASSES = 65535
 def import_weights(path: str | Path, network: str, classes: str | int, out: str | Path, **arguments: Any) -> Path:
     """Writes the weights in `path` as a model file in the folder `out`, and says where; `perpixel.load` reads it.
 
-    The file is a .caffemodel of a paper's authors, or a state dict (.pth, .pt, .bin) of one of torchvision's networks, or of a
-    SegFormer by the names of the common hub.
+    The file is a .caffemodel of a paper's authors, the .index of a TensorFlow checkpoint of theirs, or a state dict (.pth, .pt,
+    .bin) of one of torchvision's networks, or of a SegFormer by the names of the common hub.
     `classes` is the name of a class table or a number, `arguments` are those of `networks.build`. Raises UsageError for names
-    and for an `out` that holds other things, DataError and UntrustedFile for the file: see `caffe` and `torch_files`."""
+    and for an `out` that holds other things, DataError and UntrustedFile for the file: see `caffe_file`,
+    `tensorflow_files` and `torch_files`."""
     path, out = Path(path), Path(out)
     _require_free(out)
     table = class_table(classes)
     if kind_of(path) == CAFFE:
         mean = caffe_layers.MEANS.get(str(classes), caffe_layers.VOC_MEAN)
         arguments, state = caffe_layers.convert(path, caffe_file.read_caffemodel(path), network, len(table), mean, **arguments)
+    elif kind_of(path) == TENSORFLOW:
+        state = tensorflow_layers.convert(path, read_checkpoint(path), network, len(table), **arguments)
     else:
         renamed = hub_state if network == "segformer" else torchvision_state
         state = renamed(networks.build(network, len(table), **arguments), read_state(path), str(path))
@@ -96,13 +100,15 @@ def contents(path: str | Path) -> list[tuple[str, str, list[tuple[int, ...]]]]:
     path = Path(path)
     if kind_of(path) == CAFFE:
         return [(layer.name, layer.type, layer.shapes) for layer in caffe_file.read_caffemodel(path)]
+    if kind_of(path) == TENSORFLOW:
+        return [(name, str(array.dtype), [array.shape]) for name, array in read_checkpoint(path).items()]
     return [(name, str(tensor.dtype).removeprefix("torch."), [tuple(tensor.shape)]) for name, tensor in read_state(path).items()]
 
 
 def kind_of(path: Path) -> str:
     """The suffix that says how a file is read. Raises UsageError for one that nothing here reads."""
-    if path.suffix not in (CAFFE, *TORCH):
-        known = f"{', '.join((CAFFE, *TORCH[:-1]))} and {TORCH[-1]}"
+    if path.suffix not in (CAFFE, TENSORFLOW, *TORCH):
+        known = f"{', '.join((CAFFE, TENSORFLOW, *TORCH[:-1]))} and {TORCH[-1]}"
         raise UsageError(f"{path}: only {known} files can be imported; rename it if it is one.")
     return path.suffix
 

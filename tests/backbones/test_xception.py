@@ -61,6 +61,17 @@ def test_a_state_of_timm_gives_timms_features(kind: str, size: tuple[int, int]) 
     torch.testing.assert_close(found["exit"], wanted[-1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", XCEPTIONS)
+def test_imagenet_weights_are_the_released_ones(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm's own choice for xception65 is a later training, with other statistics than DeepLab v3+ began with."""
+    state, asked = filled(timm.create_model(kind)), []
+    monkeypatch.setattr("perpixel.backbones.xception.timm_state", lambda name, _way_out: (asked.append(name), state)[1])
+    trunk = Xception(kind, weights="imagenet")
+    assert asked == [f"{kind}.tf_in1k"]
+    assert timm.get_pretrained_cfg(asked[0]).tag == "tf_in1k"
+    assert torch.equal(trunk.stem[0].conv.weight, state["stem.0.conv.weight"])
+
+
 def test_the_middle_is_what_the_exit_flow_reads() -> None:
     trunk = liven(Xception("xception41", width=0.05))
     found = trunk(torch.rand(1, 3, 33, 33))
