@@ -20,6 +20,10 @@ from perpixel.networks.torchvision import torchvision_state
 from perpixel.sample import InstanceTargets, Targets
 
 CLASSES, VOID = 7, 255
+LOSSES = {
+    "objectness": "loss_objectness", "rpn_box": "loss_rpn_box_reg", "classifier": "loss_classifier", "box": "loss_box_reg",
+    "mask": "loss_mask",
+}  # fmt: skip
 FEW = Counts(Proposals(150, 120), Proposals(100, 80), 64)  # so that a picture takes a second
 
 
@@ -136,39 +140,26 @@ class TestAgainstTorchvision:
             assert differ < 1e-4
             assert len(objects.class_ids) > 20
 
-    def test_losses_are_equal(self, pair: tuple[TheirMaskRCNN, MaskRCNN, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_losses_and_their_gradients_are_equal(
+        self, pair: tuple[TheirMaskRCNN, MaskRCNN, Tensor], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With the same anchors and regions: the first ones."""
         network, mine, images = pair
         monkeypatch.setattr(torch, "randperm", lambda length, **_: torch.arange(length))
         targets = scene((images.shape[-2], images.shape[-1]), 2)
         assert targets.instances is not None
         given = [{"boxes": one.boxes, "labels": one.class_ids, "masks": one.masks.byte()} for one in targets.instances]
         try:
-            wanted = network.train()(list(images), given)
+            theirs = network.train()(list(images), given)
         finally:
             network.eval()
-        found = mine.losses(images, targets)
-        names = {
-            "objectness": "loss_objectness", "rpn_box": "loss_rpn_box_reg", "classifier": "loss_classifier",
-            "box": "loss_box_reg", "mask": "loss_mask",
-        }  # fmt: skip
-        assert found.keys() == names.keys()
-        for name, called in names.items():
-            assert found[name] > 0
-            torch.testing.assert_close(found[name], wanted[called], rtol=1e-5, atol=1e-5)
-
-    def test_gradients_are_equal(self, pair: tuple[TheirMaskRCNN, MaskRCNN, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
-        network, mine, images = pair
-        monkeypatch.setattr(torch, "randperm", lambda length, **_: torch.arange(length))
-        targets = scene((images.shape[-2], images.shape[-1]), 2)
-        assert targets.instances is not None
-        given = [{"boxes": one.boxes, "labels": one.class_ids, "masks": one.masks.byte()} for one in targets.instances]
-        network.zero_grad()
-        mine.zero_grad()
-        try:
-            sum(network.train()(list(images), given).values()).backward()
-        finally:
-            network.eval()
-        sum(mine.losses(images, targets).values()).backward()  # type: ignore[union-attr]
+        losses = mine.losses(images, targets)
+        assert losses.keys() == LOSSES.keys()
+        for name, called in LOSSES.items():
+            assert losses[name] > 0
+            torch.testing.assert_close(losses[name], theirs[called], rtol=1e-5, atol=1e-5)
+        torch.stack(list(theirs.values())).sum().backward()
+        torch.stack(list(losses.values())).sum().backward()
         wanted = torchvision_gradients(network, mine)
         for name, parameter in mine.named_parameters():
             assert parameter.requires_grad == (name in wanted), name
