@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from perpixel import networks
 from perpixel.classes import ClassTable
-from perpixel.datasets import ON_DISK, scenes
+from perpixel.datasets import ON_DISK, coco, scenes
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.files import CARD_FILE, LOCK, MODEL_FILE, PARTIAL, digest, locked, new_folder, remove_partial
 from perpixel.networks.torchvision import torchvision_state
@@ -21,12 +23,16 @@ from perpixel.weights.torch_files import read_state
 CAFFE, TORCH = ".caffemodel", (".pth", ".pt")
 CLASS_TABLES = {"scenes": scenes.CLASSES, **{name: stored.classes for name, stored in ON_DISK.items()}}
 MOST_CLASSES = 65535
+OUTPUTS = (  # of torchvision's Mask R-CNN: the layers with outputs for each class
+    "roi_heads.box_predictor.cls_score.", "roi_heads.box_predictor.bbox_pred.", "roi_heads.mask_predictor.mask_fcn_logits.",
+)  # fmt: skip
 
 
 def import_weights(path: str | Path, network: str, classes: str | int, out: str | Path, **arguments: Any) -> Path:
     """Writes the weights in `path` as a model file in the folder `out`, and says where; `perpixel.load` reads it.
 
-    The file is a .caffemodel of a paper's authors, or a state dict (.pth, .pt) of one of torchvision's networks.
+    The file is a .caffemodel of a paper's authors, or a state dict (.pth, .pt) of one of torchvision's networks; with the classes
+    "coco", of its Mask R-CNN the 91 outputs become 81.
     `classes` is the name of a class table or a number, `arguments` are those of `networks.build`. Raises UsageError for names
     and for an `out` that holds other things, DataError and UntrustedFile for the file: see `caffe` and `torch_files`."""
     path, out = Path(path), Path(out)
@@ -36,8 +42,25 @@ def import_weights(path: str | Path, network: str, classes: str | int, out: str 
         mean = caffe_layers.MEANS.get(str(classes), caffe_layers.VOC_MEAN)
         arguments, state = caffe_layers.convert(path, caffe_file.read_caffemodel(path), network, len(table), mean, **arguments)
     else:
-        state = torchvision_state(networks.build(network, len(table), **arguments), read_state(path), str(path))
+        theirs = of_coco(read_state(path)) if str(classes) == "coco" else read_state(path)
+        state = torchvision_state(networks.build(network, len(table), **arguments), theirs, str(path))
     return _write(out, path, state, network, arguments, table.to_json())
+
+
+def of_coco(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state of torchvision's Mask R-CNN whose 91 outputs are COCO's category ids, with those of background and the 80 things.
+
+    Any other state is left as it is."""
+    outputs = state.get(OUTPUTS[0] + "bias")
+    if outputs is None or len(outputs) != max(coco.THINGS) + 1:
+        return dict(state)
+    ids = torch.tensor([0, *coco.THINGS])
+    kept = {}
+    for name, tensor in state.items():
+        if name.startswith(OUTPUTS):
+            tensor = tensor.unflatten(0, (len(outputs), -1))[ids].flatten(0, 1)  # of boxes each class has four
+        kept[name] = tensor
+    return kept
 
 
 def import_trunk(path: str | Path, trunk: str, out: str | Path, **arguments: Any) -> Path:

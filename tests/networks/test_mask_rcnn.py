@@ -12,12 +12,14 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops import FrozenBatchNorm2d
 
+from perpixel.datasets import coco
 from perpixel.errors import UntrustedFile, UsageError
 from perpixel.layers.regions import expanded, soft_mask
 from perpixel.networks import build
 from perpixel.networks.mask_rcnn import Counts, MaskRCNN, Proposals, torchvision_name
 from perpixel.networks.torchvision import torchvision_state
 from perpixel.sample import InstanceTargets, Targets
+from perpixel.weights.import_weights import of_coco
 
 CLASSES, VOID = 7, 255
 LOSSES = {
@@ -222,3 +224,26 @@ def test_a_state_that_does_not_fit_is_refused_by_the_names_of_what_is_wrong() ->
         torchvision_state(on_meta(classes=91), state)
     with pytest.raises(UsageError, match=r"name a network of .*, mask_rcnn"):
         torchvision_state(panet, state)
+
+
+def test_of_torchvisions_91_outputs_cocos_80_things_and_background_are_taken() -> None:
+    """Category 90, the toothbrush, is the last of the 80; 91 outputs count from 0, and 12 is no thing."""
+    names = {
+        "roi_heads.box_predictor.cls_score.bias": (1,), "roi_heads.box_predictor.bbox_pred.weight": (4, 3),
+        "roi_heads.mask_predictor.mask_fcn_logits.weight": (1, 5, 1, 1),
+    }  # fmt: skip
+    ids = torch.arange(91.0)
+    state = {
+        name: ids.repeat_interleave(rows).view(-1, *[1] * len(rest)).expand(-1, *rest) for name, (rows, *rest) in names.items()
+    }
+    other = torch.randn(91)
+    taken = of_coco({**state, "backbone.body.bn1.bias": other})
+    assert taken["backbone.body.bn1.bias"] is other
+    things = [0.0, *map(float, coco.THINGS)]
+    assert things[-1] == 90
+    assert 12 not in things
+    for name, (rows, *rest) in names.items():
+        assert taken[name].shape == (81 * rows, *rest)
+        assert taken[name].flatten(1).mean(1).tolist()[::rows] == things if rest else taken[name].tolist() == things
+    few = {"roi_heads.box_predictor.cls_score.bias": torch.zeros(5)}
+    assert of_coco(few) == few
