@@ -1,6 +1,6 @@
 """Do targets, losses and decoding of Mask R-CNN or PANet agree? Ten pictures of COCO are learned by heart, and judged.
 
-    python benchmarks/instances.py COCO [--network panet] [--steps 700] [--out FOLDER]
+    python benchmarks/instances.py COCO [--network panet] [--steps 1000] [--out FOLDER]
 
 COCO is a folder in the official layout. The ten are the first of `train` whose objects all have 32 x 32 pixels, and none of which
 is a crowd. One picture a step, on a trunk with ImageNet's weights, heads at a quarter of the paper's width. A mask AP above 0.8
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("coco", type=Path)
     parser.add_argument("--network", default="mask_rcnn", choices=("mask_rcnn", "panet"))
-    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)

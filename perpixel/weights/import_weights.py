@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from perpixel import networks
 from perpixel.classes import ClassTable
-from perpixel.datasets import ON_DISK, scenes
+from perpixel.datasets import ON_DISK, coco, scenes
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.files import CARD_FILE, LOCK, MODEL_FILE, PARTIAL, digest, locked, new_folder, remove_partial
 from perpixel.networks.segformer import hub_state
@@ -23,13 +25,17 @@ from perpixel.weights.torch_files import read_state
 CAFFE, TENSORFLOW, TORCH = ".caffemodel", ".index", (".pth", ".pt", ".bin")
 CLASS_TABLES = {"scenes": scenes.CLASSES, **{name: stored.classes for name, stored in ON_DISK.items()}}
 MOST_CLASSES = 65535
+OUTPUTS = (  # of torchvision's Mask R-CNN: the layers with outputs for each class
+    "roi_heads.box_predictor.cls_score.", "roi_heads.box_predictor.bbox_pred.", "roi_heads.mask_predictor.mask_fcn_logits.",
+)  # fmt: skip
 
 
 def import_weights(path: str | Path, network: str, classes: str | int, out: str | Path, **arguments: Any) -> Path:
     """Writes the weights in `path` as a model file in the folder `out`, and says where; `perpixel.load` reads it.
 
     The file is a .caffemodel of a paper's authors, the .index of a TensorFlow checkpoint of theirs, or a state dict (.pth, .pt,
-    .bin) of one of torchvision's networks, or of a SegFormer by the names of the common hub.
+    .bin) of one of torchvision's networks, or of a SegFormer by the names of the common hub. With the classes "coco" the 91
+    outputs of torchvision's Mask R-CNN become 81.
     `classes` is the name of a class table or a number, `arguments` are those of `networks.build`. Raises UsageError for names
     and for an `out` that holds other things, DataError and UntrustedFile for the file: see `caffe_file`,
     `tensorflow_files` and `torch_files`."""
@@ -43,8 +49,25 @@ def import_weights(path: str | Path, network: str, classes: str | int, out: str 
         state = tensorflow_layers.convert(path, read_checkpoint(path), network, len(table), **arguments)
     else:
         renamed = hub_state if network == "segformer" else torchvision_state
-        state = renamed(networks.build(network, len(table), **arguments), read_state(path), str(path))
+        theirs = of_coco(read_state(path)) if str(classes) == "coco" else read_state(path)
+        state = renamed(networks.build(network, len(table), **arguments), theirs, str(path))
     return _write(out, path, state, network, arguments, table.to_json())
+
+
+def of_coco(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state of torchvision's Mask R-CNN whose 91 outputs are COCO's category ids, with those of background and the 80 things.
+
+    Any other state is left as it is."""
+    outputs = state.get(OUTPUTS[0] + "bias")
+    if outputs is None or len(outputs) != max(coco.THINGS) + 1:
+        return dict(state)
+    ids = torch.tensor([0, *coco.THINGS])
+    kept = {}
+    for name, tensor in state.items():
+        if name.startswith(OUTPUTS):
+            tensor = tensor.unflatten(0, (len(outputs), -1))[ids].flatten(0, 1)  # of boxes each class has four
+        kept[name] = tensor
+    return kept
 
 
 def import_trunk(path: str | Path, trunk: str, out: str | Path, **arguments: Any) -> Path:

@@ -12,14 +12,20 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops import FrozenBatchNorm2d
 
+from perpixel.datasets import coco
 from perpixel.errors import UntrustedFile, UsageError
 from perpixel.layers.regions import expanded, soft_mask
 from perpixel.networks import build
 from perpixel.networks.mask_rcnn import Counts, MaskRCNN, Proposals, torchvision_name
 from perpixel.networks.torchvision import torchvision_state
 from perpixel.sample import InstanceTargets, Targets
+from perpixel.weights.import_weights import of_coco
 
 CLASSES, VOID = 7, 255
+LOSSES = {
+    "objectness": "loss_objectness", "rpn_box": "loss_rpn_box_reg", "classifier": "loss_classifier", "box": "loss_box_reg",
+    "mask": "loss_mask",
+}  # fmt: skip
 FEW = Counts(Proposals(150, 120), Proposals(100, 80), 64)  # so that a picture takes a second
 
 
@@ -136,39 +142,26 @@ class TestAgainstTorchvision:
             assert differ < 1e-4
             assert len(objects.class_ids) > 20
 
-    def test_losses_are_equal(self, pair: tuple[TheirMaskRCNN, MaskRCNN, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_losses_and_their_gradients_are_equal(
+        self, pair: tuple[TheirMaskRCNN, MaskRCNN, Tensor], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With the same anchors and regions: the first ones."""
         network, mine, images = pair
         monkeypatch.setattr(torch, "randperm", lambda length, **_: torch.arange(length))
         targets = scene((images.shape[-2], images.shape[-1]), 2)
         assert targets.instances is not None
         given = [{"boxes": one.boxes, "labels": one.class_ids, "masks": one.masks.byte()} for one in targets.instances]
         try:
-            wanted = network.train()(list(images), given)
+            theirs = network.train()(list(images), given)
         finally:
             network.eval()
-        found = mine.losses(images, targets)
-        names = {
-            "objectness": "loss_objectness", "rpn_box": "loss_rpn_box_reg", "classifier": "loss_classifier",
-            "box": "loss_box_reg", "mask": "loss_mask",
-        }  # fmt: skip
-        assert found.keys() == names.keys()
-        for name, called in names.items():
-            assert found[name] > 0
-            torch.testing.assert_close(found[name], wanted[called], rtol=1e-5, atol=1e-5)
-
-    def test_gradients_are_equal(self, pair: tuple[TheirMaskRCNN, MaskRCNN, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
-        network, mine, images = pair
-        monkeypatch.setattr(torch, "randperm", lambda length, **_: torch.arange(length))
-        targets = scene((images.shape[-2], images.shape[-1]), 2)
-        assert targets.instances is not None
-        given = [{"boxes": one.boxes, "labels": one.class_ids, "masks": one.masks.byte()} for one in targets.instances]
-        network.zero_grad()
-        mine.zero_grad()
-        try:
-            sum(network.train()(list(images), given).values()).backward()
-        finally:
-            network.eval()
-        sum(mine.losses(images, targets).values()).backward()  # type: ignore[union-attr]
+        losses = mine.losses(images, targets)
+        assert losses.keys() == LOSSES.keys()
+        for name, called in LOSSES.items():
+            assert losses[name] > 0
+            torch.testing.assert_close(losses[name], theirs[called], rtol=1e-5, atol=1e-5)
+        torch.stack(list(theirs.values())).sum().backward()
+        torch.stack(list(losses.values())).sum().backward()
         wanted = torchvision_gradients(network, mine)
         for name, parameter in mine.named_parameters():
             assert parameter.requires_grad == (name in wanted), name
@@ -231,3 +224,26 @@ def test_a_state_that_does_not_fit_is_refused_by_the_names_of_what_is_wrong() ->
         torchvision_state(on_meta(classes=91), state)
     with pytest.raises(UsageError, match=r"name a network of .*, mask_rcnn"):
         torchvision_state(panet, state)
+
+
+def test_of_torchvisions_91_outputs_cocos_80_things_and_background_are_taken() -> None:
+    """Category 90, the toothbrush, is the last of the 80; 91 outputs count from 0, and 12 is no thing."""
+    names = {
+        "roi_heads.box_predictor.cls_score.bias": (1,), "roi_heads.box_predictor.bbox_pred.weight": (4, 3),
+        "roi_heads.mask_predictor.mask_fcn_logits.weight": (1, 5, 1, 1),
+    }  # fmt: skip
+    ids = torch.arange(91.0)
+    state = {
+        name: ids.repeat_interleave(rows).view(-1, *[1] * len(rest)).expand(-1, *rest) for name, (rows, *rest) in names.items()
+    }
+    other = torch.randn(91)
+    taken = of_coco({**state, "backbone.body.bn1.bias": other})
+    assert taken["backbone.body.bn1.bias"] is other
+    things = [0.0, *map(float, coco.THINGS)]
+    assert things[-1] == 90
+    assert 12 not in things
+    for name, (rows, *rest) in names.items():
+        assert taken[name].shape == (81 * rows, *rest)
+        assert taken[name].flatten(1).mean(1).tolist()[::rows] == things if rest else taken[name].tolist() == things
+    few = {"roi_heads.box_predictor.cls_score.bias": torch.zeros(5)}
+    assert of_coco(few) == few
