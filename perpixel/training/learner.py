@@ -223,7 +223,8 @@ def _measured_layers(network: Network, recipe: Recipe) -> list[nn.BatchNorm2d]:
 def measure_batch_norm(network: Network, dataset: Dataset, recipe: Recipe, team: Team) -> None:
     """Measures the statistics of batch normalisation on pictures drawn and augmented as in training: the first of the sequence,
     whichever step this is."""
-    drawn = replace(recipe, steps=recipe.statistics_batches, batch=recipe.statistics_batch, accumulate=1, cache_mb=0)
+    drawn = replace(recipe, steps=recipe.statistics_batches, batch=recipe.statistics_batch, accumulate=1, cache_mb=0,
+                    group_by_aspect=False)  # fmt: skip
     passes = (
         network.losses(part.images.to(team.device), part.targets.to(team.device))
         for (part,) in batches(dataset, drawn, 0, team.rank, team.world, instances=finds_objects(network))

@@ -39,6 +39,9 @@ class Augmentation:
     rotate: float = 0.0
     elastic: float = 0.0
     context: int = 0
+    scale_steps: float = 0.0
+    short_sides: tuple[int, ...] = ()
+    long_side: int | None = None
 
 
 class Window(NamedTuple):
@@ -84,9 +87,13 @@ def augment(sample: Sample, how: Augmentation, void: int, random: np.random.Gene
 def _choose_window(labels: NDArray[Any], how: Augmentation, void: int, random: np.random.Generator) -> Window:
     height, width = labels.shape
     low, high = how.scale_jitter
-    jitter = float(np.exp(random.uniform(np.log(low), np.log(high))))
+    if how.scale_steps:
+        jitter = float(random.choice(np.linspace(low, high, round((high - low) / how.scale_steps) + 1)))
+    else:
+        jitter = float(np.exp(random.uniform(np.log(low), np.log(high))))
     if how.crop is None:
-        size = max(1, round(height * how.scale)), max(1, round(width * how.scale))
+        scale = _scale_of_a_side(height, width, how, random) if how.short_sides else how.scale
+        size = max(1, round(height * scale)), max(1, round(width * scale))
         sides = height / jitter, width / jitter
     else:
         size = how.crop
@@ -98,6 +105,12 @@ def _choose_window(labels: NDArray[Any], how: Augmentation, void: int, random: n
         # Where the window is larger than the picture, the picture slides inside it.
         top, left = (random.uniform(min(0.0, a - b), max(0.0, a - b)) for a, b in zip((height, width), sides, strict=True))
     return Window(top, left, sides, size)
+
+
+def _scale_of_a_side(height: int, width: int, how: Augmentation, random: np.random.Generator) -> float:
+    """The scale at which the shorter side is one of `short_sides`, or the longer one `long_side` where it would be more."""
+    scale = int(random.choice(how.short_sides)) / min(height, width)
+    return scale if how.long_side is None else min(scale, how.long_side / max(height, width))
 
 
 def _picture_of(image: NDArray[np.uint8], window: Window, context: int) -> NDArray[np.uint8]:

@@ -59,14 +59,17 @@ def test_it_learns(data: Path, tmp_path: Path, network: str, losses: list[str]) 
 
 
 @pytest.mark.parametrize(
-    ("network", "judged"),
-    [("blobs", {}), ("blobs_and_pixels", {}), ("blobs_and_pixels", {"measure": "surfaces", "figure": "hausdorff95"})],
+    ("network", "more"),
+    [
+        ("blobs", {}), ("blobs_and_pixels", {}), ("blobs_and_pixels", {"measure": "surfaces", "figure": "hausdorff95"}),
+        ("blobs", {"crop": None, "short_sides": (12, 20), "long_side": 30, "group_by_aspect": True}),
+    ],
 )
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str, judged: dict[str, str]
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str, more: dict[str, object]
 ) -> None:
     settings = {"crop": (16, 20), "elastic": 2.0, "scale_jitter": (0.7, 1.4)}
-    recipe = small(data, network=network, steps=6, save_every=2, validations=3, **settings, **judged)
+    recipe = small(data, network=network, steps=6, save_every=2, validations=3, **{**settings, **more})
     train(recipe, tmp_path / "whole", say=quiet)
 
     class Stop(list):
