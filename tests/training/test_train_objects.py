@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_networks import Blobs, BlobsAndPixels
+from fake_networks import Blobs, BlobsAndPixels, NormedBlobs
 from fakes import make_folder, make_instances
 from safetensors.torch import load_file
 
@@ -100,18 +100,23 @@ class _manager:
     def __exit__(self, *_: object) -> None: ...
 
 
-def test_accumulated_parts_and_two_processes_give_the_weights_of_one(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("network", "parts"), [(Blobs, (1, 2)), (NormedBlobs, (1,))])
+def test_accumulated_parts_and_two_processes_give_the_weights_of_one(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: type[Blobs], parts: tuple[int, ...]
+) -> None:
+    """Of batch normalisation two processes: it is synchronised over processes, and a line says so; parts have their own."""
+    monkeypatch.setitem(NETWORKS, "blobs", network)
     settings = {"optimiser": "sgd", "lr": 0.5, "steps": 3}
-    for accumulate in (1, 2):
+    for accumulate in parts:
         train(small(data, accumulate=accumulate, **settings), tmp_path / f"run{accumulate}", say=quiet)
     script = tmp_path / "two.py"
     script.write_text(
         "from pathlib import Path\n"
-        "from fake_networks import Blobs\n"
+        f"from fake_networks import {network.__name__}\n"
         "from perpixel.networks import NETWORKS\n"
         "from perpixel.training.recipe import Recipe\n"
         "from perpixel.training.train import train\n"
-        "NETWORKS['blobs'] = Blobs\n"
+        f"NETWORKS['blobs'] = {network.__name__}\n"
         f"train(Recipe(**{small(data, **settings).to_json()!r}), Path({str(tmp_path / 'two')!r}))\n"
     )
     places = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
@@ -119,8 +124,10 @@ def test_accumulated_parts_and_two_processes_give_the_weights_of_one(data: Path,
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": places}
     done = subprocess.run(torchrun, capture_output=True, text=True, timeout=300, env=environment, check=False)
     assert done.returncode == 0, done.stderr
+    line = "batch normalisation is synchronised: 1 layer takes its statistics from the whole batch of 4, over 2 processes."
+    assert done.stdout.count(line) == (network is NormedBlobs)
     whole = load_file(tmp_path / "run1" / MODEL_FILE)
-    for other in ("run2", "two"):
+    for other in [*(f"run{accumulate}" for accumulate in parts[1:]), "two"]:
         for name, tensor in load_file(tmp_path / other / MODEL_FILE).items():
             assert torch.allclose(tensor, whole[name], atol=1e-5), (other, name)
 
