@@ -9,7 +9,7 @@ DEFAULTS: dict[str, Fact] = {
         starts_from=None, width=None, padding=None, layer=None, learned_upsampling=None, features=None, fusion=None,
         normalize=None, norm_scale=None, side=None, unpooling=None, batch_norm=None, variant=None, channels=None,
         convolutions=None, norm=None, skips=None, decoder=None, dropout=None,
-        scale_steps=0.0, short_sides=None, long_side=None, group_by_aspect=False,
+        blur=0.0, scale_steps=0.0, short_sides=None, long_side=None, group_by_aspect=False,
         scale=1.0, crop=None, scale_jitter=(1.0, 1.0), flip=True, colour=0.0, class_crops=0.0, flip_vertical=False, rotate=0.0,
         elastic=0.0, crops="none", crop_balance=0.5, proposals="edge_boxes", proposal_overlap=0.5,
         steps=1000, batch=8, sampling="shuffled", accumulate=1, optimiser="adamw", lr=1e-3, trunk_lr=1.0,

@@ -91,6 +91,7 @@ class Recipe:
     group_by_aspect: bool = _setting(False, "With short_sides: a batch holds wide pictures, or tall ones.")
     flip: bool = _setting(True, "Mirror half of the training pictures left to right.")
     colour: float = _setting(0.0, "Strength of random brightness, contrast, saturation and hue, 0 to 1.")
+    blur: float = _setting(0.0, "Share of training pictures that a Gaussian of 5 x 5 pixels blurs; PSPNet's authors blur half.")
     class_crops: float = _setting(0.0, "Share of crops centred on a pixel of a class drawn evenly from those in the picture.")
     flip_vertical: bool = _setting(False, "Mirror half of the training pictures top to bottom.")
     rotate: float = _setting(0.0, "Largest angle of a random rotation, in degrees; the picture is mirrored at its border.")
@@ -172,7 +173,7 @@ class Recipe:
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("momentum", "ema"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more and below 1")
-        for name in ("colour", "class_crops", "crop_balance", "warm_up_from"):
+        for name in ("colour", "class_crops", "crop_balance", "warm_up_from", "blur"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
         _require(0 <= self.rotate <= 180, "rotate", self.rotate, "between 0 and 180 degrees")
         sigma = self.separation_sigma

@@ -23,7 +23,7 @@ from perpixel.training.transforms import MEAN_COLOUR, Augmentation, augment
 seeds = st.integers(0, 2**32 - 1)
 # Everything that is random, so that a repeated batch has repeated all of it.
 WILD = dict(
-    crop=(6, 7), scale_jitter=(0.5, 2.0), colour=0.5, class_crops=0.5, flip_vertical=True, rotate=30.0, elastic=1.0,
+    crop=(6, 7), scale_jitter=(0.5, 2.0), colour=0.5, class_crops=0.5, blur=0.5, flip_vertical=True, rotate=30.0, elastic=1.0,
     separation_weights=10.0, separation_class="b",
 )  # fmt: skip
 

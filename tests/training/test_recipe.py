@@ -175,6 +175,7 @@ BAD_VALUES = {
     "ema": (-0.1, 1.0),
     "colour": (-0.1, 1.1, float("nan")),
     "class_crops": (-0.1, 1.1),
+    "blur": (-0.1, 1.1, float("nan")),
     "rotate": (-1.0, 181.0, float("nan")),
     "elastic": (-1.0, float("inf")),
     "separation_weights": (-1.0, float("nan")),

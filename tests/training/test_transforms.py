@@ -16,6 +16,7 @@ from perpixel.training.transforms import (
     Augmentation,
     _choose_window,
     augment,
+    blurred,
     colour_matrix,
     deformed_places,
     image_at,
@@ -43,6 +44,7 @@ augmentations = st.builds(
     rotate=st.sampled_from([0, 20, 180]),
     elastic=st.sampled_from([0, 3, 10]),
     context=st.sampled_from([0, 7]),
+    blur=st.sampled_from([0.0, 1.0]),
     short_sides=st.sampled_from([(), (5, 9)]),
     long_side=st.sampled_from([None, 12]),
 )
@@ -362,3 +364,31 @@ def test_a_whole_picture_has_the_short_side_as_far_as_the_long_one_allows(size, 
 def test_every_short_side_is_drawn():
     random, how = rng(), replace(STILL, short_sides=(6, 8, 10))
     assert {min(augment(noise(0, 12, 14), how, VOID, random).labels.shape) for _ in range(40)} == {6, 8, 10}
+
+
+def test_a_blur_by_hand():
+    """One light pixel spreads by 1, 4, 6, 4, 1 of 16 down and to the right; at a border the picture is mirrored."""
+    image = np.zeros((7, 9, 3), np.uint8)
+    image[3, 4] = 255
+    weights = np.array([1, 4, 6, 4, 1])
+    assert (blurred(image)[1:6, 2:7, 0] == np.floor(255 * np.outer(weights, weights) / 256 + 0.5)).all()
+    edge = np.zeros((1, 5, 3), np.uint8)
+    edge[0, 1] = 160
+    assert blurred(edge)[0, :, 1].tolist() == [80, 70, 40, 10, 0]
+    assert (blurred(np.full((3, 4, 3), 200, np.uint8)) == 200).all()
+
+
+@given(seed=seeds, height=st.integers(5, 30), width=st.integers(5, 30))
+def test_a_blur_is_opencvs(seed, height, width):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+    image = noise(seed, height, width).image
+    assert (blurred(image) == cv2.GaussianBlur(image, (5, 5), 0)).all()
+
+
+def test_the_share_of_pictures_that_blur_says_is_blurred():
+    sample, random = noise(0, 12, 14), rng()
+    views = [augment(sample, replace(STILL, blur=0.5), VOID, random) for _ in range(400)]
+    sharp = sum((view.image == sample.image).all() for view in views)
+    assert 150 < sharp < 250
+    assert all((view.image == blurred(sample.image)).all() or (view.image == sample.image).all() for view in views)
+    assert all((view.labels == sample.labels).all() for view in views)
