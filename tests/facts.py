@@ -41,12 +41,32 @@ TABLES = "Long et al., CVPR 2015, arXiv:1411.4038v2, tables 1 to 5 and appendice
 PARSENET_NET = "VGG_VOC2012ext.prototxt, in a copy (terrychenism/dl_toolbox)"
 DECONV = "HyeonwooNoh/DeconvNet"
 UNET = "Ronneberger et al., MICCAI 2015"
+PSPNET, SEMSEG = "Zhao et al., CVPR 2017, arXiv:1612.01105", "hszhao/semseg"
+ENCNET, ENCODING = "Zhang et al., CVPR 2018, arXiv:1803.08904", "zhanghang1989/PyTorch-Encoding"
+DEEPLAB_V1 = "Chen et al., ICLR 2015, arXiv:1412.7062"
+DEEPLAB_V2 = "Chen et al., TPAMI 2017, arXiv:1606.00915"
+DEEPLAB_V3 = "Chen et al., arXiv:1706.05587"
+DEEPLAB_V3_PLUS = "Chen et al., ECCV 2018, arXiv:1802.02611"
+DEEPLAB_CODE = "tensorflow/models: research/deeplab"
+LARGEFOV_NET = "the v1 prototxts, in a copy (martinkersner/train-DeepLab)"
+DEEPLAB_V2_NET = "train.prototxt of DeepLab v2, in a copy (xmojiao/deeplab_v2)"
+LIN = "Lin et al., CVPR 2017"
+PANOPTIC_FPN = "Kirillov et al., CVPR 2019, arXiv:1901.02446"
+MASK = "He et al., ICCV 2017, sections 3 and 4"
+DETECTRON = "facebookresearch/Detectron"
+PANET = "ShuLiu1993/PANet"
 
 # Networks
 
 # By network ("unet, backbone" is its decoder on a trunk): the arguments that it takes, with their defaults.
 FCN_ARGUMENTS = {
     **of(f"{FCN}: net.py", backbone="vgg16", layer=None, width=1.0, padding=None, dropout=None, learned_upsampling="none"),
+    **ours(weights=None),
+}
+OF_DETECTION = {
+    **of("Lin et al., FPN, CVPR 2017, section 4.1: one scale a level", anchors=(32, 64, 128, 256, 512)),
+    **of(f"{DETECTRON}: e2e_mask_rcnn_R-50-FPN_1x.yaml; PANet's paper tests at 800 too", min_size=(800,), max_size=1333),
+    **of(f"{DETECTRON}: detectron/core/config.py: TEST.DETECTIONS_PER_IM", detections=100),
     **ours(weights=None),
 }
 ARGUMENTS: dict[str, dict[str, Fact]] = {
@@ -63,6 +83,69 @@ ARGUMENTS: dict[str, dict[str, Fact]] = {
         **of(f"{UNET}, figure 1", variant="paper", width=1.0, convolutions="valid", norm=None, skips=True, backbone=None),
         **of("phseg_v5-train.prototxt, by two ports of it: 0.5; the paper gives none", dropout=0.5),
         **ours(channels=3),
+    },
+    "mask_rcnn": {
+        **of(f"{MASK}: ResNet-50-FPN, the smallest of table 2", backbone="resnet50", variant="fpn", roi="align", width=1.0),
+        **of(f"{DETECTRON}: lib/modeling/ResNet.py: AffineChannel, FREEZE_AT", norm="frozen", frozen=2),
+        **OF_DETECTION,
+    },
+    "panet": {
+        **of(f"{PANET}: configs/panet/e2e_panet_R-50-FPN_2x_mask.yaml", backbone="resnet50", bottom_up=True, pooling="max",
+             box_head="convolutions", fc_fusion=True, width=1.0),
+        **of(f"{DETECTRON}: lib/modeling/ResNet.py: AffineChannel, FREEZE_AT", norm="frozen", frozen=2),
+        **OF_DETECTION,
+    },
+    "pspnet": {
+        **of(PSPNET, backbone="resnet101", bins=(1, 2, 3, 6), pooling="average", reduce=True, auxiliary=0.4, width=1.0),
+        **of(f"{SEMSEG}: model/pspnet.py", dropout=0.1),
+        **ours(weights=None),
+    },
+    "encnet": {
+        **of(f"{ENCODING}: models/sseg/encnet.py", backbone="resnet101", variant="code", lateral=True, codewords=32, dropout=0.1,
+             width=1.0),
+        **of(f"{ENCODING}: its training script: --se-weight, --aux-weight", se_loss=0.2, auxiliary=0.2),
+        **ours(weights=None),
+    },
+    "deeplabv1": {
+        **of(f"{DEEPLAB_V1}, section 5.2: LargeFOV, 3x3 of rate 12, 1024 channels", backbone="vgg16_reduced", head="large_fov",
+             rate=None, width=1.0),
+        **of(LARGEFOV_NET, dropout=0.5),
+        **ours(weights=None),
+    },
+    "deeplabv2": {
+        **of(f"{DEEPLAB_V2}, section 4.1.2: ResNet-101, ASPP-L, three scales", backbone="resnet101", rates=(6, 12, 18, 24),
+             scales=(1.0, 0.75, 0.5), norm=None, width=1.0),
+        **of(f"{DEEPLAB_V2_NET}: 0.5 on VGG-16 alone", dropout=None),
+        **ours(weights=None),
+    },
+    "deeplabv3": {
+        **of(f"{DEEPLAB_V3}, sections 3.2, 3.3 and 4", backbone="resnet101", output_stride=16, rates=(6, 12, 18), multi_grid=None,
+             image_pooling=True, norm_momentum=0.0003, width=1.0),
+        **of(f"{DEEPLAB_CODE}/model.py: keep_prob=0.9", dropout=0.1),
+        **ours(weights=None),
+    },
+    "deeplabv3plus": {
+        **of(f"{DEEPLAB_V3_PLUS}, table 5: Xception-65 with separable convolutions", backbone="xception65", output_stride=16,
+             separable=True, low_level=48, rates=(6, 12, 18), multi_grid=None, image_pooling=True, width=1.0),
+        **of(f"{DEEPLAB_CODE}/model.py: keep_prob=0.9, decay 0.9997", dropout=0.1, norm_momentum=0.0003),
+        **ours(weights=None),
+    },
+    "fpn": {
+        **of(LIN, backbone="resnet50", top_down=True, lateral=True),
+        **of(f"{PANOPTIC_FPN}, figure 3; detectron2, semantic_seg.py", norm="group", dropout=0.0),
+        **ours(width=1.0, weights=None),
+    },
+    "fpn_proposals": {
+        **of(f"{LIN}, section 6 and table 6: the final model", backbone="resnet50", kernels=(5, 7), mask_side=28, top_down=True,
+             lateral=True),
+        **ours(width=1.0, weights=None),
+    },
+    "upernet": {**of("open-mmlab/mmsegmentation: configs/_base_/models/upernet_r50.py", backbone="resnet50", dropout=0.1),
+                **ours(width=1.0, weights=None)},
+    "segformer": {**of("NVlabs/SegFormer: local_configs/segformer", dropout=0.1), **ours(variant="b0")},
+    "vit_linear": {
+        **of("facebookresearch/dinov2: eval/segmentation/models/decode_heads/linear_head.py", norm="batch"),
+        **ours(backbone="vit_small_patch14_dinov2", weights=None),
     },
     "unet, backbone": ours(backbone=None, width=1.0, decoder=(128, 64, 48, 32), dropout=0.1, weights=None),
 }  # fmt: skip
@@ -98,6 +181,93 @@ GOOGLENET = [
     *_inception(256, 160, 320, 32, 128, 128), *_inception(384, 192, 384, 48, 128, 128), "dropout 0.4",
 ]  # fmt: skip
 NORM = "norm eps 1e-09"
+BATCH_NORM = "norm eps 1e-05"
+
+
+def _block(kernel: int, channels: int, dilation: int = 1, stride: int = 1) -> list[str]:
+    """A convolution without bias that keeps the size but for its stride, and its batch normalisation."""
+    dilated = f" dilation {dilation}" * (dilation > 1)
+    return [f"conv {kernel}/{stride}/{dilation * (kernel // 2)} {channels}{dilated} no bias", BATCH_NORM]
+
+
+def _stage(blocks: int, inner: int, first: int = 1, dilation: int = 1, stride: int = 1) -> list[str]:
+    """Bottlenecks whose 3x3 has the stride, in the first block with the dilation `first`; there a projection comes last."""
+    rows = []
+    for number in range(blocks):
+        step, dilated = (1, dilation) if number else (stride, first)
+        rows += [*_block(1, inner), *_block(3, inner, dilated, step), *_block(1, 4 * inner)]
+        rows += [] if number else _block(1, 4 * inner, 1, stride)
+    return rows
+
+
+def _resnet101(first: tuple[int, int]) -> list[str]:
+    """With a deep stem and output stride 8; `first` are the dilations of the first blocks of res4 and res5."""
+    return [
+        *_block(3, 64, 1, 2), *_block(3, 64), *_block(3, 128), "max 3/2/1", *_stage(3, 64), *_stage(4, 128, stride=2),
+        *_stage(23, 256, first[0], 2), *_stage(3, 512, first[1], 4),
+    ]  # fmt: skip
+
+
+AUXILIARY = [*_block(3, 256), "dropout 0.1", SCORE]
+
+
+# VGG-16 of DeepLab to pool5, and what stands on it.
+OVERLAPPING = [part if part != "max 2/2/0 ceil" else "max 3/2/1" for part in VGG[:10]]
+DEEPLAB_VGG = [
+    *OVERLAPPING, *["conv 3/1/1 512"] * 3, "max 3/1/1", *["conv 3/1/2 512 dilation 2"] * 3, "max 3/1/1",
+]  # fmt: skip
+
+
+def _fc(kernel: int, rate: int, channels: int) -> list[str]:
+    margin = rate * (kernel - 1) // 2
+    return [f"conv {kernel}/1/{margin} {channels} dilation {rate}", "dropout 0.5", f"conv 1/1/0 {channels}", "dropout 0.5"]
+
+
+EPS, XCEPTION_EPS = "norm eps 1e-05", "norm eps 0.001"
+
+
+def _resnet(blocks: tuple[int, ...], strides: tuple[int, ...], dilations: list[list[int]], norm: list[str]) -> list[str]:
+    """A ResNet, module by module: the three convolutions of a block are each followed by `norm`, its projection comes last."""
+    rows = ["conv 7/2/3 64 no bias", *norm, "max 3/2/1"]
+    for stage, (count, stride, rates) in enumerate(zip(blocks, strides, dilations, strict=True)):
+        inner = 64 << stage
+        for number, rate in enumerate(rates if len(rates) == count else [*rates, *rates[-1:] * (count - len(rates))]):
+            step, dilated = (stride if number == 0 else 1), f" dilation {rate}" * (rate != 1)
+            rows += [f"conv 1/1/0 {inner} no bias", *norm, f"conv 3/{step}/{rate} {inner}{dilated} no bias", *norm]
+            rows += [f"conv 1/1/0 {4 * inner} no bias", *norm]
+            rows += [f"conv 1/{step}/0 {4 * inner} no bias", *norm] if number == 0 else []
+    return rows
+
+
+def _separable(inputs: int, outputs: int, norm: str, stride: int = 1, rate: int = 1) -> list[str]:
+    dilated = f" dilation {rate}" * (rate != 1)
+    depthwise = f"conv 3/{stride}/{rate} {inputs}{dilated} groups {inputs} no bias"
+    return [depthwise, norm, f"conv 1/1/0 {outputs} no bias", norm]
+
+
+def _xception65() -> list[str]:
+    """core/xception.py at output stride 16, module by module: a block's projection comes first."""
+    rows, inputs = ["conv 3/2/1 32 no bias", XCEPTION_EPS, "conv 3/1/1 64 no bias", XCEPTION_EPS], 64
+    blocks: list[tuple[tuple[int, int, int], int, int]] = [
+        ((128, 128, 128), 2, 1), ((256, 256, 256), 2, 1), ((728, 728, 728), 2, 1), *[((728, 728, 728), 1, 1)] * 16,
+        ((728, 1024, 1024), 1, 1), ((1536, 1536, 2048), 1, 2),
+    ]  # fmt: skip
+    for place, (channels, stride, rate) in enumerate(blocks):
+        projected = place < 3 or place == len(blocks) - 2
+        rows += [f"conv 1/{stride}/0 {channels[2]} no bias", XCEPTION_EPS] if projected else []
+        for number, outputs in enumerate(channels):
+            rows += _separable(inputs, outputs, XCEPTION_EPS, stride if number == 2 else 1, rate)
+            inputs = outputs
+    return rows
+
+
+def _pyramid(separable: bool) -> list[str]:
+    rows = ["conv 1/1/0 256 no bias", EPS]
+    for rate in (6, 12, 18):
+        rows += _separable(2048, 256, EPS, 1, rate) if separable else [f"conv 3/1/{rate} 256 dilation {rate} no bias", EPS]
+    return [*rows, *["conv 1/1/0 256 no bias", EPS] * 2, "dropout 0.1"]
+
+
 UNET_DOWN = [f"conv 3/1/0 {channels}" for channels in (64, 128, 256, 512, 1024) for _ in range(2)]
 UNET_JOINS = [f"conv 3/1/0 {channels}" for channels in (512, 256, 128, 64) for _ in range(2)]
 LAYERS: dict[str, Fact] = {
@@ -125,6 +295,41 @@ LAYERS: dict[str, Fact] = {
             SCORE,
         ],
         f"{DECONV}: model/DeconvNet/DeconvNet_inference_deploy.prototxt; epsilon of HyeonwooNoh/caffe, bn_layer.cpp",
+    ),
+    "pspnet": Fact(
+        [*_resnet101((2, 4)), *_block(1, 512) * 4, *_block(3, 512), "dropout 0.1", SCORE, *AUXILIARY],
+        f"{PSPNET}, figure 3; {SEMSEG}: model/pspnet.py, with dropout of values as in the Caffe files",
+    ),
+    "encnet": Fact(
+        [
+            *_resnet101((1, 2)), *_block(3, 512), *_block(1, 512) * 2, *_block(3, 512), *_block(1, 512), BATCH_NORM,
+            "dropout 0.1", SCORE, *AUXILIARY,
+        ],
+        f"{ENCODING}: models/sseg/encnet.py",
+    ),
+    "deeplabv1": Fact([*DEEPLAB_VGG, "mean 3/1/1", *_fc(3, 12, 1024), SCORE], f"{DEEPLAB_V1}, section 5.2; {LARGEFOV_NET}"),
+    "deeplabv1 head=7x7": Fact([*DEEPLAB_VGG, "mean 3/1/1", *_fc(7, 4, 4096), SCORE], f"{DEEPLAB_V1}, table 2"),
+    "deeplabv1 head=4x4": Fact([*DEEPLAB_VGG, "mean 3/1/1", *_fc(4, 4, 4096), SCORE], f"{DEEPLAB_V1}, table 2"),
+    "deeplabv2 backbone=vgg16_reduced": Fact(
+        [*DEEPLAB_VGG, *(part for rate in (6, 12, 18, 24) for part in _fc(3, rate, 1024)), *[SCORE] * 4], DEEPLAB_V2_NET
+    ),
+    "deeplabv2": Fact(
+        [
+            *_resnet((3, 4, 23, 3), (1, 2, 1, 1), [[1], [1], [2], [4]], []),
+            *(f"conv 3/1/{rate} 21 dilation {rate}" for rate in (6, 12, 18, 24)),
+        ],
+        f"{DEEPLAB_V2}, sections 3.1 and 4.1.2; strides as in torchvision's ResNet",
+    ),
+    "deeplabv3": Fact(
+        [*_resnet((3, 4, 23, 3), (1, 2, 2, 1), [[1], [1], [1], [2, 4, 8]], [EPS]), *_pyramid(separable=False), SCORE],
+        f"{DEEPLAB_V3}, sections 3.2 and 3.3; {DEEPLAB_CODE}/model.py",
+    ),
+    "deeplabv3plus": Fact(
+        [
+            *_xception65(), *_pyramid(separable=True), "conv 1/1/0 48 no bias", EPS, *_separable(304, 256, EPS),
+            *_separable(256, 256, EPS), SCORE,
+        ],
+        f"{DEEPLAB_CODE}/core/xception.py, model.py",
     ),
     "unet channels=1": Fact(
         [*UNET_DOWN, "max 2/2/0", "dropout 0.5", *(f"deconv 2/2/0 {n}" for n in (512, 256, 128, 64)), *UNET_JOINS, SCORE],
@@ -156,6 +361,7 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
     "perpixel.backbones.vgg": {
         **of("Simonyan and Zisserman, ICLR 2015, table 1, D", BLOCKS=((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), FC=4096),
         **of("VGG_ILSVRC_16_layers_fc_reduced (Chen et al., ICLR 2015)", REDUCED_FC=1024, KEPT_STRIDE=8),
+        **of(f"{DEEPLAB_V1}, table 2", HEADS={"large_fov": (3, 12, 1024), "7x7": (7, 4, 4096), "4x4": (4, 4, 4096)}),
         **of(f"{FCN}: voc_layers.py", ILSVRC_MEAN=(122.67892, 116.66877, 104.00699)),
         **of("torchvision, transforms of its ImageNet weights", IMAGENET_MEAN=(0.485, 0.456, 0.406),
              IMAGENET_STD=(0.229, 0.224, 0.225)),
@@ -170,6 +376,36 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
             "4e": (256, 160, 320, 32, 128, 128), "5a": (256, 160, 320, 32, 128, 128), "5b": (384, 192, 384, 48, 128, 128),
         },
     ),
+    "perpixel.backbones.xception": {
+        **of(f"{DEEPLAB_CODE}/core/xception.py", EPS=0.001, STEM=(32, 64),
+             ENTRY=(((128,) * 3, 2, "projection"), ((256,) * 3, 2, "projection"), ((728,) * 3, 2, "projection")),
+             LONG_ENTRY=(((128,) * 3, 2, "projection"), ((256,) * 3, 1, "projection"), ((256,) * 3, 2, "projection"),
+                         ((728,) * 3, 1, "projection"), ((728,) * 3, 2, "projection"))),
+        **of(f"{DEEPLAB_CODE}/core/feature_extractor.py: from -1 to 1; the low-level feature of stride 4", MEAN=0.5, STD=0.5,
+             FEATURES={4: "entry4", 8: "entry8", 16: "middle", 32: "exit"}),
+        **ours(OUTPUT_STRIDES=(4, 8, 16, 32)),
+    },
+    "perpixel.networks.deeplabv1": of(f"{DEEPLAB_V1}, section 5.2; {LARGEFOV_NET}", STRIDE=8, SCORE_SD=0.01, DROPOUT=0.5),
+    "perpixel.networks.deeplabv2": {
+        **of(f"{DEEPLAB_V2}, section 4.1.2: ASPP-L, scales", RATES=(6, 12, 18, 24), SCALES=(1.0, 0.75, 0.5)), **ours(CALM=0.25),
+    },
+    "perpixel.networks.deeplabv3": {
+        **of(f"{DEEPLAB_V3}, sections 3.2, 3.3 and 4.1", DEPTH=256, RATES=(6, 12, 18), RATES_STRIDE=16, MULTI_GRID=(1, 2, 4),
+             NORM_MOMENTUM=0.0003),
+        **of(f"{DEEPLAB_CODE}/model.py: keep_prob=0.9; logits of stddev 0.01", DROPOUT=0.1, SCORE_SD=0.01),
+    },
+    "perpixel.networks.deeplabv3plus": of(f"{DEEPLAB_V3_PLUS}, sections 3.1 and 4.1", LOW_LEVEL=48, DECODER_STRIDE=4),
+    "perpixel.backbones.states": ours(MOST_NAMES=8),
+    "perpixel.backbones.fetch": ours(PATIENCE=30.0),
+    "perpixel.backbones.resnet": {
+        **of("He et al., CVPR 2016, table 1; Xie et al., CVPR 2017, table 1, and torchvision's names of its networks",
+             KINDS={
+                 "resnet50": ((3, 4, 6, 3), 1, 64), "resnet101": ((3, 4, 23, 3), 1, 64), "resnet152": ((3, 8, 36, 3), 1, 64),
+                 "resnext50_32x4d": ((3, 4, 6, 3), 32, 4), "resnext101_32x8d": ((3, 4, 23, 3), 32, 8),
+                 "resnext101_64x4d": ((3, 4, 23, 3), 64, 4),
+             }, EXPANSION=4),
+        **ours(OUTPUT_STRIDES=(4, 8, 16, 32)),
+    },
     "perpixel.networks.fcn": {
         **of(f"{FCN}: net.py", PAPER_PADDING=100, AT_ONCE={16: 0.01, 8: 0.0001}),
         **of("the classifiers' prototxts", DROPOUT={"vgg16": 0.5, "alexnet": 0.5, "googlenet": 0.4}),
@@ -189,9 +425,58 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
         **of("HyeonwooNoh/caffe, bn_layer.cpp", EPS=1e-9),
         **of(f"{DECONV}: train.prototxt: fillers", SHIFT=0.001, SD=0.01),
     },
+    "perpixel.networks.mask_rcnn": {
+        **of("Lin et al., FPN, CVPR 2017, sections 3 to 5", STRIDES=(4, 8, 16, 32), DEPTH=256, FC=1024),
+        **of(f"{MASK}, figure 4", BOX_SIDE=7, MASK_SIDE=14, C4_SIDE=14),
+        **of(f"{DETECTRON}: detectron/core/config.py, and e2e_mask_rcnn_R-50-FPN_1x.yaml",
+             ANCHORS_SEEN=256, ANCHORS_SHARE=0.5, ANCHOR_IOU=0.7, NO_ANCHOR_IOU=0.3, REGIONS_SHARE=0.25, REGION_IOU=0.5,
+             PROPOSAL_NMS=0.7, SCORE=0.05, NMS=0.5, BOX_WEIGHTS=(10.0, 10.0, 5.0, 5.0), UNKNOWN_SHARE=0.7,
+             OF_FPN=((2000, 2000), (1000, 1000), 512)),
+        **of(f"{MASK}: 64 regions, 300 proposals; {DETECTRON}: config.py and e2e_mask_rcnn_R-50-C4_1x.yaml",
+             OF_C4=((12000, 2000), (6000, 300), 64)),
+        **of("torchvision/models/detection: transform.py, rpn.py, roi_heads.py", DIVISOR=32, PROPOSAL_SIDE=1e-3, SIDE=1e-2,
+             BETA=1 / 9),
+    },
+    "perpixel.layers.anchors": {
+        **of("Ren et al., NIPS 2015, section 3.3", RATIOS=(0.5, 1.0, 2.0)),
+        **of("torchvision/models/detection/_utils.py, as Detectron", LARGEST_LOG=math.log(1000 / 16)),
+        **ours(NEGATIVE=-1, BETWEEN=-2, AT_ONCE=2**24),
+    },
+    "perpixel.layers.regions": of(
+        "He et al., ICCV 2017, section 3: 4 points; Lin et al., FPN, equation 1", SAMPLES=2, WHOLE_SIDE=224, WHOLE_STRIDE=16,
+    ),
     "perpixel.networks.unet": of(f"{UNET}, figure 1: (572 - 388) / 2", LEVELS=(64, 128, 256, 512, 1024), BORDER=92),
+    "perpixel.networks.pspnet": {
+        **of(PSPNET, STRIDE=8, BINS=(1, 2, 3, 6), AUXILIARY_WEIGHT=0.4),
+        **of(f"{SEMSEG}: model/pspnet.py", HEAD=512, DROPOUT=0.1),
+    },
+    "perpixel.networks.encnet": {
+        **of(f"{ENCODING}: models/sseg/encnet.py", STRIDE=8, DEPTH=512, CODEWORDS=32, DROPOUT=0.1),
+        **of(f"{ENCODING}: its training script: --se-weight, --aux-weight", SE_WEIGHT=0.2, AUXILIARY_WEIGHT=0.2),
+    },
+    "perpixel.networks.fpn": {
+        **of(f"{LIN}, section 4: C2 to C5", STRIDES=(4, 8, 16, 32)), **of(f"{PANOPTIC_FPN}, section 4.1", HEAD=128),
+    },
+    "perpixel.networks.fpn_proposals": {
+        **of(f"{LIN}, section 6 and appendix", STRIDES=(4, 8, 16, 32), DEPTH=128, HIDDEN=512, SIZES={5: 32.0, 7: 32 * 2**0.5},
+             PADDING=1.25, EXAMPLES=128, POSITIVE=0.25, MASK_WEIGHT=10.0, MOST=1000),
+        **ours(PIXELS_AT_ONCE=2**22, BACKGROUND=-1, NOTHING=-2),
+    },
+    "perpixel.networks.segformer": of(
+        "NVlabs/SegFormer: mmseg/models/backbones/mix_transformer.py; local_configs/segformer: channels of the head",
+        VARIANTS={
+            "b0": ((32, 64, 160, 256), (2, 2, 2, 2), 256), "b1": ((64, 128, 320, 512), (2, 2, 2, 2), 256),
+            "b2": ((64, 128, 320, 512), (3, 4, 6, 3), 768), "b3": ((64, 128, 320, 512), (3, 4, 18, 3), 768),
+            "b4": ((64, 128, 320, 512), (3, 8, 27, 3), 768), "b5": ((64, 128, 320, 512), (3, 6, 40, 3), 768),
+        },
+        HEADS=(1, 2, 5, 8), REDUCTION=(8, 4, 2, 1), EXPANSION=4, DROP_PATH=0.1, EPS=1e-6, STRIDE=4,
+    ),
+    "perpixel.networks.upernet": of(
+        "Xiao et al., ECCV 2018, figure 4; mmsegmentation: configs/_base_/models/upernet_r50.py",
+        STRIDES=(4, 8, 16, 32), BINS=(1, 2, 3, 6), HEAD=512,
+    ),
     "perpixel.networks.torchvision": {
-        **of("torchvision's references/segmentation/train.py", AUXILIARY_WEIGHT=0.5), **ours(MOST_NAMES=8),
+        **of("torchvision's references/segmentation/train.py", AUXILIARY_WEIGHT=0.5),
     },
     "perpixel.prediction.by_boxes": {
         **of("Noh et al., ICCV 2015", CONTEXT=1.2, SIDE=224),
@@ -244,7 +529,8 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
     "perpixel.losses": {
         **ours("Papers that use OHEM for pixels take 0.7, and one pixel of 16", OHEM_PROBABILITY=0.7, OHEM_SHARE=1 / 16),
     },
-    "perpixel.prediction.inference": {},
+    "perpixel.prediction.inference": ours(LONGEST=16384),
+    "perpixel.prediction.windows": ours(PIECE=2**18),
     f"{SETS}.voc": {
         **of("VOC's lists; SBD's lists; arXiv:1412.7062; arXiv:1505.04366; the FCN authors' data/pascal/README.md",
              PICTURES={"train": 1464, "val": 1449, "trainval": 2913, "test": 1456, "trainaug": 10582, "trainvalaug": 12031,
@@ -327,6 +613,7 @@ OF_OURS = {
 DERIVED = {
     "perpixel.measures.cityscapes": {"MEMBERS", "EVALUATED", "WIDTH", "_CATEGORY_OF", "_EIGHT", "_FOUR"},
     "perpixel.masks.components": {"NEIGHBOURS"},
+    "perpixel.backbones.xception": {"XCEPTIONS"},  # LAYERS has all of its numbers
     f"{SETS}.camvid": {"VOID", "SHOWN", "COLOURS", "PLACES"},
     f"{SETS}.cityscapes_labels": {"DRAWN"},
     f"{SETS}.coco": {"PANOPTIC"},
@@ -347,9 +634,12 @@ SINGLE: dict[str, Fact] = {
         f"{FCN}: *_layers.py, BGR",
     ),
     "perpixel.prediction.crf.settings:CRFS": Fact(
-        {"deeplab": (3, 3, 50, 3, 5, 10), "deconvnet": (3, 3, 20, 3, 5, 10)},
+        {
+            "deeplab": (3, 3, 50, 3, 5, 10), "deeplab_4x4": (3, 3, 50, 10, 5, 10), "deeplab_msc": (3, 3, 95, 3, 3, 10),
+            "deeplab_coco": (3, 3, 67, 3, 5, 10), "deconvnet": (3, 3, 20, 3, 5, 10),
+        },
         "standard deviation and weight of place, standard deviations of place and colour and weight of both, iterations: the "
-        "default of DeepLab's script; johannesu/meanfield-matlab as DeconvNet calls it",
+        "DeepLab's script, its default and its three other networks; johannesu/meanfield-matlab as DeconvNet calls it",
     ),
     "perpixel.prediction.symmetries:FLIPS": Fact(
         ((False, False, False), (False, False, True), (False, True, False), (False, True, True)),
@@ -379,6 +669,7 @@ SINGLE: dict[str, Fact] = {
         OURS,
     ),
     "perpixel.studies.review:DECONVNET": Fact({"width": 0.125, "side": 128}, OURS),
+    "perpixel.studies.review:FEW_STEPS": Fact({"rates": (1, 2, 3), "norm_momentum": 0.1}, OURS),
     "perpixel.studies.review:MEASURED": Fact({"statistics_batches": 20, "statistics_batch": 16}, OURS),
     "perpixel.datasets.scenes:SPLITS": Fact({"train": 600, "val": 100, "test": 100}, OURS),
     "perpixel.datasets.scenes:SEED": Fact(1707, OURS),
@@ -391,15 +682,40 @@ SINGLE: dict[str, Fact] = {
             "fcn8s_atonce": ("Shelhamer et al., PAMI 2017", "65.4 mIoU, 736 pictures of VOC 2011 val (authors' weights)"),
             "parsenet": ("Liu et al., arXiv 2015", "69.8 mIoU, VOC 2012 test"),
             "deconvnet": ("Noh et al., ICCV 2015", "69.6 mIoU, VOC 2012 test; 72.5 with FCN-8s and a CRF"),
+            "fpn": (
+                "Lin et al., CVPR 2017",
+                "74.5 mIoU, Cityscapes val; 37.5 ADE20K val (mmsegmentation; the paper scores no pixels)",
+            ),
+            "fpn_proposals": (
+                "Lin et al., CVPR 2017", "48.1 AR at 1,000 masks of any class, the first 5,000 pictures of COCO val2014",
+            ),
             "unet": (UNET, "warping error 0.000353, ISBI 2012; IoU 0.9203 PhC-U373, 0.7756 DIC-HeLa"),
+            "pspnet": ("Zhao et al., CVPR 2017", "85.4 mIoU, VOC 2012 test with COCO, 82.6 without; 80.2 Cityscapes test"),
+            "encnet": ("Zhang et al., CVPR 2018", "51.7 mIoU, PASCAL-Context val; 85.9 VOC 2012 test with COCO"),
+            "deeplabv1": ("Chen et al., ICLR 2015", "62.25 mIoU, VOC 2012 val; 67.64 with a CRF; 70.3 test"),
+            "deeplabv2": ("Chen et al., TPAMI 2017", "76.35 mIoU, VOC 2012 val; 77.69 with a CRF; 79.7 test"),
+            "deeplabv3": (
+                "Chen et al., arXiv 2017", "77.21 mIoU, VOC 2012 val; 79.77 at output stride 8, scales, flips; 85.7 test",
+            ),
+            "deeplabv3plus": (
+                "Chen et al., ECCV 2018", "79.79 mIoU, VOC 2012 val; 81.39 at output stride 8, scales, flips; 87.8 test",
+            ),
+            "mask_rcnn": ("He et al., ICCV 2017", "mask AP 33.6 COCO minival; 37.1 COCO test-dev (ResNeXt-101)"),
+            "panet": ("Liu et al., CVPR 2018", "mask AP 36.6 COCO test-dev; 42.0 (ResNeXt-101, sizes of pictures drawn)"),
             "torchvision_fcn_resnet50": ("Long et al., CVPR 2015", "60.5 mIoU, COCO val2017 with VOC's classes"),
             "torchvision_fcn_resnet101": ("Long et al., CVPR 2015", "63.7 mIoU, COCO val2017 with VOC's classes"),
             "torchvision_deeplabv3_resnet50": ("Chen et al., arXiv 2017", "66.4 mIoU, COCO val2017 with VOC's classes"),
             "torchvision_deeplabv3_resnet101": ("Chen et al., arXiv 2017", "67.4 mIoU, COCO val2017 with VOC's classes"),
             "torchvision_deeplabv3_mobilenet_v3_large": ("Chen et al., arXiv 2017", "60.3 mIoU, COCO val2017 with VOC's classes"),
             "torchvision_lraspp_mobilenet_v3_large": ("Howard et al., ICCV 2019", "57.9 mIoU, COCO val2017 with VOC's classes"),
+            "vit_linear": (
+                "Oquab et al., arXiv 2023", "47.2 mIoU, ADE20K val (DINOv2 ViT-S/14, tokens of four layers, several scales)",
+            ),
+            "segformer": ("Xie et al., NeurIPS 2021", "37.4 mIoU, ADE20K val (B0; 51.8 B5 at several scales)"),
+            "upernet": ("Xiao et al., ECCV 2018", "42.1 mIoU, ADE20K val (ResNet-50, mmsegmentation)"),
         },
-        "the tables named at SCORES; the meta data of torchvision's weights",
+        "the tables named at SCORES; the meta data of torchvision's weights; DINOv2's model card; paper trackers; "
+        "README files of mmsegmentation",
     ),
 }  # fmt: skip
 
@@ -475,6 +791,7 @@ SEEN: dict[str, Fact] = {
     "most boxes of a picture": Fact(2000, "Noh et al., ICCV 2015"),
     "turned versions of unet's average": Fact(7, f"{UNET}, section 4"),
     "flipped versions of unet's average": Fact(4, "U-Net's release of 2015: average_mirror"),
+    "steps of windows of 473 and 713": Fact((316, 476), "hszhao/semseg: two thirds of the crop, rounded up"),
     "boxes in the review": Fact(50, "Noh et al., ICCV 2015: the top 50"),
     "width of a band in 3 x 4 hundreds": Fact(10, "Cheng et al., CVPR 2021: round(0.02 of 500)"),
     "classes, values of the first and the last, values of void": Fact(

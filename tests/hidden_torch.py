@@ -9,8 +9,8 @@ import pytest
 HAS_TORCH = find_spec("torch") is not None
 # Tests of rooms and modules that import torch. Python cannot read these files without it.
 OF_TORCH = {
-    "layers", "networks", "prediction", "studies", "training", "weights", "test_facts.py", "test_kill_verbs.py", "test_losses.py",
-    "machines/test_device.py",
+    "backbones", "layers", "networks", "prediction", "studies", "training", "weights", "test_facts.py", "test_kill_verbs.py",
+    "test_losses.py", "machines/test_device.py",
 }  # fmt: skip
 VERBS = {"train", "predict", "review", "networks", "import", "upper-bound", "proposal-curve", "receptive-field"}
 JUDGES = {"evaluate": 1, "compare": 2, "explain-score": 1}  # verb -> how many predictions it is given; a model's need torch

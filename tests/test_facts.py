@@ -31,6 +31,7 @@ from perpixel.networks.fcn import bilinear_kernel
 from perpixel.networks.parsenet import Normalize
 from perpixel.prediction.inference import AVERAGES
 from perpixel.prediction.proposals import propose
+from perpixel.prediction.windows import step_of
 from perpixel.studies import review
 from perpixel.training import optimiser
 from perpixel.training.recipe import Recipe
@@ -56,6 +57,8 @@ def row(layer: nn.Module) -> str | None:
         return " ".join(parts + ["no bias"] * (layer.bias is None))
     if isinstance(layer, nn.MaxPool2d):
         return f"max {layer.kernel_size}/{layer.stride}/{layer.padding}{' ceil' * layer.ceil_mode}"
+    if isinstance(layer, nn.AvgPool2d):
+        return f"mean {layer.kernel_size}/{layer.stride}/{layer.padding}"
     if isinstance(layer, nn.Dropout):
         return f"dropout {layer.p:g}"
     if isinstance(layer, nn.LocalResponseNorm):
@@ -243,6 +246,7 @@ SEEN: dict[str, Callable[[], Any]] = {
     "most boxes of a picture": lambda: len(propose(np.zeros((300, 400, 3), np.uint8), "sliding")),
     "turned versions of unet's average": lambda: len(set(AVERAGES["rotations"][1])),
     "flipped versions of unet's average": lambda: len(set(AVERAGES["flips"][1])),
+    "steps of windows of 473 and 713": lambda: (step_of(473), step_of(713)),
     "boxes in the review": lambda: review.ENTRIES["deconvnet_boxes"].inference.proposals,
     "width of a band in 3 x 4 hundreds": lambda: width_of((300, 400)),
     "classes, values of the first and the last, values of void": lambda: {

@@ -149,6 +149,11 @@ class ResNet(nn.Module):
             features[stage] = x = self.get_submodule(f"layer{number}")(x)
         return features
 
+    def cut(self, stage: str) -> None:
+        """Ends the features before `stage`. Its layers stay in the trunk, for heads that run them on regions of a picture."""
+        for name in STAGES[STAGES.index(stage) :]:
+            del self.channels[name], self.strides[name]
+
     def freeze(self, stages: int) -> None:
         """Freezes the weights of the stem and of the stages up to res`stages`; 0 freezes nothing, 1 the stem alone."""
         parts = [self.conv1, self.bn1, *(self.get_submodule(f"layer{number}") for number in range(1, len(self.channels) + 1))]

@@ -24,6 +24,16 @@ Root = Annotated[
 ]
 
 
+def _numbers(_: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
+    """Numbers with commas between: pictures may follow the flag. Raises UsageError for anything else."""
+    text = ",".join(token.value for token in tokens)
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        flag = tokens[0].keyword or "the flag"
+        raise UsageError(f"{flag} {text}: must be numbers with commas between, such as 0.5,0.75,1.") from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class InferenceFlags:
     """`inference.Inference` as flags; what is not given is none, so that a setting without its whole can be refused."""
@@ -33,9 +43,42 @@ class InferenceFlags:
     merge: Annotated[str | None, Parameter(help="max or sum of boxes, or as DeconvNet released. [default: max]")] = None
     ensemble: Annotated[str | None, Parameter(help="Run folder or model file of a second model, for the whole picture.")] = None
     ensemble_by: Annotated[str | None, Parameter(help="mean of probabilities, or product of scores. [default: mean]")] = None
-    crf: Annotated[str | None, Parameter(help="Refine by a fully connected CRF: deconvnet (without a word), or deeplab.")] = None
+    crf: Annotated[
+        str | None,
+        Parameter(
+            help="Refine by a fully connected CRF: deconvnet (without a word), deeplab, deeplab_4x4, deeplab_msc or deeplab_coco."
+        ),
+    ] = None
     tile: Annotated[int | None, Parameter(help="Side of U-Net's input tiles, such as 572: any picture in one's memory.")] = None
-    average: Annotated[str | None, Parameter(help="Mean of raw scores: none, flips (4) or rotations (7). [default: none]")] = None
+    average: Annotated[
+        str | None, Parameter(help="Join turned pictures: none, mirror (2), flips (4) or rotations (7). [default: none]")
+    ] = None
+    scales: Annotated[
+        tuple[float, ...] | None,
+        Parameter(
+            help="Join several sizes of a picture, such as 0.5,0.75,1,1.25. [default: 1]",
+            converter=_numbers,
+            negative=(),
+            metavar="FLOAT,...",
+        ),
+    ] = None
+    base: Annotated[int | None, Parameter(help="Longer side of the scaled picture at scale 1; else the model's own scale.")] = (
+        None
+    )
+    window: Annotated[int | None, Parameter(help="Side of windows, such as 473 or 713: each by itself, overlaps averaged.")] = (
+        None
+    )
+    window_step: Annotated[int | None, Parameter(help="Pixels between windows. [default: two thirds of the side]")] = None
+    fuse: Annotated[
+        str | None,
+        Parameter(
+            help="How turned pictures, windows and scales are joined: probabilities, scores, pspnet, encnet or maximum. "
+            "[default: probabilities; with flips and rotations scores]"
+        ),
+    ] = None
+    output_stride: Annotated[int | None, Parameter(help="Output stride of a dilated network instead of its own, such as 8.")] = (
+        None
+    )
 
 
 NO_INFERENCE = InferenceFlags()
@@ -44,7 +87,7 @@ Inferring = Annotated[InferenceFlags, Parameter(name="*")]
 
 def _other_flags() -> Any:
     """The same flags with `--other-` before their names, for the second of two that are compared."""
-    hints = get_type_hints(InferenceFlags)
+    hints = get_type_hints(InferenceFlags, include_extras=True)  # converters stay
     flags = []
     for item in fields(InferenceFlags):
         help = f"--{item.name.replace('_', '-')} of the second alone."

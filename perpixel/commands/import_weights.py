@@ -13,7 +13,7 @@ from perpixel.terminal import say
 
 
 def import_(
-    file: Annotated[Path, Parameter(help="A .caffemodel of a network's authors or of ImageNet, or a .pth of torchvision.")],
+    file: Annotated[Path, Parameter(help="A .caffemodel of authors or of ImageNet, a .pth of torchvision, or SegFormer's .bin.")],
     *,
     trunk: Annotated[
         str | None, Parameter(help="Take the trunk of an ImageNet classifier alone: vgg16, vgg16_reduced, alexnet or googlenet.")
@@ -26,7 +26,7 @@ def import_(
     list_: Annotated[bool, Parameter(name="--list", negative=(), help="Print the file's layers and their shapes alone.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn weights of a paper's authors or of torchvision into a model file.
+    """Turn weights of a paper's authors, of torchvision, or of SegFormer on the common hub into a model file.
 
     They are refused if a layer is unknown, missing or of another shape. Of ImageNet's classifiers in Caffe's format the trunk
     is taken, for trainings to start from."""

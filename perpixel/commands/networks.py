@@ -6,18 +6,23 @@ from perpixel.commands.flags import AsJson
 
 
 def networks(*, as_json: AsJson = False) -> None:
-    """List the networks: parameters and multiply-adds, and what their papers report."""
+    """List the networks, then the yardsticks beside the review: parameters and multiply-adds, and what their papers report."""
     from perpixel.networks.papers import networks as rows
     from perpixel.terminal import print_json, print_table, show
 
     found = rows()
     if as_json:
-        print_json([vars(row) for row in found])
+        print_json([{**vars(row), "yardstick": row.yardstick} for row in found])
         return
-    print_table(
-        ("network", "parameters", "multiply-adds", "paper", "the paper's figure"),
-        [(row.name, f"{row.parameters:,}", f"{row.multiply_adds / 1e9:.1f} G", row.paper, row.figure) for row in found],
-    )
+    for yardstick, title in ((False, "network"), (True, "yardstick")):
+        print_table(
+            (title, "parameters", "multiply-adds", "paper", "the paper's figure"),
+            [
+                (row.name, f"{row.parameters:,}", f"{row.multiply_adds / 1e9:.1f} G", row.paper, row.figure)
+                for row in found
+                if row.yardstick is yardstick
+            ],
+        )
+        show()
     size = "x".join(map(str, found[0].size))
-    show()
     show(f"For {found[0].classes} classes and pictures of {size}; without arguments, as published.")

@@ -106,3 +106,15 @@ class _Synchronised(nn.BatchNorm2d):
             if hasattr(self, name):
                 x = getattr(self, name)(x)
         return x
+
+
+class PooledBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation of a map that may be a single cell.
+
+    A batch of one picture then has one value in each channel, from which no variance follows, and torch refuses it. Here the
+    running statistics normalise that batch, as in evaluation, and stay as they are. Any other batch is normalised as usual."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() == x.shape[1]:
+            return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return super().forward(x)

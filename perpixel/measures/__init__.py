@@ -59,6 +59,10 @@ MEASURES: dict[str, Entry] = {
     "instances": Entry(
         "instances:AveragePrecision",
         "Judge a COCO results file by mask, box or boundary: AP and AR. --data is COCO, or the truth's JSON.", "kind",
+        {
+            "agnostic": Setting(bool, "Judge all categories as one, as proposals are."),
+            "most": Setting(int, "Results of a category in a picture that count; 1000 for AR of proposals. [default: 100]"),
+        },
     ),
     "panoptic": Entry(
         "panoptic:PanopticQuality",

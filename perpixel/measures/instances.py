@@ -8,6 +8,9 @@ by boxes, or by the borders of masks (Boundary AP: Cheng et al., CVPR 2021, dila
     truth = truth_of([sample.instances for sample in samples], dataset.classes.names)      # the same of values in memory
     Ranking(truth, results_of([prediction.instances for prediction in predictions]))
 
+Proposals of objects whose class nobody asks for are judged `agnostic`, by the first `most` of a picture: AR at 1,000 is COCO's
+with useCats = 0 and maxDets 1000.
+
 Masks are drawn, read and intersected as run lengths (`runs`), matched (`matching`) and counted (`outcomes`) here; the figures are
 those of pycocotools to the last digit."""
 
@@ -17,7 +20,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -38,7 +41,7 @@ from perpixel.datasets.coco_annotations import (
     whole,
 )
 from perpixel.datasets.coco_json import Box, ResultEntry, box_array, quick, rle_runs, sound_boxes
-from perpixel.errors import DataError, did_you_mean
+from perpixel.errors import DataError, UsageError, did_you_mean
 from perpixel.files import read_bytes
 from perpixel.masks.rle import compress, encode, shown
 from perpixel.measures.measure import Better, Figures, FiguresOf, Measure, Needs, Pairs, Summary, Table, columns, percent
@@ -56,6 +59,7 @@ FIGURES = (
     "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large",
 )  # fmt: skip
 LARGEST_SCORE = 1e9
+ALL = "all objects"  # the one category of what is judged class-agnostic
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
@@ -132,24 +136,29 @@ def _sound(entries: Sequence[ResultEntry], truth: Annotations) -> list[Result] |
 class Ranking(Sequence[Any]):
     """The matches of `results` with the objects of `truth` by `kind`: mask, box or boundary, and the figures that they make.
 
-    Pictures and categories are in the order of their ids. As a sequence it stands for the rows of its pictures. Raises DataError
-    where a result has no mask, or no box, or the truth has none, and UnknownName for another kind."""
+    `agnostic`: all categories are one. `most`: results of a category in a picture that count. Pictures and categories are in the
+    order of their ids. As a sequence it stands for the rows of its pictures. Raises DataError where a result has no mask, or no
+    box, or the truth has none, and UnknownName for another kind, UsageError for a `most` below 11."""
 
-    def __init__(self, truth: Annotations, results: Sequence[Result], kind: str = "mask") -> None:
-        if kind not in KINDS:
-            raise did_you_mean("kind of average precision", kind, KINDS)
+    def __init__(
+        self, truth: Annotations, results: Sequence[Result], kind: str = "mask", agnostic: bool = False, most: int = 100
+    ) -> None:
+        measure = AveragePrecision(kind, agnostic, most)
         from perpixel.measures.matching import match
         from perpixel.measures.outcomes import Outcomes
 
         self.pictures = len(truth.pictures)
         objects, digest = _objects(truth, kind)
-        self.matches = match(objects, _results(truth, results, kind), self.pictures)
-        self.categories = [truth.categories[id] for id in sorted(truth.categories)]
+        found = _results(truth, results, kind)
+        if agnostic:
+            objects, found = _of_one_category(objects), _of_one_category(found)
+        self.matches = match(objects, found, self.pictures, most)
+        self.categories = [ALL] if agnostic else [truth.categories[id] for id in sorted(truth.categories)]
         self.protocol: dict[str, Any] = {
-            "perpixel": VERSION, "data": digest, "pictures": self.pictures, "instances": {"kind": kind, **AveragePrecision.rules},
+            "perpixel": VERSION, "data": digest, "pictures": self.pictures, **measure.protocol(),
         }  # fmt: skip
         figures, by_category = Outcomes([self.matches], self.pictures, len(self.categories)).official()
-        self.figures = dict(zip(FIGURES, figures, strict=True))
+        self.figures = measure.named(figures)
         self.by_category = dict(zip(self.categories, by_category, strict=True))
 
     def __len__(self) -> int:
@@ -169,9 +178,14 @@ class InstancePair:
 
 @dataclass(frozen=True)
 class AveragePrecision(Measure[InstancePair]):
-    """COCO's twelve figures by `kind`: mask, box or boundary. Raises UnknownName for another kind."""
+    """COCO's twelve figures by `kind`: mask, box or boundary.
+
+    `agnostic` judges all categories as one. `most` results of a category in a picture count; the last AR is named after it.
+    Raises UnknownName for another kind, UsageError for a `most` below 11, since AR_10 is a figure too."""
 
     kind: str = "mask"
+    agnostic: bool = False
+    most: int = 100
 
     name: ClassVar[str] = "instances"
     entry: ClassVar[str] = "instances"
@@ -188,6 +202,22 @@ class AveragePrecision(Measure[InstancePair]):
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise did_you_mean("kind of average precision", self.kind, KINDS)
+        if self.most <= 10:
+            raise UsageError(f"most = {self.most}: must be 11 or more, since AR_1 and AR_10 are told too.")
+
+    def settings(self) -> dict[str, Any]:
+        """What is not COCO's own way is told in words beside it."""
+        told: dict[str, Any] = {"kind": self.kind}
+        if self.agnostic:
+            told["agnostic"] = "all categories are one"
+        if self.most != AveragePrecision.most:
+            told["most"] = f"{self.most} objects a picture, in place of {AveragePrecision.most}"
+        return told
+
+    def named(self, figures: Sequence[float]) -> dict[str, float]:
+        """The twelve figures by their names."""
+        names = [f"AR_{self.most}" if name == f"AR_{AveragePrecision.most}" else name for name in FIGURES]
+        return dict(zip(names, figures, strict=True))
 
     def truth(self, dataset: Dataset) -> Dataset:
         from perpixel.datasets import with_objects
@@ -196,7 +226,7 @@ class AveragePrecision(Measure[InstancePair]):
 
     def files(self, results: Path, truth: Path) -> Pairs[InstancePair]:
         annotations = read_annotations(truth)
-        ranking = Ranking(annotations, read_results(results, annotations), self.kind)
+        ranking = Ranking(annotations, read_results(results, annotations), self.kind, self.agnostic, self.most)
         names = [picture.file_name for picture in annotations.pictures.values()]
         return Pairs(names, ranking.categories, lambda _: ranking.protocol, _no_picture, _no_picture, rows=ranking)
 
@@ -220,7 +250,7 @@ class AveragePrecision(Measure[InstancePair]):
         rankings = [self.ranking(side) for side in sides]
         outcomes = Outcomes([ranking.matches for ranking in rankings], rankings[0].pictures, len(rankings[0].categories))
         return lambda weights: Figures(
-            columns(dict(zip(FIGURES, outcomes.figures(held), strict=True)) for held in weights)
+            columns(self.named(outcomes.figures(held)) for held in weights)
         )
 
     def summary(self, rows: Sequence[InstancePair], classes: Sequence[str], names: Sequence[str]) -> Summary:
@@ -241,8 +271,9 @@ class AveragePrecision(Measure[InstancePair]):
         every = [pair.truth.class_ids for pair in rows] + [pair.predicted.class_ids for pair in rows]
         names = classes or [str(i) for i in range(1 + max((int(ids.max()) for ids in every if len(ids)), default=0))]
         return Ranking(
-            truth_of([pair.truth for pair in rows], names), results_of([pair.predicted for pair in rows]), self.kind
-        )
+            truth_of([pair.truth for pair in rows], names), results_of([pair.predicted for pair in rows]),
+            self.kind, self.agnostic, self.most,
+        )  # fmt: skip
 
 
 def _no_picture(*_: Any) -> Any:
@@ -262,11 +293,11 @@ def truth_of(instances: Sequence[Instances], classes: Sequence[str]) -> Annotati
     """The true objects of pictures 0, 1 .. as annotations, whose categories are class ids; areas and boxes are the masks'."""
     pictures, objects = {}, {}
     for id, ones in enumerate(instances):
-        pictures[id] = picture = Picture(id, str(id), *ones.masks.shape[1:])
+        pictures[id] = picture = Picture(id, str(id), *ones.size)
         objects[id] = [
             Annotated(place, picture, int(class_id), json.dumps({"size": mask.shape, "counts": encode(mask)}).encode(),
                       float(mask.sum()), _box(mask), bool(crowd))
-            for place, (mask, class_id, crowd) in enumerate(zip(ones.masks, ones.class_ids, ones.crowd, strict=True))
+            for place, (mask, class_id, crowd) in enumerate(zip(_each_mask(ones), ones.class_ids, ones.crowd, strict=True))
         ]  # fmt: skip
     return Annotations(Path("truth"), pictures, dict(enumerate(classes)), objects)
 
@@ -279,9 +310,20 @@ def results_of(instances: Sequence[Instances]) -> list[Result]:
         if ones.scores is None or not np.isfinite(ones.scores).all():
             what = "no scores" if ones.scores is None else "a score that is not finite"
             raise DataError(f"picture {id}: its objects have {what}; AP ranks objects by their scores.")
-        for mask, class_id, score in zip(ones.masks, ones.class_ids, ones.scores, strict=True):
+        for mask, class_id, score in zip(_each_mask(ones), ones.class_ids, ones.scores, strict=True):
             found.append(Result(id, int(class_id), float(score), _box(mask), encode(mask)))
     return found
+
+
+def _each_mask(objects: Instances) -> Iterator[NDArray[np.bool_]]:
+    """The mask of one object after the other: those of a thousand objects at once would fill the memory."""
+    return (objects.mask(index) for index in range(len(objects.class_ids)))
+
+
+def _of_one_category(entries: Entries) -> Entries:
+    """The entries as COCO's useCats = 0 has them: of one category, in the order of the categories that they had."""
+    ordered = entries.at(np.argsort(entries.categories, kind="stable"))
+    return replace(ordered, categories=np.zeros_like(ordered.categories))
 
 
 def _box(mask: NDArray[np.bool_]) -> Box:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 IOUS = np.linspace(0.5, 0.95, 10)
 AREAS = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])  # all, small, medium, large; pixels
-MOST = 100  # results of a category in a picture
+MOST = 100  # results of a category in a picture, where nothing else is asked for
 IGNORED, HIT, FALSE = 0, 1, 2
 AT_ONCE = 2**18  # pairs of a result and an object that are in memory at a time
 _LANES = len(AREAS) * len(IOUS)  # bit 10 a + i is range a at IoU i
@@ -118,13 +118,13 @@ def by_masks(masks: Runs, heights: NDArray[np.int64], bands: Runs | None = None)
     return Shapes(shapes.starts, shapes.stops, of_masks.areas.astype(np.float64), of_masks, bands and measured(bands)[0])
 
 
-def match(objects: Entries, results: Entries, pictures: int) -> Matches:
-    """What became of the first 100 results of each category in each of so many pictures. Equal scores keep their order."""
+def match(objects: Entries, results: Entries, pictures: int, most: int = MOST) -> Matches:
+    """What became of the first `most` results of each category in each of so many pictures. Equal scores keep their order."""
     cells, result_cells = (entries.categories * pictures + entries.pictures for entries in (objects, results))
     by_cell, ranked = np.argsort(cells, kind="stable"), np.lexsort((-results.scores, result_cells))
     cells, result_cells = cells[by_cell], result_cells[ranked]
     places = np.arange(len(ranked)) - np.searchsorted(result_cells, result_cells)
-    kept = np.flatnonzero(places < MOST)
+    kept = np.flatnonzero(places < most)
     result_cells, places = result_cells[kept], places[kept]
     objects, results = objects.at(by_cell), results.at(ranked[kept])
 

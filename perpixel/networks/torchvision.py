@@ -10,7 +10,7 @@ Differs: torchvision's `backbone` is `trunk`, its results "out" and "aux" are "l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perpixel.backbones.fetch import imagenet_state, published_state
+from perpixel.backbones.states import renamed_state
 from perpixel.backbones.vgg import IMAGENET_MEAN, IMAGENET_STD
 from perpixel.classes import ClassTable, distinct_colours
-from perpixel.errors import UntrustedFile, UsageError, did_you_mean
+from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
+from perpixel.networks import mask_rcnn
 from perpixel.sample import Targets
 
 PREFIX = "torchvision_"  # of the names in NETWORKS: the plain ones are the papers' own networks
@@ -39,7 +41,6 @@ ARCHITECTURES = (
 PUBLISHED = tuple(PREFIX + architecture for architecture in ARCHITECTURES)
 LIGHTEST = "torchvision_lraspp_mobilenet_v3_large"  # 12 MB, and the fastest
 AUXILIARY_WEIGHT = 0.5  # of torchvision's reference training
-MOST_NAMES = 8
 
 
 class TorchvisionNetwork(nn.Module):
@@ -108,28 +109,14 @@ class TorchvisionNetwork(nn.Module):
 
 
 def torchvision_state(network: nn.Module, state: Mapping[str, Tensor], where: str = "the file") -> dict[str, Tensor]:
-    """The state dict for `network`, a torchvision network of `networks.build`, from torchvision's own `state`.
+    """The state dict for `network`, a torchvision network of `networks.build` or Mask R-CNN, from torchvision's own `state`.
 
     Raises UsageError for another network, UntrustedFile that lists by name what is missing, unknown or misshapen."""
-    if not isinstance(network, TorchvisionNetwork):
-        raise UsageError(f"{where}: holds weights by torchvision's names; name a network of {', '.join(PUBLISHED)}.")
-    own = {_their_name(name): (name, tensor) for name, tensor in network.state_dict().items()}
-    # Files older than torch 0.4.1 lack these counters, and nothing reads them.
-    missing = [name for name in own if name not in state and not name.endswith(".num_batches_tracked")]
-    unknown = [name for name in state if name not in own]
-    misshapen = [
-        f"{name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
-        for name, (_, tensor) in own.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    wrong = {"missing": missing, "unknown": unknown, "misshapen": misshapen}
-    if any(wrong.values()):
-        listed = "; ".join(f"{what}: {_shown(names)}" for what, names in wrong.items() if names)
-        raise UntrustedFile(
-            f"{where}: is not of torchvision's {network.architecture} ({listed}); give the network and the number of classes "
-            f"that it was trained with."
-        )
-    return {name: state[theirs].to(tensor.dtype) if theirs in state else tensor for theirs, (name, tensor) in own.items()}
+    if isinstance(network, TorchvisionNetwork):
+        return renamed_state(network, state, _their_name, where, f"torchvision's {network.architecture}")
+    if isinstance(network, mask_rcnn.MaskRCNN):
+        return renamed_state(network, state, mask_rcnn.torchvision_name, where, "torchvision's maskrcnn_resnet50_fpn")
+    raise UsageError(f"{where}: holds weights by torchvision's names; name a network of {', '.join(PUBLISHED)}, mask_rcnn.")
 
 
 @dataclass(frozen=True)
@@ -160,11 +147,3 @@ def fetch(name: str) -> Published:
 
 def _their_name(name: str) -> str:
     return f"backbone.{name.removeprefix('trunk.')}" if name.startswith("trunk.") else name
-
-
-def _shown(names: Iterable[str]) -> str:
-    """The first few of `names`, printable whatever a file calls its tensors, and the number of the others."""
-    listed = list(names)
-    shown = [name if name.isprintable() else ascii(name) for name in listed[:MOST_NAMES]]
-    more = len(listed) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -1,19 +1,26 @@
 """How a picture becomes class probabilities where the network is not simply run on the whole of it.
 
-In this order: boxes, tiles or the whole picture; turned and averaged; joined with a second network; refined by a CRF. Sources:
+In this order: scaled; in boxes, tiles, windows or as a whole; turned; these answers joined; joined with a second network; refined
+by a CRF. Sources:
 
-- Boxes: DeconvNet (Noh et al., ICCV 2015) and its released code; see `boxes`.
+- Scales: DeepLab v2 and v3, PSPNet and EncNet; without windows the scores of a scale are read at the pixels of the picture.
+- Boxes: DeconvNet (Noh et al., ICCV 2015) and its released code; see `by_boxes`.
 - Tiles: U-Net (Ronneberger et al., MICCAI 2015, section 2); see `tiles`.
+- Windows: the released code of PSPNet and EncNet; see `windows`.
 - Averages: U-Net's released scripts average the scores of 4 flips. The paper averages "7 rotated versions" and does not say
   which. Here they are the seven ways to turn a square sheet, by 90, 180 and 270 degrees and over its four axes: they are
-  seven, and none needs interpolation. The picture as it is is not among them.
+  seven, and none needs interpolation. The picture as it is is not among them. DeepLab v3, PSPNet and EncNet take the picture
+  and its mirror image.
+- Joining turned pictures, windows and scales: see `fuse`.
+- Output stride: DeepLab v3 (Chen et al., arXiv:1706.05587) is trained at 16 and judged at 8.
 - Ensemble: the mean of two networks' probabilities (DeconvNet's paper) or the product of their scores, clipped at 0, with a
   softmax over it (its released code)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +31,29 @@ from torch import Tensor
 
 from perpixel.classes import ClassTable
 from perpixel.errors import UsageError, did_you_mean
-from perpixel.networks import InstanceNetwork, Network, finds_objects, labels_pixels, pixel_network
+from perpixel.limits import LARGEST_SCALE, MAX_PIXELS
+from perpixel.networks import InstanceNetwork, Network, finds_objects, labels_pixels, pixel_network, with_output_stride
 from perpixel.prediction.by_boxes import CONTEXT, MERGES, chosen, merges, side_of
 from perpixel.prediction.crf.refine import refine
 from perpixel.prediction.crf.settings import CRFS
+from perpixel.prediction.fuse import FUSES, Answer, Rule
 from perpixel.prediction.instances import labels_of
 from perpixel.prediction.proposals import METHODS, propose
-from perpixel.prediction.score_maps import Scores, Window, resized, score_map, scores_of, to_tensor
-from perpixel.prediction.symmetries import ALL, FLIPS, Symmetry, turned, turned_back
+from perpixel.prediction.score_maps import Scores, Window, resized, score_map, to_tensor
+from perpixel.prediction.symmetries import ALL, FLIPS, Symmetry, read_back, scores_of_turned
 from perpixel.prediction.tiles import kept, tiled, tiles
+from perpixel.prediction.windows import step_of, strips, windows
 from perpixel.sample import Instances, Prediction
 from perpixel.weights.model_file import Model, load
 
 ENSEMBLES = {"mean": "mean of two networks' probabilities", "product": "softmax of the product of two networks' scores above 0"}
 AVERAGES: dict[str, tuple[str, tuple[Symmetry, ...]]] = {
     "none": ("none", ALL[:1]),
-    "flips": ("mean of raw scores as it is, left-right, up-down and both", FLIPS),
-    "rotations": ("mean of raw scores turned by 90, 180 and 270 degrees and over 4 axes", ALL[1:]),
+    "mirror": ("as it is and left-right", FLIPS[:2]),
+    "flips": ("as it is, left-right, up-down and both", FLIPS),
+    "rotations": ("turned by 90, 180 and 270 degrees and over 4 axes", ALL[1:]),
 }
+LONGEST = isqrt(MAX_PIXELS)  # side of a square picture of the most pixels
 
 
 @dataclass(frozen=True)
@@ -50,8 +62,14 @@ class Inference:
 
     `proposals`: boxes by the method `proposals_by` (default edge_boxes), enlarged 1.2 times, each resized to the network's
     `side`, merged by `merge`: max (equation 1, default), sum (equation 2) or released. `tile`: side of U-Net's input tiles, 16 k
-    + 60. `average`: none, flips (4) or rotations (7); of each box where there are boxes. `ensemble`: a second model, run on the
-    whole picture, joined by `ensemble_by`: mean (default) or product. `crf`: deeplab or deconvnet.
+    + 60. `average`: none, mirror (2), flips (4) or rotations (7); of each box where there are boxes. `ensemble`: a second model,
+    run on the whole picture, joined by `ensemble_by`: mean (default) or product. `crf`: deeplab or deconvnet.
+
+    `scales`: factors of the size that the model sees pictures at, each once. `base`: with it the longer side of the scaled
+    picture is `base` times the scale, whatever the model's own scale. `window`: side of the square windows that the network sees
+    one by one, which begin at every `window_step` pixels (default two thirds of the side, rounded up). `fuse`: how turned
+    pictures, windows and scales are joined, a name of FUSES; default probabilities, with flips and rotations scores.
+    `output_stride`: of the network, where that has one to set, instead of its own.
 
     Raises UsageError for a value that cannot work or that belongs to a setting which is not given, UnknownName for a name."""
 
@@ -63,13 +81,20 @@ class Inference:
     crf: str | None = None
     tile: int = 0
     average: str = "none"
+    scales: tuple[float, ...] = (1.0,)
+    base: int = 0
+    window: int = 0
+    window_step: int | None = None
+    fuse: str | None = None
+    output_stride: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in (("proposals", self.proposals), ("tile", self.tile)):
-            if value < 0:
-                raise UsageError(f"{name} = {value}: must be 0 (without) or above.")
+        for name in ("proposals", "tile", "base", "window", "output_stride"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} = {getattr(self, name)}: must be 0 (without) or above.")
         if self.proposals and self.tile:
             raise UsageError(f"proposals = {self.proposals} and tile = {self.tile}: a box is no tile; give one of them.")
+        self._check_scales()
         self._part("proposals_by", METHODS, "proposals", "edge_boxes")
         self._part("merge", MERGES, "proposals", "max")
         self._part("ensemble_by", ENSEMBLES, "ensemble", "mean")
@@ -77,6 +102,68 @@ class Inference:
             raise did_you_mean("average", self.average, AVERAGES)
         if self.crf is not None and self.crf not in CRFS:
             raise did_you_mean("crf", self.crf, CRFS)
+        self._check_fuse()
+
+    def _check_scales(self) -> None:
+        """Checks `scales`, which it sorts, `base` and `window`, and that they go with boxes and tiles."""
+        try:
+            object.__setattr__(self, "scales", tuple(sorted(float(scale) for scale in self.scales)))
+        except (TypeError, ValueError):
+            raise UsageError(f"scales = {self.scales!r}: must be numbers, such as (0.5, 0.75, 1).") from None
+        told = ",".join(f"{scale:g}" for scale in self.scales)
+        if not self.scales or not all(0 < scale <= LARGEST_SCALE for scale in self.scales):
+            raise UsageError(f"scales = {told}: must be numbers above 0 and at most {LARGEST_SCALE:g}, at least one.")
+        if len(set(self.scales)) < len(self.scales):
+            raise UsageError(f"scales = {told}: name each scale once.")
+        for name, side in (("window", self.window), ("base", round(self.base * self.scales[-1]))):
+            if side > LONGEST:
+                raise UsageError(f"{name}: {side} pixels a side are more than the {LONGEST} of the largest picture; give fewer.")
+        if self.window and (self.proposals or self.tile):
+            other = "proposals" if self.proposals else "tile"
+            raise UsageError(f"window = {self.window} and {other} = {getattr(self, other)}: each cuts the picture; give one.")
+        if self.proposals and (self.base or self.scales != (1.0,)):
+            name = "base" if self.base else "scales"
+            raise UsageError(f"proposals = {self.proposals}: each box is resized to the network's side; leave {name} out.")
+        if self.window_step is not None and not self.window:
+            raise UsageError(
+                f"window_step = {self.window_step}: belongs to window, which is not given; give window too, or leave it out."
+            )
+        if self.window_step is not None and not 1 <= self.window_step <= self.window:
+            raise UsageError(f"window_step = {self.window_step}: must be 1 to {self.window}, or windows leave pixels out.")
+
+    def _check_fuse(self) -> None:
+        if self.fuse is not None and self.fuse not in FUSES:
+            raise did_you_mean("fuse", self.fuse, FUSES)
+        if self.fuse is not None and self.proposals:
+            raise UsageError(f"fuse = {self.fuse!r}: boxes are joined by merge; leave fuse out.")
+        if self.fuse is not None and not self._several:
+            raise UsageError(
+                f"fuse = {self.fuse!r}: there is one answer alone; give average, scales or window too, or leave it out."
+            )
+        if self.ensemble_by == "product" and self.rule not in (FUSES["scores"], FUSES["maximum"]):
+            raise UsageError("ensemble_by = 'product': multiplies raw scores; give fuse = 'scores' or 'maximum' too.")
+
+    @property
+    def _several(self) -> bool:
+        """Whether there are several answers to join."""
+        return self.average != "none" or len(self.scales) > 1 or self.window > 0
+
+    @property
+    def rule(self) -> Rule:
+        """How turned pictures, windows and scales are joined."""
+        raw = self.proposals or self.average in ("flips", "rotations") or not self._several
+        return FUSES[self.fuse or ("scores" if raw else "probabilities")]
+
+    @property
+    def step(self) -> int:
+        """How many pixels lie between the beginnings of windows."""
+        return step_of(self.window) if self.window_step is None else self.window_step
+
+    def factor(self, model: Model, size: tuple[int, int], scale: float) -> float:
+        """How large a picture of `size` is seen at one of the scales, over its own size."""
+        if self.base:
+            return max(1, round(self.base * scale)) / max(size)
+        return min(model.scale_for(size) * scale, LARGEST_SCALE)
 
     def _part(self, name: str, known: Any, whole: str, default: str) -> None:
         """Checks a setting that belongs to another, and fills it in where that one is given."""
@@ -98,6 +185,11 @@ class Inference:
         """Whether the network is run on the whole picture and no more."""
         return not self.given
 
+    @property
+    def once(self) -> bool:
+        """Whether the network is run once on the whole picture, as it is or scaled, and its answer is not changed."""
+        return not (self.proposals or self.tile or self.ensemble or self.crf or self._several)
+
     def predictor(self, model: Model, scores: bool = False) -> Predictor:
         """This way to predict, settled for `model`: its network is ready, the second model loaded on its device.
 
@@ -114,6 +206,13 @@ class Inference:
             propose(np.zeros((8, 8, 3), np.uint8), str(self.proposals_by))
         if self.crf and len(model.classes) == 1:
             raise UsageError(f"crf = {self.crf!r}: a model of one class leaves nothing to refine; leave it out.")
+        if not self.base and model.side is None and model.scale * self.scales[-1] > LARGEST_SCALE:
+            raise UsageError(
+                f"scales = {self.scales[-1]:g}: the model sees pictures at {model.scale:g} already, and both together must not "
+                f"exceed {LARGEST_SCALE:g}."
+            )
+        if self.output_stride:
+            model = replace(model, network=with_output_stride(network, self.output_stride))
         return Predictor(model, self, None if self.ensemble is None else self._second(model, self.ensemble), scores)
 
     def _second(self, model: Model, ensemble: Model | str | Path) -> Model:
@@ -149,11 +248,14 @@ class Predictor:
     def begin(self, image: NDArray[np.uint8]) -> Callable[[], Prediction]:
         """Runs the networks on a picture; calling the result makes the prediction, on any thread."""
         model, inference, size = self.model, self.inference, (image.shape[0], image.shape[1])
-        if inference.plain:
-            return whole_picture(model.network, model.classes, image, model.scale_for(size), self.scores)
-        if inference.tile and not (self.other or inference.crf or self.scores):  # in the memory of a tile
+        if inference.once:
+            scale = inference.factor(model, size, inference.scales[0])
+            return whole_picture(model.network, model.classes, image, scale, self.scores)
+        raw = inference.rule is FUSES["scores"] and len(inference.scales) == 1
+        if inference.tile and raw and not (self.other or inference.crf or self.scores):  # in the memory of a tile
             labels = np.empty(size, model.classes.dtype)
-            for (top, left, bottom, right), part in _tiles(model, image, inference):
+            seen = resized(image, inference.factor(model, size, inference.scales[0]))
+            for (top, left, bottom, right), part in _tiles(model, seen, size, inference, AVERAGES[inference.average][1]):
                 labels[top:bottom, left:right] = part.labels(size, (top, left, bottom, right))
             return lambda: Prediction(labels, model.classes)
         prediction = self._joined(image)
@@ -164,7 +266,7 @@ class Predictor:
         """What a score's protocol says of it beyond, or instead of, the rules of a whole picture; nothing where it is plain."""
         model, inference = self.model, self.inference
         rules: dict[str, Any] = {}
-        scales = [seen_at(model)]
+        scales = [self._seen_at(scale) for scale in inference.scales]
         if inference.proposals:
             side = side_of(pixel_network(model.network, "proposals"))
             scales = [f"{side} x {side}"]
@@ -174,14 +276,33 @@ class Predictor:
             )
         if inference.tile:
             rules["window"] = f"tiles of {inference.tile}, overlapping by the border, mirrored beyond the picture"
+        if inference.window:
+            rules["window"] = (
+                f"{inference.window} x {inference.window} at every {inference.step} pixels, the last flush with the border; "
+                "smaller pictures padded at the bottom and right with the mean colour"
+            )
+        raw = inference.rule is FUSES["scores"]
         if inference.average != "none":
-            rules["flips"] = AVERAGES[inference.average][0]
+            rules["flips"] = ("mean of raw scores " if raw else "") + AVERAGES[inference.average][0]
+        if not raw or len(inference.scales) > 1 or inference.window:
+            rules["fuse"] = inference.rule.words
+        if inference.output_stride:
+            rules["output_stride"] = inference.output_stride
         if self.other is not None:
             rules["ensemble"] = ENSEMBLES[str(inference.ensemble_by)]
             scales.append(seen_at(self.other))
         if inference.crf is not None:
             rules["crf"] = {"name": inference.crf, **asdict(CRFS[inference.crf])}
         return {**rules, **({"scales": scales} if scales != [seen_at(model)] else {})}
+
+    def _seen_at(self, scale: float) -> float | str:
+        """How large the model sees a picture at one of the scales, in words of a protocol."""
+        model, base = self.model, self.inference.base
+        if base:
+            return f"longer side {max(1, round(base * scale))}"
+        if model.side is None:
+            return model.scale * scale
+        return seen_at(model) if scale == 1 else f"{scale:g} x {seen_at(model)}"
 
     @property
     def provides(self) -> frozenset[str]:
@@ -194,15 +315,17 @@ class Predictor:
         return self.model.digest if self.other is None else f"{self.model.digest}+{self.other.digest}"
 
     def _joined(self, image: NDArray[np.uint8]) -> Prediction:
-        """Raw scores of one network or two -> probabilities -> CRF."""
-        judged = _raw(self.model, image, self.inference)
+        """Joined answers of one network, and scores of a second one -> probabilities -> CRF."""
+        judged = _answer(self.model, image, self.inference)
         other, crf = self.other, self.inference.crf
-        soft = False
+        soft = self.inference.rule.gives_probabilities
         if other is not None:
             found = score_map(pixel_network(other.network, "ensemble"), image, other.scale_for(image.shape[:2]))
             theirs = _channels_first(found.interpolated(image.shape[:2]))
-            soft = self.inference.ensemble_by == "mean"
-            judged = (judged.softmax(0) + theirs.softmax(0)) / 2 if soft else judged.clamp(min=0) * theirs.clamp(min=0)
+            if self.inference.ensemble_by == "mean":
+                judged, soft = ((judged if soft else judged.softmax(0)) + theirs.softmax(0)) / 2, True
+            else:
+                judged = judged.clamp(min=0) * theirs.clamp(min=0)
         probabilities = judged if soft or not (self.scores or crf) else judged.softmax(0)
         if crf is not None:
             judged = probabilities = torch.from_numpy(refine(image, probabilities.contiguous().numpy(), CRFS[crf]))
@@ -244,34 +367,47 @@ def seen_at(model: Model) -> float | str:
     return model.scale if model.side is None else f"shorter side {model.side}"
 
 
-def _raw(model: Model, image: NDArray[np.uint8], inference: Inference) -> Tensor:
-    """Raw scores (C, H, W) of one model by boxes, tiles or the whole picture, averaged over its symmetries."""
-    network, size = pixel_network(model.network, "predict"), (image.shape[0], image.shape[1])
-    symmetries = AVERAGES[inference.average][1]
+def _answer(model: Model, image: NDArray[np.uint8], inference: Inference) -> Tensor:
+    """The answers (C, H, W) of one model to a picture, joined: raw scores, or probabilities where the rule gives them.
+
+    Memory holds them, what the network answers at one scale, and strips."""
+    size, rule = (image.shape[0], image.shape[1]), inference.rule
     if inference.proposals:
+        network, symmetries = pixel_network(model.network, "predict"), AVERAGES[inference.average][1]
         boxes = chosen(image, str(inference.proposals_by), str(inference.merge))
         counts = [inference.proposals]
         ((_, merged),) = merges(network, len(model.classes), image, boxes, counts, str(inference.merge), symmetries)
         return merged
-    if inference.tile:
-        full = np.empty((*size, len(model.classes)), np.float32)
-        for window, part in _tiles(model, image, inference):
-            top, left, bottom, right = window
-            full[top:bottom, left:right] = part.interpolated(size, window)
-        return _channels_first(full)
-    seen = resized(image, model.scale_for(size))
-    total = np.zeros((*size, len(model.classes)), np.float32)
-    for symmetry in symmetries:
-        found = scores_of(network.score_map, network, turned(seen, symmetry))
-        total += turned_back(found.interpolated(size[::-1] if symmetry[0] else size), symmetry)
-    return _channels_first(total / np.float32(len(symmetries)))
+    total = rule.no_scale((*size, len(model.classes)))
+    for scale in inference.scales:
+        for (top, left, bottom, right), answer in _at(scale, model, image, inference):
+            rule.add_scale(total[top:bottom, left:right], answer)
+    rule.finish(total, len(inference.scales))
+    return _channels_first(total)
 
 
-def _tiles(model: Model, image: NDArray[np.uint8], inference: Inference) -> Iterator[tuple[Window, Scores]]:
-    size = image.shape[0], image.shape[1]
-    seen = resized(image, model.scale_for(size))
+def _at(scale: float, model: Model, image: NDArray[np.uint8], inference: Inference) -> Iterator[tuple[Window, Answer]]:
+    """Parts that cover the picture, and the answers (h, w, C) at their pixels at one scale: tiles, windows or whole."""
+    size, classes, rule = (image.shape[0], image.shape[1]), len(model.classes), inference.rule
+    network, symmetries = pixel_network(model.network, "predict"), AVERAGES[inference.average][1]
+    seen = resized(image, inference.factor(model, size, scale))
+    if inference.window:
+        yield from windows(network, classes, seen, size, inference.window, inference.step, symmetries, rule)
+    elif inference.tile:
+        for parts in zip(*(_tiles(model, seen, size, inference, [each]) for each in symmetries), strict=True):
+            window = parts[0][0]
+            yield window, rule.turned([part.interpolated(size, window) for _, part in parts])
+    else:
+        found = scores_of_turned(network, seen, symmetries)
+        for strip in strips(size, classes):
+            yield strip, rule.turned(read_back(found, symmetries, size, strip))
+
+
+def _tiles(
+    model: Model, seen: NDArray[np.uint8], size: tuple[int, int], inference: Inference, symmetries: Sequence[Symmetry]
+) -> Iterator[tuple[Window, Scores]]:
     network = tiled(pixel_network(model.network, "tile"), inference.tile)
-    return tiles(network, seen, size, inference.tile, AVERAGES[inference.average][1])
+    return tiles(network, seen, size, inference.tile, symmetries)
 
 
 def _channels_first(scores: NDArray[np.float32]) -> Tensor:

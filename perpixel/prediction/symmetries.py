@@ -4,12 +4,14 @@ A symmetry is (transposed, rows reversed, columns reversed), done in this order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.prediction.score_maps import Window
+from perpixel.networks import PixelNetwork
+from perpixel.prediction.score_maps import Scores, Window, scores_of
 
 Symmetry = tuple[bool, bool, bool]
 FLIPS: tuple[Symmetry, ...] = tuple((False, rows, columns) for rows in (False, True) for columns in (False, True))
@@ -40,6 +42,23 @@ def turned_window(window: Window, size: tuple[int, int], symmetry: Symmetry) -> 
     return top, left, bottom, right
 
 
+def scores_of_turned(network: PixelNetwork, image: NDArray[Any], symmetries: Sequence[Symmetry]) -> list[Scores]:
+    """What the network answers to the picture, turned by each of `symmetries`. `read_back` reads these scores."""
+    return [scores_of(network.score_map, network, turned(image, symmetry)) for symmetry in symmetries]
+
+
+def read_back(
+    scores: Sequence[Scores], symmetries: Sequence[Symmetry], size: tuple[int, int], window: Window
+) -> list[NDArray[np.float32]]:
+    """The scores (h, w, C) of a window of the picture of `size`, from each of its turned versions, turned back."""
+    return [
+        turned_back(found.interpolated(size[::-1] if symmetry[0] else size, turned_window(window, size, symmetry)), symmetry)
+        for found, symmetry in zip(scores, symmetries, strict=True)
+    ]
+
+
 def _reversed(array: NDArray[Any], symmetry: Symmetry, first: int) -> NDArray[Any]:
-    flipped: NDArray[Any] = np.flip(array, tuple(axis for axis, yes in zip((first, first + 1), symmetry[1:], strict=True) if yes))
+    axes = (axis for axis, yes in zip((first, first + 1), symmetry[1:], strict=True) if yes)
+    # A side of one pixel would only get a negative stride, which torch does not take.
+    flipped: NDArray[Any] = np.flip(array, tuple(axis for axis in axes if array.shape[axis] > 1))
     return flipped

@@ -49,6 +49,7 @@ def batches(
     context: int = 0,
     class_weights: Sequence[float] | None = None,
     instances: bool = False,
+    objects_alone: bool = False,
 ) -> Generator[list[Batch]]:
     """For each step from `first` (0-based) to the last: this process's share of the batch, in `recipe.accumulate` parts.
 
@@ -56,7 +57,9 @@ def batches(
     the pictures of a part are padded to the largest height and width among them. Reading and augmenting run ahead in a thread of
     their own. Of crops, images show `context` pixels more on each side than targets. `class_weights` (C,) balance the weight map
     of `recipe.separation_weights`, which is made of the objects as they are after augmentation. With `instances` the targets have
-    the objects too, as far as they show in the view; a pixel that several objects share belongs to the last of them.
+    the objects too, as far as they show in the view; a pixel that several objects share belongs to the last of them. With
+    `objects_alone` its label is the class of that object, where the data set has void because its objects contradict each other,
+    as COCO's do: they are the truth then.
 
     Raises UsageError when the batch does not divide, pictures of different sizes meet without a crop, or there are no objects
     to separate or to learn from; UnknownName for a `separation_class` that is none."""
@@ -78,7 +81,7 @@ def batches(
     def load(step: int) -> list[Batch]:
         start = step * recipe.batch + rank * recipe.accumulate * size
         return [
-            _batch([_view(position) for position in range(begin, begin + size)], _weights, void, instances, how)
+            _batch([_view(position) for position in range(begin, begin + size)], _weights, void, instances, objects_alone, how)
             for begin in range(start, start + recipe.accumulate * size, size)
         ]
 
@@ -196,7 +199,12 @@ class _Cache:
 
 
 def _batch(
-    samples: list[Sample], weigh: Callable[[Sample], NDArray[np.float32] | None], void: int, instances: bool, how: Augmentation
+    samples: list[Sample],
+    weigh: Callable[[Sample], NDArray[np.float32] | None],
+    void: int,
+    instances: bool,
+    objects_alone: bool,
+    how: Augmentation,
 ) -> Batch:
     sizes = {sample.image.shape[:2] for sample in samples}
     if how.short_sides:
@@ -205,7 +213,8 @@ def _batch(
     elif len(sizes) > 1:
         raise UsageError(f"the pictures have different sizes ({', '.join(map(str, sorted(sizes)))}); give `--crop HEIGHT WIDTH`.")
     images = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
-    labels = torch.from_numpy(np.stack([np.asarray(sample.labels, np.int64) for sample in samples]))
+    labels_of = _labels_by_objects if objects_alone else _labels
+    labels = torch.from_numpy(np.stack([labels_of(sample, void) for sample in samples]))
     maps = [found for sample in samples if (found := weigh(sample)) is not None]
     weights = torch.from_numpy(np.stack(maps)) if maps else None
     names = tuple(sample.name for sample in samples)
@@ -229,6 +238,18 @@ def _padded(sample: Sample, size: tuple[int, int], void: int) -> Sample:
     old = sample.instances
     instances = None if old is None else Instances.of_numbers(filled(old.numbers, 0), old.class_ids, old.crowd)
     return Sample(sample.name, filled(sample.image, MEAN_COLOUR), filled(sample.labels, void), instances)
+
+
+def _labels(sample: Sample, _void: int) -> NDArray[np.int64]:
+    return np.asarray(sample.labels, np.int64)
+
+
+def _labels_by_objects(sample: Sample, void: int) -> NDArray[np.int64]:
+    """The labels, and in place of void the class of the object that lies there."""
+    labels, objects = _labels(sample, void), sample.instances
+    if objects is None or not len(objects.class_ids):
+        return labels
+    return np.where((labels == void) & (objects.numbers > 0), objects.class_ids[objects.numbers - 1], labels)
 
 
 def _targets_of(objects: Instances) -> InstanceTargets:

@@ -22,6 +22,7 @@ from perpixel.losses import PixelLoss
 from perpixel.machines import device as machine
 from perpixel.machines.team import Team
 from perpixel.networks import Network, as_network, finds_objects, labels_pixels, trunk_of
+from perpixel.networks.mask_rcnn import RegionNetwork
 from perpixel.sample import Targets
 from perpixel.training.batches import batches
 from perpixel.training.optimiser import optimiser_of
@@ -30,6 +31,8 @@ from perpixel.training.run import Say
 from perpixel.weights import model_file
 
 Losses = Callable[[Tensor, Targets], dict[str, Tensor]]
+USUAL_MOMENTUM = 0.1  # torch's
+MUCH = 0.1
 OF_PIXELS = ("loss", "class_weights", "separation_weights")  # settings of the loss that networks of pixels have
 
 
@@ -102,6 +105,11 @@ def network_of(recipe: Recipe, classes: ClassTable) -> Network:
         )
     if finds_objects(network):
         _refuse_settings_of_pixels(network, recipe)
+    if isinstance(network, RegionNetwork) and classes.background:
+        raise UsageError(
+            f"data = {recipe.data!r}: background is class {classes.background}, and class 0 to {recipe.network}; name it first "
+            "in the class table."
+        )
     return network
 
 
@@ -228,6 +236,21 @@ def _measured_layers(network: Network, recipe: Recipe) -> list[nn.BatchNorm2d]:
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module not in frozen]
 
 
+def lagging_statistics(network: Network, recipe: Recipe) -> str | None:
+    """A warning where running statistics move so slowly that after all steps much is left of what they began with, or none."""
+    momenta = [layer.momentum for layer in _measured_layers(network, recipe) if layer.momentum is not None]
+    slowest = min(momenta, default=1.0)
+    left = (1 - slowest) ** recipe.steps
+    if recipe.statistics_batches or slowest >= USUAL_MOMENTUM or left < MUCH:
+        return None
+    known = networks.arguments_of(recipe.network, recipe.network_arguments())
+    faster = "`--norm-momentum 0.1` or " if "norm_momentum" in known else ""
+    return (
+        f"warning: batch normalisation moves its statistics by {slowest:g} a step, so that after {recipe.steps} steps {left:.0%} "
+        f"of what they began with is left and scores mislead; give {faster}`--statistics-batches 20`, or more steps."
+    )
+
+
 def measure_batch_norm(network: Network, dataset: Dataset, recipe: Recipe, team: Team) -> None:
     """Measures the statistics of batch normalisation on pictures drawn and augmented as in training: the first of the sequence,
     whichever step this is."""
@@ -235,6 +258,8 @@ def measure_batch_norm(network: Network, dataset: Dataset, recipe: Recipe, team:
                     group_by_aspect=False)  # fmt: skip
     passes = (
         network.losses(part.images.to(team.device), part.targets.to(team.device))
-        for (part,) in batches(dataset, drawn, 0, team.rank, team.world, instances=finds_objects(network))
+        for (part,) in batches(
+            dataset, drawn, 0, team.rank, team.world, instances=finds_objects(network), objects_alone=not labels_pixels(network)
+        )
     )
     measure_statistics(network.modules(), _measured_layers(network, recipe), passes)

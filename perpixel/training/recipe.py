@@ -58,7 +58,10 @@ class Recipe:
     val_split: str = _setting("val", "Split that is judged on, in training and after.")
     network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
     # the network's arguments, as constructors have them, beside the weights that it begins with
-    backbone: str | None = _argument("Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet), or any timm name.")
+    backbone: str | None = _argument(
+        "Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet, DeepLab v1 and v2), resnet50 and others of its kind "
+        "(FPN, PSPNet, EncNet, DeepLab, Mask R-CNN, PANet), xception65 and its kind (DeepLab v3+), or any timm name."
+    )
     weights: str = _setting("auto", "imagenet, none, or auto: imagenet for a full-size trunk without starts_from.")
     starts_from: str | None = _setting(None, "Run, model file, imported trunk or recipe whose weights it starts with.")
     width: float | None = _argument("Scales every layer; 1 is the paper's.")
@@ -72,13 +75,51 @@ class Recipe:
     side: int | None = _argument("DeconvNet: side of the square that it sees, 224 as published, or a multiple of 32.")
     unpooling: str | None = _argument("DeconvNet: switches as published, corner or bilinear.")
     batch_norm: bool | None = _argument("DeconvNet: batch normalisation, as published.")
-    variant: str | None = _argument("U-Net: paper, or release for the network that its authors released.")
+    variant: str | None = _argument(
+        "U-Net: paper, or release, its authors'. EncNet: code, or paper. Mask R-CNN: fpn, or c4. SegFormer: b0 to b5."
+    )
     channels: int | None = _argument("U-Net: 3, or 1 for grey.")
     convolutions: str | None = _argument("U-Net: valid as published, or same.")
-    norm: str | None = _argument("U-Net: batch for batch normalisation.")
+    norm: str | None = _argument(
+        "U-Net: batch for batch normalisation. DeepLab v2, and trunks of Mask R-CNN and PANet: frozen as published, or batch. "
+        "FPN's head: group as published, or batch. Linear head: batch or layer."
+    )
+    top_down: bool | None = _argument("FPN: the path that takes coarse maps down to fine ones, as published.")
+    kernels: tuple[int, ...] | None = _argument("FPN's proposals: 5, 7 or both, sides of the convolutions that see an object.")
+    mask_side: int | None = _argument("FPN's proposals: cells of a mask in a row, 28 as in the final model or 14.")
     skips: bool | None = _argument("U-Net: join the decoder with the encoder's maps, as published.")
     decoder: tuple[int, ...] | None = _argument("U-Net on a backbone: channels of the decoder, deepest first.")
+    bins: tuple[int, ...] | None = _argument("PSPNet: sides of the grids that features are pooled to, 1 2 3 6 as published.")
+    pooling: str | None = _argument("PSPNet: average as published, or max. PANet, of levels: max, sum, or level, the own alone.")
+    reduce: bool | None = _argument("PSPNet: reduce the channels of pooled features, as published.")
+    lateral: bool | None = _argument(
+        "FPN: read every level of the trunk, as published. EncNet: join res3 and res4 to res5, as its authors do for PASCAL."
+    )
+    codewords: int | None = _argument("EncNet: centres of the encoding layer, 32 as published; 0 is the mean over pixels.")
+    se_loss: float | None = _argument("EncNet: weight of the loss of which classes occur, 0.2 as published.")
+    auxiliary: float | None = _argument("PSPNet, EncNet: weight of the loss on res4; 0 leaves its head out.")
+    head: str | None = _argument("DeepLab v1: large_fov as published, 7x7 or 4x4.")
+    rate: int | None = _argument("DeepLab v1: dilation of fc6.")
+    rates: tuple[int, ...] | None = _argument("DeepLab v2, v3, v3+: dilations of the pyramid; those of v3 at output stride 16.")
+    scales: tuple[float, ...] | None = _argument("DeepLab v2: scales at which the picture is seen, 1 0.75 0.5 as published.")
+    output_stride: int | None = _argument("DeepLab v3, v3+: 16 as published, or 8, 4, 32.")
+    multi_grid: tuple[int, ...] | None = _argument("DeepLab v3, v3+: factors of the dilations in the last stage.")
+    image_pooling: bool | None = _argument("DeepLab v3, v3+: the mean of the picture as a branch, as published.")
+    norm_momentum: float | None = _argument(
+        "DeepLab v3, v3+: by how much statistics of batch normalisation move in a step, 0.0003 as published; few steps need 0.1."
+    )
+    separable: bool | None = _argument("DeepLab v3+: separable convolutions in pyramid and decoder, as published.")
+    low_level: int | None = _argument("DeepLab v3+: channels of the low-level feature, 48 as published.")
     dropout: float | None = _argument("Dropout ratio.")
+    frozen: int | None = _argument("Mask R-CNN, PANet: stages that are not trained: 0 none, 1 the stem, 2 up to res2, to 5.")
+    roi: str | None = _argument("Mask R-CNN: align, or pool, which rounds the sides of regions.")
+    anchors: tuple[int, ...] | None = _argument("Mask R-CNN, PANet: sides of anchors in pixels, one for each level.")
+    min_size: tuple[int, ...] | None = _argument("Mask R-CNN, PANet: shorter sides of resized pictures; test takes the last.")
+    max_size: int | None = _argument("Mask R-CNN, PANet: longest side of resized pictures.")
+    detections: int | None = _argument("Mask R-CNN, PANet: objects of a picture at most.")
+    bottom_up: bool | None = _argument("PANet: the path from fine levels to coarse ones, as published.")
+    box_head: str | None = _argument("PANet: convolutions, or two_fc for two fully connected layers.")
+    fc_fusion: bool | None = _argument("PANet: a fully connected branch is added to masks, as published.")
     # what the network sees
     scale: float = _setting(1.0, "Size at which the network sees pictures, in training and after, relative to their own.")
     crop: tuple[int, int] | None = _setting(None, "Height and width of training crops; without, whole pictures of one size.")
@@ -191,9 +232,24 @@ class Recipe:
         for name in ("batch", "statistics_batch"):
             _require(getattr(self, name) <= LARGEST_BATCH, name, getattr(self, name), f"at most {LARGEST_BATCH}")
         _require(self.dropout is None or 0 <= self.dropout <= 1, "dropout", self.dropout, "between 0 and 1")
+        bins = self.bins or (1,)
+        _require(1 <= min(bins) <= max(bins) <= side, "bins", bins, f"sides of 1 to {side}")
+        _require(self.codewords is None or 0 <= self.codewords <= side, "codewords", self.codewords, f"0 to {side}")
+        for name in ("se_loss", "auxiliary"):
+            weight = getattr(self, name)
+            _require(weight is None or 0 <= weight < math.inf, name, weight, "0 or more")
         _require(self.norm_scale is None or 0 < self.norm_scale < math.inf, "norm_scale", self.norm_scale, "above 0")
         decoder = self.decoder or (1,)
         _require(1 <= min(decoder) <= max(decoder) <= side, "decoder", decoder, f"channels of 1 to {side}")
+        for name in ("rates", "multi_grid"):
+            given = getattr(self, name)
+            _require(given is None or 1 <= min(given, default=0) <= max(given) <= side, name, given, f"dilations of 1 to {side}")
+        _require(self.rate is None or 1 <= self.rate <= side, "rate", self.rate, f"a dilation of 1 to {side}")
+        _require(self.low_level is None or 1 <= self.low_level <= side, "low_level", self.low_level, f"channels of 1 to {side}")
+        for name in ("anchors", "min_size"):
+            sides = getattr(self, name) or (1,)
+            _require(1 <= min(sides) <= max(sides) <= side, name, sides, f"sides of 1 to {side}")
+        _require(self.max_size is None or 1 <= self.max_size <= side, "max_size", self.max_size, f"1 to {side}")
         _require(0 < self.crop_enlarge < math.inf, "crop_enlarge", self.crop_enlarge, "above 0")
         _require(0 < self.proposal_overlap <= 1, "proposal_overlap", self.proposal_overlap, "above 0 and at most 1")
         _require(self.step_size is None or self.step_size >= 1, "step_size", self.step_size, "1 or more")

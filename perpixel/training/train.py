@@ -32,7 +32,7 @@ from perpixel.machines.memory import keep_freed_memory
 from perpixel.machines.team import Team, join
 from perpixel.measures import DEFAULT
 from perpixel.measures.measure import Summary
-from perpixel.networks import Network, finds_objects, has_border
+from perpixel.networks import Network, finds_objects, has_border, labels_pixels
 from perpixel.prediction.predict import predict
 from perpixel.training import states
 from perpixel.training.batches import Batch, batches
@@ -42,6 +42,7 @@ from perpixel.training.learner import (
     Learner,
     begin_with,
     follow,
+    lagging_statistics,
     learner_of,
     measure_batch_norm,
     network_of,
@@ -171,8 +172,9 @@ class _Run:
         network, team = self.learner.network, self.team
         context = network.border if has_border(network) else 0
         return batches(
-            self.training, self.recipe, self.start, team.rank, team.world, context, self.class_weights, finds_objects(network)
-        )
+            self.training, self.recipe, self.start, team.rank, team.world, context, self.class_weights,
+            finds_objects(network), not labels_pixels(network),
+        )  # fmt: skip
 
     def validate(self, step: int) -> None:
         """Judges the kept network on val, notes it in the history, and keeps the weights where they are the best so far."""
@@ -243,6 +245,9 @@ def _set_up(
         # What a kill may have cut off after the state of `start` was whole: of the last step there is no next save to do it.
         states.remove_old_states(out, start)
         history.write()
+    warning = None if start else lagging_statistics(network, recipe)
+    if warning is not None:
+        say(warning)
     if start < recipe.steps and team.rank == 0:
         begin_session(out, recipe, team, sound, start, started_from, say)
     return _Run(recipe, out, team, training, validation, sound, weights, learner, history, start, time.monotonic())

@@ -13,12 +13,13 @@ from perpixel.classes import ClassTable
 from perpixel.datasets import ON_DISK, scenes
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.files import CARD_FILE, LOCK, MODEL_FILE, PARTIAL, digest, locked, new_folder, remove_partial
+from perpixel.networks.segformer import hub_state
 from perpixel.networks.torchvision import torchvision_state
 from perpixel.weights import caffe_file, caffe_layers
 from perpixel.weights.model_file import ModelCard, save_model
 from perpixel.weights.torch_files import read_state
 
-CAFFE, TORCH = ".caffemodel", (".pth", ".pt")
+CAFFE, TORCH = ".caffemodel", (".pth", ".pt", ".bin")
 CLASS_TABLES = {"scenes": scenes.CLASSES, **{name: stored.classes for name, stored in ON_DISK.items()}}
 MOST_CLASSES = 65535
 
@@ -26,7 +27,8 @@ MOST_CLASSES = 65535
 def import_weights(path: str | Path, network: str, classes: str | int, out: str | Path, **arguments: Any) -> Path:
     """Writes the weights in `path` as a model file in the folder `out`, and says where; `perpixel.load` reads it.
 
-    The file is a .caffemodel of a paper's authors, or a state dict (.pth, .pt) of one of torchvision's networks.
+    The file is a .caffemodel of a paper's authors, or a state dict (.pth, .pt, .bin) of one of torchvision's networks, or of a
+    SegFormer by the names of the common hub.
     `classes` is the name of a class table or a number, `arguments` are those of `networks.build`. Raises UsageError for names
     and for an `out` that holds other things, DataError and UntrustedFile for the file: see `caffe` and `torch_files`."""
     path, out = Path(path), Path(out)
@@ -36,7 +38,8 @@ def import_weights(path: str | Path, network: str, classes: str | int, out: str 
         mean = caffe_layers.MEANS.get(str(classes), caffe_layers.VOC_MEAN)
         arguments, state = caffe_layers.convert(path, caffe_file.read_caffemodel(path), network, len(table), mean, **arguments)
     else:
-        state = torchvision_state(networks.build(network, len(table), **arguments), read_state(path), str(path))
+        renamed = hub_state if network == "segformer" else torchvision_state
+        state = renamed(networks.build(network, len(table), **arguments), read_state(path), str(path))
     return _write(out, path, state, network, arguments, table.to_json())
 
 
@@ -99,7 +102,8 @@ def contents(path: str | Path) -> list[tuple[str, str, list[tuple[int, ...]]]]:
 def kind_of(path: Path) -> str:
     """The suffix that says how a file is read. Raises UsageError for one that nothing here reads."""
     if path.suffix not in (CAFFE, *TORCH):
-        raise UsageError(f"{path}: only {CAFFE}, {' and '.join(TORCH)} files can be imported; rename it if it is one.")
+        known = f"{', '.join((CAFFE, *TORCH[:-1]))} and {TORCH[-1]}"
+        raise UsageError(f"{path}: only {known} files can be imported; rename it if it is one.")
     return path.suffix
 
 

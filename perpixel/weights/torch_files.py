@@ -1,4 +1,4 @@
-"""State dicts of torch (`.pth`, `.pt`), which are pickles: read by a child process that hands back tensors and nothing else.
+"""State dicts of torch (`.pth`, `.pt`, `.bin`), which are pickles: read by a child process that hands back tensors alone.
 
 The child (this module as `python -m perpixel.weights.torch_files SOURCE TARGET`) unpickles with torch's own `weights_only`, under
 a limit on its memory, and writes the tensors as safetensors; the parent waits for it only so long."""

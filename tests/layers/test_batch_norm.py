@@ -14,7 +14,7 @@ from torch import nn
 
 import perpixel
 from perpixel.errors import UsageError
-from perpixel.layers.batch_norm import measure_statistics
+from perpixel.layers.batch_norm import PooledBatchNorm, measure_statistics
 from perpixel.machines.team import Team
 from perpixel.training import states
 from perpixel.training.batches import batches
@@ -157,3 +157,26 @@ class TestInTraining:
         monkeypatch.setattr("perpixel.training.train.join", three)
         with pytest.raises(UsageError, match="statistics_batch = 28: must be a multiple of the processes, 3"):
             train(recipe_for(data, batch=3, statistics_batches=1), tmp_path / "run", say=lambda _: None)
+
+
+class TestPooledBatchNorm:
+    def layer(self) -> PooledBatchNorm:
+        layer = PooledBatchNorm(2)
+        for tensor, values in ((layer.running_mean, (1.0, 2)), (layer.running_var, (4.0, 9)), (layer.weight, (1.0, 3))):
+            tensor.data.copy_(torch.tensor(values))
+        return layer.train()
+
+    def test_one_value_of_each_channel_is_normalised_by_the_running_statistics(self) -> None:
+        layer = self.layer()
+        found = layer(torch.tensor([5.0, 5]).view(1, 2, 1, 1)).flatten()
+        assert found.tolist() == pytest.approx([(5 - 1) / 2, 3 * (5 - 2) / 3], rel=1e-5)
+        assert (layer.running_mean.tolist(), layer.running_var.tolist()) == ([1, 2], [4, 9])
+        found.sum().backward()
+        assert layer.weight.grad.tolist() == pytest.approx([2, 1], rel=1e-5)
+
+    @pytest.mark.parametrize("shape", [(2, 2, 1, 1), (1, 2, 1, 2), (3, 2, 4, 4)])
+    def test_more_values_are_normalised_as_by_torch(self, shape: tuple[int, ...]) -> None:
+        ours, theirs, x = self.layer(), nn.BatchNorm2d(2).train(), torch.randn(shape)
+        theirs.load_state_dict(ours.state_dict())
+        assert torch.equal(ours(x), theirs(x))
+        assert torch.equal(ours.running_var, theirs.running_var)

@@ -20,7 +20,7 @@ from places import SHARED
 from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.datasets.coco_annotations import read_annotations
-from perpixel.errors import DataError, UnknownName
+from perpixel.errors import DataError, UnknownName, UsageError
 from perpixel.judging.evaluate import evaluate
 from perpixel.judging.intervals import interval, weights_of
 from perpixel.masks import rle
@@ -70,10 +70,10 @@ def put(root: Path, truth: Any, results: Any) -> tuple[Path, Path]:
     return paths
 
 
-def judged(root: Path, truth: Any, results: Any, kind: str = "mask") -> dict[str, float]:
+def judged(root: Path, truth: Any, results: Any, kind: str = "mask", **how: Any) -> dict[str, float]:
     first, second = put(root, truth, results)
     read = read_annotations(first)
-    return Ranking(read, read_results(second, read), kind).figures
+    return Ranking(read, read_results(second, read), kind, **how).figures
 
 
 @pytest.mark.parametrize("kind", ["mask", "box"])
@@ -102,6 +102,90 @@ def test_pycocotools_gives_the_same(tmp_path: Path, seed: int, kind: str) -> Non
         oracle.summarize()
     found = judged(tmp_path, truth, results, kind)
     assert [-1 if math.isnan(value) else value for value in found.values()] == pytest.approx(oracle.stats.tolist(), abs=1e-9)
+
+
+def many(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Three hundred results in each of two pictures, as proposals are: near an object or nowhere, many with equal scores."""
+    truth, near = draw(seed, pictures=2)
+    rng = np.random.default_rng(seed)
+    results = []
+    for picture in (1, 2):
+        for place in range(300):
+            high, wide = (int(side) for side in rng.integers(3, 20, 2))
+            top, left = int(rng.integers(0, 40 - high)), int(rng.integers(0, 60 - wide))
+            mask = np.zeros((40, 60), bool)
+            mask[top : top + high, left : left + wide] = True
+            results.append({
+                "image_id": picture, "category_id": 3 + 4 * (place % 2), "score": float(rng.integers(0, 20) / 20),
+                "bbox": [left, top, wide, high], "segmentation": {"size": [40, 60], "counts": rle.encode(mask)},
+            })  # fmt: skip
+    return truth, [*results, *({**one, "score": 0.0} for one in near)]
+
+
+@pytest.mark.parametrize("kind", ["mask", "box"])
+@pytest.mark.parametrize("agnostic", [False, True])
+@pytest.mark.parametrize("most", [100, 200, 1000])
+@pytest.mark.parametrize("seed", range(3))
+def test_pycocotools_gives_the_same_of_any_number_of_results_and_without_categories(
+    tmp_path: Path, seed: int, most: int, agnostic: bool, kind: str
+) -> None:
+    """useCats and maxDets of COCOeval. Its summary knows 100 results alone, so its curves are read as it reads them."""
+    coco, evaluation = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
+    truth, results = many(seed)
+    kept = "segmentation" if kind == "mask" else "bbox"
+    results = [{key: value for key, value in one.items() if key in ("image_id", "category_id", "score", kept)} for one in results]
+    first, second = put(tmp_path, truth, results)
+    with contextlib.redirect_stdout(io.StringIO()):
+        loaded = coco.COCO(str(first))
+        oracle = evaluation.COCOeval(loaded, loaded.loadRes(str(second)), {"mask": "segm", "box": "bbox"}[kind])
+        oracle.params.useCats, oracle.params.maxDets = int(not agnostic), [1, 10, most]
+        oracle.evaluate()
+        oracle.accumulate()
+    precision, recall = oracle.eval["precision"], oracle.eval["recall"]  # -1 where there are no objects
+
+    def mean(values: np.ndarray) -> float:
+        return float(values[values > -1].mean()) if (values > -1).any() else math.nan
+
+    expected = {
+        "AP": mean(precision[..., 0, -1]), "AP50": mean(precision[0, ..., 0, -1]), "AP75": mean(precision[5, ..., 0, -1]),
+        **{f"AP_{size}": mean(precision[..., place, -1]) for place, size in enumerate(("small", "medium", "large"), start=1)},
+        **{f"AR_{number}": mean(recall[:, :, 0, place]) for place, number in enumerate((1, 10, most))},
+        **{f"AR_{size}": mean(recall[:, :, place, -1]) for place, size in enumerate(("small", "medium", "large"), start=1)},
+    }  # fmt: skip
+    found = judged(tmp_path, truth, results, kind, agnostic=agnostic, most=most)
+    assert list(found) == list(expected)
+    assert found == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    if most == 1000:
+        assert found["AR_1000"] > judged(tmp_path, truth, results, kind, agnostic=agnostic)["AR_100"]
+
+
+def test_by_hand_a_class_that_is_wrong_counts_only_where_classes_do(tmp_path: Path) -> None:
+    truth, _ = draw(1, pictures=1)
+    mask = np.zeros((40, 60), bool)
+    mask[5:15, 5:25] = True
+    entry = {"image_id": 1, "category_id": 3, "iscrowd": 0, "bbox": [5, 5, 20, 10], "area": 200,
+             "segmentation": {"size": [40, 60], "counts": rle.encode(mask)}}  # fmt: skip
+    truth["annotations"] = [{**entry, "id": 1}]
+    found = [{**entry, "category_id": 7, "score": 0.5}]
+    assert judged(tmp_path, truth, found)["AR_100"] == 0
+    assert judged(tmp_path, truth, found, agnostic=True)["AR_100"] == 1
+    nowhere = {**found[0], "score": 0.9, "bbox": [40, 20, 9, 9]}
+    nowhere["segmentation"] = {"size": [40, 60], "counts": rle.encode(np.roll(mask, 30, 1))}
+    late = [*[nowhere] * 120, *found]  # at place 121
+    assert judged(tmp_path, truth, late, agnostic=True)["AR_100"] == 0
+    assert judged(tmp_path, truth, late, agnostic=True, most=1000)["AR_1000"] == 1
+
+
+def test_what_is_not_cocos_own_way_stands_in_the_protocol() -> None:
+    plain, proposals = AveragePrecision(), AveragePrecision("mask", agnostic=True, most=1000)
+    assert plain.protocol() == {"instances": {"kind": "mask", **AveragePrecision.rules}}
+    more = {"agnostic": "all categories are one", "most": "1000 objects a picture, in place of 100"}
+    assert proposals.protocol() == {"instances": {"kind": "mask", **more, **AveragePrecision.rules}}
+
+
+def test_fewer_than_eleven_results_are_refused() -> None:
+    with pytest.raises(UsageError, match="most = 10: must be 11 or more"):
+        AveragePrecision("mask", most=10)
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 60), (45, 60)])
@@ -343,6 +427,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     found = json.loads(capsys.readouterr().out)
     assert set(found["figures"]) == set(FIGURES)
     assert found["protocol"]["instances"]["kind"] == "box"
+    main(["evaluate", str(results), "--data", str(truth), "--instances", "mask", "--agnostic", "--most", "1000", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert "AR_1000" in found["figures"]
+    assert list(found["by_category"]) == ["all objects"]
+    assert found["protocol"]["instances"]["agnostic"] == "all categories are one"
     main(["evaluate", str(results), "--data", str(truth), "--instances", "mask"])
     out = capsys.readouterr().out
     assert "AP_small" in out

@@ -65,9 +65,7 @@ def bits(*rows: str) -> np.ndarray:
     return np.array([[mark == "#" for mark in row] for row in rows])
 
 
-TWO = Instances(
-    np.stack([bits("##..", "##.."), bits(".##.", ".##.")]), np.array([1, 2]), np.array([0.9, 0.5], np.float32)
-)
+TWO = Instances(np.stack([bits("##..", "##.."), bits(".##.", ".##.")]), np.array([1, 2]), np.array([0.9, 0.5], np.float32))
 
 
 class TestLabels:
@@ -119,7 +117,19 @@ class TestPredictions:
         pixels = perpixel.build("unet", 3, width=0.05)
         assert PLAIN.predictor(Model(pixels, CELLS, bright(Blobs(3)).card, "")).provides == {"labels", "scores"}
 
-    @pytest.mark.parametrize("settings", [{"average": "flips"}, {"tile": 204}, {"crf": "deeplab"}, {"proposals": 3}])
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"average": "flips"},
+            {"tile": 204},
+            {"crf": "deeplab"},
+            {"proposals": 3},
+            {"scales": (0.5, 1)},
+            {"base": 64},
+            {"window": 8},
+            {"output_stride": 8},
+        ],
+    )
     @pytest.mark.parametrize("network", [Blobs, BlobsAndPixels])
     def test_ways_to_predict_pixels_are_refused(self, settings: dict[str, object], network: type) -> None:
         (name,) = settings

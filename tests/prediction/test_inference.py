@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from PIL import Image
 
 import perpixel
 from perpixel.classes import ClassTable
+from perpixel.commands.flags import InferenceFlags, OtherFlags
 from perpixel.datasets import Dataset
 from perpixel.errors import UnknownName, UsageError
 from perpixel.judging.evaluate import evaluate
@@ -22,6 +23,7 @@ from perpixel.prediction.bulk import JOURNAL, find_sources, predict_all
 from perpixel.prediction.by_boxes import chosen, merges
 from perpixel.prediction.crf.refine import refine
 from perpixel.prediction.crf.settings import CRFS
+from perpixel.prediction.fuse import FUSES
 from perpixel.prediction.inference import AVERAGES, PLAIN, Inference
 from perpixel.prediction.predict import predict
 from perpixel.prediction.proposals import METHODS
@@ -39,6 +41,12 @@ OTHERS = [
     replace(BOXES, average="flips"), Inference(average="flips"), Inference(average="rotations"),
     Inference(crf="deeplab"), Inference(crf="deconvnet"), replace(BOXES, crf="deconvnet"),
     Inference(tile=204), Inference(tile=572), Inference(tile=204, average="flips"),
+    *(Inference(scales=(0.5, 1), fuse=fuse) for fuse in FUSES), *(Inference(window=32, fuse=fuse) for fuse in FUSES),
+    *(Inference(average="mirror", fuse=fuse) for fuse in FUSES), Inference(average="flips", fuse="probabilities"),
+    Inference(scales=(0.5,)), Inference(scales=(0.5, 1, 2)), Inference(window=33), Inference(window=32, window_step=20),
+    Inference(base=60), Inference(base=50), Inference(base=50, scales=(0.5, 1)), Inference(window=32, average="mirror"),
+    Inference(tile=204, scales=(0.5, 1)), Inference(tile=204, base=60), Inference(window=32, scales=(0.5, 1), crf="deeplab"),
+    replace(BOXES, average="mirror"),
 ]  # fmt: skip
 
 
@@ -122,9 +130,23 @@ class TestAverage:
         np.testing.assert_allclose(found.scores, softmax(expected), atol=1e-5)
 
     def test_how_many(self) -> None:
-        assert {name: len(symmetries) for name, (_, symmetries) in AVERAGES.items()} == {"none": 1, "flips": 4, "rotations": 7}
+        numbers = {name: len(symmetries) for name, (_, symmetries) in AVERAGES.items()}
+        assert numbers == {"none": 1, "mirror": 2, "flips": 4, "rotations": 7}
         assert ALL[0] in FLIPS
         assert ALL[0] not in AVERAGES["rotations"][1]
+
+    def test_the_mirror_is_the_mean_of_two_probabilities(self, model: Model, image: np.ndarray) -> None:
+        expected = (softmax(logits(model, image)) + softmax(logits(model, image[:, ::-1])[:, :, ::-1])) / 2
+        np.testing.assert_allclose(predict(model, image, True, Inference(average="mirror")).scores, expected, atol=1e-5)
+        raw = (logits(model, image) + logits(model, image[:, ::-1])[:, :, ::-1]) / 2
+        found = predict(model, image, True, Inference(average="mirror", fuse="scores"))
+        np.testing.assert_allclose(found.scores, softmax(raw), atol=1e-5)
+
+    @pytest.mark.parametrize("average", AVERAGES)
+    @pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1)])
+    def test_sides_of_one_pixel(self, model: Model, size: tuple[int, int], average: str) -> None:
+        found = predict(model, np.zeros((*size, 3), np.uint8), True, Inference(average=average))
+        assert found.scores.shape == (3, *size)
 
     def test_coarse_maps_are_read_at_full_size_before_they_are_turned_back(self, image: np.ndarray) -> None:
         """37 x 52 is no multiple of the stride: cells of turned pictures lie elsewhere."""
@@ -309,9 +331,30 @@ class TestProtocol:
         assert protocol["crf"]["bilateral_xy_sd"] == 20
         assert set(RULES) < set(protocol)
 
+    def test_windows_and_scales_in_words(self, model: Model, other: Model, data: Dataset) -> None:
+        inference = Inference(scales=(1, 0.5), window=24, average="mirror", ensemble=other)
+        protocol = evaluate(model, data, inference=inference).protocol
+        assert protocol["scales"] == [0.5, 1.0, 0.5]
+        assert protocol["window"].startswith(
+            "24 x 24 at every 16 pixels, the last flush with the border; smaller pictures padded"
+        )
+        assert protocol["flips"] == "as it is and left-right"
+        assert protocol["fuse"] == "mean of probabilities over turned pictures, windows and scales"
+        by_base = Inference(scales=(0.5, 1), base=60, fuse="pspnet").predictor(model).rules
+        assert by_base["scales"] == ["longer side 30", "longer side 60"]
+        assert by_base["fuse"].startswith("raw scores of turned pictures added, then softmax")
+        sided = replace(model, side=40)
+        assert Inference(scales=(0.5, 1)).predictor(sided).rules["scales"] == ["0.5 x shorter side 40", "shorter side 40"]
+
+    def test_one_scale_is_that_of_a_model_that_sees_pictures_so(self, model: Model, data: Dataset) -> None:
+        smaller = replace(model, card=replace(model.card, scale=0.5))
+        found, expected = evaluate(model, data, inference=Inference(scales=(0.5,))), evaluate(smaller, data)
+        assert found.protocol == expected.protocol
+        assert np.array_equal(found.totals.counts, expected.totals.counts)
+
     def test_the_labels_judged_are_those_predicted(self, valid: Model, data: Dataset) -> None:
         sample = data.sample(0)
-        for inference in (BOXES, Inference(average="flips", tile=204)):
+        for inference in (BOXES, Inference(average="flips", tile=204), Inference(scales=(0.5, 1), window=24, average="mirror")):
             matrix = perpixel.ConfusionMatrix(3, 255)
             matrix.add(sample.labels, predict(valid, sample.image, inference=inference).labels)
             assert np.array_equal(evaluate(valid, data, inference=inference).totals.counts, matrix.counts)
@@ -388,6 +431,43 @@ class TestCommand:
         assert found["protocol"]["window"].startswith("5 boxes by sliding, enlarged 1.2 times, merged by released: ")
         assert found["protocol"]["data"] == plain["protocol"]["data"]
 
+    def test_windows_and_scales(self, command, place: Path, tmp_path: Path) -> None:
+        """Numbers with commas between, before a picture too; by Python the same masks; as a protocol the same words."""
+        flags = [
+            "--scales",
+            "0.5,1,1.5",
+            "--average",
+            "mirror",
+            "--window",
+            24,
+            "--window-step",
+            15,
+            "--base",
+            40,
+            "--fuse",
+            "pspnet",
+        ]
+        code, _, said = command("predict", "run", *flags, "pictures/a.png", "--out", tmp_path / "out", "--device", "cpu")
+        assert code == 0, said
+        inference = Inference(scales=(0.5, 1, 1.5), average="mirror", window=24, window_step=15, base=40, fuse="pspnet")
+        expected = predict(load(place / "run"), place / "pictures" / "a.png", inference=inference)
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "out/masks/a.png")), expected.labels)
+        code, out, said = command("evaluate", "run", "--data", "data", "--json", "--device", "cpu", *flags)
+        assert code == 0, said
+        assert inference.predictor(load(place / "run")).rules.items() <= json.loads(out)["protocol"].items()
+
+    def test_compared_with_other_scales(self, command) -> None:
+        start = ["compare", "run", "run", "--data", "data", "--json", "--device", "cpu", "--samples", 5]
+        code, out, said = command(*start, "--other-scales", "0.5,1", "--other-fuse", "maximum")
+        assert code == 0, said
+        first, second = json.loads(out)["protocol"]["predicted"]
+        assert (first, second["scales"]) == ({}, [0.5, 1.0])
+        assert second["fuse"].endswith("maximum over scales")
+
+    def test_every_setting_is_a_flag(self) -> None:
+        assert [item.name for item in fields(InferenceFlags)] == [item.name for item in fields(Inference)]
+        assert [item.name for item in fields(OtherFlags)] == [f"other_{item.name}" for item in fields(Inference)]
+
     def test_tiles(self, command, tmp_path: Path) -> None:
         for name, more in (("whole", []), ("tiles", ["--tile", 204])):
             code, _, said = command("predict", "run", "pictures", "--out", tmp_path / name, "--device", "cpu", *more)
@@ -405,6 +485,13 @@ class TestCommand:
             (["--tile", "200"], 2, "tile = 200: an input tile has 16 k + 60 pixels a side and at least 204, such as 572."),
             (["--ensemble", "nowhere"], 3, "nowhere: there is no model file"),
             (["--average", "rotation"], 2, "no average 'rotation'; did you mean 'rotations'?"),
+            (["--scales", "0.5,half"], 2, "--scales 0.5,half: must be numbers with commas between, such as 0.5,0.75,1."),
+            (["--scales", "0.5,"], 2, "--scales 0.5,: must be numbers with commas between, such as 0.5,0.75,1."),
+            (["--scales", "1,2,1"], 2, "scales = 1,1,2: name each scale once."),
+            (["--window", "473", "--tile", "204"], 2, "window = 473 and tile = 204: each cuts the picture; give one."),
+            (["--window", "473", "--window-step", "474"], 2, "window_step = 474: must be 1 to 473, or windows leave pixels out."),
+            (["--fuse", "pspnet"], 2, "fuse = 'pspnet': there is one answer alone; give average, scales or window too"),
+            (["--output-stride", "8"], 2, "output_stride = 8: UNet has no output stride to set"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else None,
     )

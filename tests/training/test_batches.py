@@ -186,6 +186,16 @@ def test_objects_are_targets_where_a_network_learns_from_them():
     assert without.targets.instances is None
 
 
+def test_objects_alone_are_the_truth_where_labels_contradict_each_other():
+    recipe = Recipe(steps=1, batch=3, flip=False)
+    ((plain,),), ((alone,),) = (list(batches(Cells(3), recipe, 0, instances=True, objects_alone=both)) for both in (False, True))
+    void = plain.targets.labels == 255
+    assert void.any()
+    assert (alone.targets.labels[void] == 1).all()  # every pixel is of an object of class 1
+    assert torch.equal(alone.targets.labels[~void], plain.targets.labels[~void])
+    assert alone.judged == void.numel() > plain.judged
+
+
 @given(seed=seeds)
 def test_targets_hold_the_objects_that_a_view_shows(seed):
     """Through all that augments: an object has the pixels that it has in the view, and a box around them."""

@@ -35,6 +35,10 @@ class CRF:
 CRFS = {
     # Chen et al., ICLR 2015 and TPAMI 2017: the values of the authors' script, in the ranges that both papers searched.
     "deeplab": CRF(3, 3, 50, 3, 5),
+    # The other networks of that script: v1 with fc6 of 4x4, with MSc, and LargeFOV trained with COCO.
+    "deeplab_4x4": CRF(3, 3, 50, 10, 5),
+    "deeplab_msc": CRF(3, 3, 95, 3, 3),
+    "deeplab_coco": CRF(3, 3, 67, 3, 5),
     # Noh et al., ICCV 2015: the authors' inference code.
     "deconvnet": CRF(3, 3, 20, 3, 5),
 }

@@ -1,0 +1,134 @@
+"""DeepLab v2: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution, and Fully Connected CRFs (Chen
+et al., TPAMI 2017, arXiv:1606.00915).
+
+    image at 1, 0.75, 0.5 -> ResNet-101 of output stride 8 -> 3x3 scores with the rates 6, 12, 18, 24, summed --+
+                                                                          largest score of the three scales -> bilinear x8
+
+The sum is ASPP-L; the rates 2, 4, 8, 12 are ASPP-S (section 4.1.2, figure 7); neither normalisation nor ReLU is in it. With
+`backbone="vgg16_reduced"` a rate has a branch fc6 3x3, fc7 1x1 and 1x1 scores of its own on VGG-16, whose pools are those of
+DeepLab v1, without the mean behind pool5 (the prototxt of v2).
+Weights are shared by the scales. The loss has a term for each scale and one for the largest scores; labels are read at
+stride 8 of the picture or its smaller copy, at the nearest pixel. With one scale it is one term. Batch normalisation of a
+ResNet is fixed, scale and shift included. Corners are aligned and pictures padded as in DeepLab v1; a scaled picture has the
+nearest size of that kind, which for 321 pixels is exact: 241 and 161.
+Differs: the strides of ResNet are in the 3x3, as torchvision's weights expect; Caffe's have them in the 1x1. A ResNet
+without weights is calmed (see `calm`), since nothing normalises it. Trunks of other kinds learn their batch normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from perpixel.backbones.resnet import KINDS, Bottleneck
+from perpixel.backbones.trunks import StagedTrunk, staged_trunk
+from perpixel.backbones.vgg import VGG16
+from perpixel.errors import UsageError
+from perpixel.layers.corners import at_cells, on_pixels, padded, spread
+from perpixel.layers.score_map import ScoreMap
+from perpixel.losses import PixelLoss
+from perpixel.networks.deeplabv1 import DROPOUT, STRIDE, gaussian_scores
+from perpixel.sample import Targets
+
+RATES = (6, 12, 18, 24)  # ASPP-L
+SCALES = (1.0, 0.75, 0.5)
+CALM = 0.25
+
+
+class DeepLabV2(nn.Module):
+    """The paper's best network: ResNet-101, ASPP-L, three scales. It has 44,048,532 parameters with 21 classes, of which the
+    105,344 of batch normalisation are fixed and kept as buffers.
+
+    `backbone`: "vgg16_reduced", a ResNet or Xception of ours, or any timm name. `rates` of the pyramid. `scales` at which the
+    picture is seen, above 0 and at most 1; (1.0,) is one pass. `norm` of a ResNet: "frozen" without one, or "batch", which
+    learns. `dropout` after fc6 and fc7 of VGG-16, 0.5 without one. `width` scales every layer. `weights`: "imagenet" or none.
+    Raises UsageError or UnknownName for arguments that do not go together or do not exist."""
+
+    def __init__(
+        self,
+        classes: int = 21,
+        backbone: str = "resnet101",
+        rates: Sequence[int] = RATES,
+        scales: Sequence[float] = SCALES,
+        norm: str | None = None,
+        dropout: float | None = None,
+        width: float = 1.0,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        if not rates or min(rates) < 1:
+            raise UsageError(f"rates = {list(rates)}: give dilations of 1 or more, such as 6 12 18 24.")
+        if not scales or not 0 < min(scales) <= max(scales) <= 1:
+            raise UsageError(f"scales = {list(scales)}: give scales above 0 and at most 1, such as 1 0.75 0.5.")
+        if norm is not None and backbone not in KINDS:
+            raise UsageError(f"norm is for {', '.join(KINDS)}, not for {backbone}; leave it out.")
+        if dropout is not None and backbone != "vgg16_reduced":
+            raise UsageError(f"dropout is for vgg16_reduced, not for {backbone}; leave it out.")
+        self.scales = tuple(scales)
+        self.trunk: VGG16 | StagedTrunk
+        if backbone == "vgg16_reduced":
+            dropout = DROPOUT if dropout is None else dropout
+            self.trunk = VGG16(width, dropout=dropout, weights=weights, reduced=True, overlapping=True, rates=rates)
+            self._features = [name for name in self.trunk.channels if name.startswith("fc7")]
+            self.score = nn.ModuleList(gaussian_scores(self.trunk.channels[name], classes) for name in self._features)
+        else:
+            more = {"norm": norm or "frozen"} if backbone in KINDS else {}
+            self.trunk = staged_trunk(backbone, width, weights, STRIDE, (32,), **more)
+            deepest = self.trunk.levels[32]
+            self._features = [deepest] * len(rates)
+            self.score = nn.ModuleList(gaussian_scores(self.trunk.channels[deepest], classes, 3, rate) for rate in rates)
+            if more == {"norm": "frozen"} and weights != "imagenet":
+                calm(self.trunk)
+        self.loss = PixelLoss()
+
+    def score_map(self, images: Tensor) -> ScoreMap:
+        """Class scores on every eighth pixel, the largest of all scales."""
+        return on_pixels(self._largest(self._maps(images), images), STRIDE)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)}."""
+        return {"logits": spread(self.score_map(images).scores, STRIDE, (images.shape[-2], images.shape[-1]))}
+
+    def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """The loss of the largest scores and, with several scales, that of each as `NAME_at_SCALE`, all of weight 1."""
+        maps = self._maps(images)
+        losses: dict[str, Tensor] = self.loss(*at_cells(self._largest(maps, images), targets, STRIDE))
+        if len(maps) > 1:
+            for scale, scores in zip(self.scales, maps, strict=True):
+                for name, loss in self.loss(*at_cells(scores, targets, STRIDE)).items():
+                    losses[f"{name}_at_{scale:g}"] = loss
+        return losses
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        """The scores of each scale, at stride 8 of the picture at that scale."""
+        whole = padded(images, STRIDE, self.trunk.mean)
+        return [self._summed(self.trunk(whole if scale == 1 else smaller(whole, scale))) for scale in self.scales]
+
+    def _summed(self, features: dict[str, Tensor]) -> Tensor:
+        return torch.stack([score(features[name]) for name, score in zip(self._features, self.score, strict=True)]).sum(0)
+
+    def _largest(self, maps: list[Tensor], images: Tensor) -> Tensor:
+        """The largest score of the scales, at stride 8 of the picture."""
+        size = [-(-(side - 1) // STRIDE) + 1 for side in images.shape[-2:]]
+        largest = maps[0]
+        for place, scores in enumerate(maps):
+            if list(scores.shape[-2:]) != size:
+                scores = F.interpolate(scores, size, mode="bilinear", align_corners=True)
+            largest = scores if place == 0 else torch.maximum(largest, scores)
+        return largest
+
+
+def smaller(images: Tensor, scale: float) -> Tensor:
+    """images with sides of 8 k + 1 pixels at `scale`, as near to it as sides of that kind allow."""
+    size = [STRIDE * int((side - 1) // STRIDE * scale + 0.5) + 1 for side in images.shape[-2:]]
+    return F.interpolate(images, size, mode="bilinear", align_corners=True)
+
+
+def calm(trunk: nn.Module) -> None:
+    """Scales what each block of a ResNet adds to its shortcut by a quarter. Without statistics nothing else does: each of its
+    blocks would double the variance of the features. Weights that are loaded bring their own scale."""
+    for module in trunk.modules():
+        if isinstance(module, Bottleneck):
+            module.bn3.weight.fill_(CALM)

@@ -1,0 +1,102 @@
+"""How several answers to one picture become one: those to turned pictures, then those of windows, then those of scales.
+
+An answer is an array of raw scores (h, w, C). Sources of the rules:
+
+- probabilities: DeepLab v3 (Chen et al., arXiv:1706.05587): probabilities are averaged.
+- scores: U-Net's released scripts (Ronneberger et al., MICCAI 2015): scores are averaged before the softmax.
+- pspnet: PSPNet's released evaluation (Zhao et al., CVPR 2017). A sum of two scores makes a sharper softmax than their mean.
+- encnet: EncNet's released evaluation (Zhang et al., CVPR 2018): powers of e instead of a softmax. A window or scale with great
+  scores weighs more there. Here their logarithms are kept, which never overflow, and the sum is divided by that over classes.
+- maximum: DeepLab v2 (Chen et al., TPAMI 2017): the greatest score over scales. There it is taken of coarse maps before they are
+  enlarged, here of the scores of pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from perpixel.prediction.score_maps import log_sum
+
+Answer = NDArray[np.float32]
+NONE = float(np.finfo(np.float32).min)  # the greatest of no scores, and the logarithm of no sum
+
+
+def _sum(answers: Sequence[Answer]) -> Answer:
+    return reduce(np.add, answers)
+
+
+def _mean(answers: Sequence[Answer]) -> Answer:
+    mean: Answer = _sum(answers) / np.float32(len(answers))
+    return mean
+
+
+def softmax(answer: Answer) -> Answer:
+    """Over the last axis, that of classes."""
+    return torch.from_numpy(np.ascontiguousarray(answer)).softmax(-1).numpy()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`turned` joins the raw scores of turned pictures, `over_scales` the scales; windows are averaged.
+
+    `logarithms`: the arrays are logarithms of the values that are averaged and summed. `gives_probabilities`: the last array
+    holds probabilities; otherwise a softmax makes them."""
+
+    words: str
+    turned: Callable[[Sequence[Answer]], Answer]
+    over_scales: Callable[..., Any] = np.add
+    logarithms: bool = False
+    gives_probabilities: bool = False
+
+    def no_scale(self, shape: tuple[int, int, int]) -> Answer:
+        """The array that `add_scale` begins with."""
+        return np.full(shape, 0 if self.over_scales is np.add else NONE, np.float32)
+
+    def add_scale(self, total: Answer, answer: Answer) -> None:
+        """Joins the answer of one more scale to `total`, in place."""
+        self.over_scales(total, answer, out=total)
+
+    def finish(self, total: Answer, scales: int) -> None:
+        """Makes the mean of so many scales of their sum, in place, where the rule takes a mean."""
+        if self.over_scales is np.add:
+            total /= np.float32(scales)
+
+    @property
+    def no_window(self) -> float:
+        """The value that `add_window` begins with."""
+        return NONE if self.logarithms else 0.0
+
+    def add_window(self, total: Answer, answer: Answer) -> None:
+        """Joins the answer of one more window to `total`, in place."""
+        (log_sum if self.logarithms else np.add)(total, answer, out=total)
+
+    def average_windows(self, total: Answer, counts: NDArray[np.float32]) -> None:
+        """Makes the mean of the sum of windows, in place; `counts` says how many hold each pixel."""
+        if self.logarithms:
+            total -= np.log(counts)
+        else:
+            total /= counts
+
+
+FUSES = {
+    "probabilities": Rule(
+        "mean of probabilities over turned pictures, windows and scales",
+        lambda answers: _mean([softmax(answer) for answer in answers]), gives_probabilities=True,
+    ),
+    "scores": Rule("mean of raw scores over turned pictures, windows and scales", _mean),
+    "pspnet": Rule(
+        "raw scores of turned pictures added, then softmax, mean over windows, mean over scales",
+        lambda answers: softmax(_sum(answers)), gives_probabilities=True,
+    ),
+    "encnet": Rule(
+        "raw scores of turned pictures added, then exp, mean over windows, sum over scales",
+        _sum, log_sum, logarithms=True,
+    ),
+    "maximum": Rule("mean of raw scores over turned pictures and windows, maximum over scales", _mean, np.maximum),
+}  # fmt: skip

@@ -1,0 +1,233 @@
+"""Mask R-CNN: the published counts, torchvision's own boxes, scores, masks and losses, and truth that teaches nothing."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet50
+from torchvision.models.detection import MaskRCNN as TheirMaskRCNN
+from torchvision.models.detection import maskrcnn_resnet50_fpn
+from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+from torchvision.ops import FrozenBatchNorm2d
+
+from perpixel.errors import UntrustedFile, UsageError
+from perpixel.layers.regions import expanded, soft_mask
+from perpixel.networks import build
+from perpixel.networks.mask_rcnn import Counts, MaskRCNN, Proposals, torchvision_name
+from perpixel.networks.torchvision import torchvision_state
+from perpixel.sample import InstanceTargets, Targets
+
+CLASSES, VOID = 7, 255
+FEW = Counts(Proposals(150, 120), Proposals(100, 80), 64)  # so that a picture takes a second
+
+
+def count(module: nn.Module, fixed: bool = False) -> int:
+    """Learned parameters; `fixed` counts the scales and shifts of frozen normalisation too."""
+    names = [name for name, _ in module.named_buffers() if fixed and name.endswith(("weight", "bias"))]
+    return sum(parameter.numel() for parameter in module.parameters()) + sum(module.get_buffer(name).numel() for name in names)
+
+
+def on_meta(**arguments: Any) -> MaskRCNN:
+    with torch.device("meta"):
+        network = build("mask_rcnn", **arguments)
+    assert isinstance(network, MaskRCNN)
+    return network
+
+
+def theirs(**sizes: Any) -> TheirMaskRCNN:
+    """torchvision's network with frozen normalisation, as its weights have it, random so that it finds objects of all classes."""
+    torch.manual_seed(0)
+    backbone = _resnet_fpn_extractor(resnet50(weights=None, norm_layer=FrozenBatchNorm2d), 3)
+    network = TheirMaskRCNN(
+        backbone, CLASSES, **sizes, box_detections_per_img=80, box_batch_size_per_image=FEW.regions,
+        rpn_pre_nms_top_n_train=FEW.training.before, rpn_post_nms_top_n_train=FEW.training.after,
+        rpn_pre_nms_top_n_test=FEW.test.before, rpn_post_nms_top_n_test=FEW.test.after,
+    )  # fmt: skip
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5)
+            elif name.endswith("bn3.weight"):
+                tensor.uniform_(0.1, 0.3)
+        network.rpn.head.cls_logits.weight.mul_(20)
+        network.rpn.head.bbox_pred.weight.mul_(5)
+        network.roi_heads.box_predictor.cls_score.weight.mul_(1.5)
+        network.roi_heads.box_predictor.bbox_pred.weight.mul_(10)
+        network.roi_heads.mask_predictor.mask_fcn_logits.weight.mul_(10)
+    return network.eval()
+
+
+def ours(network: TheirMaskRCNN, **sizes: Any) -> MaskRCNN:
+    made = build("mask_rcnn", CLASSES, detections=80, **sizes).eval()
+    assert isinstance(made, MaskRCNN)
+    made.counts = FEW
+    made.load_state_dict(torchvision_state(made, network.state_dict()))
+    return made
+
+
+def pictures(size: tuple[int, int], number: int = 1) -> Tensor:
+    return torch.rand(number, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "learned", "all_of_them"),
+    [
+        ({"classes": 91}, 44_401_393, 44_454_513),
+        ({"classes": 81}, 44_347_573, 44_400_693),
+        ({"classes": 81, "backbone": "resnet101"}, 63_287_477, 63_392_821),
+    ],
+)
+def test_it_has_the_published_number_of_parameters(arguments: dict[str, Any], learned: int, all_of_them: int) -> None:
+    network = on_meta(**arguments)
+    assert (count(network), count(network, fixed=True)) == (learned, all_of_them)
+
+
+def test_its_parts_have_the_published_numbers_of_parameters() -> None:
+    network = on_meta(classes=81)
+    parts = (network.pyramid, network.rpn, network.box_head, network.mask_head)
+    assert [count(part) for part in parts] == [3_344_384, 593_935, 14_310_805, 2_643_537]
+
+
+@pytest.mark.parametrize(("frozen", "names"), [
+    (0, []), (1, ["conv1"]), (2, ["conv1", "layer1"]), (5, ["conv1", "layer1", "layer2", "layer3", "layer4"]),
+])  # fmt: skip
+def test_the_stem_and_first_stages_are_not_trained(frozen: int, names: list[str]) -> None:
+    network = on_meta(frozen=frozen)
+    still = {name.split(".")[0] for name, parameter in network.trunk.named_parameters() if not parameter.requires_grad}
+    assert still == set(names)
+
+
+@pytest.fixture(scope="module", params=[((120, 173), 96, 140), ((90, 60), 96, 130)])
+def pair(request: pytest.FixtureRequest) -> tuple[TheirMaskRCNN, MaskRCNN, Tensor]:
+    size, shorter, longer = request.param
+    network = theirs(min_size=shorter, max_size=longer)
+    return network, ours(network, min_size=(shorter,), max_size=longer), pictures(size, 2)
+
+
+class TestAgainstTorchvision:
+    @torch.no_grad()
+    def test_boxes_scores_and_masks_are_equal(self, pair: tuple[TheirMaskRCNN, MaskRCNN, Tensor]) -> None:
+        network, mine, images = pair
+        size = (images.shape[-2], images.shape[-1])
+        for wanted, (boxes, scores, class_ids, masks) in zip(network(list(images)), mine.objects(images, size), strict=True):
+            assert len(boxes) > 20
+            assert len(class_ids.unique()) > 2
+            assert torch.equal(class_ids, wanted["labels"])
+            torch.testing.assert_close(boxes, wanted["boxes"], rtol=1e-5, atol=1e-3)
+            torch.testing.assert_close(scores, wanted["scores"], rtol=1e-4, atol=1e-4)
+            for mask, box, whole in zip(masks, expanded(boxes, 28), wanted["masks"][:, 0], strict=True):
+                pixels, top, left = soft_mask(mask, box, size)
+                found = torch.zeros(size)
+                found[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+                torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-4)
+
+    def test_detect_cuts_masks_at_a_half(self, pair: tuple[TheirMaskRCNN, MaskRCNN, Tensor]) -> None:
+        network, mine, images = pair
+        with torch.no_grad():
+            results = network(list(images))
+        for objects, wanted in zip(mine.detect(images), results, strict=True):
+            masks = wanted["masks"][:, 0] > 0.5
+            shown = masks.flatten(1).any(1)
+            assert objects.size == tuple(images.shape[-2:])
+            assert objects.class_ids.tolist() == wanted["labels"][shown].tolist()
+            differ = (torch.from_numpy(objects.masks) != masks[shown]).float().mean()
+            assert differ < 1e-4
+            assert len(objects.class_ids) > 20
+
+    def test_losses_are_equal(self, pair: tuple[TheirMaskRCNN, MaskRCNN, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+        network, mine, images = pair
+        monkeypatch.setattr(torch, "randperm", lambda length, **_: torch.arange(length))
+        targets = scene((images.shape[-2], images.shape[-1]), 2)
+        assert targets.instances is not None
+        given = [{"boxes": one.boxes, "labels": one.class_ids, "masks": one.masks.byte()} for one in targets.instances]
+        try:
+            wanted = network.train()(list(images), given)
+        finally:
+            network.eval()
+        found = mine.losses(images, targets)
+        names = {
+            "objectness": "loss_objectness", "rpn_box": "loss_rpn_box_reg", "classifier": "loss_classifier",
+            "box": "loss_box_reg", "mask": "loss_mask",
+        }  # fmt: skip
+        assert found.keys() == names.keys()
+        for name, called in names.items():
+            assert found[name] > 0
+            torch.testing.assert_close(found[name], wanted[called], rtol=1e-5, atol=1e-5)
+
+    def test_gradients_are_equal(self, pair: tuple[TheirMaskRCNN, MaskRCNN, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+        network, mine, images = pair
+        monkeypatch.setattr(torch, "randperm", lambda length, **_: torch.arange(length))
+        targets = scene((images.shape[-2], images.shape[-1]), 2)
+        assert targets.instances is not None
+        given = [{"boxes": one.boxes, "labels": one.class_ids, "masks": one.masks.byte()} for one in targets.instances]
+        network.zero_grad()
+        mine.zero_grad()
+        try:
+            sum(network.train()(list(images), given).values()).backward()
+        finally:
+            network.eval()
+        sum(mine.losses(images, targets).values()).backward()  # type: ignore[union-attr]
+        wanted = torchvision_gradients(network, mine)
+        for name, parameter in mine.named_parameters():
+            assert parameter.requires_grad == (name in wanted), name
+            if parameter.requires_grad:
+                assert parameter.grad is not None
+                assert (parameter.grad - wanted[name]).norm() <= 1e-3 * wanted[name].norm(), name
+
+
+def torchvision_gradients(network: nn.Module, mine: nn.Module) -> dict[str, Tensor]:
+    theirs_by_name = dict(network.named_parameters())
+    named = {name: theirs_by_name[torchvision_name(name)] for name, _ in mine.named_parameters()}
+    return {name: parameter.grad for name, parameter in named.items() if parameter.grad is not None}
+
+
+def scene(size: tuple[int, int], count: int) -> Targets:
+    """Pictures with discs of random classes that overlap."""
+    random = np.random.default_rng(0)
+    rows, columns = np.indices(size)
+    labels, objects = np.zeros((count, *size), np.int64), []
+    for picture in range(count):
+        masks, class_ids = [], []
+        for _ in range(6):
+            centre, radius = random.uniform(0, size), random.uniform(6, min(size) / 2)
+            masks.append(((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2) < radius**2)
+            class_ids.append(int(random.integers(1, CLASSES)))
+            labels[picture][masks[-1]] = class_ids[-1]
+        objects.append(objects_of(torch.tensor(np.array(masks)), class_ids))
+    return Targets(torch.from_numpy(labels), None, tuple(objects))
+
+
+def objects_of(masks: Tensor, class_ids: list[int], crowd: list[bool] | None = None) -> InstanceTargets:
+    boxes = []
+    for mask in masks:
+        rows, columns = (mask.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
+        boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    return InstanceTargets(
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), masks, torch.tensor(class_ids, dtype=torch.int64),
+        torch.tensor(crowd or [False] * len(masks), dtype=torch.bool),
+    )  # fmt: skip
+
+
+def test_a_state_of_torchvisions_builder_fits_with_its_counters() -> None:
+    """Its normalisation is that of training, which counts batches."""
+    with torch.device("meta"):
+        state = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
+    network = on_meta(classes=91)
+    taken = torchvision_state(network, state)
+    assert taken.keys() == network.state_dict().keys()
+    assert any(name.endswith("num_batches_tracked") for name in state)
+
+
+def test_a_state_that_does_not_fit_is_refused_by_the_names_of_what_is_wrong() -> None:
+    with torch.device("meta"):
+        state = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
+        panet = build("panet", 91)
+    with pytest.raises(UntrustedFile, match=r"not of torchvision's maskrcnn_resnet50_fpn \(misshapen: roi_heads.box_predictor"):
+        torchvision_state(on_meta(classes=81), state)
+    del state["rpn.head.conv.0.0.weight"]
+    with pytest.raises(UntrustedFile, match=r"\(missing: rpn.head.conv.0.0.weight\)"):
+        torchvision_state(on_meta(classes=91), state)
+    with pytest.raises(UsageError, match=r"name a network of .*, mask_rcnn"):
+        torchvision_state(panet, state)
