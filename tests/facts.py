@@ -350,6 +350,7 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
         **ours(WARM_UP=0.2, START=0.04, END=0.001),
     },
     "perpixel.training.transforms": {
+        **of("OpenCV's Gaussian of 5 x 5 pixels without a sigma, as hszhao/semseg blurs", BINOMIAL=(1, 4, 6, 4, 1)),
         **of("ITU-R BT.601", LUMA=(0.299, 0.587, 0.114)),
         **of(ILSVRC, MEAN_COLOUR=(124, 116, 104)),
         **ours(HUE=30.0),

@@ -50,6 +50,14 @@ class Blobs(nn.Module):
         return Instances(np.concatenate(masks), np.array(class_ids, np.int64), np.array(scores, np.float32))
 
 
+class NormedBlobs(Blobs):
+    """`Blobs` with batch normalisation; before it a bias would have no gradient but rounding."""
+
+    def __init__(self, classes: int = 2) -> None:
+        super().__init__()
+        self.colour = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4), nn.Conv2d(4, classes, 1))
+
+
 class BlobsAndPixels(Blobs):
     """A network that keeps both contracts: it finds objects, and gives every pixel a class."""
 

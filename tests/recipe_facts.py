@@ -37,6 +37,7 @@ DEFAULTS: dict[str, Fact] = {
         multi_grid=None, image_pooling=None, norm_momentum=None, separable=None, low_level=None, top_down=None, kernels=None,
         mask_side=None, frozen=None, roi=None, anchors=None, min_size=None, max_size=None, detections=None, bottom_up=None,
         box_head=None, fc_fusion=None,
+        blur=0.0, scale_steps=0.0, short_sides=None, long_side=None, group_by_aspect=False,
         scale=1.0, crop=None, scale_jitter=(1.0, 1.0), flip=True, colour=0.0, class_crops=0.0, flip_vertical=False, rotate=0.0,
         elastic=0.0, crops="none", crop_balance=0.5, proposals="edge_boxes", proposal_overlap=0.5,
         steps=1000, batch=8, sampling="shuffled", accumulate=1, optimiser="adamw", lr=1e-3, trunk_lr=1.0,

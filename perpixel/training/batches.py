@@ -9,21 +9,23 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from perpixel.datasets import Dataset, with_objects
+from perpixel.datasets import Dataset, HasPictures, with_objects
 from perpixel.errors import UsageError, did_you_mean
+from perpixel.images import read_size
 from perpixel.masks.touching import components, weight_map
 from perpixel.sample import Instances, InstanceTargets, Sample, Targets
 from perpixel.training.recipe import Recipe
-from perpixel.training.transforms import Augmentation, augment
+from perpixel.training.transforms import MEAN_COLOUR, Augmentation, augment
 
 AHEAD = 2  # steps that are read while one is computed
-_ORDER, _VIEW = 0, 1  # branches of the seed
+_ORDER, _VIEW, _GROUP = 0, 1, 2  # branches of the seed
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,13 @@ def batches(
 ) -> Generator[list[Batch]]:
     """For each step from `first` (0-based) to the last: this process's share of the batch, in `recipe.accumulate` parts.
 
-    Pictures are drawn by `recipe.sampling`. Reading and augmenting run ahead in a thread of their own. Of crops, images show
-    `context` pixels more on each side than targets. `class_weights` (C,) balance the weight map of `recipe.separation_weights`,
-    which is made of the objects as they are after augmentation. With `instances` the targets have the objects too, as far as they
-    show in the view; a pixel that several objects share belongs to the last of them. With `objects_alone` its label is the class
-    of that object, where the data set has void because its objects contradict each other, as COCO's do: they are the truth then.
+    Pictures are drawn by `recipe.sampling`, from wide and tall ones by turns where the recipe groups them. With its `short_sides`
+    the pictures of a part are padded to the largest height and width among them. Reading and augmenting run ahead in a thread of
+    their own. Of crops, images show `context` pixels more on each side than targets. `class_weights` (C,) balance the weight map
+    of `recipe.separation_weights`, which is made of the objects as they are after augmentation. With `instances` the targets have
+    the objects too, as far as they show in the view; a pixel that several objects share belongs to the last of them. With
+    `objects_alone` its label is the class of that object, where the data set has void because its objects contradict each other,
+    as COCO's do: they are the truth then.
 
     Raises UsageError when the batch does not divide, pictures of different sizes meet without a crop, or there are no objects
     to separate or to learn from; UnknownName for a `separation_class` that is none."""
@@ -67,22 +71,29 @@ def batches(
     read = _Cache(dataset, recipe, instances)
     how = Augmentation(
         recipe.scale, recipe.crop, recipe.scale_jitter, recipe.flip, recipe.colour, recipe.class_crops,
-        recipe.flip_vertical, recipe.rotate, recipe.elastic, context,
+        recipe.flip_vertical, recipe.rotate, recipe.elastic, context, recipe.scale_steps, recipe.short_sides or (),
+        recipe.long_side, recipe.blur,
     )  # fmt: skip
+    groups = aspect_groups(dataset) if recipe.group_by_aspect else []
     void, balance = dataset.classes.void, class_weights or [1.0] * len(dataset.classes)
     closed = threading.Event()  # then the picture that is being read is the last one
 
     def load(step: int) -> list[Batch]:
         start = step * recipe.batch + rank * recipe.accumulate * size
         return [
-            _batch([_view(position) for position in range(begin, begin + size)], _weights, void, instances, objects_alone)
+            _batch([_view(position) for position in range(begin, begin + size)], _weights, void, instances, objects_alone, how)
             for begin in range(start, start + recipe.accumulate * size, size)
         ]
 
     def _view(position: int) -> Sample:
         if closed.is_set():
             raise CancelledError
-        sample = read(draw(position, len(dataset), recipe.seed))
+        if len(groups) > 1:
+            group, position_there = place_in_groups(position, recipe.batch, [len(group) for group in groups], recipe.seed)
+            index = groups[group][draw(position_there, len(groups[group]), recipe.seed)]
+        else:
+            index = draw(position, len(dataset), recipe.seed)
+        sample = read(index)
         return augment(sample, how, void, np.random.default_rng([recipe.seed, _VIEW, position]))
 
     def _weights(view: Sample) -> NDArray[np.float32] | None:
@@ -121,6 +132,29 @@ def index_at(position: int, length: int, seed: int) -> int:
 def index_of_all(position: int, length: int, seed: int) -> int:
     """The picture at `position` of the sequence that draws each from all, as the authors of FCN do."""
     return int(np.random.default_rng([seed, _ORDER, position]).integers(length))
+
+
+def aspect_groups(dataset: Dataset) -> list[list[int]]:
+    """The numbers of the pictures that are wide (or square) and of those that are tall; a group without pictures is left out.
+
+    Sizes are read from the files of pictures where there are any."""
+    groups: tuple[list[int], list[int]] = [], []
+    for index in range(len(dataset)):
+        size = read_size(dataset.picture(index)) if isinstance(dataset, HasPictures) else dataset.sample(index).image.shape
+        groups[size[0] > size[1]].append(index)
+    return [group for group in groups if group]
+
+
+def place_in_groups(position: int, batch: int, lengths: Sequence[int], seed: int) -> tuple[int, int]:
+    """The group (0 or 1) of the batch that the picture at `position` belongs to, and the position in the sequence of its group.
+
+    Batches of the two are spread evenly, as many of each as its pictures are of all; `seed` says with which they begin."""
+    step, place = divmod(position, batch)
+    total = sum(lengths)
+    start = int(np.random.default_rng([seed, _GROUP]).integers(total))
+    before, after = ((steps * lengths[0] + start) // total for steps in (step, step + 1))  # batches of the first group
+    group, number = (0, before) if after > before else (1, step - before)
+    return group, number * batch + place
 
 
 class _Cache:
@@ -165,10 +199,18 @@ class _Cache:
 
 
 def _batch(
-    samples: list[Sample], weigh: Callable[[Sample], NDArray[np.float32] | None], void: int, instances: bool, objects_alone: bool
+    samples: list[Sample],
+    weigh: Callable[[Sample], NDArray[np.float32] | None],
+    void: int,
+    instances: bool,
+    objects_alone: bool,
+    how: Augmentation,
 ) -> Batch:
     sizes = {sample.image.shape[:2] for sample in samples}
-    if len(sizes) > 1:
+    if how.short_sides:
+        samples = [_padded(sample, (max(heights), max(widths)), void) for heights, widths in [zip(*sizes, strict=True)]
+                   for sample in samples]  # fmt: skip
+    elif len(sizes) > 1:
         raise UsageError(f"the pictures have different sizes ({', '.join(map(str, sorted(sizes)))}); give `--crop HEIGHT WIDTH`.")
     images = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
     labels_of = _labels_by_objects if objects_alone else _labels
@@ -178,6 +220,24 @@ def _batch(
     names = tuple(sample.name for sample in samples)
     objects = tuple(_targets_of(sample.instances) for sample in samples if sample.instances is not None) if instances else None
     return Batch(images.float().div_(255), Targets(labels, weights, objects), names, int((labels != void).sum()))
+
+
+def _padded(sample: Sample, size: tuple[int, int], void: int) -> Sample:
+    """The view with mean colour and void to its right and below, so that it has this size."""
+    assert sample.labels is not None
+    height, width = sample.labels.shape
+    if (height, width) == size:
+        return sample
+
+    def filled(plane: NDArray[Any], value: Any) -> NDArray[Any]:
+        whole = np.empty((*size, *plane.shape[2:]), plane.dtype)
+        whole[...] = value
+        whole[:height, :width] = plane
+        return whole
+
+    old = sample.instances
+    instances = None if old is None else Instances.of_numbers(filled(old.numbers, 0), old.class_ids, old.crowd)
+    return Sample(sample.name, filled(sample.image, MEAN_COLOUR), filled(sample.labels, void), instances)
 
 
 def _labels(sample: Sample, _void: int) -> NDArray[np.int64]:

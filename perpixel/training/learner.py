@@ -54,10 +54,18 @@ class Learner:
         return self.network if self.average is None else self.average
 
 
-def learner_of(network: Network, recipe: Recipe, team: Team) -> Learner:
-    """`network` on the device of the team, with all that training by `recipe` needs beside it."""
+def learner_of(network: Network, recipe: Recipe, team: Team, say: Say) -> Learner:
+    """`network` on the device of the team, with all that training by `recipe` needs beside it.
+
+    Where processes share a batch, batch normalisation is synchronised, and a line says so."""
     if team.world > 1:
         synchronise(network.modules())
+        if layers := _measured_layers(network, recipe):
+            taking = "1 layer takes its" if len(layers) == 1 else f"{len(layers)} layers take their"
+            say(
+                f"batch normalisation is synchronised: {taking} statistics from the whole batch of {recipe.batch}, over "
+                f"{team.world} processes."
+            )
     network = network.to(team.device)
     if recipe.channels_last:
         network = network.to(memory_format=torch.channels_last)
@@ -246,7 +254,8 @@ def lagging_statistics(network: Network, recipe: Recipe) -> str | None:
 def measure_batch_norm(network: Network, dataset: Dataset, recipe: Recipe, team: Team) -> None:
     """Measures the statistics of batch normalisation on pictures drawn and augmented as in training: the first of the sequence,
     whichever step this is."""
-    drawn = replace(recipe, steps=recipe.statistics_batches, batch=recipe.statistics_batch, accumulate=1, cache_mb=0)
+    drawn = replace(recipe, steps=recipe.statistics_batches, batch=recipe.statistics_batch, accumulate=1, cache_mb=0,
+                    group_by_aspect=False)  # fmt: skip
     passes = (
         network.losses(part.images.to(team.device), part.targets.to(team.device))
         for (part,) in batches(

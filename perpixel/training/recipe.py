@@ -124,8 +124,15 @@ class Recipe:
     scale: float = _setting(1.0, "Size at which the network sees pictures, in training and after, relative to their own.")
     crop: tuple[int, int] | None = _setting(None, "Height and width of training crops; without, whole pictures of one size.")
     scale_jitter: tuple[float, float] = _setting((1.0, 1.0), "Range of the random scale of training crops, on top of scale.")
+    scale_steps: float = _setting(0.0, "Steps of that scale, such as DeepLab's 0.25, each as likely; 0 for any scale between.")
+    short_sides: tuple[int, ...] | None = _setting(
+        None, "Whole training pictures of any size: the shorter side is one of these, in place of scale."
+    )
+    long_side: int | None = _setting(None, "With short_sides: the most that the longer side has.")
+    group_by_aspect: bool = _setting(False, "With short_sides: a batch holds wide pictures, or tall ones.")
     flip: bool = _setting(True, "Mirror half of the training pictures left to right.")
     colour: float = _setting(0.0, "Strength of random brightness, contrast, saturation and hue, 0 to 1.")
+    blur: float = _setting(0.0, "Share of training pictures that a Gaussian of 5 x 5 pixels blurs; PSPNet's authors blur half.")
     class_crops: float = _setting(0.0, "Share of crops centred on a pixel of a class drawn evenly from those in the picture.")
     flip_vertical: bool = _setting(False, "Mirror half of the training pictures top to bottom.")
     rotate: float = _setting(0.0, "Largest angle of a random rotation, in degrees; the picture is mirrored at its border.")
@@ -207,7 +214,7 @@ class Recipe:
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("momentum", "ema"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 or more and below 1")
-        for name in ("colour", "class_crops", "crop_balance", "warm_up_from"):
+        for name in ("colour", "class_crops", "crop_balance", "warm_up_from", "blur"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
         _require(0 <= self.rotate <= 180, "rotate", self.rotate, "between 0 and 180 degrees")
         sigma = self.separation_sigma
@@ -215,6 +222,9 @@ class Recipe:
         _require(0 <= self.trunk_frozen <= 5, "trunk_frozen", self.trunk_frozen, "between 0 and 5")
         low, high = self.scale_jitter
         _require(0 < low <= high < math.inf, "scale_jitter", self.scale_jitter, "two numbers above 0, the smaller first")
+        steps = (high - low) / self.scale_steps if self.scale_steps > 0 else 0
+        whole = self.scale_steps == 0 or (self.scale_steps > 0 and steps >= 1 - 1e-6 and abs(steps - round(steps)) < 1e-6)
+        _require(whole, "scale_steps", self.scale_steps, "0, or what divides the range of scale_jitter into whole steps")
         crop, side = self.crop, LARGEST_SIDE
         _require(crop is None or 1 <= min(crop) <= max(crop) <= side, "crop", crop, f"two sizes of 1 to {side}")
         width = self.width
@@ -249,6 +259,7 @@ class Recipe:
         _require(not stones or rising, "milestones", stones, rule)
         _require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        self._require_sides()
         for name, known in (
             ("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("weights", ("auto", "imagenet", "none")),
             ("loss_mean", LOSS_MEANS), ("sampling", SAMPLINGS), ("crops", CROPS), ("proposals", PROPOSALS),
@@ -269,6 +280,20 @@ class Recipe:
             raise UsageError(f"separation_class = {self.separation_class!r}: needs separation_weights above 0, such as 10.")
         if self.separation_weights and self.loss != "cross_entropy":
             raise UsageError(f"separation_weights weigh pixels, which only cross_entropy does; loss is {self.loss!r}.")
+
+    def _require_sides(self) -> None:
+        """Raises UsageError for sides of whole pictures that cannot work."""
+        short, long = self.short_sides, self.long_side
+        if short is not None:
+            sides = f"sides of 1 to {LARGEST_SIDE} pixels"
+            _require(len(short) > 0 and 1 <= min(short) <= max(short) <= LARGEST_SIDE, "short_sides", short, sides)
+            _require(long is None or max(short) <= long <= LARGEST_SIDE, "long_side", long, "no less than short_sides")
+            if self.crop is not None:
+                raise UsageError(f"short_sides = {short}: are of whole pictures; leave crop out, or short_sides.")
+            return
+        for name in ("long_side", "group_by_aspect"):
+            if getattr(self, name):
+                raise UsageError(f"{name} = {getattr(self, name)}: belongs to short_sides; give these too, or leave it out.")
 
     def network_arguments(self) -> dict[str, Any]:
         """The arguments of `networks.build` that were set."""

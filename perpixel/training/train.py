@@ -238,7 +238,7 @@ def _set_up(
         started_from = {"path": recipe.starts_from, "sha256": begin_with(network, recipe.starts_from, say)}
     weights = class_weights(recipe.class_weights, sound.class_pixels, training.classes.names)
     set_loss(network, recipe, weights, training.classes.void)
-    learner = learner_of(network, recipe, team)
+    learner = learner_of(network, recipe, team, say)
     history = History(recipe, criterion, out)
     start = _restore(out, learner, history, say)
     if start and team.rank == 0:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 from torch.nn import functional as F
 
 from perpixel.sample import Instances, Sample
@@ -20,6 +21,7 @@ from perpixel.sample import Instances, Sample
 LUMA = np.array([0.299, 0.587, 0.114])
 MEAN_COLOUR = (124, 116, 104)  # of ILSVRC; fills what lies outside the picture
 HUE = 30.0  # degrees about the grey axis, at strength 1
+BINOMIAL = (1, 4, 6, 4, 1)  # of 16
 GRID = 3  # nodes of the elastic deformation along each side of a view
 
 
@@ -39,6 +41,10 @@ class Augmentation:
     rotate: float = 0.0
     elastic: float = 0.0
     context: int = 0
+    scale_steps: float = 0.0
+    short_sides: tuple[int, ...] = ()
+    long_side: int | None = None
+    blur: float = 0.0
 
 
 class Window(NamedTuple):
@@ -76,6 +82,8 @@ def augment(sample: Sample, how: Augmentation, void: int, random: np.random.Gene
     image, labels, *more = (np.ascontiguousarray(plane) for plane in planes)
     if how.colour > 0:
         image = recolour(image, colour_matrix(how.colour, float(image[::8, ::8].mean()), random))
+    if how.blur and random.random() < how.blur:
+        image = blurred(image)
     old = sample.instances
     instances = None if old is None else Instances.of_numbers(more[0], old.class_ids, old.crowd)
     return Sample(sample.name, image, labels, instances)
@@ -84,9 +92,13 @@ def augment(sample: Sample, how: Augmentation, void: int, random: np.random.Gene
 def _choose_window(labels: NDArray[Any], how: Augmentation, void: int, random: np.random.Generator) -> Window:
     height, width = labels.shape
     low, high = how.scale_jitter
-    jitter = float(np.exp(random.uniform(np.log(low), np.log(high))))
+    if how.scale_steps:
+        jitter = float(random.choice(np.linspace(low, high, round((high - low) / how.scale_steps) + 1)))
+    else:
+        jitter = float(np.exp(random.uniform(np.log(low), np.log(high))))
     if how.crop is None:
-        size = max(1, round(height * how.scale)), max(1, round(width * how.scale))
+        scale = _scale_of_a_side(height, width, how, random) if how.short_sides else how.scale
+        size = max(1, round(height * scale)), max(1, round(width * scale))
         sides = height / jitter, width / jitter
     else:
         size = how.crop
@@ -98,6 +110,12 @@ def _choose_window(labels: NDArray[Any], how: Augmentation, void: int, random: n
         # Where the window is larger than the picture, the picture slides inside it.
         top, left = (random.uniform(min(0.0, a - b), max(0.0, a - b)) for a, b in zip((height, width), sides, strict=True))
     return Window(top, left, sides, size)
+
+
+def _scale_of_a_side(height: int, width: int, how: Augmentation, random: np.random.Generator) -> float:
+    """The scale at which the shorter side is one of `short_sides`, or the longer one `long_side` where it would be more."""
+    scale = int(random.choice(how.short_sides)) / min(height, width)
+    return scale if how.long_side is None else min(scale, how.long_side / max(height, width))
 
 
 def _picture_of(image: NDArray[np.uint8], window: Window, context: int) -> NDArray[np.uint8]:
@@ -226,6 +244,14 @@ def colour_matrix(strength: float, mean: float, random: np.random.Generator) -> 
 def recolour(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.uint8]:
     """uint8 RGB (H, W, 3) through a (3, 4) affine map, clipped to 0..255."""
     return np.asarray(Image.fromarray(np.ascontiguousarray(image)).convert("RGB", tuple(matrix.ravel().tolist())))
+
+
+def blurred(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture by OpenCV's Gaussian of 5 x 5 pixels, which is binomial; at its border it is mirrored."""
+    sums: NDArray[np.uint16] = image.astype(np.uint16)
+    for axis in (0, 1):
+        sums = ndimage.correlate1d(sums, BINOMIAL, axis, mode="mirror")
+    return ((sums + 128) >> 8).astype(np.uint8)
 
 
 def _pixel_of_a_class(labels: NDArray[np.uint8], void: int, random: np.random.Generator) -> tuple[int, int]:

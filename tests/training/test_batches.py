@@ -6,20 +6,24 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from fakes import draw_sample, make_folder
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from perpixel.classes import ClassTable
+from perpixel.datasets import open_dataset
 from perpixel.errors import UnknownName, UsageError
 from perpixel.masks.touching import weight_map
 from perpixel.sample import Instances, Sample
-from perpixel.training.batches import batches, index_at
+from perpixel.training.batches import aspect_groups, batches, index_at, place_in_groups
 from perpixel.training.recipe import Recipe
+from perpixel.training.transforms import MEAN_COLOUR, Augmentation, augment
 
 seeds = st.integers(0, 2**32 - 1)
 # Everything that is random, so that a repeated batch has repeated all of it.
 WILD = dict(
-    crop=(6, 7), scale_jitter=(0.5, 2.0), colour=0.5, class_crops=0.5, flip_vertical=True, rotate=30.0, elastic=1.0,
+    crop=(6, 7), scale_jitter=(0.5, 2.0), colour=0.5, class_crops=0.5, blur=0.5, flip_vertical=True, rotate=30.0, elastic=1.0,
     separation_weights=10.0, separation_class="b",
 )  # fmt: skip
 
@@ -246,3 +250,83 @@ def test_pictures_of_different_sizes_need_a_crop():
 
 def test_stopping_early_ends_the_reading():
     assert len(list(islice(batches(Noise(3), Recipe(steps=10**9, batch=1), 0), 2))) == 2
+
+
+SIDES = {"short_sides": (4, 6), "long_side": 12, "flip": False}
+
+
+def test_pictures_of_a_part_are_padded_to_the_largest_with_mean_colour_and_void():
+    dataset = Cells(4, sizes=((4, 8), (8, 4), (6, 6), (5, 9)))
+    ((batch,),) = steps_of(dataset, Recipe(steps=1, batch=4, separation_weights=10.0, **SIDES))
+    labels, images = batch.targets.labels, batch.images
+    alone = {}
+    for position, name in enumerate(batch.names):
+        random = np.random.default_rng([0, 1, position])
+        how = Augmentation(flip=False, short_sides=(4, 6), long_side=12)
+        alone[name] = augment(dataset.sample(int(name.split()[1])), how, 255, random)
+    assert labels.shape[1:] == tuple(np.max([view.labels.shape for view in alone.values()], 0))
+    for row, name in enumerate(batch.names):
+        height, width = alone[name].labels.shape
+        assert torch.equal(labels[row, :height, :width], torch.from_numpy(alone[name].labels.astype(np.int64)))
+        outside = torch.ones(labels.shape[1:], dtype=bool)
+        outside[:height, :width] = False
+        assert (labels[row][outside] == 255).all()
+        assert (batch.targets.weights[row][outside] == 0).all()
+        assert torch.equal(images[row][:, outside].T.unique(dim=0), torch.tensor([MEAN_COLOUR]) / 255) or not outside.any()
+    assert batch.judged == sum((view.labels != 255).sum() for view in alone.values())
+
+
+def test_objects_are_those_of_the_padded_pictures():
+    ((batch,),) = steps_of(Cells(2, sizes=((4, 8), (8, 4))), Recipe(steps=1, batch=2, **SIDES), instances=True)
+    for image, objects in zip(batch.images, batch.targets.instances, strict=True):
+        assert objects.masks.shape[1:] == image.shape[1:]
+        for mask, (left, top, right, bottom) in zip(objects.masks, objects.boxes.tolist(), strict=True):
+            rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
+            assert (top, bottom, left, right) == (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
+
+
+def test_pictures_of_other_sizes_need_a_crop_or_short_sides():
+    with pytest.raises(UsageError, match="the pictures have different sizes"):
+        steps_of(Noise(4, sizes=((4, 8), (8, 4))), Recipe(steps=1, batch=4))
+
+
+@given(seed=seeds, batch=st.integers(1, 5), tall=st.integers(1, 6))
+def test_a_batch_holds_wide_pictures_or_tall_ones_and_each_is_shown_as_often(seed, batch, tall):
+    """Of every ten pictures `tall` are tall; after ten rounds of all pictures each was shown ten times, give or take a round."""
+    dataset = Noise(10, sizes=((8, 4),) * tall + ((4, 8),) * (10 - tall))
+    recipe = Recipe(steps=100, batch=batch, seed=seed, group_by_aspect=True, cache_mb=0, short_sides=(4,), flip=False)
+    shown, kinds = np.zeros(10, int), []
+    for step in range(recipe.steps):
+        places = [place_in_groups(step * batch + place, batch, [10 - tall, tall], seed) for place in range(batch)]
+        (group,) = {group for group, _ in places}
+        kinds.append(group)
+        for _, position in places:
+            members = range(tall, 10) if group == 0 else range(tall)
+            shown[members[index_at(position, len(members), seed)]] += 1
+    assert sum(kinds) == 10 * tall
+    assert np.abs(shown - 10 * batch).max() <= 1
+    for (part,) in islice(batches(dataset, recipe, 0), 4):
+        assert len({int(name.split()[1]) < tall for name in part.names}) == 1
+
+
+@given(first=st.integers(0, 5), seed=seeds)
+def test_groups_and_short_sides_continue_and_divide_as_all_else_does(first, seed):
+    dataset = Noise(7, sizes=((4, 8), (8, 4), (5, 9)))
+    recipe = Recipe(steps=6, batch=4, seed=seed, group_by_aspect=True, scale_jitter=(0.5, 2.0), scale_steps=0.5, **SIDES)
+    fresh, continued = steps_of(dataset, recipe), steps_of(dataset, recipe, first)
+    for parts, others in zip(fresh[first:], continued, strict=True):
+        assert_same(parts, others)
+    team = [steps_of(dataset, recipe, rank=rank, world=2) for rank in range(2)]
+    for step, (part,) in enumerate(fresh):
+        assert part.names == tuple(name for member in team for share in member[step] for name in share.names)
+
+
+def test_groups_are_known_from_the_files_of_pictures(tmp_path):
+    folder = make_folder(tmp_path / "data", train=3)
+    for number, size in enumerate(((24, 32), (40, 24), (24, 24))):
+        image, labels = draw_sample(number, size)
+        Image.fromarray(image).save(folder / "images" / "train" / f"p{number:02d}.jpg")
+        Image.fromarray(labels).save(folder / "masks" / "train" / f"p{number:02d}.png")
+    assert aspect_groups(open_dataset(folder, split="train")) == [[0, 2], [1]]
+    assert aspect_groups(Noise(3, sizes=((4, 8), (8, 4), (6, 6)))) == [[0, 2], [1]]
+    assert aspect_groups(Noise(2)) == [[0, 1]]

@@ -175,6 +175,7 @@ BAD_VALUES = {
     "ema": (-0.1, 1.0),
     "colour": (-0.1, 1.1, float("nan")),
     "class_crops": (-0.1, 1.1),
+    "blur": (-0.1, 1.1, float("nan")),
     "rotate": (-1.0, 181.0, float("nan")),
     "elastic": (-1.0, float("inf")),
     "separation_weights": (-1.0, float("nan")),
@@ -200,6 +201,10 @@ BAD_VALUES = {
     "gamma": (0.0, 1.1),
     "milestones": ((0,), (500, 500), (600, 500), (1000,)),
     "trunk_frozen": (-1, 6),
+    "scale_steps": (-0.25, 0.25, float("nan")),
+    "short_sides": ((), (0, 5), (70000,)),
+    "long_side": (800,),
+    "group_by_aspect": (True,),
     "warm_up": (-1,),
     "warm_up_from": (-0.1, 1.1, float("nan")),
 }
@@ -216,6 +221,10 @@ def test_settings_that_need_another_say_so():
         Recipe(crops="objects")
     with pytest.raises(UsageError, match="schedule = 'step': needs step_size"):
         Recipe(schedule="step")
+    with pytest.raises(UsageError, match="long_side = 700: must be no less than short_sides"):
+        Recipe(short_sides=(600, 800), long_side=700)
+    with pytest.raises(UsageError, match="are of whole pictures; leave crop out"):
+        Recipe(short_sides=(600, 800), crop=(512, 512))
     with pytest.raises(UsageError, match="schedule = 'milestones': needs milestones, the steps after which"):
         Recipe(schedule="milestones")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_networks import Blobs, BlobsAndPixels
+from fake_networks import Blobs, BlobsAndPixels, NormedBlobs
 from fakes import make_folder, make_instances
 from safetensors.torch import load_file
 
@@ -59,14 +59,17 @@ def test_it_learns(data: Path, tmp_path: Path, network: str, losses: list[str]) 
 
 
 @pytest.mark.parametrize(
-    ("network", "judged"),
-    [("blobs", {}), ("blobs_and_pixels", {}), ("blobs_and_pixels", {"measure": "surfaces", "figure": "hausdorff95"})],
+    ("network", "more"),
+    [
+        ("blobs", {}), ("blobs_and_pixels", {}), ("blobs_and_pixels", {"measure": "surfaces", "figure": "hausdorff95"}),
+        ("blobs", {"crop": None, "short_sides": (12, 20), "long_side": 30, "group_by_aspect": True}),
+    ],
 )
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str, judged: dict[str, str]
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str, more: dict[str, object]
 ) -> None:
     settings = {"crop": (16, 20), "elastic": 2.0, "scale_jitter": (0.7, 1.4)}
-    recipe = small(data, network=network, steps=6, save_every=2, validations=3, **settings, **judged)
+    recipe = small(data, network=network, steps=6, save_every=2, validations=3, **{**settings, **more})
     train(recipe, tmp_path / "whole", say=quiet)
 
     class Stop(list):
@@ -97,18 +100,23 @@ class _manager:
     def __exit__(self, *_: object) -> None: ...
 
 
-def test_accumulated_parts_and_two_processes_give_the_weights_of_one(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("network", "parts"), [(Blobs, (1, 2)), (NormedBlobs, (1,))])
+def test_accumulated_parts_and_two_processes_give_the_weights_of_one(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: type[Blobs], parts: tuple[int, ...]
+) -> None:
+    """Of batch normalisation two processes: it is synchronised over processes, and a line says so; parts have their own."""
+    monkeypatch.setitem(NETWORKS, "blobs", network)
     settings = {"optimiser": "sgd", "lr": 0.5, "steps": 3}
-    for accumulate in (1, 2):
+    for accumulate in parts:
         train(small(data, accumulate=accumulate, **settings), tmp_path / f"run{accumulate}", say=quiet)
     script = tmp_path / "two.py"
     script.write_text(
         "from pathlib import Path\n"
-        "from fake_networks import Blobs\n"
+        f"from fake_networks import {network.__name__}\n"
         "from perpixel.networks import NETWORKS\n"
         "from perpixel.training.recipe import Recipe\n"
         "from perpixel.training.train import train\n"
-        "NETWORKS['blobs'] = Blobs\n"
+        f"NETWORKS['blobs'] = {network.__name__}\n"
         f"train(Recipe(**{small(data, **settings).to_json()!r}), Path({str(tmp_path / 'two')!r}))\n"
     )
     places = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
@@ -116,8 +124,10 @@ def test_accumulated_parts_and_two_processes_give_the_weights_of_one(data: Path,
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": places}
     done = subprocess.run(torchrun, capture_output=True, text=True, timeout=300, env=environment, check=False)
     assert done.returncode == 0, done.stderr
+    line = "batch normalisation is synchronised: 1 layer takes its statistics from the whole batch of 4, over 2 processes."
+    assert done.stdout.count(line) == (network is NormedBlobs)
     whole = load_file(tmp_path / "run1" / MODEL_FILE)
-    for other in ("run2", "two"):
+    for other in [*(f"run{accumulate}" for accumulate in parts[1:]), "two"]:
         for name, tensor in load_file(tmp_path / other / MODEL_FILE).items():
             assert torch.allclose(tensor, whole[name], atol=1e-5), (other, name)
 

@@ -1,5 +1,6 @@
 """Augmentation moves labels and never mixes them; the picture goes where its labels go."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,9 @@ from perpixel.sample import Instances, Sample
 from perpixel.training.transforms import (
     MEAN_COLOUR,
     Augmentation,
+    _choose_window,
     augment,
+    blurred,
     colour_matrix,
     deformed_places,
     image_at,
@@ -41,6 +44,9 @@ augmentations = st.builds(
     rotate=st.sampled_from([0, 20, 180]),
     elastic=st.sampled_from([0, 3, 10]),
     context=st.sampled_from([0, 7]),
+    blur=st.sampled_from([0.0, 1.0]),
+    short_sides=st.sampled_from([(), (5, 9)]),
+    long_side=st.sampled_from([None, 12]),
 )
 seeds = st.integers(0, 2**32 - 1)
 
@@ -82,6 +88,9 @@ def test_labels_after_are_labels_before_or_void(seed, height, width, how):
     sample = noise(seed, height, width)
     found = augment(sample, how, VOID, rng(seed))
     size = how.crop or (max(1, round(height * how.scale)), max(1, round(width * how.scale)))
+    if how.short_sides and not how.crop:
+        size = found.labels.shape
+        assert min(size) in how.short_sides or max(size) == how.long_side
     context = how.context if how.crop else 0
     assert found.labels.shape == size
     assert found.image.shape == (size[0] + 2 * context, size[1] + 2 * context, 3)
@@ -330,3 +339,56 @@ def test_grey_stays_grey(strength):
     changed = matrix @ np.array([100, 100, 100, 1])
     assert np.ptp(changed) < 1e-9
     assert 100 * (1 - strength / 2) <= changed[0] <= 100 * (1 + strength / 2)
+
+
+def test_scales_in_steps_are_those_of_deeplabs_code():
+    """From 0.5 to 2 in steps of 0.25, each as likely: a crop of 8 x 8 shows 16 to 4 pixels of the picture a side."""
+    how = replace(STILL, crop=(8, 8), scale_jitter=(0.5, 2.0), scale_steps=0.25)
+    sample, random = noise(0, 40, 40), rng()
+    drawn = Counter(round(8 / _choose_window(sample.labels, how, VOID, random).sides[0], 9) for _ in range(700))
+    assert sorted(drawn) == [0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0]
+    assert min(drawn.values()) > 60
+
+
+@pytest.mark.parametrize(
+    ("size", "short", "long", "expected"),
+    [((480, 640), 800, 1333, (800, 1067)), ((640, 480), 800, 1333, (1067, 800)), ((300, 900), 800, 1333, (444, 1333)),
+     ((500, 500), 1000, None, (1000, 1000)), ((48, 640), 800, None, (800, 10667))],
+)  # fmt: skip
+def test_a_whole_picture_has_the_short_side_as_far_as_the_long_one_allows(size, short, long, expected):
+    """Detectron: the shorter side 800, the longer one 1333 at most."""
+    how = replace(STILL, short_sides=(short,), long_side=long)
+    assert _choose_window(np.zeros(size, np.uint8), how, VOID, rng()).size == expected
+
+
+def test_every_short_side_is_drawn():
+    random, how = rng(), replace(STILL, short_sides=(6, 8, 10))
+    assert {min(augment(noise(0, 12, 14), how, VOID, random).labels.shape) for _ in range(40)} == {6, 8, 10}
+
+
+def test_a_blur_by_hand():
+    """One light pixel spreads by 1, 4, 6, 4, 1 of 16 down and to the right; at a border the picture is mirrored."""
+    image = np.zeros((7, 9, 3), np.uint8)
+    image[3, 4] = 255
+    weights = np.array([1, 4, 6, 4, 1])
+    assert (blurred(image)[1:6, 2:7, 0] == np.floor(255 * np.outer(weights, weights) / 256 + 0.5)).all()
+    edge = np.zeros((1, 5, 3), np.uint8)
+    edge[0, 1] = 160
+    assert blurred(edge)[0, :, 1].tolist() == [80, 70, 40, 10, 0]
+    assert (blurred(np.full((3, 4, 3), 200, np.uint8)) == 200).all()
+
+
+@given(seed=seeds, height=st.integers(5, 30), width=st.integers(5, 30))
+def test_a_blur_is_opencvs(seed, height, width):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+    image = noise(seed, height, width).image
+    assert (blurred(image) == cv2.GaussianBlur(image, (5, 5), 0)).all()
+
+
+def test_the_share_of_pictures_that_blur_says_is_blurred():
+    sample, random = noise(0, 12, 14), rng()
+    views = [augment(sample, replace(STILL, blur=0.5), VOID, random) for _ in range(400)]
+    sharp = sum((view.image == sample.image).all() for view in views)
+    assert 150 < sharp < 250
+    assert all((view.image == blurred(sample.image)).all() or (view.image == sample.image).all() for view in views)
+    assert all((view.labels == sample.labels).all() for view in views)
