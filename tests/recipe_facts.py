@@ -158,6 +158,7 @@ TF_DEEPLAB = {
     **of(f"{DEEPLAB_CODE}/train.py: no factor for the last layer; weights alone are decayed", bias_lr=1.0, score_lr=1.0,
          trunk_lr=1.0, bias_decay=False),
     **of(f"{DEEPLAB_V3}, section 4.1: 0.5 to 2", scale_jitter=(0.5, 2.0)),
+    **of(f"{DEEPLAB_CODE}/train.py: steps of 0.25", scale_steps=0.25),
     **ours(OFTEN, validations=10),
 }
 RESNET_DECAY = of(f"{DEEPLAB_CODE}/train.py: 0.0001 of ResNet", decay=1e-4)
@@ -196,7 +197,10 @@ PSP = {
     **of(f"{SEMSEG}: no weights of classes", class_weights="none", loss="cross_entropy"),
     **ours("The loss is a mean over the batch", loss_mean="pixels"),
 }  # fmt: skip
-TURNED = of(f"{PSPNET}, section 5: rotation between -10 and 10 degrees for ADE20K and VOC", rotate=10.0)
+TURNED = {
+    **of(f"{PSPNET}, section 5: rotation between -10 and 10 degrees for ADE20K and VOC", rotate=10.0),
+    **of(f"{SEMSEG}: util/transform.py: half of the pictures are blurred", blur=0.5),
+}
 ENC = {
     **ours(save_every=500),
     **ours("On how often it validates is ours", validations=10),
