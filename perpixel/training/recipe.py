@@ -58,10 +58,7 @@ class Recipe:
     val_split: str = _setting("val", "Split that is judged on, in training and after.")
     network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
     # the network's arguments, as constructors have them, beside the weights that it begins with
-    backbone: str | None = _argument(
-        "Trunk: vgg16, alexnet, googlenet (FCN), vgg16_reduced (ParseNet, DeepLab v1 and v2), resnet50 and others of its kind "
-        "(FPN, PSPNet, EncNet, DeepLab, Mask R-CNN, PANet), xception65 and its kind (DeepLab v3+), or any timm name."
-    )
+    backbone: str | None = _argument("Trunk: vgg16, alexnet, googlenet, vgg16_reduced, resnet50, xception65 ... or any timm name.")
     weights: str = _setting("auto", "imagenet, none, or auto: imagenet for a full-size trunk without starts_from.")
     starts_from: str | None = _setting(None, "Run, model file, imported trunk or recipe whose weights it starts with.")
     width: float | None = _argument("Scales every layer; 1 is the paper's.")
@@ -81,8 +78,8 @@ class Recipe:
     channels: int | None = _argument("U-Net: 3, or 1 for grey.")
     convolutions: str | None = _argument("U-Net: valid as published, or same.")
     norm: str | None = _argument(
-        "U-Net: batch for batch normalisation. DeepLab v2, and trunks of Mask R-CNN and PANet: frozen as published, or batch. "
-        "FPN's head: group as published, or batch. Linear head: batch or layer."
+        "Normalisation. U-Net: batch, or none as published. DeepLab v2, Mask R-CNN, PANet: frozen or batch. FPN: group or batch. "
+        "vit_linear: batch or layer."
     )
     top_down: bool | None = _argument("FPN: the path that takes coarse maps down to fine ones, as published.")
     kernels: tuple[int, ...] | None = _argument("FPN's proposals: 5, 7 or both, sides of the convolutions that see an object.")
