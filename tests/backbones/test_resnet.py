@@ -162,3 +162,17 @@ def test_trunks_are_read_by_the_stride_that_features_have_undilated(backbone: st
 def test_a_trunk_without_a_stride_that_is_needed_is_refused() -> None:
     with pytest.raises(UsageError, match="vit_tiny_patch16_224 has no features of stride 4"):
         staged_trunk("vit_tiny_patch16_224")
+
+
+def test_features_end_before_a_stage_that_is_cut_off_and_its_layers_stay() -> None:
+    torch.manual_seed(0)
+    trunk, images = ResNet(width=0.05).eval(), torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        whole = trunk(images)
+        names = trunk.state_dict().keys()
+        trunk.cut("res5")
+        found = trunk(images)
+        assert torch.equal(trunk.get_submodule("layer4")(found["res4"]), whole["res5"])
+    assert list(found) == ["res2", "res3", "res4"]
+    assert (trunk.levels, trunk.output_stride) == ({4: "res2", 8: "res3", 16: "res4"}, 16)
+    assert trunk.state_dict().keys() == names

@@ -105,6 +105,34 @@ def test_the_stem_and_first_stages_are_not_trained(frozen: int, names: list[str]
     assert still == set(names)
 
 
+class TestC4:
+    """Regions of 14x14 cells of res4, the whole of res5 on each, masks of 14x14 (figure 4; Detectron)."""
+
+    def test_all_anchors_are_at_stride_16(self) -> None:
+        network = on_meta(classes=81, variant="c4")
+        levels = network.levels(torch.empty(1, 3, 800, 1088, device="meta"))
+        assert [tuple(level.shape) for level in levels] == [(1, 1024, 50, 68)]
+        scores, changes = network.rpn(levels)
+        assert (scores[0].shape, changes[0].shape) == ((1, 50 * 68 * 15), (1, 50 * 68 * 15, 4))
+
+    def test_heads_begin_with_res5(self) -> None:
+        network = on_meta(classes=81, variant="c4")
+        (region,) = network.shared([torch.empty(3, 1024, 14, 14, device="meta")])
+        assert region.shape == (3, 2048, 7, 7)
+        scores, changes = network.box_head([region])
+        assert (scores.shape, changes.shape) == ((3, 81), (3, 81, 4))
+        assert network.mask_head([region]).shape == (3, 81, 14, 14)
+
+    def test_it_has_the_layers_of_resnet_a_proposal_head_and_four_last_ones(self) -> None:
+        trunk, rpn = 23_508_032 - 53_120, 1024 * 1024 * 9 + 1024 + 1025 * 15 * 5
+        heads = 2049 * 81 * 5 + 2048 * 256 * 4 + 256 + 257 * 81
+        assert count(on_meta(classes=81, variant="c4")) == trunk + rpn + heads
+
+    def test_its_trunk_has_the_names_of_imagenets_weights(self) -> None:
+        c4, fpn = (on_meta(variant=variant).trunk.state_dict().keys() for variant in ("c4", "fpn"))
+        assert c4 == fpn
+
+
 @pytest.fixture(scope="module", params=[((120, 173), 96, 140), ((90, 60), 96, 130)])
 def pair(request: pytest.FixtureRequest) -> tuple[TheirMaskRCNN, MaskRCNN, Tensor]:
     size, shorter, longer = request.param
