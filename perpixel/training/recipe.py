@@ -58,7 +58,7 @@ class Recipe:
     val_split: str = _setting("val", "Split that is judged on, in training and after.")
     network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
     # the network's arguments, as constructors have them, beside the weights that it begins with
-    backbone: str | None = _argument("Trunk: vgg16, alexnet, googlenet, vgg16_reduced, resnet50, xception65 ... or any timm name.")
+    backbone: str | None = _argument("vgg16, alexnet, googlenet, vgg16_reduced, resnet50, xception65 ... or any timm name.")
     weights: str = _setting("auto", "imagenet, none, or auto: imagenet for a full-size trunk without starts_from.")
     starts_from: str | None = _setting(None, "Run, model file, imported trunk or recipe whose weights it starts with.")
     width: float | None = _argument("Scales every layer; 1 is the paper's.")
