@@ -26,7 +26,7 @@ The paper's ablations are arguments (ADE20K val, ResNet-50, single scale, mIoU /
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.auxiliary import auxiliary_head
 from perpixel.layers.batch_norm import PooledBatchNorm
 from perpixel.layers.convolution import conv_norm_relu
-from perpixel.layers.precision import at_least_float32, full_precision
+from perpixel.layers.pooling import POOLINGS
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.sample import Targets
@@ -132,49 +132,6 @@ class PyramidPooling(nn.Module):
         pooled = self.pool(x, self.bins) if self.bins else []
         grids = [branch(grid) for branch, grid in zip(self.branches, pooled, strict=True)]
         return torch.cat([x, *(F.interpolate(grid, x.shape[-2:], mode="bilinear", align_corners=True) for grid in grids)], 1)
-
-
-def average_pool(x: Tensor, grids: Sequence[int]) -> list[Tensor]:
-    """x (B, C, h, w) -> for each grid of n x n bins (B, C, n, n), the means of x in its bins.
-
-    `F.adaptive_avg_pool2d`, by a matrix for rows and one for columns: these follow the size of x in an exported graph too."""
-    with full_precision(x):
-        cells = at_least_float32(x).flatten(2)
-        sides = [[_shares(side, bins, cells) for side in x.shape[-2:]] for bins in grids]
-        # (h w, bins of all grids): one product reads x once, in either memory layout.
-        shares = torch.cat(
-            [(rows[:, None, :, None] * columns[None, :, None, :]).flatten(2).flatten(0, 1) for rows, columns in sides]
-        )
-        means = torch.bmm(cells, shares.T.expand(len(x), -1, -1)).to(x.dtype)
-    parts = means.split([bins**2 for bins in grids], 2)
-    return [part.unflatten(2, (bins, bins)) for part, bins in zip(parts, grids, strict=True)]
-
-
-def max_pool(x: Tensor, grids: Sequence[int]) -> list[Tensor]:
-    """x (B, C, h, w) -> for each grid the maxima of x in the same bins, `F.adaptive_max_pool2d`, in an exported graph too."""
-    return [_maxima(_maxima(x, bins, 2), bins, 3) for bins in grids]
-
-
-POOLINGS: dict[str, Callable[[Tensor, Sequence[int]], list[Tensor]]] = {"average": average_pool, "max": max_pool}
-
-
-def _shares(cells: int, bins: int, like: Tensor) -> Tensor:
-    """(bins, cells): the share of each cell in each bin. Bins divide the side evenly, and hold every cell that they meet."""
-    bin = torch.arange(bins, device=like.device)[:, None]
-    cell = torch.arange(cells, device=like.device)
-    inside: Tensor = ((cell * bins < (bin + 1) * cells) & ((cell + 1) * bins > bin * cells)).to(like.dtype)
-    return inside / inside.sum(1, keepdim=True)
-
-
-def _maxima(x: Tensor, bins: int, axis: int) -> Tensor:
-    """x with its maxima in the same bins along one axis."""
-    cells = x.shape[axis]
-    bin = torch.arange(bins, device=x.device)[:, None]
-    first, last = bin * cells // bins, -((-bin - 1) * cells // bins) - 1
-    most = cells // bins + 2  # cells of a bin at the most; one with fewer repeats its last
-    places = torch.minimum(first + torch.arange(most, device=x.device), last)
-    maxima: Tensor = x.index_select(axis, places.flatten()).unflatten(axis, (bins, most)).amax(axis + 1)
-    return maxima
 
 
 def lengthened(images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@
 Each convolution but the scores has batch normalisation and ReLU. Bilinear interpolations do not align corners.
 A yardstick, no system of the review: the decoder that many trunks since 2018 are compared with, on our ResNets or any of timm.
 Differs: the heads for objects, parts, materials and textures are left out, and so is the auxiliary head of mmsegmentation, whose
-figure is named. The means are made by two matrices, which follow the size of the picture in an exported graph too."""
+figure is named."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from perpixel.backbones.trunks import staged_trunk
 from perpixel.backbones.vgg import scaled
 from perpixel.layers.convolution import conv_norm_relu
+from perpixel.layers.pooling import average_pool
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.sample import Targets
@@ -61,7 +62,7 @@ class UPerNet(nn.Module):
         """Class scores at stride 4, stretched over the picture."""
         features = self.trunk(images)
         *finer, deepest = (features[level] for level in self.levels)
-        grids = [pooled(means(deepest, bins)) for pooled, bins in zip(self.pooled, BINS, strict=True)]
+        grids = [pooled(grid) for pooled, grid in zip(self.pooled, average_pool(deepest, BINS), strict=True)]
         merged = [self.context(torch.cat([deepest, *(stretched(grid, deepest) for grid in grids)], 1))]
         for lateral, x in zip(reversed(self.laterals), reversed(finer), strict=True):
             merged.insert(0, lateral(x) + stretched(merged[0], x))
@@ -82,17 +83,3 @@ def stretched(x: Tensor, like: Tensor) -> Tensor:
     """`x` at the size of `like`, bilinearly."""
     size = like.shape[-2:]
     return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
-
-
-def means(x: Tensor, bins: int) -> Tensor:
-    """The means of x (B, C, h, w) in `bins` x `bins` parts, as `F.adaptive_avg_pool2d` has them, (B, C, bins, bins)."""
-    rows, columns = (shares(side, bins, x) for side in x.shape[-2:])
-    return rows @ x @ columns.mT
-
-
-def shares(cells: int, bins: int, like: Tensor) -> Tensor:
-    """(bins, cells): the share of each cell in each part. A part holds every cell that it meets."""
-    part = torch.arange(bins, device=like.device)[:, None]
-    cell = torch.arange(cells, device=like.device)
-    inside = ((cell + 1) * bins > part * cells) & (cell * bins < (part + 1) * cells)
-    return inside.to(like.dtype) / inside.sum(1, keepdim=True)
