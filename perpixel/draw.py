@@ -29,7 +29,8 @@ def overlay(
 ) -> Picture:
     """The picture half covered with the colours of its labels, void left as it is; below it a legend of the classes present.
 
-    Each of the `objects` is covered with a colour of its own, and has an outline in the colour of its class."""
+    Each of the `objects` is covered with a colour of its own, and has an outline in the colour of its class. Where they fit into
+    its box, its class and score are written there."""
     half = classes.palette >> 1
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=classes.void + 1))
     covered: Picture = (image >> 1) + half[np.minimum(labels, len(classes))]
@@ -54,6 +55,17 @@ def _cover_objects(covered: Picture, image: Picture, objects: Instances, classes
         around = np.pad(pixels, 1)
         inner = around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
         part[pixels & ~inner] = classes.palette[objects.class_ids[index]]
+    for index in objects.by_score:
+        _name_object(covered, objects, index, classes)
+
+
+def _name_object(covered: Picture, objects: Instances, index: int, classes: ClassTable) -> None:
+    """Writes "person 87 %" into the top left corner of an object's box, if there is room."""
+    crop, name = objects.crop(index), classes.names[objects.class_ids[index]]
+    text = _tag(name if objects.scores is None else f"{name} {100 * objects.scores[index]:.0f} %")
+    height, width = text.shape[:2]
+    if crop.shape[0] >= 2 * height and crop.shape[1] >= width:
+        covered[crop.top : crop.top + height, crop.left : crop.left + width] = text
 
 
 def error_map(truth: NDArray[Any], predicted: NDArray[Any], void: int) -> Picture:
@@ -126,6 +138,15 @@ def _spread(low: float, high: float) -> tuple[float, float]:
 @lru_cache(maxsize=8)
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
+
+
+@lru_cache(maxsize=1024)
+def _tag(text: str) -> Picture:
+    """A line of text, light on dark."""
+    font = _font(11)
+    page = Image.new("RGB", (int(font.getlength(text)) + 6, 14), INK)
+    ImageDraw.Draw(page).text((3, 7), text, PAPER, font, anchor="lm")
+    return np.asarray(page)
 
 
 @lru_cache(maxsize=256)

@@ -140,3 +140,18 @@ def test_curves_without_data_are_an_empty_page_with_a_title(lines):
 @pytest.mark.parametrize("line", [[(3, 0.5)], [(0, 7), (1, 7)], [(2, 1), (2, 5)], [(0, 1), (1, float("nan")), (2, 3)]])
 def test_curves_with_hardly_any_data(line):
     assert draw.curves({"val": line, "train": []}, "mIoU").shape == (300, 460, 3)
+
+
+def test_an_object_has_its_class_and_score_where_they_fit():
+    image, labels = plain((0, 0, 0), 60, 120), np.zeros((60, 120), np.uint8)
+    wide, small = np.zeros((2, 60, 120), np.bool_)
+    wide[5:55, 10:110] = True
+    small[30:36, 2:8] = True
+    scores = np.array([0.87], np.float32)
+    found = None, Instances(wide[None], np.array([1]), scores), Instances(small[None], np.array([1]), scores)
+    without, named, tiny = (draw.overlay(image, labels, TABLE, legend=False, objects=objects) for objects in found)
+    light = (named == 255).all(2)
+    assert light[5:19, 10:].any()
+    assert not light[19:].any()
+    assert not (tiny == 255).all(2).any()
+    assert not (without == 255).all(2).any()

@@ -171,11 +171,12 @@ class Graph:
         self.kind, self.image_pooling = kind, image_pooling
         self.arrays: dict[str, NDArray[np.float32]] = {}
         self.random = np.random.default_rng(3)
+        self.dtype = torch.float32
 
     def array(self, name: str, shape: tuple[int, ...], low: float, high: float) -> Tensor:
         if name not in self.arrays:
             self.arrays[name] = self.random.uniform(low, high, shape).astype(np.float32)
-        return torch.from_numpy(self.arrays[name])
+        return torch.from_numpy(self.arrays[name]).to(self.dtype)
 
     def norm(self, x: Tensor, scope: str, eps: float) -> Tensor:
         def of(name: str, low: float, high: float) -> Tensor:
@@ -253,16 +254,17 @@ def graph_of(kind: str, image_pooling: bool = True) -> Graph:
 @pytest.mark.parametrize(("kind", "backbone"), [("xception_41", "xception41"), ("xception_65", "xception65")])
 @torch.inference_mode()
 def test_the_imported_network_is_the_released_graph(tmp_path: Path, kind: str, backbone: str) -> None:
-    graph, images = graph_of(kind), torch.rand(2, 3, 65, 97)
-    network = imported(tmp_path, graph, backbone=backbone).network.eval()
-    torch.testing.assert_close(network.score_map(images).scores, graph(images), rtol=1e-3, atol=1e-4)
+    graph, images = graph_of(kind), torch.rand(2, 3, 65, 97, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    network, graph.dtype = imported(tmp_path, graph, backbone=backbone).network.eval().double(), torch.float64
+    torch.testing.assert_close(network.score_map(images).scores, graph(images), rtol=1e-6, atol=1e-6)
 
 
 @torch.inference_mode()
 def test_without_the_mean_of_the_picture(tmp_path: Path) -> None:
-    graph, images = graph_of("xception_41", image_pooling=False), torch.rand(1, 3, 65, 65)
-    network = imported(tmp_path, graph, backbone="xception41", image_pooling=False).network.eval()
-    torch.testing.assert_close(network.score_map(images).scores, graph(images), rtol=1e-3, atol=1e-4)
+    graph, images = graph_of("xception_41", image_pooling=False), torch.rand(1, 3, 65, 65, dtype=torch.float64)
+    network = imported(tmp_path, graph, backbone="xception41", image_pooling=False).network.eval().double()
+    graph.dtype = torch.float64
+    torch.testing.assert_close(network.score_map(images).scores, graph(images), rtol=1e-6, atol=1e-6)
 
 
 def test_the_scopes_of_xception_71() -> None:
