@@ -160,7 +160,7 @@ class ContextEncoding(nn.Module):
 
 
 class Encoding(nn.Module):
-    """features (B, D, h, w) -> codes (B, K, D), which do not depend on the order of the cells (section 3.1).
+    """features (B, D, h, w) -> codes (B, K, D), which do not depend on the order of the cells.
 
     With residuals r_ik = x_i - d_k of the cells x_i to the centres d_k:
     a_ik = softmax over k of scale_k |r_ik|^2, and code k is the sum over i of a_ik r_ik.
