@@ -83,7 +83,8 @@ def _table(data: memoryview) -> Iterator[tuple[str, memoryview]]:
     if len(data) < FOOTER or struct.unpack_from("<Q", data, len(data) - 8) != (MAGIC,):
         raise ValueError("its end is not that of a table")
     footer, at = data[len(data) - FOOTER :], 0
-    for _ in range(2):  # the place of a block that nothing here needs
+    _block(data, footer)  # which nothing here needs, but it may tell of damage
+    for _ in range(2):
         _, at = varint(footer, at)
     last, count, left = None, 0, len(data)
     for _, where in _entries(_block(data, footer[at:])):

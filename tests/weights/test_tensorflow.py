@@ -117,7 +117,7 @@ class TestDamage:
         empty = bytes(4 * 20_000) + struct.pack("<I", 20_000) + b"\0"
         listing = block([(b"%05d" % place, varint(0) + varint(len(empty) - 1)) for place in range(100)], 1) + b"\0"
         parts = [part + struct.pack("<I", masked(part)) for part in (empty, listing)]
-        footer = varint(0) + varint(0) + varint(len(parts[0])) + varint(len(listing) - 1)
+        footer = varint(0) + varint(len(empty) - 1) + varint(len(parts[0])) + varint(len(listing) - 1)
         index.write_bytes(b"".join(parts) + footer.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57))
         with pytest.raises(UntrustedFile, match="its blocks claim more than it has"):
             read_checkpoint(index)
@@ -140,7 +140,7 @@ class TestDamage:
             found = read_checkpoint(index)
         except (UntrustedFile, DataError):
             return
-        # Of the end alone, where zeros fill the place, and the place of a block that is not read.
+        # Of the end alone, where zeros fill the place, and the place of the block that nothing needs.
         assert not data
         assert int(place * len(content)) >= len(content) - 48
         assert all(found[name].tobytes() == array.tobytes() for name, array in ARRAYS.items())
