@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from datasets.test_datasets import FOLDERS, MAKERS
 from fakes import make_model
+from hidden_torch import HAS_TORCH
 
 from perpixel.datasets import ON_DISK, Dataset, open_dataset, with_objects
 from perpixel.images import write_labels
@@ -59,12 +60,13 @@ MEANINGLESS: dict[str, tuple[Callable[[str], bool], str]] = {
 }
 BY_FILES = "judges a results file by an annotation file|is a folder, not a file"
 for words in ("evaluate", "evaluate masks", "compare"):
+    by_files = "masks" in words or not HAS_TORCH  # where torch is hidden there are no models
     MEANINGLESS |= {
         f"{words} --objects": (lambda name: name in WITHOUT_OBJECTS, "has no instances to judge objects by"),
         f"{words} --membranes": (lambda name: name not in WITHOUT_VOID, "has void pixels, for which these measures have no rule"),
         f"{words} --cityscapes": (lambda name: name not in ("cityscapes", "cityscapes30"), "judge"),
-        f"{words} --instances": (lambda name: True, BY_FILES if "masks" in words else "predicts no instances"),
-        f"{words} --panoptic": (lambda name: True, BY_FILES if "masks" in words else "predicts no segments"),
+        f"{words} --instances": (lambda name: True, BY_FILES if by_files else "predicts no instances"),
+        f"{words} --panoptic": (lambda name: True, BY_FILES if by_files else "predicts no segments"),
     }
 MEANINGLESS["evaluate masks --calibration"] = lambda name: True, "hold no probabilities"
 
