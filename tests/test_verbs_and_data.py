@@ -60,13 +60,14 @@ MEANINGLESS: dict[str, tuple[Callable[[str], bool], str]] = {
 }
 BY_FILES = "judges a results file by an annotation file|is a folder, not a file"
 for words in ("evaluate", "evaluate masks", "compare"):
-    by_files = "masks" in words or not HAS_TORCH  # where torch is hidden there are no models
+    of_files = BY_FILES if "masks" in words else f"{BY_FILES}|there is no such file"  # where torch is hidden no models are made
+    by_files = "masks" in words or not HAS_TORCH
     MEANINGLESS |= {
         f"{words} --objects": (lambda name: name in WITHOUT_OBJECTS, "has no instances to judge objects by"),
         f"{words} --membranes": (lambda name: name not in WITHOUT_VOID, "has void pixels, for which these measures have no rule"),
         f"{words} --cityscapes": (lambda name: name not in ("cityscapes", "cityscapes30"), "judge"),
-        f"{words} --instances": (lambda name: True, BY_FILES if by_files else "predicts no instances"),
-        f"{words} --panoptic": (lambda name: True, BY_FILES if by_files else "predicts no segments"),
+        f"{words} --instances": (lambda name: True, of_files if by_files else "predicts no instances"),
+        f"{words} --panoptic": (lambda name: True, of_files if by_files else "predicts no segments"),
     }
 MEANINGLESS["evaluate masks --calibration"] = lambda name: True, "hold no probabilities"
 
