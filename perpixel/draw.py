@@ -76,21 +76,38 @@ def error_map(truth: NDArray[Any], predicted: NDArray[Any], void: int) -> Pictur
 
 
 def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str], gap: int = 4) -> Picture:
-    """Pictures in a grid under column titles; every picture of a row has the row's height, of a column the column's width."""
+    """Pictures in a grid under column titles; every picture of a row has the row's height, of a column the column's width.
+
+    A title that is wider than its column has several lines."""
     heights = [max(picture.shape[0] for picture in row) for row in rows]
     widths = [max(row[column].shape[1] for row in rows) for column in range(len(titles))]
-    font, line = _font(12), 18
+    font = _font(12)
+    wrapped = [_wrapped(title, font, width) for title, width in zip(titles, widths, strict=True)]
+    line = 4 + 14 * max(len(lines) for lines in wrapped)
     page = Image.new("RGB", (sum(widths) + gap * (len(widths) - 1), line + sum(heights) + gap * len(heights)), PAPER)
     pen = ImageDraw.Draw(page)
     left = 0
-    for column, title in enumerate(titles):
-        pen.text((left + widths[column] / 2, line / 2), title, INK, font, anchor="mm")
+    for column, lines in enumerate(wrapped):
+        for number, words in enumerate(lines):
+            pen.text((left + widths[column] / 2, line / 2 + 14 * (number - (len(lines) - 1) / 2)), words, INK, font, anchor="mm")
         top = line
         for row, height in zip(rows, heights, strict=True):
             page.paste(Image.fromarray(row[column]), (left, top))
             top += height + gap
         left += widths[column] + gap
     return np.asarray(page)
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """The words of a text in as many lines as the width needs."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def curves(lines: Mapping[str, Sequence[tuple[float, float]]], title: str, size: tuple[int, int] = (300, 460)) -> Picture:

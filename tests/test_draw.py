@@ -155,3 +155,11 @@ def test_an_object_has_its_class_and_score_where_they_fit():
     assert not light[19:].any()
     assert not (tiny == 255).all(2).any()
     assert not (without == 255).all(2).any()
+
+
+def test_a_title_that_is_wider_than_its_column_has_more_lines():
+    pictures = [[plain((9, 9, 9), 20, 100), plain((9, 9, 9), 20, 100)]]
+    one, several = (draw.sheet(pictures, titles) for titles in (["a", "b"], ["a", "deeplabv3plus rates 1-2-3"]))
+    assert one.shape == (18 + 20 + 4, 204, 3)
+    assert several.shape[0] > one.shape[0]
+    assert (several[:, 100:104] == 255).all()  # nothing is written between the columns
