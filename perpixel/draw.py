@@ -78,7 +78,7 @@ def error_map(truth: NDArray[Any], predicted: NDArray[Any], void: int) -> Pictur
 def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str], gap: int = 4) -> Picture:
     """Pictures in a grid under column titles; every picture of a row has the row's height, of a column the column's width.
 
-    A title that is wider than its column has several lines."""
+    A title that is wider than its column has several lines, if it has commas."""
     heights = [max(picture.shape[0] for picture in row) for row in rows]
     widths = [max(row[column].shape[1] for row in rows) for column in range(len(titles))]
     font = _font(12)
@@ -99,12 +99,14 @@ def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str], gap: int = 4
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """The words of a text in as many lines as the width needs."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > width:
-            lines.append(word)
+    """The parts of a text between commas, in as many lines as the width needs."""
+    first, *others = text.split(", ")
+    lines = [first]
+    for part in others:
+        longer = f"{lines[-1]}, {part}"
+        if font.getlength(longer) > width:
+            lines[-1] += ","
+            lines.append(part)
         else:
             lines[-1] = longer
     return lines

@@ -159,7 +159,7 @@ def test_an_object_has_its_class_and_score_where_they_fit():
 
 def test_a_title_that_is_wider_than_its_column_has_more_lines():
     pictures = [[plain((9, 9, 9), 20, 100), plain((9, 9, 9), 20, 100)]]
-    one, several = (draw.sheet(pictures, titles) for titles in (["a", "b"], ["a", "deeplabv3plus rates 1-2-3"]))
+    one, several = (draw.sheet(pictures, titles) for titles in (["a", "b"], ["a", "deeplabv3, rates 1-2-3, width 0.25"]))
     assert one.shape == (18 + 20 + 4, 204, 3)
     assert several.shape[0] > one.shape[0]
     assert (several[:, 100:104] == 255).all()  # nothing is written between the columns
