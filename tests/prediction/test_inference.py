@@ -490,7 +490,7 @@ class TestCommand:
             (["--scales", "1,2,1"], 2, "scales = 1,1,2: name each scale once."),
             (["--window", "473", "--tile", "204"], 2, "window = 473 and tile = 204: each cuts the picture; give one."),
             (["--window", "473", "--window-step", "474"], 2, "window_step = 474: must be 1 to 473, or windows leave pixels out."),
-            (["--fuse", "pspnet"], 2, "fuse = 'pspnet': there is one answer alone; give average, scales or window too"),
+            (["--fuse", "pspnet"], 2, "fuse = 'pspnet': there is nothing to join in one pass; give average"),
             (["--output-stride", "8"], 2, "output_stride = 8: UNet has no output stride to set"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else None,
