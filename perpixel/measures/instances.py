@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from perpixel.datasets.coco_annotations import (
     Annotated,
     Annotations,
-    Picture,
+    ListedPicture,
     box_of,
     known_category,
     number,
@@ -298,7 +298,7 @@ def truth_of(instances: Sequence[Instances], classes: Sequence[str]) -> Annotati
     """The true objects of pictures 0, 1 .. as annotations. Categories are class ids; areas and boxes are those of the masks."""
     pictures, objects = {}, {}
     for id, held in enumerate(instances):
-        pictures[id] = picture = Picture(id, str(id), *held.size)
+        pictures[id] = picture = ListedPicture(id, str(id), *held.size)
         objects[id] = [
             Annotated(place, picture, int(class_id), json.dumps({"size": mask.shape, "counts": encode(mask)}).encode(),
                       float(mask.sum()), _box(mask), bool(crowd))
@@ -400,7 +400,7 @@ def _places(truth: Annotations) -> tuple[dict[int, int], dict[int, int]]:
     return pictures, categories
 
 
-def _sizes(pictures: Iterable[Picture]) -> NDArray[np.int64]:
+def _sizes(pictures: Iterable[ListedPicture]) -> NDArray[np.int64]:
     return np.array([(picture.height, picture.width) for picture in pictures], np.int64).reshape(-1, 2)
 
 
