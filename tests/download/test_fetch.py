@@ -77,7 +77,7 @@ def test_another_address_starts_anew_where_no_checksum_would_tell(target: Path) 
 
 
 def test_a_part_of_an_earlier_command_is_continued(target: Path) -> None:
-    sentence = "What has come is kept; the same command continues"
+    sentence = "The bytes so far are kept; the same command continues"
     with serving(a=lambda visit: visit.serve(DATA, 70_000)) as (at, _), pytest.raises(ResourceError, match=sentence):
         fetch([at("a")], target, patience=QUICK)
     assert left_over(target) == ["set.zip.part", "set.zip.part.json"]
