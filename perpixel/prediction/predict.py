@@ -16,18 +16,18 @@ from perpixel.prediction.inference import PLAIN, Inference
 from perpixel.sample import Prediction
 from perpixel.weights.model_file import Model
 
-Picture = str | Path | bytes | NDArray[np.uint8] | Image.Image | torch.Tensor
+AnyPicture = str | Path | bytes | NDArray[np.uint8] | Image.Image | torch.Tensor
 
 
 @overload
-def predict(model: Model, picture: Picture, scores: bool = False, inference: Inference | None = None) -> Prediction: ...
+def predict(model: Model, picture: AnyPicture, scores: bool = False, inference: Inference | None = None) -> Prediction: ...
 @overload
 def predict(
     model: Model, picture: list[Any] | tuple[Any, ...], scores: bool = False, inference: Inference | None = None
 ) -> list[Prediction]: ...
 def predict(
     model: Model,
-    picture: Picture | list[Any] | tuple[Any, ...],
+    picture: AnyPicture | list[Any] | tuple[Any, ...],
     scores: bool = False,
     inference: Inference | None = None,
 ) -> Prediction | list[Prediction]:
