@@ -72,7 +72,7 @@ def test_the_python_unfolded(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nan" not in capsys.readouterr().out.split()[-1]
 
 
-def test_the_tree_names_every_room() -> None:
+def test_the_tree_names_every_area() -> None:
     tree = README.split("## Tree")[1].split("## Conventions")[0]
     package = ROOT / "perpixel"
     folders = {f"{path.name}/" for path in package.iterdir() if path.is_dir() and path.name != "__pycache__"}

@@ -96,10 +96,10 @@ NESTED = "[" * 100_000 + "]" * 100_000
         ((*OBJECT, "iscrowd"), 2, "annotation 1: iscrowd is 2, not 0 or 1"),
     ],
 )
-def test_what_is_wrong_is_reported_with_its_place(tmp_path: Path, place: tuple[Any, ...], value: Any, said: str) -> None:
+def test_what_is_wrong_is_reported_with_its_place(tmp_path: Path, place: tuple[Any, ...], value: Any, message: str) -> None:
     with pytest.raises(DataError) as error:
         read_annotations(put(tmp_path, changed(TRUTH, place, value)))
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert str(error.value).startswith(str(tmp_path / "truth.json"))
 
 
@@ -113,9 +113,9 @@ def test_what_is_wrong_is_reported_with_its_place(tmp_path: Path, place: tuple[A
         ({"size": 8}, "annotation 1: an RLE needs size"),
     ],
 )
-def test_a_mask_that_cannot_be_read_is_reported_when_it_is_asked_for(tmp_path: Path, segmentation: Any, said: str) -> None:
+def test_a_mask_that_cannot_be_read_is_reported_when_it_is_asked_for(tmp_path: Path, segmentation: Any, message: str) -> None:
     truth = read_annotations(put(tmp_path, changed(TRUTH, (*OBJECT, "segmentation"), segmentation)))
-    with pytest.raises(DataError, match=f"truth.json, {said}"):
+    with pytest.raises(DataError, match=f"truth.json, {message}"):
         truth.mask(truth.objects[9][0])
 
 
@@ -130,10 +130,10 @@ def test_a_mask_that_cannot_be_read_is_reported_when_it_is_asked_for(tmp_path: P
         (("annotations",), PANOPTIC["annotations"] * 2, "picture 9: has two panoptic maps"),
     ],
 )
-def test_what_is_wrong_with_panoptic_segments(tmp_path: Path, place: tuple[Any, ...], value: Any, said: str) -> None:
+def test_what_is_wrong_with_panoptic_segments(tmp_path: Path, place: tuple[Any, ...], value: Any, message: str) -> None:
     with pytest.raises(DataError) as error:
         read_panoptic(put(tmp_path, changed(PANOPTIC, place, value)))
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_what_is_wrong_with_panoptic_segments(tmp_path: Path, place: tuple[Any, 
     ],
     ids=range(7),
 )  # fmt: skip
-def test_a_file_that_holds_something_else(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_a_file_that_holds_something_else(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         read_annotations(put(tmp_path, text))
     with pytest.raises(DataError, match="there is no such file"):
         read_annotations(tmp_path / "nothing.json")
