@@ -207,7 +207,8 @@ class TestFigures:
             if not label.ignored:
                 own, answered = (truth == label.id) & judged, (predicted == label.id) & judged
                 union = (own | answered).sum()
-                assert counts.classes()[label.name].iou == approx((own & answered).sum() / union if union else math.nan, nan_ok=True)
+                iou = (own & answered).sum() / union if union else math.nan
+                assert counts.classes()[label.name].iou == approx(iou, nan_ok=True)
 
     @given(st.lists(st.tuples(ids, st.integers(0, 3)), min_size=1, max_size=30))
     def test_the_truth_itself_is_perfect(self, pixels: list[tuple[int, int]]) -> None:
