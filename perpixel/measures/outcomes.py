@@ -42,20 +42,20 @@ class Outcomes:
     results of a list: k * N + i is picture i with those of list k."""
 
     def __init__(self, matches: Sequence[Matches], pictures: int, categories: int) -> None:
-        of_results = [(one.categories, one.pictures, one.pictures + place * pictures, one.places, one.scores)
-                      for place, one in enumerate(matches)]  # fmt: skip
+        of_results = [(of_list.categories, of_list.pictures, of_list.pictures + place * pictures, of_list.places, of_list.scores)
+                      for place, of_list in enumerate(matches)]  # fmt: skip
         category, picture, column, place, score = (np.concatenate(part) for part in zip(*of_results, strict=True))
         ties = (place, picture) if len(matches) > 1 else ()  # a single list is in this order already
         order = np.lexsort((*ties, -score, category))
-        outcomes = np.take(np.concatenate([one.outcomes for one in matches], 2), order, 2)
+        outcomes = np.take(np.concatenate([of_list.outcomes for of_list in matches], 2), order, 2)
         bounds = np.searchsorted(category[order], np.arange(categories + 1))  # of the results of each category
         self._columns, self._num_columns = column[order], pictures * len(matches)
         self._shape = areas, ious, results = outcomes.shape
 
-        cell_categories = np.concatenate([one.cell_categories for one in matches])
-        cell_columns = np.concatenate([one.cell_pictures + place * pictures for place, one in enumerate(matches)])
+        cell_categories = np.concatenate([of_list.cell_categories for of_list in matches])
+        cell_columns = np.concatenate([of_list.cell_pictures + place * pictures for place, of_list in enumerate(matches)])
         cells = np.argsort(cell_categories, kind="stable")
-        self._objects, self._cell_columns = np.concatenate([one.objects for one in matches], 1)[:, cells], cell_columns[cells]
+        self._objects, self._cell_columns = np.concatenate([of_list.objects for of_list in matches], 1)[:, cells], cell_columns[cells]
         self._cell_bounds = np.searchsorted(cell_categories[cells], np.arange(categories + 1))
 
         hits, self._hit_bounds = _where(outcomes == HIT, bounds)

@@ -173,7 +173,7 @@ FAULTS = {  # by name: the server's answer, and the reason that is reported
     "no HTTP": (lambda visit: visit.wfile.write(b"ready\r\n\r\n"), "cannot be reached, or broke off"),
     "nothing": (lambda visit: None, "cannot be reached, or broke off"),
     "a part that nobody asked for": (
-        lambda visit: visit.send(206, DATA[5:], Content_Range="bytes 5-199999/200000"), "gave another part of the file"),
+        lambda visit: visit.send(206, DATA[5:], Content_Range="bytes 5-199999/200000"), "gave other bytes than"),
     "silence": (silent, "stalled: nothing came"),
     "silence in the middle": (half_then_silent, "stalled: nothing came"),
     "drops": (dripping, "stalled: "),

@@ -137,7 +137,7 @@ def test_other_data_are_refused_whatever_is_left_of_the_facts(data: Path, run: t
         copy = shutil.copytree(out, tmp_path / "-".join(lost))
         for name in lost:
             (copy / name).unlink()
-        with pytest.raises(kind, match=r"changed since|no one can tell whether the data"):
+        with pytest.raises(kind, match=r"changed since|no file tells whether the data"):
             train(recipe_for(place), copy, say=lambda _: None)
 
 
