@@ -55,7 +55,7 @@ class Outcomes:
         cell_categories = np.concatenate([of_list.cell_categories for of_list in matches])
         cell_columns = np.concatenate([of_list.cell_pictures + place * pictures for place, of_list in enumerate(matches)])
         cells = np.argsort(cell_categories, kind="stable")
-        self._objects, self._cell_columns = np.concatenate([of_list.objects for of_list in matches], 1)[:, cells], cell_columns[cells]
+        self._objects, self._cell_columns = np.concatenate([part.objects for part in matches], 1)[:, cells], cell_columns[cells]
         self._cell_bounds = np.searchsorted(cell_categories[cells], np.arange(categories + 1))
 
         hits, self._hit_bounds = _where(outcomes == HIT, bounds)
