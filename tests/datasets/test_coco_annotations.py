@@ -73,7 +73,7 @@ NESTED = "[" * 100_000 + "]" * 100_000
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("place", "value", "message"),
     [
         (("images",), ..., "truth.json: images is None, not a list"),
         (("images", 0), 5, "truth.json: images holds 5 at place 0, not an object"),
@@ -104,7 +104,7 @@ def test_what_is_wrong_is_reported_with_its_place(tmp_path: Path, place: tuple[A
 
 
 @pytest.mark.parametrize(
-    ("segmentation", "said"),
+    ("segmentation", "message"),
     [
         ([[3, 2, 7, 2, 7]], "annotation 1: polygon 0 has 5 values"),
         ([[3, 2, 1e15, 2, 7, 5]], "annotation 1: polygon 0 has the coordinate 1000000000000000.0"),
@@ -120,7 +120,7 @@ def test_a_mask_that_cannot_be_read_is_reported_when_it_is_asked_for(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("place", "value", "message"),
     [
         ((*OBJECT, "image_id"), 5, "picture 5: is no picture of this file"),
         ((*OBJECT, "file_name"), "../", "picture 9: file_name is '../'"),
@@ -137,7 +137,7 @@ def test_what_is_wrong_with_panoptic_segments(tmp_path: Path, place: tuple[Any, 
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "is no JSON"), ("{", "is no JSON"), ("5", "holds 5, not an object"), (NESTED, "is nested too deep"),
         ('{"images": ' + NESTED + "}", "is nested too deep"), ("9" * 5000, "is no JSON"), ("[]", "holds a list, not an object"),

@@ -318,7 +318,7 @@ def test_nothing_found_is_zero(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"image_id": 99}, "image_id 99 is no picture of"),
         ({"category_id": 99}, "category_id 99 is no category"),
