@@ -54,8 +54,8 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
             main(words)
         except SystemExit as left:
             code = left.code
-        told = capsys.readouterr()
-        end_where_hidden(words, code, told.err)
-        return code, told.out, told.err
+        output = capsys.readouterr()
+        end_where_hidden(words, code, output.err)
+        return code, output.out, output.err
 
     return run
