@@ -154,6 +154,6 @@ class TestNewFolder:
     def test_what_is_there_is_never_replaced(self, tmp_path: Path, kind: str) -> None:
         out = tmp_path / "out"
         {"folder": out.mkdir, "file": out.touch, "link": lambda: out.symlink_to("none")}[kind]()
-        with pytest.raises(UsageError, match="is there already"), new_folder(out):
+        with pytest.raises(UsageError, match="exists already"), new_folder(out):
             raise AssertionError("it must not begin")
         assert [path.name for path in tmp_path.iterdir()] == ["out"]

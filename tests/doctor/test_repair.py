@@ -66,7 +66,7 @@ def test_the_picture_that_leaks_leaves_train_not_val(root: Path, tmp_path_factor
 
 
 def test_a_folder_that_is_there_is_not_overwritten(root: Path) -> None:  # noqa: F811
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists already"):
         repair(root, [], root)
 
 

@@ -238,7 +238,7 @@ def test_parameters_that_cannot_work_are_told(changed):
 def test_deviations_too_small_for_the_lattice_are_told(fine):
     image, probabilities = blocks(40, 40)
     image[0, 0], image[0, 1] = 0, 255
-    with pytest.raises(UsageError, match="use larger ones"):
+    with pytest.raises(UsageError, match="use larger standard deviations"):
         refine(image, probabilities, replace(CRFS["deeplab"], **fine))
 
 
