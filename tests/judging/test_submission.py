@@ -197,7 +197,7 @@ class TestCoco:
         [
             ("coco", "mine.zip", "a.json", "the server takes detections_test-dev2017_NAME_results.zip"),
             ("coco", "detections_test2017_a_results.zip", "a.json", "the server takes detections_test-dev2017_NAME"),
-            ("coco", "detections_test-dev2017_a_results.zip", ".", "coco is submitted from a JSON of results; name that"),
+            ("coco", "detections_test-dev2017_a_results.zip", ".", "coco is submitted from a JSON of results, or a folder with"),
             ("coco_stuff92", "stuff_test-dev2017_a_results.zip", "a.json", "is submitted from a folder of masks; name that"),
             ("coco_voc21", "x.zip", ".", "COCO's server takes coco, coco_stuff92, coco_panoptic; name one of them"),
         ],

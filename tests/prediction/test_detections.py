@@ -188,7 +188,6 @@ class TestFile:
             (lambda text: text[:-3], "is no file of predicted objects"),
             (lambda text: "[" * 100_000, "is no file of predicted objects"),
             (lambda text: "[]", "is no file of predicted objects"),
-            (lambda text: text.replace('"cell"', '"cat"'), "no class is called 'cat'"),
             (lambda text: text.replace("0.5", "1.5"), "the score 1.5 is not in 0..1"),
             (lambda text: text.replace("0.5", "NaN"), "the score nan is not in 0..1"),
             (lambda text: text.replace("0.5", "null"), "some of its objects have a score and some have none"),
@@ -203,6 +202,11 @@ class TestFile:
         with pytest.raises(DataError, match=r"a\.json: .*; predict it again\.$") as caught:
             read_instances(tmp_path / "a.json", CELLS)
         assert reason in str(caught.value)
+
+    def test_a_class_of_another_set_is_no_damage(self, tmp_path: Path) -> None:
+        (tmp_path / "a.json").write_bytes(encode_instances(TWO, CELLS))
+        with pytest.raises(DataError, match=r"a\.json: has an object of the class 'cell', which the data set does not have"):
+            read_instances(tmp_path / "a.json", STREET)
 
     def test_it_is_read_without_torch(self) -> None:
         script = "import sys; sys.modules['torch'] = None; import perpixel.prediction.instances"
