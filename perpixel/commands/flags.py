@@ -111,8 +111,7 @@ def _measure_flags() -> Any:
     """A flag for each measure and each of its settings; what is not given is none."""
     flags = []
     for name, entry in MEASURES.items():
-        if name != DEFAULT:
-            flags.append((name, _optional(entry.takes, entry.help), field(default=None)))
+        flags.append((name, _optional(entry.takes, entry.help), field(default=None)))
         flags += [(key, _optional(item.type, item.help), field(default=None)) for key, item in entry.settings.items()]
     return make_dataclass("MeasureFlags", flags, kw_only=True, frozen=True, namespace={"__module__": __name__})
 
@@ -124,10 +123,11 @@ Measuring = Annotated[MeasureFlags, Parameter(name="*")]  # type: ignore[valid-t
 
 @dataclass(frozen=True)
 class Chosen:
-    """A measure by name, and what its constructor takes."""
+    """A measure by name, and what its constructor takes; `asked` says whether a flag names it."""
 
     name: str
     arguments: dict[str, Any]
+    asked: bool = True
 
     def measure(self) -> Any:
         """The measure itself, whose module is imported now. Raises UsageError for a setting that it refuses."""
@@ -136,19 +136,19 @@ class Chosen:
 
 def chosen_measure(flags: Any) -> Chosen:
     """Raises UsageError for two measures, or for a setting whose measure is not given."""
-    named = [name for name in MEASURES if name != DEFAULT and getattr(flags, name) is not None]
+    named = [name for name in MEASURES if getattr(flags, name) is not None]
     if len(named) > 1:
         raise UsageError(f"{_flag(named[0])} and {_flag(named[1])} are two judgements; give one of them.")
     arguments = {}
     for name, entry in MEASURES.items():
         for key in entry.settings:
-            if getattr(flags, key) is not None and name not in (*named, DEFAULT):
+            if getattr(flags, key) is not None and name not in named:
                 what = "give that too" if entry.takes is bool else "name its class"
                 raise UsageError(f"{_flag(key)} belongs to {_flag(name)}; {what}, or leave it out.")
             if getattr(flags, key) is not None:
                 arguments[key] = getattr(flags, key)
     if not named:
-        return Chosen(DEFAULT, arguments)
+        return Chosen(DEFAULT, arguments, asked=False)
     entry = MEASURES[named[0]]
     return Chosen(named[0], arguments if entry.takes is bool else {entry.first: getattr(flags, named[0]), **arguments})
 

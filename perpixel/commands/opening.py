@@ -69,6 +69,17 @@ def open_model(run: Path, device: str) -> Any:
         raise without_torch(error, f"{run}: is no folder of masks, so it is taken for a model, and a model") or error from None
 
 
+def validated_by(model: Any) -> tuple[Measure[Any], str]:
+    """The measure that chose the weights of a model, and why it judges; no reason where it is that of pixels."""
+    from perpixel.measures import DEFAULT, class_of, named
+    from perpixel.training.criterion import usual_measure
+
+    trained = model.card.recipe.get("measure")
+    name, arguments = named(trained or usual_measure(model.network))
+    reason = f"judged by {trained}, as in its training" if trained else "finds objects alone, so mask AP judges it"
+    return class_of(name)(**arguments), "" if name == DEFAULT else reason
+
+
 def _holds_model(run: Path) -> bool:
     return (run / MODEL_FILE).exists() or run.suffix == Path(MODEL_FILE).suffix
 

@@ -28,6 +28,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel.classes import BACKGROUND_NAME
 from perpixel.datasets.coco_annotations import (
     Annotated,
     Annotations,
@@ -232,7 +233,7 @@ class AveragePrecision(Measure[InstancePair]):
 
     def refuse(self, truth: Sample, classes: ClassTable) -> None:
         if truth.instances is None:
-            raise DataError(f"{truth.name}: has no instances to judge by; add them, or judge without --instances.")
+            raise DataError(f"{truth.name}: has no instances to judge by; add them, or judge its pixels.")
 
     def count(self, truth: Sample, predicted: Prediction) -> tuple[InstancePair, bytes]:
         self.refuse(truth, predicted.classes)
@@ -255,7 +256,10 @@ class AveragePrecision(Measure[InstancePair]):
 
     def summary(self, rows: Sequence[InstancePair], classes: Sequence[str], names: Sequence[str]) -> Summary:
         ranking = self.ranking(rows, classes)
-        figures, by_category = ranking.figures, ranking.by_category
+        figures = ranking.figures
+        by_category = {
+            name: ap for name, ap in ranking.by_category.items() if name.lower() != BACKGROUND_NAME or not math.isnan(ap)
+        }
         ranked = sorted(by_category.items(), key=lambda item: (math.isnan(item[1]), item[1]))
         tables: list[Table | str] = [
             Table(("", ""), [(name, percent(value)) for name, value in figures.items()]),

@@ -265,17 +265,30 @@ class TestCommand:
         assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["masks", "overlays"]
 
     def test_pixels_and_objects_are_judged(self, run: Path, command) -> None:
-        code, out, _ = command("evaluate", run, "--json")
+        code, out, _ = command("evaluate", run, "--pixels", "--json")
         assert (code, json.loads(out)["figures"]["mIoU"] > 0.8) == (0, True)
         code, out, _ = command("evaluate", run, "--instances", "mask", "--json")
         assert (code, json.loads(out)["figures"]["AP50"] > 0.05) == (0, True)
+        assert [*json.loads(out)["by_category"]] == ["object"]  # background is never an object
+
+    def test_a_run_is_judged_by_the_measure_of_its_training(self, run: Path, data: Path, tmp_path: Path, command) -> None:
+        code, out, said = command("evaluate", run, "--json")
+        assert (code, json.loads(out)["figures"]) == (0, json.loads((run / "scores.json").read_text())["figures"])
+        assert f"{run}: finds objects alone, so mask AP judges it; --pixels judges its pixels." in said
+        recipe = Recipe(data=str(data), network="blobs", steps=1, batch=4, measure="objects=object", device="cpu")
+        train(recipe, tmp_path / "other", say=lambda _: None)
+        code, out, said = command("evaluate", tmp_path / "other", "--json")
+        assert (code, "SEG" in json.loads(out)["figures"]) == (0, True)
+        assert "other: judged by objects=object, as in its training; --pixels judges its pixels." in said
+        code, out, said = command("evaluate", tmp_path / "other", "--pixels", "--json")
+        assert (code, "mIoU" in json.loads(out)["figures"], "--pixels" in said) == (0, True, False)
 
     def test_files_are_judged_as_the_network_is(self, run: Path, data: Path, tmp_path: Path, command) -> None:
         command("predict", run, data / "images/val", "--out", tmp_path)
         scores = [
             json.loads(command("evaluate", judged, "--data", data, *more, "--json")[1])
             for judged in (run, tmp_path)
-            for more in ((), ("--instances", "mask"))
+            for more in (("--pixels",), ("--instances", "mask"))
         ]
         assert [one["figures"] for one in scores[:2]] == [one["figures"] for one in scores[2:]]
         (tmp_path / "instances/c08.json").unlink()
