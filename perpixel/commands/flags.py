@@ -34,6 +34,11 @@ def _numbers(_: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
         raise UsageError(f"{flag} {text}: must be numbers with commas between, such as 0.5,0.75,1.") from None
 
 
+def _names(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
+    """Names with commas between."""
+    return tuple(name.strip() for name in ",".join(token.value for token in tokens).split(",") if name.strip())
+
+
 @dataclass(frozen=True, kw_only=True)
 class InferenceFlags:
     """`inference.Inference` as flags; what is not given is none, so that a setting without its whole can be refused."""
@@ -79,6 +84,23 @@ class InferenceFlags:
     output_stride: Annotated[int | None, Parameter(help="Output stride of a dilated network instead of its own, such as 8.")] = (
         None
     )
+    objects_by: Annotated[
+        str | None, Parameter(help="Run folder or model file of a network of objects: merges both into panoptic maps.")
+    ] = None
+    objects_score: Annotated[float | None, Parameter(help="Objects of a lower score are in no such map. [default: 0.5]")] = None
+    objects_overlap: Annotated[
+        float | None, Parameter(help="Nor objects of which others take more than this share. [default: 0.5]")
+    ] = None
+    stuff_area: Annotated[int | None, Parameter(help="Nor stuff of fewer pixels than these. [default: 4096]")] = None
+    things: Annotated[
+        tuple[str, ...] | None,
+        Parameter(
+            help="Classes whose objects are told apart, such as car,person. [default: by the classes of --objects-by]",
+            converter=_names,
+            negative=(),
+            metavar="NAME,...",
+        ),
+    ] = None
 
 
 NO_INFERENCE = InferenceFlags()

@@ -52,11 +52,12 @@ def open_judged(
 
 def judged_by_files(measure: Measure[Any], run: Path) -> bool:
     """Whether an annotation file judges results, for measures of objects and segments: where neither a model is named nor a
-    folder of predicted objects."""
+    folder of predicted objects or panoptic maps."""
     from perpixel.prediction.instances import INSTANCES
+    from perpixel.prediction.panoptic import PANOPTIC
 
-    predicted = measure.needs == "instances" and (run / INSTANCES).is_dir()
-    return measure.needs in VIEWS and not predicted and not _holds_model(run)
+    left = {"instances": INSTANCES, "segments": f"{PANOPTIC}.json"}  # by `perpixel predict`
+    return measure.needs in VIEWS and not (run / left[measure.needs]).exists() and not _holds_model(run)
 
 
 def open_model(run: Path, device: str) -> Any:

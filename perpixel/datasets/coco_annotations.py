@@ -10,7 +10,8 @@ and run lengths hold is read when a mask is asked for. `coco_json` reads files t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,7 @@ from perpixel.errors import DataError
 from perpixel.files import read_bytes, safe_name
 from perpixel.masks.polygons import draw
 from perpixel.masks.rle import dense, read_runs, require_size, shown, without_empty
+from perpixel.sample import Segment
 
 if TYPE_CHECKING:
     from perpixel.masks.runs import Runs
@@ -106,15 +108,6 @@ class Annotations:
             return runs_of(annotated.segmentation, annotated.picture.height, annotated.picture.width)
         except ValueError as error:
             raise DataError(f"{self.path}, annotation {annotated.id}: {error}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A segment of a panoptic map: the id that its pixels have in the PNG, its category, and whether it stands for a crowd."""
-
-    id: int
-    category: int
-    crowd: bool
 
 
 @dataclass(frozen=True)
@@ -210,25 +203,44 @@ class _TakenOut:
 def read_panoptic(path: Path, truth: Panoptic | None = None) -> Panoptic:
     """Reads `panoptic_*.json`; or results in its form, which need not list the pictures and categories that `truth` has.
 
+    Where they list their own, these are known by their names, those of pictures without suffix, and have the ids of `truth`.
+
     Raises DataError, one sentence with the file and the entry, for whatever is not as COCO says."""
     content = _dictionary(read_json(path), str(path))
     pictures = truth.pictures if truth else _pictures(path, content)
     categories = truth.categories if truth else _categories(path, content)
+    own_pictures, own_categories = dict[int, Any](), dict[int, Any]()
+    if truth:
+        stems = {os.path.splitext(one.file_name)[0]: id for id, one in pictures.items()}
+        own_pictures = _by_name(_entries(path, content, "images", required=False), "file_name", stems)
+        named = {name: id for id, name in categories.items()}
+        own_categories = _by_name(_entries(path, content, "categories", required=False), "name", named)
     maps: dict[int, tuple[str, list[Segment]]] = {}
     for place, entry in enumerate(_entries(path, content, "annotations")):
         id = whole(entry, "image_id", f"{path}, annotation at place {place}")
         where = f"{path}, picture {id}"
+        id = own_pictures.get(id, id)
         if id not in pictures or id in maps:
-            said = "has two panoptic maps; keep one" if id in maps else "is no picture of this file; add it to images"
-            raise DataError(f"{where}: {said}.")
-        segments = _entries(path, entry, "segments_info", where)
-        found = [
-            Segment(whole(one, "id", where), known_category(one, categories, where), _flag(one, where)) for one in segments
-        ]
+            known = f"{truth.path}; take it out" if truth else "this file; add it to images"
+            name = f"{shown(id)} " if isinstance(id, str) else ""
+            raise DataError(f"{where}: {'has two panoptic maps; keep one' if id in maps else f'{name}is no picture of {known}'}.")
+        found = []
+        for one in _entries(path, entry, "segments_info", where):
+            category = own_categories.get(whole(one, "category_id", where), one["category_id"])
+            if isinstance(category, str):
+                raise DataError(f"{where}: {shown(category)} is no category of {truth and truth.path}; judge by one that has it.")
+            category = known_category({"category_id": category}, categories, where)
+            found.append(Segment(whole(one, "id", where), category, _flag(one, where)))
         if len({segment.id for segment in found}) < len(found):
             raise DataError(f"{where}: two segments have one id; give each its own.")
         maps[id] = _file_name(entry, where), found
     return Panoptic(path, pictures, categories, maps, truth.things if truth else _things(path, content))
+
+
+def _by_name(entries: Iterable[Any], key: str, known: Mapping[str, int]) -> dict[int, Any]:
+    """Of what a results file lists itself, by its own ids, the ids that are `known` for their names; or the unknown name."""
+    named = ((one["id"], one[key]) for one in entries if type(one.get("id")) is int and isinstance(one.get(key), str))
+    return {id: known.get(os.path.splitext(name)[0] if key == "file_name" else name, name) for id, name in named}
 
 
 def _things(path: Path, content: dict[str, Any]) -> frozenset[int] | None:

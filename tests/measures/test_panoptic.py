@@ -13,9 +13,10 @@ from places import SHARED
 
 from perpixel.cli import main
 from perpixel.datasets.coco import panoptic_ids
-from perpixel.datasets.coco_annotations import Segment, read_panoptic
+from perpixel.datasets.coco_annotations import read_panoptic
 from perpixel.errors import DataError
 from perpixel.measures.panoptic import Quality, QualityCounts, mean_quality
+from perpixel.sample import Segment
 
 REAL = SHARED / "coco/annotations"
 
