@@ -9,7 +9,7 @@
     COCO         detections_TESTSET_NAME_results.zip with the JSON of that name: objects, of a results file or of what
                  `perpixel predict` left in instances/
                  stuff_TESTSET_NAME_results.zip: run lengths of each class, of masks of coco_stuff92
-                 panoptic_TESTSET_NAME_results.zip: a panoptic JSON and its folder of PNGs
+                 panoptic_TESTSET_NAME_results.zip: a panoptic JSON and its folder of PNGs, as `perpixel predict` leaves them too
                  (cocodataset.org, Upload and Results Format; TESTSET is test-dev2017, test2017 or val2017)
                  A name that ends in .json gets the JSON alone, which `perpixel evaluate` and COCO's own code read.
 
@@ -44,6 +44,7 @@ from perpixel.judging.sound_predictions import Problem, sound_masks, sound_objec
 from perpixel.masks.rle import encode
 from perpixel.measures.instances import read_results
 from perpixel.prediction.instances import INSTANCES
+from perpixel.prediction.panoptic import PANOPTIC
 
 COMPETITIONS = ("comp5", "comp6")  # VOC: its own data alone, or any
 
@@ -97,6 +98,8 @@ def _coco(source: Path, dataset: Coco, out: Path, boxes: bool) -> list[Problem]:
         raise UsageError(f"{out}: the server takes {kind}_{test}_NAME_results.zip, NAME being your own; name it so.")
     if out.exists():
         raise UsageError(f"{out}: is there already; take it away, or choose another name.")
+    if kind == "panoptic" and source.is_dir():
+        source = source / f"{PANOPTIC}.json"  # as predict leaves it
     objects = packs_objects(source, dataset)
     if source.is_dir() != (kind == "stuff" or objects):
         wanted = {"stuff": "a folder of masks", "panoptic": "a JSON of results",

@@ -53,6 +53,16 @@ THREADS = 2  # pictures that are read and counted at the same time
 _NO_PICTURE, _ANY_CLASS = np.zeros((0, 0, 3), np.uint8), ClassTable.of(["segment"])
 
 
+def _told_apart(dataset: Dataset) -> frozenset[int]:
+    """The classes of objects, and those that no picture shows."""
+    shown, counted = {dataset.classes.background}, set[int]()
+    for index in range(len(dataset)):
+        sample = dataset.sample(index)
+        shown |= {*np.unique(sample.labels).tolist()} if sample.labels is not None else set()
+        counted |= {*sample.instances.class_ids.tolist()} if sample.instances is not None else set()
+    return frozenset(id for id in range(len(dataset.classes)) if id in counted or id not in shown)
+
+
 @dataclass(frozen=True)
 class PanopticSample(Sample):
     """A picture whose `labels` are segment ids (H, W), with the segment of each id; and the categories of its data set, names by
@@ -143,15 +153,12 @@ class PanopticQuality(Measure[PanopticCounts]):
     )
 
     def truth(self, dataset: Dataset) -> Dataset:
-        """The data set as panoptic maps. A folder's things are the classes that its objects have."""
+        """The data set as panoptic maps. A folder's stuff are background and the classes that it shows without any object."""
         if isinstance(dataset, Coco) and dataset.view != "coco_panoptic":
             raise UsageError(f"{dataset.view}: has objects that overlap, and a panoptic map has none; judge on coco_panoptic.")
         dataset = with_objects(dataset)
         things = None if isinstance(dataset, Folder) else things_in(dataset.classes)
-        if things is None:
-            every = (dataset.sample(index).instances for index in range(len(dataset)))
-            things = frozenset(int(id) for objects in every if objects is not None for id in objects.class_ids)
-        return SegmentsOf(dataset, things)
+        return SegmentsOf(dataset, _told_apart(dataset) if things is None else things)
 
     def files(self, results: Path, truth: Path) -> Pairs[PanopticCounts]:
         """PNGs lie in folders that are called like the files without .json. Raises DataError too for a picture without result."""
