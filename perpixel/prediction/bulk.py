@@ -120,8 +120,8 @@ def predict_all(
     Reading, computing and writing overlap; at most a handful of pictures is in memory. A picture that fails is reported and
     the rest go on. What a former call finished with the same model, picture and options is skipped; the journal tells.
     Raises UsageError when `out` holds predictions of another model, or `inference` does not fit this one."""
-    out.mkdir(parents=True, exist_ok=True)
     predictor = (inference or PLAIN).predictor(model, scores)
+    out.mkdir(parents=True, exist_ok=True)
     provided = predictor.provides
     kinds = {"masks": True, "overlays": overlays, "scores": scores, INSTANCES: "instances" in provided}
     kinds[PANOPTIC] = "segments" in provided

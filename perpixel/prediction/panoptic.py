@@ -10,7 +10,7 @@ The numbers are those of the authors' panopticapi, combine_semantic_and_instance
 the least area of stuff; detectron2 has the same three.
 
     out/panoptic.json             COCO's form: images, annotations with segments_info, categories with isthing
-    out/panoptic/NAME.png         id = R + 256 G + 65536 B, 0 is void; each segment has about the colour of its class"""
+    out/panoptic/NAME.png         id = R + 256 G + 65536 B, 0 is void; the first segment of a class has the colour of the class"""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable, Colour
-from perpixel.datasets import things_in
 from perpixel.errors import UsageError
 from perpixel.sample import Instances, PanopticMap, Prediction, Segment
 
@@ -92,6 +91,8 @@ def fitted(objects: ClassTable, classes: ClassTable, named: Sequence[str] | None
     Raises UsageError for a class of objects that the semantic network does not know, and where nobody says which are things;
     UnknownName for a name that the network of objects does not know."""
     if named is None:
+        from perpixel.datasets import things_in  # only now: it takes a while to load, which results files need not wait for
+
         ids = things_in(objects)
         if ids is None:
             raise UsageError(

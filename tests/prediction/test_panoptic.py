@@ -102,6 +102,33 @@ class TestRule:
         found = merged(ROW, objects(("##......", CAR, 0.9), ("......##", PERSON, 0.9)), STREET, frozenset({PERSON}), stuff_area=1)
         assert shown(found) == [(PERSON, 2), (SKY, 4), (CAR, 2)]
 
+    @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools, under NumPy 2
+    @given(st.integers(0, 2**32))
+    def test_it_is_what_the_authors_code_makes_of_run_lengths(self, seed: int) -> None:
+        """The steps of panopticapi's combine_semantic_and_instance_predictions.py with COCO's own code for masks."""
+        coco_mask = pytest.importorskip("pycocotools.mask")
+        rng = np.random.default_rng(seed)
+        masks = rng.random((6, 8, 9)) < rng.random((6, 1, 1))
+        class_ids, scores = rng.choice([CAR, PERSON], 6), rng.random(6, np.float32)
+        labels = rng.choice(np.array([SKY, ROAD, CAR, VOID], np.uint8), (8, 9))
+        ids, used, classes = np.zeros((8, 9), int), None, []
+        for place in sorted(np.flatnonzero(scores >= 0.5).tolist(), key=lambda place: -scores[place]):
+            mask = coco_mask.encode(np.asfortranarray(masks[place].astype(np.uint8)))
+            shared = 0 if used is None else coco_mask.area(coco_mask.merge([used, mask], intersect=True))
+            if not coco_mask.area(mask) or shared / coco_mask.area(mask) > 0.5:
+                continue
+            used = mask if used is None else coco_mask.merge([used, mask], intersect=False)
+            classes.append(class_ids[place])
+            ids[(ids == 0) & masks[place]] = len(classes)
+        for class_id in (SKY, ROAD):
+            left = (ids == 0) & (labels == class_id)
+            if left.sum() >= 5:
+                classes.append(class_id)
+                ids[left] = len(classes)
+        found = merged(labels, Instances(masks, class_ids, scores), STREET, THINGS, stuff_area=5)
+        assert np.array_equal(found.ids, ids)
+        assert [one.category for one in found.segments] == classes
+
     @given(st.integers(0, 2**32), st.floats(0, 1), st.floats(0, 1), st.integers(0, 40))
     def test_each_pixel_is_of_one_listed_segment_or_void(self, seed: int, score: float, overlap: float, area: int) -> None:
         rng = np.random.default_rng(seed)
@@ -189,6 +216,7 @@ def put_networks(folder: Path, classes: ClassTable, of_objects: ClassTable) -> t
 
 
 MERGED = ["--stuff-area", "4"]  # pixels of the fakes, which are tiny
+ARCHIVES = {"voc2012": "a.tar.gz", "cityscapes": "a.zip", "coco_panoptic": "panoptic_val2017_a_results.zip"}
 WITH_OBJECTS = ["instances", "voc2012", "cityscapes", "cityscapes8", "coco_panoptic", "nuclei2018"]
 
 
@@ -218,6 +246,15 @@ def test_what_two_runs_leave_is_judged_as_the_runs_are(name: str, tmp_path: Path
     counts = [one[key] for one in of_runs["categories"].values() for key in ("matched", "wrong", "missed")]
     assert sum(counts) > 0
     assert {"PQ", "PQ_things", "PQ_stuff"} <= {*of_runs["figures"]}
+    judged = [*place, "--split", split, "--instances", "mask", "--json"]
+    of_runs = json.loads(command("evaluate", semantic, *judged, *merging)[1])
+    of_files = json.loads(command("evaluate", tmp_path / "out", *judged)[1])
+    assert of_files["figures"] == of_runs["figures"]
+    assert {*of_files["by_category"]}.isdisjoint({"background", "road"})  # which are never objects
+    code, _, said = command(
+        "submission", tmp_path / "out", *place, "--split", split, "--out", tmp_path / ARCHIVES.get(name, "a.zip")
+    )
+    assert (code, "written" in said or "server" in said) == (0 if name in ARCHIVES else 2, True), said
 
 
 @pytest.mark.parametrize("name", [*WITH_OBJECTS, "phc_u373", "isbi2012"])
@@ -360,6 +397,7 @@ class TestCommand:
             ),
             (["evaluate", "SEMANTIC", "--objects-by", "nowhere", "--panoptic"], "nowhere"),
             (["evaluate", "SEMANTIC", "--objects-by", "OBJECTS", "--things", "cell", "--panoptic"], "no class 'cell'"),
+            (["evaluate", "SEMANTIC", "--objects-by", "OBJECTS"], "objects_by: changes nothing that pixels judges; give --panoptic"),
             (["evaluate", "SEMANTIC", "--stuff-area", "4"], "stuff_area = 4: belongs to objects_by, which is not given"),
         ],
     )
