@@ -53,7 +53,7 @@ def pairs_of(
 
     model = model_or_predictions
     if inference is not None and inference.objects_by is not None and measure.needs not in ADVICE:
-        raise UsageError(f"objects_by: changes nothing that {measure.name} judges; give --panoptic or --instances, or leave it out.")
+        raise UsageError(f"objects_by: changes nothing that {measure.name} judges; give --panoptic or --instances too.")
     predictor = predictor_of(model, data, inference, _with_scores(measure))
     advice = ADVICE.get(measure.needs, "judge another")
     refuse_network(model.network, measure, model.card.title, advice, predictor.provides)

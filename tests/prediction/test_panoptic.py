@@ -397,7 +397,7 @@ class TestCommand:
             ),
             (["evaluate", "SEMANTIC", "--objects-by", "nowhere", "--panoptic"], "nowhere"),
             (["evaluate", "SEMANTIC", "--objects-by", "OBJECTS", "--things", "cell", "--panoptic"], "no class 'cell'"),
-            (["evaluate", "SEMANTIC", "--objects-by", "OBJECTS"], "objects_by: changes nothing that pixels judges; give --panoptic"),
+            (["evaluate", "SEMANTIC", "--objects-by", "OBJECTS"], "objects_by: changes nothing that pixels judges"),
             (["evaluate", "SEMANTIC", "--stuff-area", "4"], "stuff_area = 4: belongs to objects_by, which is not given"),
         ],
     )
