@@ -10,15 +10,15 @@ import pytest
 import torch
 from datasets.test_datasets import FOLDERS, MAKERS
 from fake_networks import Blobs, BlobsAndPixels
-from fakes import make_coco, make_instances, put_json, put_picture
+from fakes import make_coco, make_instances, put_json
 from hypothesis import given
 from hypothesis import strategies as st
 
 import perpixel
 from perpixel.classes import ClassTable
-from perpixel.datasets import Dataset, HasPictures, open_dataset, with_objects
+from perpixel.datasets import HasPictures, open_dataset, with_objects
 from perpixel.datasets.coco import panoptic_ids
-from perpixel.errors import DataError, UnknownName, UsageError
+from perpixel.errors import UnknownName, UsageError
 from perpixel.images import read_image
 from perpixel.judging.submission import submission
 from perpixel.measures.panoptic import PanopticQuality
@@ -413,78 +413,3 @@ class TestCommand:
         assert len(told.splitlines()) == 1
         with pytest.raises(UsageError, match=said):
             raise UsageError(told)
-
-
-class TestFolder:
-    """A folder that predict left, or that a person wrote, judged by hand."""
-
-    @pytest.fixture
-    def data(self, tmp_path: Path) -> Path:
-        """One picture of 2 x 10 pixels: sky above; below three pixels of a car, three of another, road, and one pixel of void."""
-        root = tmp_path / "data"
-        labels = np.array([[SKY] * 10, [CAR] * 6 + [ROAD] * 3 + [VOID]])
-        numbers = np.array([[0] * 10, [1, 1, 1, 2, 2, 2, 0, 0, 0, 0]])
-        for kind, values in (("images", labels), ("masks", labels), ("instances", numbers)):
-            for split in ("train", "val"):
-                put_picture(root / kind / split / "a.png", values)
-        STREET.write_csv(root / "classes.csv")
-        return root
-
-    def put(self, folder: Path, ids: np.ndarray, segments: list[tuple[int, int]], **change: object) -> Path:
-        colours = np.stack([ids % 256, ids // 256, ids * 0], -1)
-        put_picture(folder / "panoptic/a.png", colours)
-        categories = [{"id": id, "name": name, "isthing": int(id in THINGS)} for id, name in enumerate(STREET.names)]
-        listed = [{"id": id, "category_id": category, "iscrowd": 0} for id, category in segments]
-        put_json(folder / "panoptic.json", {
-            "images": [{"id": 1, "file_name": "a.png", "height": 2, "width": 10}], "categories": categories,
-            "annotations": [{"image_id": 1, "file_name": "a.png", "segments_info": listed}], **change,
-        })  # fmt: skip
-        return folder
-
-    def test_pq_by_hand(self, data: Path, tmp_path: Path, command: Command) -> None:
-        """sky: 8 of 10 pixels, IoU 0.8. A car with 4 pixels, 3 of them right: IoU 3 / 4; the other car is missed. Road: 3 pixels
-        of 3, and one on void, which leaves the union. A person that is not there is wrong.
-
-        PQ: sky 0.8, road 1, car 0.75 / (1 + 1 / 2) = 0.5, person 0; their mean 0.575, of things 0.25, of stuff 0.9."""
-        ids = np.array([[9] * 8 + [0] * 2, [1, 1, 1, 1, 5, 5, 7, 7, 7, 7]])
-        out = self.put(tmp_path / "out", ids, [(9, SKY), (1, CAR), (5, PERSON), (7, ROAD)])
-        code, told, said = command("evaluate", out, "--data", data, "--panoptic", "--json")
-        assert code == 0, said
-        figures = json.loads(told)["figures"]
-        assert figures["PQ"] == pytest.approx(0.575)
-        assert (figures["PQ_things"], figures["PQ_stuff"]) == (pytest.approx(0.25), pytest.approx(0.9))
-        assert json.loads(told)["categories"]["car"]["pq"] == pytest.approx(0.5)
-
-    @pytest.mark.parametrize(
-        ("change", "code", "words"),
-        [
-            ({"annotations": []}, 3, "has no panoptic map of the picture a; predict it first."),
-            ({"categories": [{"id": 0, "name": "tree"}]}, 3, "has the category 'tree', which the data set does not have"),
-            ({"images": 3}, 3, "images is 3, not a list"),
-            ({"categories": [{"id": id, "name": name, "isthing": 1} for id, name in enumerate(STREET.names)]}, 3,
-             "a: the truth tells no objects of sky apart, and the prediction does; name the classes of objects with --things."),
-        ],
-    )  # fmt: skip
-    def test_what_does_not_fit_is_told(self, data, tmp_path, command: Command, change: dict, code: int, words: str) -> None:
-        ids = np.array([[9] * 10, [9] * 10])
-        out = self.put(tmp_path / "out", ids, [(9, SKY)], **change)
-        got, _, said = command("evaluate", out, "--data", data, "--panoptic")
-        assert (got, words in said) == (code, True), said
-
-    def test_a_damaged_or_a_missing_file_is_told(self, data: Path, tmp_path: Path, command: Command) -> None:
-        out = self.put(tmp_path / "out", np.array([[9] * 10, [9] * 10]), [(9, SKY)])
-        (out / "panoptic/a.png").unlink()
-        assert "a.png: there is no such file" in command("evaluate", out, "--data", data, "--panoptic")[2]
-        (out / "panoptic.json").write_text("{")
-        assert "panoptic.json: is no JSON" in command("evaluate", out, "--data", data, "--panoptic")[2]
-
-    def test_masks_alone_are_no_panoptic_map(self, data: Path, command: Command) -> None:
-        code, _, said = command("evaluate", data / "masks/val", "--data", data, "--panoptic")
-        assert (code, "judges a results file by an annotation file" in said) == (2, True), said
-
-
-def test_a_split_without_objects_is_told(tmp_path: Path) -> None:
-    dataset: Dataset = open_dataset(MAKERS["folder"](tmp_path / "data"))
-    view = PanopticQuality().truth(dataset)
-    with pytest.raises(DataError, match="p00: has no instances to judge by; add them, or judge without --panoptic"):
-        view.sample(0)
