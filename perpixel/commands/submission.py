@@ -43,7 +43,7 @@ def submission(
     if len(problems) > FAILURES:
         show(f"... and {len(problems) - FAILURES} more.")
     if problems:
-        say(f"{out}: not written, {len(problems)} things are wrong.")
+        say(f"{out}: not written, {len(problems)} {'thing is' if len(problems) == 1 else 'things are'} wrong.")
         raise SystemExit(3)
     of_objects = f", the objects of {len(dataset)} pictures" if packs_objects(predictions, dataset) else ""
     say(f"{out}: written{of_objects}.")

@@ -61,6 +61,8 @@ def submission(
     suffix, a competition where there is none, or `boxes` of what has none."""
     if boxes and not (isinstance(dataset, Coco) and dataset.view == "coco" and predictions.is_dir()):
         raise UsageError("--boxes belongs to objects that were predicted for coco; leave it out.")
+    if competition is not None and not isinstance(dataset, Voc2012):
+        raise UsageError("--competition belongs to VOC; leave it out.")
     if isinstance(dataset, Coco):
         return _coco(predictions, dataset, out, boxes)
     pack, suffix, place = _server(dataset, competition)
@@ -222,8 +224,6 @@ def _server(dataset: Dataset, competition: str | None) -> tuple[Pack, str, Calla
         if chosen not in COMPETITIONS:
             raise did_you_mean("competition", chosen, COMPETITIONS)
         return _tar, ".tar.gz", lambda name: f"results/VOC2012/Segmentation/{chosen}_{dataset.split}_cls/{name}.png"
-    if competition is not None:
-        raise UsageError("--competition belongs to VOC; leave it out.")
     if isinstance(dataset, Cityscapes) and all(len(values) == 1 for values in dataset.classes.values):
         return _zip, ".zip", lambda name: f"{name}_labelIds.png"
     raise UsageError("only PASCAL VOC 2012 and Cityscapes have a server for label maps; name one of them with --data.")

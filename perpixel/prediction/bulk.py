@@ -255,10 +255,9 @@ class _Journal:
             for line in lines[1:]:
                 try:
                     entry = json.loads(line)
-                    segments = entry.get("segments")
-                    if segments is not None:
-                        segments = {key: segments[key] for key in ("picture", "size", "segments_info")}
-                    self._done[str(entry["name"])] = _Done(entry["picture"], dict(entry["files"]), segments)
+                    name, done = str(entry["name"]), _Done(entry["picture"], dict(entry["files"]), entry.get("segments"))
+                    if done.segments is None or {*done.segments} == {"picture", "size", "segments_info"}:
+                        self._done[name] = done
                 except (ValueError, KeyError, TypeError, RecursionError):
                     continue  # cut off by a kill, or damaged: the picture is predicted again
             # A broken last line must not swallow the next entry.
