@@ -120,9 +120,7 @@ class SegmentsOf:
                 numbers[class_id] = len(objects.class_ids) + 1 + class_id
                 segments.append(Segment(int(numbers[class_id]), class_id))
         names = dict(enumerate(classes.names))
-        return PanopticSample(
-            sample.name, sample.image, ids + numbers[stuff], None, segments, names, self.things, sample.name
-        )
+        return PanopticSample(sample.name, sample.image, ids + numbers[stuff], None, segments, names, self.things, sample.name)
 
 
 @dataclass(frozen=True)

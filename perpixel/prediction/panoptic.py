@@ -120,33 +120,35 @@ def _few(names: Sequence[str]) -> str:
 
 def drawn(found: PanopticMap, classes: ClassTable) -> tuple[NDArray[Any], Instances]:
     """What an overlay of a map shows: class ids (H, W), void where there is no segment, and the objects."""
-    last = max((one.id for one in found.segments), default=0)
-    to_class, to_number = np.full(last + 1, classes.void, classes.dtype), np.zeros(last + 1, np.int32)
-    objects = [one for one in found.segments if one.category in found.things]
-    for one in found.segments:
-        to_class[one.id] = one.category
-    for number, one in enumerate(objects, start=1):
-        to_number[one.id] = number
-    class_ids = np.array([one.category for one in objects], np.int64)
-    return to_class[found.ids], Instances.of_numbers(to_number[found.ids], class_ids)
+    of_each = np.array([classes.void, *(one.category for one in found.segments)], classes.dtype)
+    is_object = np.array([False, *(one.category in found.things for one in found.segments)])
+    places = _places(found)
+    objects = Instances.of_numbers(np.where(is_object, np.cumsum(is_object), 0)[places], of_each[is_object].astype(np.int64))
+    return of_each[places], objects
 
 
 def coloured(found: PanopticMap, classes: ClassTable) -> tuple[NDArray[np.uint8], tuple[Segment, ...]]:
     """The picture (H, W, 3) of a map, in which colours are ids, and the segments with these ids."""
     latest = {one.category: _id(classes.colours[one.category]) for one in found.segments}
-    taken, places = {0}, np.zeros(max((one.id for one in found.segments), default=0) + 1, np.int32)
-    segments = list[Segment]()
-    for place, one in enumerate(found.segments, start=1):
+    taken, segments = {0}, list[Segment]()
+    for one in found.segments:
         id = latest[one.category]
         while id in taken:
             id = (id + STEP) % 2**24
         latest[one.category] = id
         taken.add(id)
-        places[one.id] = place
         segments.append(Segment(id, one.category, one.crowd))
     ids = np.array([0, *(one.id for one in segments)])
     colours = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
-    return colours[places[found.ids]], tuple(segments)
+    return colours[_places(found)], tuple(segments)
+
+
+def _places(found: PanopticMap) -> NDArray[np.intp]:
+    """At each pixel (H, W) the place of its segment among all, from 1; 0 where there is none."""
+    ids = np.array([0, *(one.id for one in found.segments)])
+    order = np.argsort(ids)
+    places: NDArray[np.intp] = order[np.searchsorted(ids, found.ids, sorter=order)]
+    return places
 
 
 def _id(colour: Colour) -> int:
@@ -161,7 +163,9 @@ def entry_of(file_name: str, size: tuple[int, int], segments: Iterable[Segment],
     return {"picture": file_name, "size": list(size), "segments_info": listed}
 
 
-def results(entries: Mapping[str, Mapping[str, Any]], classes: ClassTable, things: frozenset[int], rules: Any) -> dict[str, Any]:
+def results(
+    entries: Mapping[str, Mapping[str, Any]], classes: ClassTable, things: frozenset[int], rules: object
+) -> dict[str, Any]:
     """The content of panoptic.json, from `entry_of` by the names of pictures. A picture has the id that its name is, where all
     names are numbers, as COCO's are; else they are counted from 1."""
     ids = {name: int(name) if name.isascii() and name.isdecimal() else 0 for name in entries}
