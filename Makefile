@@ -24,11 +24,11 @@ help:
 
 # One thread for each of as many processes as there are cores: the networks of tests are tiny.
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile
-	$(WITHOUT_TORCH) $(BIN)/pytest -q -n auto --dist loadfile -m "not slow and not thorough"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
+	$(WITHOUT_TORCH) $(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder -m "not slow and not thorough"
 
 core: .venv/ready
-	$(WITHOUT_TORCH) $(BIN)/pytest -q -n auto --dist loadfile
+	$(WITHOUT_TORCH) $(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready
 	$(BIN)/ruff check .

@@ -13,27 +13,27 @@ from PIL import Image, ImageDraw, ImageFont
 from perpixel.classes import ClassTable, Colour, distinct_colours
 from perpixel.sample import Instances
 
-Picture = NDArray[np.uint8]
+RgbImage = NDArray[np.uint8]
 INK, PAPER, GRID = (30, 30, 30), (255, 255, 255), (225, 225, 225)
 RIGHT, WRONG = (235, 235, 235), (200, 30, 30)
 
 
-def colours(labels: NDArray[Any], classes: ClassTable) -> Picture:
+def colours(labels: NDArray[Any], classes: ClassTable) -> RgbImage:
     """Class ids (H, W) -> their colours, uint8 (H, W, 3)."""
-    picture: Picture = classes.palette[np.minimum(labels, len(classes))]
+    picture: RgbImage = classes.palette[np.minimum(labels, len(classes))]
     return picture
 
 
 def overlay(
-    image: Picture, labels: NDArray[Any], classes: ClassTable, legend: bool = True, objects: Instances | None = None
-) -> Picture:
-    """The picture half covered with the colours of its labels, void left as it is; below it a legend of the classes present.
+    image: RgbImage, labels: NDArray[Any], classes: ClassTable, legend: bool = True, objects: Instances | None = None
+) -> RgbImage:
+    """The picture, half covered with the colours of its labels, except at void; below it a legend of the classes in the picture.
 
-    Each of the `objects` is covered with a colour of its own, and has an outline in the colour of its class. Where they fit into
-    its box, its class and score are written there."""
+    Each of the `objects` is covered with a colour of its own, and has an outline in the colour of its class. Class and score are
+    written into an object's box, where they fit."""
     half = classes.palette >> 1
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=classes.void + 1))
-    covered: Picture = (image >> 1) + half[np.minimum(labels, len(classes))]
+    covered: RgbImage = (image >> 1) + half[np.minimum(labels, len(classes))]
     if classes.void in present:
         void = labels == classes.void
         covered[void] = image[void]
@@ -45,8 +45,8 @@ def overlay(
     return np.concatenate([covered, _legend(classes, shown, image.shape[1])])
 
 
-def _cover_objects(covered: Picture, image: Picture, objects: Instances, classes: ClassTable) -> None:
-    """Draws objects into the overlay of `image`, that with the highest score on top."""
+def _cover_objects(covered: RgbImage, image: RgbImage, objects: Instances, classes: ClassTable) -> None:
+    """Draws objects into the overlay of `image`; the object with the highest score is drawn last."""
     colours = np.array(distinct_colours(len(objects.class_ids)), np.uint8)
     for index in objects.by_score:
         crop = objects.crop(index)
@@ -59,7 +59,7 @@ def _cover_objects(covered: Picture, image: Picture, objects: Instances, classes
         _name_object(covered, objects, index, classes)
 
 
-def _name_object(covered: Picture, objects: Instances, index: int, classes: ClassTable) -> None:
+def _name_object(covered: RgbImage, objects: Instances, index: int, classes: ClassTable) -> None:
     """Writes "person 87 %" into the top left corner of an object's box, if there is room."""
     crop, name = objects.crop(index), classes.names[objects.class_ids[index]]
     text = _tag(name if objects.scores is None else f"{name} {100 * objects.scores[index]:.0f} %")
@@ -68,17 +68,17 @@ def _name_object(covered: Picture, objects: Instances, index: int, classes: Clas
         covered[crop.top : crop.top + height, crop.left : crop.left + width] = text
 
 
-def error_map(truth: NDArray[Any], predicted: NDArray[Any], void: int) -> Picture:
+def error_map(truth: NDArray[Any], predicted: NDArray[Any], void: int) -> RgbImage:
     """Light where the prediction is right, red where it is wrong, black where truth is void; uint8 (H, W, 3)."""
     picture = np.where((truth == predicted)[..., None], np.array(RIGHT, np.uint8), np.array(WRONG, np.uint8))
     picture[truth == void] = 0
     return picture
 
 
-def sheet(rows: Sequence[Sequence[Picture]], titles: Sequence[str], gap: int = 4) -> Picture:
-    """Pictures in a grid under column titles; every picture of a row has the row's height, of a column the column's width.
+def sheet(rows: Sequence[Sequence[RgbImage]], titles: Sequence[str], gap: int = 4) -> RgbImage:
+    """Pictures in a grid under column titles. A row is as high as its highest picture, a column as wide as its widest.
 
-    A title that is wider than its column has several lines, if it has commas."""
+    A title that is wider than its column is broken into lines at its commas."""
     heights = [max(picture.shape[0] for picture in row) for row in rows]
     widths = [max(row[column].shape[1] for row in rows) for column in range(len(titles))]
     font = _font(12)
@@ -112,8 +112,8 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widt
     return lines
 
 
-def curves(lines: Mapping[str, Sequence[tuple[float, float]]], title: str, size: tuple[int, int] = (300, 460)) -> Picture:
-    """Lines through (x, y) points on axes from their least to their greatest values, named on the right."""
+def curves(lines: Mapping[str, Sequence[tuple[float, float]]], title: str, size: tuple[int, int] = (300, 460)) -> RgbImage:
+    """Lines through (x, y) points, with their names on the right. Axes go from the least to the greatest values."""
     height, width = size
     top, bottom, left, right = 26, height - 24, 52, width - 96
     page = Image.new("RGB", (width, height), PAPER)
@@ -160,7 +160,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 @lru_cache(maxsize=1024)
-def _tag(text: str) -> Picture:
+def _tag(text: str) -> RgbImage:
     """A line of text, light on dark."""
     font = _font(11)
     page = Image.new("RGB", (int(font.getlength(text)) + 6, 14), INK)
@@ -169,7 +169,7 @@ def _tag(text: str) -> Picture:
 
 
 @lru_cache(maxsize=256)
-def _legend(classes: ClassTable, shown: tuple[int, ...], width: int) -> Picture:
+def _legend(classes: ClassTable, shown: tuple[int, ...], width: int) -> RgbImage:
     """Swatches and names in as many lines as the width needs."""
     font, line, swatch = _font(12), 18, 12
     places, x, y = [], 4, 0

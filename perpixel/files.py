@@ -23,7 +23,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-MODEL_FILE, CARD_FILE = "model.safetensors", "model.json"  # of a run folder; also whoever cannot import torch looks for them
+MODEL_FILE, CARD_FILE = "model.safetensors", "model.json"  # in a run folder; the core looks for them without torch
 PARTIAL = ".partial"
 LOCK = ".lock"
 JUNK = frozenset({"__MACOSX"})  # the folder that macOS adds to archives
@@ -226,7 +226,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     The remains of a killed process are removed first.
     Raises UsageError where `out` exists, or while another process writes `out`."""
     if os.path.lexists(out):
-        raise UsageError(f"{out}: is there already; name a folder that is not.")
+        raise UsageError(f"{out}: exists already; name a new folder.")
     partial = out.with_name(f".{out.name[:60]}{PARTIAL}")  # the same name in all processes, so that each sees the remains
     busy = UsageError(f"{out}: another process is writing it; wait for it, or choose another name.")
     partial.mkdir(parents=True, exist_ok=True)

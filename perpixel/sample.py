@@ -1,4 +1,4 @@
-"""What travels: a Sample goes in, a Prediction comes out, and Targets are what a network learns from."""
+"""The values that all parts of perpixel exchange: a Sample is read, a network learns from Targets, and a Prediction comes out."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:  # nothing here computes with tensors, so torch need not be in
 
 @dataclass(frozen=True)
 class Crop:
-    """The pixels of an object in a picture of `size` (height, width), as far as they reach.
+    """The pixels of an object in a picture of `size` (height, width), in the smallest box around them.
 
-    `bits` holds those of a box of `shape` (h, w) that begins at `top`, `left`: eight in a byte, since hundreds of objects of one
-    large picture would fill the memory."""
+    The box has the `shape` (h, w) and begins at `top`, `left`. `bits` has its pixels, eight in a byte, because the masks of
+    hundreds of objects in a large picture would fill the memory."""
 
     bits: NDArray[np.uint8]
     shape: tuple[int, int]
@@ -76,9 +76,9 @@ class Crop:
 class Instances:
     """Objects of one picture: `masks` bool (N, H, W), `class_ids` int64 (N,), `scores` float32 (N,) in [0, 1] or none.
 
-    `crowd` bool (N,) is True where an entry stands for many objects that nobody told apart; without it none does.
-    `numbers` int32 (H, W) says the same in the space of one mask: 0 where no object is, i + 1 at object i; of objects that
-    overlap it shows the last."""
+    `crowd` bool (N,) is True for an entry that stands for many objects whose outlines nobody separated; by default all are False.
+    `numbers` int32 (H, W) holds all objects in one map: i + 1 at object i, and 0 elsewhere. Where objects overlap, it has the
+    last."""
 
     _size: tuple[int, int]
 
@@ -127,7 +127,7 @@ class Instances:
 
     @property
     def by_score(self) -> list[int]:
-        """The places of the objects in the order in which they are drawn: the highest score last; without scores as they come."""
+        """The indices of the objects in the order of drawing: the highest score last; without scores in their own order."""
         return [*range(len(self.class_ids))] if self.scores is None else np.argsort(self.scores, kind="stable").tolist()
 
     def mask(self, index: int) -> NDArray[np.bool_]:
@@ -141,18 +141,18 @@ class Instances:
         return shown
 
     def crop(self, index: int) -> Crop:
-        """The pixels of one object in the box that they reach, without making masks where there are none."""
+        """The pixels of one object in the smallest box around them. No mask is made where objects have none."""
         return self._crops[index]
 
     @cached_property
     def _crops(self) -> Sequence[Crop]:
         if "masks" in vars(self):
             return [Crop.of(mask) for mask in self.masks]
-        from scipy import ndimage  # only now: it takes a while to load
+        from scipy import ndimage  # imported here, because it takes a quarter of a second to load
 
         size, count = (self.numbers.shape[0], self.numbers.shape[1]), len(self.class_ids)
-        found = ndimage.find_objects(self.numbers, count) if count else []
-        boxes = [box or (slice(0, 0), slice(0, 0)) for box in found]
+        slices = ndimage.find_objects(self.numbers, count) if count else []
+        boxes = [box or (slice(0, 0), slice(0, 0)) for box in slices]
         return [
             Crop.of(self.numbers[box] == number, box[0].start, box[1].start, size) for number, box in enumerate(boxes, start=1)
         ]
@@ -209,11 +209,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A network's answer: `labels` class ids (H, W) at the picture's size, `scores` float32 (C, H, W) in [0, 1] if asked for.
+    """A network's result for a picture: `labels` class ids (H, W) at its size, `scores` float32 (C, H, W) in [0, 1] if asked for.
 
-    A network of objects also gives `instances`. Where it gives no class to pixels, its objects draw the labels: the class of the
-    object with the highest score at each pixel; elsewhere background, or void where no class is called so. So there are always
-    labels, and whatever comes after never asks which network ran. Labels and objects of two networks make a `panoptic` map."""
+    A network that finds objects also gives `instances`. If it labels no pixels, the labels are drawn from its objects: each
+    pixel has the class of the object with the highest score; pixels without an object are background, or void where no class is
+    called background. So there are always labels, and no later code depends on the kind of network. Labels
+    and objects of two networks make a `panoptic` map."""
 
     labels: NDArray[Any]
     classes: ClassTable
@@ -227,7 +228,7 @@ class InstanceTargets:
     """The N objects of one training picture of H x W pixels, each with a pixel at least.
 
     `boxes` float32 (N, 4): left, top, right, bottom, the edges of the outermost pixels; `masks` bool (N, H, W); `class_ids` int64
-    (N,); `crowd` bool (N,), True where an entry stands for many objects that nobody told apart."""
+    (N,); `crowd` bool (N,), True for an entry that stands for many objects whose outlines nobody separated."""
 
     boxes: Tensor
     masks: Tensor
@@ -240,7 +241,7 @@ class InstanceTargets:
 
 @dataclass(frozen=True)
 class Targets:
-    """What a network learns from, for B training pictures.
+    """The truth of B training pictures, from which a network learns.
 
     `labels` int64 (B, H, W): class ids, and void, which changes neither a loss nor a gradient. `weights` float32 (B, H, W), or
     none, multiply the cross-entropy of each pixel. `instances`, or none, are the objects of each picture."""

@@ -21,6 +21,7 @@ if HAS_TORCH:
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
+LONGEST = "test_kill_verbs.py"  # takes minutes; begun last, it would be waited for
 Told = tuple[int, str, str]
 
 
@@ -33,7 +34,9 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without torch a test marked `needs_torch` must fail, so that no mark outlives its reason and hides a test of the core."""
+    """The longest file first. Without torch a test marked `needs_torch` must fail, so that no mark outlives its reason and hides
+    a test of the core."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
     for item in items:
         if not HAS_TORCH and item.get_closest_marker("needs_torch") is not None:
             item.add_marker(pytest.mark.xfail(strict=True, reason="torch is hidden"))
@@ -51,8 +54,8 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
             main(words)
         except SystemExit as left:
             code = left.code
-        told = capsys.readouterr()
-        end_where_hidden(words, code, told.err)
-        return code, told.out, told.err
+        output = capsys.readouterr()
+        end_where_hidden(words, code, output.err)
+        return code, output.out, output.err
 
     return run

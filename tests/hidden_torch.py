@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 HAS_TORCH = find_spec("torch") is not None
-# Tests of rooms and modules that import torch. Python cannot read these files without it.
+# Tests of areas and modules that import torch. Python cannot read these files without it.
 OF_TORCH = {
     "backbones", "layers", "networks", "prediction", "studies", "training", "weights", "test_facts.py", "test_kill_verbs.py",
     "test_losses.py", "machines/test_device.py",

@@ -156,14 +156,14 @@ class TestMistakes:
     def here(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(place)
 
-    def assert_one_sentence(self, told: tuple[int, str, str], code: int, part: str) -> None:
-        assert told[0] == code, told[2]
-        assert told[1] == ""
-        assert part in told[2]
-        *before, last = told[2].splitlines()
+    def assert_one_sentence(self, output: tuple[int, str, str], code: int, part: str) -> None:
+        assert output[0] == code, output[2]
+        assert output[1] == ""
+        assert part in output[2]
+        *before, last = output[2].splitlines()
         assert last.startswith("perpixel: ")
         assert [line for line in before if not line.startswith("judged ")] == []
-        assert told[2].endswith((".\n", "`.\n"))
+        assert output[2].endswith((".\n", "`.\n"))
 
     @pytest.mark.parametrize("mistake", MISTAKES)
     def test_one_sentence_and_nothing_written(self, place: Path, command, mistake: str) -> None:

@@ -20,15 +20,15 @@ from fakes import draw_sample, make_coco, make_folder, make_voc
 from hidden_torch import HAS_TORCH, OF_TORCH, VERBS
 from PIL import Image
 from places import ROOT, TESTS, python_path
-from test_layout import MODULES, room_of
+from test_layout import MODULES, area_of
 
 import perpixel
 from perpixel import cli
 from perpixel.errors import TORCH, without_torch
 from perpixel.images import write_labels
 
-ROOMS = {"backbones", "layers", "losses", "networks", "prediction", "studies", "training", "weights"}  # they may import torch
-# Modules of other rooms with a function that imports torch, or what imports it: where a model is judged, or processes meet.
+TORCH_AREAS = {"backbones", "layers", "losses", "networks", "prediction", "studies", "training", "weights"}
+# Modules of other areas with a function that imports torch, or what imports it: where a model is judged, or processes meet.
 LATER = {"perpixel.judging.answers", "perpixel.machines.device", "perpixel.machines.team"}
 HIDDEN = {**os.environ, "PYTHONPATH": python_path(TESTS / "without_torch"), "OMP_NUM_THREADS": "1"}
 
@@ -86,18 +86,18 @@ def reaches_torch_later(module: str) -> bool:
     return bool(names & {*TORCH}) or any(way_to_torch(name) for name in names & MODULES.keys())
 
 
-@pytest.mark.parametrize("module", sorted(module for module in MODULES if room_of(module) not in ROOMS))
+@pytest.mark.parametrize("module", sorted(module for module in MODULES if area_of(module) not in TORCH_AREAS))
 def test_the_import_of_a_core_module_imports_no_torch(module: str) -> None:
     assert way_to_torch(module) == []
 
 
 def test_only_these_modules_of_the_core_reach_torch_later() -> None:
-    others = ROOMS | {"commands"}  # verbs import what they run
-    assert {module for module in MODULES if room_of(module) not in others and reaches_torch_later(module)} == LATER
+    others = TORCH_AREAS | {"commands"}  # verbs import what they run
+    assert {module for module in MODULES if area_of(module) not in others and reaches_torch_later(module)} == LATER
 
 
-def test_each_room_of_torch_imports_it() -> None:
-    assert {room_of(module) for module in MODULES if way_to_torch(module)} == ROOMS
+def test_each_area_of_torch_imports_it() -> None:
+    assert {area_of(module) for module in MODULES if way_to_torch(module)} == TORCH_AREAS
 
 
 IMPORTS: dict[str, tuple[list[str], bool]] = {  # text of a module -> what its import leads to; whether a function leads there
@@ -118,10 +118,10 @@ def test_an_import_of_torch_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (way_to_torch("perpixel.files")[1:], reaches_torch_later("perpixel.files")) == IMPORTS[text]
 
 
-def test_tests_that_are_left_out_without_torch_are_of_rooms_that_import_it() -> None:
+def test_tests_that_are_left_out_without_torch_are_of_areas_that_import_it() -> None:
     """All other files of tests are read there, so a test of the core that cannot be read without torch fails."""
     folders = {name for name in OF_TORCH if not name.endswith(".py")}
-    assert folders == {room for room in ROOMS if (TESTS / room).is_dir()}
+    assert folders == {area for area in TORCH_AREAS if (TESTS / area).is_dir()}
     for name in OF_TORCH - folders:
         assert re.search(r"^(import torch|from torch)\b", (TESTS / name).read_text(), re.MULTILINE), name
 
@@ -238,7 +238,7 @@ print(json.dumps(results))
 
 
 @pytest.fixture(scope="module")
-def said(place: Path) -> dict[str, tuple[int, str, str]]:
+def outputs(place: Path) -> dict[str, tuple[int, str, str]]:
     """Exit code, stdout and stderr of each command line, in one process from which torch is hidden."""
     lines = json.dumps([*OF_CORE, *REFUSED, *OF_TORCH_LINES])
     done = subprocess.run([sys.executable, "-c", RUN, lines], cwd=place, env=HIDDEN, capture_output=True, text=True, check=False)
@@ -248,23 +248,23 @@ def said(place: Path) -> dict[str, tuple[int, str, str]]:
 
 
 @pytest.mark.parametrize("line", OF_CORE)
-def test_a_verb_of_the_core_works_without_torch(said: dict[str, tuple[int, str, str]], line: str) -> None:
-    code, out, err = said[line]
+def test_a_verb_of_the_core_works_without_torch(outputs: dict[str, tuple[int, str, str]], line: str) -> None:
+    code, out, err = outputs[line]
     assert code == 0, err
     assert "Traceback" not in err
     assert out or err
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_mistakes_are_told_before_torch_is_missed(said: dict[str, tuple[int, str, str]], line: str) -> None:
-    code, out, err = said[line]
+def test_mistakes_are_told_before_torch_is_missed(outputs: dict[str, tuple[int, str, str]], line: str) -> None:
+    code, out, err = outputs[line]
     assert (code in (2, 3), out, err.count("\n")) == (True, "", 1), err
     assert REFUSED[line] in err
 
 
 @pytest.mark.parametrize("line", OF_TORCH_LINES)
-def test_what_needs_torch_says_so_in_one_sentence(said: dict[str, tuple[int, str, str]], place: Path, line: str) -> None:
-    code, out, err = said[line]
+def test_what_needs_torch_says_so_in_one_sentence(outputs: dict[str, tuple[int, str, str]], place: Path, line: str) -> None:
+    code, out, err = outputs[line]
     assert (code, out, err.count("\n")) == (5, "", 1), err
     assert OF_TORCH_LINES[line] in err
     assert err.endswith('which is not installed; pip install "perpixel[torch]" brings it.\n')
@@ -302,6 +302,22 @@ def test_other_imports_that_fail_are_no_missing_torch() -> None:
         ImportError("cannot import name 'nn' from 'torch'", name="torch"),
     ):
         assert without_torch(error, "it") is None
+
+
+SLOW_PACKAGES = {"faster_coco_eval", "llvmlite", "numba", "pandas", "scipy", "skimage"}
+
+
+@pytest.mark.parametrize("line", [
+    "evaluate data/masks/val --data ./data", "evaluate data/masks/val --data ./data --json",
+    "compare data/masks/val data/masks/val --data ./data --samples 3", "explain-score data/masks/val ./data",
+])  # fmt: skip
+def test_judges_of_few_pixels_load_no_slow_package(place: Path, line: str) -> None:
+    script = f"import sys; from perpixel.cli import main; main({line.split()}); print('modules', *sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    names = done.stderr.rpartition("modules ")[2].split()
+    assert "perpixel.measures.confusion_matrix" in names
+    assert not {name.partition(".")[0] for name in names} & ({*TORCH} | SLOW_PACKAGES)
 
 
 @pytest.mark.skipif(not HAS_TORCH, reason="torch is hidden from this process too.")

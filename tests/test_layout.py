@@ -1,6 +1,7 @@
-"""The house: which rooms there are, that imports go one way, from the top of the list to its end, and that none goes in a circle.
+"""The areas of the package: which there are, that imports go one way, from the top of the list to its end, and in no circle.
 
-Every import counts: those inside functions, and those for types alone."""
+An area is a folder of `perpixel/`, or a module beside the folders. Every import counts: those inside functions, and those for
+types alone."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -13,7 +14,7 @@ PACKAGE = ROOT / "perpixel"
 ORDER = (
     "__init__", "__main__", "cli", "commands", "report", "studies", "training", "judging", "doctor", "prediction", "formats",
     "weights", "measures", "download", "datasets", "networks", "backbones", "layers", "masks",
-    # The floor: words that everyone uses.
+    # Modules and folders that all others use.
     "losses", "draw", "images", "codecs", "sample", "classes", "tables", "files", "terminal", "machines", "limits", "errors",
     "version",
 )  # fmt: skip
@@ -43,32 +44,32 @@ def imports_of(module: str) -> set[str]:
     return imported
 
 
-def room_of(module: str) -> str:
+def area_of(module: str) -> str:
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 
 
-def test_the_rooms_are_those_of_the_list() -> None:
-    rooms = {room_of(module) for module in MODULES}
-    assert rooms == set(ORDER)
+def test_the_areas_are_those_of_the_list() -> None:
+    areas = {area_of(module) for module in MODULES}
+    assert areas == set(ORDER)
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert folders == {room for room in ORDER if (PACKAGE / room).is_dir()} | WITHOUT_MODULES
+    assert folders == {area for area in ORDER if (PACKAGE / area).is_dir()} | WITHOUT_MODULES
 
 
-def test_folders_in_rooms_are_those_of_the_list() -> None:
+def test_folders_in_areas_are_those_of_the_list() -> None:
     inside = {
-        room.name: tuple(path.name for path in sorted(room.iterdir()) if path.is_dir() and path.name != "__pycache__")
-        for room in PACKAGE.iterdir()
-        if room.is_dir()
+        area.name: tuple(path.name for path in sorted(area.iterdir()) if path.is_dir() and path.name != "__pycache__")
+        for area in PACKAGE.iterdir()
+        if area.is_dir()
     }
-    assert {room: folders for room, folders in inside.items() if folders} == INSIDE
+    assert {area: folders for area, folders in inside.items() if folders} == INSIDE
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_go_down(module: str) -> None:
-    here = ORDER.index(room_of(module))
-    upward = {name for name in imports_of(module) - {"perpixel"} if ORDER.index(room_of(name)) < here}
-    assert upward == set(), f"{module} imports from a room above its own"
+    here = ORDER.index(area_of(module))
+    upward = {name for name in imports_of(module) - {"perpixel"} if ORDER.index(area_of(name)) < here}
+    assert upward == set(), f"{module} imports from an area above its own"
 
 
 def test_no_module_needs_the_whole_package() -> None:
@@ -92,9 +93,9 @@ def test_init_files_hold_only_tables_of_names() -> None:
     assert filled == {"perpixel", *tables}
 
 
-def test_the_tests_mirror_the_rooms() -> None:
+def test_the_tests_mirror_the_areas() -> None:
     folders = {path.name for path in TESTS.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert folders <= {room for room in ORDER if (PACKAGE / room).is_dir()} | {"pinned", "without_torch"}
+    assert folders <= {area for area in ORDER if (PACKAGE / area).is_dir()} | {"pinned", "without_torch"}
 
 
 def test_a_circle_and_a_way_up_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def test_the_python_unfolded(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nan" not in capsys.readouterr().out.split()[-1]
 
 
-def test_the_tree_names_every_room() -> None:
+def test_the_tree_names_every_area() -> None:
     tree = README.split("## Tree")[1].split("## Conventions")[0]
     package = ROOT / "perpixel"
     folders = {f"{path.name}/" for path in package.iterdir() if path.is_dir() and path.name != "__pycache__"}
@@ -91,3 +91,13 @@ def test_the_tree_names_what_is_there() -> None:
 def test_links_lead_somewhere() -> None:
     for name in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / name).exists(), name
+
+
+DOCUMENTS = sorted(str(path.relative_to(ROOT)) for pattern in ("*.md", "docs/**/*.md") for path in ROOT.glob(pattern))
+FILE = re.compile(r"(?<![\w/.])(?:perpixel|tests|benchmarks|docs)/[a-z0-9_/]+\.(?:py|json|toml|md)\b")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_documents_name_files_that_are_there(document: str) -> None:
+    paths = FILE.findall((ROOT / document).read_text())
+    assert [path for path in paths if not (ROOT / path).exists()] == []

@@ -14,8 +14,8 @@ MARKER = re.compile(rb"^([<=>|])\1{6}( |\r?$)", re.MULTILINE)
 def tree_files(root: Path) -> list[Path]:
     """The files that git tracks; without git those of the source tree, but for what is hidden or was built."""
     try:
-        told = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=True).stdout
-        found = [root / name for name in told.decode(errors="surrogateescape").split("\0") if name]
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, check=True).stdout
+        found = [root / name for name in listed.decode(errors="surrogateescape").split("\0") if name]
     except (OSError, subprocess.CalledProcessError):
         found = []
     if not found and (root / "pyproject.toml").is_file():

@@ -55,12 +55,12 @@ class Chain(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         x = (images - self.mean) * self.scale
-        found = {}
+        features = {}
         for name, layer in self.named_children():
             x = layer(x)
             if name in self._tap:
-                found[self._tap[name]] = x
-        return found
+                features[self._tap[name]] = x
+        return features
 
 
 class AlexNet(Chain):

@@ -36,9 +36,9 @@ def places(backbone: str, padding: int) -> dict[str, Place]:
         ],
         "googlenet": [("", 7, 2, 3), ("", 3, 2, 0), *((f"inception_{name}", 3, 2, 0) for name in ("3b", "4e", "5b"))],
     }  # fmt: skip
-    place, found = PICTURE, {}
+    place, places_of = PICTURE, {}
     for feature, *window in windows[backbone]:
         place = place.through(*window)
         if feature:
-            found[feature] = place
-    return found
+            places_of[feature] = place
+    return places_of

@@ -112,19 +112,19 @@ class VGG16(nn.Module):
     @property
     def branches(self) -> list[nn.Sequential]:
         """fc6 and fc7: none, one, or one for each rate."""
-        found = self.fc if isinstance(self.fc, nn.ModuleList) else [self.fc]
-        return [branch for branch in found if isinstance(branch, nn.Sequential)]
+        modules = self.fc if isinstance(self.fc, nn.ModuleList) else [self.fc]
+        return [branch for branch in modules if isinstance(branch, nn.Sequential)]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         x = (images - self.mean) * self.scale
-        found = {}
+        features = {}
         for index, layer in enumerate(self.features):
             x = layer(x)
             if index in self._tap:
-                found[self._tap[index]] = x
+                features[self._tap[index]] = x
         for name, branch in zip(self._fc_features, self.branches, strict=True):
-            found[name] = branch(x)
-        return found
+            features[name] = branch(x)
+        return features
 
     def _load_imagenet(self, width: float) -> None:
         if width != 1:

@@ -32,28 +32,28 @@ def check(
         from perpixel.doctor.repair import require_new
 
         require_new(fix)
-    found = examine(data, Progress("checked"), root)
-    if report is not None:  # of the folder as it is, not of its repaired copy
+    examined = examine(data, Progress("checked"), root)
+    if report is not None:  # the page shows the folder before the repair
         from perpixel.report.check_page import write_page
 
-        write_page(report, data, found, root)
+        write_page(report, data, examined, root)
         say(f"{report}: written.")
     if fix is not None:
-        found = _fixed(Path(data), found, fix)
+        examined = _fixed(Path(data), examined, fix)
         data = str(fix)
     if as_json:
-        print_json(found.to_json())
+        print_json(examined.to_json())
     else:
-        for problem in found.problems:
+        for problem in examined.problems:
             show(f"{problem.severity}: {problem.message}")
-    say(f"{data}: {sum(found.pictures.values())} pictures, {len(found.errors)} errors, "
-        f"{len(found.problems) - len(found.errors)} warnings.")  # fmt: skip
-    if found.errors:
+    say(f"{data}: {sum(examined.pictures.values())} pictures, {len(examined.errors)} errors, "
+        f"{len(examined.problems) - len(examined.errors)} warnings.")  # fmt: skip
+    if examined.errors:
         raise SystemExit(3)
 
 
 def _fixed(folder: Path, report: Any, out: Path) -> Any:
-    """Repairs a copy and says how; the report of the copy."""
+    """Repairs a copy, prints the steps, and returns the report of the copy."""
     from perpixel.doctor.check import check as examine
     from perpixel.doctor.repair import PLAN, plan_repair, repair
     from perpixel.terminal import show

@@ -19,16 +19,19 @@ def convert(
         str, Parameter(help="folder (to train on), coco, voc, cityscapes, yolo, labelme, cvat or label-studio.")
     ] = "folder",
     origin: Annotated[
-        str | None, Parameter(name="--from", help="Format of the source. [default: what lies there tells]")
+        str | None, Parameter(name="--from", help="Format of the source. [default: found out from its files]")
     ] = None,
-    pictures: Annotated[Path | None, Parameter(help="Folder of the pictures, where they do not lie beside.")] = None,
+    pictures: Annotated[
+        Path | None, Parameter(help="Folder of the pictures, where they do not lie beside the annotations.")
+    ] = None,
     splits: Annotated[
-        list[str] | None, Parameter(help="Splits alone, such as val. [default: all]", negative=(), consume_multiple=True)
+        list[str] | None, Parameter(help="Splits to write, such as val. [default: all]", negative=(), consume_multiple=True)
     ] = None,
     root: Root = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a data set in another format; say what that format cannot hold, by name and count (docs/formats.md)."""
+    """Write a data set in another format; report the content that this format cannot hold, by name and count
+    (docs/formats.md)."""
     from perpixel.formats.convert import convert as run
     from perpixel.terminal import Progress, print_json, show
 

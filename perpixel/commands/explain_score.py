@@ -24,7 +24,7 @@ def explain_score(
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Show which mean IoU other packages give the same predictions, and which classes and pictures make the difference."""
+    """Show the mean IoU that other packages give the same predictions, and the classes and pictures that make the difference."""
     from perpixel.judging.explain_score import explain_score as explain
     from perpixel.judging.explain_score import open_truth, print_explanation
     from perpixel.terminal import Progress, print_json
@@ -32,9 +32,9 @@ def explain_score(
     model = open_model(predictions, device)
     beside = None if model else predictions
     dataset, named = open_truth(truth, root=root, split=split, classes=classes, beside=beside, pictures=model is not None)
-    found = explain(model or predictions, dataset, Progress("judged"))
+    explanation = explain(model or predictions, dataset, Progress("judged"))
     if as_json:
-        print_json(found.to_json())
+        print_json(explanation.to_json())
     else:
         say(f"{predictions}: {model.card.title if model else 'masks'} by {named}, {len(dataset)} pictures.")
-        print_explanation(found)
+        print_explanation(explanation)

@@ -15,7 +15,7 @@ from perpixel.training.recipe import ENVIRONMENT
 
 
 def _folder(_: Any, tokens: Sequence[Token]) -> str:
-    return os.path.expanduser(tokens[0].value)  # an environment variable has its ~ still
+    return os.path.expanduser(tokens[0].value)  # no shell has replaced ~ in an environment variable
 
 
 Root = Annotated[
@@ -25,7 +25,7 @@ Root = Annotated[
 
 
 def _numbers(_: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
-    """Numbers with commas between: pictures may follow the flag. Raises UsageError for anything else."""
+    """Numbers with commas between, since pictures may follow the flag. Raises UsageError for other text."""
     text = ",".join(token.value for token in tokens)
     try:
         return tuple(float(part) for part in text.split(","))
@@ -41,9 +41,12 @@ def _names(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceFlags:
-    """`inference.Inference` as flags; what is not given is none, so that a setting without its whole can be refused."""
+    """`inference.Inference` as flags. A flag that is not given is None, so that Inference can refuse a setting of a missing
+    setting."""
 
-    proposals: Annotated[int | None, Parameter(help="So many boxes, each by itself, merged; else the whole picture.")] = None
+    proposals: Annotated[
+        int | None, Parameter(help="Number of boxes to predict one by one and merge. [default: the whole picture]")
+    ] = None
     proposals_by: Annotated[str | None, Parameter(help="edge_boxes, selective_search or sliding. [default: edge_boxes]")] = None
     merge: Annotated[str | None, Parameter(help="max or sum of boxes, or as DeconvNet released. [default: max]")] = None
     ensemble: Annotated[str | None, Parameter(help="Run folder or model file of a second model, for the whole picture.")] = None
@@ -54,7 +57,10 @@ class InferenceFlags:
             help="Refine by a fully connected CRF: deconvnet (without a word), deeplab, deeplab_4x4, deeplab_msc or deeplab_coco."
         ),
     ] = None
-    tile: Annotated[int | None, Parameter(help="Side of U-Net's input tiles, such as 572: any picture in one's memory.")] = None
+    tile: Annotated[
+        int | None,
+        Parameter(help="Side of U-Net's input tiles, such as 572: a picture of any size needs the memory of one tile."),
+    ] = None
     average: Annotated[
         str | None, Parameter(help="Join turned pictures: none, mirror (2), flips (4) or rotations (7). [default: none]")
     ] = None
@@ -67,12 +73,12 @@ class InferenceFlags:
             metavar="FLOAT,...",
         ),
     ] = None
-    base: Annotated[int | None, Parameter(help="Longer side of the scaled picture at scale 1; else the model's own scale.")] = (
-        None
-    )
-    window: Annotated[int | None, Parameter(help="Side of windows, such as 473 or 713: each by itself, overlaps averaged.")] = (
-        None
-    )
+    base: Annotated[
+        int | None, Parameter(help="Longer side of the scaled picture at scale 1. [default: the model's own scale]")
+    ] = None
+    window: Annotated[
+        int | None, Parameter(help="Side of windows, such as 473 or 713: predicted one by one, overlaps averaged.")
+    ] = None
     window_step: Annotated[int | None, Parameter(help="Pixels between windows. [default: two thirds of the side]")] = None
     fuse: Annotated[
         str | None,
@@ -108,11 +114,11 @@ Inferring = Annotated[InferenceFlags, Parameter(name="*")]
 
 
 def _other_flags() -> Any:
-    """The same flags with `--other-` before their names, for the second of two that are compared."""
+    """The same flags with `--other-` before their names, for the second of two compared predictions."""
     hints = get_type_hints(InferenceFlags, include_extras=True)  # converters stay
     flags = []
     for item in fields(InferenceFlags):
-        help = f"--{item.name.replace('_', '-')} of the second alone."
+        help = f"--{item.name.replace('_', '-')} for the second predictions only."
         flags.append((f"other_{item.name}", Annotated[hints[item.name], Parameter(help=help)], field(default=None)))
     return make_dataclass("OtherFlags", flags, kw_only=True, frozen=True, namespace={"__module__": __name__})
 
@@ -130,7 +136,7 @@ def _optional(hint: Any, help: str) -> Any:
 
 
 def _measure_flags() -> Any:
-    """A flag for each measure and each of its settings; what is not given is none."""
+    """A flag for each measure and each of its settings; a flag that is not given is None."""
     flags = []
     for name, entry in MEASURES.items():
         flags.append((name, _optional(entry.takes, entry.help), field(default=None)))
@@ -145,14 +151,14 @@ Measuring = Annotated[MeasureFlags, Parameter(name="*")]  # type: ignore[valid-t
 
 @dataclass(frozen=True)
 class Chosen:
-    """A measure by name, and what its constructor takes; `asked` says whether a flag names it."""
+    """The name of a measure, and the arguments of its constructor. `asked`: a flag names it."""
 
     name: str
     arguments: dict[str, Any]
     asked: bool = True
 
     def measure(self) -> Any:
-        """The measure itself, whose module is imported now. Raises UsageError for a setting that it refuses."""
+        """The measure; its module is imported now. Raises UsageError for a setting that the measure refuses."""
         return class_of(self.name)(**self.arguments)
 
 
@@ -165,8 +171,8 @@ def chosen_measure(flags: Any) -> Chosen:
     for name, entry in MEASURES.items():
         for key in entry.settings:
             if getattr(flags, key) is not None and name not in named:
-                what = "give that too" if entry.takes is bool else "name its class"
-                raise UsageError(f"{_flag(key)} belongs to {_flag(name)}; {what}, or leave it out.")
+                remedy = "give that too" if entry.takes is bool else "name its class"
+                raise UsageError(f"{_flag(key)} belongs to {_flag(name)}; {remedy}, or leave it out.")
             if getattr(flags, key) is not None:
                 arguments[key] = getattr(flags, key)
     if not named:

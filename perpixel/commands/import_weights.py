@@ -22,27 +22,29 @@ def import_(
     ],
     *,
     trunk: Annotated[
-        str | None, Parameter(help="Take the trunk of an ImageNet classifier alone: vgg16, vgg16_reduced, alexnet or googlenet.")
+        str | None, Parameter(help="Take only the trunk of an ImageNet classifier: vgg16, vgg16_reduced, alexnet or googlenet.")
     ] = None,
     network: Annotated[str | None, Parameter(help="Network that the file holds (see `perpixel networks`).")] = None,
     backbone: Annotated[str | None, Parameter(help="Its trunk, such as alexnet, where it is not the network's own.")] = None,
     variant: Annotated[str | None, Parameter(help="Its variant, such as U-Net's release, where it is not the paper's.")] = None,
     classes: Annotated[str | None, Parameter(help="Name of a class table, or a number of classes. [default: voc2012]")] = None,
     out: Annotated[Path | None, Parameter(help="Folder for the model file. [default: models/NETWORK]")] = None,
-    list_: Annotated[bool, Parameter(name="--list", negative=(), help="Print the file's layers and their shapes alone.")] = False,
+    list_: Annotated[bool, Parameter(name="--list", negative=(), help="Only print the file's layers and their shapes.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Turn weights of a paper's authors, of torchvision, or of SegFormer on the common hub into a model file.
 
-    They are refused if a layer is unknown, missing or of another shape. Of ImageNet's classifiers in Caffe's format the trunk
-    is taken, for trainings to start from."""
+    Weights are refused if a layer is unknown, missing or of another shape. From ImageNet's classifiers in Caffe's format the
+    trunk is taken, as a start for trainings."""
     from perpixel.terminal import print_json, print_table
     from perpixel.weights.caffe_file import shape_text
     from perpixel.weights.import_weights import contents, import_trunk, import_weights
 
     if list_:
         if any(given is not None for given in (network, trunk, backbone, variant, classes, out)):
-            raise UsageError("--list prints what is in the file; leave --network, --trunk and all that goes with it out.")
+            raise UsageError(
+                "--list only prints the layers of the file; leave out --network, --trunk and the flags that belong to them."
+            )
         rows = contents(file)
         if as_json:
             print_json([{"name": name, "type": kind, "shapes": shapes} for name, kind, shapes in rows])
@@ -54,7 +56,9 @@ def import_(
         return
     if trunk is not None:
         if any(given is not None for given in (network, backbone, variant, classes)):
-            raise UsageError("--trunk takes the trunk alone, without classes; leave --network and what goes with it out.")
+            raise UsageError(
+                "--trunk takes only the trunk, without classes; leave out --network and the flags that belong to it."
+            )
         folder = out or Path("models") / trunk
         model, following = import_trunk(file, trunk, folder), f"train --recipe RECIPE --starts-from {folder}"
     elif network is not None:
@@ -64,7 +68,7 @@ def import_(
         model = import_weights(file, network, classes or "voc2012", folder, **arguments)
         following = f"predict {folder} PICTURES --out masks"
     else:
-        raise UsageError(f"{file}: name what it holds with --network or --trunk, or see its layers with --list.")
+        raise UsageError(f"{file}: name its network with --network or its trunk with --trunk, or see its layers with --list.")
     if as_json:
         print_json({"model": str(model)})
     say(f"{model}: written. Next: perpixel {following}")

@@ -1,4 +1,4 @@
-"""The models, data sets and files that a command line names, opened."""
+"""Opens the models, data sets and files that a command line names."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from perpixel.judging.scores import Scores
     from perpixel.measures.measure import Measure
 
-VIEWS = {"instances": "coco", "segments": "coco_panoptic"}  # of COCO, whose annotation files judge results, by needs
+# The data set of COCO whose annotation file judges a results file, by what the measure needs.
+VIEWS = {"instances": "coco", "segments": "coco_panoptic"}
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What is judged, and by which data; `named` is how the data are called."""
+    """Predictions, and the data that judge them; `named` is the name of the data in messages."""
 
-    predictions: Any  # a model, or the path of masks or results
+    predictions: Any  # a model, or the path of a folder of masks or of a results file
     data: Any  # a data set, or the path of an annotation file
     named: str
 
@@ -41,7 +42,7 @@ class Judged:
 def open_judged(
     run: Path, measure: Measure[Any], data: str | None, root: str | None, split: str | None, device: str
 ) -> Judged:
-    """A model by its data set, masks by theirs, or a results file by the annotation file that judges it."""
+    """A model or a folder of masks with the data set that judges it, or a results file with its annotation file."""
     if judged_by_files(measure, run):
         file = annotation_file(data, root, split, measure)
         return Judged(run, file, str(file))
@@ -51,8 +52,8 @@ def open_judged(
 
 
 def judged_by_files(measure: Measure[Any], run: Path) -> bool:
-    """Whether an annotation file judges results, for measures of objects and segments: where neither a model is named nor a
-    folder of predicted objects or panoptic maps."""
+    """Whether `run` is a results file, which an annotation file judges: for measures of objects and segments, where `run` is
+    neither a model nor a folder of predicted objects or panoptic maps."""
     from perpixel.prediction.instances import INSTANCES
     from perpixel.prediction.panoptic import PANOPTIC
 
@@ -61,7 +62,7 @@ def judged_by_files(measure: Measure[Any], run: Path) -> bool:
 
 
 def open_model(run: Path, device: str) -> Any:
-    """The model of a run folder or file; none for a folder without one, which holds masks."""
+    """The model of a run folder or model file; None for a folder without a model, which holds masks."""
     if run.is_dir() and not _holds_model(run):
         return None
     try:
@@ -86,19 +87,19 @@ def _holds_model(run: Path) -> bool:
 
 
 def given(flags: Any, prefix: str = "") -> dict[str, Any]:
-    """The flags that are given, without the prefix of their names."""
+    """The flags that the user gave, by name without `prefix`."""
     return {name.removeprefix(prefix): value for name, value in vars(flags).items() if value is not None}
 
 
 def refuse_ways(path: Path, kind: str, given: dict[str, Any]) -> None:
-    """Raises UsageError for ways to predict where `kind`, masks or results, are judged; before what predicts is waited for."""
+    """Raises UsageError for flags of prediction where masks or results (`kind`) are judged; called before torch is imported."""
     if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise UsageError(f"{path}: {kind} are judged as they are; give {flags} with a model.")
 
 
 def inference_of(given: dict[str, Any]) -> Any:
-    """The way to predict by these flags; none without any, which is the network on the whole picture."""
+    """The Inference of these flags; None without any flag, for the network on the whole picture."""
     if not given:
         return None
     from perpixel.prediction.inference import Inference
@@ -116,7 +117,7 @@ def load_on(run: Path | str, device: str) -> Any:
 
 
 def open_data(run: Path, model: Any, data: str | None, root: str | None, split: str | None) -> tuple[Any, str]:
-    """The data set that is named, or the one that the model was trained on, and its name."""
+    """The data set that the user names, or else that of the model's training; and its name."""
     from perpixel.datasets import open_dataset
 
     if model is not None:
@@ -125,7 +126,7 @@ def open_data(run: Path, model: Any, data: str | None, root: str | None, split: 
         trained = model.card.recipe
         place, its_root = data_of(run, trained)
         root = root or its_root
-        if data is None and place is not None:  # a split belongs to a data set
+        if data is None and place is not None:  # the recipe's val_split belongs to the recipe's data set
             return open_dataset(place, root=root, split=split or trained.get("val_split") or "val"), trained["data"]
     if data is None:
         raise UsageError(f"{run}: does not say which data set it is for; name the data set to judge by with --data.")
@@ -133,7 +134,7 @@ def open_data(run: Path, model: Any, data: str | None, root: str | None, split: 
 
 
 def annotation_file(data: str | None, root: str | None, split: str | None, measure: Measure[Any]) -> Path:
-    """COCO's, by the name of the view or as a file."""
+    """The annotation file: COCO's for the name of its data set, or the file that `data` names."""
     view = VIEWS[measure.needs]
     if data == view:
         from perpixel.datasets.coco import Coco

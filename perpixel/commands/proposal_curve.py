@@ -28,20 +28,20 @@ def proposal_curve(
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Draw how the mean IU grows with the number of boxes merged, DeconvNet's figure: one pass over each picture."""
+    """Draw how the mean IU grows with the number of merged boxes, as DeconvNet's figure does: one pass over each picture."""
     from perpixel.studies.proposal_curve import COUNTS, write_curve
     from perpixel.studies.proposal_curve import proposal_curve as judge
     from perpixel.terminal import Progress, percent, print_json, print_table
 
     model = load_on(run, device)
     dataset, _ = open_data(run, model, data, root, split)
-    found = judge(model, dataset, tuple(counts or COUNTS), proposals_by, merge, Progress("judged"))
-    written = write_curve(out, found)
+    curve = judge(model, dataset, tuple(counts or COUNTS), proposals_by, merge, Progress("judged"))
+    written = write_curve(out, curve)
     if as_json:
         print_json(written)
     else:
         print_table(
             ("boxes", "mean IU", "pixel accuracy"),
-            [(str(count), percent(s.mean_iou), percent(s.figures["pixel_accuracy"])) for count, s in found.items()],
+            [(str(count), percent(s.mean_iou), percent(s.figures["pixel_accuracy"])) for count, s in curve.items()],
         )
     say(f"{out}: proposal-curve.json and proposal-curve.png.")

@@ -22,7 +22,7 @@ def receptive_field(
     out: Annotated[Path, Parameter(help="Picture to write.")] = Path("receptive-field.png"),
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
 ) -> None:
-    """Slide noise over a picture and draw which part of it moves one output: ParseNet's probe of the receptive field."""
+    """Slide noise over a picture and draw the part of it that changes one output: ParseNet's probe of the receptive field."""
     from perpixel.files import require_file_or_nothing
     from perpixel.images import PICTURE_SUFFIXES, read_image, write_image
     from perpixel.studies.receptive_field import SHARE, draw_probe
@@ -34,7 +34,7 @@ def receptive_field(
     model = load_on(run, device)
     image = read_image(picture)
     require_file_or_nothing(out)
-    out.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before minutes of probing
+    out.parent.mkdir(parents=True, exist_ok=True)  # raises before minutes of probing where nothing can be written
     probe = examine(model, image, at, patch, step, progress=Progress("patches"))
     write_image(out.parent, out.name, draw_probe(image, probe))
     top, left, bottom, right = probe.theoretical

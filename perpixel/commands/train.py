@@ -28,7 +28,7 @@ def _shown(value: Any) -> str:
     return str(float(f"{value:.4g}")) if isinstance(value, float) else str(value)
 
 
-# Every setting of a recipe as a flag that knows whether it was given; defaults stay in Recipe.
+# Every setting of a recipe as a flag, which is None where it is not given; defaults stay in Recipe.
 _HINTS = get_type_hints(Recipe)
 Flags = make_dataclass(
     "Flags",
@@ -49,17 +49,18 @@ def train(
     as_json: AsJson = False,
     flags: Annotated[Flags, Parameter(name="*")] = NONE_GIVEN,  # type: ignore[valid-type]
 ) -> None:
-    """Train a network on a data set; judge it; leave weights, history, curves and pictures in a run folder.
+    """Train a network on a data set; judge it; write weights, history, curves and pictures into a run folder.
 
-    For a folder of your own, what you leave open is chosen to fit its pictures: U-Net on a pretrained trunk, a crop, a length.
-    A recipe that starts from another recipe trains that one first, with the same flags; see `stages/` in the run folder."""
+    For a folder of your own, settings that you do not give are chosen to fit its pictures: U-Net on a pretrained trunk, a crop,
+    a number of steps. A recipe that starts from another recipe trains the other one first, with the same flags; see `stages/`
+    in the run folder."""
     given = {name: value for name, value in vars(flags).items() if value is not None}
     file = None if recipe is None else find(recipe)
-    settings, origins = merge(file, given)  # wrong settings are told before torch is waited for
+    settings, origins = merge(file, given)  # raises for wrong settings before torch is imported
     from perpixel.terminal import Progress, announced, print_json
 
     with announced(f"Training on {printable(settings.data)}: getting ready.") as heard:
-        from perpixel.training.stages import stages, train_stages  # first: nothing is planned where torch is not installed
+        from perpixel.training.stages import stages, train_stages  # first, because this fails where torch is not installed
 
         chosen: Mapping[str, Any] = {}
         if file is None:

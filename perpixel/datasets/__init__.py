@@ -1,4 +1,4 @@
-"""The data sets of the review, and a person's own. A new data set costs one file here and one line in `DATASETS` or `ON_DISK`."""
+"""The data sets of the review, and a user's own. A new data set needs one file here and one line in `DATASETS` or `ON_DISK`."""
 
 from __future__ import annotations
 

@@ -5,9 +5,9 @@
 
 ROOT may lie below the given folder, as camvid/ or CamVid/. The views:
 
-    camvid32    every label of the table but Void, which is void camvid11    the 11 classes of SegNet (Badrinarayanan et al.,
-    2017) in its order. The labels are grouped as in MathWorks' example,
-                which names SegNet as its source. They were not compared with SegNet's own masks, which are 360x480
+    camvid32    every label of the table but Void, which is void
+    camvid11    the 11 classes of SegNet (Badrinarayanan et al., 2017) in its order. The labels are grouped as in MathWorks'
+                example, which names SegNet as its source. They were not compared with SegNet's own masks, which are 360x480
 
 The splits are SegNet's, and follow from the names (`split_of`): train 367, val 101, test 233, and trainval, which is train and
 val. All of val is seven seconds of a drive, and the rest of that drive is in train. So scores on val are too high."""

@@ -14,9 +14,8 @@ The views:
     coco           80 classes and background, from the objects. A pixel of objects of one class has that class. A pixel of objects
                    of several classes is void, because the truth contradicts itself there.
     coco_voc21     VOC's 20 classes and background, from the objects of these classes, as torchvision's references train and
-    judge: a
-                   pixel of several objects is void, even if they have the same class. (Their training leaves out pictures with at
-                   most 1,000 pixels of these classes; here all pictures are kept.)
+                   judge: a pixel of several objects is void, even if they have the same class. (Their training leaves out
+                   pictures with at most 1,000 pixels of these classes; here all pictures are kept.)
     coco_stuff171  80 things and 91 kinds of stuff, from stuffthingmaps
     coco_stuff92   91 kinds of stuff, and `other` for every thing, from the pixel maps of the stuff challenge
     coco_panoptic  80 things and 53 kinds of stuff, from the panoptic PNG
@@ -37,7 +36,7 @@ from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable, distinct_colours
 from perpixel.datasets import voc
-from perpixel.datasets.coco_annotations import Annotations, Panoptic, Picture, read_annotations, read_panoptic
+from perpixel.datasets.coco_annotations import Annotations, ListedPicture, Panoptic, read_annotations, read_panoptic
 from perpixel.datasets.folder import require_same_size
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import files_in
@@ -151,7 +150,7 @@ class Coco:
         return self.folder / self.listed[index].file_name
 
     @cached_property
-    def listed(self) -> list[Picture]:
+    def listed(self) -> list[ListedPicture]:
         """The pictures in the order of their ids, with the ids and sizes of the annotation file."""
         if self._from_list:
             return sorted(self.truth.pictures.values(), key=lambda picture: picture.id)
@@ -161,7 +160,7 @@ class Coco:
         if not names:
             raise DataError(f"{self._maps}: holds no NAME.png; unpack the archive of the maps there.")
         # The names of the files stand for the ids. The sizes are not known before the pictures are read.
-        return [Picture(place, f"{Path(name).stem}.jpg", 0, 0) for place, name in enumerate(names)]
+        return [ListedPicture(place, f"{Path(name).stem}.jpg", 0, 0) for place, name in enumerate(names)]
 
     @property
     def _from_list(self) -> bool:
@@ -262,7 +261,7 @@ class Coco:
     def _ids(self) -> dict[str, int]:
         return {picture.file_name: id for id, picture in self.truth.pictures.items()}
 
-    def _segments(self, picture: Picture) -> tuple[NDArray[Any], Instances]:
+    def _segments(self, picture: ListedPicture) -> tuple[NDArray[Any], Instances]:
         """The label map of a panoptic PNG, and its segments of things."""
         file_name, segments = self.panoptic.maps[picture.id]
         path = self._maps / file_name

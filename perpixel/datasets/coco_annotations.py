@@ -1,11 +1,12 @@
-"""Annotation files in COCO's JSON: pictures, categories and objects, or panoptic segments; checked when they are read.
+"""Annotation files in COCO's JSON: pictures, categories and objects, or panoptic segments. They are checked when they are read.
 
     truth = read_annotations(Path("annotations/instances_val2017.json"))
     truth.objects[42]                       # the objects of the picture with the id 42
     truth.mask(truth.objects[42][0])        # bool (H, W)
 
-A value that is missing, of another type, doubled or unknown is told in one sentence with the file and the object. What outlines
-and run lengths hold is read when a mask is asked for. `coco_json` reads files that are sound; what it leaves is read here."""
+The error for a value that is missing, of another type, doubled or unknown is one sentence with the file and the object. The
+content of outlines and run lengths is read when a mask is asked for. `coco_json` reads correct files quickly; all other files
+are read here."""
 
 from __future__ import annotations
 
@@ -41,11 +42,11 @@ from perpixel.sample import Segment
 if TYPE_CHECKING:
     from perpixel.masks.runs import Runs
 
-AT_ONCE = 2048  # objects whose outlines are numbers in memory at a time
+AT_ONCE = 2048  # objects whose outlines are in memory as numbers together
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ListedPicture:
     """A picture of an annotation file: its id, the name of its file or its path below a folder, and its size in pixels."""
 
     id: int
@@ -55,12 +56,12 @@ class Picture:
 
 
 class Annotated(msgspec.Struct, frozen=True, gc=False):
-    """An object: its ids, its outlines or run lengths as JSON that stands in the file, and whether it stands for a crowd.
+    """An object: its ids, its outlines or run lengths as the JSON text of the file, and whether it stands for a crowd.
 
-    `area` in pixels and `box` are those of the file, none where it has none."""
+    `area` in pixels and `box` are those of the file, None where the file does not give them."""
 
     id: int
-    picture: Picture
+    picture: ListedPicture
     category: int
     written: Written
     area: float | None
@@ -75,11 +76,11 @@ class Annotated(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True)
 class Annotations:
-    """An annotation file: pictures and category names by id in the file's order, and the objects of each picture's id; and a
-    sentence for each picture that is left out, where reading was asked to."""
+    """An annotation file: pictures and names of categories by id, in the file's order; the objects of each picture by its id; and
+    in `lost` a sentence for each picture that reading left out."""
 
     path: Path
-    pictures: dict[int, Picture]
+    pictures: dict[int, ListedPicture]
     categories: dict[int, str]
     objects: dict[int, list[Annotated]]
     lost: tuple[str, ...] = ()
@@ -89,7 +90,7 @@ class Annotations:
         return dense(self._runs(annotated), annotated.picture.height, annotated.picture.width)
 
     def runs(self, objects: Sequence[Annotated]) -> Runs:
-        """The masks of objects as run lengths. Raises what `mask` does, for the first object that cannot be read."""
+        """The masks of objects as run lengths. Raises the error of `mask` for the first object that cannot be read."""
         from perpixel.masks.runs import one_after_the_other
 
         return one_after_the_other(
@@ -99,9 +100,9 @@ class Annotations:
     def _some_runs(self, objects: Sequence[Annotated]) -> Runs:
         from perpixel.masks.runs import joined
 
-        sizes = np.array([(one.picture.height, one.picture.width) for one in objects], np.int64)
-        found = written_runs([one.written for one in objects], sizes)
-        return joined([self._runs(one) for one in objects]) if found is None else found
+        sizes = np.array([(entry.picture.height, entry.picture.width) for entry in objects], np.int64)
+        runs = written_runs([entry.written for entry in objects], sizes)
+        return joined([self._runs(entry) for entry in objects]) if runs is None else runs
 
     def _runs(self, annotated: Annotated) -> NDArray[np.int64]:
         try:
@@ -112,22 +113,23 @@ class Annotations:
 
 @dataclass(frozen=True)
 class Panoptic:
-    """A panoptic annotation file: pictures and category names by id; of each picture's id the PNG's name and the segments.
+    """A panoptic annotation file: pictures and names of categories by id; the name of the PNG and the segments by picture id.
 
-    `things` are the ids of categories with countable objects; none where the file does not say it of every category."""
+    `things` are the ids of categories with countable objects; None where the file does not say this for every category."""
 
     path: Path
-    pictures: dict[int, Picture]
+    pictures: dict[int, ListedPicture]
     categories: dict[int, str]
     maps: dict[int, tuple[str, list[Segment]]]
     things: frozenset[int] | None = None
 
 
 def read_annotations(path: Path, left_out: list[str] | None = None) -> Annotations:
-    """Reads `instances_*.json`, or a file that lists pictures alone, as `image_info_test2017.json` does.
+    """Reads `instances_*.json`, or a file that only lists pictures, such as `image_info_test2017.json`.
 
-    Raises DataError, one sentence with the file and the entry, for whatever is not as COCO says. With a list `left_out` such
-    annotations and categories are left out, and their sentences put there; such pictures are left out as `lost`."""
+    Raises DataError, one sentence with the file and the entry, for content that COCO's format does not allow. With a list
+    `left_out` wrong annotations and categories are left out, and their sentences are added to the list; wrong pictures are left
+    out too, and their sentences are in `Annotations.lost`."""
     data = read_bytes(path)
     file = quick(data, InstancesFile)
     if file is not None:
@@ -142,9 +144,9 @@ def read_annotations(path: Path, left_out: list[str] | None = None) -> Annotatio
     pictures, categories = _pictures(path, content, lost), _categories(path, content, left_out)
     objects: dict[int, list[Annotated]] = {id: [] for id in pictures}
     ids: set[int] = set()
-    taken_out = _TakenOut(left_out)
+    left_out_if_wrong = _WrongLeftOut(left_out)
     for place, entry in enumerate(_entries(path, content, "annotations", required=False)):
-        with taken_out:
+        with left_out_if_wrong:
             id = whole(entry, "id", f"{path}, annotation at place {place}")
             where = f"{path}, annotation {id}"
             if id in ids:
@@ -168,25 +170,26 @@ def read_annotations(path: Path, left_out: list[str] | None = None) -> Annotatio
 
 
 def _sound(
-    entries: list[ObjectEntry], pictures: Mapping[int, Picture], categories: Mapping[int, str]
+    entries: list[ObjectEntry], pictures: Mapping[int, ListedPicture], categories: Mapping[int, str]
 ) -> dict[int, list[Annotated]] | None:
-    """The objects of each picture's id; none where one is not sound."""
-    if not sound_objects(entries) or not {one.category_id for one in entries} <= categories.keys():
+    """The objects of each picture by its id; None where one object is wrong."""
+    if not sound_objects(entries) or not {entry.category_id for entry in entries} <= categories.keys():
         return None
     objects: dict[int, list[Annotated]] = {id: [] for id in pictures}
-    for one in entries:
-        if one.image_id not in objects:
+    for entry in entries:
+        if entry.image_id not in objects:
             return None
-        objects[one.image_id].append(
+        objects[entry.image_id].append(
             Annotated(
-                one.id, pictures[one.image_id], one.category_id, one.segmentation, one.area, one.bbox, one.iscrowd == 1
+                entry.id, pictures[entry.image_id], entry.category_id, entry.segmentation, entry.area, entry.bbox,
+                entry.iscrowd == 1,
             )
         )
     return objects
 
 
-class _TakenOut:
-    """Goes on after a DataError, whose sentence it puts into `left_out`, if that is a list."""
+class _WrongLeftOut:
+    """With a list `left_out`, a DataError of the block is not raised: its sentence is added to the list. Else it is raised."""
 
     def __init__(self, left_out: list[str] | None) -> None:
         self.left_out = left_out
@@ -201,11 +204,11 @@ class _TakenOut:
 
 
 def read_panoptic(path: Path, truth: Panoptic | None = None) -> Panoptic:
-    """Reads `panoptic_*.json`; or results in its form, which need not list the pictures and categories that `truth` has.
+    """Reads `panoptic_*.json`, or a results file of the same form, which need not list the pictures and categories of `truth`.
 
     Where they list their own, these are known by their names, those of pictures without suffix, and have the ids of `truth`.
 
-    Raises DataError, one sentence with the file and the entry, for whatever is not as COCO says."""
+    Raises DataError, one sentence with the file and the entry, for content that COCO's format does not allow."""
     content = _dictionary(read_json(path), str(path))
     pictures = truth.pictures if truth else _pictures(path, content)
     categories = truth.categories if truth else _categories(path, content)
@@ -223,17 +226,18 @@ def read_panoptic(path: Path, truth: Panoptic | None = None) -> Panoptic:
         if id not in pictures or id in maps:
             known = f"{truth.path}; take it out" if truth else "this file; add it to images"
             name = f"{shown(id)} " if isinstance(id, str) else ""
-            raise DataError(f"{where}: {'has two panoptic maps; keep one' if id in maps else f'{name}is no picture of {known}'}.")
-        found = []
-        for one in _entries(path, entry, "segments_info", where):
-            category = own_categories.get(whole(one, "category_id", where), one["category_id"])
+            message = "has two panoptic maps; keep one" if id in maps else f"{name}is no picture of {known}"
+            raise DataError(f"{where}: {message}.")
+        segments = []
+        for info in _entries(path, entry, "segments_info", where):
+            category = own_categories.get(whole(info, "category_id", where), info["category_id"])
             if isinstance(category, str):
                 raise DataError(f"{where}: {shown(category)} is no category of {truth and truth.path}; judge by one that has it.")
             category = known_category({"category_id": category}, categories, where)
-            found.append(Segment(whole(one, "id", where), category, _flag(one, where)))
-        if len({segment.id for segment in found}) < len(found):
+            segments.append(Segment(whole(info, "id", where), category, _flag(info, where)))
+        if len({segment.id for segment in segments}) < len(segments):
             raise DataError(f"{where}: two segments have one id; give each its own.")
-        maps[id] = _file_name(entry, where), found
+        maps[id] = _file_name(entry, where), segments
     return Panoptic(path, pictures, categories, maps, truth.things if truth else _things(path, content))
 
 
@@ -244,19 +248,19 @@ def _by_name(entries: Iterable[Any], key: str, known: Mapping[str, int]) -> dict
 
 
 def _things(path: Path, content: dict[str, Any]) -> frozenset[int] | None:
-    """The ids of categories whose `isthing` is 1; none where a category has no 0 or 1 there."""
+    """The ids of categories whose `isthing` is 1; None where a category has neither 0 nor 1 there."""
     flags = {entry.get("id"): entry.get("isthing") for entry in _entries(path, content, "categories", required=False)}
     known = all(type(flag) is int and flag in (0, 1) for flag in flags.values())
     return frozenset(id for id, flag in flags.items() if flag and isinstance(id, int)) if known else None
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds. Raises DataError where it is missing, damaged, or nested too deep."""
+    """The content of a JSON file. Raises DataError where it is missing, damaged, or nested too deep."""
     return parsed(path, read_bytes(path))
 
 
 def parsed(path: Path, data: bytes) -> Any:
-    """What the JSON `data` of a file holds. Raises DataError where it is damaged, or nested too deep."""
+    """The content of the JSON `data` of a file. Raises DataError where it is damaged, or nested too deep."""
     try:
         return json.loads(data)
     except RecursionError:
@@ -268,9 +272,10 @@ def parsed(path: Path, data: bytes) -> Any:
 
 
 def runs_of(segmentation: Any, height: int, width: int) -> NDArray[np.int64]:
-    """The run lengths of polygons, or of an RLE as a dictionary with `size` and `counts`; only the first may be 0.
+    """The run lengths of polygons, or of an RLE as a dictionary with `size` and `counts`. Only the first run may be 0 pixels
+    long.
 
-    Raises ValueError, one sentence, where `polygons.draw` and `rle.read_runs` do, and for an RLE of another size."""
+    Raises ValueError, one sentence, as `polygons.draw` and `rle.read_runs` do, and for an RLE of another size."""
     if not isinstance(segmentation, dict):
         return draw(segmentation, height, width)
     size = segmentation.get("size")
@@ -282,7 +287,7 @@ def runs_of(segmentation: Any, height: int, width: int) -> NDArray[np.int64]:
 
 
 def whole(entry: Mapping[str, Any], key: str, where: str) -> int:
-    """`entry[key]`, which must be a whole number; else DataError."""
+    """`entry[key]`. Raises DataError unless it is a whole number."""
     value = entry.get(key)
     if type(value) is not int or abs(value) >= 2**63:
         raise DataError(f"{where}: {key} is {shown(value)}, not a whole number.")
@@ -290,12 +295,12 @@ def whole(entry: Mapping[str, Any], key: str, where: str) -> int:
 
 
 def number(entry: Mapping[str, Any], key: str, where: str) -> float:
-    """`entry[key]`, which must be a finite number; else DataError."""
+    """`entry[key]`. Raises DataError unless it is a finite number."""
     return _finite(entry.get(key), key, where)
 
 
 def box_of(entry: Mapping[str, Any], where: str) -> Box:
-    """The `bbox` of an entry: left, top, width, height, finite, with sides of 0 or more; else DataError."""
+    """The `bbox` of an entry: left, top, width, height. Raises DataError unless they are finite, with sides of 0 or more."""
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4:
         raise DataError(f"{where}: bbox is {shown(box)}, not a list of left, top, width, height.")
@@ -306,18 +311,18 @@ def box_of(entry: Mapping[str, Any], where: str) -> Box:
 
 
 def known_category(entry: Mapping[str, Any], categories: Mapping[int, str], where: str) -> int:
-    """The `category_id` of an entry, which must be one of `categories`; else DataError."""
+    """The `category_id` of an entry. Raises DataError unless it is one of `categories`."""
     id = whole(entry, "category_id", where)
     if id not in categories:
         raise DataError(f"{where}: category_id {id} is no category of the truth; correct it.")
     return id
 
 
-def _pictures(path: Path, content: dict[str, Any], lost: list[str] | None = None) -> dict[int, Picture]:
-    pictures: dict[int, Picture] = {}
-    taken_out = _TakenOut(lost)
+def _pictures(path: Path, content: dict[str, Any], lost: list[str] | None = None) -> dict[int, ListedPicture]:
+    pictures: dict[int, ListedPicture] = {}
+    left_out_if_wrong = _WrongLeftOut(lost)
     for place, entry in enumerate(_entries(path, content, "images")):
-        with taken_out:
+        with left_out_if_wrong:
             id = whole(entry, "id", f"{path}, picture at place {place}")
             where = f"{path}, picture {id}"
             if id in pictures:
@@ -327,7 +332,7 @@ def _pictures(path: Path, content: dict[str, Any], lost: list[str] | None = None
                 require_size(height, width)
             except ValueError as error:
                 raise DataError(f"{where}: {error}") from None
-            pictures[id] = Picture(id, _file_name(entry, where), height, width)
+            pictures[id] = ListedPicture(id, _file_name(entry, where), height, width)
     if len({picture.file_name for picture in pictures.values()}) < len(pictures):
         raise DataError(f"{path}: two pictures have one file_name; give each its own.")
     return pictures
@@ -335,21 +340,21 @@ def _pictures(path: Path, content: dict[str, Any], lost: list[str] | None = None
 
 def _categories(path: Path, content: dict[str, Any], left_out: list[str] | None = None) -> dict[int, str]:
     categories: dict[int, str] = {}
-    taken_out = _TakenOut(left_out)
+    left_out_if_wrong = _WrongLeftOut(left_out)
     for place, entry in enumerate(_entries(path, content, "categories", required=False)):
-        with taken_out:
+        with left_out_if_wrong:
             id = whole(entry, "id", f"{path}, category at place {place}")
             name = entry.get("name")
             if id in categories or not isinstance(name, str):
                 twice = "the id occurs twice; give each category its own"
-                said = twice if id in categories else f"name is {shown(name)}, not a text"
-                raise DataError(f"{path}, category {id}: {said}.")
+                message = twice if id in categories else f"name is {shown(name)}, not a text"
+                raise DataError(f"{path}, category {id}: {message}.")
             categories[id] = name
     return categories
 
 
 def _file_name(entry: Mapping[str, Any], where: str) -> str:
-    """A relative path downwards, with slashes: what a file says never leads out of the folder of the pictures."""
+    """The `file_name` of an entry: a relative path with slashes that never leads out of the folder of the pictures."""
     name = entry.get("file_name")
     try:
         return safe_name(name.replace("\\", "/") if isinstance(name, str) else "")
@@ -364,9 +369,9 @@ def _flag(entry: Mapping[str, Any], where: str) -> bool:
     return bool(value)
 
 
-def _finite(value: Any, what: str, where: str) -> float:
+def _finite(value: Any, name: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST_NUMBER < value < LARGEST_NUMBER:
-        raise DataError(f"{where}: {what} is {shown(value)}, not a finite number below 1e15.")
+        raise DataError(f"{where}: {name} is {shown(value)}, not a finite number below 1e15.")
     return float(value)
 
 

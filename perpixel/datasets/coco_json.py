@@ -1,5 +1,6 @@
-"""COCO's JSON read quickly: a file that is sound in form becomes typed entries; segmentations of objects stay text until they are
-asked for. Of any other file the answer is none: `annotations` then reads it with care, and says what is wrong, if anything is."""
+"""Reads COCO's JSON quickly. A file of the right form becomes typed entries; segmentations of objects stay text until a mask is
+asked for. For any other file these functions return None. Then `coco_annotations` reads it value by value, and its errors name
+the first wrong value."""
 
 from __future__ import annotations
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 Box = tuple[float, float, float, float]  # left, top, width, height in pixels
 Written = bytes | memoryview | msgspec.Raw  # JSON as it stands in the file
-LARGEST_NUMBER = 1e15  # of an area or box
-CHUNK = 2**20  # bytes
-MOST_DIGITS = 4300
+LARGEST_NUMBER = 1e15  # the numbers of areas and boxes are below this
+CHUNK = 2**20  # bytes that are checked for UTF-8 at a time
+MOST_DIGITS = 4300  # Python reads no whole number with more digits
 _DIGITS = re.compile(rb"[0-9]{%d}" % MOST_DIGITS)
 T = TypeVar("T")
 
@@ -59,9 +60,9 @@ class ResultEntry(msgspec.Struct, gc=False):
 
 
 def quick(data: bytes, form: type[T]) -> T | None:
-    """The JSON `data` in a typed form; none where it is no sound JSON or not of this form."""
+    """The JSON `data` in a typed form; None where it is no valid JSON or has another form."""
     try:
-        if not data.isascii():  # what is skipped is not decoded
+        if not data.isascii():  # msgspec does not check the text that it skips
             decoder = codecs.getincrementaldecoder("utf-8")()
             for place in range(0, len(data), CHUNK):
                 decoder.decode(data[place : place + CHUNK], place + CHUNK >= len(data))
@@ -71,28 +72,28 @@ def quick(data: bytes, form: type[T]) -> T | None:
 
 
 def plain(written: Written) -> Any:
-    """What JSON that is not `overlong` holds: lists, dictionaries, texts and numbers."""
+    """The lists, dictionaries, texts and numbers of JSON that is not `overlong`."""
     return json.loads(bytes(written))
 
 
 def overlong(written: Written) -> bool:
-    """Whether JSON may hold a number of more digits than Python reads."""
+    """Whether JSON may hold a number with more digits than Python reads."""
     return len(memoryview(written)) > MOST_DIGITS and _DIGITS.search(written) is not None
 
 
 def sound_objects(entries: Sequence[ObjectEntry]) -> bool:
-    """Whether ids are single, areas and boxes numbers that may be, and segmentations lists or objects."""
+    """Whether no id occurs twice, areas and boxes are in range, and segmentations are lists or objects."""
     return (
-        len({one.id for one in entries}) == len(entries)
-        and all(-(2**63) < one.id < 2**63 and one.iscrowd in (0, 1) for one in entries)
-        and all(view[0] in b"[{" and not overlong(view) for view in (memoryview(one.segmentation) for one in entries))
-        and _sound_numbers([0.0 if one.area is None else one.area for one in entries], 0)
+        len({entry.id for entry in entries}) == len(entries)
+        and all(-(2**63) < entry.id < 2**63 and entry.iscrowd in (0, 1) for entry in entries)
+        and all(view[0] in b"[{" and not overlong(view) for view in (memoryview(entry.segmentation) for entry in entries))
+        and _sound_numbers([0.0 if entry.area is None else entry.area for entry in entries], 0)
         and sound_boxes(entries)
     )
 
 
 def sound_boxes(entries: Sequence[ObjectEntry] | Sequence[ResultEntry]) -> bool:
-    boxes = box_array(one.bbox for one in entries if one.bbox is not None)
+    boxes = box_array(entry.bbox for entry in entries if entry.bbox is not None)
     return _sound_numbers(boxes[:, :2], -LARGEST_NUMBER) and _sound_numbers(boxes[:, 2:], 0)
 
 
@@ -102,43 +103,43 @@ def box_array(boxes: Iterable[Box]) -> NDArray[np.float64]:
 
 
 def _sound_numbers(values: Any, least: float) -> bool:
-    found = np.asarray(values, np.float64)
-    return bool(((found >= least) & (np.abs(found) < LARGEST_NUMBER)).all())
+    numbers = np.asarray(values, np.float64)
+    return bool(((numbers >= least) & (np.abs(numbers) < LARGEST_NUMBER)).all())
 
 
 _RLE = msgspec.json.Decoder(Rle)
 
 
 def written_runs(written: Sequence[Written], sizes: NDArray[np.int64]) -> Runs | None:
-    """The masks of polygons or RLEs in pictures of `sizes` (N, 2), heights and widths; none where one is not sound."""
+    """The masks of polygons or RLEs in pictures of `sizes` (N, 2), heights and widths; None where one cannot be read."""
     from perpixel.masks.polygon_runs import draw_written
     from perpixel.masks.runs import joined
 
-    views = [memoryview(one) for one in written]
-    drawn = np.array([one[0] == ord("[") for one in views], np.bool_)
+    views = [memoryview(text) for text in written]
+    drawn = np.array([view[0] == ord("[") for view in views], np.bool_)
     heights, widths = np.ascontiguousarray(sizes[drawn].T)
-    polygons = [one for one, is_drawn in zip(views, drawn.tolist(), strict=True) if is_drawn]
+    polygons = [view for view, is_drawn in zip(views, drawn.tolist(), strict=True) if is_drawn]
     try:
-        rles = [_RLE.decode(one) for one, is_drawn in zip(views, drawn.tolist(), strict=True) if not is_drawn]
+        rles = [_RLE.decode(view) for view, is_drawn in zip(views, drawn.tolist(), strict=True) if not is_drawn]
     except (msgspec.MsgspecError, RecursionError):
         return None
-    found = draw_written(polygons, heights, widths, MAX_COORDINATE, MAX_LENGTH)
-    read = rle_runs(rles, sizes[~drawn])
-    if isinstance(found, int) or read is None:
+    drawn_runs = draw_written(polygons, heights, widths, MAX_COORDINATE, MAX_LENGTH)
+    rle_masks = rle_runs(rles, sizes[~drawn])
+    if isinstance(drawn_runs, int) or rle_masks is None:
         return None
-    of_polygons, of_rles = iter(found.each()), iter(read.each())
-    return joined([next(of_polygons if is_drawn else of_rles) for is_drawn in drawn.tolist()]) if rles else found
+    of_polygons, of_rles = iter(drawn_runs.each()), iter(rle_masks.each())
+    return joined([next(of_polygons if is_drawn else of_rles) for is_drawn in drawn.tolist()]) if rles else drawn_runs
 
 
 def rle_runs(rles: Sequence[Rle], sizes: NDArray[np.int64]) -> Runs | None:
-    """The masks of RLEs; none as of `written_runs`."""
+    """The masks of RLEs; None where one cannot be read."""
     from perpixel.masks import runs
 
     try:
-        if not np.array_equal(np.array([one.size for one in rles], np.int64).reshape(-1, 2), sizes):
+        if not np.array_equal(np.array([rle.size for rle in rles], np.int64).reshape(-1, 2), sizes):
             return None
-        counts = [one.counts if isinstance(one.counts, str) else compress(read_runs(one.counts, *one.size)) for one in rles]
-        found = runs.read(counts, sizes.prod(1))
+        counts = [rle.counts if isinstance(rle.counts, str) else compress(read_runs(rle.counts, *rle.size)) for rle in rles]
+        masks = runs.read(counts, sizes.prod(1))
     except (OverflowError, ValueError):
         return None
-    return None if isinstance(found, int) else found
+    return None if isinstance(masks, int) else masks

@@ -1,4 +1,4 @@
-"""A person's own pictures and masks.
+"""A user's own pictures and masks.
 
     DATA/classes.csv                            id,name,r,g,b: value in the mask, class; rows named void are not judged
     DATA/images/{train,val,test}/NAME.jpg       any of PNG, JPEG, WEBP, TIFF, BMP
@@ -137,7 +137,7 @@ def folder_classes(root: Path) -> ClassTable:
 
 def values_of(numbers: NDArray[Any]) -> NDArray[np.uint8]:
     """The mask (H, W) made from instances: 1 on objects, 0 elsewhere and on the borders between touching objects."""
-    from perpixel.masks.touching import touching  # only now: scipy and numba take that time to load
+    from perpixel.masks.touching import touching  # imported here, because scipy and numba take half a second to load
 
     mask: NDArray[np.uint8] = ((numbers != 0) & ~touching(numbers)).astype(np.uint8)
     return mask

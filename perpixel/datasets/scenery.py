@@ -498,9 +498,8 @@ def truth(canvas: Canvas, pixels: NDArray[np.int32]) -> tuple[NDArray[np.uint8],
     classes, count = np.array(canvas.things, np.uint8), len(canvas.things)
     things = np.array([ink[6] for ink in canvas.inks]).take(inks)
     counted, outlined = (np.array([class_id in class_group for class_id in canvas.things]) for class_group in (COUNTED, OUTLINED))
-    owner = np.where(counted, np.arange(count), -1 - classes.astype(np.int64)).take(
-        things
-    )  # things without a number share an owner by class
+    # Things without a number share an owner by class.
+    owner = np.where(counted, np.arange(count), -1 - classes.astype(np.int64)).take(things)
     outlined_here = outlined.take(things)
     border = np.zeros(things.shape, bool)
     for near, far in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):

@@ -189,6 +189,5 @@ class Scenes:
         image, labels, numbers = _drawn(self.split, index, self.size)
         masks = numbers == np.arange(1, int(numbers.max()) + 1, dtype=np.uint16)[:, None, None]
         class_ids = np.array([labels[mask][0] for mask in masks], np.int64)
-        return Sample(
-            name, image.copy(), labels.copy(), Instances(masks, class_ids)
-        )  # copies, because the caller may change them
+        # Copies, because the caller may change them.
+        return Sample(name, image.copy(), labels.copy(), Instances(masks, class_ids))

@@ -53,7 +53,7 @@ class Step:
 def require_new(out: Path) -> None:
     """Raises UsageError where `out` exists already. Call it first, so that nobody waits minutes for the check."""
     if os.path.lexists(out):
-        raise UsageError(f"{out}: is there already; name a folder that is not.")
+        raise UsageError(f"{out}: exists already; name a new folder.")
 
 
 def plan_repair(root: Path, report: Report) -> list[Step]:

@@ -159,7 +159,7 @@ def fetch(
     sentence = f"{target.name}: no address gave it ({'; '.join(failures)})."
     if wrong_file:
         raise UntrustedFile(f"{sentence} Fetch it by hand into {target.parent}, then give the same command again.")
-    raise ResourceError(f"{sentence} What has come is kept; the same command continues.")
+    raise ResourceError(f"{sentence} The bytes so far are kept; the same command continues.")
 
 
 def _existing(download: _Download) -> Fetched:
@@ -181,7 +181,7 @@ def _get_checked(url: str, download: _Download) -> str:
     pieced = _get(url, download)
     sha256, mismatch = digests(download.part, download.digest)
     if mismatch and pieced:
-        download.say(f"{url} does not fit what had come before; it is fetched anew.")
+        download.say(f"{url} gave another file than the bytes so far; it is fetched from the beginning.")
         download.drop()
         _get(url, download)
         sha256, mismatch = digests(download.part, download.digest)
@@ -287,7 +287,7 @@ def _retry_reason(error: Exception, download: _Download) -> _ConnectionBroken:
             code, headers = error.code, error.headers
         if code == 416:  # the part is not shorter than the file: it is of another file, or it was complete already
             download.drop()
-            return _ConnectionBroken("says that the file ends before what had come; it is fetched anew")
+            return _ConnectionBroken("says that the file is shorter than the bytes so far; it is fetched from the beginning")
         if code in (408, 425, 429) or code >= 500:
             return _ConnectionBroken(f"says {code} {error.reason}", float(_number(headers.get("Retry-After")) or 0))
         raise _AddressFailed(f"says {code} {error.reason}", wrong_file=False) from error
@@ -311,7 +311,7 @@ def _range_total(headers: email.message.Message, offset: int, download: _Downloa
     match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", "").strip())
     if match is None or int(match[1]) != offset or not offset:
         download.drop()
-        raise _ConnectionBroken(f"gave another part of the file than bytes {offset:,} to the end; it is fetched anew")
+        raise _ConnectionBroken(f"gave other bytes than {offset:,} to the end; the file is fetched from the beginning")
     return None if match[3] == "*" else int(match[3])
 
 

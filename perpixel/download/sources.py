@@ -420,8 +420,8 @@ SOURCES: dict[str, PublishedSet] = {
         (
             "make an account at https://www.cityscapes-dataset.com/register/ and accept the licence there",
             "download {files} from https://www.cityscapes-dataset.com/downloads/, or by csDownload of cityscapesscripts",
-            "put what came, as it is, into {folder}",
-            "give this command again: it compares checksums, unpacks, and checks what was put in place",
+            "put the files, still packed, into {folder}",
+            "give this command again: it compares checksums, unpacks the files and checks them",
         ),
     ),
 }  # fmt: skip

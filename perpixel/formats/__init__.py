@@ -62,7 +62,7 @@ def format_of(path: Path) -> str:
     for name, is_there in signs:
         if is_there():
             return name
-    raise DataError(f"{path}: is in no format that is known by what lies there; name it with --from ({', '.join(FORMATS)}).")
+    raise DataError(f"{path}: its files show none of the known formats; name the format with --from ({', '.join(FORMATS)}).")
 
 
 def _format_of_file(path: Path) -> str:
@@ -79,7 +79,7 @@ def _format_of_file(path: Path) -> str:
             return "label-studio"
         if isinstance(content, dict) and "images" in content:
             return "coco"
-    raise DataError(f"{path}: is no annotation file that is known; name its format with --from ({', '.join(FORMATS)}).")
+    raise DataError(f"{path}: is an annotation file of no known form; name its format with --from ({', '.join(FORMATS)}).")
 
 
 def find_format(name: str) -> Format:

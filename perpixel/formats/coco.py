@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from perpixel.classes import ClassTable
-from perpixel.datasets.coco_annotations import Annotations, Picture, read_annotations, runs_of
+from perpixel.datasets.coco_annotations import Annotations, ListedPicture, read_annotations, runs_of
 from perpixel.errors import DataError
 from perpixel.files import files_in, write_whole
 from perpixel.formats.exchange import (
@@ -141,7 +141,7 @@ def _above(file: Path, path: Path) -> Path:
 
 def _content(
     truth: Annotations,
-    picture: Picture,
+    picture: ListedPicture,
     split: str,
     finder: PictureFinder,
     names: dict[int, str],

@@ -231,7 +231,7 @@ def shapes_of(content: Content, classes: ClassTable, holds: Holds, notices: Noti
     for id in np.flatnonzero(np.bincount(rest.ravel(), minlength=classes.void + 1)).tolist():
         if id in (classes.void, background_of(classes)):
             continue
-        from scipy import ndimage  # only now: it takes a quarter of a second to load
+        from scipy import ndimage  # imported here, because it takes a quarter of a second to load
 
         from perpixel.masks.components import components
 

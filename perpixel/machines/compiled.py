@@ -1,8 +1,8 @@
-"""`@compiled()` turns a function of numbers and arrays into machine code with numba, when it is first called.
+"""`@compiled()` turns a function of numbers and arrays into machine code with numba, when the function is first called.
 
-numba takes 0.2 s to import, so it is imported then too: a module may have compiled functions, and who calls none need not wait.
-The code is kept for later processes where a folder for it can be written: the package's own or one below the home. Where neither
-can, as for a user without a home in a container, each process compiles anew."""
+numba and its own imports take 0.4 s. So numba is imported at the first call, and a process that calls no compiled function does
+not load it. The code is kept for later processes in the package's folder, or else in a folder below the home. Where neither can
+be written, as for a user without a home in a container, each process compiles again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Compiled:
-    """A function that numba compiles when it is called, or when a compiled function that calls it is."""
+    """A function that numba compiles at its first call, or at the first call of a compiled function that calls it."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         update_wrapper(self, function)
@@ -32,7 +32,7 @@ class Compiled:
 
     @property
     def _numba_type_(self) -> Any:
-        """What numba takes this for where another compiled function calls it."""
+        """The type of this function in numba, where another compiled function calls it."""
         return self._dispatcher._numba_type_
 
 

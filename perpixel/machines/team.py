@@ -28,7 +28,7 @@ class Team:
 
     @cached_property
     def device(self) -> torch.device:
-        """The device that the network of this process runs on. Raises what `device.choose` does."""
+        """The device that the network of this process runs on. Raises the errors of `device.choose`."""
         return machine.choose(self.device_name)
 
     def sum(self, values: Any) -> Any:
@@ -43,7 +43,7 @@ class Team:
         return tensor.cpu().numpy()
 
     def from_first(self, value: Any) -> Any:
-        """What the first process holds, in all of them."""
+        """The `value` of the first process, in all processes."""
         box = [value]
         if self.world > 1:
             import torch.distributed as dist
@@ -52,33 +52,34 @@ class Team:
         return box[0]
 
     def gather(self, value: Any) -> list[Any]:
-        """What each process holds, by rank, in all of them."""
-        found = [value] * self.world
+        """The `value` of each process, by rank, in all processes."""
+        values = [value] * self.world
         if self.world > 1:
             import torch.distributed as dist
 
-            dist.all_gather_object(found, value)
-        return found
+            dist.all_gather_object(values, value)
+        return values
 
     def in_turn(self, mine: Sequence[T]) -> list[T]:
-        """What all processes hold for the items rank, rank + world ... of a list, in the order of the list."""
+        """All items of a list in its order, where each process has the items rank, rank + world ... as `mine`."""
         if self.world == 1:
             return list(mine)
         parts = self.gather(list(mine))
         return [parts[i % self.world][i // self.world] for i in range(sum(map(len, parts)))]
 
     def all_or_none(self, work: Callable[[], T]) -> T:
-        """What `work` returns; a PerpixelError in one process is raised in all, so that none waits for it."""
+        """The result of `work`. A PerpixelError in one process is raised in all processes, so that no process waits for
+        another."""
         result, failed = None, None
         try:
             result = work()
-        except PerpixelError as error:
+        except PerpixelError as raised:
             if self.world == 1:
                 raise
-            failed = error
-        for one in self.gather(failed):
-            if one is not None:
-                raise one
+            failed = raised
+        for error in self.gather(failed):
+            if error is not None:
+                raise error
         return result  # type: ignore[return-value]
 
 
@@ -89,11 +90,12 @@ ALONE = Team(0, 1, "cpu")
 def join(device_name: str) -> Iterator[Team]:
     """The team of this process: gloo on CPUs, NCCL on GPUs, each process its own GPU.
 
-    A process alone needs torch where it asks for the device, or where a device is named. Raises what `device.choose` does."""
+    A process alone imports torch when it asks for the device, or here where a device is named. Raises the errors of
+    `device.choose`."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         team = Team(0, 1, device_name)
-        if device_name not in ("auto", "cpu"):  # these two are everywhere; a wrong name is told before any work
+        if device_name not in ("auto", "cpu"):  # every machine has these two; another name is checked before any work
             _ = team.device
         yield team
         return

@@ -80,10 +80,8 @@ def _two_nearest(cells: Any, reach: int) -> Any:
     far = 4 * reach * reach
     numbers = np.zeros((height, width, 2), np.int32)  # the two nearest cells in the column
     squares = np.full((height, width, 2), far, np.int32)
-    last_cells, last_rows = (
-        np.zeros((width, 2), np.int32),
-        np.zeros((width, 2), np.int32),
-    )  # the last two cells on the way, and their rows
+    # The last two cells on the way, and their rows.
+    last_cells, last_rows = np.zeros((width, 2), np.int32), np.zeros((width, 2), np.int32)
     for direction in range(2):  # down, then up
         last_cells[:] = 0
         last_rows[:] = -2 * reach if direction == 0 else height + 2 * reach

@@ -1,4 +1,5 @@
-"""The measures by name: which class judges, its flag, and its settings as flags. `--help` reads them, so none is imported."""
+"""The measures by name: the class of each, its flag, and its settings as flags. `--help` reads this table, so no measure is
+imported."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from perpixel.errors import UsageError, did_you_mean
 
 @dataclass(frozen=True)
 class Setting:
-    """A field of a measure as a flag: its type, and a help that says the default."""
+    """A field of a measure as a flag: its type, and its help text, which gives the default."""
 
     type: Any
     help: str
@@ -30,13 +31,13 @@ class Entry:
 
     @property
     def takes(self) -> type:
-        """What the measure's own flag takes."""
+        """The type of the value of the measure's own flag."""
         return str if self.first else bool
 
 
-DEFAULT = "pixels"  # judged where no flag names another measure
+DEFAULT = "pixels"  # the measure where no flag names another
 MEASURES: dict[str, Entry] = {
-    DEFAULT: Entry("pixels:Pixels", "Judge pixels: mean IoU and what else follows from one confusion matrix."),
+    DEFAULT: Entry("pixels:Pixels", "Judge pixels: mean IoU and the other figures of one confusion matrix."),
     "objects": Entry(
         "objects:Objects", "Judge the objects of this class by the truth's instances: SEG, AP.", "class_name",
         {
@@ -47,7 +48,7 @@ MEASURES: dict[str, Entry] = {
     ),
     "membranes": Entry(
         "membranes:Membranes", "Judge this class as the membranes of ISBI 2012: Rand, warping, pixel error ...", "class_name",
-        {"thresholds": Setting(list[float], "Of the probability of being inside. [default: 0 0.1 .. 0.9]")},
+        {"thresholds": Setting(list[float], "Thresholds of the probability of being inside. [default: 0 0.1 .. 0.9]")},
     ),
     "cityscapes": Entry(
         "cityscapes:CityscapesIou", "Judge Cityscapes as its benchmark: IoU and iIoU of classes and categories.",
@@ -83,15 +84,16 @@ MEASURES: dict[str, Entry] = {
 
 
 def class_of(name: str) -> Any:
-    """The class of the measure `name`, whose module is imported now."""
+    """The class of the measure `name`; its module is imported now."""
     module, _, kind = MEASURES[name].home.partition(":")
     return getattr(import_module(f"perpixel.measures.{module}"), kind)
 
 
 def named(text: str) -> tuple[str, dict[str, Any]]:
-    """The name of a measure, and what its constructor takes, where a setting writes both as one word: "pixels", "objects=cell".
+    """The name of a measure and the arguments of its constructor, of a setting that writes both as one word: "pixels",
+    "objects=cell".
 
-    Raises UnknownName for a measure that does not exist, UsageError for a value that it does not take."""
+    Raises UnknownName for a measure that does not exist, UsageError for a value that the measure does not take."""
     name, sign, value = text.partition("=")
     if name not in MEASURES:
         raise did_you_mean("measure", name, MEASURES)

@@ -1,18 +1,19 @@
-"""Boundary IoU (Cheng et al., CVPR 2021, section 4): how well the borders of regions fit, which IoU hardly sees in large ones.
+"""Boundary IoU (Cheng et al., CVPR 2021, section 4): how well the borders of regions fit. IoU hardly sees the borders of large
+regions.
 
-    boundary_iou(truth, found)                              # of two masks, bool (H, W)
-    counts = sum(band_counts(truth, found, 21, 255) for ...)     # of label maps, over all pictures
+    boundary_iou(truth, predicted)                               # of two masks, bool (H, W)
+    counts = sum(band_counts(truth, predicted, 21, 255) for ...)     # of label maps, over all pictures
     class_iou(counts[None])                                 # of `confusion_matrix`; their mean is the mean boundary IoU
 
     Boundary IoU(G, P) = |(G_d ∩ G) ∩ (P_d ∩ P)| / |(G_d ∩ G) ∪ (P_d ∩ P)|
 
-G_d are the pixels within d of G's outline, so G_d ∩ G is a band along it, inside. As in the authors' code d is 0.02 of the
-picture's diagonal, rounded, at least 1 pixel; distance is the larger of rows and columns; the picture's own border is outline
-too. For Cityscapes, whose pictures are large and finely labelled, the authors take 0.005.
+G_d are the pixels within d of G's outline, so G_d ∩ G is a band inside G along its outline. As in the authors' code, d is 0.02
+of the picture's diagonal, rounded, at least 1 pixel; a distance is the larger of its rows and columns; the picture's border is
+outline too. For Cityscapes, whose pictures are large and finely labelled, the authors take 0.005.
 
-Of label maps the bands of a class are counted over all pictures before they are divided, as pixels are for IoU. Void pixels of
-the truth are of no class in either map, so what is predicted there changes nothing, and the edge of void is outline in both.
-Boundary AP of instances is `average_precision` by "boundary"; there an IoU is the lower one of masks and bands."""
+For label maps, the bands of a class are counted over all pictures before they are divided, as pixels are for IoU. Void pixels of
+the truth belong to no class in either map, so predictions there change nothing, and the edge of void is outline in both maps.
+Boundary AP of instances is AP by "boundary" (`instances`); its IoU is the lower of the IoUs of masks and of bands."""
 
 from __future__ import annotations
 
@@ -89,47 +90,48 @@ class BoundaryIou(Measure[NDArray[np.int64]]):
         return Summary({"boundary_mIoU": mean}, {"classes": details}, [table], note, totals)
 
 
-def boundary_iou(truth: NDArray[Any], found: NDArray[Any], dilation: float = DILATION) -> float:
+def boundary_iou(truth: NDArray[Any], predicted: NDArray[Any], dilation: float = DILATION) -> float:
     """The Boundary IoU of two masks (H, W), bool or 0 and not 0; nan where both are empty."""
-    true_band, found_band = mask_band(truth, dilation), mask_band(found, dilation)
-    union = np.count_nonzero(true_band | found_band)
-    return np.count_nonzero(true_band & found_band) / union if union else math.nan
+    true_band, predicted_band = mask_band(truth, dilation), mask_band(predicted, dilation)
+    union = np.count_nonzero(true_band | predicted_band)
+    return np.count_nonzero(true_band & predicted_band) / union if union else math.nan
 
 
 def mask_band(mask: NDArray[Any], dilation: float = DILATION) -> NDArray[np.bool_]:
-    """The band of a mask (H, W), bool or 0 and not 0: its pixels with a pixel of 0, or the picture's outside, within d."""
+    """The band of a mask (H, W), bool or 0 and not 0: its pixels that have a pixel of 0, or the outside of the picture, within
+    d."""
     refuse_dilation(dilation)
     bands = mask.astype(np.bool_)
     rows, columns = np.flatnonzero(bands.any(1)), np.flatnonzero(bands.any(0))
     if len(rows):
-        part = bands[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # around it all is 0
+        part = bands[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # all pixels around this part are 0
         side = 2 * width_of(mask.shape, dilation) + 1
         part &= ndimage.minimum_filter(part.view(np.uint8), side, mode="constant") == 0
     return bands
 
 
 def band_counts(
-    truth: NDArray[Any], found: NDArray[Any], num_classes: int, void: int, dilation: float = DILATION
+    truth: NDArray[Any], predicted: NDArray[Any], num_classes: int, void: int, dilation: float = DILATION
 ) -> NDArray[np.int64]:
-    """Pixels of the bands of each class, (3 C,): in both maps, in the truth's, in the found one's.
+    """Pixels of the bands of each class, (3 C,): in both maps, in the truth, in the prediction.
 
-    The maps hold class ids (H, W), the truth void too. Raises DataError for two sizes, and where truth is not void for a value
-    that is no class."""
-    if truth.shape != found.shape:
-        raise DataError(f"truth has the shape {truth.shape}, the prediction {found.shape}; judge at the truth's size.")
+    The maps hold class ids (H, W), the truth also void. Raises DataError for maps of two sizes, and for a value that is no class
+    where the truth is not void."""
+    if truth.shape != predicted.shape:
+        raise DataError(f"truth has the shape {truth.shape}, the prediction {predicted.shape}; judge at the truth's size.")
     judged = truth != void
-    for what, labels in (("truth", truth), ("prediction", found)):
+    for which, labels in (("truth", truth), ("prediction", predicted)):
         strange = judged & ((labels < 0) | (labels >= num_classes))
         if strange.any():
             row, column = np.argwhere(strange)[0]
-            said = f"{what} has {labels[row, column]} at row {row}, column {column}, which is no class"
-            raise DataError(f"{said}; judge with the classes that both were made with.")
-    true_map, found_map = (np.where(judged, labels.astype(np.int32), NO_CLASS) for labels in (truth, found))
-    return _counts(true_map, found_map, num_classes, dilation)
+            message = f"{which} has {labels[row, column]} at row {row}, column {column}, which is no class"
+            raise DataError(f"{message}; judge with the classes that both were made with.")
+    true_map, predicted_map = (np.where(judged, labels.astype(np.int32), NO_CLASS) for labels in (truth, predicted))
+    return _counts(true_map, predicted_map, num_classes, dilation)
 
 
 def band(labels: NDArray[Any], dilation: float = DILATION) -> NDArray[np.bool_]:
-    """Where a pixel of another value, or the outside of the picture, is within d of a pixel (H, W): the bands of all regions.
+    """The bands of all regions (H, W): pixels that have a pixel of another value, or the outside of the picture, within d.
 
     `NO_CLASS` is in no band."""
     refuse_dilation(dilation)
@@ -141,7 +143,7 @@ def band(labels: NDArray[Any], dilation: float = DILATION) -> NDArray[np.bool_]:
 
 
 def width_of(size: tuple[int, ...], dilation: float = DILATION) -> int:
-    """d of a picture of `size` (height, width), in pixels."""
+    """The width d of bands in a picture of `size` (height, width), in pixels."""
     return max(1, round(dilation * math.hypot(*size)))
 
 
@@ -151,7 +153,7 @@ def refuse_dilation(dilation: float) -> None:
         raise UsageError(f"dilation = {dilation}: is a share of the picture's diagonal; give above 0 up to 1, as {DILATION}.")
 
 
-def _counts(truth: NDArray[Any], found: NDArray[Any], num_classes: int, dilation: float) -> NDArray[np.int64]:
-    true_band, found_band = band(truth, dilation), band(found, dilation)
-    chosen = truth[true_band & found_band & (truth == found)], truth[true_band], found[found_band]
+def _counts(truth: NDArray[Any], predicted: NDArray[Any], num_classes: int, dilation: float) -> NDArray[np.int64]:
+    true_band, predicted_band = band(truth, dilation), band(predicted, dilation)
+    chosen = truth[true_band & predicted_band & (truth == predicted)], truth[true_band], predicted[predicted_band]
     return np.concatenate([np.bincount(values, minlength=num_classes) for values in chosen]).astype(np.int64)

@@ -1,11 +1,11 @@
-"""Calibration: is a class that is predicted with probability 0.8 right in 80 % of pixels?
+"""Calibration: is a class that is predicted with a probability of 0.8 right in 80 % of its pixels?
 
     ECE   = sum over bins of |accuracy - confidence| x share of the pixels          (Guo et al., ICML 2017, equation 3)
     Brier = mean over pixels of the sum over classes of (p - y)^2                   (Brier, Monthly Weather Review 78, 1950)
 
 Confidence is the probability of the predicted class, in 15 equal bins of 0..1 as in Guo et al. The ECE of a class bins the
-probability of that class in every pixel, and their mean is the classwise ECE (Kull et al., NeurIPS 2019). Void pixels are left
-out. Of masks nothing can be said: they hold no probabilities."""
+probability of that class in every pixel; the mean over classes is the classwise ECE (Kull et al., NeurIPS 2019). Void pixels are
+left out. Masks cannot be judged so, since they hold no probabilities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from perpixel.measures.measure import Better, Figures, FiguresOf, Measure, Needs
 from perpixel.sample import Prediction, Sample
 
 BINS = 15
-COUNTED = 3  # of a bin: pixels, sum of probabilities, hits
+COUNTED = 3  # numbers counted for a bin: pixels, sum of probabilities, hits
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Calibration(Measure[NDArray[np.float64]]):
         "calibration_void": "void pixels of the truth are left out",
     }
     needs: ClassVar[Needs] = "scores"
-    # A constant prediction of how frequent classes are has no calibration error, so Brier's score says more.
+    # A constant prediction of the frequencies of classes has no calibration error, so Brier's score comes first.
     better: ClassVar[Mapping[str, Better]] = dict.fromkeys(("Brier", "ECE", "classwise_ECE"), "smaller")
     decimals: ClassVar[Mapping[str, int]] = {"": 4}
 
@@ -52,7 +52,7 @@ class Calibration(Measure[NDArray[np.float64]]):
             raise UsageError(f"bins = {self.bins}: give 1 or more, as {BINS}.")
 
     def count(self, truth: Sample, predicted: Prediction) -> tuple[NDArray[np.float64], bytes]:
-        assert predicted.scores is not None, "what is judged provides what the measure needs"
+        assert predicted.scores is not None, "a predictor without scores is refused before"
         digest = label_digest(truth)
         assert truth.labels is not None
         if predicted.scores.shape[1:] != truth.labels.shape:
@@ -79,7 +79,7 @@ class Calibration(Measure[NDArray[np.float64]]):
         figures = {name: float(values[0]) for name, values in drawn.items()}
         counts = np.sum(rows, 0)[:-1].reshape(-1, self.bins, COUNTED)
         errors = ratio(calibration_errors(counts[None])[0], counts[..., 0].sum(1))
-        by_class = sorted(zip(classes, errors[1:].tolist(), counts[1:, :, 2].sum(1), strict=True), key=lambda one: -one[1])
+        by_class = sorted(zip(classes, errors[1:].tolist(), counts[1:, :, 2].sum(1), strict=True), key=lambda row: -row[1])
         curve = [
             {"from": place / self.bins, "to": (place + 1) / self.bins, "pixels": int(pixels),
              "confidence": confidence / pixels if pixels else math.nan, "accuracy": hits / pixels if pixels else math.nan}
@@ -91,8 +91,8 @@ class Calibration(Measure[NDArray[np.float64]]):
             "",
             Table(
                 ("probability", "mean", "right", "pixels"),
-                [(f"{one['from']:.2f} to {one['to']:.2f}", percent(one["confidence"]), percent(one["accuracy"]),
-                  f"{one['pixels']:,}") for one in curve if one["pixels"]],
+                [(f"{row['from']:.2f} to {row['to']:.2f}", percent(row["confidence"]), percent(row["accuracy"]),
+                  f"{row['pixels']:,}") for row in curve if row["pixels"]],
             ),
         ]  # fmt: skip
         details = {
@@ -104,8 +104,8 @@ class Calibration(Measure[NDArray[np.float64]]):
 
 
 def bin_counts(labels: NDArray[np.integer], probabilities: NDArray[np.floating], void: int, bins: int) -> NDArray[np.float64]:
-    """((1 + C) x bins x 3 + 1,): pixels, sum of probabilities and hits in each bin, of the predicted class and then of each
-    class; and last the sum of squares of Brier's score.
+    """((1 + C) x bins x 3 + 1,): pixels, sum of probabilities and hits in each bin, first of the predicted class, then of each
+    class. The last number is the sum of squares of Brier's score.
 
     `labels` are class ids or void (H, W), `probabilities` (C, H, W) in 0..1."""
     judged = labels != void

@@ -2,14 +2,14 @@
 
     IoU  = TP / (TP + FP + FN)          iIoU = iTP / (iTP + FP + iFN)
 
-in pixels summed over all pictures, truth in the ids of `LABELS`. In iTP and iFN a pixel of an object weighs the mean size of the
-class, `MEAN_SIZES`, over the size of that object, so that small objects count as much as large ones; pixels of groups are not in
-them. For a category they hold the pixels of its objects that were taken for any label of it. Only classes with instances have an
-iIoU, and categories all of whose labels have them.
+Pixels are summed over all pictures; the truth has the ids of `LABELS`. In iTP and iFN a pixel of an object has the weight (mean
+size of its class, `MEAN_SIZES`) / (size of the object), so that small objects count as much as large ones; pixels of groups are
+not in iTP and iFN. For a category, iTP are the pixels of its objects that are predicted as any label of the category. Classes
+with instances have an iIoU, and categories whose labels all have instances.
 
-Pixels whose truth is a label that is not evaluated count nowhere; a prediction of such a label is a miss. What has no pixel at
-all is nan and leaves the mean. As evalPixelLevelSemanticLabeling.py of cityscapesScripts 2.3.0; sums are taken in its order, so
-the last digit is equal too where pictures come in the same order."""
+Pixels whose true label is not evaluated count nowhere; a prediction of such a label is a miss. A class or category without any
+pixel is nan and leaves the mean. The rules are those of evalPixelLevelSemanticLabeling.py of cityscapesScripts 2.3.0. Sums are
+taken in the order of that script, so the last digit is equal too where pictures come in the same order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from perpixel.machines.compiled import compiled
 from perpixel.measures.measure import Better, Figures, FiguresOf, Measure, Needs, Summary, Table, columns, weighted_sums
 from perpixel.sample import Prediction, Sample
 
-MEAN_SIZES = {  # pixels of an object, over the fine training set; of the script
+MEAN_SIZES = {  # mean pixels of an object in the fine training set, from the script
     "bicycle": 4672.3249222261, "caravan": 36771.8241758242, "motorcycle": 6298.7200839748, "rider": 3930.4788056518,
     "bus": 35732.1511111111, "train": 67583.7075812274, "car": 12794.0202738185, "person": 3462.4756337644,
     "truck": 27855.1264367816, "trailer": 16926.9763313609,
@@ -40,10 +40,10 @@ MEMBERS = {category: [label for label in DRAWN if label.category == category] fo
 EVALUATED = [label for label in DRAWN if not label.ignored]
 JUDGED_CATEGORIES = [category for category in CATEGORIES if not all(label.ignored for label in MEMBERS[category])]
 WITH_INSTANCES = [category for category in CATEGORIES if all(label.has_instances for label in MEMBERS[category])]
-_WEIGHTED = [*(label.name for label in EVALUATED if label.has_instances), *WITH_INSTANCES]  # what has an iIoU
+_WEIGHTED = [*(label.name for label in EVALUATED if label.has_instances), *WITH_INSTANCES]  # classes and categories with an iIoU
 WIDTH = len(DRAWN) ** 2 + 2 * len(_WEIGHTED)
 _CATEGORY_OF = np.array([CATEGORIES.index(label.category) for label in DRAWN], np.uint8)
-_EIGHT, _FOUR = np.uint64(0x0101010101010101), np.uint64(0x0001000100010001)  # times a value: a word full of it
+_EIGHT, _FOUR = np.uint64(0x0101010101010101), np.uint64(0x0001000100010001)  # times a value: a word that repeats the value
 _HINT = "give masks of label ids 0..33, as labelIds.png has them, not train ids."
 
 
@@ -57,9 +57,10 @@ class Overlap:
 
 @dataclass(frozen=True)
 class PictureCounts:
-    """One picture: pixels by true and predicted label id, int64 (34, 34); and for each object, in the order of its id, the name
-    of its class, and maybe of its category, with its weighted hits and misses. `starts` are the pixels, counted along the rows,
-    where the truth's label or instance id is not that of the pixel before: with the ids there they are the truth in short."""
+    """The counts of one picture. `confusion`: pixels by true and predicted label id, int64 (34, 34). `objects`: for each
+    object, in the order of ids, the name of its class with weighted hits and misses; then the same with the name of its
+    category, if this has an iIoU. `starts`: pixels, counted along the rows, whose true label or instance id differs from the
+    pixel before; with the ids at these pixels they describe the whole truth."""
 
     confusion: NDArray[np.int64]
     objects: tuple[tuple[str, float, float], ...]
@@ -75,7 +76,7 @@ class LabelIds(Sample):
 
 @dataclass(frozen=True)
 class LabelIdsOf:
-    """A split of Cityscapes in label ids. `without_picture` leaves out what masks do not need."""
+    """A split of Cityscapes in label ids. `without_picture` reads no picture, since masks are judged without."""
 
     dataset: Cityscapes
 
@@ -143,7 +144,8 @@ class CityscapesIou(Measure[PictureCounts]):
             counted = count_picture(truth.labels, truth.instance_ids, predicted.labels)
         except DataError as error:
             raise train_ids(predicted.labels, truth.name) or DataError(f"{truth.name}: {error}") from error
-        # Of values, not of how files hold them; and where they change: hashing each pixel would take longer than counting it.
+        # The digest is of values, not of files; and of the pixels where values change, because hashing every pixel takes longer
+        # than counting.
         starts = counted.starts
         digest = hashlib.sha256(f"{truth.name}\0{truth.labels.shape}\0".encode())
         held = ((starts, "<i4"), (truth.labels.ravel()[starts], "u1"), (truth.instance_ids.ravel()[starts], "<u2"))
@@ -196,20 +198,20 @@ def count_picture(truth: NDArray[Any], instances: NDArray[Any], predicted: NDArr
         raise DataError(f"instance ids have the shape {instances.shape}, label ids {truth.shape}; take both from one set.")
     if predicted.shape != truth.shape:
         raise DataError(f"truth has the shape {truth.shape}, the prediction {predicted.shape}; judge at the truth's size.")
-    for what, ids in (("truth", truth), ("prediction", predicted)):
+    for which, ids in (("truth", truth), ("prediction", predicted)):
         if not np.issubdtype(ids.dtype, np.integer):
-            raise DataError(f"{what}: label ids are whole numbers; found an array of {ids.dtype}.")
+            raise DataError(f"{which}: label ids are whole numbers; found an array of {ids.dtype}.")
         if ids.size and (ids.max() >= len(DRAWN) or ids.min() < 0):
             row, column = (int(i) for i in np.argwhere((ids >= len(DRAWN)) | (ids < 0))[0])
-            raise DataError(f"{what}: value {ids[row, column]} at row {row}, column {column} is no label; {_HINT}")
+            raise DataError(f"{which}: value {ids[row, column]} at row {row}, column {column} is no label; {_HINT}")
     numbers = np.ascontiguousarray(instances, np.uint16).ravel()
-    found, wanted = (np.ascontiguousarray(ids, np.uint8).ravel() for ids in (predicted, truth))
-    confusion, objects, starts = _count(wanted, numbers, found, _CATEGORY_OF)
+    true_ids, predicted_ids = (np.ascontiguousarray(ids, np.uint8).ravel() for ids in (truth, predicted))
+    confusion, objects, starts = _count(true_ids, numbers, predicted_ids, _CATEGORY_OF)
     return PictureCounts(confusion, tuple(_weights(objects)), starts.copy())
 
 
 class CityscapesCounts:
-    """What the figures need, summed over pictures; its size does not depend on their number.
+    """The counts that the figures need, summed over pictures; their size does not depend on the number of pictures.
 
     `confusion` is that of `PictureCounts`, `weighted` has (iTP, iFN) by name of class or category."""
 
@@ -225,7 +227,7 @@ class CityscapesCounts:
 
     @classmethod
     def of(cls, vector: NDArray[np.float64]) -> CityscapesCounts:
-        """What `vector_of` of several pictures adds up to."""
+        """The counts of a sum of `vector_of` over pictures."""
         counts, cells = cls(), len(DRAWN) ** 2
         counts.confusion = vector[:cells].astype(np.int64).reshape(len(DRAWN), len(DRAWN))
         pairs = zip(_WEIGHTED, vector[cells:].reshape(-1, 2).tolist(), strict=True)
@@ -247,17 +249,17 @@ class CityscapesCounts:
         }  # fmt: skip
 
     def categories(self) -> dict[str, Overlap]:
-        """The 7 categories that are evaluated. Their IoU knows only the labels that are evaluated, their iIoU all."""
-        found = {}
+        """The 7 categories that are evaluated. Their IoU counts evaluated labels only, their iIoU all labels."""
+        overlaps = {}
         for category in JUDGED_CATEGORIES:
             own = [label.id for label in MEMBERS[category] if not label.ignored]
             others = [label.id for label in EVALUATED if label.category != category]
             every = [label.id for label in MEMBERS[category]]
-            found[category] = self._overlap(own, every, others, category if category in WITH_INSTANCES else None)
-        return found
+            overlaps[category] = self._overlap(own, every, others, category if category in WITH_INSTANCES else None)
+        return overlaps
 
     def _overlap(self, own: Sequence[int], taken: Sequence[int], others: Sequence[int], weighted: str | None) -> Overlap:
-        """`own` are the labels of IoU's hits, misses and false alarms; `taken` those of iIoU's false alarms, on `others`."""
+        """The IoU of the labels `own`. Predictions of the labels `taken` on pixels of `others` are the false alarms of iIoU."""
         counts = self.confusion
         hits = int(counts[np.ix_(own, own)].sum())
         misses = int(counts[own].sum()) - hits
@@ -270,7 +272,7 @@ class CityscapesCounts:
 
 
 def vector_of(picture: PictureCounts) -> NDArray[np.float64]:
-    """All that the figures need of a picture, (`WIDTH`,), to be added to that of others."""
+    """The counts of a picture as one vector (`WIDTH`,), so that those of several pictures can be added."""
     weighted = np.zeros((len(_WEIGHTED), 2))
     for name, hits, misses in picture.objects:
         weighted[_WEIGHTED.index(name)] += hits, misses
@@ -278,7 +280,7 @@ def vector_of(picture: PictureCounts) -> NDArray[np.float64]:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Of those that are not nan; nan without any."""
+    """The mean of the values that are not nan; nan where all are."""
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
 
@@ -301,35 +303,35 @@ def _weights(counted: NDArray[np.int64]) -> Iterable[tuple[str, float, float]]:
 
 @compiled()
 def _count(truth: Any, instances: Any, predicted: Any, category_of: Any) -> Any:
-    """Pixels by true and predicted label, (34, 34), and by instance id above 1000, (65536, 3): all, those of its label in the
-    prediction, those of its label's category; and `starts` of `PictureCounts`.
+    """Pixels by true and predicted label, (34, 34); pixels by instance id above 1000, (65536, 3): all, those predicted as the
+    object's label, those predicted as a label of its category; and `starts` of `PictureCounts`.
 
-    Neighbours are mostly equal in all three arrays: words full of one value are counted together, other pixels one by one."""
+    Neighbours are mostly equal in all three arrays: words of one repeated value are counted together, other pixels one by one."""
     labels = len(category_of)
     confusion, objects = np.zeros((labels, labels), np.int64), np.zeros((65536, 3), np.int64)
     starts, count = np.empty(truth.size, np.int32), 0
     whole = truth.size // 8 * 8
-    words, words_found = truth[:whole].view(np.uint64), predicted[:whole].view(np.uint64)
+    words, predicted_words = truth[:whole].view(np.uint64), predicted[:whole].view(np.uint64)
     words_of_numbers = instances[:whole].view(np.uint64)
     i = 0
     while i < truth.size:
-        eight, eight_found, four = truth[i] * _EIGHT, predicted[i] * _EIGHT, instances[i] * _FOUR
+        eight, predicted_eight, four = truth[i] * _EIGHT, predicted[i] * _EIGHT, instances[i] * _FOUR
         w = i >> 3
-        while (w < len(words) and words[w] == eight and words_found[w] == eight_found
+        while (w < len(words) and words[w] == eight and predicted_words[w] == predicted_eight
                and words_of_numbers[2 * w] == four and words_of_numbers[2 * w + 1] == four):  # fmt: skip
             w += 1
         full = w << 3
         end, pixels = (i + 1, full - i) if full > i else (min(i + 8, truth.size), 1)
         for k in range(i, end):
-            label, number, found = truth[k], instances[k], predicted[k]
+            label, number, predicted_label = truth[k], instances[k], predicted[k]
             starts[count] = k
             count += k == 0 or label != truth[k - 1] or number != instances[k - 1]
-            confusion[label, found] += pixels
+            confusion[label, predicted_label] += pixels
             if number > 1000:
                 own = number // 1000
                 objects[number, 0] += pixels
-                objects[number, 1] += pixels if found == own else 0
-                objects[number, 2] += pixels if own < labels and category_of[found] == category_of[own] else 0
+                objects[number, 1] += pixels if predicted_label == own else 0
+                objects[number, 2] += pixels if own < labels and category_of[predicted_label] == category_of[own] else 0
         i = max(end, full)
     return confusion, objects, starts[:count]
 

@@ -1,17 +1,17 @@
-"""AP and AR of instances as COCO's challenge has them (cocodataset.org, Detection Evaluation; Lin et al., ECCV 2014), by masks,
-by boxes, or by the borders of masks (Boundary AP: Cheng et al., CVPR 2021, dilation 0.02 of the diagonal).
+"""AP and AR of instances by the rules of COCO's challenge (cocodataset.org, Detection Evaluation; Lin et al., ECCV 2014), by
+masks, by boxes, or by the borders of masks (Boundary AP: Cheng et al., CVPR 2021, dilation 0.02 of the diagonal).
 
     truth = read_annotations(Path("annotations/instances_val2017.json"))
     ranking = Ranking(truth, read_results(Path("results.json"), truth), "mask")
     ranking.figures["AP"]                    # mean over IoU 0.50, 0.55 .. 0.95, 101 recalls, and categories
 
-    truth = truth_of([sample.instances for sample in samples], dataset.classes.names)      # the same of values in memory
+    truth = truth_of([sample.instances for sample in samples], dataset.classes.names)      # the same for objects in memory
     Ranking(truth, results_of([prediction.instances for prediction in predictions]))
 
-Proposals of objects whose class nobody asks for are judged `agnostic`, by the first `most` of a picture: AR at 1,000 is COCO's
-with useCats = 0 and maxDets 1000.
+Proposals of objects without a class are judged `agnostic`, by the first `most` of a picture: AR at 1,000 is COCO's AR with
+useCats = 0 and maxDets = 1000.
 
-Masks are drawn, read and intersected as run lengths (`runs`), matched (`matching`) and counted (`outcomes`) here; the figures are
+Masks are read and intersected as run lengths (`runs`), matched (`matching`) and counted (`outcomes`) by perpixel; the figures are
 those of pycocotools to the last digit."""
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from perpixel.classes import BACKGROUND_NAME
 from perpixel.datasets.coco_annotations import (
     Annotated,
     Annotations,
-    Picture,
+    ListedPicture,
     box_of,
     known_category,
     number,
@@ -49,7 +49,7 @@ from perpixel.measures.measure import Better, Figures, FiguresOf, Measure, Needs
 from perpixel.sample import Instances, Prediction, Sample
 from perpixel.version import VERSION
 
-if TYPE_CHECKING:  # what is compiled takes 0.4 s to load
+if TYPE_CHECKING:  # modules with compiled code take 0.4 s to load
     from perpixel.classes import ClassTable
     from perpixel.datasets import Dataset
     from perpixel.masks.runs import Runs
@@ -60,11 +60,11 @@ FIGURES = (
     "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large",
 )  # fmt: skip
 LARGEST_SCORE = 1e9
-ALL = "all objects"  # the one category of what is judged class-agnostic
+ALL = "all objects"  # the name of the one category where classes do not matter
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
-    """An object that was found: ids of its picture and category, `score`, and a box, or a mask as COCO's compressed string."""
+    """A predicted object: ids of its picture and category, `score`, and a box, or a mask as COCO's compressed string."""
 
     picture: int
     category: int
@@ -76,7 +76,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
 def read_results(path: Path, truth: Annotations) -> list[Result]:
     """A results file as COCO's server takes it: a list of image_id, category_id, score, and bbox or segmentation.
 
-    Raises DataError, one sentence with the file and the entry, for whatever is not so, or is of no picture of `truth`."""
+    Raises DataError, one sentence with the file and the entry, for any other content, and for a picture that `truth` does not
+    have."""
     data = read_bytes(path)
     entries = quick(data, list[ResultEntry])
     known = None if entries is None else _sound(entries, truth)
@@ -85,7 +86,7 @@ def read_results(path: Path, truth: Annotations) -> list[Result]:
     content = parsed(path, data)
     if not isinstance(content, list):
         raise DataError(f"{path}: holds {shown(content)}, not a list of results.")
-    found = []
+    results = []
     for place, entry in enumerate(content):
         where = f"{path}, result {place}"
         if not isinstance(entry, dict):
@@ -104,42 +105,46 @@ def read_results(path: Path, truth: Annotations) -> list[Result]:
             except ValueError as error:
                 raise DataError(f"{where}: {error}") from None
         if box is None and counts is None:
-            raise DataError(f"{where}: has neither bbox nor segmentation; add what was found.")
-        found.append(Result(picture.id, category, score, box, counts))
-    return found
+            raise DataError(f"{where}: has neither bbox nor segmentation; add one of them.")
+        results.append(Result(picture.id, category, score, box, counts))
+    return results
 
 
 def _sound(entries: Sequence[ResultEntry], truth: Annotations) -> list[Result] | None:
-    """The results; none where one is not sound."""
-    scores = np.array([one.score for one in entries], np.float64)
+    """The results; None where one of them is not sound."""
+    scores = np.array([entry.score for entry in entries], np.float64)
     if not (
-        {one.image_id for one in entries} <= truth.pictures.keys()
-        and {one.category_id for one in entries} <= truth.categories.keys()
+        {entry.image_id for entry in entries} <= truth.pictures.keys()
+        and {entry.category_id for entry in entries} <= truth.categories.keys()
         and (np.abs(scores) <= LARGEST_SCORE).all()
         and sound_boxes(entries)
-        and all(one.bbox is not None or one.segmentation is not None for one in entries)
+        and all(entry.bbox is not None or entry.segmentation is not None for entry in entries)
     ):
         return None
-    pictures = [truth.pictures[one.image_id] for one in entries if one.segmentation is not None]
-    masks = [one.segmentation for one in entries if one.segmentation is not None]
+    pictures = [truth.pictures[entry.image_id] for entry in entries if entry.segmentation is not None]
+    masks = [entry.segmentation for entry in entries if entry.segmentation is not None]
     counts: Iterator[str] = iter(())
     if masks:
         from perpixel.masks.runs import write
 
-        found = rle_runs(masks, _sizes(pictures))
-        if found is None:
+        runs = rle_runs(masks, _sizes(pictures))
+        if runs is None:
             return None
-        counts = iter(write(found))
-    return [Result(one.image_id, one.category_id, one.score, one.bbox, None if one.segmentation is None else next(counts))
-            for one in entries]  # fmt: skip
+        counts = iter(write(runs))
+    return [
+        Result(
+            entry.image_id, entry.category_id, entry.score, entry.bbox, None if entry.segmentation is None else next(counts)
+        )
+        for entry in entries
+    ]  # fmt: skip
 
 
 class Ranking(Sequence[Any]):
     """The matches of `results` with the objects of `truth` by `kind`: mask, box or boundary, and the figures that they make.
 
     `agnostic`: all categories are one. `most`: results of a category in a picture that count. Pictures and categories are in the
-    order of their ids. As a sequence it stands for the rows of its pictures. Raises DataError where a result has no mask, or no
-    box, or the truth has none, and UnknownName for another kind, UsageError for a `most` below 11."""
+    order of their ids. As a sequence it takes the place of the rows of its pictures. Raises DataError where a result or an object
+    of the truth has no mask, or no box, to judge by; UnknownName for another kind; UsageError for a `most` below 11."""
 
     def __init__(
         self, truth: Annotations, results: Sequence[Result], kind: str = "mask", agnostic: bool = False, most: int = 100
@@ -150,10 +155,10 @@ class Ranking(Sequence[Any]):
 
         self.pictures = len(truth.pictures)
         objects, digest = _objects(truth, kind)
-        found = _results(truth, results, kind)
+        predicted = _results(truth, results, kind)
         if agnostic:
-            objects, found = _of_one_category(objects), _of_one_category(found)
-        self.matches = match(objects, found, self.pictures, most)
+            objects, predicted = _of_one_category(objects), _of_one_category(predicted)
+        self.matches = match(objects, predicted, self.pictures, most)
         self.categories = [ALL] if agnostic else [truth.categories[id] for id in sorted(truth.categories)]
         self.protocol: dict[str, Any] = {
             "perpixel": VERSION, "data": digest, "pictures": self.pictures, **measure.protocol(),
@@ -204,16 +209,16 @@ class AveragePrecision(Measure[InstancePair]):
         if self.kind not in KINDS:
             raise did_you_mean("kind of average precision", self.kind, KINDS)
         if self.most <= 10:
-            raise UsageError(f"most = {self.most}: must be 11 or more, since AR_1 and AR_10 are told too.")
+            raise UsageError(f"most = {self.most}: must be 11 or more, since AR_1 and AR_10 are figures too.")
 
     def settings(self) -> dict[str, Any]:
-        """What is not COCO's own way is told in words beside it."""
-        told: dict[str, Any] = {"kind": self.kind}
+        """The kind; and settings that differ from COCO's own, in words."""
+        settings: dict[str, Any] = {"kind": self.kind}
         if self.agnostic:
-            told["agnostic"] = "all categories are one"
+            settings["agnostic"] = "all categories are one"
         if self.most != AveragePrecision.most:
-            told["most"] = f"{self.most} objects a picture, in place of {AveragePrecision.most}"
-        return told
+            settings["most"] = f"{self.most} objects a picture, in place of {AveragePrecision.most}"
+        return settings
 
     def named(self, figures: Sequence[float]) -> dict[str, float]:
         """The twelve figures by their names."""
@@ -268,7 +273,7 @@ class AveragePrecision(Measure[InstancePair]):
         return Summary(figures, {"by_category": by_category}, tables, "", ranking)
 
     def ranking(self, rows: Sequence[InstancePair], classes: Sequence[str] = ()) -> Ranking:
-        """The matches of all pictures; without `classes` the numbers of classes name them."""
+        """The matches of all pictures; without `classes` their names are their numbers."""
         if isinstance(rows, Ranking):
             return rows
         every = [pair.truth.class_ids for pair in rows] + [pair.predicted.class_ids for pair in rows]
@@ -289,11 +294,11 @@ def _never_objects(classes: Sequence[str]) -> set[str]:
 
 
 def _no_picture(*_: Any) -> Any:
-    raise AssertionError("pictures of files are ranked together")
+    raise AssertionError("the pictures of a results file are ranked together")
 
 
 def _small(instances: Instances) -> Instances:
-    """The same objects as crops, which take little memory."""
+    """The same objects, with masks as crops, which need less memory."""
     crops = [instances.crop(index) for index in range(len(instances.class_ids))]
     size = crops[0].size if crops else (1, 1)
     kept = Instances.of_crops(crops, size, instances.class_ids, instances.crowd)
@@ -302,38 +307,38 @@ def _small(instances: Instances) -> Instances:
 
 
 def truth_of(instances: Sequence[Instances], classes: Sequence[str]) -> Annotations:
-    """The true objects of pictures 0, 1 .. as annotations, whose categories are class ids; areas and boxes are the masks'."""
+    """The true objects of pictures 0, 1 .. as annotations. Categories are class ids; areas and boxes are those of the masks."""
     pictures, objects = {}, {}
-    for id, ones in enumerate(instances):
-        pictures[id] = picture = Picture(id, str(id), *ones.size)
+    for id, held in enumerate(instances):
+        pictures[id] = picture = ListedPicture(id, str(id), *held.size)
         objects[id] = [
             Annotated(place, picture, int(class_id), json.dumps({"size": mask.shape, "counts": encode(mask)}).encode(),
                       float(mask.sum()), _box(mask), bool(crowd))
-            for place, (mask, class_id, crowd) in enumerate(zip(_each_mask(ones), ones.class_ids, ones.crowd, strict=True))
+            for place, (mask, class_id, crowd) in enumerate(zip(_each_mask(held), held.class_ids, held.crowd, strict=True))
         ]  # fmt: skip
     return Annotations(Path("truth"), pictures, dict(enumerate(classes)), objects)
 
 
 def results_of(instances: Sequence[Instances]) -> list[Result]:
-    """The objects that were found in the pictures of `truth_of`. Raises DataError for a picture whose objects have no scores, or
-    one that is not finite."""
-    found = []
-    for id, ones in enumerate(instances):
-        if ones.scores is None or not np.isfinite(ones.scores).all():
-            what = "no scores" if ones.scores is None else "a score that is not finite"
-            raise DataError(f"picture {id}: its objects have {what}; AP ranks objects by their scores.")
-        for mask, class_id, score in zip(_each_mask(ones), ones.class_ids, ones.scores, strict=True):
-            found.append(Result(id, int(class_id), float(score), _box(mask), encode(mask)))
-    return found
+    """The predicted objects of the pictures of `truth_of`. Raises DataError for a picture whose objects have no scores, or a
+    score that is not finite."""
+    results = []
+    for id, objects in enumerate(instances):
+        if objects.scores is None or not np.isfinite(objects.scores).all():
+            problem = "no scores" if objects.scores is None else "a score that is not finite"
+            raise DataError(f"picture {id}: its objects have {problem}; AP ranks objects by their scores.")
+        for mask, class_id, score in zip(_each_mask(objects), objects.class_ids, objects.scores, strict=True):
+            results.append(Result(id, int(class_id), float(score), _box(mask), encode(mask)))
+    return results
 
 
 def _each_mask(objects: Instances) -> Iterator[NDArray[np.bool_]]:
-    """The mask of one object after the other: those of a thousand objects at once would fill the memory."""
+    """The masks of objects one by one, because the masks of a thousand objects together would fill the memory."""
     return (objects.mask(index) for index in range(len(objects.class_ids)))
 
 
 def _of_one_category(entries: Entries) -> Entries:
-    """The entries as COCO's useCats = 0 has them: of one category, in the order of the categories that they had."""
+    """The entries as one category, in the order of their former categories, as COCO's useCats = 0 has them."""
     ordered = entries.at(np.argsort(entries.categories, kind="stable"))
     return replace(ordered, categories=np.zeros_like(ordered.categories))
 
@@ -347,30 +352,31 @@ def _box(mask: NDArray[np.bool_]) -> Box:
 
 
 def _objects(truth: Annotations, kind: str) -> tuple[Entries, str]:
-    """The objects of the truth, their areas the file's, as the official code takes them, or else their own; and a digest."""
+    """The objects of the truth, and their digest. Areas are those of the file, as in the official code, or else those of the
+    shapes."""
     from perpixel.measures.matching import Entries, by_boxes
 
-    objects = [one for ones in truth.objects.values() for one in ones]
+    objects = [object_ for of_picture in truth.objects.values() for object_ in of_picture]
     parts: list[list[str]] = []
     if kind == "box":
-        for one in objects:
-            if one.box is None:
-                raise DataError(f"{truth.path}, annotation {one.id}: has no bbox to judge by; add it.")
-        shapes = by_boxes(box_array(one.box for one in objects if one.box is not None))
+        for object_ in objects:
+            if object_.box is None:
+                raise DataError(f"{truth.path}, annotation {object_.id}: has no bbox to judge by; add it.")
+        shapes = by_boxes(box_array(object_.box for object_ in objects if object_.box is not None))
     else:
         from perpixel.masks.runs import write
 
-        sizes = _sizes(one.picture for one in objects)
+        sizes = _sizes(object_.picture for object_ in objects)
         masks = truth.runs(objects)
         shapes, bands = _masks(masks, sizes, kind)
         parts = [write(runs) for runs in (masks, bands) if runs is not None]
-        del masks, bands  # what is judged holds its own numbers
-    areas = [area if one.area is None else one.area for one, area in zip(objects, shapes.areas.tolist(), strict=True)]
+        del masks, bands  # `shapes` has its own arrays
+    areas = [area if object_.area is None else object_.area for object_, area in zip(objects, shapes.areas.tolist(), strict=True)]
     pictures, categories = _places(truth)
     entries = Entries(
-        np.array([pictures[one.picture.id] for one in objects], np.int64),
-        np.array([categories[one.category] for one in objects], np.int64),
-        np.array(areas, np.float64), shapes, np.array([one.crowd for one in objects], np.float64),
+        np.array([pictures[object_.picture.id] for object_ in objects], np.int64),
+        np.array([categories[object_.category] for object_ in objects], np.int64),
+        np.array(areas, np.float64), shapes, np.array([object_.crowd for object_ in objects], np.float64),
     )  # fmt: skip
     return entries, _digest(objects, areas, *parts)
 
@@ -378,36 +384,36 @@ def _objects(truth: Annotations, kind: str) -> tuple[Entries, str]:
 def _results(truth: Annotations, results: Sequence[Result], kind: str) -> Entries:
     from perpixel.measures.matching import Entries, by_boxes
 
-    for place, one in enumerate(results):
-        if (one.box if kind == "box" else one.counts) is None:
-            what = "box" if kind == "box" else "mask"
-            raise DataError(f"result {place}: has no {what} to judge by {kind}; judge by the other.")
+    for place, result in enumerate(results):
+        if (result.box if kind == "box" else result.counts) is None:
+            part = "box" if kind == "box" else "mask"
+            raise DataError(f"result {place}: has no {part} to judge by {kind}; judge by the other.")
     if kind == "box":
-        shapes = by_boxes(box_array(one.box for one in results if one.box is not None))
+        shapes = by_boxes(box_array(result.box for result in results if result.box is not None))
     else:
         from perpixel.masks.runs import read
 
-        sizes = _sizes(truth.pictures[one.picture] for one in results)
-        masks = read([str(one.counts) for one in results], sizes.prod(1))
+        sizes = _sizes(truth.pictures[result.picture] for result in results)
+        masks = read([str(result.counts) for result in results], sizes.prod(1))
         if isinstance(masks, int):
             raise DataError(f"result {masks}: its counts are no mask of its picture, as `rle.encode` writes them.")
         shapes, _ = _masks(masks, sizes, kind)
     pictures, categories = _places(truth)
     return Entries(
-        np.array([pictures[one.picture] for one in results], np.int64),
-        np.array([categories[one.category] for one in results], np.int64),
-        shapes.areas, shapes, np.array([one.score for one in results], np.float64),
+        np.array([pictures[result.picture] for result in results], np.int64),
+        np.array([categories[result.category] for result in results], np.int64),
+        shapes.areas, shapes, np.array([result.score for result in results], np.float64),
     )  # fmt: skip
 
 
 def _places(truth: Annotations) -> tuple[dict[int, int], dict[int, int]]:
-    """Of each picture and category by its id, in the order of ids, which decides between equal scores."""
+    """The place of each picture and each category in the order of ids, by id. This order decides between equal scores."""
     pictures, categories = ({id: place for place, id in enumerate(sorted(ids))} for ids in (truth.pictures, truth.categories))
     return pictures, categories
 
 
-def _sizes(pictures: Iterable[Picture]) -> NDArray[np.int64]:
-    return np.array([(one.height, one.width) for one in pictures], np.int64).reshape(-1, 2)
+def _sizes(pictures: Iterable[ListedPicture]) -> NDArray[np.int64]:
+    return np.array([(picture.height, picture.width) for picture in pictures], np.int64).reshape(-1, 2)
 
 
 def _masks(masks: Runs, sizes: NDArray[np.int64], kind: str) -> tuple[Shapes, Runs | None]:
@@ -426,18 +432,18 @@ def _masks(masks: Runs, sizes: NDArray[np.int64], kind: str) -> tuple[Shapes, Ru
 
 
 def _digest(objects: Sequence[Annotated], areas: Sequence[float], masks: Sequence[str] = (), bands: Sequence[str] = ()) -> str:
-    """The SHA-256 of all that the truth's objects are judged by."""
+    """The SHA-256 of all values of the truth's objects that decide a judgement."""
     digest = hashlib.sha256()
-    for place, one in enumerate(objects):
+    for place, object_ in enumerate(objects):
         band = mask = ""
         if masks:
-            size = f"{{'size': [{one.picture.height}, {one.picture.width}], 'counts': "
+            size = f"{{'size': [{object_.picture.height}, {object_.picture.width}], 'counts': "
             band = f"('band', {size}{bands[place]!r}}}), " if bands else ""
             mask = f", ('segmentation', {size}{masks[place]!r}}})"
-        left, top, width, height = one.box or (0.0, 0.0, 0.0, 0.0)
+        left, top, width, height = object_.box or (0.0, 0.0, 0.0, 0.0)
         digest.update(
             f"[('area', {areas[place]!r}), {band}('bbox', [{left!r}, {top!r}, {width!r}, {height!r}]), "
-            f"('category_id', {one.category}), ('id', {place + 1}), ('image_id', {one.picture.id}), "
-            f"('iscrowd', {one.crowd:d}){mask}]".encode()
+            f"('category_id', {object_.category}), ('id', {place + 1}), ('image_id', {object_.picture.id}), "
+            f"('iscrowd', {object_.crowd:d}){mask}]".encode()
         )
     return digest.hexdigest()

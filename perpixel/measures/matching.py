@@ -1,13 +1,14 @@
-"""Matching: which results hit an object of the truth, by COCO's rule (cocoapi, cocoeval.py, evaluateImg).
+"""Matching: finds the results that hit an object of the truth, by COCO's rule (cocoapi, cocoeval.py, evaluateImg).
 
-In each picture and category, at each IoU and range of area, results take objects in order of their scores, each the one that it
-overlaps most of those that are free. Objects of another area and crowds are taken last; what takes them counts nowhere, nor does
-a result of another area that takes nothing. A crowd may be taken many times, and its IoU is the share of the result in it.
+In each picture and category, at each IoU and range of area, results take objects in the order of their scores. A result takes the
+free object that it overlaps most. Objects outside the range of area, and crowds, are taken last. A result that takes one of these
+counts nowhere, nor does a result outside the range that takes no object. A crowd may be taken many times; its IoU is the share of
+the result that lies in it.
 
-A category in a picture is a cell. No cell depends on another, so the first results of all cells choose together, then the second
-results, and so on. A lane is a range of area at an IoU. No lane depends on another, so a whole number holds a bit for each lane,
-and a result chooses in all lanes together. This is NumPy. The pixels that two masks share are counted by compiled code, which is
-loaded for masks alone."""
+A cell is a category in a picture. Cells do not depend on each other, so the first results of all cells choose together, then
+the second results, and so on. A lane is a range of area at an IoU. Lanes do not depend on each other, so a whole number holds a
+bit for each lane, and a result chooses in all lanes together. All this is NumPy. Compiled code counts the pixels that two masks
+share; it is loaded only where masks are judged."""
 
 from __future__ import annotations
 
@@ -26,16 +27,16 @@ if TYPE_CHECKING:
 
 IOUS = np.linspace(0.5, 0.95, 10)
 AREAS = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])  # all, small, medium, large; pixels
-MOST = 100  # results of a category in a picture, where nothing else is asked for
+MOST = 100  # results of a category in a picture that count, by default
 IGNORED, HIT, FALSE = 0, 1, 2
-AT_ONCE = 2**18  # pairs of a result and an object that are in memory at a time
+AT_ONCE = 2**18  # pairs of a result and an object that are in memory together
 _LANES = len(AREAS) * len(IOUS)  # bit 10 a + i is range a at IoU i
 _FIRST_IOU = 1 << np.arange(0, _LANES, len(IOUS))  # the lane of each range at the first IoU
 _ALL_IOUS = _FIRST_IOU * ((1 << len(IOUS)) - 1)  # the lanes of each range
 
 
 class Turns(NamedTuple):
-    """Masks as the places before which each turns from 0 to 1 and back: mask i has `turns` from `begins[i]` to `stops[i]` (N,).
+    """Masks as the pixels at which their value turns from 0 to 1 or back: mask i has `turns[begins[i] : stops[i]]`.
 
     `areas` (N,) are in pixels."""
 
@@ -50,8 +51,9 @@ class Turns(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """Boxes as left and top, and right and bottom (2, N); of masks also the `masks` in these boxes, and their `bands` where bands
-    are judged. `areas` (N,) in pixels are those of the masks, or else of the boxes."""
+    """Boxes: `starts` are left and top, `stops` right and bottom (2, N). Where masks are judged, also the `masks` in these
+    boxes, and where borders are judged the `bands` of the masks. `areas` (N,) in pixels are those of the masks, or else of the
+    boxes."""
 
     starts: NDArray[np.float64]
     stops: NDArray[np.float64]
@@ -67,8 +69,8 @@ class Shapes(NamedTuple):
 
 @dataclass(frozen=True)
 class Entries:
-    """Objects or results: the places of their pictures and categories, their areas and shapes; and scores of results, or 1 where
-    an object is a crowd (N,)."""
+    """Objects or results: the places of their pictures and categories, their areas and shapes. `scores` (N,) are those of
+    results; for objects they are 1 for a crowd and 0 otherwise."""
 
     pictures: NDArray[np.int64]
     categories: NDArray[np.int64]
@@ -85,9 +87,10 @@ class Entries:
 
 @dataclass(frozen=True)
 class Matches:
-    """`outcomes` (ranges of area, IoUs, results) of results by category, picture and score; `places` are theirs in the picture.
+    """`outcomes` (ranges of area, IoUs, results): IGNORED, HIT or FALSE for each result, ordered by category, picture and score.
+    `places` are the ranks of results in their cells.
 
-    `objects` (ranges of area, cells) are how many count, in each picture and category that has any."""
+    `objects` (ranges of area, cells) are the numbers of objects that count, in each cell that has objects."""
 
     outcomes: NDArray[np.uint8]
     categories: NDArray[np.int64]
@@ -119,7 +122,7 @@ def by_masks(masks: Runs, heights: NDArray[np.int64], bands: Runs | None = None)
 
 
 def match(objects: Entries, results: Entries, pictures: int, most: int = MOST) -> Matches:
-    """What became of the first `most` results of each category in each of so many pictures. Equal scores keep their order."""
+    """The outcomes of the first `most` results of each category in each of `pictures` pictures. Equal scores keep their order."""
     cells, result_cells = (entries.categories * pictures + entries.pictures for entries in (objects, results))
     by_cell, ranked = np.argsort(cells, kind="stable"), np.lexsort((-results.scores, result_cells))
     cells, result_cells = cells[by_cell], result_cells[ranked]
@@ -132,8 +135,8 @@ def match(objects: Entries, results: Entries, pictures: int, most: int = MOST) -
     of_results, of_objects, ious = map(np.concatenate, zip(*_near(objects, results, cells, result_cells), strict=True))
     hits, ignored = _taken(of_results, of_objects, ious, result_cells, counting @ _ALL_IOUS, objects.scores > 0)
     false = _in_ranges(results.areas) @ _ALL_IOUS & ~hits & ~ignored
-    outcomes = np.ascontiguousarray((HIT * _bits(hits) + FALSE * _bits(false)).T)  # IGNORED, which is 0, where neither is set
-    first = np.flatnonzero(np.diff(cells, prepend=-1))  # object of each cell
+    outcomes = np.ascontiguousarray((HIT * _bits(hits) + FALSE * _bits(false)).T)  # IGNORED is 0: neither bit is set
+    first = np.flatnonzero(np.diff(cells, prepend=-1))  # the first object of each cell
     return Matches(
         outcomes.reshape(len(AREAS), len(IOUS), len(places)), results.categories, results.pictures, places, results.scores,
         np.add.reduceat(counting, first, 0, np.int64).T, objects.categories[first], objects.pictures[first],
@@ -156,7 +159,7 @@ def _near(
     """Pairs of a result and an object of one cell that may match, part by part (P,): the places of results, in ascending order,
     the places of objects, and IoUs. Objects and results are in the order of their cells."""
     first = np.searchsorted(cells, result_cells)
-    number = np.searchsorted(cells, result_cells, "right") - first  # of objects in the cell of each result
+    number = np.searchsorted(cells, result_cells, "right") - first  # number of objects in the cell of each result
     crowds = objects.scores > 0
     blocks = np.flatnonzero(np.diff(np.cumsum(number) // AT_ONCE, prepend=0, append=-1))
     for begin, end in pairwise([0, *blocks.tolist()]):
@@ -164,14 +167,14 @@ def _near(
         of_results = np.repeat(np.arange(begin, end), times)
         of_objects = np.arange(len(of_results)) + np.repeat(first[begin:end] - np.cumsum(times) + times, times)
         ious = _ious(results.shapes, of_results, objects.shapes, of_objects, crowds)
-        near = np.flatnonzero(~(ious < IOUS[0]))  # as cocoapi compares: what is no number matches
+        near = np.flatnonzero(~(ious < IOUS[0]))  # as cocoapi compares: nan matches
         yield of_results[near], of_objects[near], ious[near]
 
 
 def _ious(
     results: Shapes, of_results: NDArray[np.int64], objects: Shapes, of_objects: NDArray[np.int64], crowds: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Of pairs of a result and an object (P,), as cocoapi's maskApi.c has them, rleIou and bbIou."""
+    """The IoUs of pairs of a result and an object (P,), as rleIou and bbIou of cocoapi's maskApi.c."""
     wide, high = (
         np.minimum(results.stops[side][of_results], objects.stops[side][of_objects])
         - np.maximum(results.starts[side][of_results], objects.starts[side][of_objects])
@@ -193,14 +196,14 @@ def _ious(
 
 
 def _shares(common: NDArray[Any], areas: NDArray[Any], other_areas: NDArray[Any], crowds: Any) -> NDArray[np.float64]:
-    """What is common, as a share of the union; of the first area where the other is a crowd."""
+    """Common pixels / pixels of the union; where the object is a crowd, common pixels / pixels of the result."""
     with np.errstate(divide="ignore", invalid="ignore"):  # boxes may be so small that their areas are 0
         shares: NDArray[np.float64] = common / np.where(crowds, areas, areas + other_areas - common)
     return shares
 
 
 def _common(masks: Turns, places: NDArray[np.int64], others: Turns, other_places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many pixels two masks have in common, for pairs of them (P,)."""
+    """The number of pixels that the two masks of each pair have in common (P,)."""
     pairs, other_pairs = masks.at(places), others.at(other_places)
     common: NDArray[np.int64] = _common_pixels(
         pairs.turns, pairs.begins, pairs.stops, other_pairs.turns, other_pairs.begins, other_pairs.stops
@@ -227,19 +230,20 @@ def _taken(
     of_results: NDArray[np.int64], of_objects: NDArray[np.int64], ious: NDArray[np.float64],
     result_cells: NDArray[np.int64], counting: NDArray[np.int64], crowds: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
-    """The lanes in which each result takes an object that counts in them, and those in which it takes another object.
+    """For each result, the lanes in which it takes an object that counts, and the lanes in which it takes another object.
 
-    Pairs (P,) are as `_near` has them; `counting` are the lanes in which each object counts."""
-    starts = np.flatnonzero(np.diff(of_results, prepend=-1))  # pair of each taker
+    Pairs (P,) are those of `_near`; `counting` are the lanes in which each object counts."""
+    starts = np.flatnonzero(np.diff(of_results, prepend=-1))  # the first pair of each result that has pairs, a taker
     number = np.diff(starts, append=len(ious))
     takers, stops = of_results[starts], starts + number
 
-    # Each taker's pairs by IoU, the greatest first. Of equal IoUs the last object is first: cocoapi's loop goes on to it.
+    # Each taker's pairs by IoU, the greatest first. Of equal IoUs the last object comes first, because cocoapi's loop ends with
+    # it.
     several = np.flatnonzero(np.repeat(number > 1, number))[::-1]
     order = np.arange(len(ious))
     order[several[::-1]] = several[np.lexsort((-ious[several], of_results[several]))]
     of_objects = of_objects[order]
-    enough = ((1 << np.searchsorted(IOUS, ious[order], "right")) - 1) * _FIRST_IOU.sum()  # lanes of each pair
+    enough = ((1 << np.searchsorted(IOUS, ious[order], "right")) - 1) * _FIRST_IOU.sum()  # lanes whose IoU each pair reaches
 
     cells = result_cells[takers]
     turns = np.arange(len(takers)) - np.searchsorted(cells, cells)
@@ -247,7 +251,9 @@ def _taken(
     rounds = np.searchsorted(turns[by_turn], np.arange(turns.max(initial=-1) + 2))
 
     hits, ignored = np.zeros((2, len(result_cells)), np.int64)
-    passes = []  # objects that count, then those that do not: where results note them, lanes of pairs, and of all pairs of takers
+    # First the objects that count, then the others: the array of lanes taken, the lanes of each pair, and of all pairs of a
+    # taker.
+    passes = []
     for noted, of_object in ((hits, counting), (ignored, ~counting)):
         lanes = enough & of_object[of_objects]
         passes.append((noted, lanes, np.bitwise_or.reduceat(lanes, starts)))
@@ -257,7 +263,7 @@ def _taken(
         for noted, lanes, of_all in passes:
             choosing, pairs, last = takers[turn], starts[turn], stops[turn]
             wanted = of_all[turn] & ~hits[choosing]
-            while len(choosing):  # each looks at its next object
+            while len(choosing):  # each taker looks at its next object
                 objects = of_objects[pairs]
                 gained = lanes[pairs] & wanted & ~taken[objects]
                 noted[choosing] |= gained

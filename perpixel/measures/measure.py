@@ -4,10 +4,10 @@
     row, digest = measure.count(sample, prediction)      # one picture, on any thread or process
     measure.summary(rows, classes)                       # figures, tables and JSON of all pictures
     figures = measure.figures(rows)                      # ranks or sums once ...
-    figures(weights).overall["SEG"]                      # ... and says (R,) what R samples of the pictures give
+    figures(weights).overall["SEG"]                      # ... then gives the figure (R,) of R samples of the pictures
 
-A measure knows neither models nor screens. The loop over pictures, `--bootstrap`, `compare`, `torchrun`, `--json` and the flags
-are written once, in `judging` and `commands`, and follow from this contract; `measures/__init__.py` lists the measures."""
+A measure knows nothing of models and of printing. The loop over pictures, `--bootstrap`, `compare`, `torchrun`, `--json` and the
+flags are written once, in `judging` and `commands`, and follow from this contract; `measures/__init__.py` lists the measures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from perpixel.errors import UsageError
 from perpixel.sample import Prediction, Sample
 
-if TYPE_CHECKING:  # what reads data sets takes 0.4 s to load, which results files need not wait for
+if TYPE_CHECKING:  # data sets take 0.4 s to load, and results files do not need them
     from perpixel.classes import ClassTable
     from perpixel.datasets import Dataset
 
@@ -36,7 +36,7 @@ Row = TypeVar("Row")
 
 @runtime_checkable
 class WithoutPictures(Protocol):
-    """A view of a data set that can leave out its pictures, which masks do not need."""
+    """A data set that can give samples without their pictures, since masks are judged without."""
 
     def without_picture(self, index: int) -> Sample: ...
 
@@ -48,12 +48,12 @@ class Figures(NamedTuple):
     classes: NDArray[np.float64] | None = None
 
 
-FiguresOf = Callable[[NDArray[np.int64]], Figures]  # from weights (R, N): how often each sample holds each picture
+FiguresOf = Callable[[NDArray[np.int64]], Figures]  # of weights (R, N): how many times each sample has each picture
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text below a header; the columns `right` are set to the right."""
+    """Rows of text below a header; the columns `right` are aligned to the right."""
 
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
@@ -62,8 +62,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a measure says of all pictures: `figures` in 0..1, nan where undefined; `details`, plain JSON that follows them; the
-    `tables` and lines that people see, and a `note` below them. `totals` is what the measure itself counted, in its own type."""
+    """The results of a measure over all pictures. `figures` are in 0..1, nan where undefined; `details` are plain JSON that
+    follows them; `tables` (and lines of text) are printed, with the `note` below. `totals` are the measure's own counts, of its
+    own type."""
 
     figures: dict[str, float]
     details: dict[str, Any]
@@ -81,12 +82,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Pairs(Generic[Row]):
-    """Pictures, each with its truth and its prediction. `read` fetches what lies on disk, ahead of time and on another thread;
-    `count` makes the picture's row of it, with the digest of the truth. With `threads` above 1 whole pictures are counted at the
-    same time. `rows` are there already where all pictures are counted together.
+    """Pictures, each with its truth and its prediction. `read` reads the files of a picture, ahead of time and on another
+    thread. `count` makes the picture's row of them, and the digest of its truth. With `threads` above 1 several pictures are
+    counted at the same time. `rows` is given where all pictures were counted together before.
 
-    `protocol` says of the digests what must be equal for two scores to be compared. `rules` are those keys of it that say how
-    the predictions were made."""
+    `protocol` makes, of the digests, all that must be equal for two scores to be compared. `rules` are those of its keys that
+    describe how predictions were made."""
 
     names: Sequence[str]
     classes: Sequence[str]
@@ -101,23 +102,23 @@ class Pairs(Generic[Row]):
 
 @dataclass(frozen=True)
 class Measure(ABC, Generic[Row]):
-    """The base of all measures; what a measure does not need to say is said here."""
+    """The base of all measures, with defaults for all that a measure need not define."""
 
-    name: ClassVar[str]  # of its module, flag, test and document
-    entry: ClassVar[str] = ""  # the key of its rules in the protocol
-    rules: ClassVar[Mapping[str, str]] = {}  # how it judges, in words that enter the protocol's hash
-    needs: ClassVar[Needs] = "labels"  # of a prediction
-    better: ClassVar[Mapping[str, Better]] = {}  # of each figure that ranks predictions, the most telling one first
-    decimals: ClassVar[Mapping[str, int]] = {}  # of figures that are no percent, by name; "" for all others
-    compared_in_percent: ClassVar[bool] = False  # whatever `decimals` says of the figures alone
-    at_once: ClassVar[int | None] = None  # samples of the bootstrap in one call of `figures`; all where it is none
+    name: ClassVar[str]  # also the name of its module, flag, test and document
+    entry: ClassVar[str] = ""  # the key of its settings and rules in the protocol
+    rules: ClassVar[Mapping[str, str]] = {}  # its rules in words, which enter the protocol's hash
+    needs: ClassVar[Needs] = "labels"  # the part of a prediction that is judged
+    better: ClassVar[Mapping[str, Better]] = {}  # is larger or smaller better, for figures that rank; main figure first
+    decimals: ClassVar[Mapping[str, int]] = {}  # decimals of figures that are no percentage, by name; "" for all others
+    compared_in_percent: ClassVar[bool] = False  # `compare` prints percent, in spite of `decimals`
+    at_once: ClassVar[int | None] = None  # samples of the bootstrap in one call of `figures`; None for all
 
     def settings(self) -> dict[str, Any]:
         """The settings that enter the protocol."""
         return dict(vars(self))
 
     def protocol(self) -> dict[str, Any]:
-        """What the measure adds to the protocol of a score."""
+        """The entries that the measure adds to the protocol of a score."""
         return {self.entry: {**self.settings(), **self.rules}} if self.entry else {}
 
     def truth(self, dataset: Dataset) -> Dataset:
@@ -125,34 +126,34 @@ class Measure(ABC, Generic[Row]):
         return dataset
 
     def refuse(self, truth: Sample, classes: ClassTable) -> None:
-        """Raises DataError for a truth that cannot be judged, whatever is predicted. Called before the prediction is made."""
+        """Raises DataError for a truth that cannot be judged with any prediction. Called before the prediction is made."""
         from perpixel.datasets import labels_of
 
         labels_of(truth)
 
     @abstractmethod
     def count(self, truth: Sample, predicted: Prediction) -> tuple[Row, bytes]:
-        """What one picture counts, and the digest of all in its truth that decides it.
+        """The row of one picture: its counts, and the digest of all values of its truth that decide them.
 
         Raises DataError for a picture that cannot be judged."""
 
     @abstractmethod
     def figures(self, *sides: Sequence[Row]) -> FiguresOf:
-        """The figures of samples of pictures. Each side holds the rows of all N pictures by one set of predictions; of two sides
-        weights are (R, 2 N), the first N of them of the first side."""
+        """A function from weights of pictures to figures. Each side has the rows of all N pictures for one set of predictions.
+        For two sides weights are (R, 2 N), and the first N columns are those of the first side."""
 
     @abstractmethod
     def summary(self, rows: Sequence[Row], classes: Sequence[str], names: Sequence[str]) -> Summary:
-        """What is said of all pictures; `classes` and `names` are the names of classes and pictures."""
+        """The results over all pictures; `classes` and `names` are the names of classes and pictures."""
 
     def files(self, results: Path, truth: Path) -> Pairs[Row]:
-        """The pictures of a results file and of the annotation file that it is judged by; for measures of such files alone.
+        """The pictures of a results file and of the annotation file that judges it. Only measures of such files have this.
 
-        Raises DataError, with the file and the entry, for a file that is not as it must be."""
+        Raises DataError, with the file and the entry, for a file with wrong content."""
         raise UsageError(f"{truth}: {self.name} is judged on data sets, not by annotation files; name a data set with --data.")
 
     def doubt(self, rows: Sequence[Row]) -> str | None:
-        """What shows that files of masks are not what they must be, if anything; the sentence goes on after the folder."""
+        """A reason to doubt that masks have the right values, or None; the message puts it behind the name of the folder."""
         return None
 
 
@@ -173,9 +174,9 @@ def percent(value: float) -> str:
 def weighted_sums(
     weights: NDArray[np.int64], rows: Iterable[NDArray[Any]], dtype: type[np.number[Any]] = np.int64
 ) -> NDArray[Any]:
-    """Sums (R, width) of rows (width,), each as often as `weights` (R, N) say, added in the order of the pictures.
+    """Sums (R, width) of rows (width,) times their `weights` (R, N), added in the order of the pictures.
 
-    Most of a row is 0: a picture shows few classes, and a sample leaves out a third of the pictures."""
+    Only numbers that are not 0 are added: a picture shows few classes, and a sample leaves out a third of the pictures."""
     sums: NDArray[Any] | None = None
     for held, row in zip(weights.T, rows, strict=True):
         if sums is None:
@@ -195,7 +196,7 @@ def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def mean_of_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(R,) the mean over the columns of (R, K) that are not nan; nan without any."""
+    """(R,) the mean of each row of (R, K) over its values that are not nan; nan where all are."""
     known = ~np.isnan(values)
     if known.all():
         return np.asarray(values.mean(1)) if values.shape[1] else np.full(len(values), np.nan)
@@ -212,6 +213,6 @@ def without_nan(value: Any) -> Any:
 
 
 def columns(drawn: Iterable[Mapping[str, float]]) -> Values:
-    """Figures by name, (R,) each, from those of each of R samples."""
+    """Figures by name, (R,) each, of the figures of R samples."""
     samples = list(drawn)
     return {name: np.array([sample[name] for sample in samples]) for name in samples[0]}

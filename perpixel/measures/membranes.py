@@ -1,17 +1,17 @@
-"""Measures of the membranes between cells, those of the ISBI 2012 challenge on electron micrographs, and its sweep of thresholds.
+"""Measures of the membranes between cells: those of the ISBI 2012 challenge on electron micrographs, at its thresholds.
 
     counts = [sweep(sample.labels != membrane, inside) for each slice]      # inside: float (H, W), probability of no membrane
     figures(counts)["rand_error"]                                            # Best(value=0.0382, threshold=0.5)
 
-A segment is a 4-connected piece of what is above a threshold. Only pixels that the truth has inside are judged by Rand and
-information measures; where they are membrane in the prediction, each is a segment of its own. Sources: Arganda-Carreras et al.,
-Frontiers in Neuroanatomy 9:142, 2015; for pairs, sums over slices and thinning Fiji's Trainable Segmentation, with which the
-challenge judged.
+A segment is a 4-connected part of the pixels above a threshold. Rand and information measures judge only pixels that are inside a
+cell in the truth; each of them that is membrane in the prediction is a segment of its own. Sources: Arganda-Carreras et al.,
+Frontiers in Neuroanatomy 9:142, 2015; for pairs, sums over slices and thinning Fiji's Trainable Segmentation, which judged the
+challenge.
 
     pixel_error      1 - greatest F of inside pixels, 2 TP / (2 TP + FP + FN), TP .. summed over slices
     rand_error       1 - greatest F of pairs of pixels, summed over slices (see `pair_counts`); the "Rand error" of 2012 to 2015
-    warping_error    least (splits + merges) / pixels, summed over slices (see `warping`); the challenge's
-    topology_error   least share of pixels that differ after warping, of any kind: the measure of Jain et al., CVPR 2010
+    warping_error    least (splits + merges) / pixels, summed over slices (see `warping`); the challenge's measure
+    topology_error   least share of pixels that differ after warping: the measure of Jain et al., CVPR 2010
     v_rand, v_info   greatest mean over slices of `rand_score` and `information_score` after `thinned`; official since 2015"""
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from perpixel.measures.objects import pairs
 from perpixel.measures.warping import MERGE, SPLIT, warping_errors
 from perpixel.sample import Prediction, Sample
 
-# "10 different levels" (U-Net, section 4); above 0.0, 0.1 ... 0.9. At 1.0 nothing would be inside.
+# "10 different levels" (U-Net, section 4): 0.0, 0.1 ... 0.9. Above 1.0 no pixel would be inside.
 THRESHOLDS = tuple(tenth / 10 for tenth in range(10))
-EXACT_PAIRS = 2**31  # pixels of a segment: its pairs fit in int64
+EXACT_PAIRS = 2**31  # pixels of a segment whose pairs fit in int64
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Membranes(Measure[Sweep]):
-    """Where a model, or masks, see the membranes that a class is; masks are the same at all thresholds, and each sample of the
+    """The class of membranes, predicted by a model or by masks. Masks are the same at all thresholds. Each sample of the
     bootstrap takes its own best thresholds.
 
     Raises UsageError for thresholds outside 0 <= t < 1."""
@@ -120,24 +120,24 @@ class Membranes(Measure[Sweep]):
         def figures_of(weights: NDArray[np.int64]) -> Figures:
             samples = ([rows[i] for i in np.repeat(np.arange(len(rows)), held)] for held in weights)
             best = (figures(sample, self.thresholds) for sample in samples)
-            return Figures(columns({name: measured.value for name, measured in each.items()} for each in best))
+            return Figures(columns({name: measured.value for name, measured in measures.items()} for measures in best))
 
         return figures_of
 
     def summary(self, rows: Sequence[Sweep], classes: Sequence[str], names: Sequence[str]) -> Summary:
         best = figures(rows, self.thresholds)
         pictures = [
-            {"name": name, **{key: vars(one) for key, one in figures([row], self.thresholds).items()}}
+            {"name": name, **{key: vars(measured) for key, measured in figures([row], self.thresholds).items()}}
             for name, row in zip(names, rows, strict=True)
         ]
-        table = [(name, f"{one.value:.6f}", f"{one.threshold:g}") for name, one in best.items()]
+        table = [(name, f"{measured.value:.6f}", f"{measured.threshold:g}") for name, measured in best.items()]
         return Summary(
-            {name: one.value for name, one in best.items()},
+            {name: measured.value for name, measured in best.items()},
             {"pictures": pictures},
             [Table((self.class_name, "", "inside above"), list(table))],
             f"{len(rows)} pictures, best of {len(self.thresholds)} thresholds",
             best,
-            {name: vars(one) for name, one in best.items()},
+            {name: vars(measured) for name, measured in best.items()},
         )
 
 
@@ -152,33 +152,33 @@ def sweep(truth: NDArray[np.bool_], probabilities: NDArray[Any], thresholds: Seq
     pixels, pair, warping, rand, information = [], [], [], [], []
     for threshold in thresholds:
         inside = probabilities > threshold
-        found = segments(inside)
+        predicted_segments = segments(inside)
         pixels.append([(truth & inside).sum(), (~truth & inside).sum(), (truth & ~inside).sum()])
-        pair.append(pair_counts(true_segments, found))
+        pair.append(pair_counts(true_segments, predicted_segments))
         warping.append(warping_errors(truth, probabilities, threshold))
-        thin = thinned(found)
+        thin = thinned(predicted_segments)
         rand.append(rand_score(true_segments, thin))
         information.append(information_score(true_segments, thin))
     return Sweep(truth.size, np.array(pixels), np.array(pair), np.array(warping), np.array(rand), np.array(information))
 
 
 def refuse_thresholds(thresholds: Sequence[float]) -> None:
-    """Raises UsageError where `sweep` would."""
+    """Raises UsageError for no threshold, or one outside 0 <= t < 1."""
     if not len(thresholds) or not all(0 <= threshold < 1 for threshold in thresholds):
         raise UsageError(f"thresholds {list(thresholds)}: give at least one, each from 0 to below 1.")
 
 
 def figures(sweeps: Sequence[Sweep], thresholds: Sequence[float] = THRESHOLDS) -> dict[str, Best]:
     """The measures of this module's table over the slices of a stack."""
-    area = sum(one.area for one in sweeps)
-    warping = np.sum([one.warping for one in sweeps], 0)
+    area = sum(sweep_.area for sweep_ in sweeps)
+    warping = np.sum([sweep_.warping for sweep_ in sweeps], 0)
     errors = {
-        "pixel_error": 1 - _f(np.sum([one.pixels for one in sweeps], 0)),
-        "rand_error": 1 - _f(np.sum([one.pairs for one in sweeps], 0)),
+        "pixel_error": 1 - _f(np.sum([sweep_.pixels for sweep_ in sweeps], 0)),
+        "rand_error": 1 - _f(np.sum([sweep_.pairs for sweep_ in sweeps], 0)),
         "warping_error": (warping[:, SPLIT] + warping[:, MERGE]) / area,
         "topology_error": warping.sum(1) / area,
     }
-    scores = {"v_rand": _mean([one.rand for one in sweeps]), "v_info": _mean([one.information for one in sweeps])}
+    scores = {"v_rand": _mean([sweep_.rand for sweep_ in sweeps]), "v_info": _mean([sweep_.information for sweep_ in sweeps])}
     best = {name: _best(values, values, thresholds) for name, values in errors.items()}
     return {**best, **{name: _best(-values, values, thresholds) for name, values in scores.items()}}
 
@@ -190,11 +190,13 @@ def segments(inside: NDArray[np.bool_]) -> NDArray[np.int32]:
 
 
 def pair_counts(truth: NDArray[Any], predicted: NDArray[Any]) -> tuple[int, int, int]:
-    """TP, FP, FN of the n (n - 1) / 2 pairs of the n pixels that `truth` has inside; both are segments (H, W), 0 is membrane.
+    """TP, FP, FN of the n (n - 1) / 2 pairs of the n pixels inside segments of `truth`; both maps (H, W) number segments, 0 is
+    membrane.
 
     A pair is positive where both pixels are of one segment. With n_ij pixels in the true segment i and the predicted j, and
-    C(n) = n (n - 1) / 2: TP = Σ_ij C(n_ij), TP + FN = Σ_i C(Σ_j n_ij), TP + FP = Σ_j C(Σ_i n_ij), j = 0 counted in i alone. Their
-    F, 2 TP / (2 TP + FP + FN), is V_Rand of the paper's equation with α = 0.5 but for pairs of a pixel with itself."""
+    C(n) = n (n - 1) / 2: TP = Σ_ij C(n_ij), TP + FN = Σ_i C(Σ_j n_ij), TP + FP = Σ_j C(Σ_i n_ij), j = 0 counted in i alone.
+    Their F, 2 TP / (2 TP + FP + FN), is the paper's V_Rand with α = 0.5, except that the paper also counts pairs of a pixel
+    with itself."""
     first, second, counts = _inside(truth, predicted)
     rows, columns = np.bincount(first, counts), np.bincount(second[second > 0], counts[second > 0])
     both, true, positive = (_pairs(sizes) for sizes in (counts[second > 0], rows, columns))
@@ -206,16 +208,16 @@ def rand_score(truth: NDArray[Any], predicted: NDArray[Any]) -> float:
 
         V_Rand = Σ_ij p_ij² / (0.5 Σ_k s_k² + 0.5 Σ_k t_k²)
 
-    p_ij is the share of the pixels inside of the truth that are in its segment j and in the predicted segment i, s_k and t_k its
-    sums over j and i; a predicted membrane pixel is a segment of one pixel, so pairs of a pixel with itself count."""
+    p_ij is the share of pixels in the true segment j and the predicted segment i, among pixels in true segments; s_k and t_k
+    are its sums over j and i. A predicted membrane pixel is a segment of one pixel. Pairs of a pixel with itself count."""
     first, second, counts = _inside(truth, predicted)
     if not len(counts):
         return math.nan
     alone = float(counts[second == 0].sum())
     joint = float((counts[second > 0].astype(np.float64) ** 2).sum()) + alone
     true = float((np.bincount(first, counts) ** 2).sum())
-    found = float((np.bincount(second[second > 0], counts[second > 0]) ** 2).sum()) + alone
-    return 2 * joint / (true + found)
+    positive = float((np.bincount(second[second > 0], counts[second > 0]) ** 2).sum()) + alone
+    return 2 * joint / (true + positive)
 
 
 def information_score(truth: NDArray[Any], predicted: NDArray[Any]) -> float:
@@ -223,23 +225,23 @@ def information_score(truth: NDArray[Any], predicted: NDArray[Any]) -> float:
 
         V_Info = I(S; T) / (0.5 H(S) + 0.5 H(T))
 
-    I is the mutual information and H the entropy of the segments' shares, as in `rand_score`. One segment against one is 1: the
-    formula's limit for segmentations that are alike."""
+    I is the mutual information and H the entropy of the segments' shares of `rand_score`. For one segment against one the
+    result is 1, the limit of the formula for equal segmentations."""
     first, second, counts = _inside(truth, predicted)
     if not len(counts):
         return math.nan
     total = float(counts.sum())
     alone = float(counts[second == 0].sum()) / total * math.log(total)  # single pixels' part of an entropy
     true = _entropy(np.bincount(first, counts) / total)
-    found = _entropy(np.bincount(second[second > 0], counts[second > 0]) / total) + alone
+    predicted_entropy = _entropy(np.bincount(second[second > 0], counts[second > 0]) / total) + alone
     joint = _entropy(counts[second > 0] / total) + alone
-    return 1.0 if true + found == 0 else max(0.0, 2 * (true + found - joint) / (true + found))
+    return 1.0 if true + predicted_entropy == 0 else max(0.0, 2 * (true + predicted_entropy - joint) / (true + predicted_entropy))
 
 
 def thinned(numbers: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Segments (H, W) grown into the membrane between them until lines of a pixel are left: Fiji's watershed of it.
+    """Segments (H, W), grown into the membrane between them until it is one pixel wide: Fiji's watershed.
 
-    Layer by layer over shared edges, row by row within the first; a pixel that two segments reach is 0 for good. Without a
+    They grow layer by layer over shared edges, in the first layer row by row. A pixel that two segments reach stays 0. Without a
     segment nothing grows."""
     grown = np.pad(numbers, 1, constant_values=-1)
     _grow(grown)
@@ -248,26 +250,26 @@ def thinned(numbers: NDArray[np.int32]) -> NDArray[np.int32]:
 
 @compiled()
 def _grow(numbers: Any) -> None:
-    """`thinned` in place; the frame around the picture is -1."""
+    """`thinned`, in place; the frame around the picture is -1."""
     width = numbers.shape[1]
     steps = (-width, -1, 1, width)
     flat = numbers.reshape(-1)
     queue, queued = np.empty(flat.size, np.int64), np.zeros(flat.size, np.bool_)
     end = 0
-    for at in range(flat.size):
-        if flat[at] == 0 and _beside(flat, at, steps) != 0:
-            queue[end], queued[at] = at, True
+    for pixel in range(flat.size):
+        if flat[pixel] == 0 and _beside(flat, pixel, steps) != 0:
+            queue[end], queued[pixel] = pixel, True
             end += 1
     begin = 0
     while begin < end:
-        at = queue[begin]
+        pixel = queue[begin]
         begin += 1
-        number = _beside(flat, at, steps)
+        number = _beside(flat, pixel, steps)
         if number < 0:
             continue
-        flat[at] = number
+        flat[pixel] = number
         for step in steps:
-            other = at + step
+            other = pixel + step
             if flat[other] == 0 and not queued[other]:
                 queue[end], queued[other] = other, True
                 end += 1
@@ -275,15 +277,15 @@ def _grow(numbers: Any) -> None:
 
 @compiled()
 def _beside(flat: Any, at: int, steps: Any) -> int:
-    """The segment that shares an edge with a pixel; 0 without one, -1 where there are two."""
-    found = 0
+    """The segment that shares an edge with a pixel; 0 where there is none, -1 where there are two."""
+    segment = 0
     for step in steps:
         number = flat[at + step]
         if number > 0:
-            if found and number != found:
+            if segment and number != segment:
                 return -1
-            found = number
-    return found
+            segment = number
+    return segment
 
 
 def _inside(truth: NDArray[Any], predicted: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -303,7 +305,7 @@ def _entropy(shares: NDArray[np.float64]) -> float:
 
 
 def _f(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """2 TP / (2 TP + FP + FN) of counts (T, 3); nan without any."""
+    """2 TP / (2 TP + FP + FN) of counts (T, 3); nan where all are 0."""
     true, wrong = 2.0 * counts[:, 0], counts[:, 1:].sum(1)
     score = np.full(len(counts), np.nan)
     np.divide(true, true + wrong, out=score, where=true + wrong > 0)
@@ -312,7 +314,7 @@ def _f(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _mean(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Mean over the slices that have a value, float64 (T,)."""
-    known = [one for one in values if not np.isnan(one).any()]
+    known = [of_slice for of_slice in values if not np.isnan(of_slice).any()]
     mean: NDArray[np.float64] = np.mean(known, 0) if known else np.full(len(values[0]), np.nan)
     return mean
 

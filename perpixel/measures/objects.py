@@ -1,11 +1,11 @@
 """The measures of separate objects: SEG, average precision, splits and merges.
 
     numbers = components(prediction.labels, class_id, minimum_area=500)     # of `masks.components`
-    found = overlaps(sample.instances.numbers, numbers)
-    seg(found).mean(), precision(found, 0.5), splits(found), merges(found)
+    pairs = overlaps(sample.instances.numbers, numbers)
+    seg(pairs).mean(), precision(pairs, 0.5), splits(pairs), merges(pairs)
 
-Objects are numbers in one map, and how they lie over each other is counted once for every pair that touches: a picture with 1,000
-objects costs what one with 10 does."""
+Objects are numbers in one map. The common pixels of all pairs are counted in one pass, so a picture with 1,000 objects takes the
+same time as a picture with 10."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 
 @dataclass(frozen=True)
 class PictureObjects:
-    """One picture: its true and predicted objects counted, SEG of each true object (N,), precision at each of
-    `IOU_THRESHOLDS` (10,), nan without any object, and true objects that were split and predicted ones that merge."""
+    """One picture: numbers of true and predicted objects; SEG of each true object (N,); precision at each of `IOU_THRESHOLDS`
+    (10,), nan without any object; numbers of split true objects, and of predicted objects that merge true objects."""
 
     name: str
     truth: int
@@ -44,9 +44,9 @@ class PictureObjects:
 
 @dataclass(frozen=True)
 class Objects(Measure[PictureObjects]):
-    """The objects that a class makes in predicted labels, by the rules of `components`, against the instances of the truth.
+    """The objects of a class in predicted labels, found by the rules of `components`, against the instances of the truth.
 
-    Raises UsageError for other rules."""
+    Raises UsageError for rules that do not exist."""
 
     class_name: str
     connectivity: int = 4
@@ -90,7 +90,7 @@ class Objects(Measure[PictureObjects]):
         class_id, instances = predicted.classes.id_of(self.class_name), truth.instances
         digest = label_digest(truth) + hashlib.sha256(instances.numbers.tobytes()).digest()
         void = truth.labels == predicted.classes.void
-        if instances.crowd.any():  # of which nobody knows how many objects they are
+        if instances.crowd.any():  # the number of objects in a crowd is unknown
             void |= instances.masks[instances.crowd].any(0)
         true_objects = without_void(of_class(instances, class_id), void)
         objects = components(predicted.labels, class_id, self.connectivity, self.minimum_area, self.fill_holes)
@@ -146,11 +146,11 @@ class Objects(Measure[PictureObjects]):
 
 
 def judge_objects(name: str, truth: NDArray[Any], predicted: NDArray[Any]) -> PictureObjects:
-    """The row of a picture whose objects are numbers in two maps (H, W), from 1, 0 elsewhere."""
-    found = overlaps(truth, predicted)
+    """The row of a picture; objects are numbers from 1 in two maps (H, W), with 0 elsewhere."""
+    overlapping = overlaps(truth, predicted)
     return PictureObjects(
-        name, len(found.truth_areas), len(found.predicted_areas), seg(found),
-        np.array([precision(found, threshold) for threshold in IOU_THRESHOLDS]), splits(found), merges(found),
+        name, len(overlapping.truth_areas), len(overlapping.predicted_areas), seg(overlapping),
+        np.array([precision(overlapping, threshold) for threshold in IOU_THRESHOLDS]), splits(overlapping), merges(overlapping),
     )  # fmt: skip
 
 
@@ -186,44 +186,48 @@ def _areas(numbers: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def pairs(truth: NDArray[Any], predicted: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Each pair of values that meet in two maps of one shape, and how often: three int64 (K,). Values are 0 or above."""
+    """Each pair of values that two maps of one shape have at a pixel, and its number of pixels: three int64 (K,). Values are 0
+    or above."""
     width = int(predicted.max(initial=0)) + 1
     joined, counts = np.unique(truth.astype(np.int64).ravel() * width + predicted.ravel(), return_counts=True)
     return joined // width, joined % width, counts.astype(np.int64)
 
 
-def seg(found: Overlaps) -> NDArray[np.float64]:
-    """SEG of the Cell Tracking Challenge, of each true object, float64 (N,) in 0..1; its mean over all frames is the measure.
+def seg(objects: Overlaps) -> NDArray[np.float64]:
+    """SEG of the Cell Tracking Challenge for each true object, float64 (N,) in 0..1; the challenge takes the mean over all
+    frames.
 
         J(R, S) = |R ∩ S| / |R ∪ S|  with the predicted S that covers more than half of R,  |R ∩ S| > 0.5 |R|;  0 without one
 
-    At most one S does. Predicted objects that cover none are not punished (Maška et al., Bioinformatics 2014)."""
-    scores = np.zeros(len(found.truth_areas))
-    covers = 2 * found.pixels > found.truth_areas[found.truth]
-    scores[found.truth[covers]] = found.iou[covers]
+    At most one S covers more than half of R. A predicted S that covers no R changes nothing (Maška et al., Bioinformatics
+    2014)."""
+    scores = np.zeros(len(objects.truth_areas))
+    covers = 2 * objects.pixels > objects.truth_areas[objects.truth]
+    scores[objects.truth[covers]] = objects.iou[covers]
     return scores
 
 
-def precision(found: Overlaps, threshold: float) -> float:
+def precision(objects: Overlaps, threshold: float) -> float:
     """TP / (TP + FP + FN) of a picture in the sense of the Data Science Bowl 2018; nan where there are no objects at all.
 
-    A predicted and a true object with an IoU above `threshold` are a TP; what is left of the predicted is FP, of the true FN.
+    A predicted and a true object with an IoU above `threshold` are a TP; other predicted objects are FP, other true objects FN.
     The bowl's average precision is the mean over `IOU_THRESHOLDS`, then over pictures (Caicedo et al., Nature Methods 2019). It
-    knows no scores of objects, so it is not COCO's AP. From 0.5 on an object has at most one partner; below, ValueError."""
+    uses no scores of objects, so it is not COCO's AP. At 0.5 or above an object has at most one partner. Raises ValueError
+    below 0.5."""
     if threshold < 0.5:
         raise ValueError(f"threshold {threshold}: below 0.5 an object may have two partners.")
-    hits = int((found.iou > threshold).sum())
-    total = len(found.truth_areas) + len(found.predicted_areas) - hits
+    hits = int((objects.iou > threshold).sum())
+    total = len(objects.truth_areas) + len(objects.predicted_areas) - hits
     return hits / total if total else float("nan")
 
 
-def splits(found: Overlaps) -> int:
-    """How many true objects hold two or more predicted objects, each by more than half of its own pixels."""
-    held = found.truth[2 * found.pixels > found.predicted_areas[found.predicted]]
+def splits(objects: Overlaps) -> int:
+    """The number of true objects that hold two or more predicted objects, each with more than half of its pixels."""
+    held = objects.truth[2 * objects.pixels > objects.predicted_areas[objects.predicted]]
     return int((np.bincount(held) > 1).sum())
 
 
-def merges(found: Overlaps) -> int:
-    """How many predicted objects hold two or more true objects, each by more than half of its own pixels."""
-    held = found.predicted[2 * found.pixels > found.truth_areas[found.truth]]
+def merges(objects: Overlaps) -> int:
+    """The number of predicted objects that hold two or more true objects, each with more than half of its pixels."""
+    held = objects.predicted[2 * objects.pixels > objects.truth_areas[objects.truth]]
     return int((np.bincount(held) > 1).sum())

@@ -1,16 +1,16 @@
 """Panoptic quality (Kirillov et al., CVPR 2019, equation 1; rules as in the authors' panopticapi, evaluation.py).
 
     counts = QualityCounts()
-    for name in names: counts.add(truth_ids, truth_segments, found_ids, found_segments)      # a picture each
+    for name in names: counts.add(true_ids, true_segments, predicted_ids, predicted_segments)      # one call a picture
     counts.quality()["person"].pq
 
-A true and a found segment of one category match where their IoU is above 0.5, of which there is at most one each:
+A true and a predicted segment of one category match where their IoU is above 0.5; a segment has at most one such partner:
 
     PQ = sum of IoU over matches / (TP + FP / 2 + FN / 2) = SQ RQ,  SQ = mean IoU of matches,  RQ = TP / (TP + FP / 2 + FN / 2)
 
-Void pixels of the truth do not count in the union. A true crowd is neither matched nor missed; a found segment that is not
-matched is passed over where more than half of it lies on void and crowds of its category (of several crowds panopticapi takes the
-last alone). The PQ of a set is the mean over categories that are in truth or found."""
+Void pixels of the truth do not count in the union. A true crowd is neither matched nor missed. A predicted segment without a
+match is ignored where more than half of it lies on void and on crowds of its category; of several crowds panopticapi takes only
+the last. The PQ of a data set is the mean over categories that truth or prediction have."""
 
 from __future__ import annotations
 
@@ -65,8 +65,9 @@ def _told_apart(dataset: Dataset) -> frozenset[int]:
 
 @dataclass(frozen=True)
 class PanopticSample(Sample):
-    """A picture whose `labels` are segment ids (H, W), with the segment of each id; and the categories of its data set, names by
-    id, and which of them are things, none where nobody says. `map_name` is the name of its PNG, or its own."""
+    """A picture whose `labels` are segment ids (H, W), with the segment of each id. `categories` are those of its data set, names
+    by id; `things` are the ids of those that are things, None where the data set does not say. `map_name` is the name of its
+    PNG, or of the picture."""
 
     segments: Sequence[Segment] = ()
     categories: Mapping[int, str] = field(default_factory=dict)
@@ -125,7 +126,7 @@ class SegmentsOf:
 
 @dataclass(frozen=True)
 class PanopticCounts:
-    """`QualityCounts.vector` (4 C,) of a picture for all categories, names by id, and which of them are things."""
+    """`QualityCounts.vector` (4 C,) of a picture; all categories, names by id; and the ids of those that are things."""
 
     vector: NDArray[np.float64]
     categories: Mapping[int, str]
@@ -159,7 +160,8 @@ class PanopticQuality(Measure[PanopticCounts]):
         return SegmentsOf(dataset, _told_apart(dataset) if things is None else things)
 
     def files(self, results: Path, truth: Path) -> Pairs[PanopticCounts]:
-        """PNGs lie in folders that are called like the files without .json. Raises DataError too for a picture without result."""
+        """PNGs lie in folders that have the names of the files without .json. Raises DataError also for a picture without a
+        result."""
         true = read_panoptic(truth)
         predicted = read_panoptic(results, true)
         missing = [true.pictures[id].file_name for id in true.maps if id not in predicted.maps]
@@ -251,7 +253,7 @@ def quality_of(vector: NDArray[np.float64], row: PanopticCounts) -> dict[int, Qu
 
 
 def _figures(qualities: Mapping[int, Quality], row: PanopticCounts) -> dict[str, float]:
-    """PQ, SQ and RQ, and where things are known those of things and of stuff."""
+    """PQ, SQ and RQ; also those of things and of stuff where the data set says which categories are things."""
     figures = {}
     for part, ids in _parts(row).items():
         means = mean_quality(qualities[id] for id in ids)
@@ -260,7 +262,7 @@ def _figures(qualities: Mapping[int, Quality], row: PanopticCounts) -> dict[str,
 
 
 def _parts(row: PanopticCounts) -> dict[str, list[int]]:
-    """Category ids by the end of a figure's name."""
+    """The category ids of all, of things and of stuff, by the suffix of a figure's name."""
     every = [*row.categories]
     if row.things is None:
         return {"": every}
@@ -270,7 +272,7 @@ def _parts(row: PanopticCounts) -> dict[str, list[int]]:
 
 @dataclass(frozen=True)
 class Quality:
-    """PQ, SQ and RQ in 0..1, nan where no segment is in truth or found (SQ also without a match); and what they come from."""
+    """PQ, SQ and RQ in 0..1, nan without a true or predicted segment (SQ also without a match); and the counts behind them."""
 
     pq: float
     sq: float
@@ -282,7 +284,7 @@ class Quality:
 
 @dataclass
 class QualityCounts:
-    """Matches with the sum of their IoU, wrong and missed segments by category id."""
+    """By category id: the sum of the IoUs of matches, and the numbers of matched, wrong and missed segments."""
 
     iou: dict[int, float] = field(default_factory=dict)
     matched: dict[int, int] = field(default_factory=dict)
@@ -290,43 +292,46 @@ class QualityCounts:
     missed: dict[int, int] = field(default_factory=dict)
 
     def add(
-        self, true_ids: NDArray[Any], true_segments: Iterable[Segment], found_ids: NDArray[Any], found_segments: Iterable[Segment]
-    ) -> None:
-        """Counts a picture: ids (H, W) of whole numbers, `VOID` where there is no segment, and the segment of each id.
+        self, true_ids: NDArray[Any], true_segments: Iterable[Segment],
+        predicted_ids: NDArray[Any], predicted_segments: Iterable[Segment],
+    ) -> None:  # fmt: skip
+        """Counts a picture: maps (H, W) of segment ids, `VOID` where there is no segment, and the segment of each id.
 
         Raises DataError for maps of two sizes, or an id without a segment or the reverse."""
-        if true_ids.shape != found_ids.shape:
-            sizes = f"{true_ids.shape}, the found one {found_ids.shape} (height, width)"
+        if true_ids.shape != predicted_ids.shape:
+            sizes = f"{true_ids.shape}, the found one {predicted_ids.shape} (height, width)"
             raise DataError(f"the true map is {sizes}; make them equal.")
-        shared = _shared(true_ids, found_ids)
-        true_area, found_area = Counter[int](), Counter[int]()
-        for (a, b), both in shared.items():
-            true_area[a] += both
-            found_area[b] += both
-        truth, found = _segments(true_area, true_segments, "true"), _segments(found_area, found_segments, "found")
-        seen_true, seen_found = set[int](), set[int]()
-        for (a, b), both in shared.items():
-            if a == VOID or b == VOID or truth[a].crowd or truth[a].category != found[b].category:
+        shared = _shared(true_ids, predicted_ids)
+        true_area, predicted_area = Counter[int](), Counter[int]()
+        for (true_id, predicted_id), pixels in shared.items():
+            true_area[true_id] += pixels
+            predicted_area[predicted_id] += pixels
+        truth, predicted = _segments(true_area, true_segments, "true"), _segments(predicted_area, predicted_segments, "found")
+        matched_true, matched_predicted = set[int](), set[int]()
+        for (true_id, predicted_id), pixels in shared.items():
+            if true_id == VOID or predicted_id == VOID or truth[true_id].crowd:
                 continue
-            iou = both / (true_area[a] + found_area[b] - both - shared.get((VOID, b), 0))
+            if truth[true_id].category != predicted[predicted_id].category:
+                continue
+            iou = pixels / (true_area[true_id] + predicted_area[predicted_id] - pixels - shared.get((VOID, predicted_id), 0))
             if iou > MATCH:
-                category = truth[a].category
+                category = truth[true_id].category
                 self.matched[category] = self.matched.get(category, 0) + 1
                 self.iou[category] = self.iou.get(category, 0.0) + iou
-                seen_true.add(a)
-                seen_found.add(b)
+                matched_true.add(true_id)
+                matched_predicted.add(predicted_id)
         crowds: dict[int, list[int]] = {}
-        for one in truth.values():
-            if one.crowd:
-                crowds.setdefault(one.category, []).append(one.id)
-            elif one.id not in seen_true:
-                self.missed[one.category] = self.missed.get(one.category, 0) + 1
-        for one in found.values():
-            if one.id in seen_found:
+        for segment in truth.values():
+            if segment.crowd:
+                crowds.setdefault(segment.category, []).append(segment.id)
+            elif segment.id not in matched_true:
+                self.missed[segment.category] = self.missed.get(segment.category, 0) + 1
+        for segment in predicted.values():
+            if segment.id in matched_predicted:
                 continue
-            nowhere = sum(shared.get((id, one.id), 0) for id in (VOID, *crowds.get(one.category, ())))
-            if nowhere <= MATCH * found_area[one.id]:
-                self.wrong[one.category] = self.wrong.get(one.category, 0) + 1
+            ignored = sum(shared.get((id, segment.id), 0) for id in (VOID, *crowds.get(segment.category, ())))
+            if ignored <= MATCH * predicted_area[segment.id]:
+                self.wrong[segment.category] = self.wrong.get(segment.category, 0) + 1
 
     def vector(self, categories: Sequence[int]) -> NDArray[np.float64]:
         """(4 C,) the sum of IoU, matches, wrong and missed segments of `categories`, to be added to those of other pictures."""
@@ -335,12 +340,12 @@ class QualityCounts:
 
     @classmethod
     def of(cls, vector: NDArray[np.float64], categories: Sequence[int]) -> QualityCounts:
-        """The counts whose `vector` it is."""
+        """The counts of which this is the `vector`."""
         iou, *whole = (dict(zip(categories, part.tolist(), strict=True)) for part in vector.reshape(4, -1))
         return cls(iou, *({id: int(count) for id, count in part.items()} for part in whole))
 
     def quality(self, names: Mapping[int, Any] | None = None) -> dict[Any, Quality]:
-        """By category id, or by its name in `names`, whose categories without a segment get nan."""
+        """The quality of each category by its id, or by its name in `names`; there a category without a segment has nan."""
         every = [*names] if names is not None else sorted({*self.matched, *self.wrong, *self.missed})
         return {names[id] if names is not None else id: self._of(id) for id in every}
 
@@ -353,33 +358,34 @@ class QualityCounts:
         return Quality(total / whole, total / matched if matched else math.nan, matched / whole, matched, wrong, missed)
 
 
-def mean_quality(found: Iterable[Quality]) -> tuple[float, float, float]:
+def mean_quality(qualities: Iterable[Quality]) -> tuple[float, float, float]:
     """PQ, SQ and RQ as the mean over categories with a segment; SQ counts 0 where nothing matched, as in panopticapi."""
-    known = [one for one in found if not math.isnan(one.pq)]
+    known = [quality for quality in qualities if not math.isnan(quality.pq)]
     if not known:
         return math.nan, math.nan, math.nan
-    columns = [(one.pq, 0.0 if math.isnan(one.sq) else one.sq, one.rq) for one in known]
+    columns = [(quality.pq, 0.0 if math.isnan(quality.sq) else quality.sq, quality.rq) for quality in known]
     pq, sq, rq = (sum(column) / len(known) for column in zip(*columns, strict=True))
     return pq, sq, rq
 
 
-def _shared(true_ids: NDArray[Any], found_ids: NDArray[Any]) -> dict[tuple[int, int], int]:
-    """How many pixels each pair of a true and a found id shares.
+def _shared(true_ids: NDArray[Any], predicted_ids: NDArray[Any]) -> dict[tuple[int, int], int]:
+    """The number of pixels that each pair of a true and a predicted id shares.
 
-    Runs of equal pairs are sorted, not pixels: a panoptic map of 640 x 480 pixels has some 10,000."""
-    true, found = true_ids.ravel(), found_ids.ravel()
-    starts = np.concatenate([[0], np.flatnonzero((true[1:] != true[:-1]) | (found[1:] != found[:-1])) + 1])
-    (trues, true_places), (founds, found_places) = (np.unique(ids[starts], return_inverse=True) for ids in (true, found))
-    pixels = np.bincount(true_places * len(founds) + found_places, np.diff(starts, append=true.size))
+    Runs of equal pairs are sorted, not pixels: a panoptic map of 640 x 480 pixels has about 10,000 runs."""
+    true, predicted = true_ids.ravel(), predicted_ids.ravel()
+    starts = np.concatenate([[0], np.flatnonzero((true[1:] != true[:-1]) | (predicted[1:] != predicted[:-1])) + 1])
+    true_values, true_places = np.unique(true[starts], return_inverse=True)
+    predicted_values, predicted_places = np.unique(predicted[starts], return_inverse=True)
+    pixels = np.bincount(true_places * len(predicted_values) + predicted_places, np.diff(starts, append=true.size))
     pairs = np.flatnonzero(pixels)
     return {
-        (int(trues[pair // len(founds)]), int(founds[pair % len(founds)])): int(count)
+        (int(true_values[pair // len(predicted_values)]), int(predicted_values[pair % len(predicted_values)])): int(count)
         for pair, count in zip(pairs, pixels[pairs], strict=True)
     }
 
 
 def _segments(areas: Mapping[int, int], segments: Iterable[Segment], which: str) -> dict[int, Segment]:
-    listed = {one.id: one for one in segments}
+    listed = {segment.id: segment for segment in segments}
     shown = {*areas} - {VOID}
     if shown != {*listed}:
         strange = sorted(shown ^ {*listed})[0]

@@ -1,4 +1,5 @@
-"""Pixels by class: every figure from one confusion matrix (see `confusion_matrix`), summed over all pictures."""
+"""The measure of pixels: every figure is computed from one confusion matrix, summed over all pictures (see
+`confusion_matrix`)."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from perpixel.sample import Prediction, Sample
 
 @dataclass(frozen=True, slots=True)
 class PixelCounts:
-    """The confusion matrix of one picture, which is mostly 0: its flat `places` (K,) that are not, and their `counts` (K,)."""
+    """The confusion matrix of one picture. Most of its cells are 0; the others are at the flat `places` (K,) and hold `counts`
+    (K,)."""
 
     num_classes: int
     void: int
@@ -29,7 +31,7 @@ class PixelCounts:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One row of the table. `why` says for an IoU of 0 or nan what happened instead."""
+    """One row of the table. `why` explains an IoU of 0 or nan."""
 
     name: str
     iou: float
@@ -75,7 +77,7 @@ class Pixels(Measure[PixelCounts]):
 
 
 def summary_of(matrix: ConfusionMatrix, classes: Sequence[str]) -> Summary:
-    """What is said of the counts of all pictures; `classes` are names."""
+    """The results of the counts of all pictures; `classes` are names."""
     by_class, figures = class_scores(matrix, classes), matrix.figures()
     lines = [
         (row.name, *map(percent, (row.iou, row.dice, row.accuracy, row.precision)), f"{row.pixels:,}", row.why)
@@ -91,7 +93,7 @@ def summary_of(matrix: ConfusionMatrix, classes: Sequence[str]) -> Summary:
 
 
 def matrix_of(rows: Sequence[PixelCounts]) -> ConfusionMatrix:
-    """The confusion matrix of some pictures, one at least."""
+    """The confusion matrix of one or more pictures."""
     matrix = ConfusionMatrix(rows[0].num_classes, rows[0].void)
     cells = matrix.counts.ravel()
     for row in rows:

@@ -3,8 +3,8 @@ distance, and surface Dice at a tolerance (definitions of Metrics Reloaded: Maie
 
     hausdorff95, average, dice = surface_distances(truth, predicted, tolerance=2)      # of two masks, bool (H, W)
 
-The surface S of a mask are its pixels with an edge-neighbour outside of it; outside of the picture is outside. With d(a, S) the
-distance of a pixel to the nearest pixel of S:
+The surface S of a mask are its pixels that have an edge-neighbour outside the mask; pixels beyond the picture are outside. d(a,
+S) is the distance from a pixel to the nearest pixel of S:
 
     hausdorff95   = max(P95 of d(a, S_predicted) over S_truth, P95 of d(b, S_truth) over S_predicted)
     average       = (sum of d(a, S_predicted) + sum of d(b, S_truth)) / (|S_truth| + |S_predicted|)
@@ -45,7 +45,7 @@ PERCENTILE = 95
 
 @dataclass(frozen=True)
 class Surfaces(Measure[NDArray[np.float64]]):
-    """Surface distances of every class, in pixels, or in the unit of `spacing`: height and width of a pixel.
+    """Surface distances of every class, in pixels, or in the unit of `spacing`, the height and width of a pixel.
 
     A row is (3, C), nan for a class in neither truth nor prediction. Raises UsageError for a tolerance below 0 and a spacing that
     is no two lengths."""
@@ -134,15 +134,15 @@ class Surfaces(Measure[NDArray[np.float64]]):
 def surface_distances(
     truth: NDArray[np.bool_], predicted: NDArray[np.bool_], tolerance: float = TOLERANCE, spacing: Sequence[float] = (1.0, 1.0)
 ) -> tuple[float, float, float]:
-    """95 % Hausdorff distance, average symmetric surface distance and surface Dice of two masks (H, W); nan where both are empty,
-    the picture's diagonal, twice, and 0 where one is."""
+    """95 % Hausdorff distance, average symmetric surface distance and surface Dice of two masks (H, W). All are nan where both
+    masks are empty. Where one mask is empty, both distances are the picture's diagonal, and surface Dice is 0."""
     if not truth.any() and not predicted.any():
         return math.nan, math.nan, math.nan
     if not truth.any() or not predicted.any():
         diagonal = math.hypot(truth.shape[0] * spacing[0], truth.shape[1] * spacing[1])
         return diagonal, diagonal, 0.0
     rows, columns = np.flatnonzero((truth | predicted).any(1)), np.flatnonzero((truth | predicted).any(0))
-    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)  # no surface lies outside of it
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)  # no surface lies outside this part
     surfaces = [surface(mask[part]) for mask in (truth, predicted)]
     distances = [
         ndimage.distance_transform_edt(~other, sampling=spacing)[own] for own, other in (surfaces, surfaces[::-1])

@@ -122,10 +122,10 @@ class EncNet(nn.Module):
         if self.auxiliary is not None:
             scores = self.auxiliary(features[self.levels[16]])
             if self.as_paper:
-                found = {"se": presence_loss(scores, targets.labels)}
+                auxiliary = {"se": presence_loss(scores, targets.labels)}
             else:
-                found = self.loss(_stretched(scores, images), targets)
-            losses |= {f"auxiliary_{name}": self.auxiliary_weight * loss for name, loss in found.items()}
+                auxiliary = self.loss(_stretched(scores, images), targets)
+            losses |= {f"auxiliary_{name}": self.auxiliary_weight * loss for name, loss in auxiliary.items()}
         return losses
 
     def _scores(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

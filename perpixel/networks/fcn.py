@@ -184,20 +184,20 @@ def trunk_and_places(
         timm = TimmBackbone(backbone, weights, width, own=TAPS)
         return timm, {tap: cells(stride) for tap, stride in timm.strides.items()}
     padding = PAPER_PADDING if as_published else 1
-    found = places(backbone, padding)
-    *layers, deepest = found
+    places_of = places(backbone, padding)
+    *layers, deepest = places_of
     if layer is not None and layer not in layers:
         raise did_you_mean(f"layer of {backbone}", layer, layers)
     dropout = DROPOUT[backbone] if dropout is None else dropout
     if backbone == "alexnet":
-        return AlexNet(width, padding, dropout, weights, layer or deepest), found
+        return AlexNet(width, padding, dropout, weights, layer or deepest), places_of
     if backbone == "googlenet":
-        return GoogLeNet(width, dropout, weights, layer or deepest), found
+        return GoogLeNet(width, dropout, weights, layer or deepest), places_of
     vgg = VGG16(width, padding, classifier=layer is None, dropout=dropout, weights=weights)
     if layer is not None:  # layers that no loss reaches would only cost time, and stop DistributedDataParallel
         pools = [index for index, module in enumerate(vgg.features) if isinstance(module, nn.MaxPool2d)]
         del vgg.features[pools[layers.index(layer)] + 1 :]
-    return vgg, found
+    return vgg, places_of
 
 
 def taps_of(backbone: str, trunk: Trunk, stride: int) -> dict[int, str]:

@@ -93,8 +93,8 @@ class ParseNet(nn.Module):
 
     def score_map(self, images: Tensor) -> ScoreMap:
         """The logits: the last interpolation is learned, so none is left to do."""
-        found = self.trunk(images)
-        maps = {name: found[tap] for name, tap in self.taps.items()}
+        features = self.trunk(images)
+        maps = {name: features[tap] for name, tap in self.taps.items()}
         grid = maps[self.finest].shape[-2], maps[self.finest].shape[-1]
         if "pool6" in maps:
             maps["pool6"] = maps["pool6"].mean((2, 3), keepdim=True)

@@ -87,10 +87,10 @@ class TorchvisionNetwork(nn.Module):
 
     def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
         """The loss of the logits, and half of that of the auxiliary ones as `auxiliary_NAME`."""
-        found = self(images)
-        losses: dict[str, Tensor] = self.loss(found["logits"], targets)
-        if "auxiliary" in found:
-            for name, loss in self.loss(found["auxiliary"], targets).items():
+        scores = self(images)
+        losses: dict[str, Tensor] = self.loss(scores["logits"], targets)
+        if "auxiliary" in scores:
+            for name, loss in self.loss(scores["auxiliary"], targets).items():
                 losses[f"auxiliary_{name}"] = AUXILIARY_WEIGHT * loss
         return losses
 

@@ -110,10 +110,10 @@ class PlainViT(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        found: list[Tensor] = self.body.forward_intermediates(
+        features: list[Tensor] = self.body.forward_intermediates(
             (images - self.mean) / self.std, indices=1, norm=True, intermediates_only=True
         )
-        return found[0]
+        return features[0]
 
 
 class LayerNorm(nn.LayerNorm):

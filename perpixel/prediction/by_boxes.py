@@ -1,12 +1,13 @@
-"""Boxes of a picture, each answered by itself and merged into one score map: DeconvNet (Noh et al., ICCV 2015, equations 1, 2).
+"""The scores of a picture's boxes, merged into one score map: DeconvNet (Noh et al., ICCV 2015, equations 1 and 2).
 
-A box is enlarged for context, cut out, with black where it leaves the picture, and resized to the network's side. Its scores are
-resized back and put into the picture's frame, with zeros outside of the box: g_i. P = max_i g_i (1) or sum_i g_i (2); a softmax
-over P gives probabilities. Where there is no box at all, P is 0 and class 0 wins.
+A box is enlarged for context and cut out, with black outside the picture; then it is resized to the network's side. Its scores
+are resized back and put into a map of the picture's size that is 0 outside the box: g_i. The merged map is P = max_i g_i (1) or
+P = sum_i g_i (2); a softmax over P gives probabilities. Where no box lies, P is 0 and class 0 wins.
 
-The MATLAB code that its authors released differs, and `merge="released"` follows it: the maximum begins with a map of zeros, so
-that no score is below 0, not even where all boxes lie; and a box with a side below 112 pixels is passed over and not counted.
-There the merged map is also cut one pixel too far up and left, a slip of 1-based indices; here it is cut where the picture is."""
+The MATLAB code that the authors released differs, and `merge="released"` follows it. Its maximum begins with a map of zeros, so
+that no score is below 0, even where all boxes overlap. It skips boxes with a side below 112 pixels and does not count them. It
+also cuts the merged map one pixel too far up and left, an error of 1-based indices; here the map is cut at the picture's
+border."""
 
 from __future__ import annotations
 
@@ -25,10 +26,10 @@ from perpixel.networks import PixelNetwork
 from perpixel.prediction.proposals import propose
 from perpixel.prediction.symmetries import Symmetry, turned, turned_back
 
-CONTEXT = 1.2  # a box is enlarged by it
-SIDE = 224  # of the square that a box is resized to, for a network without a side of its own
-SKIPPED = 112
-BATCH = 8  # boxes a pass
+CONTEXT = 1.2  # the factor by which the sides of a box grow
+SIDE = 224  # pixels: the side of the square that a box is resized to, where the network has no side of its own
+SKIPPED = 112  # pixels: `released` skips boxes with a smaller side
+BATCH = 8  # boxes that pass through the network together
 MERGES = {
     "max": "maximum, 0 outside of a box",
     "sum": "sum, 0 outside of a box",
@@ -37,31 +38,32 @@ MERGES = {
 
 
 def side_of(network: PixelNetwork) -> int:
-    """The side of the squares that the network is given."""
+    """The side of the squares that the network gets."""
     return int(getattr(network, "side", SIDE))
 
 
 def chosen(image: NDArray[np.uint8], method: str, merge: str) -> NDArray[np.int64]:
     """Boxes (N, 4) of the picture as top, left, bottom, right in whole pixels, best first, enlarged for context."""
-    found: NDArray[np.int64] = np.rint(enlarge(propose(image, method), CONTEXT)).astype(np.int64)
-    found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
+    boxes: NDArray[np.int64] = np.rint(enlarge(propose(image, method), CONTEXT)).astype(np.int64)
+    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
     if merge == "released":
-        sides = found[:, 2:] - found[:, :2]
-        found = found[(sides >= SKIPPED).all(1)]
-    return found
+        sides = boxes[:, 2:] - boxes[:, :2]
+        boxes = boxes[(sides >= SKIPPED).all(1)]
+    return boxes
 
 
 def merges(
     network: PixelNetwork, classes: int, image: NDArray[np.uint8], boxes: NDArray[np.int64], counts: Sequence[int], merge: str,
     symmetries: Sequence[Symmetry],
 ) -> Iterator[tuple[int, Tensor]]:
-    """The scores (C, H, W) of the first so many boxes merged, or of all where there are fewer, for each of `counts`, which rise.
+    """For each of the rising `counts`: the count, and the merged scores (C, H, W) of so many first boxes, or of all boxes where
+    there are fewer.
 
-    A map is good until the next one is asked for. Memory holds it, and a batch of boxes. A box's scores are the mean over its
+    The next map overwrites the one before it, so memory holds one map and one batch of boxes. A box's scores are the mean over
     `symmetries`."""
     height, width = image.shape[:2]
     merged = torch.full((classes, height, width), -torch.inf if merge == "max" else 0.0)
-    covering = torch.zeros((height, width), dtype=torch.int32)  # how many boxes hold a pixel
+    covering = torch.zeros((height, width), dtype=torch.int32)  # the number of boxes that hold a pixel
     answers = _answers(network, image, boxes, symmetries)
     for before, count in pairwise((0, *counts)):
         for (top, left, bottom, right), scores in islice(answers, count - before):
@@ -74,9 +76,9 @@ def merges(
             else:
                 torch.maximum(part, scores, out=part)
             covering[rows, columns] += 1
-        if merge == "max":  # outside of a box is 0: only where all boxes lie is the maximum theirs alone
-            all_there = covering == max(1, min(count, len(boxes)))
-            yield count, torch.where(all_there, merged, merged.clamp(min=0))
+        if merge == "max":  # scores are 0 outside a box, so only pixels that all boxes hold can have a negative maximum
+            in_all = covering == max(1, min(count, len(boxes)))
+            yield count, torch.where(in_all, merged, merged.clamp(min=0))
         else:
             yield count, merged
 
@@ -87,21 +89,21 @@ def _answers(
     """Each box with its scores (C, h, w) at its own size."""
     picture, side = Image.fromarray(image), side_of(network)
     for start in range(0, len(boxes), BATCH):
-        some = boxes[start : start + BATCH].tolist()
-        crops = np.stack([_cut(picture, box, side) for box in some])
+        batch = boxes[start : start + BATCH].tolist()
+        crops = np.stack([_cut(picture, box, side) for box in batch])
         total = np.zeros((1, 1, 1, 1), np.float32)
         for symmetry in symmetries:
             total = total + turned_back(_logits(network, turned(crops, symmetry, 1)), symmetry, 1)
         scores = torch.from_numpy(total / np.float32(len(symmetries))).movedim(-1, 1)
-        for box, one in zip(some, scores, strict=True):
+        for box, answer in zip(batch, scores, strict=True):
             top, left, bottom, right = box
             size = bottom - top, right - left
-            yield (top, left, bottom, right), F.interpolate(one[None], size, mode="bilinear", antialias=True)[0]
+            yield (top, left, bottom, right), F.interpolate(answer[None], size, mode="bilinear", antialias=True)[0]
 
 
 def _cut(picture: Image.Image, box: Sequence[int], side: int) -> NDArray[np.uint8]:
     top, left, bottom, right = box
-    crop = picture.crop((left, top, right, bottom))  # black outside
+    crop = picture.crop((left, top, right, bottom))  # Pillow fills with black outside the picture
     return np.asarray(crop.resize((side, side), Image.Resampling.BILINEAR))
 
 
@@ -111,5 +113,5 @@ def _logits(network: PixelNetwork, crops: NDArray[np.uint8]) -> NDArray[np.float
     device = next(network.parameters()).device
     images = torch.from_numpy(np.require(crops, requirements=("C", "W"))).movedim(-1, 1).float().div_(255)
     logits = network(images.to(device))["logits"]
-    found: NDArray[np.float32] = logits.float().movedim(1, -1).cpu().numpy()
-    return found
+    scores: NDArray[np.float32] = logits.float().movedim(1, -1).cpu().numpy()
+    return scores

@@ -1,14 +1,16 @@
-"""How several answers to one picture become one: those to turned pictures, then those of windows, then those of scales.
+"""How the scores of turned pictures, then of windows, then of scales are joined into one array for a picture.
 
 An answer is an array of raw scores (h, w, C). Sources of the rules:
 
 - probabilities: DeepLab v3 (Chen et al., arXiv:1706.05587): probabilities are averaged.
 - scores: U-Net's released scripts (Ronneberger et al., MICCAI 2015): scores are averaged before the softmax.
 - pspnet: PSPNet's released evaluation (Zhao et al., CVPR 2017). A sum of two scores makes a sharper softmax than their mean.
-- encnet: EncNet's released evaluation (Zhang et al., CVPR 2018): powers of e instead of a softmax. A window or scale with great
-  scores weighs more there. Here their logarithms are kept, which never overflow, and the sum is divided by that over classes.
-- maximum: DeepLab v2 (Chen et al., TPAMI 2017): the greatest score over scales. There it is taken of coarse maps before they are
-  enlarged, here of the scores of pixels."""
+- encnet: EncNet's released evaluation (Zhang et al., CVPR 2018): powers of e instead of a softmax, so a window or scale with
+  large
+  scores weighs more. Here the logarithms of these powers are kept, which never overflow; at the end each value is divided by
+  the sum over classes.
+- maximum: DeepLab v2 (Chen et al., TPAMI 2017): the largest score over scales. The paper takes the maximum of coarse maps before
+  they are enlarged; here it is taken of the scores of pixels."""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 from perpixel.prediction.score_maps import log_sum
 
 Answer = NDArray[np.float32]
-NONE = float(np.finfo(np.float32).min)  # the greatest of no scores, and the logarithm of no sum
+NONE = float(np.finfo(np.float32).min)  # the start of a maximum, and of a sum of logarithms
 
 
 def _sum(answers: Sequence[Answer]) -> Answer:
@@ -37,16 +39,17 @@ def _mean(answers: Sequence[Answer]) -> Answer:
 
 
 def softmax(answer: Answer) -> Answer:
-    """Over the last axis, that of classes."""
+    """The softmax over classes, the last axis."""
     return torch.from_numpy(np.ascontiguousarray(answer)).softmax(-1).numpy()
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`turned` joins the raw scores of turned pictures, `over_scales` the scales; windows are averaged.
+    """`turned` joins the raw scores of turned pictures, `over_scales` the arrays of scales; windows are averaged. `words` say
+    this in the protocol of a score.
 
-    `logarithms`: the arrays are logarithms of the values that are averaged and summed. `gives_probabilities`: the last array
-    holds probabilities; otherwise a softmax makes them."""
+    With `logarithms` the arrays are logarithms of the values that are averaged and summed. With `gives_probabilities` the joined
+    array holds probabilities; otherwise a softmax makes them."""
 
     words: str
     turned: Callable[[Sequence[Answer]], Answer]
@@ -63,7 +66,7 @@ class Rule:
         self.over_scales(total, answer, out=total)
 
     def finish(self, total: Answer, scales: int) -> None:
-        """Makes the mean of so many scales of their sum, in place, where the rule takes a mean."""
+        """Divides the sum over `scales` scales by their number, in place, where the rule takes a mean."""
         if self.over_scales is np.add:
             total /= np.float32(scales)
 
@@ -77,7 +80,7 @@ class Rule:
         (log_sum if self.logarithms else np.add)(total, answer, out=total)
 
     def average_windows(self, total: Answer, counts: NDArray[np.float32]) -> None:
-        """Makes the mean of the sum of windows, in place; `counts` says how many hold each pixel."""
+        """Divides the sum over windows by `counts`, the number of windows that hold each pixel, in place."""
         if self.logarithms:
             total -= np.log(counts)
         else:

@@ -1,19 +1,20 @@
-"""How a picture becomes class probabilities where the network is not simply run on the whole of it.
+"""How a picture becomes class probabilities, where more is done than one pass of the network over the whole picture.
 
-In this order: scaled; in boxes, tiles, windows or as a whole; turned; these answers joined; joined with a second network; refined
-by a CRF; merged with the objects of another network into a panoptic map. Sources:
+The steps in order: the picture is scaled; cut into boxes, tiles or windows, or kept whole; turned; the network's scores are
+joined; they are joined with those of a second network; a CRF refines them; the labels are merged with the objects of another
+network into a panoptic map. Sources:
 
 - Scales: DeepLab v2 and v3, PSPNet and EncNet; without windows the scores of a scale are read at the pixels of the picture.
 - Boxes: DeconvNet (Noh et al., ICCV 2015) and its released code; see `by_boxes`.
 - Tiles: U-Net (Ronneberger et al., MICCAI 2015, section 2); see `tiles`.
 - Windows: the released code of PSPNet and EncNet; see `windows`.
 - Averages: U-Net's released scripts average the scores of 4 flips. The paper averages "7 rotated versions" and does not say
-  which. Here they are the seven ways to turn a square sheet, by 90, 180 and 270 degrees and over its four axes: they are
-  seven, and none needs interpolation. The picture as it is is not among them. DeepLab v3, PSPNet and EncNet take the picture
-  and its mirror image.
+  which. Here they are the seven ways to turn a square sheet: by 90, 180 and 270 degrees, and over its four axes. No turn needs
+  interpolation, and the unturned picture is not among the seven. DeepLab v3, PSPNet and EncNet average over the picture and its
+  mirror image.
 - Joining turned pictures, windows and scales: see `fuse`.
 - Output stride: DeepLab v3 (Chen et al., arXiv:1706.05587) is trained at 16 and judged at 8.
-- Ensemble: the mean of two networks' probabilities (DeconvNet's paper) or the product of their scores, clipped at 0, with a
+- Ensemble: the mean of two networks' probabilities (DeconvNet's paper), or the product of their scores, clipped at 0, with a
   softmax over it (its released code).
 - Panoptic maps: see `panoptic`."""
 
@@ -57,12 +58,12 @@ AVERAGES: dict[str, tuple[str, tuple[Symmetry, ...]]] = {
 }
 MERGING = (*panoptic.MERGING, "things")  # settings that belong to objects_by
 OF_OBJECTS = ("objects_by", *MERGING)
-LONGEST = isqrt(MAX_PIXELS)  # side of a square picture of the most pixels
+LONGEST = isqrt(MAX_PIXELS)  # side of the largest square picture
 
 
 @dataclass(frozen=True)
 class Inference:
-    """Settings; as they are by default the network is run on the whole picture and no more.
+    """Settings of prediction; by default the network is run once on the whole picture.
 
     `proposals`: boxes by the method `proposals_by` (default edge_boxes), enlarged 1.2 times, each resized to the network's
     `side`, merged by `merge`: max (equation 1, default), sum (equation 2) or released. `tile`: side of U-Net's input tiles, 16 k
@@ -80,7 +81,8 @@ class Inference:
     others; so is stuff of fewer than `stuff_area` pixels (default 4096). `things`: names of the classes whose objects are told
     apart; without it those that the table of the network of objects says.
 
-    Raises UsageError for a value that cannot work or that belongs to a setting which is not given, UnknownName for a name."""
+    Raises UsageError for a value that cannot work, or for a setting without the setting that it belongs to; UnknownName for a
+    name."""
 
     proposals: int = 0
     proposals_by: str | None = None
@@ -129,16 +131,16 @@ class Inference:
         return {name: default if given[name] is None else given[name] for name, default in panoptic.MERGING.items()}
 
     def _check_scales(self) -> None:
-        """Checks `scales`, which it sorts, `base` and `window`, and that they go with boxes and tiles."""
+        """Sorts `scales`; checks `scales`, `base` and `window`, and whether they go with boxes and tiles."""
         try:
             object.__setattr__(self, "scales", tuple(sorted(float(scale) for scale in self.scales)))
         except (TypeError, ValueError):
             raise UsageError(f"scales = {self.scales!r}: must be numbers, such as (0.5, 0.75, 1).") from None
-        told = ",".join(f"{scale:g}" for scale in self.scales)
+        listed = ",".join(f"{scale:g}" for scale in self.scales)
         if not self.scales or not all(0 < scale <= LARGEST_SCALE for scale in self.scales):
-            raise UsageError(f"scales = {told}: must be numbers above 0 and at most {LARGEST_SCALE:g}, at least one.")
+            raise UsageError(f"scales = {listed}: must be numbers above 0 and at most {LARGEST_SCALE:g}, at least one.")
         if len(set(self.scales)) < len(self.scales):
-            raise UsageError(f"scales = {told}: name each scale once.")
+            raise UsageError(f"scales = {listed}: name each scale once.")
         for name, side in (("window", self.window), ("base", round(self.base * self.scales[-1]))):
             if side > LONGEST:
                 raise UsageError(f"{name}: {side} pixels a side are more than the {LONGEST} of the largest picture; give fewer.")
@@ -162,14 +164,14 @@ class Inference:
             raise UsageError(f"fuse = {self.fuse!r}: boxes are joined by merge; leave fuse out.")
         if self.fuse is not None and not self._several:
             raise UsageError(
-                f"fuse = {self.fuse!r}: there is one answer alone; give average, scales or window too, or leave it out."
+                f"fuse = {self.fuse!r}: there is nothing to join in one pass; give average, scales or window, or leave it out."
             )
         if self.ensemble_by == "product" and self.rule not in (FUSES["scores"], FUSES["maximum"]):
             raise UsageError("ensemble_by = 'product': multiplies raw scores; give fuse = 'scores' or 'maximum' too.")
 
     @property
     def _several(self) -> bool:
-        """Whether there are several answers to join."""
+        """Whether the network's scores of several passes are joined."""
         return self.average != "none" or len(self.scales) > 1 or self.window > 0
 
     @property
@@ -180,17 +182,17 @@ class Inference:
 
     @property
     def step(self) -> int:
-        """How many pixels lie between the beginnings of windows."""
+        """The number of pixels from the start of a window to the start of the next."""
         return step_of(self.window) if self.window_step is None else self.window_step
 
     def factor(self, model: Model, size: tuple[int, int], scale: float) -> float:
-        """How large a picture of `size` is seen at one of the scales, over its own size."""
+        """The factor by which a picture of `size` is resized for the model at one of the scales."""
         if self.base:
             return max(1, round(self.base * scale)) / max(size)
         return min(model.scale_for(size) * scale, LARGEST_SCALE)
 
     def _part(self, name: str, known: Any, whole: str, default: str) -> None:
-        """Checks a setting that belongs to another, and fills it in where that one is given."""
+        """Checks the setting `name`, which belongs to the setting `whole`; sets it to `default` where only `whole` is given."""
         value = getattr(self, name)
         if value is not None and value not in known:
             raise did_you_mean(name, value, known)
@@ -201,23 +203,24 @@ class Inference:
 
     @property
     def given(self) -> list[str]:
-        """The names of the settings that are not as by default."""
+        """The names of the settings that differ from their defaults."""
         return [item.name for item in fields(self) if getattr(self, item.name) != item.default]
 
     @property
     def plain(self) -> bool:
-        """Whether the network is run on the whole picture and no more."""
+        """Whether all settings have their defaults."""
         return not self.given
 
     @property
     def once(self) -> bool:
-        """Whether the network is run once on the whole picture, as it is or scaled, and its answer is not changed."""
+        """Whether the network is run once on the whole picture, perhaps scaled, and its scores are not changed."""
         return not (self.proposals or self.tile or self.ensemble or self.crf or self._several)
 
     def predictor(self, model: Model, scores: bool = False) -> Predictor:
-        """This way to predict, settled for `model`: its network is ready, the second model loaded on its device.
+        """The predictor of `model` with these settings: its network is ready, and the second model loaded on its device.
 
-        `scores` asks for probabilities of pixels. Raises UsageError for what `model` cannot do, and what `load` raises."""
+        `scores` asks for probabilities of pixels. Raises UsageError for a setting that does not fit `model`, and the errors of
+        `load`."""
         network = model.ready()
         of_pixels = [name for name in self.given if name not in OF_OBJECTS]
         if of_pixels and finds_objects(network):
@@ -227,7 +230,7 @@ class Inference:
             pixel_network(network, "scores")
         if self.tile:
             kept(tiled(pixel_network(network, "tile"), self.tile), self.tile)
-        if self.proposals:  # where the method needs what is not installed, it is said before the first picture
+        if self.proposals:  # raises before the first picture where the method needs a package that is not installed
             propose(np.zeros((8, 8, 3), np.uint8), str(self.proposals_by))
         if self.crf and len(model.classes) == 1:
             raise UsageError(f"crf = {self.crf!r}: a model of one class leaves nothing to refine; leave it out.")
@@ -276,10 +279,10 @@ class Objects:
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A model with the way to predict by it. `Inference.predictor` makes it, and has checked that the two go together.
+    """A model with the settings of its predictions. `Inference.predictor` makes it, and has checked that the two go together.
 
-    `other` is the second model of an ensemble. With `scores` predictions have the probabilities (C, H, W) too, with `objects` a
-    panoptic map."""
+    `other` is the second model of an ensemble. With `scores` predictions also have the probabilities (C, H, W), with
+    `objects` a panoptic map."""
 
     model: Model
     inference: Inference
@@ -320,7 +323,7 @@ class Predictor:
 
     @property
     def rules(self) -> dict[str, Any]:
-        """What a score's protocol says of it beyond, or instead of, the rules of a whole picture; nothing where it is plain."""
+        """The entries of a score's protocol that differ from the rules of a whole picture; empty for default settings."""
         model, inference = self.model, self.inference
         rules: dict[str, Any] = {}
         scales = [self._seen_at(scale) for scale in inference.scales]
@@ -357,7 +360,7 @@ class Predictor:
         return {**rules, **({"scales": scales} if scales != [seen_at(model)] else {})}
 
     def _seen_at(self, scale: float) -> float | str:
-        """How large the model sees a picture at one of the scales, in words of a protocol."""
+        """The size at which the model sees a picture at one of the scales, in the words of a protocol."""
         model, base = self.model, self.inference.base
         if base:
             return f"longer side {max(1, round(base * scale))}"
@@ -367,53 +370,54 @@ class Predictor:
 
     @property
     def provides(self) -> frozenset[str]:
-        """What its predictions hold: labels, scores of pixels if they are asked for, instances."""
+        """The parts of its predictions: labels, scores of pixels where asked for, instances, segments of panoptic maps."""
         parts = provides(self.model.network)
         return parts if self.objects is None else parts | {"instances", "segments"}
 
     @property
     def weights(self) -> str:
-        """The digest of the weights that are used, or the digests of all networks joined by +."""
+        """The digest of the model's weights, or the digests of all models joined by +."""
         models = [self.model, self.other, None if self.objects is None else self.objects.model]
         return "+".join(model.digest for model in models if model is not None)
 
     def _joined(self, image: NDArray[np.uint8]) -> Prediction:
-        """Joined answers of one network, and scores of a second one -> probabilities -> CRF."""
-        judged = _answer(self.model, image, self.inference)
+        """Joined scores of the first network, and scores of the second network -> probabilities -> CRF."""
+        scores = _answer(self.model, image, self.inference)
         other, crf = self.other, self.inference.crf
-        soft = self.inference.rule.gives_probabilities
+        is_probability = self.inference.rule.gives_probabilities
         if other is not None:
-            found = score_map(pixel_network(other.network, "ensemble"), image, other.scale_for(image.shape[:2]))
-            theirs = _channels_first(found.interpolated(image.shape[:2]))
+            second = score_map(pixel_network(other.network, "ensemble"), image, other.scale_for(image.shape[:2]))
+            other_scores = _channels_first(second.interpolated(image.shape[:2]))
             if self.inference.ensemble_by == "mean":
-                judged, soft = ((judged if soft else judged.softmax(0)) + theirs.softmax(0)) / 2, True
+                scores, is_probability = ((scores if is_probability else scores.softmax(0)) + other_scores.softmax(0)) / 2, True
             else:
-                judged = judged.clamp(min=0) * theirs.clamp(min=0)
-        probabilities = judged if soft or not (self.scores or crf) else judged.softmax(0)
+                scores = scores.clamp(min=0) * other_scores.clamp(min=0)
+        probabilities = scores if is_probability or not (self.scores or crf) else scores.softmax(0)
         if crf is not None:
-            judged = probabilities = torch.from_numpy(refine(image, probabilities.contiguous().numpy(), CRFS[crf]))
-        labels = judged.argmax(0).numpy().astype(self.model.classes.dtype)
+            scores = probabilities = torch.from_numpy(refine(image, probabilities.contiguous().numpy(), CRFS[crf]))
+        labels = scores.argmax(0).numpy().astype(self.model.classes.dtype)
         return Prediction(labels, self.model.classes, probabilities.numpy() if self.scores else None)
 
 
 def provides(network: Network) -> frozenset[str]:
-    """What the predictions of a network by itself can hold: labels, scores of pixels, instances."""
+    """The parts that predictions of a network by itself can have: labels, scores of pixels, instances."""
     parts = {"labels": True, "scores": labels_pixels(network), "instances": finds_objects(network)}
-    return frozenset(part for part, there in parts.items() if there)
+    return frozenset(part for part, provided in parts.items() if provided)
 
 
 def whole_picture(
     network: Network, classes: ClassTable, image: NDArray[np.uint8], scale: float, scores: bool = False
 ) -> Callable[[], Prediction]:
-    """Runs a network on the whole of a picture, at `scale`; calling the result makes the prediction, on any thread."""
+    """Runs a network on a whole picture at `scale`; calling the result makes the prediction, on any thread."""
     size = image.shape[0], image.shape[1]
     objects = _objects(network, image, scale) if finds_objects(network) else None
     if labels_pixels(network):
-        found = score_map(network, image, scale)
+        cell_scores = score_map(network, image, scale)
         return lambda: Prediction(
-            found.labels(size).astype(classes.dtype, copy=False), classes, found.probabilities(size) if scores else None, objects
-        )
-    assert objects is not None, "a network keeps one of the contracts"
+            cell_scores.labels(size).astype(classes.dtype, copy=False), classes,
+            cell_scores.probabilities(size) if scores else None, objects,
+        )  # fmt: skip
+    assert objects is not None, "a network labels pixels or finds objects"
     return lambda: Prediction(labels_of(objects, classes), classes, None, objects)
 
 
@@ -426,14 +430,14 @@ def _objects(network: InstanceNetwork, image: NDArray[np.uint8], scale: float) -
 
 
 def seen_at(model: Model) -> float | str:
-    """How large a model sees a picture, in words of a protocol."""
+    """The size at which a model sees a picture, in the words of a protocol."""
     return model.scale if model.side is None else f"shorter side {model.side}"
 
 
 def _answer(model: Model, image: NDArray[np.uint8], inference: Inference) -> Tensor:
-    """The answers (C, H, W) of one model to a picture, joined: raw scores, or probabilities where the rule gives them.
+    """The joined scores (C, H, W) of one model for a picture: raw scores, or probabilities where the rule gives them.
 
-    Memory holds them, what the network answers at one scale, and strips."""
+    Memory holds them, the network's scores at one scale, and strips."""
     size, rule = (image.shape[0], image.shape[1]), inference.rule
     if inference.proposals:
         network, symmetries = pixel_network(model.network, "predict"), AVERAGES[inference.average][1]
@@ -450,7 +454,8 @@ def _answer(model: Model, image: NDArray[np.uint8], inference: Inference) -> Ten
 
 
 def _at(scale: float, model: Model, image: NDArray[np.uint8], inference: Inference) -> Iterator[tuple[Window, Answer]]:
-    """Parts that cover the picture, and the answers (h, w, C) at their pixels at one scale: tiles, windows or whole."""
+    """Parts that cover the picture, each with its scores (h, w, C) at one scale: by tiles, by windows, or of the whole
+    picture."""
     size, classes, rule = (image.shape[0], image.shape[1]), len(model.classes), inference.rule
     network, symmetries = pixel_network(model.network, "predict"), AVERAGES[inference.average][1]
     seen = resized(image, inference.factor(model, size, scale))
@@ -461,9 +466,9 @@ def _at(scale: float, model: Model, image: NDArray[np.uint8], inference: Inferen
             window = parts[0][0]
             yield window, rule.turned([part.interpolated(size, window) for _, part in parts])
     else:
-        found = scores_of_turned(network, seen, symmetries)
+        scores = scores_of_turned(network, seen, symmetries)
         for strip in strips(size, classes):
-            yield strip, rule.turned(read_back(found, symmetries, size, strip))
+            yield strip, rule.turned(read_back(scores, symmetries, size, strip))
 
 
 def _tiles(

@@ -1,12 +1,12 @@
-"""The objects that a network finds in a picture: the labels that they draw, and the file that keeps them.
+"""The objects that a network finds in a picture: the label map that they draw, and the file that keeps them.
 
     out/instances/NAME.json
     {"size": [480, 640],
      "objects": [{"class": "cell", "score": 0.93, "bbox": [10.0, 20.0, 31.0, 27.0],
                   "segmentation": {"size": [480, 640], "counts": "f3d0l4R2m1n..."}, "iscrowd": 0}]}
 
-`size` is (height, width). `bbox` is left, top, width and height of the pixels, `segmentation` the compressed run lengths of
-COCO's results. A class has its name, since only the data set knows the category ids of COCO."""
+`size` is (height, width). `bbox` is left, top, width and height in pixels, `segmentation` the compressed run lengths of COCO's
+results. A class is given by its name, since only the data set knows the category ids of COCO."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from perpixel.masks import rle
 from perpixel.sample import Crop, Instances
 
 INSTANCES = "instances"  # the folder of these files
-DAMAGE = (ValueError, KeyError, TypeError, RecursionError)  # what reading a damaged file raises
+DAMAGE = (ValueError, KeyError, TypeError, RecursionError)  # errors that reading a damaged file raises
 
 
 def labels_of(objects: Instances, classes: ClassTable) -> NDArray[Any]:
-    """The labels (H, W) that objects draw: where several lie, that with the highest score shows.
+    """The labels (H, W) that objects draw; a pixel of several objects gets the class of the object with the highest score.
 
-    Pixels without an object are background, or void where no class is called so."""
+    Pixels without an object are background, or void where no class is called background."""
     background = classes.background
     labels = np.full(objects.size, classes.void if background is None else background, classes.dtype)
     for index in objects.by_score:
@@ -40,7 +40,7 @@ def labels_of(objects: Instances, classes: ClassTable) -> NDArray[Any]:
 
 
 def encode_instances(objects: Instances, classes: ClassTable) -> bytes:
-    """The objects of one picture as JSON; see the top of this file. Without a score an object has null."""
+    """The objects of one picture as JSON (see the top of this file); the score of an object without a score is null."""
     size = list(objects.size)
     entries = []
     for index, class_id in enumerate(objects.class_ids):

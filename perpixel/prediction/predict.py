@@ -16,27 +16,27 @@ from perpixel.prediction.inference import PLAIN, Inference
 from perpixel.sample import Prediction
 from perpixel.weights.model_file import Model
 
-Picture = str | Path | bytes | NDArray[np.uint8] | Image.Image | torch.Tensor
+AnyPicture = str | Path | bytes | NDArray[np.uint8] | Image.Image | torch.Tensor
 
 
 @overload
-def predict(model: Model, picture: Picture, scores: bool = False, inference: Inference | None = None) -> Prediction: ...
+def predict(model: Model, picture: AnyPicture, scores: bool = False, inference: Inference | None = None) -> Prediction: ...
 @overload
 def predict(
     model: Model, picture: list[Any] | tuple[Any, ...], scores: bool = False, inference: Inference | None = None
 ) -> list[Prediction]: ...
 def predict(
     model: Model,
-    picture: Picture | list[Any] | tuple[Any, ...],
+    picture: AnyPicture | list[Any] | tuple[Any, ...],
     scores: bool = False,
     inference: Inference | None = None,
 ) -> Prediction | list[Prediction]:
-    """Class ids for every pixel of `picture`; of a list of pictures, a list. `scores` adds probabilities (C, H, W); without
-    `inference` the network is run on the whole picture.
+    """Class ids for every pixel of `picture`; for a list of pictures, a list. `scores` adds probabilities (C, H, W). Without
+    `inference` the network is run once on the whole picture.
 
     A picture is a file, its bytes, uint8 RGB (H, W, 3), a picture of Pillow, or a tensor as networks take it: (3, H, W), uint8 or
-    float in [0, 1]. Raises DataError when the picture cannot be read, UsageError for anything else, and for an `inference` that
-    does not fit the model."""
+    float in [0, 1]. Raises DataError when the picture cannot be read, UsageError for a value that is no picture, and for an
+    `inference` that does not fit the model."""
     predictor = (inference or PLAIN).predictor(model, scores)
     if isinstance(picture, (list, tuple)):
         return [predictor(image) for image in map(_pixels, picture)]
@@ -50,7 +50,7 @@ def _pixels(picture: Any) -> NDArray[np.uint8]:
     if isinstance(picture, Image.Image):
         try:
             return image_of(picture, "the picture")
-        except (OSError, ValueError, SyntaxError) as error:  # read only now, from a damaged file
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow reads the pixels now; the file may be damaged
             raise DataError(f"the picture: cannot be read ({error}); the file is damaged or cut short.") from error
     if isinstance(picture, torch.Tensor):
         return _of_tensor(picture)
@@ -67,8 +67,8 @@ def _pixels(picture: Any) -> NDArray[np.uint8]:
 
 
 def _of_tensor(tensor: torch.Tensor) -> NDArray[np.uint8]:
-    known = tensor.dtype == torch.uint8 or tensor.is_floating_point()
-    if tensor.ndim != 3 or tensor.shape[0] != 3 or not tensor.numel() or not known:
+    valid_type = tensor.dtype == torch.uint8 or tensor.is_floating_point()
+    if tensor.ndim != 3 or tensor.shape[0] != 3 or not tensor.numel() or not valid_type:
         raise UsageError(
             f"a picture as a tensor is (3, height, width), uint8 or float in [0, 1], not {tensor.dtype} {tuple(tensor.shape)}; "
             "convert it, or give a list of pictures."

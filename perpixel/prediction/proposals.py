@@ -1,8 +1,8 @@
-"""Object proposals: boxes that may each hold an object, best first, for DeconvNet, which looks at boxes and not at pictures.
+"""Object proposals: boxes that may hold an object, best first. DeconvNet looks at boxes and not at whole pictures.
 
-    edge_boxes          boxes that hold many contours whole (Zitnick and Dollar, ECCV 2014), scored by OpenCV. There is no file
-                        of a trained edge detector here, so the edges are colour gradients (`edge_map`) and not the structured
-                        forests' of the paper, which see less of texture: recall is below the paper's
+    edge_boxes          boxes that hold many whole contours (Zitnick and Dollar, ECCV 2014), scored by OpenCV. The paper's edges
+                        come from a trained detector (structured forests), whose file is not part of perpixel. Here edges are
+                        colour gradients (`edge_map`), which respond more to texture, so recall is below the paper's
     selective_search    boxes of regions that are merged step by step (Uijlings et al., IJCV 2013), OpenCV's `fast` strategies
     sliding             windows of nine sizes and three shapes, the same in every picture of one size
 
@@ -19,27 +19,27 @@ from numpy.typing import NDArray
 from perpixel.errors import ResourceError, did_you_mean
 from perpixel.masks.boxes import Boxes
 
-MOST = 2000  # boxes of a picture, as in the paper of DeconvNet
+MOST = 2000  # boxes of a picture at most, as in the paper of DeconvNet
 SHAPES = (1.0, 1 / 3, 3.0)  # width to height, relative to the picture's
-SHRINK, SMALLEST = 0.6, 1 / 64  # from size to size, and the least size, as parts of the picture's sides
-STRIDE = 0.5  # of a window's side, from place to place
-LEAST_AREA = 1000.0  # pixels of an edge box, as in the paper
+SHRINK, SMALLEST = 0.6, 1 / 64  # the factor from one size to the next, and the least size as part of the picture's sides
+STRIDE = 0.5  # from one window to the next, as part of the window's side
+LEAST_AREA = 1000.0  # pixels of the smallest edge box, as in the paper
 EDGE_BLUR = 1 / 220  # standard deviation, as part of the root of the picture's area: 2.5 pixels at 480x640
 
 
 def propose(image: NDArray[np.uint8], method: str = "edge_boxes", most: int = MOST) -> Boxes:
     """At most `most` boxes of `image`, uint8 RGB (H, W, 3): float64 (N, 4) as (top, left, bottom, right), best first.
 
-    They lie in the picture, none is empty and none occurs twice; small or plain pictures may have none by `edge_boxes`.
+    They lie in the picture; no box is empty, and no box occurs twice. `edge_boxes` may find no box in a small or plain picture.
     Raises UnknownName for another method, ResourceError where OpenCV is needed and is not installed."""
     if method not in METHODS:
         raise did_you_mean("method of proposals", method, METHODS)
-    found = METHODS[method](image, most)
+    boxes = METHODS[method](image, most)
     height, width = image.shape[:2]
-    found = np.clip(found, 0.0, [height, width, height, width])
-    found = found[(found[:, 2:] > found[:, :2]).all(axis=1)]
-    _, firsts = np.unique(found, axis=0, return_index=True)
-    return found[np.sort(firsts)][:most]
+    boxes = np.clip(boxes, 0.0, [height, width, height, width])
+    boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
+    _, firsts = np.unique(boxes, axis=0, return_index=True)
+    return boxes[np.sort(firsts)][:most]
 
 
 def edge_boxes(image: NDArray[np.uint8], most: int = MOST) -> Boxes:
@@ -47,19 +47,19 @@ def edge_boxes(image: NDArray[np.uint8], most: int = MOST) -> Boxes:
     cv2 = _opencv()
     # Below 25 pixels of area a box in a corner may have no side, and OpenCV's score for it is not a number.
     least = max(25.0, min(LEAST_AREA, image.shape[0] * image.shape[1] / 200))
-    # A finder of its own for each picture: OpenCV's keeps rows of the picture before.
+    # Each picture gets a new finder, because OpenCV's finder keeps rows of the picture before.
     finder = cv2.ximgproc.createEdgeBoxes(maxBoxes=most, minBoxArea=least)
-    found = finder.getBoundingBoxes(*edge_map(image))
-    boxes = found[0] if isinstance(found, tuple) else found  # with the scores, or without
+    answer = finder.getBoundingBoxes(*edge_map(image))
+    boxes = answer[0] if isinstance(answer, tuple) else answer  # some versions of OpenCV add the scores
     # OpenCV counts places from 1, as the MATLAB code that it follows, and a side is one less than the pixels it scored.
     return _corners(np.asarray(boxes, np.float64).reshape(-1, 4) + np.array([-1, -1, 1, 1]))
 
 
 def edge_map(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Strength in [0, 1] of the edge at each pixel, 0 beside the ridge, and the angle of its normal in [0, pi): two (H, W).
+    """Two maps (H, W): strength in [0, 1] of the edge at each pixel, 0 beside the ridge; and the angle of its normal in [0, pi).
 
-    The gradient of Lab colours, joined over channels by the tensor of Di Zenzo (1986); squared, so that weak texture counts
-    for little; thinned to local maxima along the normal."""
+    The strength is the gradient of Lab colours, joined over channels by the tensor of Di Zenzo (1986); squared, so that weak
+    texture counts for little; thinned to local maxima along the normal."""
     cv2 = _opencv()
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     lab = cv2.GaussianBlur(lab, (0, 0), max(0.5, EDGE_BLUR * float(np.sqrt(lab.shape[0] * lab.shape[1]))))
@@ -79,8 +79,9 @@ def edge_map(image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.
 
 
 def selective_search(image: NDArray[np.uint8], most: int = MOST) -> Boxes:
-    """Boxes of OpenCV's regions, ordered as in the paper by a random number times the place in the hierarchy, from the whole
-    down. Place is by area here: OpenCV tells no hierarchy, and its own order differs from call to call."""
+    """Boxes of OpenCV's regions. As in the paper, the order is by a random number times the place in the hierarchy of regions,
+    largest first. OpenCV does not give the hierarchy, and its own order differs from call to call, so areas give the place
+    here."""
     cv2 = _opencv()
     search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
     search.setBaseImage(np.ascontiguousarray(image[..., ::-1]))
@@ -92,7 +93,7 @@ def selective_search(image: NDArray[np.uint8], most: int = MOST) -> Boxes:
 
 
 def sliding(image: NDArray[np.uint8], most: int = MOST) -> Boxes:
-    """Windows from the whole picture down, evenly spread so that neighbours of a row or column share half a side; by area."""
+    """Windows, the whole picture first, then smaller; evenly spread, so that neighbours of a row or column share half a side."""
     height, width = image.shape[:2]
     every, side = [], 1.0
     while side >= SMALLEST:
@@ -106,7 +107,7 @@ def sliding(image: NDArray[np.uint8], most: int = MOST) -> Boxes:
             every.append(np.concatenate([places, places + np.array([high, wide])], axis=1))
         side *= SHRINK
     boxes = np.concatenate(every)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1).round(6)  # equal ones stay in the order of their places
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1).round(6)  # windows of equal area stay in the order of their places
     return boxes[np.argsort(-areas, kind="stable")][:most]
 
 

@@ -1,4 +1,5 @@
-"""Class scores of one picture: the network run on the whole of it, and its scores read bilinearly at every pixel."""
+"""Class scores of one picture: the network is run on the whole picture, and its scores are interpolated bilinearly at every
+pixel."""
 
 from __future__ import annotations
 
@@ -21,9 +22,10 @@ Window = tuple[int, int, int, int]  # top, left, bottom, right: rows top..bottom
 
 @dataclass(frozen=True)
 class Scores:
-    """Class scores (h, w, C) float32 and the affine map, for rows and columns, from pixels of the network's input to them.
+    """Class scores (h, w, C) float32. Pixel i of the network's input lies at i / `stride` + `shift` in their rows, or columns.
 
-    `seen` is the size of that input. Where the scores are a part of the map, `origin` is their first cell in it."""
+    `seen` is the size of the network's input. Where `scores` are a part of the network's map, `origin` is their first cell
+    there."""
 
     scores: NDArray[np.float32]
     stride: float | tuple[float, float]
@@ -32,7 +34,7 @@ class Scores:
     origin: tuple[int, int] = (0, 0)
 
     def labels(self, size: tuple[int, int], window: Window | None = None) -> NDArray[Any]:
-        """The class of the greatest bilinearly interpolated score at each pixel of a picture of `size`, or of a window of it.
+        """The class with the largest bilinearly interpolated score at each pixel of a picture of `size`, or of a window of it.
 
         uint8, or uint16 above 255 classes: the type of class ids everywhere."""
         rows, columns = self._places(0, size, window), self._places(1, size, window)
@@ -43,7 +45,7 @@ class Scores:
     def interpolated(self, size: tuple[int, int], window: Window | None = None, logarithms: bool = False) -> NDArray[np.float32]:
         """The scores (H, W, C) at each pixel of a picture of `size`, or of a window of it.
 
-        With `logarithms` the scores are logarithms of the values that are interpolated, and so is what comes back."""
+        With `logarithms` the scores are logarithms of the values that are interpolated, and so are the results."""
         mixed = _mixed_logarithms if logarithms else _mixed
         row, row_share = self._places(0, size, window)
         column, column_share = self._places(1, size, window)
@@ -71,7 +73,7 @@ def _mixed(first: NDArray[np.float32], second: NDArray[np.float32], share: NDArr
 
 
 def _mixed_logarithms(first: NDArray[np.float32], second: NDArray[np.float32], share: NDArray[np.float32]) -> NDArray[np.float32]:
-    with np.errstate(divide="ignore"):  # log(0) is -inf: a share of nothing
+    with np.errstate(divide="ignore"):  # the logarithm of a share of 0 is -inf
         return log_sum(first + np.log1p(-share), second + np.log(share))
 
 
@@ -87,7 +89,7 @@ def log_sum(
 
 
 def score_map(network: PixelNetwork, image: NDArray[np.uint8], scale: float = 1.0) -> Scores:
-    """Runs the network on one picture, resized by `scale`, and hands over its scores before the last interpolation."""
+    """The network's scores of one picture, resized by `scale`, before the interpolation to pixels."""
     return scores_of(network.score_map, network, resized(image, scale))
 
 
@@ -102,13 +104,13 @@ def resized(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 
 @torch.inference_mode()
 def scores_of(run: Callable[[Tensor], ScoreMap], network: PixelNetwork, image: NDArray[Any]) -> Scores:
-    """What `run`, a method of the network, answers to one picture of its own size, on the network's device.
+    """The scores that `run`, a method of the network, gives for one picture at its own size, on the network's device.
 
     The picture is uint8, or float32 in [0, 1]."""
     weights = next(network.parameters())
-    found = run(to_tensor(image).to(weights.device))
-    scores = found.scores[0].float().movedim(0, -1).contiguous().cpu().numpy()
-    return Scores(scores, found.stride, found.shift, image.shape[:2])
+    score_map = run(to_tensor(image).to(weights.device))
+    scores = score_map.scores[0].float().movedim(0, -1).contiguous().cpu().numpy()
+    return Scores(scores, score_map.stride, score_map.shift, image.shape[:2])
 
 
 def to_tensor(image: NDArray[Any]) -> Tensor:
@@ -119,10 +121,10 @@ def to_tensor(image: NDArray[Any]) -> Tensor:
 
 @compiled()
 def _labels_at(labels: Any, scores: Any, rows: Any, row_shares: Any, columns: Any, column_shares: Any) -> None:
-    """Fills `labels` with the argmax of the bilinear interpolation of `scores` (h, w, C), without making it.
+    """Fills `labels` with the argmax of the bilinear interpolation of `scores` (h, w, C), without storing interpolated scores.
 
-    Where one class is greatest at all four corners of a cell it is greatest everywhere inside, because interpolation is a
-    mean with weights of 0 or more: only cells on borders are computed."""
+    A class that is greatest at all four corners of a cell is greatest everywhere in the cell, because interpolation is a mean
+    with weights of 0 or more. So scores are interpolated only in cells whose corners differ."""
     height, width, classes = scores.shape
     best = np.empty((height, width), np.uint16)
     for y in range(height):

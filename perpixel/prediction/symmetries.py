@@ -1,4 +1,4 @@
-"""The eight symmetries of a square: a picture is turned, and what a network answers is turned back. All are exact.
+"""The eight symmetries of a square: a picture is turned, and the network's scores are turned back. No turn interpolates.
 
 A symmetry is (transposed, rows reversed, columns reversed), done in this order."""
 
@@ -19,7 +19,7 @@ ALL: tuple[Symmetry, ...] = (*FLIPS, *((True, rows, columns) for _, rows, column
 
 
 def turned(array: NDArray[Any], symmetry: Symmetry, first: int = 0) -> NDArray[Any]:
-    """A view of `array`, whose rows are its axis `first` and whose columns are the next one."""
+    """A turned view of `array`; its rows are axis `first`, its columns the next axis."""
     return _reversed(array.swapaxes(first, first + 1) if symmetry[0] else array, symmetry, first)
 
 
@@ -30,7 +30,7 @@ def turned_back(array: NDArray[Any], symmetry: Symmetry, first: int = 0) -> NDAr
 
 
 def turned_window(window: Window, size: tuple[int, int], symmetry: Symmetry) -> Window:
-    """Where a window of a picture of `size` lies in the turned picture."""
+    """The same window in the turned picture; `size` is that of the unturned picture."""
     (top, left, bottom, right), (height, width) = window, size
     transposed, rows, columns = symmetry
     if transposed:
@@ -43,7 +43,7 @@ def turned_window(window: Window, size: tuple[int, int], symmetry: Symmetry) -> 
 
 
 def scores_of_turned(network: PixelNetwork, image: NDArray[Any], symmetries: Sequence[Symmetry]) -> list[Scores]:
-    """What the network answers to the picture, turned by each of `symmetries`. `read_back` reads these scores."""
+    """The network's scores of the picture, turned by each of `symmetries`. `read_back` reads these scores."""
     return [scores_of(network.score_map, network, turned(image, symmetry)) for symmetry in symmetries]
 
 
@@ -52,13 +52,13 @@ def read_back(
 ) -> list[NDArray[np.float32]]:
     """The scores (h, w, C) of a window of the picture of `size`, from each of its turned versions, turned back."""
     return [
-        turned_back(found.interpolated(size[::-1] if symmetry[0] else size, turned_window(window, size, symmetry)), symmetry)
-        for found, symmetry in zip(scores, symmetries, strict=True)
+        turned_back(answer.interpolated(size[::-1] if symmetry[0] else size, turned_window(window, size, symmetry)), symmetry)
+        for answer, symmetry in zip(scores, symmetries, strict=True)
     ]
 
 
 def _reversed(array: NDArray[Any], symmetry: Symmetry, first: int) -> NDArray[Any]:
-    axes = (axis for axis, yes in zip((first, first + 1), symmetry[1:], strict=True) if yes)
+    axes = (axis for axis, is_reversed in zip((first, first + 1), symmetry[1:], strict=True) if is_reversed)
     # A side of one pixel would only get a negative stride, which torch does not take.
     flipped: NDArray[Any] = np.flip(array, tuple(axis for axis in axes if array.shape[axis] > 1))
     return flipped

@@ -1,8 +1,8 @@
 """Overlap-tile (U-Net, section 2 and figure 2): a picture of any size by passes over tiles, in the memory of one tile.
 
-A network with valid convolutions loses a border on each side. So inputs overlap by that border, and what they lose is shown to
-them: the picture around, or beyond its edges the picture mirrored. Every score is then computed from the pixels, and on the
-pooling grid, of a pass over the whole picture: tiles leave no seams."""
+A network with valid convolutions gives no scores for a border on each side of its input. So inputs overlap by this border, and at
+the edges of the picture the border shows the picture mirrored. Every score is computed from the same pixels, and on the same
+pooling grid, as in one pass over the whole picture, so tiles leave no seams."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from perpixel.networks import BorderedNetwork, PixelNetwork, has_border
 from perpixel.prediction.score_maps import Scores, Window, scores_of
 from perpixel.prediction.symmetries import Symmetry, turned, turned_back, turned_window
 
-GRID = 16  # four pools of 2: tiles begin at multiples of it
-REST = 4  # an output has 16 n + 4 pixels, where every pool sees an even side
+GRID = 16  # pixels: four pools of 2, so tiles begin at multiples of 16
+REST = 4  # an output has 16 n + 4 pixels, because every pool needs an even side
 
 
 def tiles(
     network: BorderedNetwork, image: NDArray[np.uint8], size: tuple[int, int], side: int, symmetries: Sequence[Symmetry]
 ) -> Iterator[tuple[Window, Scores]]:
-    """Windows that cover a picture of `size`, and the scores to read each by; `image` is that picture as the network sees it.
+    """Windows that cover a picture of `size`, each with its scores; `image` is the picture as the network sees it.
 
-    A pass sees `side` x `side` pixels, border included, or up to 32 more each way where a window does not begin on the grid:
-    in turned pictures and where `image` has another size. The scores are the mean over the picture's `symmetries`."""
+    A pass sees `side` x `side` pixels with the border. In turned pictures, and where `image` has another size, a window may not
+    begin on the grid; then a pass sees up to 32 pixels more each way. Scores are the mean over `symmetries`."""
     seen = image.shape[0], image.shape[1]
     most = kept(network, side)
     step = [most if ours == theirs else max(1, int((most - 2) * ours / theirs)) for ours, theirs in zip(size, seen, strict=True)]
@@ -48,7 +48,7 @@ def tiles(
 
 
 def tiled(network: PixelNetwork, side: int) -> BorderedNetwork:
-    """`network`, which must have a border for tiles to overlap by. Raises UsageError where it has none."""
+    """`network` itself. Raises UsageError where it has no border by which tiles could overlap."""
     if has_border(network):
         return network
     raise UsageError(
@@ -58,7 +58,7 @@ def tiled(network: PixelNetwork, side: int) -> BorderedNetwork:
 
 
 def kept(network: BorderedNetwork, side: int) -> int:
-    """The side of what a tile of `side` x `side` pixels gives on the grid. Raises UsageError for a side that no tile has."""
+    """The side of the scores on the grid that a tile of `side` x `side` pixels gives. Raises UsageError for a wrong side."""
     least = 2 * network.border + REST + GRID
     if side < least or (side - least) % GRID:
         raise UsageError(f"tile = {side}: an input tile has 16 k + 60 pixels a side and at least {least}, such as 572.")
@@ -66,14 +66,14 @@ def kept(network: BorderedNetwork, side: int) -> int:
 
 
 def mirrored(side: int, first: int, last: int) -> NDArray[Any]:
-    """The rows first..last-1 of a picture of `side` rows, mirrored beyond its edges without repeating them, again and again."""
+    """The row numbers first..last-1 of a picture of `side` rows; outside, the picture is mirrored repeatedly at its edge rows."""
     period = max(1, 2 * (side - 1))
     place = np.arange(first, last) % period
     return np.where(place < side, place, period - place)
 
 
 def _cells(window: Window, size: tuple[int, int], seen: tuple[int, int]) -> Window:
-    """The pixels of what the network sees that a window of the picture reads bilinearly."""
+    """The pixels of the network's input that interpolation reads for a window of the picture."""
     first, last = [], []
     for axis in (0, 1):
         ends = [(pixel + 0.5) * seen[axis] / size[axis] - 0.5 for pixel in (window[axis], window[axis + 2] - 1)]
@@ -90,5 +90,5 @@ def _valid(network: BorderedNetwork, image: NDArray[np.uint8], cells: Window) ->
         mirrored(side, first - network.border, last + network.border)
         for side, first, last in zip(image.shape, starts, ends, strict=False)
     )
-    found = scores_of(network.valid_score_map, network, image[np.ix_(rows, columns)]).scores
-    return found[cells[0] - starts[0] : cells[2] - starts[0], cells[1] - starts[1] : cells[3] - starts[1]]
+    scores = scores_of(network.valid_score_map, network, image[np.ix_(rows, columns)]).scores
+    return scores[cells[0] - starts[0] : cells[2] - starts[0], cells[1] - starts[1] : cells[3] - starts[1]]

@@ -1,8 +1,9 @@
 """A picture in square windows, as PSPNet's and EncNet's released evaluations see it.
 
-The network is run on each window by itself, so that it never sees more than the crops of its training. Windows begin at every
-`step` pixels, and the last one is flush with the border. Where they overlap their answers are averaged. A picture that is smaller
-than a window is padded at the bottom and right with the colour that the network subtracts, and its answer is cut."""
+The network is run on each window by itself, so that it never sees more than in the crops of its training. Windows begin at
+every `step` pixels; the last window ends at the border. Where windows overlap, their scores are averaged. A picture that is
+smaller than a window is padded at the bottom and right with the mean colour of the network, and the scores of the padding are
+cut off."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from perpixel.prediction.fuse import Answer, Rule
 from perpixel.prediction.score_maps import Scores, Window
 from perpixel.prediction.symmetries import Symmetry, read_back, scores_of_turned
 
-PIECE = 1 << 18  # scores that are interpolated at a time
+PIECE = 1 << 18  # scores that are interpolated together
 
 
 def step_of(window: int) -> int:
@@ -32,7 +33,8 @@ def starts(side: int, window: int, step: int) -> list[int]:
 
 
 def strips(size: tuple[int, int], classes: int, first: int = 0, last: int | None = None) -> Iterator[Window]:
-    """The rows first..last-1 of a picture of `size` in windows of its whole width, each with few scores in memory."""
+    """The rows first..last-1 of a picture of `size`, in windows of the full width and of few rows, so that their scores need
+    little memory."""
     height, width = size
     end, rows = height if last is None else last, max(1, PIECE // (width * classes))
     return ((top, 0, min(top + rows, end), width) for top in range(first, end, rows))
@@ -42,32 +44,32 @@ def windows(
     network: PixelNetwork, classes: int, image: NDArray[np.uint8], size: tuple[int, int], window: int, step: int,
     symmetries: Sequence[Symmetry], rule: Rule,
 ) -> Iterator[tuple[Window, Answer]]:  # fmt: skip
-    """Strips that cover a picture of `size`, and the answer (h, w, C) at their pixels; `image` is that picture as it is scaled.
+    """Strips that cover a picture of `size`, each with its scores (h, w, C); `image` is the picture after scaling.
 
-    Answers are joined at the size of `image` and then interpolated. Memory holds them for the rows of one window."""
+    Scores are joined at the size of `image` and then interpolated. Memory holds the scores of the rows of one window."""
     height, width = image.shape[:2]
     seen = padded(image, window, mean_colour(network).flatten().cpu().numpy())
     tops, lefts = starts(height, window, step), starts(width, window, step)
-    rows, columns = min(window, height), min(window, width)  # of a window, without padding
+    rows, columns = min(window, height), min(window, width)  # the size of a window without padding
     row_counts, column_counts = counts(tops, rows, height), counts(lefts, columns, width)
     cells = np.clip((np.arange(size[0]) + 0.5) * height / size[0] - 0.5, 0, None).astype(np.int64)
-    # The rows of the windows at `top`, behind the last row before them, which the first pixels of the next strip read too.
+    # The last row before the windows at `top`, then the rows of these windows: the first pixels of a strip read both.
     joined = np.full((rows + 1, width, classes), rule.no_window, np.float32)
-    told = 0
+    begin = 0  # the first row of the picture that is not interpolated yet
     for top, end in pairwise((*tops, height)):  # no later window holds the rows top..end-1
         for left in lefts:
             crop = seen[top : top + window, left : left + window]
-            found = scores_of_turned(network, crop, symmetries)
+            scores = scores_of_turned(network, crop, symmetries)
             for strip in strips((window, window), classes, 0, rows):
-                answer = rule.turned(read_back(found, symmetries, (window, window), strip))
+                answer = rule.turned(read_back(scores, symmetries, (window, window), strip))
                 rule.add_window(joined[1 + strip[0] : 1 + strip[2], left : left + columns], answer[:, :columns])
         done = end - top
         rule.average_windows(joined[1 : 1 + done], row_counts[top:end, None, None] * column_counts[:, None])
         finished = Scores(joined[0 if top else 1 : 1 + done], 1, 0.0, (height, width), (max(0, top - 1), 0))
         until = size[0] if end == height else int(np.searchsorted(cells, end - 1))
-        for strip in strips(size, classes, told, until):
+        for strip in strips(size, classes, begin, until):
             yield strip, finished.interpolated(size, strip, rule.logarithms)
-        told = until
+        begin = until
         for row in range(rows + 1 - done):
             joined[row] = joined[row + done]
         joined[rows + 1 - done :] = rule.no_window
@@ -85,7 +87,7 @@ def padded(image: NDArray[np.uint8], window: int, colour: NDArray[np.float32]) -
 
 
 def counts(starts: Sequence[int], length: int, side: int) -> NDArray[np.float32]:
-    """How many windows of so many pixels hold each pixel of a side."""
+    """The number of windows of `length` pixels that hold each pixel of a side."""
     held = np.zeros(side, np.float32)
     for start in starts:
         held[start : start + length] += 1

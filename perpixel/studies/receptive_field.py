@@ -160,7 +160,7 @@ def theoretical_field(network_or_model: Model | nn.Module, size: tuple[int, int]
     return top, left, bottom, right
 
 
-def draw_probe(image: NDArray[np.uint8], probe: Probe) -> draw.Picture:
+def draw_probe(image: NDArray[np.uint8], probe: Probe) -> draw.RgbImage:
     """The picture, and beside it the pixels that move the output at the cross. The redder a pixel, the more it moves the output.
 
     The white line encloses the pixels that `probe.moved` counts. The blue line encloses the theoretical field."""

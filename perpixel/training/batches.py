@@ -1,5 +1,5 @@
-"""Data set -> training batches. Which pictures make step n, and how each is augmented, follows from the seed and n alone, so
-a run that was stopped anywhere continues with the same batches, and any number of processes divides the same ones."""
+"""Data set -> training batches. The seed and n alone decide which pictures step n has and how each is augmented. So a run that
+was stopped continues with the same batches, and any number of processes share the same batches."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from perpixel.sample import Instances, InstanceTargets, Sample, Targets
 from perpixel.training.recipe import Recipe
 from perpixel.training.transforms import MEAN_COLOUR, Augmentation, augment
 
-AHEAD = 2  # steps that are read while one is computed
-_ORDER, _VIEW, _GROUP = 0, 1, 2  # branches of the seed
+AHEAD = 2  # steps whose batches are read while a step is computed
+_ORDER, _VIEW, _GROUP = 0, 1, 2  # a number beside the seed, so that the three kinds of draws are independent
 
 
 @dataclass(frozen=True)
@@ -53,37 +53,36 @@ def batches(
 ) -> Generator[list[Batch]]:
     """For each step from `first` (0-based) to the last: this process's share of the batch, in `recipe.accumulate` parts.
 
-    Pictures are drawn by `recipe.sampling`, from wide and tall ones by turns where the recipe groups them. With its `short_sides`
-    the pictures of a part are padded to the largest height and width among them. Reading and augmenting run ahead in a thread of
-    their own. Of crops, images show `context` pixels more on each side than targets. `class_weights` (C,) balance the weight map
-    of `recipe.separation_weights`, which is made of the objects as they are after augmentation. With `instances` the targets have
-    the objects too, as far as they show in the view; a pixel that several objects share belongs to the last of them. With
-    `objects_alone` its label is the class of that object, where the data set has void because its objects contradict each other,
-    as COCO's do: they are the truth then.
+    `recipe.sampling` decides how pictures are drawn. Where the recipe groups pictures by aspect, a batch has wide pictures or
+    tall pictures. With `recipe.short_sides` the pictures of a part are padded to the largest height and width among them. A
+    thread reads and augments ahead. Images of crops show `context` pixels more on each side than their targets.
+
+    `class_weights` (C,) balance the weight map of `recipe.separation_weights`; the map is made of the objects after augmentation.
+    With `instances` the targets also have the objects that show in the view; a pixel of several objects belongs to the last.
+    With `objects_alone` the objects are the truth: a void pixel inside an object gets the class of that object. COCO needs this,
+    since its label maps are void where its objects contradict each other.
 
     Raises UsageError when the batch does not divide, pictures of different sizes meet without a crop, or there are no objects
-    to separate or to learn from; UnknownName for a `separation_class` that is none."""
+    to separate or to learn from; UnknownName for a `separation_class` that the data set does not have."""
     parts = recipe.accumulate * world
     if recipe.batch % parts:
         raise UsageError(f"batch = {recipe.batch}: must be a multiple of accumulate x processes = {parts}.")
     size = recipe.batch // parts
     draw = index_at if recipe.sampling == "shuffled" else index_of_all
     read = _Cache(dataset, recipe, instances)
-    how = Augmentation(
+    augmentation = Augmentation(
         recipe.scale, recipe.crop, recipe.scale_jitter, recipe.flip, recipe.colour, recipe.class_crops,
         recipe.flip_vertical, recipe.rotate, recipe.elastic, context, recipe.scale_steps, recipe.short_sides or (),
         recipe.long_side, recipe.blur,
     )  # fmt: skip
     groups = aspect_groups(dataset) if recipe.group_by_aspect else []
     void, balance = dataset.classes.void, class_weights or [1.0] * len(dataset.classes)
-    closed = threading.Event()  # then the picture that is being read is the last one
+    closed = threading.Event()  # set when the consumer stops; no further picture is read then
 
     def load(step: int) -> list[Batch]:
         start = step * recipe.batch + rank * recipe.accumulate * size
-        return [
-            _batch([_view(position) for position in range(begin, begin + size)], _weights, void, instances, objects_alone, how)
-            for begin in range(start, start + recipe.accumulate * size, size)
-        ]
+        parts = (range(begin, begin + size) for begin in range(start, start + recipe.accumulate * size, size))
+        return [_batch([_view(i) for i in part], _weights, void, instances, objects_alone, augmentation) for part in parts]
 
     def _view(position: int) -> Sample:
         if closed.is_set():
@@ -94,7 +93,7 @@ def batches(
         else:
             index = draw(position, len(dataset), recipe.seed)
         sample = read(index)
-        return augment(sample, how, void, np.random.default_rng([recipe.seed, _VIEW, position]))
+        return augment(sample, augmentation, void, np.random.default_rng([recipe.seed, _VIEW, position]))
 
     def _weights(view: Sample) -> NDArray[np.float32] | None:
         if not recipe.separation_weights or view.instances is None or view.labels is None:
@@ -108,9 +107,9 @@ def batches(
         ahead: deque[Future[list[Batch]]] = deque(worker.submit(load, step) for step in islice(steps, AHEAD))
         try:
             while ahead:
-                found = ahead.popleft().result()
+                parts_of_step = ahead.popleft().result()
                 ahead.extend(worker.submit(load, step) for step in islice(steps, 1))
-                yield found
+                yield parts_of_step
         finally:
             closed.set()
             for future in ahead:
@@ -130,14 +129,14 @@ def index_at(position: int, length: int, seed: int) -> int:
 
 
 def index_of_all(position: int, length: int, seed: int) -> int:
-    """The picture at `position` of the sequence that draws each from all, as the authors of FCN do."""
+    """The picture at `position` of a sequence of draws with replacement, as the authors of FCN draw."""
     return int(np.random.default_rng([seed, _ORDER, position]).integers(length))
 
 
 def aspect_groups(dataset: Dataset) -> list[list[int]]:
-    """The numbers of the pictures that are wide (or square) and of those that are tall; a group without pictures is left out.
+    """Two lists of picture numbers: wide or square pictures, then tall pictures. An empty list is left out.
 
-    Sizes are read from the files of pictures where there are any."""
+    A data set with picture files gives the sizes from their headers; else samples are read."""
     groups: tuple[list[int], list[int]] = [], []
     for index in range(len(dataset)):
         size = read_size(dataset.picture(index)) if isinstance(dataset, HasPictures) else dataset.sample(index).image.shape
@@ -146,9 +145,10 @@ def aspect_groups(dataset: Dataset) -> list[list[int]]:
 
 
 def place_in_groups(position: int, batch: int, lengths: Sequence[int], seed: int) -> tuple[int, int]:
-    """The group (0 or 1) of the batch that the picture at `position` belongs to, and the position in the sequence of its group.
+    """The group (0 or 1) whose pictures the batch at `position` has, and the position in the sequence of that group.
 
-    Batches of the two are spread evenly, as many of each as its pictures are of all; `seed` says with which they begin."""
+    Each group gets a share of the batches equal to its share of the pictures, evenly spread; `seed` decides which group is
+    first."""
     step, place = divmod(position, batch)
     total = sum(lengths)
     start = int(np.random.default_rng([seed, _GROUP]).integers(total))
@@ -158,7 +158,8 @@ def place_in_groups(position: int, batch: int, lengths: Sequence[int], seed: int
 
 
 class _Cache:
-    """Reads samples, keeping the first that fit into `cache_mb`; with objects, to separate or with `instances` to learn from."""
+    """Reads samples and keeps the first of them, up to `cache_mb`. Samples have objects where the recipe separates touching
+    objects, or where the network learns from objects (`instances`)."""
 
     def __init__(self, dataset: Dataset, recipe: Recipe, instances: bool) -> None:
         self._kept: dict[int, Sample] = {}
@@ -173,11 +174,11 @@ class _Cache:
     def __call__(self, index: int) -> Sample:
         if index in self._kept:
             return self._kept[index]
-        found = self._dataset.sample(index)
-        assert found.labels is not None, "training needs labels"
-        objects = self._objects_of(found) if self._objects else None
-        sample = Sample(found.name, found.image, found.labels, objects)
-        if (size := sample.image.nbytes + found.labels.nbytes + (objects.numbers.nbytes if objects else 0)) <= self._left:
+        read = self._dataset.sample(index)
+        assert read.labels is not None, "training needs labels"
+        objects = self._objects_of(read) if self._objects else None
+        sample = Sample(read.name, read.image, read.labels, objects)
+        if (size := sample.image.nbytes + read.labels.nbytes + (objects.numbers.nbytes if objects else 0)) <= self._left:
             self._kept[index] = sample
             self._left -= size
         return sample
@@ -200,14 +201,14 @@ class _Cache:
 
 def _batch(
     samples: list[Sample],
-    weigh: Callable[[Sample], NDArray[np.float32] | None],
+    weight_map_of: Callable[[Sample], NDArray[np.float32] | None],
     void: int,
     instances: bool,
     objects_alone: bool,
-    how: Augmentation,
+    augmentation: Augmentation,
 ) -> Batch:
     sizes = {sample.image.shape[:2] for sample in samples}
-    if how.short_sides:
+    if augmentation.short_sides:
         samples = [_padded(sample, (max(heights), max(widths)), void) for heights, widths in [zip(*sizes, strict=True)]
                    for sample in samples]  # fmt: skip
     elif len(sizes) > 1:
@@ -215,7 +216,7 @@ def _batch(
     images = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
     labels_of = _labels_by_objects if objects_alone else _labels
     labels = torch.from_numpy(np.stack([labels_of(sample, void) for sample in samples]))
-    maps = [found for sample in samples if (found := weigh(sample)) is not None]
+    maps = [weight for sample in samples if (weight := weight_map_of(sample)) is not None]
     weights = torch.from_numpy(np.stack(maps)) if maps else None
     names = tuple(sample.name for sample in samples)
     objects = tuple(_targets_of(sample.instances) for sample in samples if sample.instances is not None) if instances else None
@@ -223,7 +224,7 @@ def _batch(
 
 
 def _padded(sample: Sample, size: tuple[int, int], void: int) -> Sample:
-    """The view with mean colour and void to its right and below, so that it has this size."""
+    """The view at this size: mean colour and void fill the pixels to its right and below it."""
     assert sample.labels is not None
     height, width = sample.labels.shape
     if (height, width) == size:
@@ -245,7 +246,7 @@ def _labels(sample: Sample, _void: int) -> NDArray[np.int64]:
 
 
 def _labels_by_objects(sample: Sample, void: int) -> NDArray[np.int64]:
-    """The labels, and in place of void the class of the object that lies there."""
+    """The labels; a void pixel inside an object gets the class of that object."""
     labels, objects = _labels(sample, void), sample.instances
     if objects is None or not len(objects.class_ids):
         return labels
@@ -253,7 +254,7 @@ def _labels_by_objects(sample: Sample, void: int) -> NDArray[np.int64]:
 
 
 def _targets_of(objects: Instances) -> InstanceTargets:
-    """The objects that have a pixel left in the view."""
+    """The objects that have at least one pixel in the view."""
     crops = [objects.crop(index) for index in range(len(objects.class_ids))]
     shown = [index for index, crop in enumerate(crops) if crop.bits.size]
     boxes = [(crop.left, crop.top, crop.left + crop.shape[1], crop.top + crop.shape[0]) for crop in crops if crop.bits.size]

@@ -1,4 +1,4 @@
-"""How a training judges val: by which measure, and which figure of it chooses the weights that are kept."""
+"""How a training judges val: the measure, and the figure of that measure by which the best weights are chosen."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from perpixel.measures.measure import Measure, decimals_of, shown
 from perpixel.networks import Network, labels_pixels
 from perpixel.training.recipe import Recipe
 
-OF_OBJECTS = "instances"  # judges a network that finds objects and gives no class to pixels, where no measure is named
+OF_OBJECTS = "instances"  # the measure of a network that finds objects and labels no pixels, unless the recipe names another
 DRAWN = 2  # figures in the curves of a run
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """A measure, and the name of the figure of it that chooses."""
+    """A measure, and the name of its figure that chooses the weights."""
 
     measure: Measure[Any]
     figure: str
 
     def improves(self, value: float, best: float | None) -> bool:
-        """Whether `value` is better than the `best` so far, none before the first; nan never is."""
+        """Whether `value` is better than `best`, which is None before the first validation; nan is never better."""
         if math.isnan(value):
             return False
         return best is None or (value < best if self.measure.better[self.figure] == "smaller" else value > best)
@@ -38,7 +38,7 @@ class Criterion:
 
     @property
     def drawn(self) -> list[str]:
-        """The figures in the curves: the one that chooses, and the next of its direction and unit."""
+        """The figures in the curves: the figure that chooses, and the next figure with the same direction and unit."""
         measure, kind = self.measure, self._kind(self.figure)
         others = [name for name in measure.better if name != self.figure and self._kind(name) == kind]
         return [self.figure, *others][:DRAWN]
@@ -48,10 +48,11 @@ class Criterion:
 
 
 def criterion_of(recipe: Recipe, network: Network, validation: Dataset) -> Criterion:
-    """The criterion of a recipe; without one in it the mean IoU of pixels, or mask AP for a network that only finds objects.
+    """The criterion of a recipe. A recipe without a measure gets the mean IoU of pixels, or mask AP where the network only finds
+    objects.
 
-    Raises UsageError for a measure that cannot judge what the network predicts, or these data; UnknownName for a name that does
-    not exist."""
+    Raises UsageError for a measure that cannot judge the predictions of this network, or these data; UnknownName for a name that
+    does not exist."""
     text = recipe.measure or usual_measure(network)
     name, arguments = named(text)
     kind = class_of(name)
@@ -83,9 +84,9 @@ def _refuse_without_background(recipe: Recipe, classes: ClassTable) -> None:
 
 
 def refuse_truth(criterion: Criterion, validation: Dataset) -> None:
-    """Raises UsageError where the first picture of val cannot be judged, before anything is trained.
+    """Raises UsageError where the first picture of val cannot be judged, before training begins.
 
-    Pictures without objects are told by what reads them to learn from."""
+    Pictures without objects are not refused here: `batches` refuses them when it reads objects to learn from."""
     measure = criterion.measure
     if measure.needs == "instances":
         return

@@ -22,8 +22,8 @@ from perpixel.training.run import HISTORY
 
 
 class History:
-    """`entries` as they are written; `sums` of the losses since the last of them; `best`, the best figure on val by the
-    `criterion`, or none before the first validation that has one."""
+    """`entries`: the lines of history.jsonl. `sums`: the losses of the steps since the last entry, added up. `best`: the best
+    figure on val by the `criterion`; None before the first validation with a figure."""
 
     def __init__(self, recipe: Recipe, criterion: Criterion, out: Path) -> None:
         self.recipe, self.criterion, self.out = recipe, criterion, out
@@ -32,7 +32,7 @@ class History:
         self.best: float | None = None
 
     def add(self, step: int, rate: float, losses: Mapping[str, float]) -> None:
-        """Notes the losses of a step; every `log_every` steps, and at the last, they become an entry."""
+        """Adds the losses of a step. Every `log_every` steps, and at the last step, their means become an entry."""
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         if step % self.recipe.log_every == 0 or step == self.recipe.steps:
@@ -41,7 +41,7 @@ class History:
             self.sums = {}
 
     def add_validation(self, step: int, summary: Summary) -> bool:
-        """Notes the figures of a validation; True when it is the best so far."""
+        """Adds the figures of a validation; returns whether it is the best so far."""
         figures = {name: float(summary.figures[name]) for name in self.criterion.measure.better if name in summary.figures}
         score = figures.get(self.criterion.figure, math.nan)
         better = self.criterion.improves(score, self.best)

@@ -1,4 +1,4 @@
-"""Recipe -> what a training changes: the network, the moving average of its weights, and the state of its optimiser."""
+"""Recipe -> all that the steps of a training change: the network, the moving average of its weights, the optimiser's state."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from perpixel.weights import model_file
 
 Losses = Callable[[Tensor, Targets], dict[str, Tensor]]
 USUAL_MOMENTUM = 0.1  # torch's
-MUCH = 0.1
-OF_PIXELS = ("loss", "class_weights", "separation_weights")  # settings of the loss that networks of pixels have
+NEGLIGIBLE = 0.1  # share of the first statistics that may be left after all steps
+OF_PIXELS = ("loss", "class_weights", "separation_weights")  # settings of the loss; only networks that label pixels use it
 
 
 @dataclass
 class Learner:
-    """`losses` are those of the network, under DistributedDataParallel where processes share a batch; they are computed within
-    `autocast`. `average` is the moving average of the weights, where the recipe has one."""
+    """`losses` computes the losses of the network, within `autocast`; through DistributedDataParallel where processes share a
+    batch. `average` is the network with the moving average of the weights, or None where the recipe asks for no average."""
 
     network: Network
     average: Network | None
@@ -55,9 +55,9 @@ class Learner:
 
 
 def learner_of(network: Network, recipe: Recipe, team: Team, say: Say) -> Learner:
-    """`network` on the device of the team, with all that training by `recipe` needs beside it.
+    """`network` on the device of the team, with its optimiser, its losses, and the average of its weights, as `recipe` says.
 
-    Where processes share a batch, batch normalisation is synchronised, and a line says so."""
+    Where processes share a batch, batch normalisation is synchronised, and `say` gets a line about this."""
     if team.world > 1:
         synchronise(network.modules())
         if layers := _measured_layers(network, recipe):
@@ -77,7 +77,8 @@ def learner_of(network: Network, recipe: Recipe, team: Team, say: Say) -> Learne
 
 
 def network_of(recipe: Recipe, classes: ClassTable) -> Network:
-    """The recipe's network. Weights "auto" are ImageNet's for a full-size trunk that has any, unless it starts from a run.
+    """The recipe's network. Weights "auto" are ImageNet's where the trunk has its full size and ImageNet weights exist for it,
+    unless the training starts from a run.
 
     Raises UsageError or UnknownName for a setting that does not fit the network."""
     torch.manual_seed(recipe.seed)
@@ -114,7 +115,7 @@ def network_of(recipe: Recipe, classes: ClassTable) -> Network:
 
 
 def _refuse_settings_of_pixels(network: Network, recipe: Recipe) -> None:
-    """Raises UsageError for a setting that a network of objects does not listen to."""
+    """Raises UsageError for a setting that a network that finds objects does not use."""
     if recipe.crops != "none":
         raise UsageError(f"crops = {recipe.crops!r}: shows no objects, which {recipe.network} learns from; leave it out.")
     if recipe.separation_class is not None:
@@ -133,8 +134,8 @@ def _freeze_stages(network: Network, recipe: Recipe) -> None:
     freeze = getattr(trunk_of(network), "freeze", None)
     if freeze is None:
         raise UsageError(
-            f"trunk_frozen = {recipe.trunk_frozen}: {recipe.network} has no ResNet of ours as its trunk, whose stages could be "
-            f"frozen; give --backbone resnet50, or --trunk-lr 0, which freezes any trunk."
+            f"trunk_frozen = {recipe.trunk_frozen}: the trunk of {recipe.network} is no ResNet of perpixel, so it has no stages "
+            f"to freeze; give --backbone resnet50, or --trunk-lr 0, which freezes any trunk."
         )
     freeze(recipe.trunk_frozen)
 
@@ -148,21 +149,21 @@ def _freeze_norm(network: Network, recipe: Recipe) -> None:
 
 
 def set_loss(network: Network, recipe: Recipe, class_weights: Sequence[float] | None, void: int) -> None:
-    """Gives a network of pixels the loss of the recipe; one that only finds objects has losses of its own."""
+    """Gives a network that labels pixels the loss of the recipe. A network that only finds objects has its own losses."""
     if labels_pixels(network):
-        in_map = recipe.separation_weights > 0  # then the classes are balanced there
+        in_map = recipe.separation_weights > 0  # then the weight map balances the classes
         network.loss = PixelLoss(recipe.loss, None if in_map else class_weights, void)
 
 
 def train_mode(network: Network, recipe: Recipe) -> None:
-    """Training mode; but what is frozen is one function, without dropout and with the statistics that it came with."""
+    """Training mode; but frozen layers stay in evaluation mode: they have no dropout, and their statistics do not move."""
     network.train()
     for part in _frozen(network, recipe):
         part.eval()
 
 
 def _frozen(network: Network, recipe: Recipe) -> list[nn.Module]:
-    """What of a network the recipe freezes: its trunk, the first parts of it, layers of batch normalisation."""
+    """The parts of a network that the recipe freezes: its trunk, the trunk's first parts, layers of batch normalisation."""
     trunk = trunk_of(network)
     parts: list[nn.Module] = []
     if trunk is not None and recipe.trunk_lr == 0:
@@ -175,9 +176,9 @@ def _frozen(network: Network, recipe: Recipe) -> list[nn.Module]:
 
 
 def begin_with(network: Network, path: str, say: Say) -> str:
-    """Copies what the model or trunk at `path` has under the same name and shape; returns the digest of its file.
+    """Copies the tensors of the model or trunk at `path` that have the same name and shape here; returns the digest of its file.
 
-    Raises UsageError when nothing of it fits, or when it is a trunk of which a layer has another shape here."""
+    Raises UsageError when no tensor fits, or when a layer of a trunk has another shape here."""
     stored = model_file.read(path)
     card, theirs, ours = stored.card, stored.tensors, network.state_dict()
     known = [name for name in theirs if name in ours]
@@ -186,7 +187,7 @@ def begin_with(network: Network, path: str, say: Say) -> str:
     if card.network in TRUNKS and other is not None:
         shapes = f"{tuple(theirs[other].shape)}, not {tuple(ours[other].shape)}"
         raise UsageError(f"{path}: is the {card.network} of another network ({other} is {shapes}); import the trunk of this one.")
-    if not fitting.keys() & dict(network.named_parameters()).keys():  # the colours of any trunk fit any other
+    if not fitting.keys() & dict(network.named_parameters()).keys():  # the mean colour of a trunk fits every network
         raise UsageError(f"{path}: nothing of its {card.network} fits this network; start from one with the same trunk.")
     network.load_state_dict({**ours, **fitting})
     if any(name.endswith("running_var") and bool((tensor == 1).all()) for name, tensor in theirs.items()):
@@ -200,7 +201,7 @@ def begin_with(network: Network, path: str, say: Say) -> str:
 
 
 class _Forward(nn.Module):
-    """`network.losses` as a forward pass, which is what DistributedDataParallel watches."""
+    """`network.losses` as a forward pass, because DistributedDataParallel hooks into `forward` alone."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -221,7 +222,7 @@ def _losses(network: Network, team: Team) -> Losses:
 
 @torch.no_grad()
 def follow(average: Network, network: Network, decay: float) -> None:
-    """Moves the average towards the network: weights and running statistics alike; counters are copied."""
+    """Moves the average towards the network: weights and running statistics. Counters are copied."""
     ours, theirs = list(average.state_dict().values()), list(network.state_dict().values())
     pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.is_floating_point()]
     torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
@@ -231,17 +232,17 @@ def follow(average: Network, network: Network, decay: float) -> None:
 
 
 def _measured_layers(network: Network, recipe: Recipe) -> list[nn.BatchNorm2d]:
-    """The layers of batch normalisation; what is frozen keeps the statistics that it came with."""
+    """The layers of batch normalisation whose statistics are measured: all that are not frozen."""
     frozen = {module for part in _frozen(network, recipe) for module in part.modules()}
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module not in frozen]
 
 
 def lagging_statistics(network: Network, recipe: Recipe) -> str | None:
-    """A warning where running statistics move so slowly that after all steps much is left of what they began with, or none."""
+    """A warning where running statistics move so slowly that their first values still count after all steps; else None."""
     momenta = [layer.momentum for layer in _measured_layers(network, recipe) if layer.momentum is not None]
     slowest = min(momenta, default=1.0)
     left = (1 - slowest) ** recipe.steps
-    if recipe.statistics_batches or slowest >= USUAL_MOMENTUM or left < MUCH:
+    if recipe.statistics_batches or slowest >= USUAL_MOMENTUM or left < NEGLIGIBLE:
         return None
     known = networks.arguments_of(recipe.network, recipe.network_arguments())
     faster = "`--norm-momentum 0.1` or " if "norm_momentum" in known else ""
@@ -252,8 +253,8 @@ def lagging_statistics(network: Network, recipe: Recipe) -> str | None:
 
 
 def measure_batch_norm(network: Network, dataset: Dataset, recipe: Recipe, team: Team) -> None:
-    """Measures the statistics of batch normalisation on pictures drawn and augmented as in training: the first of the sequence,
-    whichever step this is."""
+    """Measures the statistics of batch normalisation on pictures drawn and augmented as in training. At every step these are the
+    first pictures of the sequence."""
     drawn = replace(recipe, steps=recipe.statistics_batches, batch=recipe.statistics_batch, accumulate=1, cache_mb=0,
                     group_by_aspect=False)  # fmt: skip
     passes = (

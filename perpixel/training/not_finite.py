@@ -1,4 +1,4 @@
-"""What training does when a number stops being finite: name the first bad tensor, keep the batch, change no weight."""
+"""When a number of a training is not finite: the first bad tensor is named, the batch is kept, and no weight changes."""
 
 from __future__ import annotations
 

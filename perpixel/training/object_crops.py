@@ -1,15 +1,16 @@
 """DeconvNet's training examples (Noh et al., ICCV 2015, section 4.2; the authors' training/001_stage_1 and 002_stage_2): a data
 set seen through boxes, each cut out with some context and resized to one size.
 
-    objects      the box of each true object. Only this object keeps its class; all else becomes background, void stays void
+    objects      the box of each true object. Only this object keeps its class; other pixels become background; void stays void
     proposals    proposals that overlap a true object (see `perpixel.prediction.proposals`), with all their labels
 
-An object is an instance of the data set, or a connected part of a class in what instances leave: all parts in sets without
-instances (CamVid), those of things without number in others (the sky of scenes), none in VOC. Background is the class of that
-name. Where no class has it, all else becomes void in stage `objects`, so that it is not learned as anything.
+An object is an instance of the data set, or a connected part of a class among the pixels that no instance has. In data sets
+without instances (CamVid) every connected part is an object; in scenes also the sky, which has no number; in VOC nothing but
+instances. Background is the class of that name. Where the data set has no such class, the other pixels become void in stage
+`objects`, so that the network learns nothing from them.
 
-Which boxes there are is found once, picture by picture, and kept in the run folder as `crops.safetensors`: one file that says
-of which data and settings it is, with its own digest. A file that is damaged or of other data is made anew."""
+The boxes are found once, picture by picture, and kept in the run folder as `crops.safetensors`. This file names its data and
+settings and has its own digest. A file that is damaged or of other data is made anew."""
 
 from __future__ import annotations
 
@@ -44,9 +45,9 @@ from perpixel.training.transforms import Window, window_of
 
 FILE = "crops.safetensors"
 SIDE, CROP = 250, 224  # boxes are resized to 250 x 250, of which training sees 224 x 224 at random
-SMALLEST = 0.001  # of the picture's pixels: what a connected part must have to be an object
+SMALLEST = 0.001  # share of the picture's pixels; a smaller connected part is no object
 THREADS = 2
-OUTSIDE = (0, 0, 0)  # the authors pad with black
+OUTSIDE = (0, 0, 0)  # black around the picture, as the authors pad
 _HEADER_KEY = "perpixel"
 
 
@@ -65,10 +66,11 @@ class Examples:
 
 
 def object_crops(dataset: Dataset, recipe: Recipe, data: str, out: Path, team: Team, say: Say) -> Dataset:
-    """`dataset` as the recipe's `crops` show it; itself where they are none.
+    """The crops of `dataset` that the recipe's `crops` ask for; `dataset` itself where the recipe asks for none.
 
     `data` is the fingerprint of the data set, `out` the run folder that keeps the boxes. The processes of `team` share the
-    pictures. Raises DataError where there is nothing to crop, ResourceError where proposals need a library that is not there."""
+    pictures. Raises DataError where there is nothing to crop, ResourceError where proposals need a library that is not
+    installed."""
     if recipe.crops == "none":
         return dataset
     method = recipe.proposals if recipe.crops == "proposals" else None
@@ -85,22 +87,23 @@ def object_crops(dataset: Dataset, recipe: Recipe, data: str, out: Path, team: T
     if examples is None:
         find = partial(_examples_of, with_objects(dataset), method=method, overlap=recipe.proposal_overlap)
         mine = range(team.rank, len(dataset), team.world)
-        examples = _joined(part for share in team.gather(list(_found(find, mine, say))) for part in share)
+        examples = _joined(part for share in team.gather(list(_examples(find, mine, say))) for part in share)
         if team.rank == 0:
             write_examples(out / FILE, examples, key)
     if not len(examples):
-        what = "object" if method is None else "proposal that overlaps an object"
-        raise DataError(f"{recipe.data}: holds no {what} to crop; train with crops none.")
+        kind = "object" if method is None else "proposal that overlaps an object"
+        raise DataError(f"{recipe.data}: holds no {kind} to crop; train with crops none.")
     assert recipe.crop is not None, "Recipe asks for a crop"
     size = round(recipe.crop[0] * SIDE / CROP), round(recipe.crop[1] * SIDE / CROP)
     return ObjectCrops(dataset, examples, size, recipe.crop_enlarge, recipe.crop_balance, alone=method is None)
 
 
 class ObjectCrops:
-    """`dataset` seen through `examples`: each a sample of `size` (height, width), its box made `enlarged` times as large.
+    """`dataset` seen through `examples`: a sample of `size` (height, width) for each, its box made `enlarged` times as large.
 
-    `alone`: all but its object becomes background. Examples of a class come (the most frequent class' number of examples / its
-    own) ** `balance` times, rounded: rare classes repeat, as in the paper, which does not say how often."""
+    With `alone` every pixel outside the object becomes background. Rare classes repeat, as in the paper, which does not say how
+    often: an example of a class comes (examples of the most frequent class / examples of its class) ** `balance` times,
+    rounded."""
 
     def __init__(
         self, dataset: Dataset, examples: Examples, size: tuple[int, int], enlarged: float, balance: float, alone: bool
@@ -131,7 +134,7 @@ class ObjectCrops:
         return f"{self.dataset.name(int(self.examples.pictures[example]))} crop {example}"
 
     def sample(self, index: int) -> Sample:
-        """Raises DataError where the objects of a picture are not those that were found when the boxes were."""
+        """Raises DataError where the objects of a picture are not the objects that the boxes were made of."""
         example = self.order[index]
         sample = self.dataset.sample(int(self.examples.pictures[example]))
         assert sample.labels is not None, "training needs labels"
@@ -143,14 +146,14 @@ class ObjectCrops:
         return Sample(self.name(index), image, window_of(labels, window, Image.Resampling.NEAREST, self.classes.void))
 
     def _alone(self, sample: Sample, number: int, box: Boxes) -> NDArray[Any]:
-        found = objects_of(sample, self.classes)
-        if number >= len(found.masks) or not np.array_equal(_boxes_of(found.masks[[number]])[0], box):
+        objects = objects_of(sample, self.classes)
+        if number >= len(objects.masks) or not np.array_equal(_boxes_of(objects.masks[[number]])[0], box):
             raise DataError(f"{sample.name}: its objects changed since the run began; choose another --out.")
-        return only(sample, found.masks[number], int(found.class_ids[number]), self.classes)
+        return only(sample, objects.masks[number], int(objects.class_ids[number]), self.classes)
 
 
 def only(sample: Sample, mask: NDArray[np.bool_], class_id: int, classes: ClassTable) -> NDArray[Any]:
-    """The labels (H, W) where all but the object of `mask` is background, or void without such a class; void stays void."""
+    """The labels (H, W) with background outside the object of `mask`, or void where no class is background; void stays void."""
     labels = sample.labels
     assert labels is not None, "training needs labels"
     rest = classes.background
@@ -159,8 +162,9 @@ def only(sample: Sample, mask: NDArray[np.bool_], class_id: int, classes: ClassT
 
 
 def objects_of(sample: Sample, classes: ClassTable) -> Instances:
-    """What counts as an object: the sample's instances, then the connected parts (of eight neighbours) of each other class in
-    what they leave, by class id and place; parts below `SMALLEST` of the picture, background and crowds are left out."""
+    """The objects of a sample: first its instances without crowds, then the connected parts (eight neighbours) of each class
+    among the pixels that no instance has, by class id and place. Background and parts below `SMALLEST` of the picture are left
+    out."""
     from scipy import ndimage
 
     assert sample.labels is not None, "training needs labels"
@@ -183,13 +187,13 @@ def objects_of(sample: Sample, classes: ClassTable) -> Instances:
 
 
 def write_examples(path: Path, examples: Examples, key: str) -> None:
-    """Keeps `examples` in one file with `key`, which says what they are of, and a digest of both; whole or not at all."""
+    """Writes `examples` with `key`, which names their data and settings, and a digest of both; the file is whole or not there."""
     header = json.dumps({"key": key, "sha256": _digest(examples, key)})
     write_whole(path.parent, path.name, to_safetensors(vars(examples), {_HEADER_KEY: header}))
 
 
 def read_examples(path: Path, key: str) -> Examples | None:
-    """What `write_examples` wrote there with this key; none when the file is damaged or of another key."""
+    """The examples that `write_examples` wrote there with this key; None when the file is damaged or has another key."""
     with interruptible():
         try:
             with safe_open(path, framework="numpy") as file:
@@ -209,29 +213,29 @@ def _digest(examples: Examples, key: str) -> str:
 
 
 def _examples_of(dataset: Dataset, index: int, method: str | None, overlap: float) -> Examples:
-    """The examples in one picture: its objects, or without its objects' boxes the proposals that overlap them, best first."""
+    """The examples of one picture: the boxes of its objects; with a `method` the proposals that overlap them, best first."""
     sample = dataset.sample(index)
-    found = objects_of(sample, dataset.classes)
-    boxes, objects = _boxes_of(found.masks), np.arange(len(found.masks))
+    true = objects_of(sample, dataset.classes)
+    boxes, objects = _boxes_of(true.masks), np.arange(len(true.masks))
     if method is not None and len(boxes):
         proposed = propose(sample.image, method, MOST)
         shared = overlaps(proposed, boxes)
         good = shared.max(axis=1) >= overlap
         boxes, objects = proposed[good], shared[good].argmax(axis=1)
     pictures = np.full(len(boxes), index, np.int32)
-    return Examples(pictures, objects.astype(np.int32), found.class_ids[objects].astype(np.int32), boxes)
+    return Examples(pictures, objects.astype(np.int32), true.class_ids[objects].astype(np.int32), boxes)
 
 
-def _found(find: Callable[[int], Examples], pictures: range, say: Say) -> Iterator[Examples]:
-    """The examples of each picture, found in threads; says every twenty seconds how far it is."""
-    done, boxes, word = 0, 0, time.monotonic() + 20
+def _examples(find: Callable[[int], Examples], pictures: range, say: Say) -> Iterator[Examples]:
+    """The examples of each picture, by threads; every twenty seconds `say` gets the number of finished pictures."""
+    done, boxes, next_line = 0, 0, time.monotonic() + 20
     with ThreadPoolExecutor(THREADS) as pool:
         try:
             for part in pool.map(find, pictures):
                 done, boxes = done + 1, boxes + len(part)
-                if time.monotonic() > word:
+                if time.monotonic() > next_line:
                     say(f"looking for what to crop: {done}/{len(pictures)} pictures, {boxes} boxes")
-                    word = time.monotonic() + 20
+                    next_line = time.monotonic() + 20
                 yield part
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -239,7 +243,7 @@ def _found(find: Callable[[int], Examples], pictures: range, say: Say) -> Iterat
 
 
 def _joined(parts: Iterable[Examples]) -> Examples:
-    """All examples by picture, whichever process found them."""
+    """The examples of all processes, in the order of the pictures."""
     every = sorted((part for part in parts if len(part)), key=lambda part: int(part.pictures[0]))
     nothing = np.zeros(0, np.int32)
     every.insert(0, Examples(nothing, nothing, nothing, np.zeros((0, 4))))

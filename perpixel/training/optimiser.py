@@ -1,4 +1,5 @@
-"""How a recipe learns: which parameters at which rate and decay, the rate of each step, and the optimiser's state as tensors."""
+"""The optimiser of a recipe: the rate and decay of each parameter, the rate of each step, and the optimiser's state as
+tensors."""
 
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ WARM_UP, START, END = 0.2, 0.04, 0.001  # one-cycle: share of steps that rise, a
 
 
 def optimiser_of(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
-    """Groups by factor of the learning rate and by decay, as the param blocks of Caffe's layers are."""
+    """The optimiser, with parameters grouped by learning-rate factor and by decay, as the param blocks of Caffe's layers are."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    # The shift of batch normalisation is no bias to Caffe: neither its rate nor its decay is that of biases.
+    # Caffe does not treat the shift of batch normalisation as a bias, so it has neither the rate nor the decay of biases.
     shifts = {module.bias for module in network.modules() if isinstance(module, nn.BatchNorm2d)}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
@@ -70,10 +71,10 @@ def schedule(
 
 def flat(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's tensors by parameter number and name."""
-    found = {}
+    tensors = {}
     for number, entry in optimiser.state_dict()["state"].items():
-        found.update({f"{number}.{key}": value for key, value in entry.items() if isinstance(value, Tensor)})
-    return found
+        tensors.update({f"{number}.{key}": value for key, value in entry.items() if isinstance(value, Tensor)})
+    return tensors
 
 
 def unflatten(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

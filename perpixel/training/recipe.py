@@ -1,5 +1,6 @@
-"""Recipe: everything that decides a training, flat. Its fields are the keys of a TOML file, the flags of `perpixel train` and,
-in capitals behind PERPIXEL_, the environment variables. Flags win over the environment, it over the file, it over defaults."""
+"""Recipe: all settings of a training, in one flat list. Its fields are the keys of a TOML file, the flags of `perpixel train`
+and, in capitals behind PERPIXEL_, the environment variables. A flag wins over a variable, a variable over the file, the file
+over the default."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ CROPS = ("none", "objects", "proposals")
 PROPOSALS = ("edge_boxes", "selective_search", "sliding")
 ENVIRONMENT = "PERPIXEL_"
 RECIPES = Path(__file__).parents[1] / "recipes"
-LARGEST_FILE = 1 << 16  # bytes of a recipe; tomllib takes a time that grows as their square
+LARGEST_FILE = 1 << 16  # bytes of a recipe; the time that tomllib takes grows with their square
 LARGEST_WIDTH = 64.0
 LARGEST_SIDE = 1 << 16  # pixels of a crop; channels of a layer
 LARGEST_BATCH = 1 << 20
@@ -34,11 +35,11 @@ LARGEST_NUMBER = 10**15
 LONGEST_TEXT = 4096  # of a path
 LONGEST_SHOWN = 100
 LARGEST_SIGMA = 100.0  # pixels
-# What may differ when a run is continued: it changes the speed, the reporting or the place of the data (which are known by
-# their fingerprints), not a single weight.
+# Settings that may differ when a run is continued. They change the speed, the reporting or the place of the data, but no weight;
+# fingerprints tell whether the data are the same.
 FREE = frozenset({"save_every", "cache_mb", "root"})
 PLACES = ("data", "root", "starts_from")  # settings that may be paths, in which ~ is home
-CHOSEN = "chosen"  # the origin of what `plan` chose
+CHOSEN = "chosen"  # the origin of a setting that `plan` chose
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -46,7 +47,7 @@ def _setting(default: Any, help: str) -> Any:
 
 
 def _argument(help: str) -> Any:
-    """An argument of networks. Without a value the network's own constructor decides."""
+    """An argument of networks. Where it has no value, the default of the network's constructor holds."""
     return field(default=None, metadata={"help": help, "argument": True})
 
 
@@ -57,7 +58,7 @@ class Recipe:
     train_split: str = _setting("train", "Split that is trained on.")
     val_split: str = _setting("val", "Split that is judged on, in training and after.")
     network: str = _setting("fcn8s", "Network (see `perpixel networks`).")
-    # the network's arguments, as constructors have them, beside the weights that it begins with
+    # arguments of the network's constructor, and the weights at the start
     backbone: str | None = _argument("vgg16, alexnet, googlenet, vgg16_reduced, resnet50, xception65 ... or any timm name.")
     weights: str = _setting("auto", "imagenet, none, or auto: imagenet for a full-size trunk without starts_from.")
     starts_from: str | None = _setting(None, "Run, model file, imported trunk or recipe whose weights it starts with.")
@@ -306,7 +307,7 @@ def argument_names() -> list[str]:
 
 
 def find(name_or_file: str) -> Path:
-    """The file of a recipe: of perpixel's own by name, or a TOML file by path. Raises UnknownName when it looks like neither."""
+    """The file of a recipe of perpixel by its name, or a TOML file by its path. Raises UnknownName when it is neither."""
     own = _own()
     path = own.get(name_or_file, Path(_with_home(name_or_file)))
     if path.suffix != ".toml" and not os.path.exists(path):
@@ -315,7 +316,7 @@ def find(name_or_file: str) -> Path:
 
 
 def is_recipe(name_or_file: str) -> bool:
-    """Whether `find` would find it, so that a run folder or model file is told from a recipe."""
+    """Whether this names a recipe, and not a run folder or a model file."""
     return name_or_file.endswith(".toml") or name_or_file in _own()
 
 
@@ -330,21 +331,21 @@ def merge(
     chosen: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Recipe, dict[str, str]]:
     """The recipe and the origin of each setting: "default", the file's name, the variable's name, or "flag"; "chosen" for the
-    settings that `plan` chose, over which all but defaults win.
+    settings that `plan` chose, which win over defaults alone.
 
-    Raises UsageError or UnknownName naming the setting and where it came from."""
+    Raises UsageError or UnknownName, with the name of the setting and its origin."""
     hints = get_type_hints(Recipe)
     values: dict[str, Any] = {}
     origins = dict.fromkeys(hints, "default")
-    found: list[tuple[str, dict[str, Any]]] = [(CHOSEN, dict(chosen))]
+    given: list[tuple[str, dict[str, Any]]] = [(CHOSEN, dict(chosen))]
     if file is not None:
-        found.append((str(file), read_toml(file)))
+        given.append((str(file), read_toml(file)))
     for key, text in environment.items():
         if key.startswith(ENVIRONMENT):
             name = key.removeprefix(ENVIRONMENT).lower()
-            found.append((key, {name: _from_text(text, hints[name], key) if name in hints else text}))
-    found.append(("flag", dict(flags)))
-    for origin, settings in found:
+            given.append((key, {name: _from_text(text, hints[name], key) if name in hints else text}))
+    given.append(("flag", dict(flags)))
+    for origin, settings in given:
         for name, value in settings.items():
             if name not in hints:
                 raise did_you_mean(f"setting ({printable(origin)})", name[:LONGEST_SHOWN], hints)
@@ -394,13 +395,13 @@ def _require(condition: bool, name: str, value: Any, rule: str) -> None:
 
 
 def _require_sane(name: str, value: Any) -> None:
-    """Raises UsageError for whole numbers that neither floats nor machines can hold, and for text that no file can."""
-    for one in value if isinstance(value, tuple) else (value,):
-        if isinstance(one, int):
-            _require(abs(one) <= LARGEST_NUMBER, name, one, f"at most {LARGEST_NUMBER:.0e}")
-        if isinstance(one, str):
-            _require(len(one) <= LONGEST_TEXT, name, one, f"at most {LONGEST_TEXT} characters")
-            _require(not any("\ud800" <= mark <= "\udfff" for mark in one), name, one, "text in UTF-8")
+    """Raises UsageError for whole numbers that are too large for floats or for memory, and for text that no file can hold."""
+    for item in value if isinstance(value, tuple) else (value,):
+        if isinstance(item, int):
+            _require(abs(item) <= LARGEST_NUMBER, name, item, f"at most {LARGEST_NUMBER:.0e}")
+        if isinstance(item, str):
+            _require(len(item) <= LONGEST_TEXT, name, item, f"at most {LONGEST_TEXT} characters")
+            _require(not any("\ud800" <= mark <= "\udfff" for mark in item), name, item, "text in UTF-8")
 
 
 def _with_home(place: Any) -> Any:
@@ -408,7 +409,7 @@ def _with_home(place: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value as it is told: in a line that ends."""
+    """A value as messages show it: one line, cut at `LONGEST_SHOWN` characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a number with thousands of digits, tables in tables
@@ -417,16 +418,16 @@ def _shown(value: Any) -> str:
 
 
 def _from_text(text: str, hint: Any, key: str) -> Any:
-    """The value of an environment variable: TOML where it is TOML, else the text itself."""
+    """The value of an environment variable: the text itself for a setting that may be text, else the TOML value."""
     if str in _members(hint):
         return text
     try:
-        found = tomllib.loads(f"value = {text}") if len(text) <= LARGEST_FILE else {}
+        table = tomllib.loads(f"value = {text}") if len(text) <= LARGEST_FILE else {}
     except (ValueError, RecursionError):
-        found = {}
-    if list(found) != ["value"]:
+        table = {}
+    if list(table) != ["value"]:
         raise UsageError(f"{key}={_shown(text)[1:-1]}: is not a value of the type {getattr(hint, '__name__', hint)}.")
-    return found["value"]
+    return table["value"]
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
@@ -434,7 +435,7 @@ def _members(hint: Any) -> tuple[Any, ...]:
 
 
 def _fitted(value: Any, hint: Any, name: str, origin: str) -> Any:
-    """`value` as the type of the field: arrays become tuples, whole numbers floats where one is asked for."""
+    """`value` as the type of the field: an array becomes a tuple, and a whole number a float for a field of floats."""
     for member in _members(hint):
         if get_origin(member) is tuple and isinstance(value, (list, tuple)):
             inner = get_args(member)

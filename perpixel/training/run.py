@@ -1,13 +1,13 @@
-"""A run folder's papers: whose it is, which data it trains on, where and when it ran. (`checkpoint` keeps its states.)
+"""The files of a run folder, and the lock that says which process writes it. (`states` keeps the states to resume from.)
 
-    recipe.toml    every setting with its origin        data.json       what the check of the data set found
+    recipe.toml    every setting with its origin        data.json       results of the check of the data set
     run.json       versions, machine, sessions          history.jsonl   losses and scores by step
     model.safetensors, model.json, scores.json, val.png, curves.png, last/
-    crops.safetensors    the boxes that it trains on, where the recipe says `crops`
-    stages/NAME/   the runs of the recipes that this one starts from
+    crops.safetensors    the boxes that are trained on, where the recipe has `crops`
+    stages/NAME/   the runs of the recipes that this recipe starts from
 
-data.json and run.json carry a digest of what they say. Where it is wrong, the data set is checked again, and run.json is begun
-anew; history.jsonl, scores.json and the pictures are never read, but written anew from states and weights."""
+data.json and run.json hold a digest of their own content. Where it is wrong, the data set is checked again, and a new run.json is
+begun. history.jsonl, scores.json and the pictures are never read: they are written anew from states and weights."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from perpixel.version import VERSION
 
 RECIPE, RUN, HISTORY, SCORES, DATA = "recipe.toml", "run.json", "history.jsonl", "scores.json", "data.json"
 STAGES = "stages"
-OTHERS = ("torchvision", "timm", "numpy")  # whose versions are kept beside torch's; not imported for that
-SHOWN = 3  # warnings of one kind
+OTHERS = ("torchvision", "timm", "numpy")  # packages whose versions are noted beside torch's, without importing them
+SHOWN = 3  # warnings of one kind that are shown
 _DIGEST = "sha256"
 
 Say = Callable[[str], None]
@@ -46,11 +46,11 @@ CheckProgress = Callable[[int, int], None]
 
 @contextmanager
 def claim(out: Path, recipe: Recipe, origins: Mapping[str, str] | None) -> Iterator[None]:
-    """Takes `out` for this recipe, or finds that it has it already, and holds it against a second process. What a killed
-    process left unfinished is swept, and so is what another recipe left that never came to a state.
+    """Makes `out` the run folder of this recipe, or continues there if it is already, and locks it against a second process.
+    Unfinished files of a killed process are removed, and so are the files of another recipe whose run kept no state.
 
-    Raises UsageError when the folder holds something else, another recipe's run, or a run that is going on, or cannot be made;
-    UntrustedFile when its recipe is damaged."""
+    Raises UsageError when the folder holds other files, another recipe's run, or a run that another process writes, or when it
+    cannot be made; UntrustedFile when its recipe is damaged."""
     if os.path.lexists(out) and not os.path.isdir(out):
         raise UsageError(f"{printable(out)}: is a file; choose a folder for --out.")
     difference = None
@@ -77,12 +77,14 @@ def claim(out: Path, recipe: Recipe, origins: Mapping[str, str] | None) -> Itera
 
 
 def _began(out: Path) -> bool:
-    """Whether a training in `out` came so far that it kept something."""
+    """Whether a training in `out` kept a state or a model."""
     return bool(state_folders(out)) or os.path.lexists(out / MODEL_FILE)
 
 
 def _difference(out: Path, recipe: Recipe) -> str | None:
-    """In what the recipe that is kept in `out` trains differently. Raises UntrustedFile where it is needed and damaged."""
+    """The first setting in which the recipe kept in `out` trains differently; None where there is no difference.
+
+    A damaged recipe is a difference too; raises UntrustedFile for it where the run kept a state or a model."""
     try:
         return first_difference(merge(out / RECIPE, {}, {})[0], recipe)
     except PerpixelError as error:
@@ -97,11 +99,11 @@ def write_facts(out: Path, name: str, facts: Mapping[str, Any]) -> None:
 
 
 def read_facts(path: Path) -> dict[str, Any] | None:
-    """What `write_facts` wrote there; none where the file is missing or damaged."""
+    """The facts that `write_facts` wrote there; None where the file is missing or damaged."""
     try:
         facts: dict[str, Any] = json.loads(path.read_bytes())
-        said = facts.pop(_DIGEST)
-        return facts if said == _digest(facts) else None
+        noted = facts.pop(_DIGEST)
+        return facts if noted == _digest(facts) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -112,7 +114,7 @@ def _digest(facts: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Sound:
-    """What the data check found: pixels of each class in train, and of each split its fingerprint and number of pictures."""
+    """Results of the data check: pixels of each class in train; fingerprint and number of pictures of each split."""
 
     class_pixels: list[int]
     fingerprints: dict[str, str]
@@ -120,10 +122,10 @@ class Sound:
 
 
 def sound_data(recipe: Recipe, out: Path, team: Team, say: Say, progress: CheckProgress | None = None) -> Sound:
-    """Checks the data set, or remembers that this run did, as long as no file has changed since.
+    """The results of the data check: from data.json where no file of the data set changed since, else of a new check.
 
-    Raises DataError for an unsound set, or for one that is not the one the run began with; UntrustedFile where no one can tell
-    any more with which one it did."""
+    Raises DataError for an unsound data set, or for other data than the run began with; UntrustedFile where no file tells any
+    more which data the run began with."""
     known: dict[str, Any] = {}
     if team.rank == 0:
         path = out / DATA
@@ -148,8 +150,9 @@ def sound_data(recipe: Recipe, out: Path, team: Team, say: Say, progress: CheckP
 
 
 def _fingerprints(out: Path, known: Mapping[str, Any]) -> Any:
-    """Those of the data that the run began with; none where it did not begin. A damaged file may say them too: what is not
-    equal to them is refused."""
+    """The fingerprints of the data that the run began with; None where it did not begin.
+
+    A damaged data.json is read too: if its fingerprints are wrong, they equal those of no data set, and the caller refuses."""
     if known:
         return known["fingerprints"]
     facts = read_facts(out / RUN)
@@ -160,7 +163,7 @@ def _fingerprints(out: Path, known: Mapping[str, Any]) -> Any:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if _began(out):
             raise UntrustedFile(
-                f"{out}: {DATA} and {RUN} are damaged or missing, so that no one can tell whether the data are those that the "
+                f"{out}: {DATA} and {RUN} are damaged or missing, so that no file tells whether the data are those that the "
                 f"run began with; choose another --out."
             ) from error
         return None
@@ -169,8 +172,8 @@ def _fingerprints(out: Path, known: Mapping[str, Any]) -> Any:
 def begin_session(
     out: Path, recipe: Recipe, team: Team, sound: Sound, first: int, started_from: Mapping[str, str] | None, say: Say
 ) -> None:
-    """Notes in run.json that a process goes on after step `first`, on what machine; says so where it computes otherwise than
-    the process before it did. `started_from` is the model that the weights come from, by path and SHA-256."""
+    """Notes in run.json that a process continues after step `first`, and on which machine. `say` gets a line where this machine
+    computes differently from the one before. `started_from` is the model that the weights come from, by path and SHA-256."""
     facts = read_facts(out / RUN)
     if facts is None:
         if (out / RUN).exists():
@@ -193,7 +196,7 @@ def begin_session(
     sessions: list[dict[str, Any]] = facts["sessions"]
     if sessions:
         last = sessions[-1]
-        if last["to"] is None:  # it was killed
+        if last["to"] is None:  # the process of that session was killed
             last["to"] = first
         others = [name for name in machine if last[name] != machine[name]]
         if others:
@@ -204,22 +207,23 @@ def begin_session(
 
 
 def end_session(out: Path, last: int, seconds: float) -> None:
-    """Notes in run.json to which step this process went, and how long it took."""
+    """Notes in run.json the last step of this process, and the seconds that it took."""
     facts = read_facts(out / RUN)
-    if facts is not None:  # which someone may have damaged since
+    if facts is not None:  # None where the file was damaged since
         facts["sessions"][-1] |= {"to": last, "seconds": round(seconds, 2)}
         write_facts(out, RUN, facts)
 
 
 def data_of(run: Path, recipe: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Data set and root of a recipe that trained in the folder `run`, or in that of the file `run`: where they lay then, if they
-    are there still, whatever the current folder is; else as they are named."""
+    """Data set and root of the recipe of a run; `run` is the run folder or a file in it.
+
+    Their places at training time, where these still are folders, so that the current folder does not matter; else their names."""
     facts = read_facts((run if os.path.isdir(run) else run.parent) / RUN) or {}
-    found = []
+    places = []
     for name in ("data", "root"):
         given, place = recipe.get(name), facts.get("places", {}).get(name)
-        found.append(place[1] if place and place[0] == given and os.path.isdir(place[1]) else given)
-    return found[0], found[1]
+        places.append(place[1] if place and place[0] == given and os.path.isdir(place[1]) else given)
+    return places[0], places[1]
 
 
 def _checked(recipe: Recipe, say: Say, progress: CheckProgress | None) -> Report:
@@ -241,7 +245,7 @@ def _checked(recipe: Recipe, say: Say, progress: CheckProgress | None) -> Report
 
 
 def _stamp(recipe: Recipe) -> str:
-    """What changes when a file of the data set does: names, sizes and times."""
+    """A text that changes when a file of the data set changes: names, sizes and times of its files."""
     splits = judged_splits(recipe.data, recipe.root, (recipe.train_split, recipe.val_split)).values()
     files = [path for split in splits if isinstance(split, Stored) for path in split.files()]
     return str([_state(path) for path in files]) if files else f"{recipe.data} of perpixel {VERSION}"
@@ -250,6 +254,6 @@ def _stamp(recipe: Recipe) -> str:
 def _state(path: Path) -> tuple[str, int, int]:
     try:
         stat = path.stat()
-    except OSError:  # the check tells of it
+    except OSError:  # the check reports it
         return str(path), 0, 0
     return str(path), stat.st_size, stat.st_mtime_ns

@@ -2,9 +2,9 @@
 
     fcn8s_voc2012 -> fcn16s_voc2012 -> fcn32s_voc2012 is trained as OUT/stages/fcn32s_voc2012, OUT/stages/fcn16s_voc2012, OUT
 
-What is finished is not trained again, so the same command continues in the stage in which it was stopped. A flag `starts_from`
-that names an imported trunk says where the first stage starts; one that names a run or model, where the last one does, and then
-there are no stages before it."""
+A finished stage is not trained again, so the same command continues in the stage in which it was stopped. A flag `starts_from`
+that names an imported trunk is the start of the first stage. A flag that names a run or model is the start of the last stage;
+then there are no stages before it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from perpixel.weights.model_file import is_trunk
 
 @dataclass(frozen=True)
 class Stage:
-    """One training of several: `name` of its recipe ("" for the last one), settings and where each came from."""
+    """One training of several: the `name` of its recipe ("" for the last stage), its settings, and the origin of each."""
 
     name: str
     recipe: Recipe
@@ -39,27 +39,27 @@ def stages(
     environment: Mapping[str, str] = os.environ,
     chosen: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Stage]:
-    """The trainings that a recipe file asks for, first one first; flags and environment change each of them, `starts_from` the
-    last one, or the first one when it is a trunk. `chosen` is what `plan` chose for the last one.
+    """The trainings that a recipe file asks for, in order. Flags and environment change each of them; but `starts_from` changes
+    the last one, or the first one when it is a trunk. `chosen` are the settings that `plan` chose for the last one.
 
     Raises UsageError when recipes start from each other in a circle, and whatever `merge` raises."""
     given = Stage("", *merge(file, flags, environment, chosen))
     origin = given.recipe.starts_from
     trunk = origin if origin is not None and not is_recipe(origin) and is_trunk(origin) else None
-    # Where the last stage is told to start is not where the stage before it starts.
+    # The user's start of the last stage is not the start of the stages before it.
     flags = {name: value for name, value in flags.items() if name != "starts_from"}
     environment = {key: value for key, value in environment.items() if key != "PERPIXEL_STARTS_FROM"}
-    found = [given if trunk is None else Stage("", *merge(file, flags, environment, chosen))]
-    while (start := found[0].recipe.starts_from) is not None and is_recipe(start):
+    planned = [given if trunk is None else Stage("", *merge(file, flags, environment, chosen))]
+    while (start := planned[0].recipe.starts_from) is not None and is_recipe(start):
         name = Path(start).stem
-        if any(stage.name == name for stage in found):
+        if any(stage.name == name for stage in planned):
             raise UsageError(f"recipe {name}: starts from itself; correct `starts_from`.")
-        found.insert(0, Stage(name, *merge(find(start), flags, environment)))
+        planned.insert(0, Stage(name, *merge(find(start), flags, environment)))
     if trunk is not None:
-        first = found[0]
+        first = planned[0]
         origins = {**first.origins, "starts_from": given.origins["starts_from"]}
-        found[0] = Stage(first.name, replace(first.recipe, starts_from=trunk), origins)
-    return found
+        planned[0] = Stage(first.name, replace(first.recipe, starts_from=trunk), origins)
+    return planned
 
 
 def train_stages(
@@ -69,9 +69,10 @@ def train_stages(
     progress: Callable[[str], Progress] | None = None,
     checked: CheckProgress | None = None,
 ) -> Scores | None:
-    """Trains each stage from the weights of the one before it, the last one in `out`; returns the scores of the last.
+    """Trains each stage from the weights of the stage before it, the last in `out`; returns the scores of the last.
 
-    `progress` makes of what is counted who hears of it; `checked` hears of the pictures that are looked at before."""
+    `progress` makes a progress line from the name of the counted steps. `checked` is called with each picture that the data check
+    has finished."""
     scores = None
     before: Path | None = None
     for stage in planned:
@@ -88,8 +89,8 @@ def train_stages(
 
 
 def _finished(folder: Path, recipe: Recipe) -> bool:
-    """Whether `folder` holds the scores of this very recipe. (`train` refuses a folder of another one.)"""
+    """Whether `folder` holds the scores of this recipe. (`train` refuses a folder of another recipe.)"""
     try:
         return (folder / SCORES).is_file() and first_difference(merge(folder / RECIPE, {}, {})[0], recipe) is None
-    except PerpixelError:  # `train` says what is wrong
+    except PerpixelError:  # `train` raises it again
         return False

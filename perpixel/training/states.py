@@ -1,4 +1,4 @@
-"""States of a training, which survive anything: all that the same command needs to continue."""
+"""The states of a training: all that the same command needs to continue, safe against a kill at any moment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from perpixel.machines.interrupts import interruptible
 from perpixel.weights.model_file import DAMAGE, plain
 
 STATES, MANIFEST = "last", "manifest.json"
-VALUES, TENSORS = "state.json", ".safetensors"  # of a state
+VALUES, TENSORS = "state.json", ".safetensors"  # the file of values of a state, and the suffix of its files of tensors
 KEPT_STATES = 2
 _STATE_NAME = re.compile(r"step-\d{9}")
 
@@ -42,7 +42,7 @@ def save_state(run: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]]
         manifest = {path.name: digest(path) for path in sorted(partial.iterdir())}
         write_whole(partial, MANIFEST, json.dumps(manifest, indent=1).encode())
     except OSError:
-        shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
+        shutil.rmtree(partial, ignore_errors=True)  # frees the room, since the disk may be full
         raise
     if final.exists():  # a damaged one, or the state this run was resumed from
         _remove(final)
@@ -52,8 +52,8 @@ def save_state(run: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]]
 
 
 def remove_old_states(run: Path, step: int) -> None:
-    """Keeps the newest two of the states up to `step`, and whatever is newer."""
-    remove_partial(run / STATES)  # of a removal that was cut off
+    """Removes states up to `step` except for the newest two of them; newer states stay."""
+    remove_partial(run / STATES)  # what an interrupted removal left
     for old in sorted(path for path in state_folders(run) if path.name <= _state_name(step))[:-KEPT_STATES]:
         _remove(old)
 
@@ -75,7 +75,7 @@ def load_state(run: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any],
 
 
 def _sound_state(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Groups of tensors and values of a state whose files are those of its manifest, each as it was written."""
+    """The groups of tensors and the values of a state. Raises ValueError where a file is not as the manifest says."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
     there = {path.name for path in folder.iterdir()} - {MANIFEST}
     if manifest.keys() != there or VALUES not in there:
@@ -105,7 +105,7 @@ def _state_name(step: int) -> str:
 
 def _remove(folder: Path) -> None:
     """Renames before deleting, so that a kill in between leaves nothing that looks like a state."""
-    doomed = folder.with_suffix(f".old{PARTIAL}")  # not the name of the state that takes its place
+    doomed = folder.with_suffix(f".old{PARTIAL}")  # a name that the state in its place does not use
     shutil.rmtree(doomed, ignore_errors=True)
     os.replace(folder, doomed)
     shutil.rmtree(doomed, ignore_errors=True)

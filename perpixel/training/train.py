@@ -1,8 +1,8 @@
-"""Recipe -> run folder. The loop is in `train`, top to bottom. Batches come from `batches`; the network and its optimiser from
-`learner`; `states` and `history` hold what is kept.
+"""Recipe -> run folder. The loop is in `train`, top to bottom. `batches` makes the batches, `learner` the network and its
+optimiser; `states` keeps the states to resume from, `history` the losses and scores.
 
-Every random choice of step n follows from the seed and n (torch's generator is seeded anew for each step), so nothing random
-has to be kept, and a run that was killed anywhere ends with the same bytes as one that was not."""
+The seed and n decide every random choice of step n: torch's generator is seeded anew for each step. So no state of a generator is
+kept, and a run that was killed ends with the same bytes as a run that was not."""
 
 from __future__ import annotations
 
@@ -70,18 +70,18 @@ def train(
     progress: Progress | None = None,
     checked: CheckProgress | None = None,
 ) -> Scores | None:
-    """Trains into the run folder `out`, or continues there; returns the scores of the kept weights on `val`. `progress` hears of
-    steps, `checked` of the pictures that are looked at before.
+    """Trains into the run folder `out`, or continues there; returns the scores of the kept weights on `val`. `progress` is called
+    after each step, `checked` after each picture of the data check.
 
     Under `torchrun` the processes share each batch; all but the first return None. Raises UsageError when `out` belongs to
     another recipe, DataError for an unsound data set, Interrupted (resumable) on SIGINT or SIGTERM, NotFinite when a loss,
     gradient or weight is not finite. `starts_from` is a run or a model file here; `stages` trains it when it is a recipe."""
     keep_freed_memory()
     training, validation = _splits(recipe)
-    network = network_of(recipe, training.classes)  # before the folder is touched: names and arguments may be wrong
+    network = network_of(recipe, training.classes)  # raises for wrong names and arguments before the folder is touched
     criterion = criterion_of(recipe, network, validation)
     with join(recipe.device) as team, claim(out, recipe, origins) if team.rank == 0 else nullcontext():
-        if team.rank:  # one voice for all
+        if team.rank:  # the first process speaks for all
             say, progress = _nothing, None
         run = _set_up(recipe, out, network, criterion, training, validation, team, say, checked)
         learner, history, optimiser, scaler = run.learner, run.history, run.learner.optimiser, run.learner.scaler
@@ -139,7 +139,7 @@ def _nothing(_: str) -> None: ...
 
 
 def _splits(recipe: Recipe) -> tuple[Dataset, Dataset]:
-    """The splits that are trained on and judged on."""
+    """The split that is trained on, and the split that is judged on."""
     try:
         training, validation = (
             open_dataset(recipe.data, root=recipe.root, split=split) for split in (recipe.train_split, recipe.val_split)
@@ -153,8 +153,8 @@ def _splits(recipe: Recipe) -> tuple[Dataset, Dataset]:
 
 @dataclass
 class _Run:
-    """A training in its folder: what it reads, what learns, what it keeps. `start` is the step after which it goes on, `began`
-    the time when it did; `class_weights` are those of the training split by the recipe's rule."""
+    """A training in its folder: its data, its learner, its history. `start` is the step after which it continues, `began` the
+    time when it continued. `class_weights` are the weights of the training split by the recipe's rule."""
 
     recipe: Recipe
     out: Path
@@ -177,7 +177,8 @@ class _Run:
         )  # fmt: skip
 
     def validate(self, step: int) -> None:
-        """Judges the kept network on val, notes it in the history, and keeps the weights where they are the best so far."""
+        """Judges the kept network on val, adds the figures to the history, and saves the weights where they are the best so
+        far."""
         recipe, team, network = self.recipe, self.team, self.learner.kept
         if recipe.statistics_batches:
             measure_batch_norm(network, self.training, recipe, team)
@@ -188,11 +189,11 @@ class _Run:
             write_curves(self.out, self.history.entries, self.criterion.drawn)
 
     def keep(self, step: int) -> None:
-        """Keeps a state to resume from, and the history; and the weights, where nothing was judged yet."""
+        """Saves a state to resume from and the history; before the first validation also the weights."""
         if self.team.rank:
             return
         _save(self.out, step, self.learner, self.history)
-        if self.history.best is None:  # what there is can be used, and says what it is
+        if self.history.best is None:  # so that an unfinished run can be used; its card has no score
             model_file.save_model(self.out, self.learner.kept.state_dict(), self._card(step, None))
 
     def end_session(self, step: int) -> None:
@@ -227,7 +228,7 @@ def _set_up(
     recipe: Recipe, out: Path, network: Network, criterion: Criterion, training: Dataset, validation: Dataset, team: Team,
     say: Say, checked: CheckProgress | None,
 ) -> _Run:  # fmt: skip
-    """Data that were checked, the network with the weights that it starts from or goes on with, and a session in run.json."""
+    """Checks the data, gives the network the weights of its start or of the last state, and begins a session in run.json."""
     if recipe.statistics_batches and recipe.statistics_batch % team.world:
         raise UsageError(f"statistics_batch = {recipe.statistics_batch}: must be a multiple of the processes, {team.world}.")
     sound = sound_data(recipe, out, team, say, checked)
@@ -242,7 +243,8 @@ def _set_up(
     history = History(recipe, criterion, out)
     start = _restore(out, learner, history, say)
     if start and team.rank == 0:
-        # What a kill may have cut off after the state of `start` was whole: of the last step there is no next save to do it.
+        # A kill may have come after the state of `start` was whole and before these two; after the last step no save repeats
+        # them.
         states.remove_old_states(out, start)
         history.write()
     warning = None if start else lagging_statistics(network, recipe)
@@ -271,10 +273,10 @@ def _save(out: Path, step: int, learner: Learner, history: History) -> None:
 
 def _restore(out: Path, learner: Learner, history: History, say: Say) -> int:
     """Puts the newest sound state back; returns its step, 0 without one."""
-    found = states.load_state(out)
-    if found is None:
+    state = states.load_state(out)
+    if state is None:
         return 0
-    recipe, (groups, values, complaints) = history.recipe, found
+    recipe, (groups, values, complaints) = history.recipe, state
     for complaint in complaints:
         say(complaint)
     try:
@@ -308,15 +310,15 @@ def validates(recipe: Recipe, step: int) -> bool:
 
 @contextmanager
 def enough_to_normalise(recipe: Recipe, part: Batch, team: Team) -> Iterator[None]:
-    """Says in a sentence that a layer of the network normalises over one value, of which torch makes an error at the first
-    step: it has one cell where a part of the batch has one picture."""
+    """Raises UsageError where a layer of the network normalises over one value, for which torch raises a ValueError at the first
+    step: the layer's map has one cell, and a part of the batch one picture."""
     try:
         yield
     except ValueError as error:
         if "Expected more than 1" not in str(error):
             raise
         parts = recipe.accumulate * team.world
-        if "spatial" in str(error):  # of each picture by itself
+        if "spatial" in str(error):  # the layer normalises each picture by itself
             remedy = "give a larger --crop"
         elif recipe.batch >= 2 * team.world:
             most = next(n for n in range(recipe.batch // (2 * team.world), 0, -1) if recipe.batch % (n * team.world) == 0)
@@ -331,7 +333,8 @@ def enough_to_normalise(recipe: Recipe, part: Batch, team: Team) -> Iterator[Non
 
 
 def _share(recipe: Recipe, part: Batch, judged: float) -> float:
-    """By what the mean loss over the pixels of `part` is multiplied, so that all parts sum to the loss of the whole batch.
+    """The factor for the mean loss over the pixels of `part`, such that the losses of all parts sum to the loss of the whole
+    batch.
 
     `judged` counts the batch's pixels. Caffe's un-normalised loss is the sum over the pixels of each picture, averaged over
     pictures; its normalised one, accumulated, averages the means of the parts."""
@@ -343,7 +346,7 @@ def _share(recipe: Recipe, part: Batch, judged: float) -> float:
 
 
 def _finish(out: Path, validation: Dataset, criterion: Criterion) -> Scores:
-    """Judges the kept weights, and leaves figures, a sheet of pictures and curves."""
+    """Judges the kept weights; writes their figures, a sheet of pictures and the curves."""
     model = model_file.load(out)
     scores = evaluate(model, validation, criterion.measure)
     write_whole(out, SCORES, json.dumps(scores.to_json(), indent=1).encode())

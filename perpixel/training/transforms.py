@@ -1,7 +1,7 @@
-"""Sample -> Sample for training: scale jitter, crop, rotation, elastic deformation, flips and colour, each from a random
-generator that is handed in.
+"""Sample -> Sample for training: scale jitter, crop, rotation, elastic deformation, flips and colour, drawn from the random
+generator of the caller.
 
-Labels after are a subset of labels before, plus void: they are moved, never mixed."""
+Labels are moved and never mixed: the labels of a view are labels of its picture, or void."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from perpixel.sample import Instances, Sample
 
 # Luma of ITU-R BT.601, the axis about which saturation and hue turn.
 LUMA = np.array([0.299, 0.587, 0.114])
-MEAN_COLOUR = (124, 116, 104)  # of ILSVRC; fills what lies outside the picture
+MEAN_COLOUR = (124, 116, 104)  # of ILSVRC; fills the pixels outside the picture
 HUE = 30.0  # degrees about the grey axis, at strength 1
 BINOMIAL = (1, 4, 6, 4, 1)  # of 16
 GRID = 3  # nodes of the elastic deformation along each side of a view
@@ -27,9 +27,9 @@ GRID = 3  # nodes of the elastic deformation along each side of a view
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What `augment` may do; see the settings of the same names in `Recipe`.
+    """The settings of `augment`; those of the same names in `Recipe` explain them.
 
-    `context` is how many pixels more than the labels the picture of a crop shows on each side, for a network with a border."""
+    The picture of a crop shows `context` pixels more on each side than its labels, for a network with a border."""
 
     scale: float = 1.0
     crop: tuple[int, int] | None = None
@@ -57,12 +57,12 @@ class Window(NamedTuple):
 
 
 def augment(sample: Sample, how: Augmentation, void: int, random: np.random.Generator) -> Sample:
-    """One training view of `sample`: a window of the picture, resized, turned, deformed, mirrored and recoloured; labels and
-    instances go where their pixels go.
+    """One training view of `sample`: a window of the picture, resized, turned, deformed, mirrored and recoloured. Labels and
+    instances move with their pixels.
 
-    What lies outside the picture is mean colour and void; but where the view is turned or deformed, the picture is mirrored at
-    its border with its labels, and what `context` shows is the picture or its mirror image. Without a crop the window has the
-    picture's size, divided by the jitter, and no context."""
+    Outside the picture are mean colour and void. But a view that is turned or deformed mirrors the picture and its labels at the
+    border, and `context` shows the picture or its mirror image. Without a crop the window has the picture's size divided by the
+    jitter, and no context."""
     assert sample.labels is not None, "training needs labels"
     window = _choose_window(sample.labels, how, void, random)
     mirrored = how.flip and random.random() < 0.5
@@ -113,13 +113,13 @@ def _choose_window(labels: NDArray[Any], how: Augmentation, void: int, random: n
 
 
 def _scale_of_a_side(height: int, width: int, how: Augmentation, random: np.random.Generator) -> float:
-    """The scale at which the shorter side is one of `short_sides`, or the longer one `long_side` where it would be more."""
+    """The scale that makes the shorter side one of `short_sides`; smaller where the longer side would exceed `long_side`."""
     scale = int(random.choice(how.short_sides)) / min(height, width)
     return scale if how.long_side is None else min(scale, how.long_side / max(height, width))
 
 
 def _picture_of(image: NDArray[np.uint8], window: Window, context: int) -> NDArray[np.uint8]:
-    """The window of the picture, with `context` pixels more on each side, where what lies outside is mirrored."""
+    """The window of the picture with `context` pixels more on each side; with context the picture is mirrored at its border."""
     if context == 0:
         return window_of(image, window, Image.Resampling.BILINEAR, MEAN_COLOUR)
     (height, width), (high, wide) = window.sides, window.size
@@ -131,7 +131,7 @@ def _picture_of(image: NDArray[np.uint8], window: Window, context: int) -> NDArr
 def _deformed(
     sample: Sample, numbers: NDArray[np.int32] | None, window: Window, context: int, places: NDArray[np.float64]
 ) -> list[NDArray[Any]]:
-    """Picture, labels and numbers at `places` of the window with its context; labels and numbers without the context."""
+    """The picture at `places` of the window with its context; labels and numbers at the places inside the context."""
     assert sample.labels is not None
     (height, width), (high, wide) = window.sides, window.size
     unit = height / high, width / wide
@@ -146,11 +146,11 @@ def _deformed(
 
 
 def deformed_places(size: tuple[int, int], rotate: float, elastic: float, random: np.random.Generator) -> NDArray[np.float64]:
-    """From where in an undeformed view each pixel of a view of `size` comes: rows and columns, (2, H, W).
+    """(2, H, W): row and column in the undeformed view from which each pixel of a view of `size` comes.
 
     Turned about the middle by up to +- `rotate` degrees, then moved: displacement vectors with a standard deviation of `elastic`
-    pixels on a coarse 3 x 3 grid, interpolated bicubically to every pixel (U-Net, section 3.1). The paper leaves open what the
-    grid spans: here the view, with nodes at its corners, the middles of its sides and its centre."""
+    pixels on a coarse 3 x 3 grid, interpolated bicubically to every pixel (U-Net, section 3.1). The paper does not say what the
+    grid spans; here it spans the view, with nodes at its corners, the middles of its sides and its centre."""
     rows, columns = (np.arange(side, dtype=np.float64) for side in size)
     angle = float(np.deg2rad(random.uniform(-rotate, rotate)))
     middle = (size[0] - 1) / 2, (size[1] - 1) / 2
@@ -171,8 +171,8 @@ def _bicubic(side: int) -> NDArray[np.float64]:
 def image_at(image: NDArray[np.uint8], places: NDArray[np.float64], unit: tuple[float, float]) -> NDArray[np.uint8]:
     """The picture at `places` (2, H, W) inside it, interpolated bilinearly.
 
-    `unit` of its pixels are one of the view: where the view is coarser, the picture is made smaller first, as `window_of` does,
-    so that no pixel is skipped."""
+    A pixel of the view is as large as `unit` pixels of the picture, (down, right). Where this is more than 1, the picture is made
+    smaller first, as `window_of` does, so that no pixel is skipped."""
     starts, stops = np.floor(places.min((1, 2))).astype(int), np.floor(places.max((1, 2))).astype(int) + 2
     part = image[starts[0] : stops[0], starts[1] : stops[1]]
     high, wide = part.shape[:2]
@@ -185,15 +185,15 @@ def image_at(image: NDArray[np.uint8], places: NDArray[np.float64], unit: tuple[
     grid = torch.from_numpy(np.stack([columns, rows], axis=-1, dtype=np.float32))
     pixels = torch.from_numpy(small.astype(np.float32)).permute(2, 0, 1)
     sampled = F.grid_sample(pixels[None], grid[None], "bilinear", "border", align_corners=True)
-    found: NDArray[np.uint8] = sampled[0].permute(1, 2, 0).round_().to(torch.uint8).numpy()
-    return found
+    colours: NDArray[np.uint8] = sampled[0].permute(1, 2, 0).round_().to(torch.uint8).numpy()
+    return colours
 
 
 def values_at(values: NDArray[Any], places: NDArray[np.float64]) -> NDArray[Any]:
     """The values (H, W) at the pixels nearest to `places` (2, H, W) inside the picture."""
     rows, columns = np.rint(places).astype(np.int32)
-    found: NDArray[Any] = values.ravel().take(rows * values.shape[1] + columns)
-    return found
+    nearest: NDArray[Any] = values.ravel().take(rows * values.shape[1] + columns)
+    return nearest
 
 
 def reflected(places: NDArray[np.float64], size: tuple[int, ...]) -> NDArray[np.float64]:
@@ -209,8 +209,8 @@ def reflected(places: NDArray[np.float64], size: tuple[int, ...]) -> NDArray[np.
 def window_of(
     array: NDArray[Any], window: Window, how: Image.Resampling, outside: int | tuple[int, int, int] | None
 ) -> NDArray[Any]:
-    """The window, resized. It may reach outside the array: there all has the value `outside`, or with none the array is
-    mirrored at its border pixels."""
+    """The window, resized. Outside the array it has the value `outside`; where `outside` is None, the array is mirrored at its
+    border pixels."""
     height, width = array.shape[:2]
     top, left, sides, size = window
     bottom, right = top + sides[0], left + sides[1]
@@ -247,7 +247,7 @@ def recolour(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[n
 
 
 def blurred(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture by OpenCV's Gaussian of 5 x 5 pixels, which is binomial; at its border it is mirrored."""
+    """The picture blurred by OpenCV's Gaussian of 5 x 5 pixels, a binomial kernel; the picture is mirrored at its border."""
     sums: NDArray[np.uint16] = image.astype(np.uint16)
     for axis in (0, 1):
         sums = ndimage.correlate1d(sums, BINOMIAL, axis, mode="mirror")

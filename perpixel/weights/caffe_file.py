@@ -122,13 +122,13 @@ def _blob(data: memoryview, budget: Iterator[int], where: str) -> NDArray[np.flo
     shape = [side - (side >> 63 << 64) for side in shape]  # int64
     if parts[5] and parts[8]:
         raise ValueError(f"{where} has weights in single and in double precision")
-    found = parts[5] or parts[8]
-    count = sum(part.size for part in found)
+    arrays = parts[5] or parts[8]
+    count = sum(part.size for part in arrays)
     if min(shape, default=1) < 0 or prod(shape) != count:
         raise ValueError(f"{where} has the shape {shape_text(shape)} and {count} weights")
     weights = np.empty(count, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        np.concatenate(found or [weights], out=weights, casting="same_kind")
+        np.concatenate(arrays or [weights], out=weights, casting="same_kind")
     if not np.isfinite(weights).all():
         raise ValueError(f"{where} holds a weight that is not finite")
     return weights.reshape(shape)

@@ -87,16 +87,16 @@ _UNET: dict[str, tuple[str, ...]] = {
 
 def _deconvnet() -> dict[str, tuple[str, ...]]:
     """Every layer with weights and its batch normalisation, of which the file has scale and shift."""
-    found: dict[str, tuple[str, ...]] = {**_VGG16, "seg-score-voc": _convolution("score")}
+    layers_of: dict[str, tuple[str, ...]] = {**_VGG16, "seg-score-voc": _convolution("score")}
     for index, layer in enumerate(_VGG16):
-        found[f"bn{layer.removeprefix('conv')}"] = _convolution(f"trunk.norm.{index}")
+        layers_of[f"bn{layer.removeprefix('conv')}"] = _convolution(f"trunk.norm.{index}")
     decoder = {"fc6-deconv": ("fc6-deconv-bn", "fc6_deconv")}
     for block, layers in enumerate((2, 2, 3, 3, 3), start=1):
         for layer in (f"{block}_{number}" for number in range(1, layers + 1)):
             decoder[f"deconv{layer}"] = (f"debn{layer}", f"deconv.{5 - block}.{int(layer[-1]) - 1}")
     for layer, (norm, module) in decoder.items():
-        found |= {layer: _convolution(f"{module}.layer"), norm: _convolution(f"{module}.norm")}
-    return found
+        layers_of |= {layer: _convolution(f"{module}.layer"), norm: _convolution(f"{module}.norm")}
+    return layers_of
 
 
 DEFINITIONS: dict[tuple[str, str | None], Definition] = {  # by network, and by backbone or variant
@@ -233,15 +233,15 @@ def _state(
         wanted = list(needed[name].values())
         blobs = [_fitted(blob, shape, layer.type) for blob, shape in zip(layer.blobs, wanted, strict=False)]
         if len(layer.blobs) != len(wanted) or any(blob is None for blob in blobs):
-            found, right = (" and ".join(map(shape_text, several)) for several in (layer.shapes, wanted))
-            misshapen.append(f"{layer.name} ({found}, not {right})")
+            shapes_there, shapes_wanted = (" and ".join(map(shape_text, several)) for several in (layer.shapes, wanted))
+            misshapen.append(f"{layer.name} ({shapes_there}, not {shapes_wanted})")
         else:
             state |= {parameter: torch.from_numpy(blob) for parameter, blob in zip(needed[name], blobs, strict=True)}
     missing = [name.replace("#", classes) for name in needed if name not in given]
     wrong = {"unknown layers": unknown, "missing layers": missing, "layers of another shape": misshapen}
     if any(wrong.values()):
-        found = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in wrong.items() if names)
-        raise UntrustedFile(f"{path}: does not hold {what} ({found}); name the {asked} that it was made for.")
+        faults = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in wrong.items() if names)
+        raise UntrustedFile(f"{path}: does not hold {what} ({faults}); name the {asked} that it was made for.")
     if definition.first is not None:
         state[definition.first] = state[definition.first].flip(1)
         state["trunk.mean"] = torch.tensor(mean[::-1]).view(3, 1, 1) / 255

@@ -84,8 +84,8 @@ def import_trunk(path: str | Path, trunk: str, out: str | Path, **arguments: Any
 
 
 def _require_free(out: Path) -> None:
-    found = {item.name for item in out.iterdir() if item.suffix != PARTIAL} if os.path.isdir(out) else set()
-    if found - {MODEL_FILE, CARD_FILE, LOCK}:
+    names = {item.name for item in out.iterdir() if item.suffix != PARTIAL} if os.path.isdir(out) else set()
+    if names - {MODEL_FILE, CARD_FILE, LOCK}:
         raise UsageError(f"{out}: holds other things than an imported model; choose another --out.")
 
 

@@ -115,8 +115,8 @@ def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> 
     if bad is not None:
         raise PerpixelError(f"{folder / MODEL_FILE}: not written, for weight {bad} is not finite; lower the learning rate.")
     tensors, text = plain(network), json.dumps({"title": card.title, _DIGEST: _NO_DIGEST, **asdict(card)}, indent=1)
-    found = hashlib.sha256(to_safetensors(tensors, {_HEADER_KEY: text})).hexdigest()
-    text = text.replace(_NO_DIGEST, found, 1)
+    digest_of_zeros = hashlib.sha256(to_safetensors(tensors, {_HEADER_KEY: text})).hexdigest()
+    text = text.replace(_NO_DIGEST, digest_of_zeros, 1)
     write_whole(folder, MODEL_FILE, to_safetensors(tensors, {_HEADER_KEY: text}))
     write_whole(folder, CARD_FILE, (text + "\n").encode())
 
@@ -158,20 +158,20 @@ def read(run_or_file: str | Path, say: Callable[[str], None] = say) -> Stored:
             f"{printable(path)}: there is no model file; name a run folder of `perpixel train`, a model.safetensors, or a "
             f"network with published weights such as {LIGHTEST}."
         )
-    with _opened(path) as found:
-        sizes = {name: tuple(found.file.get_slice(name).get_shape()) for name in found.file.keys()}  # noqa: SIM118 - no mapping
+    with _opened(path) as opened:
+        sizes = {name: tuple(opened.file.get_slice(name).get_shape()) for name in opened.file.keys()}  # noqa: SIM118 - no mapping
         with torch.device("meta"):  # costs no memory, whatever the card claims
-            expected = _built(found.card).state_dict()
+            expected = _built(opened.card).state_dict()
         if sizes != {name: tuple(tensor.shape) for name, tensor in expected.items()}:
             raise ValueError("its tensors are not those of the network that its card names")
-        whole, zeroed = _digests(found.raw, found.digest)
-        if found.digest is None:
+        whole, zeroed = _digests(opened.raw, opened.digest)
+        if opened.digest is None:
             say(f"{printable(path)}: has no digest, as files of before; if it is damaged, no one can tell.")
-        elif zeroed != found.digest:
+        elif zeroed != opened.digest:
             raise ValueError("its bytes are not those that were written")
-        tensors = {name: found.file.get_tensor(name) for name in sizes}
-        replaced = not os.path.samestat(os.fstat(found.raw.fileno()), path.stat())  # just now, by a training
-    return read(run_or_file, say) if replaced else Stored(found.card, tensors, whole)
+        tensors = {name: opened.file.get_tensor(name) for name in sizes}
+        replaced = not os.path.samestat(os.fstat(opened.raw.fileno()), path.stat())  # just now, by a training
+    return read(run_or_file, say) if replaced else Stored(opened.card, tensors, whole)
 
 
 def is_trunk(run_or_file: str | Path) -> bool:
@@ -179,9 +179,9 @@ def is_trunk(run_or_file: str | Path) -> bool:
     path = _model_file(run_or_file)
     if not os.path.isfile(path):
         return False
-    with _opened(path) as found:
+    with _opened(path) as opened:
         pass
-    return found.card.network in TRUNKS
+    return opened.card.network in TRUNKS
 
 
 def _is_published(name: str | Path) -> bool:
@@ -205,7 +205,7 @@ class _Opened:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_Opened]:
-    """The model file `path`, open. Whatever is wrong with the file is told as UntrustedFile."""
+    """The model file `path`, open. Raises UntrustedFile for every fault of the file."""
     with interruptible():
         try:
             with path.open("rb") as raw, safe_open(path, framework="pt") as file:
@@ -214,13 +214,13 @@ def _opened(path: Path) -> Iterator[_Opened]:
                     raise UntrustedFile(f"{path}: its header has no perpixel card; only files that perpixel wrote can be loaded.")
                 values = json.loads(header)
                 values.pop("title", None)  # follows from network and arguments
-                said = values.pop(_DIGEST, None)
+                stated = values.pop(_DIGEST, None)
                 card = _sound(ModelCard(**values))
                 if "weights" in card.arguments:  # would fetch what the file's own tensors replace
                     raise ValueError("its card asks for other weights")
                 if not 0 < card.scale <= LARGEST_SCALE:
                     raise ValueError(f"its card names the scale {card.scale}")
-                yield _Opened(raw, file, card, said)
+                yield _Opened(raw, file, card, stated)
         except DAMAGE as error:
             reason = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
             raise UntrustedFile(f"{printable(path)}: is damaged or no perpixel model ({reason}); use another copy.") from error
@@ -231,12 +231,12 @@ def _opened(path: Path) -> Iterator[_Opened]:
             raise UntrustedFile(f"{printable(path)}: its card does not fit this version of perpixel: {reason}") from error
 
 
-def _digests(file: BinaryIO, said: object) -> tuple[str, str]:
-    """SHA-256 of a model file; and as it was before `said`, the digest in its header, was written in the place of zeros."""
+def _digests(file: BinaryIO, stated: object) -> tuple[str, str]:
+    """SHA-256 of a model file; and SHA-256 with zeros in place of `stated`, the digest in its header."""
     length = min(int.from_bytes(file.read(8), "little"), _LARGEST_HEADER)
     file.seek(0)
     header = file.read(8 + length)
-    digits = said.encode() if isinstance(said, str) and len(said) == len(_NO_DIGEST) else b""
+    digits = stated.encode() if isinstance(stated, str) and len(stated) == len(_NO_DIGEST) else b""
     whole, zeroed = hashlib.sha256(header), hashlib.sha256(header.replace(digits, _NO_DIGEST.encode(), 1) if digits else header)
     while chunk := file.read(_CHUNK):
         whole.update(chunk)
@@ -253,11 +253,11 @@ def _built(card: ModelCard) -> nn.Module:
 
 def _published(name: str) -> Model:
     """The network `name` with torchvision's published weights."""
-    found = fetch(name)
-    network = networks.build(name, len(found.classes))
-    network.load_state_dict(torchvision_state(network, found.state, str(found.file)))
-    card = ModelCard(name, {}, found.classes.to_json(), {}, 1.0, 0, {}, "COCO, pictures with VOC's classes", "torchvision's")
-    return Model(as_network(network.eval()), found.classes, card, digest(found.file), found.side)
+    published = fetch(name)
+    network = networks.build(name, len(published.classes))
+    network.load_state_dict(torchvision_state(network, published.state, str(published.file)))
+    card = ModelCard(name, {}, published.classes.to_json(), {}, 1.0, 0, {}, "COCO, pictures with VOC's classes", "torchvision's")
+    return Model(as_network(network.eval()), published.classes, card, digest(published.file), published.side)
 
 
 def _sound(card: ModelCard) -> ModelCard:

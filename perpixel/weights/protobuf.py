@@ -64,12 +64,12 @@ def varint(data: memoryview, at: int) -> tuple[int, int]:
 
 def varints(data: memoryview, most: int) -> list[int]:
     """The numbers that fill `data`; no more than one after `most`."""
-    found: list[int] = []
+    numbers: list[int] = []
     at = 0
-    while at < len(data) and len(found) <= most:
+    while at < len(data) and len(numbers) <= most:
         value, at = varint(data, at)
-        found.append(value)
-    return found
+        numbers.append(value)
+    return numbers
 
 
 def _run(data: memoryview, start: int, at: int, width: int) -> tuple[NDArray[Any], int]:

@@ -54,12 +54,12 @@ def read_checkpoint(path: str | Path) -> dict[str, NDArray[np.generic]]:
         left = sum(len(shard) for shard in shards)
         arrays = {}
         for name, value in rows[1:]:
-            found = _array(name, value, shards, budget)
-            if found is not None:
-                left -= found.nbytes
+            array = _array(name, value, shards, budget)
+            if array is not None:
+                left -= array.nbytes
                 if left < 0:  # a part of a file would be read again and again
                     raise ValueError("its arrays claim more than the data files have")
-                arrays[name] = found
+                arrays[name] = array
     except (ValueError, struct.error) as error:
         raise UntrustedFile(f"{path}: is damaged or no checkpoint of TensorFlow ({error}); use another copy.") from error
     return arrays
@@ -141,27 +141,27 @@ def _entries(block: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 def _header(data: memoryview) -> int:
     """The number of data files."""
-    found = {number: value for number, _, value in fields(data, iter(range(100)), {1: (VARINT,), 2: (VARINT,)})}
-    if found.get(2, 0) != 0:
+    values = {number: value for number, _, value in fields(data, iter(range(100)), {1: (VARINT,), 2: (VARINT,)})}
+    if values.get(2, 0) != 0:
         raise ValueError("it is of a big-endian machine")
-    if not 1 <= found.get(1, 0) <= MOST_SHARDS:
-        raise ValueError(f"it has {found.get(1, 0)} data files")
-    return int(found[1])
+    if not 1 <= values.get(1, 0) <= MOST_SHARDS:
+        raise ValueError(f"it has {values.get(1, 0)} data files")
+    return int(values[1])
 
 
 def _array(name: str, data: memoryview, shards: list[memoryview], budget: Iterator[int]) -> NDArray[np.generic] | None:
     """The array of an entry, or none for texts."""
     wanted = {number: (VARINT,) for number in (1, 3, 4, 5)} | {2: (BYTES,), 6: (FIXED32,), 7: (BYTES,)}
-    found = {number: value for number, _, value in fields(data, budget, wanted)}
-    kind, shard, offset, size = (int(found.get(number, 0)) for number in (1, 3, 4, 5))
+    values = {number: value for number, _, value in fields(data, budget, wanted)}
+    kind, shard, offset, size = (int(values.get(number, 0)) for number in (1, 3, 4, 5))
     if kind == TEXT:
         return None
     if kind not in TYPES:
         raise ValueError(f"{name} has the type {kind}")
-    if 7 in found:
+    if 7 in values:
         raise ValueError(f"{name} is in slices")
     shape = []
-    for _, _, dim in fields(found.get(2, memoryview(b"")), budget, {2: (BYTES,)}):
+    for _, _, dim in fields(values.get(2, memoryview(b"")), budget, {2: (BYTES,)}):
         sides = [value for _, _, value in fields(dim, budget, {1: (VARINT,)})]
         shape.append(sides[-1] if sides else 0)
     dtype = np.dtype(TYPES[kind])
@@ -170,7 +170,7 @@ def _array(name: str, data: memoryview, shards: list[memoryview], budget: Iterat
     if shard >= len(shards) or offset + size > len(shards[shard]):
         raise ValueError(f"{name} lies outside of the data files")
     part = shards[shard][offset : offset + size]
-    given = found.get(6)
+    given = values.get(6)
     if given is None or int(given.view("<u4")[-1]) != masked(checksum(part)):
         raise ValueError(f"{name} does not have its checksum")
     array = np.frombuffer(part, dtype).reshape(shape)

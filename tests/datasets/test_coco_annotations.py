@@ -73,7 +73,7 @@ NESTED = "[" * 100_000 + "]" * 100_000
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("place", "value", "message"),
     [
         (("images",), ..., "truth.json: images is None, not a list"),
         (("images", 0), 5, "truth.json: images holds 5 at place 0, not an object"),
@@ -96,15 +96,15 @@ NESTED = "[" * 100_000 + "]" * 100_000
         ((*OBJECT, "iscrowd"), 2, "annotation 1: iscrowd is 2, not 0 or 1"),
     ],
 )
-def test_what_is_wrong_is_reported_with_its_place(tmp_path: Path, place: tuple[Any, ...], value: Any, said: str) -> None:
+def test_what_is_wrong_is_reported_with_its_place(tmp_path: Path, place: tuple[Any, ...], value: Any, message: str) -> None:
     with pytest.raises(DataError) as error:
         read_annotations(put(tmp_path, changed(TRUTH, place, value)))
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert str(error.value).startswith(str(tmp_path / "truth.json"))
 
 
 @pytest.mark.parametrize(
-    ("segmentation", "said"),
+    ("segmentation", "message"),
     [
         ([[3, 2, 7, 2, 7]], "annotation 1: polygon 0 has 5 values"),
         ([[3, 2, 1e15, 2, 7, 5]], "annotation 1: polygon 0 has the coordinate 1000000000000000.0"),
@@ -113,14 +113,14 @@ def test_what_is_wrong_is_reported_with_its_place(tmp_path: Path, place: tuple[A
         ({"size": 8}, "annotation 1: an RLE needs size"),
     ],
 )
-def test_a_mask_that_cannot_be_read_is_reported_when_it_is_asked_for(tmp_path: Path, segmentation: Any, said: str) -> None:
+def test_a_mask_that_cannot_be_read_is_reported_when_it_is_asked_for(tmp_path: Path, segmentation: Any, message: str) -> None:
     truth = read_annotations(put(tmp_path, changed(TRUTH, (*OBJECT, "segmentation"), segmentation)))
-    with pytest.raises(DataError, match=f"truth.json, {said}"):
+    with pytest.raises(DataError, match=f"truth.json, {message}"):
         truth.mask(truth.objects[9][0])
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "said"),
+    ("place", "value", "message"),
     [
         ((*OBJECT, "image_id"), 5, "picture 5: is no picture of this file"),
         ((*OBJECT, "file_name"), "../", "picture 9: file_name is '../'"),
@@ -130,22 +130,22 @@ def test_a_mask_that_cannot_be_read_is_reported_when_it_is_asked_for(tmp_path: P
         (("annotations",), PANOPTIC["annotations"] * 2, "picture 9: has two panoptic maps"),
     ],
 )
-def test_what_is_wrong_with_panoptic_segments(tmp_path: Path, place: tuple[Any, ...], value: Any, said: str) -> None:
+def test_what_is_wrong_with_panoptic_segments(tmp_path: Path, place: tuple[Any, ...], value: Any, message: str) -> None:
     with pytest.raises(DataError) as error:
         read_panoptic(put(tmp_path, changed(PANOPTIC, place, value)))
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "is no JSON"), ("{", "is no JSON"), ("5", "holds 5, not an object"), (NESTED, "is nested too deep"),
         ('{"images": ' + NESTED + "}", "is nested too deep"), ("9" * 5000, "is no JSON"), ("[]", "holds a list, not an object"),
     ],
     ids=range(7),
 )  # fmt: skip
-def test_a_file_that_holds_something_else(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_a_file_that_holds_something_else(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         read_annotations(put(tmp_path, text))
     with pytest.raises(DataError, match="there is no such file"):
         read_annotations(tmp_path / "nothing.json")

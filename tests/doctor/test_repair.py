@@ -296,7 +296,7 @@ class TestTheCommand:
     def test_a_copy_that_is_there_is_refused_before_checking(self, root: Path, command: Callable[..., Any]) -> None:  # noqa: F811
         code, out, error = command("check", root, "--fix", root)
         assert (code, out) == (2, "")
-        assert error == f"perpixel: {root}: is there already; name a folder that is not.\n"
+        assert error == f"perpixel: {root}: exists already; name a new folder.\n"
 
     def test_lost_values_remain_an_error(self, root: Path, place: Path, command: Callable[..., Any]) -> None:  # noqa: F811
         lossy_webp(root)

@@ -224,9 +224,9 @@ class TestModel:
         assert json.loads((run / "scores.json").read_text()) == evaluate(model, open_dataset(data)).to_json()
 
     def test_progress_counts_pictures(self, model: Model, data: Path) -> None:
-        told: list[tuple[int, int]] = []
-        evaluate(model, open_dataset(data), progress=lambda done, total: told.append((done, total)))
-        assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+        output: list[tuple[int, int]] = []
+        evaluate(model, open_dataset(data), progress=lambda done, total: output.append((done, total)))
+        assert output == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
     @pytest.mark.needs_torch
     @pytest.mark.parametrize("training", [True, False])
@@ -416,11 +416,11 @@ class TestOneBadMaskNeverStopsTheOthers:
             file.unlink()
         with pytest.raises(SystemExit) as left:
             main(["evaluate", str(masks), *flags, *measure, "--json"])
-        told = capsys.readouterr()
+        output = capsys.readouterr()
         assert left.value.code == 3
-        assert f"{len(bad)} of {len(files)} pictures cannot be judged; the figures are of the others alone" in told.err
-        assert all(file.stem in told.err for file in bad)
-        scores = strictly(told.out)
+        assert f"{len(bad)} of {len(files)} pictures cannot be judged; the figures are of the others alone" in output.err
+        assert all(file.stem in output.err for file in bad)
+        scores = strictly(output.out)
         assert [name.rpartition("/")[2] for name in scores["protocol"]["left_out"]] == [file.stem for file in bad]
         for path in [path for file in bad for path in (tmp_path / "data").rglob(f"{file.stem}*")]:
             path.unlink()
@@ -441,15 +441,15 @@ class TestOneBadMaskNeverStopsTheOthers:
             file.write_bytes(b"")
         with pytest.raises(SystemExit) as left:
             main(["evaluate", str(masks), *flags])
-        told = capsys.readouterr()
-        assert (left.value.code, told.out) == (3, "")
-        assert "4 more of 5 pictures cannot be judged." in told.err
+        output = capsys.readouterr()
+        assert (left.value.code, output.out) == (3, "")
+        assert "4 more of 5 pictures cannot be judged." in output.err
 
     def test_a_truth_that_cannot_be_read_is_left_out_too(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         masks, flags, _ = self.prepared("folder", tmp_path)
         (tmp_path / "data/masks/val/p03.png").write_bytes(b"")
         with pytest.raises(SystemExit) as left:
             main(["evaluate", str(masks), *flags, "--json"])
-        told = capsys.readouterr()
+        output = capsys.readouterr()
         assert left.value.code == 3
-        assert strictly(told.out)["protocol"]["left_out"] == ["p03"]
+        assert strictly(output.out)["protocol"]["left_out"] == ["p03"]

@@ -205,9 +205,10 @@ class TestFigures:
         judged = ~np.array([label.ignored for label in DRAWN])[truth]
         for label in DRAWN:
             if not label.ignored:
-                own, said = (truth == label.id) & judged, (predicted == label.id) & judged
-                union = (own | said).sum()
-                assert counts.classes()[label.name].iou == approx((own & said).sum() / union if union else math.nan, nan_ok=True)
+                own, answered = (truth == label.id) & judged, (predicted == label.id) & judged
+                union = (own | answered).sum()
+                iou = (own & answered).sum() / union if union else math.nan
+                assert counts.classes()[label.name].iou == approx(iou, nan_ok=True)
 
     @given(st.lists(st.tuples(ids, st.integers(0, 3)), min_size=1, max_size=30))
     def test_the_truth_itself_is_perfect(self, pixels: list[tuple[int, int]]) -> None:
@@ -275,7 +276,7 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
 
 def draw_hostile(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """One to three pictures: few labels or all, objects of any size, groups, and instance ids that disagree with the labels."""
-    shown, said = (rng.choice(34, rng.integers(1, 34), replace=False) for _ in range(2))
+    shown, answered = (rng.choice(34, rng.integers(1, 34), replace=False) for _ in range(2))
     pictures = []
     for _ in range(rng.integers(1, 4)):
         height, width, side = rng.integers(1, 40), rng.integers(1, 60), rng.integers(1, 9)
@@ -287,7 +288,7 @@ def draw_hostile(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray,
         instances = np.where((truth >= 24) & (number > 0), 1000 * truth + number - 1, truth)
         odd = rng.choice([24000, 26003, 33999, 29001, 30000, 1001, 1000, 999, 4001], truth.shape)
         instances = np.where(rng.random(truth.shape) < rng.choice([0, 0.1]), odd, instances)
-        predicted = np.where(rng.random(truth.shape) < rng.random(), truth, rng.choice(said, truth.shape))
+        predicted = np.where(rng.random(truth.shape) < rng.random(), truth, rng.choice(answered, truth.shape))
         pictures.append((truth.astype(np.uint8), instances.astype(np.uint16), predicted.astype(np.uint8)))
     return pictures
 
@@ -415,7 +416,7 @@ class TestRefused:
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def run_evaluate(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Runs `evaluate`; gives the exit code, stdout and stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
@@ -430,16 +431,16 @@ def told(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
 
 
 class TestCommand:
-    def test_it_prints_the_digits_of_the_script(self, root: Path, told: Callable[..., tuple[int, str, str]]) -> None:
-        code, out, err = told(root / "pred", "--data", "cityscapes", "--root", root, "--cityscapes")
+    def test_it_prints_the_digits_of_the_script(self, root: Path, run_evaluate: Callable[..., tuple[int, str, str]]) -> None:
+        code, out, err = run_evaluate(root / "pred", "--data", "cityscapes", "--root", root, "--cityscapes")
         expected = [line.replace(":", "").replace("Score Average", "mean").split() for line in PRINTED.strip().splitlines()]
         tables = [line.split() for line in out.splitlines() if line and not line.startswith(("class", "categor", "split"))]
         assert (code, tables) == (0, expected)
         assert out.splitlines()[-1].startswith("split val, protocol ")
         assert "masks on cityscapes, val." in err
 
-    def test_json_has_the_rules_in_the_protocol(self, root: Path, told: Callable[..., tuple[int, str, str]]) -> None:
-        code, out, _ = told(root / "pred", "--data", "cityscapes30", "--root", root, "--cityscapes", "--json")
+    def test_json_has_the_rules_in_the_protocol(self, root: Path, run_evaluate: Callable[..., tuple[int, str, str]]) -> None:
+        code, out, _ = run_evaluate(root / "pred", "--data", "cityscapes30", "--root", root, "--cityscapes", "--json")
         found = json.loads(out)
         assert code == 0
         assert found["figures"]["iIoU_classes"] == WRITTEN["averageScoreInstClasses"]
@@ -448,24 +449,24 @@ class TestCommand:
         assert len(found["protocol_hash"]) == 12
 
     def test_intervals_are_of_scores_of_the_pictures_that_were_drawn(
-        self, root: Path, told: Callable[..., tuple[int, str, str]]
+        self, root: Path, run_evaluate: Callable[..., tuple[int, str, str]]
     ) -> None:
         place = (root / "pred", "--data", "cityscapes", "--root", root, "--cityscapes", "--bootstrap", 2, "--seed", 5)
-        code, out, _ = told(*place, "--json")
+        code, out, _ = run_evaluate(*place, "--json")
         assert code == 0
         found = json.loads(out)["bootstrap"]
         pictures = [arrays(picture) for picture in PICTURES]
         samples = [[pictures[i] for i in np.repeat(np.arange(3), weights)] for weights in weights_of(3, 2, 5)]
         drawn = [counts_of(sample).figures() for sample in samples]
-        for name, sure in found["figures"].items():
+        for name, spread in found["figures"].items():
             wanted = vars(interval(np.array([one[name] for one in drawn])))
-            assert {key: math.nan if value is None else value for key, value in sure.items()} == approx(wanted, nan_ok=True)
-        assert "95 % intervals, bootstrap of 2 samples of 3 pictures, seed 5:" in told(*place)[1]
+            assert {key: math.nan if value is None else value for key, value in spread.items()} == approx(wanted, nan_ok=True)
+        assert "95 % intervals, bootstrap of 2 samples of 3 pictures, seed 5:" in run_evaluate(*place)[1]
 
     def test_the_hash_knows_objects_and_not_the_masks(self, root: Path, tmp_path: Path) -> None:
         pictures = [arrays(picture) for picture in PICTURES]
         same = put_set(tmp_path / "same", [(truth, objects, truth) for truth, objects, _ in pictures])
-        grouped = put_set(tmp_path / "grouped", [(truth, truth.astype(np.uint16), said) for truth, _, said in pictures])
+        grouped = put_set(tmp_path / "grouped", [(truth, truth.astype(np.uint16), answered) for truth, _, answered in pictures])
         assert judged(same).protocol_hash == judged(root).protocol_hash != judged(grouped).protocol_hash
 
     def test_the_hash_is_the_same_where_the_truth_is_drawn_from_polygons(self, tmp_path: Path) -> None:
@@ -480,8 +481,8 @@ class TestCommand:
         assert (drawn.protocol_hash, drawn.figures) == (stored.protocol_hash, stored.figures)
         assert drawn.figures == {"IoU_classes": 1, "iIoU_classes": 1, "IoU_categories": 1, "iIoU_categories": 1}
 
-    def test_two_judgements_are_refused(self, root: Path, told: Callable[..., tuple[int, str, str]]) -> None:
-        code, _, err = told(root / "pred", "--data", "cityscapes", "--root", root, "--cityscapes", "--objects", "car")
+    def test_two_judgements_are_refused(self, root: Path, run_evaluate: Callable[..., tuple[int, str, str]]) -> None:
+        code, _, err = run_evaluate(root / "pred", "--data", "cityscapes", "--root", root, "--cityscapes", "--objects", "car")
         assert code == 2
         assert "--objects and --cityscapes are two judgements; give one of them." in err
 
@@ -489,13 +490,13 @@ class TestCommand:
 @pytest.mark.needs_torch
 @pytest.mark.parametrize("view", ["cityscapes", "cityscapes30"])
 def test_a_model_is_judged_by_the_label_ids_of_its_classes(
-    view: str, tmp_path: Path, told: Callable[..., tuple[int, str, str]]
+    view: str, tmp_path: Path, run_evaluate: Callable[..., tuple[int, str, str]]
 ) -> None:
     data = make_cityscapes(tmp_path / "data")
     recipe = Recipe(data=view, root=str(data), network="unet", norm="batch", convolutions="same", width=0.05, batch=2, steps=2,
                     validations=1, device="cpu")  # fmt: skip
     train(recipe, tmp_path / "run", say=lambda _: None)
-    code, out, err = told(tmp_path / "run", "--cityscapes", "--json")
+    code, out, err = run_evaluate(tmp_path / "run", "--cityscapes", "--json")
     assert code == 0, err
     found = json.loads(out)
     counts = np.array(found["confusion"])
@@ -506,7 +507,7 @@ def test_a_model_is_judged_by_the_label_ids_of_its_classes(
     known = {value for (value,) in VIEWS[view].values}
     assert {*np.flatnonzero(counts.sum(0)).tolist()} <= known
     main(["predict", str(tmp_path / "run"), str(data / "leftImg8bit/val"), "--out", str(tmp_path / "out"), "--no-overlays"])
-    code, out, err = told(tmp_path / "out", "--data", view, "--root", data, "--cityscapes", "--json")
+    code, out, err = run_evaluate(tmp_path / "out", "--data", view, "--root", data, "--cityscapes", "--json")
     assert code == 0, err
     of_masks = json.loads(out)
     assert {kind: of_masks[kind] for kind in ("figures", "classes", "categories", "confusion")} == {

@@ -59,7 +59,7 @@ def put_masks(folder: Path, of: Callable[[np.ndarray], np.ndarray]) -> Path:
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str], root: Path) -> Callable[..., tuple[int, str, str]]:
+def run_evaluate(capsys: pytest.CaptureFixture[str], root: Path) -> Callable[..., tuple[int, str, str]]:
     """Runs `evaluate` on the slices; gives the exit code, stdout and stderr."""
 
     def run(folder: Path, *arguments: object) -> tuple[int, str, str]:
@@ -217,9 +217,9 @@ class TestMembranes:
 
 
 class TestCommand:
-    def test_the_table_of_objects(self, told, tmp_path) -> None:
+    def test_the_table_of_objects(self, run_evaluate, tmp_path) -> None:
         masks = put_masks(tmp_path / "masks", lambda numbers: numbers > 0)
-        code, out, _ = told(masks, "--objects", "inside", "--minimum-area", 49, "--fill-holes", "--connectivity", 8)
+        code, out, _ = run_evaluate(masks, "--objects", "inside", "--minimum-area", 49, "--fill-holes", "--connectivity", 8)
         lines = out.splitlines()
         assert code == 0
         # One object of 144 pixels is left, of a true one of 96 and one of 48: (2/3 + 1/3) / 5, and a hit up to an IoU of 0.65.
@@ -230,8 +230,8 @@ class TestCommand:
         ]  # fmt: skip
         assert lines[9].startswith("2 pictures, connectivity 8, 49 pixels or more, holes filled; split fold1of5, protocol ")
 
-    def test_the_table_of_membranes(self, told, run) -> None:
-        code, out, _ = told(run, "--membranes", "membrane", "--thresholds", 0.3, 0.6)
+    def test_the_table_of_membranes(self, run_evaluate, run) -> None:
+        code, out, _ = run_evaluate(run, "--membranes", "membrane", "--thresholds", 0.3, 0.6)
         lines = [line.split() for line in out.splitlines()]
         assert code == 0
         assert [line[0] for line in lines[1:7]] == [
@@ -240,8 +240,8 @@ class TestCommand:
         assert lines[7][:6] == ["2", "pictures,", "best", "of", "2", "thresholds;"]
 
     @pytest.mark.parametrize("arguments", [("--objects", "inside"), ("--membranes", "membrane")])
-    def test_json_has_figures_pictures_and_protocol(self, told, run, arguments) -> None:
-        code, out, _ = told(run, *arguments, "--json")
+    def test_json_has_figures_pictures_and_protocol(self, run_evaluate, run, arguments) -> None:
+        code, out, _ = run_evaluate(run, *arguments, "--json")
         found = json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
         assert code == 0
         assert list(found) == ["figures", "pictures", "protocol", "protocol_hash"]
@@ -261,8 +261,8 @@ class TestCommand:
             (["--membranes", "membran"], "no class 'membran'; did you mean 'membrane'?"),
         ],
     )
-    def test_one_sentence_for_a_mistake(self, told, tmp_path, arguments, part) -> None:
-        code, out, err = told(tmp_path, *arguments)
+    def test_one_sentence_for_a_mistake(self, run_evaluate, tmp_path, arguments, part) -> None:
+        code, out, err = run_evaluate(tmp_path, *arguments)
         assert (code, out) == (2, "")
         assert part in err
         assert len(err.splitlines()) == 1

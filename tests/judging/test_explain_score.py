@@ -240,10 +240,10 @@ class TestTruth:
         assert "  3 is in neither truth nor prediction: counts as 1 (+13.9)" in lines
         assert "void: 2 of 24 pixels" in lines
         main(["explain-score", str(place / "found"), str(place / "truth"), "--classes", "4", "--json"])
-        told = json.loads(capsys.readouterr().out)
-        assert [row["key"] for row in told["conventions"]] == KEYS == [one.key for one in CONVENTIONS]
-        assert told["conventions"][4]["mIoU"] is None
-        assert told["pictures"][1]["classes"]["1"] == {"hits": 0, "truth": 1, "predicted": 0}
+        report = json.loads(capsys.readouterr().out)
+        assert [row["key"] for row in report["conventions"]] == KEYS == [one.key for one in CONVENTIONS]
+        assert report["conventions"][4]["mIoU"] is None
+        assert report["pictures"][1]["classes"]["1"] == {"hits": 0, "truth": 1, "predicted": 0}
 
     def test_void_where_truth_has_a_class_is_refused(self) -> None:
         with pytest.raises(DataError, match=r"^p0: prediction: value 255 at \(0, 0\)"):

@@ -152,10 +152,10 @@ class TestEvaluate:
         assert {line.split()[0] for line in lines[1:4]} == {"ground", "box", "disc"}
         assert lines[4].startswith("boundary_mIoU ")
         main([*place, "--dilation", "0.1", "--json", "--bootstrap", "20"])
-        told = json.loads(capsys.readouterr().out)
-        assert told["protocol"]["boundaries"]["dilation"] == 0.1
-        assert [row["name"] for row in told["classes"]] == ["ground", "box", "disc"]
-        assert told["bootstrap"]["replicates"] == 20
+        report = json.loads(capsys.readouterr().out)
+        assert report["protocol"]["boundaries"]["dilation"] == 0.1
+        assert [row["name"] for row in report["classes"]] == ["ground", "box", "disc"]
+        assert report["bootstrap"]["replicates"] == 20
 
     @pytest.mark.parametrize(
         ("arguments", "part"),

@@ -43,9 +43,9 @@ def test_sure_and_right_is_perfect_sure_and_wrong_is_worst() -> None:
 def test_one_bin_compares_accuracy_with_mean_confidence(seed: int, pixels: int) -> None:
     rng = np.random.default_rng(seed)
     labels, of_b = rng.integers(0, 2, pixels), rng.random(pixels).astype(np.float32)
-    right, sure = ((of_b > 0.5) == labels).mean(), np.maximum(of_b, 1 - of_b).mean()
-    assert judged(labels.tolist(), of_b.tolist(), 1)["ECE"] == pytest.approx(abs(right - sure), abs=1e-6)
-    assert judged(labels.tolist(), of_b.tolist(), 15)["ECE"] >= abs(right - sure) - 1e-6  # bins can only show more
+    right, confidence = ((of_b > 0.5) == labels).mean(), np.maximum(of_b, 1 - of_b).mean()
+    assert judged(labels.tolist(), of_b.tolist(), 1)["ECE"] == pytest.approx(abs(right - confidence), abs=1e-6)
+    assert judged(labels.tolist(), of_b.tolist(), 15)["ECE"] >= abs(right - confidence) - 1e-6  # bins can only show more
 
 
 def test_every_pixel_is_in_one_bin_of_each_class() -> None:

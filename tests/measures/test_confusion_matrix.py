@@ -1,14 +1,25 @@
 """The confusion matrix counts what numpy counts, and every figure follows from it by its formula."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from perpixel.errors import DataError
+from perpixel.measures import confusion_matrix
 from perpixel.measures.confusion_matrix import ConfusionMatrix
 
 V = 255
+
+
+@pytest.fixture(scope="module", autouse=True, params=[2**40, 0], ids=["NumPy", "compiled code"])
+def _counted_by(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every fact of this file holds for few pixels, which NumPy counts, and for many, which compiled code counts."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(confusion_matrix, "FEW", request.param)
+        yield
 
 
 def from_labels(truth, predicted, num_classes):

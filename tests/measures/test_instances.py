@@ -318,7 +318,7 @@ def test_nothing_found_is_zero(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"image_id": 99}, "image_id 99 is no picture of"),
         ({"category_id": 99}, "category_id 99 is no category"),
@@ -330,9 +330,9 @@ def test_nothing_found_is_zero(tmp_path: Path) -> None:
         ({"segmentation": None, "bbox": None}, "has neither bbox nor segmentation"),
     ],
 )
-def test_a_result_that_is_wrong_is_told_with_its_place(tmp_path: Path, fields: dict[str, Any], said: str) -> None:
+def test_a_result_that_is_wrong_is_told_with_its_place(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
     truth, results = draw(1)
-    with pytest.raises(DataError, match=f"results.json, result 0: .*{said}"):
+    with pytest.raises(DataError, match=f"results.json, result 0: .*{message}"):
         judged(tmp_path, truth, [{**results[0], **fields}])
 
 
@@ -416,9 +416,9 @@ def test_intervals_are_of_scores_of_the_pictures_that_were_drawn(tmp_path: Path,
     scores = evaluate(written, annotations, AveragePrecision(kind), bootstrap=2, seed=3)
     assert scores.figures == pytest.approx(judged(tmp_path, truth, results, kind), nan_ok=True)  # as without
     assert scores.intervals is not None
-    for name, sure in scores.intervals.figures.items():
+    for name, spread in scores.intervals.figures.items():
         wanted = interval(np.array([one[name] for one in expected]))
-        assert vars(sure) == pytest.approx(vars(wanted), nan_ok=True), name
+        assert vars(spread) == pytest.approx(vars(wanted), nan_ok=True), name
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,8 +95,8 @@ def test_nothing_found(tmp_path: Path) -> None:
     annotations, results = put(tmp_path, draw(2)[0], [])
     scores = evaluate(results, annotations, AveragePrecision("box"), bootstrap=3)
     assert scores.intervals is not None
-    sure = scores.intervals.figures["AP"]
-    assert (scores.figures["AP"], sure.low, sure.high) == (0, 0, 0)
+    interval = scores.intervals.figures["AP"]
+    assert (scores.figures["AP"], interval.low, interval.high) == (0, 0, 0)
 
 
 def drawn(rng: np.random.Generator, results: int) -> Matches:

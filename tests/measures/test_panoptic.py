@@ -126,12 +126,12 @@ def test_the_command_on_maps_of_coco(tmp_path: Path, capsys: pytest.CaptureFixtu
     bad.write_bytes(bad.read_bytes()[:50])  # one damaged map never stops the others
     with pytest.raises(SystemExit) as left:
         main([*command, "--json"])
-    told = capsys.readouterr()
-    found = json.loads(told.out)
+    output = capsys.readouterr()
+    found = json.loads(output.out)
     assert (left.value.code, found["figures"]["PQ"], found["protocol"]["pictures"]) == (3, 1, 3)
     assert len(found["protocol"]["left_out"]) == 1
-    assert f"{bad}: cannot be read" in told.err
-    assert "1 of 4 pictures cannot be judged" in told.err
+    assert f"{bad}: cannot be read" in output.err
+    assert "1 of 4 pictures cannot be judged" in output.err
     results.write_text(json.dumps({"annotations": []}))
     with pytest.raises(SystemExit) as left:
         main(command)

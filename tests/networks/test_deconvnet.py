@@ -378,12 +378,12 @@ class TestAuthorsWeights:
             import_(file, tmp_path / "model", **arguments)
 
     def test_training_from_folded_weights_is_warned_of(self, model: Any, file: Path, tmp_path: Path) -> None:
-        said: list[str] = []
+        messages: list[str] = []
         recipe = Recipe(data=str(make_folder(tmp_path / "data")), network="deconvnet", width=WIDTH, side=64, batch=2, steps=1,
                         validations=1, device="cpu", starts_from=str(file.with_name("model")))  # fmt: skip
-        train(recipe, tmp_path / "run", say=said.append)
-        warning, *_ = [text for text in said if text.startswith("warning")]
+        train(recipe, tmp_path / "run", say=messages.append)
+        warning, *_ = [text for text in messages if text.startswith("warning")]
         assert "model has batch normalisation without statistics; where they are folded into scale and shift" in warning
-        said.clear()
-        train(Recipe(**{**recipe.to_json(), "starts_from": str(tmp_path / "run")}), tmp_path / "again", say=said.append)
-        assert not [text for text in said if text.startswith("warning")]
+        messages.clear()
+        train(Recipe(**{**recipe.to_json(), "starts_from": str(tmp_path / "run")}), tmp_path / "again", say=messages.append)
+        assert not [text for text in messages if text.startswith("warning")]

@@ -544,9 +544,9 @@ def test_it_is_trained_and_judged_by_commands(tmp_path: Path, capsys: pytest.Cap
     assert found.instances is not None
     assert found.instances.size == found.labels.shape
     main(["evaluate", str(run), "--instances", "mask", "--agnostic", "--most", "1000", "--json"])
-    told = json.loads(capsys.readouterr().out)
-    assert 0 <= told["figures"]["AR_1000"] <= 1
-    assert told["protocol"]["instances"]["most"] == "1000 objects a picture, in place of 100"
+    results = json.loads(capsys.readouterr().out)
+    assert 0 <= results["figures"]["AR_1000"] <= 1
+    assert results["protocol"]["instances"]["most"] == "1000 objects a picture, in place of 100"
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,15 +136,15 @@ def test_drawing_from_all_leaves_a_third_of_an_epoch_undrawn() -> None:
 class TestStartingFromAnotherRun:
     def test_what_fits_is_taken_and_the_rest_is_named(self, data: Path, tmp_path: Path) -> None:
         train(recipe_of(data), tmp_path / "first", say=quiet)
-        said: list[str] = []
+        messages: list[str] = []
         recipe = recipe_of(data, network="fcn16s", starts_from=str(tmp_path / "first"), optimiser="sgd", lr=1e-12)
-        train(recipe, tmp_path / "second", say=said.append)
+        train(recipe, tmp_path / "second", say=messages.append)
         before, after = (load_file(tmp_path / name / MODEL_FILE) for name in ("first", "second"))
         assert all(torch.allclose(tensor, after[name], atol=1e-6) for name, tensor in before.items())
         assert after.keys() - before.keys() == {"score.pool4.weight", "score.pool4.bias"}
         digest = model_file.load(tmp_path / "first").digest
         first = f"{tmp_path / 'first'} (fcn32s width 0.02, padding 1, dropout 0, {digest[:12]})"
-        assert f"starts from {first}; new: score.pool4.weight, score.pool4.bias." in said
+        assert f"starts from {first}; new: score.pool4.weight, score.pool4.bias." in messages
         assert f'"sha256": "{digest}"' in (tmp_path / "second" / "run.json").read_text()
 
     def test_a_continued_run_needs_it_no_more(self, data: Path, tmp_path: Path) -> None:
@@ -171,17 +171,17 @@ class TestStages:
         return tmp_path / "b.toml"
 
     def test_the_stage_before_is_trained_first_and_only_once(self, chain: Path, tmp_path: Path) -> None:
-        out, said = tmp_path / "run", []
+        out, messages = tmp_path / "run", []
         planned = stages(chain, {}, {})
         assert [(stage.name, stage.recipe.network) for stage in planned] == [("a", "fcn32s"), ("", "fcn16s")]
-        assert train_stages(planned, out, say=said.append) is not None
+        assert train_stages(planned, out, say=messages.append) is not None
         first = model_file.load(out / "stages" / "a")
         assert model_file.load(out).card.network == "fcn16s"
         begun = f"starts from {out / 'stages' / 'a'} (fcn32s width 0.02, padding 1, {first.digest[:12]})"
-        assert any(begun in text for text in said)
-        said.clear()
-        train_stages(planned, out, say=said.append)
-        assert said[0] == f"{out / 'stages' / 'a'}: is done."
+        assert any(begun in text for text in messages)
+        messages.clear()
+        train_stages(planned, out, say=messages.append)
+        assert messages[0] == f"{out / 'stages' / 'a'}: is done."
 
     def test_flags_change_every_stage_but_not_where_the_first_starts(self, chain: Path) -> None:
         planned = stages(chain, {"steps": 7}, {"PERPIXEL_LR": "0.5"})

@@ -309,9 +309,9 @@ class TestPublished:
         kept = publish(served(made.name))
         self.assert_is_made(perpixel.load(LIGHTEST), made)
         assert kept.read_bytes() == made.read_bytes()
-        told = capfd.readouterr()
-        assert told.out == ""
-        assert "Downloading" in told.err
+        output = capfd.readouterr()
+        assert output.out == ""
+        assert "Downloading" in output.err
         publish(f"http://127.0.0.1:{closed_port()}/{made.name}")
         self.assert_is_made(perpixel.load(LIGHTEST), made)
         assert capfd.readouterr().err == ""
@@ -438,10 +438,10 @@ class TestTheCommand:
         kept = publish(f"http://127.0.0.1:{closed_port()}/{made.name}")
         kept.parent.mkdir(parents=True)
         kept.write_bytes(made.read_bytes())
-        code, told = command(*inputs)
-        assert code == 0, told
-        said = f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes." in told
-        assert said == (LIGHTEST not in inputs)
+        code, output = command(*inputs)
+        assert code == 0, output
+        announced = f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes." in output
+        assert announced == (LIGHTEST not in inputs)
         names = {name for name, place in (("a", "photos"), ("street", "street.jpg"), ("street", "*.jpg")) if place in inputs}
         assert {path.stem for path in Path("masks/masks").iterdir()} == names
         for name in names:
@@ -451,10 +451,10 @@ class TestTheCommand:
 
     @pytest.mark.parametrize("inputs", [["street.jpg"], [LIGHTEST, "street.jpg"]])
     def test_without_network_access_it_says_how(self, cache: Path, command, inputs: list[str]) -> None:
-        code, told = command(*inputs)
+        code, output = command(*inputs)
         assert code == 5
-        assert told[-1].startswith(f"perpixel: the weights of {LIGHTEST} cannot be fetched (")
-        assert told[-1].endswith(f"run `perpixel import FILE --network {LIGHTEST} --classes voc2012 --out FOLDER`.")
+        assert output[-1].startswith(f"perpixel: the weights of {LIGHTEST} cannot be fetched (")
+        assert output[-1].endswith(f"run `perpixel import FILE --network {LIGHTEST} --classes voc2012 --out FOLDER`.")
         assert not Path("masks").exists()
 
     @pytest.mark.parametrize(
@@ -470,10 +470,10 @@ class TestTheCommand:
         ],
     )  # fmt: skip
     def test_one_sentence_for_a_mistake(self, cache: Path, command, inputs: list[str], code: int, says: str) -> None:
-        left, told = command(*inputs)
+        left, output = command(*inputs)
         assert left == code
-        assert len(told) == 1
-        assert says in told[0]
+        assert len(output) == 1
+        assert says in output[0]
 
     def test_a_folder_of_the_name_comes_first(self, cache: Path, command) -> None:
         Path(LIGHTEST).mkdir()
@@ -484,8 +484,8 @@ class TestTheCommand:
         publish(made.as_uri())
         with Path("street.jpg").open() as file:
             monkeypatch.setattr(sys, "stdin", file)
-            code, told = command("-")
-        assert code == 0, told
+            code, output = command("-")
+        assert code == 0, output
         assert Path("masks/masks/stdin.png").exists()
 
 

@@ -268,7 +268,7 @@ REFUSED = {
     "a step without windows": ({"window_step": 3}, "window_step = 3: belongs to window, which is not given"),
     "a step with gaps": ({"window": 8, "window_step": 9}, "window_step = 9: must be 1 to 8, or windows leave pixels out."),
     "no step": ({"window": 8, "window_step": 0}, "window_step = 0: must be 1 to 8"),
-    "a rule for one answer": ({"fuse": "maximum", "scales": (0.5,)}, "fuse = 'maximum': there is one answer alone"),
+    "a rule for one answer": ({"fuse": "maximum", "scales": (0.5,)}, "fuse = 'maximum': there is nothing to join in one pass"),
     "a rule": ({"fuse": "pspnett", "scales": (0.5, 1)}, "no fuse 'pspnett'; did you mean 'pspnet'?"),
     "a product of probabilities": ({"ensemble": "x", "ensemble_by": "product", "scales": (1, 2)}, "multiplies raw scores; give"),
 }  # fmt: skip

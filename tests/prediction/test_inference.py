@@ -406,16 +406,16 @@ class TestMany:
         second = ["--ensemble", "second"]
         start = ["predict", "run", "pictures", "--out", tmp_path / "out", "--device", "cpu"]
         for counts in ("3 predicted, 0 done before", "0 predicted, 3 done before"):
-            code, _, said = command(*start, *boxes, *second)
-            assert code == 0, said
-            assert said.splitlines()[-1] == f"{tmp_path / 'out'}: {counts}, 0 failed."
+            code, _, message = command(*start, *boxes, *second)
+            assert code == 0, message
+            assert message.splitlines()[-1] == f"{tmp_path / 'out'}: {counts}, 0 failed."
         assert command(*start, *boxes, *second, "--merge", "max")[0] == 0  # the default by name
         assert command(*start, *boxes, "--ensemble", "second/model.safetensors")[0] == 0  # the same model
         others = [[*boxes, *second, *more] for more in (["--merge", "sum"], ["--crf", "deconvnet"], ["--average", "flips"])]
         for flags in (*others, [*boxes, "--ensemble", "run"], boxes, second, []):
-            code, _, said = command(*start, *flags)
+            code, _, message = command(*start, *flags)
             assert code == 2
-            assert said.startswith(f"perpixel: {tmp_path / 'out'}: holds predictions of another model or with other options;")
+            assert message.startswith(f"perpixel: {tmp_path / 'out'}: holds predictions of another model or with other options;")
 
 
 class TestCommand:
@@ -424,8 +424,8 @@ class TestCommand:
         _, plain, _ = command(*start)
         boxes = ["--proposals", 5, "--proposals-by", "sliding", "--merge", "released", "--average", "flips"]
         second = ["--ensemble", "second", "--ensemble-by", "product"]
-        code, out, said = command(*start, *boxes, *second, "--crf", "deconvnet")
-        assert code == 0, said
+        code, out, message = command(*start, *boxes, *second, "--crf", "deconvnet")
+        assert code == 0, message
         plain, found = json.loads(plain), json.loads(out)
         assert found["protocol_hash"] != plain["protocol_hash"]
         assert found["protocol"]["window"].startswith("5 boxes by sliding, enlarged 1.2 times, merged by released: ")
@@ -447,19 +447,19 @@ class TestCommand:
             "--fuse",
             "pspnet",
         ]
-        code, _, said = command("predict", "run", *flags, "pictures/a.png", "--out", tmp_path / "out", "--device", "cpu")
-        assert code == 0, said
+        code, _, message = command("predict", "run", *flags, "pictures/a.png", "--out", tmp_path / "out", "--device", "cpu")
+        assert code == 0, message
         inference = Inference(scales=(0.5, 1, 1.5), average="mirror", window=24, window_step=15, base=40, fuse="pspnet")
         expected = predict(load(place / "run"), place / "pictures" / "a.png", inference=inference)
         assert np.array_equal(np.asarray(Image.open(tmp_path / "out/masks/a.png")), expected.labels)
-        code, out, said = command("evaluate", "run", "--data", "data", "--json", "--device", "cpu", *flags)
-        assert code == 0, said
+        code, out, message = command("evaluate", "run", "--data", "data", "--json", "--device", "cpu", *flags)
+        assert code == 0, message
         assert inference.predictor(load(place / "run")).rules.items() <= json.loads(out)["protocol"].items()
 
     def test_compared_with_other_scales(self, command) -> None:
         start = ["compare", "run", "run", "--data", "data", "--json", "--device", "cpu", "--samples", 5]
-        code, out, said = command(*start, "--other-scales", "0.5,1", "--other-fuse", "maximum")
-        assert code == 0, said
+        code, out, message = command(*start, "--other-scales", "0.5,1", "--other-fuse", "maximum")
+        assert code == 0, message
         first, second = json.loads(out)["protocol"]["predicted"]
         assert (first, second["scales"]) == ({}, [0.5, 1.0])
         assert second["fuse"].endswith("maximum over scales")
@@ -470,8 +470,8 @@ class TestCommand:
 
     def test_tiles(self, command, tmp_path: Path) -> None:
         for name, more in (("whole", []), ("tiles", ["--tile", 204])):
-            code, _, said = command("predict", "run", "pictures", "--out", tmp_path / name, "--device", "cpu", *more)
-            assert code == 0, said
+            code, _, message = command("predict", "run", "pictures", "--out", tmp_path / name, "--device", "cpu", *more)
+            assert code == 0, message
         for name in "abc":
             a, b = (np.asarray(Image.open(tmp_path / folder / "masks" / f"{name}.png")) for folder in ("whole", "tiles"))
             assert (a == b).mean() > 0.999
@@ -490,17 +490,17 @@ class TestCommand:
             (["--scales", "1,2,1"], 2, "scales = 1,1,2: name each scale once."),
             (["--window", "473", "--tile", "204"], 2, "window = 473 and tile = 204: each cuts the picture; give one."),
             (["--window", "473", "--window-step", "474"], 2, "window_step = 474: must be 1 to 473, or windows leave pixels out."),
-            (["--fuse", "pspnet"], 2, "fuse = 'pspnet': there is one answer alone; give average, scales or window too"),
+            (["--fuse", "pspnet"], 2, "fuse = 'pspnet': there is nothing to join in one pass; give average"),
             (["--output-stride", "8"], 2, "output_stride = 8: UNet has no output stride to set"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else None,
     )
     def test_mistakes(self, command, tmp_path: Path, flags: list[str], code: int, sentence: str) -> None:
         for start in (["predict", "run", "pictures", "--out", tmp_path / "out"], ["evaluate", "run", "--data", "data"]):
-            found, out, said = command(*start, *flags)
+            found, out, message = command(*start, *flags)
             assert (found, out) == (code, "")
-            assert sentence in said
-            assert len(said.splitlines()) == 1
+            assert sentence in message
+            assert len(message.splitlines()) == 1
         assert not (tmp_path / "out" / "masks").exists()
 
     def test_a_mistyped_flag_of_inference(self, command) -> None:

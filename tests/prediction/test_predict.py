@@ -224,9 +224,9 @@ class TestCommand:
         (pictures / "c.png").rename(pictures / "deep" / "er" / "a.png")
         (pictures / "notes.txt").write_text("no picture")
         out = tmp_path / "out"
-        code, said = command("predict", run / MODEL_FILE, pictures / "a.png", f"{pictures}/[bd].png", pictures, "--out", out)
+        code, message = command("predict", run / MODEL_FILE, pictures / "a.png", f"{pictures}/[bd].png", pictures, "--out", out)
         assert code == 0
-        assert said.splitlines()[-1] == f"{out}: 5 predicted, 0 done before, 0 failed."
+        assert message.splitlines()[-1] == f"{out}: 5 predicted, 0 done before, 0 failed."
         assert masks(out) == ["a.png", "b.png", "d.png", "deep/er/a.png", "e.png"]
 
     def test_standard_input(self, run: Path, pictures: Path, tmp_path: Path, command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,28 +235,28 @@ class TestCommand:
         assert command("predict", run, "-", "--out", tmp_path / "out")[0] == 0
         assert np.array_equal(read_labels(tmp_path / "out" / "masks" / "stdin.png"), predict(load(run), data).labels)
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"words")))
-        code, said = command("predict", run, "-", "--out", tmp_path / "other")
+        code, message = command("predict", run, "-", "--out", tmp_path / "other")
         assert code == 3
-        assert said.startswith("standard input: is no PNG")
+        assert message.startswith("standard input: is no PNG")
 
     def test_one_bad_picture_is_reported_and_the_rest_go_on(self, run: Path, pictures: Path, tmp_path: Path, command) -> None:
         bad = pictures / "b.png"
         bad.write_bytes(bad.read_bytes()[:200])
-        code, said = command("predict", run, pictures, pictures / "none.png", "--out", tmp_path / "out")
+        code, message = command("predict", run, pictures, pictures / "none.png", "--out", tmp_path / "out")
         assert code == 3
-        assert [line for line in said.splitlines() if str(bad) in line and "damaged or cut short" in line]
-        assert f"{pictures / 'none.png'}: there is no such file." in said.splitlines()
-        assert said.splitlines()[-1] == f"{tmp_path / 'out'}: 4 predicted, 0 done before, 2 failed."
-        assert "Traceback" not in said
+        assert [line for line in message.splitlines() if str(bad) in line and "damaged or cut short" in line]
+        assert f"{pictures / 'none.png'}: there is no such file." in message.splitlines()
+        assert message.splitlines()[-1] == f"{tmp_path / 'out'}: 4 predicted, 0 done before, 2 failed."
+        assert "Traceback" not in message
         assert masks(tmp_path / "out") == ["a.png", "c.png", "d.png", "e.png"]
 
     def test_foreign_masks_are_refused_and_left_alone(self, run: Path, pictures: Path, tmp_path: Path, command) -> None:
         mine = tmp_path / "out" / "masks" / "a.png"
         mine.parent.mkdir(parents=True)
         mine.write_bytes(b"drawn by hand")
-        code, said = command("predict", run, pictures, "--out", tmp_path / "out")
+        code, message = command("predict", run, pictures, "--out", tmp_path / "out")
         assert code == 2
-        assert said == f"perpixel: {tmp_path / 'out'}: holds masks or overlays from elsewhere; choose another --out.\n"
+        assert message == f"perpixel: {tmp_path / 'out'}: holds masks or overlays from elsewhere; choose another --out.\n"
         assert mine.read_bytes() == b"drawn by hand"
         assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != ".lock"] == [mine.name]
 
@@ -277,9 +277,9 @@ class TestCommand:
         assert [source.name for source in find_sources([str(pictures)])] == list("abcde")
 
     def test_a_mistyped_option_is_no_picture(self, run: Path, pictures: Path, tmp_path: Path, command) -> None:
-        code, said = command("predict", run, pictures, "--scroes", "--out", tmp_path / "out")
+        code, message = command("predict", run, pictures, "--scroes", "--out", tmp_path / "out")
         assert code == 2
-        assert said.startswith("perpixel: no option '--scroes'; did you mean '--scores'?")
+        assert message.startswith("perpixel: no option '--scroes'; did you mean '--scores'?")
         assert not (tmp_path / "out").exists()
 
 
@@ -288,9 +288,9 @@ class TestAgain:
         out = tmp_path / "out"
         command("predict", run, pictures, "--out", out)
         before = times(out)
-        code, said = command("predict", run, pictures, "--out", out)
+        code, message = command("predict", run, pictures, "--out", out)
         assert code == 0
-        assert said.splitlines()[-1] == f"{out}: 0 predicted, 5 done before, 0 failed."
+        assert message.splitlines()[-1] == f"{out}: 0 predicted, 5 done before, 0 failed."
         assert len(before) == 10
         assert times(out) == before
 
@@ -314,9 +314,9 @@ class TestAgain:
     ) -> None:
         monkeypatch.chdir(pictures)
         for counts in ("5 predicted, 0 done before", "0 predicted, 5 done before"):
-            code, said = command("predict", run, ".")  # the default --out is masks, in this folder
+            code, message = command("predict", run, ".")  # the default --out is masks, in this folder
             assert code == 0
-            assert said.splitlines()[-1] == f"masks: {counts}, 0 failed."
+            assert message.splitlines()[-1] == f"masks: {counts}, 0 failed."
 
     @pytest.mark.parametrize("other", ["model", "options"])
     def test_another_model_or_other_options_need_another_folder(
@@ -326,9 +326,9 @@ class TestAgain:
         command("predict", run, pictures, "--out", out)
         before = times(out)
         second = saved(model, tmp_path / "second", step=7) if other == "model" else run
-        code, said = command("predict", second, pictures, "--out", out, *(["--scores"] if other == "options" else []))
+        code, message = command("predict", second, pictures, "--out", out, *(["--scores"] if other == "options" else []))
         assert code == 2
-        assert said == f"perpixel: {out}: holds predictions of another model or with other options; choose another --out.\n"
+        assert message == f"perpixel: {out}: holds predictions of another model or with other options; choose another --out.\n"
         assert times(out) == before
 
     @pytest.mark.parametrize("end", ["cut", "cut and continued"])
@@ -338,9 +338,9 @@ class TestAgain:
         journal = out / JOURNAL
         journal.write_bytes(journal.read_bytes()[:-20])
         for counts in ["1 predicted, 4 done before"] + ["0 predicted, 5 done before"] * (end == "cut and continued"):
-            code, said = command("predict", run, pictures, "--out", out)
+            code, message = command("predict", run, pictures, "--out", out)
             assert code == 0
-            assert said.splitlines()[-1] == f"{out}: {counts}, 0 failed."
+            assert message.splitlines()[-1] == f"{out}: {counts}, 0 failed."
         names = [json.loads(line).get("name") for line in journal.read_text().splitlines()[1:]]
         assert sorted(names) == list("abcde")
 
@@ -361,9 +361,9 @@ class TestAgain:
         for point, finished in points.items():
             out = tmp_path / f"killed{point}"
             assert list(out.rglob("*.partial"))  # a file was being written
-            code, said = command("predict", run, folder, "--out", out)
+            code, message = command("predict", run, folder, "--out", out)
             assert code == 0
-            assert said.splitlines()[-1] == f"{out}: {40 - finished} predicted, {finished} done before, 0 failed."
+            assert message.splitlines()[-1] == f"{out}: {40 - finished} predicted, {finished} done before, 0 failed."
             assert {path: (out / path).read_bytes() for path in results(out)} == expected
 
 
@@ -414,19 +414,19 @@ class TestOneBadFileNeverStopsTheOthers:
 
     def test_each_is_named_and_all_others_are_predicted(self, run: Path, pictures: Path, tmp_path: Path, command) -> None:
         names = self.broken(pictures)
-        code, said = command("predict", run, pictures, "--out", tmp_path / "out")
+        code, message = command("predict", run, pictures, "--out", tmp_path / "out")
         assert code == 3
         assert masks(tmp_path / "out") == ["a.png", "b.png", "c.png", "d.png", "e.png"]
-        assert [name for name in names if f"{name}: " not in said] == []
-        assert "5 predicted, 0 done before, 4 failed" in said
-        assert "pipe.png: is a pipe, not a file" in said
+        assert [name for name in names if f"{name}: " not in message] == []
+        assert "5 predicted, 0 done before, 4 failed" in message
+        assert "pipe.png: is a pipe, not a file" in message
 
     def test_a_name_as_long_as_the_system_allows_is_written(self, run: Path, pictures: Path, tmp_path: Path, command) -> None:
         long = "가" * 83 + "ab.png"
         assert len(long.encode()) == 255
         (pictures / "a.png").rename(pictures / long)
-        code, said = command("predict", run, pictures, "--out", tmp_path / "out")
-        assert (code, "5 predicted" in said) == (0, True)
+        code, message = command("predict", run, pictures, "--out", tmp_path / "out")
+        assert (code, "5 predicted" in message) == (0, True)
         assert (tmp_path / "out/masks" / long).is_file()
 
     def test_an_output_that_cannot_be_written_is_that_pictures_outcome(
@@ -435,10 +435,10 @@ class TestOneBadFileNeverStopsTheOthers:
         assert command("predict", run, pictures / "a.png", "--out", tmp_path / "out")[0] == 0
         (tmp_path / "out/masks/b.png").mkdir()
         (tmp_path / "out/overlays/c.png").mkdir()
-        code, said = command("predict", run, pictures, "--out", tmp_path / "out")
+        code, message = command("predict", run, pictures, "--out", tmp_path / "out")
         assert code == 3
-        assert "b.png: is a folder; choose the name of a file" in said
-        assert "2 predicted, 1 done before, 2 failed" in said
+        assert "b.png: is a folder; choose the name of a file" in message
+        assert "2 predicted, 1 done before, 2 failed" in message
 
     def test_too_little_memory_for_one_picture(
         self, run: Path, pictures: Path, tmp_path: Path, command, monkeypatch: pytest.MonkeyPatch
@@ -453,9 +453,9 @@ class TestOneBadFileNeverStopsTheOthers:
             return begin(*arguments)
 
         monkeypatch.setattr(Predictor, "begin", scarce)
-        code, said = command("predict", run, pictures, "--out", tmp_path / "out")
-        assert (code, "4 predicted, 0 done before, 1 failed" in said) == (3, True)
-        assert "b.png: needs more memory than there is" in said
+        code, message = command("predict", run, pictures, "--out", tmp_path / "out")
+        assert (code, "4 predicted, 0 done before, 1 failed" in message) == (3, True)
+        assert "b.png: needs more memory than there is" in message
 
 
 class TestWhatReadingLeavesOutIsTold:
@@ -469,11 +469,11 @@ class TestWhatReadingLeavesOutIsTold:
         clear = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
         clear[3, 4, 3] = 0
         Image.fromarray(clear).save(folder / "clear.png")
-        code, said = command("predict", run, folder, "--out", tmp_path / "out")
-        assert (code, "3 predicted" in said) == (0, True)
-        assert f"{folder}/pages.tif: holds 2 pictures, of which the first is read." in said
-        assert f"{folder}/twelve.png: has 16 bits per pixel, of which networks see the upper 8: its greatest value " in said
-        assert f"{folder}/clear.png: is transparent at row 3, column 4 (1 pixels, alpha 0), and alpha is not read." in said
+        code, message = command("predict", run, folder, "--out", tmp_path / "out")
+        assert (code, "3 predicted" in message) == (0, True)
+        assert f"{folder}/pages.tif: holds 2 pictures, of which the first is read." in message
+        assert f"{folder}/twelve.png: has 16 bits per pixel, of which networks see the upper 8: its greatest value " in message
+        assert f"{folder}/clear.png: is transparent at row 3, column 4 (1 pixels, alpha 0), and alpha is not read." in message
 
 
 class TestFoldersAreSearchedAlike:
@@ -499,8 +499,8 @@ class TestDoneIsWhatIsStillAsItWasWritten:
         sound = mask.read_bytes()
         damaged = {"cut": sound[:50], "flip": sound[:40] + bytes([sound[40] ^ 1]) + sound[41:], "other": b"x" * len(sound)}
         mask.write_bytes(damaged[harm])
-        code, said = command("predict", run, pictures, "--out", out)
-        assert (code, "1 predicted, 4 done before" in said) == (0, True)
+        code, message = command("predict", run, pictures, "--out", out)
+        assert (code, "1 predicted, 4 done before" in message) == (0, True)
         assert mask.read_bytes() == sound
 
     @pytest.mark.parametrize("line", [b"\xff\xfe\x00", b"[" * 100_000, b'{"name": 1}', b'"words"', b'{"name": "a", "files": []}'])
@@ -511,8 +511,8 @@ class TestDoneIsWhatIsStillAsItWasWritten:
         command("predict", run, pictures, "--out", out)
         head, _, *others = (out / JOURNAL).read_bytes().split(b"\n")
         (out / JOURNAL).write_bytes(b"\n".join([head, line, *others]))
-        code, said = command("predict", run, pictures, "--out", out)
-        assert (code, "1 predicted, 4 done before" in said) == (0, True)
+        code, message = command("predict", run, pictures, "--out", out)
+        assert (code, "1 predicted, 4 done before" in message) == (0, True)
 
     @pytest.mark.parametrize("head", [b"\xff\xfe", b"[" * 100_000, b"{}", b"9" * 5000])
     def test_a_journal_of_something_else_is_left_alone(
@@ -521,8 +521,8 @@ class TestDoneIsWhatIsStillAsItWasWritten:
         out = tmp_path / "out"
         out.mkdir()
         (out / JOURNAL).write_bytes(head + b"\n")
-        code, said = command("predict", run, pictures, "--out", out)
-        assert (code, "choose another --out" in said) == (2, True)
+        code, message = command("predict", run, pictures, "--out", out)
+        assert (code, "choose another --out" in message) == (2, True)
         assert (out / JOURNAL).read_bytes() == head + b"\n"
 
 

@@ -115,9 +115,9 @@ def test_curves_show_figures_of_one_unit_and_direction() -> None:
 
 @pytest.mark.parametrize(("measure", "figure"), [("surfaces", "hausdorff95"), ("calibration", "ECE"), ("objects=object", "SEG")])
 def test_the_kept_weights_are_the_best_by_the_figure(data: Path, tmp_path: Path, measure: str, figure: str) -> None:
-    out, told = tmp_path / "run", []
+    out, messages = tmp_path / "run", []
     recipe = small(data, steps=12, validations=6, lr=3e-2, measure=measure, figure=figure)
-    scores = train(recipe, out, say=lambda _: None, progress=lambda *seen: told.append(seen[2]))
+    scores = train(recipe, out, say=lambda _: None, progress=lambda *seen: messages.append(seen[2]))
     judged = [entry for line in (out / HISTORY).read_text().splitlines() if figure in (entry := json.loads(line))]
     values = [entry[figure] for entry in judged]
     best = max(values) if figure == "SEG" else min(values)
@@ -128,4 +128,4 @@ def test_the_kept_weights_are_the_best_by_the_figure(data: Path, tmp_path: Path,
     assert card.step == judged[values.index(best)]["step"]
     assert scores is not None
     assert scores.figures[figure] == pytest.approx(best, rel=1e-6)
-    assert f"val {figure} " in told[-1]
+    assert f"val {figure} " in messages[-1]

@@ -84,7 +84,7 @@ def test_training_mode_leaves_what_is_frozen_in_evaluation(data: Path) -> None:
     [
         (
             {"network": "unet", "trunk_frozen": 2},
-            "trunk_frozen = 2: unet has no ResNet of ours as its trunk, whose stages could be frozen; give --backbone resnet50",
+            "trunk_frozen = 2: the trunk of unet is no ResNet of perpixel, so it has no stages to freeze; give --backbone",
         ),
         ({"network": "fcn32s", "width": 0.02, "freeze_norm": True}, "freeze_norm: fcn32s has no batch normalisation; leave it"),
         ({"freeze_norm": True, "statistics_batches": 2}, "statistics_batches = 2: on_resnet trains no batch normalisation"),

@@ -220,12 +220,12 @@ def recipe_for(folder, **changes):
 
 
 def crops_of(recipe, out, say=None, data="digest"):
-    said = []
+    messages = []
     out.mkdir(exist_ok=True)
     dataset = open_dataset(recipe.data, root=recipe.root, split="train")
     with team.join("cpu") as alone:
-        found = object_crops.object_crops(dataset, recipe, data, out, alone, say or said.append)
-    return found, said
+        found = object_crops.object_crops(dataset, recipe, data, out, alone, say or messages.append)
+    return found, messages
 
 
 class TestView:
@@ -307,11 +307,11 @@ class TestView:
 class TestFile:
     def test_it_is_found_once(self, folder, tmp_path, monkeypatch):
         recipe = recipe_for(folder, crops="proposals")
-        first, said = crops_of(recipe, tmp_path)
-        assert said == []
+        first, messages = crops_of(recipe, tmp_path)
+        assert messages == []
         monkeypatch.setattr(object_crops, "propose", None)
-        second, said = crops_of(recipe, tmp_path)
-        assert said == []
+        second, messages = crops_of(recipe, tmp_path)
+        assert messages == []
         for name, values in vars(first.examples).items():
             assert np.array_equal(values, vars(second.examples)[name])
 
@@ -325,21 +325,21 @@ class TestFile:
         crops_of(recipe, tmp_path)
         before = (tmp_path / FILE).read_bytes()
         data = change.pop("data", "digest")
-        _, said = crops_of(replace(recipe, **change), tmp_path, data=data)
-        assert said == [f"{tmp_path / FILE}: is damaged or of other data; it is made anew."]
+        _, messages = crops_of(replace(recipe, **change), tmp_path, data=data)
+        assert messages == [f"{tmp_path / FILE}: is damaged or of other data; it is made anew."]
         assert (tmp_path / FILE).read_bytes() != before
 
     def test_it_says_every_twenty_seconds_how_far_it_is(self, folder, tmp_path, monkeypatch):
         ticks = count(0, 15)
         monkeypatch.setattr(object_crops, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-        _, said = crops_of(recipe_for(folder), tmp_path)
-        assert [line.split(", ")[0] for line in said] == [f"looking for what to crop: {n}/8 pictures" for n in (2, 4, 6, 8)]
+        _, messages = crops_of(recipe_for(folder), tmp_path)
+        assert [line.split(", ")[0] for line in messages] == [f"looking for what to crop: {n}/8 pictures" for n in (2, 4, 6, 8)]
 
     def test_what_is_not_in_it_changes_nothing(self, folder, tmp_path):
         recipe = recipe_for(folder)
         crops_of(recipe, tmp_path)
-        _, said = crops_of(replace(recipe, crop_enlarge=2.0, crop_balance=1.0, crop=(64, 64)), tmp_path)
-        assert said == []
+        _, messages = crops_of(replace(recipe, crop_enlarge=2.0, crop_balance=1.0, crop=(64, 64)), tmp_path)
+        assert messages == []
 
     def test_a_damaged_file_is_made_anew(self, folder, tmp_path):
         recipe = recipe_for(folder)

@@ -316,8 +316,8 @@ def test_a_file_that_is_no_recipe_is_told_in_a_sentence(tmp_path, command, conte
 def test_a_recipe_that_is_no_file_is_told(tmp_path, command):
     os.mkfifo(tmp_path / "pipe.toml")
     (tmp_path / "folder.toml").mkdir()
-    told = {"pipe": "is a pipe", "folder": "is a folder", "none": "there is no such file", 300 * "a": "File name too long"}
-    for name, words in told.items():
+    messages = {"pipe": "is a pipe", "folder": "is a folder", "none": "there is no such file", 300 * "a": "File name too long"}
+    for name, words in messages.items():
         with pytest.raises(UsageError, match=words):
             merged(tmp_path / f"{name}.toml")
         assert command("train", "--recipe", tmp_path / f"{name}.toml")[0] == 2

@@ -80,10 +80,10 @@ def test_a_recipe_is_judged_as_published(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_cost_that_a_recipe_tells_is_that_of_its_settings(name: str) -> None:
     recipe, cost = merge(RECIPES / f"{name}.toml", {}, {})[0], line_of(name, "Cost: ")
-    told = re.match(r"Cost: ([\d,]+) steps of (one|\d+) ", cost)
-    assert told is not None
-    assert int(told[1].replace(",", "")) == recipe.steps
-    assert told[2] == ("one" if recipe.batch == 1 else str(recipe.batch))
+    stated = re.match(r"Cost: ([\d,]+) steps of (one|\d+) ", cost)
+    assert stated is not None
+    assert int(stated[1].replace(",", "")) == recipe.steps
+    assert stated[2] == ("one" if recipe.batch == 1 else str(recipe.batch))
     for validations in re.findall(r"(\d+) validations", cost):
         assert int(validations) == recipe.validations
     for epochs in re.findall(r"\((\d+) epochs\)", cost):

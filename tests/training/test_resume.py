@@ -129,11 +129,11 @@ class TestInProcess:
             train(recipe_for(data), out, say=lambda _: None, progress=self.stop_after(step))
 
     def test_sigterm_saves_and_the_same_call_continues(self, data: Path, tmp_path: Path) -> None:
-        whole, stopped, said = tmp_path / "whole", tmp_path / "stopped", []
-        train(recipe_for(data), whole, say=said.append)
+        whole, stopped, messages = tmp_path / "whole", tmp_path / "stopped", []
+        train(recipe_for(data), whole, say=messages.append)
         self.interrupted(data, stopped, 3)
-        scores = train(recipe_for(data), stopped, say=said.append)
-        assert "continues after step 4 of 6" in said[-1]
+        scores = train(recipe_for(data), stopped, say=messages.append)
+        assert "continues after step 4 of 6" in messages[-1]
         assert scores is not None
         assert (stopped / MODEL_FILE).read_bytes() == (whole / MODEL_FILE).read_bytes()
         assert (stopped / HISTORY).read_bytes() == (whole / HISTORY).read_bytes()
@@ -143,14 +143,14 @@ class TestInProcess:
     def test_a_damaged_state_is_detected_and_the_one_before_is_used(
         self, data: Path, tmp_path: Path, straight_here: dict[str, bytes], harm: str, name: str
     ) -> None:
-        out, said = tmp_path / "run", []
+        out, messages = tmp_path / "run", []
         self.interrupted(data, out, 3)
         newest = max(states.state_folders(out))
         assert len(states.state_folders(out)) == 2
         spoil(newest / name, harm)
-        train(recipe_for(data), out, say=said.append)
-        assert "is damaged" in said[0]
-        assert "continues after step" in said[1]
+        train(recipe_for(data), out, say=messages.append)
+        assert "is damaged" in messages[0]
+        assert "continues after step" in messages[1]
         expected, found = straight_here, finished_bytes(out)
         assert found[MODEL_FILE] == expected[MODEL_FILE]
         assert found[HISTORY] == expected[HISTORY]

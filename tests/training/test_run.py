@@ -68,14 +68,14 @@ def names(run: Path) -> list[str]:
 
 
 def assert_told_or_the_same(data: Path, out: Path, expected: bytes, what: str) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     try:
-        scores = train(recipe_for(data), out, say=said.append)
+        scores = train(recipe_for(data), out, say=messages.append)
     except PerpixelError:
         return
-    told = [text for text in said if "is damaged" in text]
+    damage_messages = [text for text in messages if "is damaged" in text]
     assert scores is not None
-    assert told or (out / MODEL_FILE).read_bytes() == expected, what
+    assert damage_messages or (out / MODEL_FILE).read_bytes() == expected, what
 
 
 def test_a_flipped_bit_in_any_file_of_a_run_changes_nothing_or_is_told(
@@ -109,12 +109,12 @@ def test_a_flipped_bit_at_any_byte_of_a_small_file_changes_nothing_or_is_told(
 def test_facts_that_are_no_longer_facts_are_made_anew(
     data: Path, run: tuple[Path, bytes], tmp_path: Path, name: str, harm: str
 ) -> None:
-    out, said = shutil.copytree(run[0], tmp_path / "run"), []
+    out, messages = shutil.copytree(run[0], tmp_path / "run"), []
     content = (out / name).read_bytes()
     other = {"cut": content[: len(content) // 2], "empty": b"", "other encoding": b"\xff\xfe{", "deep": b"[" * 100_000}
     (out / name).write_bytes(other.get(harm, harm.encode()))
-    train(recipe_for(data), out, say=said.append)
-    assert any(text.startswith(f"{out / name}: is damaged") for text in said)
+    train(recipe_for(data), out, say=messages.append)
+    assert any(text.startswith(f"{out / name}: is damaged") for text in messages)
     assert (out / MODEL_FILE).read_bytes() == run[1]
     assert read_facts(out / name)
 
@@ -137,7 +137,7 @@ def test_other_data_are_refused_whatever_is_left_of_the_facts(data: Path, run: t
         copy = shutil.copytree(out, tmp_path / "-".join(lost))
         for name in lost:
             (copy / name).unlink()
-        with pytest.raises(kind, match=r"changed since|no one can tell whether the data"):
+        with pytest.raises(kind, match=r"changed since|no file tells whether the data"):
             train(recipe_for(place), copy, say=lambda _: None)
 
 
@@ -174,12 +174,12 @@ class TestStates:
 
 def test_warnings_of_the_data_are_told_the_first_of_each_kind_and_how_many_more(data: Path, tmp_path: Path) -> None:
     """Masks of background alone, of which there are five, and a class that none has."""
-    place, said, seen = shutil.copytree(data, tmp_path / "data"), [], []
+    place, messages, seen = shutil.copytree(data, tmp_path / "data"), [], []
     for mask in place.glob("masks/*/*.png"):
         Image.fromarray(np.zeros((24, 32), np.uint8)).save(mask)
     recipe = recipe_for(place, crops="none", class_weights="none", steps=1)
-    train(recipe, tmp_path / "run", say=said.append, checked=lambda done, of: seen.append((done, of)))
-    warnings = [text for text in said if text.startswith("warning: ")]
+    train(recipe, tmp_path / "run", say=messages.append, checked=lambda done, of: seen.append((done, of)))
+    warnings = [text for text in messages if text.startswith("warning: ")]
     assert len([text for text in warnings if "box" in text]) > 0
     more = [text for text in warnings if "more; `perpixel check" in text]
     assert all(f"more; `perpixel check {place}` lists them." in text for text in more)
@@ -243,14 +243,14 @@ class TestSessions:
         assert all({name: one[name] for name in machine} == machine for one in sessions)
 
     def test_another_number_of_threads_is_told(self, data: Path, tmp_path: Path) -> None:
-        out, said, threads = stopped(data, tmp_path / "run", 3), [], torch.get_num_threads()
+        out, messages, threads = stopped(data, tmp_path / "run", 3), [], torch.get_num_threads()
         try:
             torch.set_num_threads(threads + 1)
-            train(recipe_for(data), out, say=said.append)
+            train(recipe_for(data), out, say=messages.append)
         finally:
             torch.set_num_threads(threads)
         expected = f"{out}: goes on with threads {threads + 1}; before: threads {threads}."
-        assert [text.startswith(expected) for text in said if "before" in text] == [True]
+        assert [text.startswith(expected) for text in messages if "before" in text] == [True]
         again: list[str] = []
         train(recipe_for(data), stopped(data, tmp_path / "same", 3), say=again.append)
         assert not [text for text in again if "before" in text]
@@ -294,10 +294,10 @@ class TestUnfinished:
         assert model_file.load(out).card.score
 
     def test_a_damaged_best_model_is_told_before_the_next_is_judged(self, data: Path, tmp_path: Path) -> None:
-        out, said = stopped(data, tmp_path / "run", 3), []
+        out, messages = stopped(data, tmp_path / "run", 3), []
         flip(out / MODEL_FILE, -1, 0)
-        assert train(recipe_for(data), out, say=said.append) is not None
-        assert any("is damaged" in text and "held the best weights so far" in text for text in said)
+        assert train(recipe_for(data), out, say=messages.append) is not None
+        assert any("is damaged" in text and "held the best weights so far" in text for text in messages)
 
 
 class TestData:

@@ -211,6 +211,6 @@ class TestJudgedByObjects:
         card = model_file.load(out).card
         assert card.step == next(entry["step"] for entry in judged if entry["AP50"] == best)
         assert card.score["AP50"] == best
-        told = json.loads((out / SCORES).read_text())
-        assert told["protocol"]["instances"]["kind"] == "box"
-        assert told["figures"]["AP50"] == pytest.approx(best)
+        scores_file = json.loads((out / SCORES).read_text())
+        assert scores_file["protocol"]["instances"]["kind"] == "box"
+        assert scores_file["figures"]["AP50"] == pytest.approx(best)

@@ -473,11 +473,11 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "code", "part"),
         [
-            (["net.caffemodel"], 2, "net.caffemodel: name what it holds with --network or --trunk, or see"),
+            (["net.caffemodel"], 2, "net.caffemodel: name its network with --network or its trunk with --trunk, or see"),
             (["net.caffemodel", "--network", "fcn8"], 2, "no network 'fcn8'; did you mean 'fcn8s'?"),
             (["net.caffemodel", "--network", "fcn8s", "--classes", "voc2021"], 2, "no class table 'voc2021'; did you mean"),
             (["net.caffemodel", "--network", "fcn8s", "--classes", "0"], 2, "0 classes: give a number from 1 to 65535"),
-            (["net.caffemodel", "--list", "--network", "fcn8s"], 2, "--list prints what is in the file; leave --network"),
+            (["net.caffemodel", "--list", "--network", "fcn8s"], 2, "--list only prints the layers of the file;"),
             (["net.caffemodel", "--network", "fcn8s", "--classes", "21", "--out", "no"], 4, "net.caffemodel: does not hold"),
             (["net.h5", "--network", "fcn8s"], 2, "net.h5: only .caffemodel, .index, .pth, .pt and .bin files can be imported"),
             (["none.caffemodel", "--list"], 3, "none.caffemodel: there is no such file; name a .caffemodel."),

@@ -389,9 +389,9 @@ class TestCommand:
         ("arguments", "code", "part"),
         [
             (["--trunk", "vgg", "--out", "no"], 2, "no trunk 'vgg'; did you mean 'vgg16'?"),
-            (["--trunk", "vgg16", "--network", "fcn8s"], 2, "--trunk takes the trunk alone, without classes; leave"),
-            (["--trunk", "vgg16", "--classes", "21"], 2, "--trunk takes the trunk alone, without classes; leave"),
-            (["--trunk", "vgg16", "--list"], 2, "--list prints what is in the file; leave --network, --trunk and"),
+            (["--trunk", "vgg16", "--network", "fcn8s"], 2, "--trunk takes only the trunk, without classes; leave"),
+            (["--trunk", "vgg16", "--classes", "21"], 2, "--trunk takes only the trunk, without classes; leave"),
+            (["--trunk", "vgg16", "--list"], 2, "--list only prints the layers of the file; leave out --network, --trunk"),
             (["--trunk", "vgg16", "--out", "no"], 4, "net.caffemodel: does not hold the trunk vgg16 (unknown layers: conv1, "),
         ],
     )

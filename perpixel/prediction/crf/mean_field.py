@@ -1,9 +1,11 @@
 """The loop of mean field for the fully connected CRF (Krähenbühl and Koltun, NIPS 2011, algorithm 1), on all cores.
 
-Each iteration is three passes: the last marginals go to the lattice of the bilateral kernel and are blurred there; they are
-smoothed along columns; and then, pixel by pixel, what comes from the lattice, from smoothing along the row and from the unary is
-summed and normalised. Marginals lie in memory as (pixel, class), classes filled up to a multiple of 8. Pixels come in tiles of
-16x16, so that what one pixel reads is near what its neighbours read."""
+Each iteration has three passes. First, the marginals go to the lattice of the bilateral kernel and are blurred there. Second,
+they are smoothed along columns. Third, for each pixel the values from the lattice, from smoothing along the row and from the
+unary are summed and normalised.
+
+Marginals lie in memory as (pixel, class), with the number of classes filled up to a multiple of 8. Pixels are visited in tiles of
+16x16, so that neighbouring pixels read from the same part of memory."""
 
 from __future__ import annotations
 
@@ -24,9 +26,9 @@ from perpixel.prediction.crf.vectors import add, add_line, add_rows, add_scaled,
 if TYPE_CHECKING:
     from perpixel.prediction.crf.settings import CRF
 
-TILE, STRIP, SMALL = 16, 8, 2048  # pixels; for each further thread there are as many as SMALL
-TRUNCATE = 4  # the Gaussian is cut off at as many standard deviations, where it is 3e-4 of its height
-ABSENT = -1e30  # the unary of the columns that fill up
+TILE, STRIP, SMALL = 16, 8, 2048  # pixels: side of a tile, width of a strip, and the fewest for which another thread pays
+TRUNCATE = 4  # standard deviations at which the Gaussian is cut off; there it is 3e-4 of its height
+ABSENT = -1e30  # the unary of the classes that fill up to a multiple of 8
 
 
 def marginals(image: NDArray[np.uint8], unary: NDArray[np.float32], crf: CRF, threads: int | None) -> NDArray[np.float32]:
@@ -36,7 +38,7 @@ def marginals(image: NDArray[np.uint8], unary: NDArray[np.float32], crf: CRF, th
     with ThreadPoolExecutor(threads) as pool:
 
         def parallel(function: Callable[..., None], count: int, *arguments: Any) -> None:
-            parts = min(4 * threads, count)  # more than threads, as some parts take longer
+            parts = min(4 * threads, count)  # more parts than threads, because some parts take longer
             if threads == 1 or parts <= 1:
                 function(0, count, *arguments)
                 return
@@ -84,7 +86,7 @@ def _features(image: NDArray[np.uint8], crf: CRF) -> NDArray[np.float64]:
 
 
 def _normalise(lattice: permutohedral.Lattice, pixels: int, order: NDArray[np.uint32], parallel: Parallel) -> NDArray[np.float32]:
-    """(N) 1 / sqrt of what a picture of ones gives: the symmetric normalisation of the kernel."""
+    """(N) 1 / sqrt(the kernel applied to a picture of ones): the symmetric normalisation of the kernel."""
     ones, values = np.ones(pixels * 8, np.float32), empty(lattice.points * 8)
     permutohedral.splat_and_blur(lattice, ones, values, parallel)
     parallel(_slice, pixels, order, lattice.corners, lattice.shares, values, ones, 8)
@@ -92,8 +94,10 @@ def _normalise(lattice: permutohedral.Lattice, pixels: int, order: NDArray[np.ui
 
 
 def _taps(length: int, radius: int, sd: float) -> NDArray[np.float32]:
-    """(length * (2 radius + 1)) what place i gets from place i - radius + t; places outside have 0. Normalised symmetrically:
-    as the Gaussian of two dimensions is a product of two of one, so is its normalised kernel."""
+    """(length * (2 radius + 1)) the weight at i with which place i gets the value of place i - radius + t; 0 for places outside.
+
+    The kernel is normalised symmetrically. A Gaussian of two dimensions is a product of two Gaussians of one dimension, and so is
+    its normalised kernel."""
     offsets = np.arange(-radius, radius + 1)
     at = np.arange(length)[:, None] + offsets
     kernel = np.where((at >= 0) & (at < length), np.exp(-0.5 * (offsets / sd) ** 2), 0)
@@ -103,7 +107,7 @@ def _taps(length: int, radius: int, sd: float) -> NDArray[np.float32]:
 
 
 def _tiles(height: int, width: int) -> NDArray[np.uint32]:
-    """(H W) the pixels, tile after tile."""
+    """(H W) the numbers of the pixels, tile after tile."""
     y, x = np.indices((height, width), np.int64)
     tile = (y // TILE) * (width // TILE + 1) + x // TILE
     return np.argsort(tile.ravel(), kind="stable").astype(np.uint32)
@@ -137,7 +141,8 @@ def _slice(start: Any, stop: Any, order: Any, corners: Any, shares: Any, values:
 def _smooth_columns(
     start: Any, stop: Any, q: Any, taps: Any, radius: Any, smooth: Any, height: Any, width: Any, columns: Any
 ) -> None:  # fmt: skip
-    """Down strips of the picture, so narrow that what one row reads is still near when the next one reads it again."""
+    """Smooths along columns in narrow strips, so that rows read by one row are still in the cache when the next row reads
+    them."""
     for strip in range(start, stop):
         for y in range(height):
             top, bottom = max(y - radius, 0), min(y + radius + 1, height)
@@ -154,7 +159,8 @@ def _update(
     start: Any, stop: Any, order: Any, unary: Any, smooth: Any, taps: Any, radius: Any, values: Any, corners: Any, shares: Any,
     q: Any, width: Any, columns: Any,
 ) -> None:  # fmt: skip
-    """Algorithm 1, lines 3 to 6, with Potts' model: q = softmax(unary + what both kernels give). Empty arrays give nothing."""
+    """Algorithm 1, lines 3 to 6, with Potts' model: q = softmax(unary + messages of both kernels). An empty array sends
+    nothing."""
     for i in range(start, stop):
         pixel = np.int64(order[i])
         at = pixel * columns
@@ -167,15 +173,15 @@ def _update(
             add_line(q, at, smooth, pixel + left - x, 1, taps, tap, tap + right - left, columns)
         if len(values):
             add_rows(q, at, values, corners, shares, i * CORNERS, (i + 1) * CORNERS, columns)
-        most = load(q, at)
+        largest = load(q, at)
         for column in range(8, columns, 8):
-            most = larger(most, load(q, at + column))
-        top = item(most, 0)
+            largest = larger(largest, load(q, at + column))
+        highest = item(largest, 0)
         for k in range(1, 8):
-            top = max(top, item(most, k))
+            highest = max(highest, item(largest, k))
         sums = spread(0)
         for column in range(0, columns, 8):
-            power = exp(add(load(q, at + column), spread(-top)))
+            power = exp(add(load(q, at + column), spread(-highest)))
             store(q, at + column, power)
             sums = add(sums, power)
         total = item(sums, 0)

@@ -1,17 +1,19 @@
 """The permutohedral lattice (Adams, Baek and Davis, Eurographics 2010): Gaussian filtering among points of 5 dimensions.
 
-    numbers of pixels --splat--> lattice points --blur along 6 axes--> lattice points --slice--> pixels
+    values of pixels --splat--> lattice points --blur along 6 axes--> lattice points --slice--> values of pixels
 
-The lattice is that of the permutohedra of 5-space, in coordinates of 6 that sum to 0 (section 3). Each pixel lies in a simplex of
-6 lattice points and is shared among them by its barycentric coordinates; only points that some pixel touches are kept, and, while
-there are few, those between them: what the blur carries to a point that is not kept is lost.
+The lattice fills 5-space with permutohedra. Its points have 6 coordinates that sum to 0 (section 3). Each pixel lies in a
+simplex of 6 lattice points, its corners, and its value is shared among them by its barycentric coordinates. Only the corners of
+pixels are kept, and, while these are few, also the points between them (`_bridge`). The blur loses the values that it would
+carry to other points.
 
-A point of the lattice has coordinates 6 q_i + k with one remainder k in 0..5 for all i; so q_0..q_4 and k fit into one whole
-number, its code, and the next point along an axis is a code some constant further. The blur, 1/2 1 1/2 along one axis after the
-other, runs in place over chains: maximal rows of neighbours along that axis. A point alone on an axis costs nothing there, as
-many are in a fine lattice. Points are numbered in the order in which pixels come to them, so pixels should come in small tiles.
+A point of the lattice has the coordinates 6 q_i + k, with one remainder k in 0..5 for all i. So q_0..q_4 and k fit into one
+whole number, the code of the point, and the codes of neighbours along an axis differ by a constant. The blur has the weights
+1/2 1 1/2 and runs along one axis after the other. It runs in place over chains: a chain is a row of neighbours along the axis,
+as long as it can be. A point without neighbours on an axis needs no work there; a fine lattice has many of them. Points are
+numbered in the order in which pixels reach them, so pixels should be visited in small tiles.
 
-Sums have one order whatever the number of threads, so results are the same bytes."""
+Sums have the same order for any number of threads, so results are the same bytes."""
 
 from __future__ import annotations
 
@@ -26,22 +28,23 @@ from perpixel.prediction.crf.vectors import add, add_rows, add_scaled, fetch, lo
 
 D = 5  # dimensions of the features: blue, green, red, y, x
 CORNERS = D + 1
-FEW = 2**14  # up to as many lattice points, bridges are added
-AHEAD = 24  # points for which memory is asked in advance
-FINEST = 1e6  # standard deviations from one end of the picture to the other, and of its colours
+FEW = 2**14  # lattice points; where there are no more, the points between them are added
+AHEAD = 24  # points ahead, whose memory is fetched into the cache
+FINEST = 1e6  # the most standard deviations that a feature may range over
 
 Parallel = Callable[..., None]  # (function(start, stop, *arguments), count, *arguments): calls it on parts of 0..count
 
 
 class Lattice(NamedTuple):
-    """Who touches whom. N pixels, M lattice points; `corners[6 i + k]` belongs to the i-th pixel of `order`."""
+    """Which lattice points are the corners of which pixels. N pixels, M lattice points; `corners[6 i + k]` belongs to the i-th
+    pixel of `order`."""
 
     corners: NDArray[np.uint32]  # (6 N) lattice points
-    shares: NDArray[np.float32]  # (6 N) barycentric coordinates
+    shares: NDArray[np.float32]  # (6 N) barycentric coordinates of the pixel: the share of each corner
     first: NDArray[np.int32]  # (M + 1): the pixels of lattice point m are pixels[first[m] : first[m + 1]]
     pixels: NDArray[np.uint32]  # (6 N)
-    splats: NDArray[np.float32]  # (6 N) the shares once more, in this order
-    chains: list[tuple[NDArray[np.int32], NDArray[np.uint32]]]  # for each axis (starts, points), as `first` and `pixels`
+    splats: NDArray[np.float32]  # (6 N) the shares again, in the order of `pixels`
+    chains: list[tuple[NDArray[np.int32], NDArray[np.uint32]]]  # for each axis (starts, points), indexed as `first` and `pixels`
 
     @property
     def points(self) -> int:
@@ -49,16 +52,17 @@ class Lattice(NamedTuple):
 
 
 def build(features: NDArray[np.float64], order: NDArray[np.uint32], parallel: Parallel) -> Lattice:
-    """The lattice of `features` (N, 5), in standard deviations. Raises OverflowError if they reach too far for codes of 64 bits.
+    """The lattice of `features` (N, 5), in standard deviations. Raises OverflowError if their range is too large for codes of
+    64 bits.
 
-    `order` (N) is the order in which pixels number the lattice points."""
+    `order` (N) is the order in which pixels are visited, and so that of the lattice points."""
     count = len(features)
     if np.ptp(features, axis=0).max() > FINEST:
         raise OverflowError
     places, ranks = np.empty((count, D), np.int64), np.empty((count, CORNERS), np.uint8)
     shares = np.empty(count * CORNERS, np.float32)
     parallel(_embed, count, features, order, places, ranks, shares)
-    places -= places.min(0) - 4  # a border, so that no neighbour's code is that of a point elsewhere
+    places -= places.min(0) - 4  # leaves a border, so that no neighbour has the code of a distant point
     steps, size = np.zeros(CORNERS, np.int64), CORNERS
     for i, side in enumerate(places.max(0) + 5):
         steps[i], size = size, size * int(side)
@@ -81,9 +85,11 @@ def build(features: NDArray[np.float64], order: NDArray[np.uint32], parallel: Pa
 
 
 def splat_and_blur(lattice: Lattice, source: NDArray[np.float32], target: NDArray[np.float32], parallel: Parallel) -> None:
-    """Numbers of pixels `source` (N, width) to those of lattice points `target` (M, width); both flat, width a multiple of 8.
+    """Computes the values of lattice points `target` (M, width) from values of pixels `source` (N, width), in `target`; both
+    arrays are flat, and width is a multiple of 8.
 
-    Axes are blurred from the last to the first: with features in the order of `mean_field` this is nearer to the exact kernel."""
+    Axes are blurred from the last to the first: with features in the order of `mean_field` the result is nearer to the exact
+    kernel."""
     width = len(target) // lattice.points
     parallel(_splat, lattice.points, lattice.first, lattice.pixels, lattice.splats, source, target, width)
     for starts, points in reversed(lattice.chains):
@@ -92,7 +98,7 @@ def splat_and_blur(lattice: Lattice, source: NDArray[np.float32], target: NDArra
 
 @compiled()
 def _embed(start: Any, stop: Any, features: Any, order: Any, places: Any, ranks: Any, shares: Any) -> None:
-    """The simplex of each pixel: q of its corner of remainder 0, the ranks that give the other corners, and its coordinates.
+    """The simplex of each pixel: q of its corner with remainder 0, the ranks that give the other corners, and its coordinates.
 
     Section 3.2 of the paper and its figure 4."""
     height, nearest = np.empty(CORNERS), np.empty(CORNERS)
@@ -144,7 +150,7 @@ def _hash(code: Any) -> Any:
 
 @compiled()
 def _slot(code: Any, table: Any) -> Any:
-    """Where `code` stands in the table, or the empty place where it would; 0 is no code."""
+    """The slot of `code` in the hash table, or the empty slot where it would go; 0 marks an empty slot."""
     mask = len(table) - 1
     slot = _hash(code) & mask
     while table[slot] != 0 and table[slot] != code:
@@ -154,7 +160,7 @@ def _slot(code: Any, table: Any) -> Any:
 
 @compiled()
 def _number(places: Any, ranks: Any, steps: Any, table: Any, numbers: Any, corners: Any, codes: Any) -> Any:
-    """Numbers the lattice points as pixels come to them; returns how many there are."""
+    """Numbers the lattice points in the order of the pixels; returns the number of points."""
     points = 0
     for i in range(len(places)):
         base = 0
@@ -177,22 +183,24 @@ def _number(places: Any, ranks: Any, steps: Any, table: Any, numbers: Any, corne
 
 @compiled()
 def _step(code: Any, axis: Any, sign: Any, steps: Any) -> Any:
-    """The code of the next point along an axis: one more in all coordinates, but 5 less in that of the axis. Or of the last."""
+    """The code of the neighbour along an axis: after it (`sign` 1: +1 in all coordinates, but -5 in that of the axis), or
+    before it."""
     remainder = code % CORNERS
     ahead = code + sign * (1 - steps[axis])
-    if remainder == (D if sign == 1 else 0):  # the remainder starts anew, and q of all coordinates moves
+    if remainder == (D if sign == 1 else 0):  # the remainder wraps around, and q of all coordinates changes
         ahead += sign * (steps.sum() - CORNERS)
     return ahead
 
 
 @compiled()
 def _bridge(points: Any, steps: Any, table: Any, numbers: Any, codes: Any) -> Any:
-    """Adds the points that have neighbours along two axes or more, so that the blur finds its way from one to the other. Returns
-    how many points there are now: two or three times as many. The error is then about half, measured on pictures of 48x40."""
+    """Adds the points that have kept neighbours along two axes or more, so that the blur can carry values between these.
+    Returns the new number of points, two or three times the old. The error is then about half, measured on pictures of
+    48x40."""
     before = points
     for m in range(before):
-        for way in range(2 * CORNERS):
-            code = _step(codes[m], way // 2, 1 - way % 2 * 2, steps)
+        for direction in range(2 * CORNERS):
+            code = _step(codes[m], direction // 2, 1 - direction % 2 * 2, steps)
             slot = _slot(code, table)
             if table[slot] != 0:
                 continue
@@ -214,7 +222,7 @@ def _bridge(points: Any, steps: Any, table: Any, numbers: Any, codes: Any) -> An
 
 @compiled()
 def _neighbours(start: Any, stop: Any, codes: Any, steps: Any, table: Any, numbers: Any, following: Any) -> None:
-    """The next lattice point along each axis, or -1."""
+    """`following`: the number of the next lattice point along each axis, or -1."""
     mask = len(table) - 1
     for m in range(start, stop):
         ahead = _step(codes[min(m + AHEAD, stop - 1)], D, 1, steps)  # along the last axis, whose step is 0

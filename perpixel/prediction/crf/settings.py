@@ -1,4 +1,4 @@
-"""Weights and widths of the fully connected CRF, and the published ones."""
+"""Weights and standard deviations of the fully connected CRF, and the published values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from perpixel.errors import UsageError
 
-SMALLEST_PROBABILITY = 1e-20  # what is smaller counts as this, so that a probability of 0 has an energy
+SMALLEST_PROBABILITY = 1e-20  # replaces smaller probabilities, so that a probability of 0 has a finite energy
 
 
 @dataclass(frozen=True)

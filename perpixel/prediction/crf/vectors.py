@@ -1,9 +1,10 @@
-"""Eight float32 at once inside numba functions: loops over classes are too short for the compiler to see this by itself.
+"""Vectors of eight float32 inside numba functions. Loops over classes are so short that the compiler does not use vectors by
+itself.
 
-`EIGHT` is a value of eight numbers that lives in one vector register where the processor has one of 256 bits, and in two of 128
-bits elsewhere. Places are counted in numbers from the start of a flat float32 array, and are not checked.
+`EIGHT` is the type of a value of eight numbers. It lies in one vector register where the processor has registers of 256 bits,
+elsewhere in two registers of 128 bits. `place` is an index into a flat float32 array and is not checked.
 
-numba's cache looks at the file of a function only: after a change here delete `perpixel/__pycache__`."""
+numba's cache looks only at the file of a function: after a change here delete `perpixel/__pycache__`."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ VECTOR, INTS = ir.VectorType(FLOAT, 8), ir.VectorType(INT, 8)
 
 
 def empty(size: int) -> NDArray[np.float32]:
-    """A flat float32 array that begins where a line of the cache does: then none of its vectors lies in two lines."""
+    """A flat float32 array that begins at a cache line, so that no vector of it lies in two lines."""
     room = np.empty(size + 16, np.float32)
     skip = -room.ctypes.data % 64 // 4
     return room[skip : skip + size]
@@ -38,7 +39,7 @@ EIGHT = _Eight()
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:
-    """numba's, as something that may be called without `typing`."""
+    """numba's decorator, typed so that the decorated function may be called without `typing`."""
     return extending.intrinsic(function)
 
 
@@ -49,7 +50,7 @@ class _EightModel(models.PrimitiveModel):
 
 
 def _spread(builder: Any, number: Any) -> Any:
-    """A vector of eight times the same number."""
+    """A vector with the same number eight times."""
     one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), number, ir.Constant(INT, 0))
     return builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), ir.Constant(INTS, [0] * 8))
 
@@ -59,7 +60,7 @@ def _constant(number: float) -> Any:
 
 
 def _multiply_add(builder: Any, one: Any, other: Any, summand: Any) -> Any:
-    """one * other + summand, in one instruction where the processor has it."""
+    """one * other + summand, in one instruction where the processor has this instruction."""
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fmuladd.v8f32"), [one, other, summand])
 
@@ -92,7 +93,7 @@ def store(typing: Any, array: Any, place: Any, eight: Any) -> Any:
 
 @intrinsic
 def fetch(typing: Any, array: Any, place: Any) -> Any:
-    """Asks memory for array[place], which will be needed soon."""
+    """Fetches array[place] into the cache, because it is needed soon."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -107,7 +108,7 @@ def fetch(typing: Any, array: Any, place: Any) -> Any:
 
 @intrinsic
 def spread(typing: Any, number: Any) -> Any:
-    """Eight times the same number."""
+    """A value with the same number eight times."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _spread(builder, arguments[0])
@@ -137,7 +138,7 @@ def add_scaled(typing: Any, sums: Any, scale: Any, eight: Any) -> Any:
 
 @intrinsic
 def larger(typing: Any, one: Any, other: Any) -> Any:
-    """The larger one in each of the eight places."""
+    """The larger number at each of the eight places."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
@@ -163,7 +164,7 @@ SMALLEST = -50.0  # e^-50 = 2e-22: below it exp is 0, so that no later product i
 
 @intrinsic
 def exp(typing: Any, eight: Any) -> Any:
-    """e to the power of numbers that are 0 or negative, to 3e-7 of the value, and 0 below `SMALLEST`.
+    """e to the power of eight numbers of 0 or less, with a relative error of 3e-7; 0 below `SMALLEST`.
 
     x = n ln 2 + r with |r| <= ln 2 / 2; Taylor's series for e^r, and n is added to the exponent's bits."""
 
@@ -188,7 +189,7 @@ def exp(typing: Any, eight: Any) -> Any:
 def add_rows(target: Any, at: Any, source: Any, rows: Any, scales: Any, start: Any, stop: Any, width: Any) -> None:
     """target[at : at + width] += the sum over i in start..stop of scales[i] * row rows[i] of `source`; rows of `width` numbers.
 
-    Six sums side by side, since each waits for its own last addition."""
+    Six sums are computed side by side, because each addition to a sum must wait for the one before."""
     column = 0
     while column + 24 <= width:
         a, b, c = load(target, at + column), load(target, at + column + 8), load(target, at + column + 16)
