@@ -1,6 +1,6 @@
-"""Files that were predicted for the pictures of a data set, each checked: one for each picture, of its size and with its classes.
+"""Predicted masks and objects in files, checked: each picture of a data set has one file, of its size and with its classes.
 
-What is wrong with one picture's file is a `Problem` of that picture, and the rest go on."""
+A mistake in the file of one picture is a `Problem` of this picture, and the other pictures go on."""
 
 from __future__ import annotations
 
@@ -71,16 +71,16 @@ def _one_file_each(folder: Path, kind: str, dataset: Dataset, problems: list[Pro
 
     `kind` is the folder that `perpixel predict` leaves such files in."""
     names = [dataset.name(index) for index in range(len(dataset))]
-    found, strange = _matched(folder, kind, names, isinstance(dataset, Cityscapes))
-    for name, path in strange:
+    by_picture, strays = _matched(folder, kind, names, isinstance(dataset, Cityscapes))
+    for name, path in strays:
         problems.append(Problem(name, f"{printable(path)}: belongs to no picture of {dataset.split}; take it out."))
     one, several = ("file of objects", "files") if kind == INSTANCES else ("mask", "masks")
-    for index, (name, paths) in enumerate(zip(names, found, strict=True)):
+    for index, (name, paths) in enumerate(zip(names, by_picture, strict=True)):
         if len(paths) == 1:
             yield index, paths[0]
             continue
-        said = f"has no {one}; predict it" if not paths else f"has the {several} {', '.join(map(printable, paths))}; keep one"
-        problems.append(Problem(name, f"{name}: {said}."))
+        message = f"has no {one}; predict it" if not paths else f"has the {several} {', '.join(map(printable, paths))}; keep one"
+        problems.append(Problem(name, f"{name}: {message}."))
 
 
 def _size(dataset: Dataset, index: int) -> tuple[int, int]:
@@ -112,12 +112,12 @@ def _matched(folder: Path, kind: str, names: list[str], prefix: bool) -> tuple[l
         raise DataError(f"{below}: there is no such folder; name the one that holds what was predicted.")
     files = [path for paths in files_below(below, FILES_OF[kind]).values() for path in paths]
     places = {name: index for index, name in enumerate(names)}
-    found: list[list[Path]] = [[] for _ in names]
-    strange = []
+    by_picture: list[list[Path]] = [[] for _ in names]
+    strays = []
     for path in files:
         known = "_".join(path.stem.split("_")[:3]) if prefix else path.stem
         if known in places:
-            found[places[known]].append(path)
+            by_picture[places[known]].append(path)
         else:
-            strange.append((path.stem, path))
-    return found, strange
+            strays.append((path.stem, path))
+    return by_picture, strays

@@ -61,9 +61,9 @@ def maps_of(folder: Path, dataset: Dataset) -> Callable[[Sample], Prediction]:
     files, path = _pictures(dataset), folder / f"{PANOPTIC}.json"
     listed, classes = read_panoptic(path), dataset.classes
     places = {Path(listed.pictures[id].file_name).with_suffix("").as_posix(): id for id in listed.maps}
-    strange = [name for name in listed.categories.values() if name not in classes.names]
-    if strange:
-        raise DataError(f"{path}: has the category {strange[0]!r}, which the data set does not have; predict by its classes.")
+    others = [name for name in listed.categories.values() if name not in classes.names]
+    if others:
+        raise DataError(f"{path}: has the category {others[0]!r}, which the data set does not have; predict by its classes.")
     class_ids = {id: classes.id_of(name) for id, name in listed.categories.items()}
     things = frozenset(class_ids[id] for id in listed.things or ())
 
@@ -75,8 +75,9 @@ def maps_of(folder: Path, dataset: Dataset) -> Callable[[Sample], Prediction]:
         png = path.with_suffix("") / name
         ids = panoptic_ids(png)
         require_listed(np.unique(ids), segments, png, str(path))
-        found = PanopticMap(ids, tuple(Segment(one.id, class_ids[one.category], one.crowd) for one in segments), things)
-        return Prediction(panoptic.drawn(found, classes)[0], classes, panoptic=found)
+        segments_by_class = tuple(Segment(one.id, class_ids[one.category], one.crowd) for one in segments)
+        panoptic_map = PanopticMap(ids, segments_by_class, things)
+        return Prediction(panoptic.drawn(panoptic_map, classes)[0], classes, panoptic=panoptic_map)
 
     return answer
 

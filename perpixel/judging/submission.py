@@ -109,7 +109,7 @@ def _coco(source: Path, dataset: Coco, out: Path, boxes: bool) -> list[Problem]:
         raise UsageError(f"{source}: {dataset.view} is submitted from {wanted[kind]}; name that.")
     problems: list[Problem] = []
     if objects:
-        packed = _found_objects(source, dataset, out.stem, problems, boxes)
+        packed = _results_of_objects(source, dataset, out.stem, problems, boxes)
     else:
         packed = {"detections": _detections, "stuff": _stuff, "panoptic": _panoptic}[kind](source, dataset, out.stem, problems)
     data = next(packed, ("", b""))[1] if alone else _zip(packed)
@@ -118,15 +118,17 @@ def _coco(source: Path, dataset: Coco, out: Path, boxes: bool) -> list[Problem]:
     return problems
 
 
-def _found_objects(source: Path, dataset: Coco, stem: str, problems: list[Problem], boxes: bool) -> Iterator[tuple[str, bytes]]:
+def _results_of_objects(
+    source: Path, dataset: Coco, stem: str, problems: list[Problem], boxes: bool
+) -> Iterator[tuple[str, bytes]]:
     """The results of files of objects: masks, or boxes in their place. COCO's own code takes the area of a result that has both
     from its box, which moves AP by area."""
     categories = {class_id: category for category, class_id in dataset.class_ids.items()}
     listed = []
     for index, objects in sound_objects(source, dataset, problems):
-        strange = [dataset.classes.names[id] for id in objects.class_ids if id not in categories]
-        if strange:
-            problems.append(Problem(dataset.name(index), f"{dataset.name(index)}: has an object of {strange[0]}, which is no "
+        others = [dataset.classes.names[id] for id in objects.class_ids if id not in categories]
+        if others:
+            problems.append(Problem(dataset.name(index), f"{dataset.name(index)}: has an object of {others[0]}, which is no "
                                     "category of COCO; take it out."))  # fmt: skip
             continue
         for place, class_id in enumerate(objects.class_ids.tolist()):
@@ -155,21 +157,21 @@ def _instances_of_cityscapes(folder: Path, dataset: Dataset, problems: list[Prob
 
 def _detections(source: Path, dataset: Coco, stem: str, problems: list[Problem]) -> Iterator[tuple[str, bytes]]:
     try:
-        found = read_results(source, dataset.truth)
-        if len({one.counts is None for one in found}) != 1:
-            said = "some results have masks and others boxes alone; give all the same" if found else "holds no result"
-            raise DataError(f"{source}: {said}.")
+        results = read_results(source, dataset.truth)
+        if len({result.counts is None for result in results}) != 1:
+            message = "some results have masks and others boxes alone; give all the same" if results else "holds no result"
+            raise DataError(f"{source}: {message}.")
     except DataError as error:
         problems.append(Problem(source.name, str(error)))
         return
     listed = []
-    for one in found:
-        picture = dataset.truth.pictures[one.picture]
-        entry: dict[str, Any] = {"image_id": one.picture, "category_id": one.category, "score": one.score}
-        if one.box is not None:
-            entry["bbox"] = list(one.box)
-        if one.counts is not None:
-            entry["segmentation"] = {"size": [picture.height, picture.width], "counts": one.counts}
+    for result in results:
+        picture = dataset.truth.pictures[result.picture]
+        entry: dict[str, Any] = {"image_id": result.picture, "category_id": result.category, "score": result.score}
+        if result.box is not None:
+            entry["bbox"] = list(result.box)
+        if result.counts is not None:
+            entry["segmentation"] = {"size": [picture.height, picture.width], "counts": result.counts}
         listed.append(entry)
     yield f"{stem}.json", json.dumps(listed).encode()
 
@@ -188,15 +190,15 @@ def _stuff(source: Path, dataset: Coco, stem: str, problems: list[Problem]) -> I
 def _panoptic(source: Path, dataset: Coco, stem: str, problems: list[Problem]) -> Iterator[tuple[str, bytes]]:
     listed = []
     try:
-        found = read_panoptic(source, dataset.panoptic)
+        panoptic = read_panoptic(source, dataset.panoptic)
     except DataError as error:
         problems.append(Problem(source.name, str(error)))
         return
     for picture in dataset.listed:
-        if picture.id not in found.maps:
+        if picture.id not in panoptic.maps:
             problems.append(Problem(picture.file_name, f"{source}: has no result for {picture.file_name}; predict it."))
             continue
-        name, segments = found.maps[picture.id]
+        name, segments = panoptic.maps[picture.id]
         path = source.with_suffix("") / name
         try:
             ids = panoptic_ids(path)
@@ -208,7 +210,7 @@ def _panoptic(source: Path, dataset: Coco, stem: str, problems: list[Problem]) -
         except DataError as error:
             problems.append(Problem(picture.file_name, str(error)))
             continue
-        of_picture = [{"id": one.id, "category_id": one.category} for one in segments]
+        of_picture = [{"id": segment.id, "category_id": segment.category} for segment in segments]
         listed.append({"image_id": picture.id, "file_name": name, "segments_info": of_picture})
         yield f"{stem}/{name}", data
     yield f"{stem}.json", json.dumps({"annotations": listed}).encode()

@@ -177,14 +177,14 @@ class PanopticQuality(Measure[PanopticCounts]):
                                     for file, map_name in ((true, name), (predicted, other_name)))  # fmt: skip
             picture = true.pictures[ids[index]].file_name
             sample = PanopticSample(picture, _NO_PICTURE, labels, None, segments, true.categories, true.things, name)
-            found = PanopticMap(other_labels, tuple(other_segments), frozenset())
-            return sample, Prediction(other_labels, _ANY_CLASS, panoptic=found)
+            panoptic_map = PanopticMap(other_labels, tuple(other_segments), frozenset())
+            return sample, Prediction(other_labels, _ANY_CLASS, panoptic=panoptic_map)
 
-        def count(index: int, pair: tuple[PanopticSample, Prediction]) -> tuple[PanopticCounts, bytes]:
+        def count(_: int, pair: tuple[PanopticSample, Prediction]) -> tuple[PanopticCounts, bytes]:
             try:
                 return self.count(*pair)
             except DataError as error:
-                raise DataError(f"{results}, picture {names[index]}: {error}") from None
+                raise DataError(f"{results}, picture {error}") from None
 
         def protocol(digests: Sequence[bytes]) -> dict[str, Any]:
             data = hashlib.sha256(b"".join(digests)).hexdigest()
@@ -196,12 +196,12 @@ class PanopticQuality(Measure[PanopticCounts]):
     def count(self, truth: Sample, predicted: Prediction) -> tuple[PanopticCounts, bytes]:
         assert isinstance(truth, PanopticSample)
         assert truth.labels is not None
-        found = predicted.panoptic
-        if found is None:
+        panoptic_map = predicted.panoptic
+        if panoptic_map is None:
             raise DataError(f"{truth.name}: no panoptic map is predicted; name a network of objects with --objects-by.")
-        told_apart = frozenset() if truth.things is None else found.things - truth.things
+        only_predicted = frozenset() if truth.things is None else panoptic_map.things - truth.things
         for segment in truth.segments:
-            if segment.category in told_apart:
+            if segment.category in only_predicted:
                 raise DataError(
                     f"{truth.name}: the truth tells no objects of {truth.categories[segment.category]} apart, and the prediction "
                     "does; name the classes of objects with --things."
@@ -210,7 +210,10 @@ class PanopticQuality(Measure[PanopticCounts]):
         digest = hashlib.sha256(f"{truth.map_name}\0{truth.labels.shape}\0{listed}".encode())
         digest.update(truth.labels.tobytes())
         counts = QualityCounts()
-        counts.add(truth.labels, truth.segments, found.ids, found.segments)
+        try:
+            counts.add(truth.labels, truth.segments, panoptic_map.ids, panoptic_map.segments)
+        except DataError as error:
+            raise DataError(f"{truth.name}: {error}") from None
         return PanopticCounts(counts.vector([*truth.categories]), truth.categories, truth.things), digest.digest()
 
     def figures(self, *sides: Sequence[PanopticCounts]) -> FiguresOf:

@@ -4,7 +4,7 @@ arXiv:1901.02446; the rule is that of Kirillov et al., Panoptic Segmentation, CV
 1. Objects of a score below `objects_score` are left out. The others take their pixels, the highest score first.
 2. An object is left out where more than `objects_overlap` of its pixels were taken before; else it has those that are free.
 3. A class that is no thing has the free pixels of its label, if these are `stuff_area` or more.
-4. All else is void: also what is labelled as a thing, and belongs to no object.
+4. All other pixels are void, also those that are labelled as a thing and belong to no object.
 
 The numbers are those of the authors' panopticapi, combine_semantic_and_instance_predictions.py. It came after the paper, and adds
 the least area of stuff; detectron2 has the same three.
@@ -45,8 +45,8 @@ def merged(
     objects_overlap: float = MERGING["objects_overlap"],
     stuff_area: float = MERGING["stuff_area"],
 ) -> PanopticMap:
-    """The map of a picture from class ids (H, W) and objects with scores; `things` are class ids, and objects of no other class
-    are taken. Segments are numbered from 1: objects in the order of their scores, then stuff by class."""
+    """The map of a picture from class ids (H, W) and objects with scores. `things` are class ids; objects of other classes are
+    left out. Segments are numbered from 1: objects in the order of their scores, then stuff by class."""
     ids, segments = np.zeros(labels.shape, np.int32), list[Segment]()
     scores = np.ones(len(objects.class_ids)) if objects.scores is None else objects.scores
     for index in np.argsort(-scores, kind="stable").tolist():
@@ -72,8 +72,8 @@ def merged(
 
 def joined(labelled: Prediction, objects: Instances, things: frozenset[int], **merging: float) -> Prediction:
     """The prediction with the objects of another network, and the map that both make."""
-    found = merged(labelled.labels, objects, labelled.classes, things, **merging)
-    return replace(labelled, instances=objects, panoptic=found)
+    panoptic = merged(labelled.labels, objects, labelled.classes, things, **merging)
+    return replace(labelled, instances=objects, panoptic=panoptic)
 
 
 def in_classes(objects: Instances, to_class: Mapping[int, int]) -> Instances:
@@ -86,9 +86,9 @@ def in_classes(objects: Instances, to_class: Mapping[int, int]) -> Instances:
 
 def fitted(objects: ClassTable, classes: ClassTable, named: Sequence[str] | None = None) -> dict[int, int]:
     """The things of a network of objects with the table `objects`: its class ids, each with that of `classes`, the semantic
-    network's table. They are the classes that are `named`, or what the table of objects says (`datasets.things_in`).
+    network's table. They are the classes `named`, or those of `datasets.things_in`.
 
-    Raises UsageError for a class of objects that the semantic network does not know, and where nobody says which are things;
+    Raises UsageError for a class of objects that the semantic network does not know, and for a table whose things are unknown;
     UnknownName for a name that the network of objects does not know."""
     if named is None:
         from perpixel.datasets import things_in  # only now: it takes a while to load, which results files need not wait for
@@ -118,36 +118,36 @@ def _few(names: Sequence[str]) -> str:
     return f"{', '.join(names[:NAMED])}{more}"
 
 
-def drawn(found: PanopticMap, classes: ClassTable) -> tuple[NDArray[Any], Instances]:
-    """What an overlay of a map shows: class ids (H, W), void where there is no segment, and the objects."""
-    of_each = np.array([classes.void, *(one.category for one in found.segments)], classes.dtype)
-    is_object = np.array([False, *(one.category in found.things for one in found.segments)])
-    places = _places(found)
+def drawn(panoptic_map: PanopticMap, classes: ClassTable) -> tuple[NDArray[Any], Instances]:
+    """The class ids (H, W) of a map, void where there is no segment, and its objects, for an overlay."""
+    of_each = np.array([classes.void, *(segment.category for segment in panoptic_map.segments)], classes.dtype)
+    is_object = np.array([False, *(segment.category in panoptic_map.things for segment in panoptic_map.segments)])
+    places = _places(panoptic_map)
     objects = Instances.of_numbers(np.where(is_object, np.cumsum(is_object), 0)[places], of_each[is_object].astype(np.int64))
     return of_each[places], objects
 
 
-def coloured(found: PanopticMap, classes: ClassTable) -> tuple[NDArray[np.uint8], tuple[Segment, ...]]:
+def coloured(panoptic_map: PanopticMap, classes: ClassTable) -> tuple[NDArray[np.uint8], tuple[Segment, ...]]:
     """The picture (H, W, 3) of a map, in which colours are ids, and the segments with these ids."""
-    latest = {one.category: _id(classes.colours[one.category]) for one in found.segments}
+    latest = {segment.category: _id(classes.colours[segment.category]) for segment in panoptic_map.segments}
     taken, segments = {0}, list[Segment]()
-    for one in found.segments:
-        id = latest[one.category]
+    for segment in panoptic_map.segments:
+        id = latest[segment.category]
         while id in taken:
             id = (id + STEP) % 2**24
-        latest[one.category] = id
+        latest[segment.category] = id
         taken.add(id)
-        segments.append(Segment(id, one.category, one.crowd))
-    ids = np.array([0, *(one.id for one in segments)])
+        segments.append(Segment(id, segment.category, segment.crowd))
+    ids = np.array([0, *(segment.id for segment in segments)])
     colours = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
-    return colours[_places(found)], tuple(segments)
+    return colours[_places(panoptic_map)], tuple(segments)
 
 
-def _places(found: PanopticMap) -> NDArray[np.intp]:
+def _places(panoptic_map: PanopticMap) -> NDArray[np.intp]:
     """At each pixel (H, W) the place of its segment among all, from 1; 0 where there is none."""
-    ids = np.array([0, *(one.id for one in found.segments)])
+    ids = np.array([0, *(segment.id for segment in panoptic_map.segments)])
     order = np.argsort(ids)
-    places: NDArray[np.intp] = order[np.searchsorted(ids, found.ids, sorter=order)]
+    places: NDArray[np.intp] = order[np.searchsorted(ids, panoptic_map.ids, sorter=order)]
     return places
 
 
@@ -157,9 +157,12 @@ def _id(colour: Colour) -> int:
 
 
 def entry_of(file_name: str, size: tuple[int, int], segments: Iterable[Segment], classes: ClassTable) -> dict[str, Any]:
-    """What the journal keeps of a picture's map, for `results`; a category is the value of its class on disk, as in COCO's and
-    Cityscapes' own."""
-    listed = [{"id": one.id, "category_id": classes.values[one.category][0], "iscrowd": int(one.crowd)} for one in segments]
+    """The entry of a picture's map in the journal, for `results`. A category is the value of its class on disk, as in COCO's and
+    Cityscapes' own files."""
+    listed = [
+        {"id": segment.id, "category_id": classes.values[segment.category][0], "iscrowd": int(segment.crowd)}
+        for segment in segments
+    ]
     return {"picture": file_name, "size": list(size), "segments_info": listed}
 
 

@@ -215,6 +215,11 @@ class TestFolder:
         (out / "panoptic.json").write_text("{")
         assert "panoptic.json: is no JSON" in command("evaluate", out, "--data", data, "--panoptic")[2]
 
+    def test_a_map_of_another_size_is_told(self, data: Path, tmp_path: Path, command) -> None:
+        out = self.put(tmp_path / "out", np.array([[9] * 10]), [(9, SKY)])
+        said = command("evaluate", out, "--data", data, "--panoptic")[2]
+        assert "a: the true map is (2, 10), the found one (1, 10) (height, width); make them equal." in said
+
     def test_masks_alone_are_no_panoptic_map(self, data: Path, command) -> None:
         code, _, said = command("evaluate", data / "masks/val", "--data", data, "--panoptic")
         assert (code, "judges a results file by an annotation file" in said) == (2, True), said
