@@ -177,6 +177,26 @@ class Instances:
         return numbers
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment of a panoptic map: the id that its pixels have, its class or category, and whether it stands for a crowd."""
+
+    id: int
+    category: int
+    crowd: bool = False
+
+
+@dataclass(frozen=True)
+class PanopticMap:
+    """`ids` int32 (H, W): at each pixel the id of its segment, or 0; and these `segments`, whose categories are class ids.
+
+    `things` are the ids of the classes whose objects are segments of their own; any other class has one segment in a picture."""
+
+    ids: NDArray[np.int32]
+    segments: tuple[Segment, ...]
+    things: frozenset[int]
+
+
 @dataclass(frozen=True)
 class Sample:
     """One picture with its truth: `image` uint8 RGB (H, W, 3), `labels` class ids (H, W) with void, or none."""
@@ -193,12 +213,14 @@ class Prediction:
 
     A network that finds objects also gives `instances`. If it labels no pixels, the labels are drawn from its objects: each
     pixel has the class of the object with the highest score; pixels without an object are background, or void where no class is
-    called background. So there are always labels, and no later code depends on the kind of network."""
+    called background. So there are always labels, and no later code depends on the kind of network. Labels
+    and objects of two networks make a `panoptic` map."""
 
     labels: NDArray[Any]
     classes: ClassTable
     scores: NDArray[np.float32] | None = None
     instances: Instances | None = None
+    panoptic: PanopticMap | None = None
 
 
 @dataclass(frozen=True)

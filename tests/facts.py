@@ -641,6 +641,10 @@ SINGLE: dict[str, Fact] = {
         "standard deviation and weight of place, standard deviations of place and colour and weight of both, iterations: the "
         "DeepLab's script, its default and its three other networks; johannesu/meanfield-matlab as DeconvNet calls it",
     ),
+    "perpixel.prediction.panoptic:MERGING": Fact(
+        {"objects_score": 0.5, "objects_overlap": 0.5, "stuff_area": 4096},
+        "panopticapi: combine_semantic_and_instance_predictions.py, its defaults; detectron2's PanopticFPN has the same",
+    ),
     "perpixel.prediction.symmetries:FLIPS": Fact(
         ((False, False, False), (False, False, True), (False, True, False), (False, True, True)),
         "U-Net's release of 2015: mycaffe_tiled_forward5: as it is, left-right, up-down, both",

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from perpixel.commands.flags import NO_INFERENCE, NO_MEASURES, AsJson, Inferring, Measuring, Root, chosen_measure
-from perpixel.commands.opening import given, inference_of, open_judged, refuse_ways
+from perpixel.commands.opening import given, inference_of, open_judged, refuse_ways, validated_by
 from perpixel.errors import DataError
 from perpixel.terminal import say, say_failures
 
@@ -30,7 +30,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Judge a model, or a folder of masks, on a split: one confusion matrix, worst class first; or its objects, membranes or
-    borders; or Cityscapes and COCO as their benchmarks do.
+    borders; or Cityscapes and COCO as their benchmarks do. Without a measure a run is judged by that of its training.
 
     `torchrun --nproc-per-node 2 -m perpixel evaluate ...` divides the pictures among processes and gives the same counts."""
     chosen = chosen_measure(measures)  # wrong flags are told before torch is waited for
@@ -46,6 +46,10 @@ def evaluate(
         judged = open_judged(run, measure, data, root, split, team.device_name)
         if isinstance(judged.predictions, Path):
             refuse_ways(run, "results" if judged.by_files else "masks", given(inferring))
+        elif not chosen.asked:
+            measure, reason = validated_by(judged.predictions)
+            if reason and team.rank == 0:
+                say(f"{run}: {reason}; --pixels judges its pixels.")
         progress = Progress("drawn" if judged.by_files and measure.needs == "instances" else "judged")
         with without_garbage_collection() if judged.by_files else nullcontext():
             scores = judge(

@@ -34,6 +34,11 @@ def _numbers(_: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
         raise UsageError(f"{flag} {text}: must be numbers with commas between, such as 0.5,0.75,1.") from None
 
 
+def _names(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
+    """Names with commas between."""
+    return tuple(name.strip() for name in ",".join(token.value for token in tokens).split(",") if name.strip())
+
+
 @dataclass(frozen=True, kw_only=True)
 class InferenceFlags:
     """`inference.Inference` as flags. A flag that is not given is None, so that Inference can refuse a setting of a missing
@@ -85,6 +90,23 @@ class InferenceFlags:
     output_stride: Annotated[int | None, Parameter(help="Output stride of a dilated network instead of its own, such as 8.")] = (
         None
     )
+    objects_by: Annotated[
+        str | None, Parameter(help="Run folder or model file of a network of objects: merges both into panoptic maps.")
+    ] = None
+    objects_score: Annotated[float | None, Parameter(help="Objects of a lower score are in no such map. [default: 0.5]")] = None
+    objects_overlap: Annotated[
+        float | None, Parameter(help="Nor objects of which others take more than this share. [default: 0.5]")
+    ] = None
+    stuff_area: Annotated[int | None, Parameter(help="Nor stuff of fewer pixels than these. [default: 4096]")] = None
+    things: Annotated[
+        tuple[str, ...] | None,
+        Parameter(
+            help="Classes whose objects are told apart, such as car,person. [default: by the classes of --objects-by]",
+            converter=_names,
+            negative=(),
+            metavar="NAME,...",
+        ),
+    ] = None
 
 
 NO_INFERENCE = InferenceFlags()
@@ -117,8 +139,7 @@ def _measure_flags() -> Any:
     """A flag for each measure and each of its settings; a flag that is not given is None."""
     flags = []
     for name, entry in MEASURES.items():
-        if name != DEFAULT:
-            flags.append((name, _optional(entry.takes, entry.help), field(default=None)))
+        flags.append((name, _optional(entry.takes, entry.help), field(default=None)))
         flags += [(key, _optional(item.type, item.help), field(default=None)) for key, item in entry.settings.items()]
     return make_dataclass("MeasureFlags", flags, kw_only=True, frozen=True, namespace={"__module__": __name__})
 
@@ -130,10 +151,11 @@ Measuring = Annotated[MeasureFlags, Parameter(name="*")]  # type: ignore[valid-t
 
 @dataclass(frozen=True)
 class Chosen:
-    """The name of a measure, and the arguments of its constructor."""
+    """The name of a measure, and the arguments of its constructor. `asked`: a flag names it."""
 
     name: str
     arguments: dict[str, Any]
+    asked: bool = True
 
     def measure(self) -> Any:
         """The measure; its module is imported now. Raises UsageError for a setting that the measure refuses."""
@@ -142,19 +164,19 @@ class Chosen:
 
 def chosen_measure(flags: Any) -> Chosen:
     """Raises UsageError for two measures, or for a setting whose measure is not given."""
-    named = [name for name in MEASURES if name != DEFAULT and getattr(flags, name) is not None]
+    named = [name for name in MEASURES if getattr(flags, name) is not None]
     if len(named) > 1:
         raise UsageError(f"{_flag(named[0])} and {_flag(named[1])} are two judgements; give one of them.")
     arguments = {}
     for name, entry in MEASURES.items():
         for key in entry.settings:
-            if getattr(flags, key) is not None and name not in (*named, DEFAULT):
+            if getattr(flags, key) is not None and name not in named:
                 remedy = "give that too" if entry.takes is bool else "name its class"
                 raise UsageError(f"{_flag(key)} belongs to {_flag(name)}; {remedy}, or leave it out.")
             if getattr(flags, key) is not None:
                 arguments[key] = getattr(flags, key)
     if not named:
-        return Chosen(DEFAULT, arguments)
+        return Chosen(DEFAULT, arguments, asked=False)
     entry = MEASURES[named[0]]
     return Chosen(named[0], arguments if entry.takes is bool else {entry.first: getattr(flags, named[0]), **arguments})
 

@@ -53,11 +53,12 @@ def open_judged(
 
 def judged_by_files(measure: Measure[Any], run: Path) -> bool:
     """Whether `run` is a results file, which an annotation file judges: for measures of objects and segments, where `run` is
-    neither a model nor a folder of predicted objects."""
+    neither a model nor a folder of predicted objects or panoptic maps."""
     from perpixel.prediction.instances import INSTANCES
+    from perpixel.prediction.panoptic import PANOPTIC
 
-    predicted = measure.needs == "instances" and (run / INSTANCES).is_dir()
-    return measure.needs in VIEWS and not predicted and not _holds_model(run)
+    left = {"instances": INSTANCES, "segments": f"{PANOPTIC}.json"}  # by `perpixel predict`
+    return measure.needs in VIEWS and not (run / left[measure.needs]).exists() and not _holds_model(run)
 
 
 def open_model(run: Path, device: str) -> Any:
@@ -68,6 +69,17 @@ def open_model(run: Path, device: str) -> Any:
         return load_on(run, device)
     except ModuleNotFoundError as error:
         raise without_torch(error, f"{run}: is no folder of masks, so it is taken for a model, and a model") or error from None
+
+
+def validated_by(model: Any) -> tuple[Measure[Any], str]:
+    """The measure that chose the weights of a model, and why it judges; no reason where it is that of pixels."""
+    from perpixel.measures import DEFAULT, class_of, named
+    from perpixel.training.criterion import usual_measure
+
+    trained = model.card.recipe.get("measure")
+    name, arguments = named(trained or usual_measure(model.network))
+    reason = f"judged by {trained}, as in its training" if trained else "finds objects alone, so mask AP judges it"
+    return class_of(name)(**arguments), "" if name == DEFAULT else reason
 
 
 def _holds_model(run: Path) -> bool:

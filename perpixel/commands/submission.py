@@ -8,12 +8,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from perpixel.commands.flags import Root
-from perpixel.terminal import say
+from perpixel.terminal import FAILURES, say
 
 
 def submission(
-    masks: Annotated[
-        Path, Parameter(help="Predicted masks, as `predict --out` leaves them; for coco and coco_panoptic a JSON of results.")
+    predictions: Annotated[
+        Path, Parameter(help="What `predict --out` left: masks, or objects for cityscapes and coco; or a JSON of COCO's results.")
     ],
     *,
     data: Annotated[
@@ -24,17 +24,26 @@ def submission(
     competition: Annotated[
         str | None, Parameter(help="VOC: comp5 where its own data alone was trained on. [default: comp6]")
     ] = None,
-    out: Annotated[Path, Parameter(help="Archive to upload: .tar.gz for VOC, .zip for Cityscapes and COCO.")],
+    boxes: Annotated[bool, Parameter(negative=(), help="COCO: the boxes of objects in place of their masks.")] = False,
+    out: Annotated[
+        Path,
+        Parameter(help="Archive to upload: .tar.gz for VOC, .zip for Cityscapes and COCO; or .json for COCO's results alone."),
+    ],
 ) -> None:
     """Pack predictions as the server of a data set takes them; all are checked, and nothing is written if one is wrong."""
     from perpixel.datasets import open_dataset
+    from perpixel.judging.submission import packs_objects
     from perpixel.judging.submission import submission as pack
     from perpixel.terminal import show
 
-    problems = pack(masks, open_dataset(data, root=root, split=split), out, competition)
-    for problem in problems:
+    dataset = open_dataset(data, root=root, split=split)
+    problems = pack(predictions, dataset, out, competition, boxes)
+    for problem in problems[:FAILURES]:
         show(problem.message)
+    if len(problems) > FAILURES:
+        show(f"... and {len(problems) - FAILURES} more.")
     if problems:
-        say(f"{out}: not written, {len(problems)} things are wrong.")
+        say(f"{out}: not written, {len(problems)} {'thing is' if len(problems) == 1 else 'things are'} wrong.")
         raise SystemExit(3)
-    say(f"{out}: written.")
+    of_objects = f", the objects of {len(dataset)} pictures" if packs_objects(predictions, dataset) else ""
+    say(f"{out}: written{of_objects}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from perpixel.datasets import (
     isbi2012,
     nuclei2018,
     nyud,
+    scenes,
     siftflow,
     voc,
 )
@@ -179,6 +180,24 @@ def open_dataset(name_or_folder: str | Path, *, root: str | Path | None = None, 
 def with_objects(dataset: Dataset) -> Dataset:
     """The data set with objects in every sample, if it has objects. It works for every data set."""
     return dataset.with_instances() if isinstance(dataset, HasInstances) else dataset
+
+
+# Of the tables that have no background: the names of the classes whose objects are told apart.
+THINGS: dict[tuple[str, ...], Collection[str]] = {
+    scenes.CLASSES.names: scenes.THINGS,
+    isbi2012.CLASSES.names: ("inside",),
+    **{table.names: cityscapes.things(table) for table in cityscapes.VIEWS.values()},
+    **{coco.VIEWS[view].names: coco.THINGS.values() for view in ("coco_panoptic", "coco_stuff171")},
+}
+
+
+def things_in(classes: ClassTable) -> frozenset[int] | None:
+    """The ids of the classes whose objects are told apart: all but background where a class is called so, else as the published
+    set of this table has it. None for another table, which does not say."""
+    if classes.background is not None:
+        return frozenset(range(len(classes))) - {classes.background}
+    names = THINGS.get(classes.names)
+    return None if names is None else frozenset(map(classes.id_of, names))
 
 
 def judged_splits(

@@ -195,6 +195,12 @@ class Cityscapes:
         return Instances.of_numbers(number_of[ids], class_ids[judged], object_ids[judged] < PER_LABEL)
 
 
+def things(classes: ClassTable) -> tuple[str, ...]:
+    """The names of the classes of a view that have labels with instances."""
+    counted = {label.id for label in DRAWN if label.has_instances}
+    return tuple(name for name, values in zip(classes.names, classes.values, strict=True) if counted & {*values})
+
+
 def are_train_ids(counts: NDArray[Any]) -> bool:
     """Whether a mask seems to hold trainIds in place of label ids. `counts` has the number of pixels of each value.
 

@@ -36,12 +36,12 @@ from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable, distinct_colours
 from perpixel.datasets import voc
-from perpixel.datasets.coco_annotations import Annotations, ListedPicture, Panoptic, Segment, read_annotations, read_panoptic
+from perpixel.datasets.coco_annotations import Annotations, ListedPicture, Panoptic, read_annotations, read_panoptic
 from perpixel.datasets.folder import require_same_size
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import files_in
 from perpixel.images import read_image, read_labels
-from perpixel.sample import Instances, Sample
+from perpixel.sample import Instances, Sample, Segment
 
 THINGS = {  # category id: name
     1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 5: "airplane", 6: "bus", 7: "train", 8: "truck", 9: "boat",

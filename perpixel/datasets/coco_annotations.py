@@ -11,7 +11,8 @@ are read here."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +37,7 @@ from perpixel.errors import DataError
 from perpixel.files import read_bytes, safe_name
 from perpixel.masks.polygons import draw
 from perpixel.masks.rle import dense, read_runs, require_size, shown, without_empty
+from perpixel.sample import Segment
 
 if TYPE_CHECKING:
     from perpixel.masks.runs import Runs
@@ -107,15 +109,6 @@ class Annotations:
             return runs_of(annotated.segmentation, annotated.picture.height, annotated.picture.width)
         except ValueError as error:
             raise DataError(f"{self.path}, annotation {annotated.id}: {error}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A segment of a panoptic map: the id that its pixels have in the PNG, its category, and whether it stands for a crowd."""
-
-    id: int
-    category: int
-    crowd: bool
 
 
 @dataclass(frozen=True)
@@ -213,25 +206,45 @@ class _WrongLeftOut:
 def read_panoptic(path: Path, truth: Panoptic | None = None) -> Panoptic:
     """Reads `panoptic_*.json`, or a results file of the same form, which need not list the pictures and categories of `truth`.
 
+    Where they list their own, these are known by their names, those of pictures without suffix, and have the ids of `truth`.
+
     Raises DataError, one sentence with the file and the entry, for content that COCO's format does not allow."""
     content = _dictionary(read_json(path), str(path))
     pictures = truth.pictures if truth else _pictures(path, content)
     categories = truth.categories if truth else _categories(path, content)
+    own_pictures, own_categories = dict[int, Any](), dict[int, Any]()
+    if truth:
+        stems = {os.path.splitext(one.file_name)[0]: id for id, one in pictures.items()}
+        own_pictures = _by_name(_entries(path, content, "images", required=False), "file_name", stems)
+        named = {name: id for id, name in categories.items()}
+        own_categories = _by_name(_entries(path, content, "categories", required=False), "name", named)
     maps: dict[int, tuple[str, list[Segment]]] = {}
     for place, entry in enumerate(_entries(path, content, "annotations")):
         id = whole(entry, "image_id", f"{path}, annotation at place {place}")
         where = f"{path}, picture {id}"
+        id = own_pictures.get(id, id)
         if id not in pictures or id in maps:
-            message = "has two panoptic maps; keep one" if id in maps else "is no picture of this file; add it to images"
+            known = f"{truth.path}; take it out" if truth else "this file; add it to images"
+            name = f"{shown(id)} " if isinstance(id, str) else ""
+            message = "has two panoptic maps; keep one" if id in maps else f"{name}is no picture of {known}"
             raise DataError(f"{where}: {message}.")
-        segments = [
-            Segment(whole(info, "id", where), known_category(info, categories, where), _flag(info, where))
-            for info in _entries(path, entry, "segments_info", where)
-        ]
+        segments = []
+        for info in _entries(path, entry, "segments_info", where):
+            category = own_categories.get(whole(info, "category_id", where), info["category_id"])
+            if isinstance(category, str):
+                raise DataError(f"{where}: {shown(category)} is no category of {truth and truth.path}; judge by one that has it.")
+            category = known_category({"category_id": category}, categories, where)
+            segments.append(Segment(whole(info, "id", where), category, _flag(info, where)))
         if len({segment.id for segment in segments}) < len(segments):
             raise DataError(f"{where}: two segments have one id; give each its own.")
         maps[id] = _file_name(entry, where), segments
     return Panoptic(path, pictures, categories, maps, truth.things if truth else _things(path, content))
+
+
+def _by_name(entries: Iterable[Any], key: str, known: Mapping[str, int]) -> dict[int, Any]:
+    """Of what a results file lists itself, by its own ids, the ids that are `known` for their names; or the unknown name."""
+    named = ((one["id"], one[key]) for one in entries if type(one.get("id")) is int and isinstance(one.get(key), str))
+    return {id: known.get(os.path.splitext(name)[0] if key == "file_name" else name, name) for id, name in named}
 
 
 def _things(path: Path, content: dict[str, Any]) -> frozenset[int] | None:

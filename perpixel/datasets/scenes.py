@@ -32,6 +32,7 @@ CLASSES = ClassTable(
     colours=tuple(colour for _, _, colour in LABELS),
     values=tuple((class_id,) for class_id, _, _ in LABELS),
 )
+THINGS = ("car", "person")  # classes whose objects are told apart
 SPLITS = {"train": 600, "val": 100, "test": 100}
 SKIES: tuple[tuple[Colour, Colour], ...] = (  # at the top, at the horizon
     ((88, 134, 196), (186, 208, 226)), ((60, 104, 172), (160, 186, 206)), ((150, 156, 164), (198, 200, 202)),

@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # masks are judged without torch, results files also without 
 
 Row = TypeVar("Row")
 NAMES = {"scores": "probabilities"}  # of parts of a prediction, in sentences
+RESULTS = "judge a results file by its annotation file"
+ADVICE = {"instances": RESULTS, "segments": f"name a network of objects with --objects-by, or {RESULTS}"}  # by needs
 THREADS = 2  # masks that are read and counted at the same time
 
 
@@ -50,9 +52,11 @@ def pairs_of(
     from perpixel.prediction.inference import seen_at
 
     model = model_or_predictions
+    if inference is not None and inference.objects_by is not None and measure.needs not in ADVICE:
+        raise UsageError(f"objects_by: changes nothing that {measure.name} judges; give --panoptic or --instances too.")
     predictor = predictor_of(model, data, inference, _with_scores(measure))
-    advice = "judge a results file by its annotation file" if measure.needs in ("instances", "segments") else "judge another"
-    refuse_network(model.network, measure, model.card.title, advice)
+    advice = ADVICE.get(measure.needs, "judge another")
+    refuse_network(model.network, measure, model.card.title, advice, predictor.provides)
     described = partial(protocol, data, weights=predictor.weights, scale=seen_at(model), rules=predictor.rules)
     return _pairs(truth, measure, described, truth.sample, _counting(measure, predictor, data), rules=predictor.rules)
 
@@ -73,13 +77,17 @@ def _with_scores(measure: Measure[Any]) -> bool:
     return measure.needs in ("scores", "scores or labels")
 
 
-def refuse_network(network: Network, measure: Measure[Any], title: str, advice: str) -> None:
-    """Raises UsageError, with title and advice, where a network does not predict what the measure judges."""
+def refuse_network(
+    network: Network, measure: Measure[Any], title: str, advice: str, provided: frozenset[str] | None = None
+) -> None:
+    """Raises UsageError, with title and advice, where a network does not predict what the measure judges.
+
+    `provided` are the parts of its predictions, where another network adds some."""
     from perpixel.networks import pixel_network
     from perpixel.prediction.inference import provides
 
     part = part_of(measure)
-    if part not in provides(network):
+    if part not in (provides(network) if provided is None else provided):
         raise UsageError(f"{title}: predicts no {NAMES.get(part, part)}; {advice}.")
     if _with_scores(measure):
         pixel_network(network, "scores")
@@ -139,16 +147,18 @@ def _of_masks(
     folder: Path, data: Dataset, truth: Dataset, measure: Measure[Row], inference: Inference | None
 ) -> Pairs[Row]:
     from perpixel.prediction.instances import INSTANCES
+    from perpixel.prediction.panoptic import PANOPTIC
 
     part = part_of(measure)
     if part == "scores":
         raise UsageError(f"{folder}: masks of classes hold no {NAMES[part]}; judge a model.")
-    if part == "segments" or (part == "instances" and not (folder / INSTANCES).is_dir()):
-        raise UsageError(f"{folder}: masks of classes hold no {part}; judge a results file by its annotation file.")
+    files = {"instances": INSTANCES, "segments": f"{PANOPTIC}.json"}  # that hold these parts
+    if part in files and not (folder / files[part]).exists():
+        raise UsageError(f"{folder}: masks of classes hold no {part}; {RESULTS}.")
     _refuse_inference(folder, inference, "masks are judged as they are")
-    from perpixel.judging.stored_masks import label_ids_of, masks_of, objects_of
+    from perpixel.judging.stored_masks import label_ids_of, maps_of, masks_of, objects_of
 
-    answer = {"label ids": label_ids_of, "instances": objects_of}.get(measure.needs, masks_of)(folder, data)
+    answer = {"label ids": label_ids_of, "instances": objects_of, "segments": maps_of}.get(measure.needs, masks_of)(folder, data)
     read = truth.without_picture if isinstance(truth, WithoutPictures) else truth.sample
 
     def count(_: int, sample: Sample) -> tuple[Row, bytes]:

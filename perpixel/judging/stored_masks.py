@@ -1,4 +1,4 @@
-"""Predictions in files: which file is the mask of a picture, and its labels; and which holds its objects."""
+"""Predictions in files: which file is the mask of a picture, and its labels; and which holds its objects or its panoptic map."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.classes import refuse_void
 from perpixel.datasets import Dataset, HasPictures
 from perpixel.datasets.cityscapes import Cityscapes, train_ids
+from perpixel.datasets.coco import panoptic_ids, require_listed
+from perpixel.datasets.coco_annotations import read_panoptic
 from perpixel.errors import DataError
 from perpixel.files import in_either_form, walk
 from perpixel.images import read_labels, read_labels_fast
+from perpixel.prediction import panoptic
 from perpixel.prediction.instances import INSTANCES, labels_of, read_instances
-from perpixel.sample import Prediction, Sample
+from perpixel.prediction.panoptic import PANOPTIC
+from perpixel.sample import PanopticMap, Prediction, Sample, Segment
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 
@@ -44,6 +49,35 @@ def objects_of(folder: Path, dataset: Dataset) -> Callable[[Sample], Prediction]
         if sample.instances is not None and objects.size != sample.instances.size:
             raise DataError(f"{path}: is {objects.size}, the truth {sample.instances.size}; objects are judged at its size.")
         return Prediction(labels_of(objects, dataset.classes), dataset.classes, None, objects)
+
+    return answer
+
+
+def maps_of(folder: Path, dataset: Dataset) -> Callable[[Sample], Prediction]:
+    """The same for the panoptic maps that `perpixel predict` left in `folder`: panoptic.json and the PNGs that it names.
+
+    Categories are known by their names. Raises DataError for a damaged file, and a category that the data set does not have. What
+    it returns raises DataError for a picture without a map, and a map that is missing or shows other segments."""
+    files, path = _pictures(dataset), folder / f"{PANOPTIC}.json"
+    listed, classes = read_panoptic(path), dataset.classes
+    places = {Path(listed.pictures[id].file_name).with_suffix("").as_posix(): id for id in listed.maps}
+    others = [name for name in listed.categories.values() if name not in classes.names]
+    if others:
+        raise DataError(f"{path}: has the category {others[0]!r}, which the data set does not have; predict by its classes.")
+    class_ids = {id: classes.id_of(name) for id, name in listed.categories.items()}
+    things = frozenset(class_ids[id] for id in listed.things or ())
+
+    def answer(sample: Sample) -> Prediction:
+        id = next((places[name] for name in _names(sample.name, files.get(sample.name)) if name in places), None)
+        if id is None:
+            raise DataError(f"{path}: has no panoptic map of the picture {sample.name}; predict it first.")
+        name, segments = listed.maps[id]
+        png = path.with_suffix("") / name
+        ids = panoptic_ids(png)
+        require_listed(np.unique(ids), segments, png, str(path))
+        segments_by_class = tuple(Segment(one.id, class_ids[one.category], one.crowd) for one in segments)
+        panoptic_map = PanopticMap(ids, segments_by_class, things)
+        return Prediction(panoptic.drawn(panoptic_map, classes)[0], classes, panoptic=panoptic_map)
 
     return answer
 
@@ -81,9 +115,13 @@ def _labels(folder: Path, sample: Sample, picture: Path | None, dataset: Dataset
 def _file(name: str, picture: Path | None, folders: list[Path], suffixes: tuple[str, ...]) -> Path:
     """The file in one of `folders` that is called as the sample, or as the file of its picture; where there is none, the first
     place where it could be."""
-    names = [name, *([picture.stem, f"{picture.parent.name}/{picture.stem}"] if picture else [])]
-    places = [folder / f"{name}{suffix}" for name in names for folder in folders for suffix in suffixes]
+    places = [folder / f"{name}{suffix}" for name in _names(name, picture) for folder in folders for suffix in suffixes]
     return next((file for place in places if (file := in_either_form(place)).exists()), places[0])
+
+
+def _names(name: str, picture: Path | None) -> list[str]:
+    """What a file of predictions may be called: as the sample, or as the file of its picture, in a folder of its own or not."""
+    return [name, *([picture.stem, f"{picture.parent.name}/{picture.stem}"] if picture else [])]
 
 
 def _only_file(names: list[tuple[str, str]], name: str, folder: Path) -> Path:

@@ -59,7 +59,7 @@ MEASURES: dict[str, Entry] = {
     ),
     "instances": Entry(
         "instances:AveragePrecision",
-        "Judge a COCO results file by mask, box or boundary: AP and AR. --data is COCO, or the truth's JSON.", "kind",
+        "Judge objects by mask, box or boundary: AP and AR. Of a COCO results file --data is COCO, or the truth's JSON.", "kind",
         {
             "agnostic": Setting(bool, "Judge all categories as one, as proposals are."),
             "most": Setting(int, "Results of a category in a picture that count; 1000 for AR of proposals. [default: 100]"),
@@ -67,7 +67,7 @@ MEASURES: dict[str, Entry] = {
     ),
     "panoptic": Entry(
         "panoptic:PanopticQuality",
-        "Judge panoptic results of COCO's form: PQ, SQ, RQ. --data is coco_panoptic, or a JSON.",
+        "Judge panoptic maps of a run with --objects-by, of predicted files, or of a COCO results file: PQ, SQ, RQ.",
     ),
     "surfaces": Entry(
         "surfaces:Surfaces", "Judge the surfaces of classes: 95 % Hausdorff distance, surface distance, surface Dice.", "",

@@ -28,6 +28,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel.classes import BACKGROUND_NAME
 from perpixel.datasets.coco_annotations import (
     Annotated,
     Annotations,
@@ -237,7 +238,7 @@ class AveragePrecision(Measure[InstancePair]):
 
     def refuse(self, truth: Sample, classes: ClassTable) -> None:
         if truth.instances is None:
-            raise DataError(f"{truth.name}: has no instances to judge by; add them, or judge without --instances.")
+            raise DataError(f"{truth.name}: has no instances to judge by; add them, or judge its pixels.")
 
     def count(self, truth: Sample, predicted: Prediction) -> tuple[InstancePair, bytes]:
         self.refuse(truth, predicted.classes)
@@ -260,7 +261,9 @@ class AveragePrecision(Measure[InstancePair]):
 
     def summary(self, rows: Sequence[InstancePair], classes: Sequence[str], names: Sequence[str]) -> Summary:
         ranking = self.ranking(rows, classes)
-        figures, by_category = ranking.figures, ranking.by_category
+        figures = ranking.figures
+        never = _never_objects(() if isinstance(rows, Ranking) else classes)
+        by_category = {name: ap for name, ap in ranking.by_category.items() if name.lower() not in never or not math.isnan(ap)}
         ranked = sorted(by_category.items(), key=lambda item: (math.isnan(item[1]), item[1]))
         tables: list[Table | str] = [
             Table(("", ""), [(name, percent(value)) for name, value in figures.items()]),
@@ -279,6 +282,15 @@ class AveragePrecision(Measure[InstancePair]):
             truth_of([pair.truth for pair in rows], names), results_of([pair.predicted for pair in rows]),
             self.kind, self.agnostic, self.most,
         )  # fmt: skip
+
+
+def _never_objects(classes: Sequence[str]) -> set[str]:
+    """Background, and the names of the classes of a published set whose objects it does not tell apart."""
+    if not classes:
+        return {BACKGROUND_NAME}
+    from perpixel.datasets import THINGS
+
+    return {BACKGROUND_NAME, *({*classes} - {*THINGS.get(tuple(classes), classes)})}
 
 
 def _no_picture(*_: Any) -> Any:

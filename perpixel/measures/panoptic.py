@@ -26,9 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable
-from perpixel.datasets.coco import panoptic_ids
-from perpixel.datasets.coco_annotations import Segment, read_panoptic
-from perpixel.errors import DataError
+from perpixel.datasets import Dataset, things_in, with_objects
+from perpixel.datasets.coco import Coco, panoptic_ids
+from perpixel.datasets.coco_annotations import read_panoptic
+from perpixel.datasets.folder import Folder
+from perpixel.errors import DataError, UsageError
 from perpixel.measures.measure import (
     Better,
     Figures,
@@ -42,7 +44,7 @@ from perpixel.measures.measure import (
     percent,
     weighted_sums,
 )
-from perpixel.sample import Prediction, Sample
+from perpixel.sample import PanopticMap, Prediction, Sample, Segment
 from perpixel.version import VERSION
 
 VOID = 0  # the id of pixels without a segment
@@ -51,11 +53,21 @@ THREADS = 2  # pictures that are read and counted at the same time
 _NO_PICTURE, _ANY_CLASS = np.zeros((0, 0, 3), np.uint8), ClassTable.of(["segment"])
 
 
+def _told_apart(dataset: Dataset) -> frozenset[int]:
+    """The classes of objects, and those that no picture shows."""
+    shown, counted = {dataset.classes.background}, set[int]()
+    for index in range(len(dataset)):
+        sample = dataset.sample(index)
+        shown |= {*np.unique(sample.labels).tolist()} if sample.labels is not None else set()
+        counted |= {*sample.instances.class_ids.tolist()} if sample.instances is not None else set()
+    return frozenset(id for id in range(len(dataset.classes)) if id in counted or id not in shown)
+
+
 @dataclass(frozen=True)
 class PanopticSample(Sample):
     """A picture whose `labels` are segment ids (H, W), with the segment of each id. `categories` are those of its data set, names
     by id; `things` are the ids of those that are things, None where the data set does not say. `map_name` is the name of its
-    PNG."""
+    PNG, or of the picture."""
 
     segments: Sequence[Segment] = ()
     categories: Mapping[int, str] = field(default_factory=dict)
@@ -64,11 +76,52 @@ class PanopticSample(Sample):
 
 
 @dataclass(frozen=True)
-class PanopticPrediction(Prediction):
-    """A prediction whose `labels` are segment ids (H, W), with the segment of each id. `where` names it in errors."""
+class SegmentsOf:
+    """A split of a data set with objects as panoptic maps, whose categories are class ids.
 
-    segments: Sequence[Segment] = ()
-    where: str = ""
+    Each object is a segment. So are the other pixels of each class that is no thing; those of a thing are void."""
+
+    dataset: Dataset
+    things: frozenset[int]
+
+    @property
+    def classes(self) -> ClassTable:
+        return self.dataset.classes
+
+    @property
+    def split(self) -> str:
+        return self.dataset.split
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return self.dataset.splits
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def name(self, index: int) -> str:
+        return self.dataset.name(index)
+
+    def sample(self, index: int) -> PanopticSample:
+        sample = self.dataset.sample(index)
+        if sample.labels is None or sample.instances is None:
+            missing = "labels" if sample.labels is None else "instances"
+            raise DataError(f"{sample.name}: has no {missing} to judge by; add them, or judge without --panoptic.")
+        objects, classes = sample.instances, self.classes
+        ids, numbers = objects.numbers.astype(np.int32), np.zeros(classes.void + 1, np.int32)
+        shown = {*np.unique(ids).tolist()}  # an object may have no pixel, or lie behind others
+        segments = [
+            Segment(number, int(class_id), bool(crowd))
+            for number, (class_id, crowd) in enumerate(zip(objects.class_ids, objects.crowd, strict=True), start=1)
+            if number in shown
+        ]
+        stuff = np.where(ids == VOID, sample.labels, classes.void)
+        for class_id in np.unique(stuff).tolist():
+            if class_id != classes.void and class_id not in self.things:
+                numbers[class_id] = len(objects.class_ids) + 1 + class_id
+                segments.append(Segment(int(numbers[class_id]), class_id))
+        names = dict(enumerate(classes.names))
+        return PanopticSample(sample.name, sample.image, ids + numbers[stuff], None, segments, names, self.things, sample.name)
 
 
 @dataclass(frozen=True)
@@ -82,7 +135,8 @@ class PanopticCounts:
 
 @dataclass(frozen=True)
 class PanopticQuality(Measure[PanopticCounts]):
-    """PQ, SQ and RQ of a results file of COCO's form: over all categories, over things, and over stuff."""
+    """PQ, SQ and RQ over all categories, over things, and over stuff: of a results file of COCO's form, or of the panoptic maps
+    that labels and objects of two networks make."""
 
     name: ClassVar[str] = "panoptic"
     entry: ClassVar[str] = "panoptic"
@@ -97,6 +151,14 @@ class PanopticQuality(Measure[PanopticCounts]):
         [f"{figure}{part}" for part in ("", "_things", "_stuff") for figure in ("PQ", "SQ", "RQ")], "larger"
     )
 
+    def truth(self, dataset: Dataset) -> Dataset:
+        """The data set as panoptic maps. A folder's stuff are background and the classes that it shows without any object."""
+        if isinstance(dataset, Coco) and dataset.view != "coco_panoptic":
+            raise UsageError(f"{dataset.view}: has objects that overlap, and a panoptic map has none; judge on coco_panoptic.")
+        dataset = with_objects(dataset)
+        things = None if isinstance(dataset, Folder) else things_in(dataset.classes)
+        return SegmentsOf(dataset, _told_apart(dataset) if things is None else things)
+
     def files(self, results: Path, truth: Path) -> Pairs[PanopticCounts]:
         """PNGs lie in folders that have the names of the files without .json. Raises DataError also for a picture without a
         result."""
@@ -108,36 +170,50 @@ class PanopticQuality(Measure[PanopticCounts]):
             raise DataError(f"{results}: {message}; predict them.")
         ids = [*true.maps]
 
-        def read(index: int) -> tuple[PanopticSample, PanopticPrediction]:
+        def read(index: int) -> tuple[PanopticSample, Prediction]:
             name, segments = true.maps[ids[index]]
             other_name, other_segments = predicted.maps[ids[index]]
             labels, other_labels = (panoptic_ids(file.path.with_suffix("") / map_name)
                                     for file, map_name in ((true, name), (predicted, other_name)))  # fmt: skip
             picture = true.pictures[ids[index]].file_name
             sample = PanopticSample(picture, _NO_PICTURE, labels, None, segments, true.categories, true.things, name)
-            return sample, PanopticPrediction(
-                other_labels, _ANY_CLASS, segments=other_segments, where=f"{results}, picture {picture}"
-            )
+            panoptic_map = PanopticMap(other_labels, tuple(other_segments), frozenset())
+            return sample, Prediction(other_labels, _ANY_CLASS, panoptic=panoptic_map)
+
+        def count(_: int, pair: tuple[PanopticSample, Prediction]) -> tuple[PanopticCounts, bytes]:
+            try:
+                return self.count(*pair)
+            except DataError as error:
+                raise DataError(f"{results}, picture {error}") from None
 
         def protocol(digests: Sequence[bytes]) -> dict[str, Any]:
             data = hashlib.sha256(b"".join(digests)).hexdigest()
             return {"perpixel": VERSION, "data": data, "pictures": sum(map(bool, digests)), **self.protocol()}
 
         names = [true.pictures[id].file_name for id in ids]
-        return Pairs(names, [*true.categories.values()], protocol, read, lambda _, pair: self.count(*pair), THREADS)
+        return Pairs(names, [*true.categories.values()], protocol, read, count, THREADS)
 
     def count(self, truth: Sample, predicted: Prediction) -> tuple[PanopticCounts, bytes]:
         assert isinstance(truth, PanopticSample)
-        assert isinstance(predicted, PanopticPrediction)
         assert truth.labels is not None
+        panoptic_map = predicted.panoptic
+        if panoptic_map is None:
+            raise DataError(f"{truth.name}: no panoptic map is predicted; name a network of objects with --objects-by.")
+        only_predicted = frozenset() if truth.things is None else panoptic_map.things - truth.things
+        for segment in truth.segments:
+            if segment.category in only_predicted:
+                raise DataError(
+                    f"{truth.name}: the truth tells no objects of {truth.categories[segment.category]} apart, and the prediction "
+                    "does; name the classes of objects with --things."
+                )
         listed = sorted((segment.id, segment.category, segment.crowd) for segment in truth.segments)
         digest = hashlib.sha256(f"{truth.map_name}\0{truth.labels.shape}\0{listed}".encode())
         digest.update(truth.labels.tobytes())
         counts = QualityCounts()
         try:
-            counts.add(truth.labels, truth.segments, predicted.labels, predicted.segments)
+            counts.add(truth.labels, truth.segments, panoptic_map.ids, panoptic_map.segments)
         except DataError as error:
-            raise DataError(f"{predicted.where}: {error}") from None
+            raise DataError(f"{truth.name}: {error}") from None
         return PanopticCounts(counts.vector([*truth.categories]), truth.categories, truth.things), digest.digest()
 
     def figures(self, *sides: Sequence[PanopticCounts]) -> FiguresOf:

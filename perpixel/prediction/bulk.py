@@ -24,13 +24,16 @@ from perpixel import draw
 from perpixel.errors import DataError, UsageError, failure_of
 from perpixel.files import MODEL_FILE, digest, locked, read_bytes, remove_partial, walk, write_whole
 from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_image
+from perpixel.prediction import panoptic
 from perpixel.prediction.inference import PLAIN, Inference
 from perpixel.prediction.instances import INSTANCES, encode_instances
+from perpixel.prediction.panoptic import PANOPTIC
 from perpixel.sample import Prediction
 from perpixel.weights.model_file import Model
 
 JOURNAL = "predictions.jsonl"
-SUFFIXES = {"masks": ".png", "overlays": ".png", "scores": ".npy", INSTANCES: ".json"}  # of results, by folder
+SUFFIXES = {"masks": ".png", "overlays": ".png", "scores": ".npy", INSTANCES: ".json", PANOPTIC: ".png"}  # of results, by folder
+PICTURES = ("masks", "overlays", PANOPTIC)  # folders of results that are pictures
 STDIN = "-"
 
 
@@ -71,10 +74,11 @@ def model_and_pictures(inputs: Sequence[str]) -> tuple[str | None, list[str]]:
 def find_sources(inputs: Sequence[str], out: Path | None = None) -> list[Source]:
     """Files, folders (searched for pictures), patterns with * and `-` for standard input, as pictures with distinct names.
 
-    What lies in `out/masks` and `out/overlays` is no picture: a former call may have written into a folder of `inputs`.
+    What lies in `out/masks`, `out/overlays` and `out/panoptic` is no picture: a former call may have written into a folder of
+    `inputs`.
     Raises DataError when an input names nothing, UsageError when two pictures would be written to one name."""
     found: dict[str, Source] = {}
-    results = tuple(os.path.abspath(out / folder) + os.sep for folder in ("masks", "overlays")) if out else ()
+    results = tuple(os.path.abspath(out / folder) + os.sep for folder in PICTURES) if out else ()
     for text in inputs:
         for path, name in _expand(text):
             place = os.path.abspath(path)
@@ -110,14 +114,17 @@ def predict_all(
     inference: Inference | None = None,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture; of a network
-    of objects also `out/instances/NAME.json` (see `instances`).
+    of objects also `out/instances/NAME.json` (see `instances`). Of two networks that are merged it writes these, and
+    `out/panoptic/NAME.png` with `out/panoptic.json` (see `panoptic`) when all pictures are done.
 
     Reading, computing and writing overlap; at most a handful of pictures is in memory. A picture that fails is reported and
     the rest go on. What a former call finished with the same model, picture and options is skipped; the journal tells.
     Raises UsageError when `out` holds predictions of another model, or `inference` does not fit this one."""
-    out.mkdir(parents=True, exist_ok=True)
     predictor = (inference or PLAIN).predictor(model, scores)
-    kinds = {"masks": True, "overlays": overlays, "scores": scores, INSTANCES: "instances" in predictor.provides}
+    out.mkdir(parents=True, exist_ok=True)
+    provided = predictor.provides
+    kinds = {"masks": True, "overlays": overlays, "scores": scores, INSTANCES: "instances" in provided}
+    kinds[PANOPTIC] = "segments" in provided
     folders = [out / name for name, wanted in kinds.items() if wanted]
     head: dict[str, Any] = {"model": predictor.weights, "folders": [folder.name for folder in folders]}
     if not predictor.inference.plain:
@@ -152,6 +159,10 @@ def predict_all(
                 yield _written(*writing.pop(0))
         for item in writing:
             yield _written(*item)
+        if predictor.objects is not None and journal.segments:
+            things = frozenset(predictor.objects.things.values())
+            content = panoptic.results(journal.segments, model.classes, things, predictor.rules)
+            write_whole(out, f"{PANOPTIC}.json", json.dumps(content).encode())
 
 
 @dataclass(frozen=True)
@@ -182,7 +193,8 @@ def _write(
     found = finish()
     parts = {"masks": encode_labels(found.labels, found.classes)}
     if overlays:
-        picture = Image.fromarray(draw.overlay(image, found.labels, found.classes, objects=found.instances))
+        drawn = (found.labels, found.instances) if found.panoptic is None else panoptic.drawn(found.panoptic, found.classes)
+        picture = Image.fromarray(draw.overlay(image, drawn[0], found.classes, objects=drawn[1]))
         parts["overlays"] = encode_image(picture, SUFFIXES["overlays"])
     if found.scores is not None:
         buffer = io.BytesIO()
@@ -190,9 +202,15 @@ def _write(
         parts["scores"] = buffer.getvalue()
     if found.instances is not None:
         parts[INSTANCES] = encode_instances(found.instances, found.classes)
+    of_map = None
+    if found.panoptic is not None:
+        colours, segments = panoptic.coloured(found.panoptic, found.classes)
+        parts[PANOPTIC] = encode_image(Image.fromarray(colours), SUFFIXES[PANOPTIC])
+        file_name = panoptic.named_after(source.name, source.path)
+        of_map = panoptic.entry_of(file_name, image.shape[:2], segments, found.classes)
     for folder, data in parts.items():
         write_whole(out / folder, f"{source.name}{SUFFIXES[folder]}", data, durable=False)
-    journal.add(source.name, key, {folder: hashlib.sha256(data).hexdigest() for folder, data in parts.items()})
+    journal.add(source.name, key, {folder: hashlib.sha256(data).hexdigest() for folder, data in parts.items()}, of_map)
     return "done"
 
 
@@ -213,14 +231,16 @@ def _failed(source: Source, error: Exception) -> Outcome:
 
 @dataclass(frozen=True)
 class _Done:
-    """A line of the journal: the digests of a picture and of each file that was made of it."""
+    """A line of the journal: the digests of a picture and of each file that was made of it, and what panoptic.json says of it."""
 
     picture: str
     files: dict[str, str]
+    segments: dict[str, Any] | None = None
 
 
 class _Journal:
-    """`predictions.jsonl`: first the model, the folders written and how, then name and digests of each picture that is done."""
+    """`predictions.jsonl`: first the model, the folders written and how, then name and digests of each picture that is done, and
+    the segments of its panoptic map."""
 
     def __init__(self, out: Path, folders: list[Path], head: dict[str, Any]) -> None:
         self.path, self.folders = out / JOURNAL, folders
@@ -235,7 +255,9 @@ class _Journal:
             for line in lines[1:]:
                 try:
                     entry = json.loads(line)
-                    self._done[str(entry["name"])] = _Done(entry["picture"], dict(entry["files"]))
+                    name, done = str(entry["name"]), _Done(entry["picture"], dict(entry["files"]), entry.get("segments"))
+                    if done.segments is None or {*done.segments} == {"picture", "size", "segments_info"}:
+                        self._done[name] = done
                 except (ValueError, KeyError, TypeError, RecursionError):
                     continue  # cut off by a kill, or damaged: the picture is predicted again
             # A broken last line must not swallow the next entry.
@@ -271,11 +293,21 @@ class _Journal:
 
     @staticmethod
     def _line(name: str, done: _Done) -> str:
-        return json.dumps({"name": name, "picture": done.picture, "files": done.files}) + "\n"
+        segments = {} if done.segments is None else {"segments": done.segments}
+        return json.dumps({"name": name, "picture": done.picture, "files": done.files, **segments}) + "\n"
 
-    def add(self, name: str, key: str, files: dict[str, str]) -> None:
-        self._file.write(self._line(name, _Done(key, files)))
+    def add(self, name: str, key: str, files: dict[str, str], segments: dict[str, Any] | None) -> None:
+        done = _Done(key, files, segments)
+        if segments is not None:
+            self._done[name] = done
+        self._file.write(self._line(name, done))
         self._file.flush()
+
+    @property
+    def segments(self) -> dict[str, dict[str, Any]]:
+        """What panoptic.json says of each picture whose map is there, by its name."""
+        return {name: done.segments for name, done in self._done.items()
+                if done.segments is not None and (self.path.parent / PANOPTIC / f"{name}.png").is_file()}  # fmt: skip
 
     def __enter__(self) -> _Journal:
         return self

@@ -1,7 +1,8 @@
 """How a picture becomes class probabilities, where more is done than one pass of the network over the whole picture.
 
 The steps in order: the picture is scaled; cut into boxes, tiles or windows, or kept whole; turned; the network's scores are
-joined; they are joined with those of a second network; a CRF refines them. Sources:
+joined; they are joined with those of a second network; a CRF refines them; the labels are merged with the objects of another
+network into a panoptic map. Sources:
 
 - Scales: DeepLab v2 and v3, PSPNet and EncNet; without windows the scores of a scale are read at the pixels of the picture.
 - Boxes: DeconvNet (Noh et al., ICCV 2015) and its released code; see `by_boxes`.
@@ -14,7 +15,8 @@ joined; they are joined with those of a second network; a CRF refines them. Sour
 - Joining turned pictures, windows and scales: see `fuse`.
 - Output stride: DeepLab v3 (Chen et al., arXiv:1706.05587) is trained at 16 and judged at 8.
 - Ensemble: the mean of two networks' probabilities (DeconvNet's paper), or the product of their scores, clipped at 0, with a
-  softmax over it (its released code)."""
+  softmax over it (its released code).
+- Panoptic maps: see `panoptic`."""
 
 from __future__ import annotations
 
@@ -33,6 +35,7 @@ from perpixel.classes import ClassTable
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.limits import LARGEST_SCALE, MAX_PIXELS
 from perpixel.networks import InstanceNetwork, Network, finds_objects, labels_pixels, pixel_network, with_output_stride
+from perpixel.prediction import panoptic
 from perpixel.prediction.by_boxes import CONTEXT, MERGES, chosen, merges, side_of
 from perpixel.prediction.crf.refine import refine
 from perpixel.prediction.crf.settings import CRFS
@@ -53,6 +56,8 @@ AVERAGES: dict[str, tuple[str, tuple[Symmetry, ...]]] = {
     "flips": ("as it is, left-right, up-down and both", FLIPS),
     "rotations": ("turned by 90, 180 and 270 degrees and over 4 axes", ALL[1:]),
 }
+MERGING = (*panoptic.MERGING, "things")  # settings that belong to objects_by
+OF_OBJECTS = ("objects_by", *MERGING)
 LONGEST = isqrt(MAX_PIXELS)  # side of the largest square picture
 
 
@@ -71,6 +76,11 @@ class Inference:
     pictures, windows and scales are joined, a name of FUSES; default probabilities, with flips and rotations scores.
     `output_stride`: of the network, where that has one to set, instead of its own.
 
+    `objects_by`: a network of objects; with it predictions have a `panoptic` map, and its objects. Those of a score below
+    `objects_score` (default 0.5) are left out, and those of which more than the share `objects_overlap` (default 0.5) is taken by
+    others; so is stuff of fewer than `stuff_area` pixels (default 4096). `things`: names of the classes whose objects are told
+    apart; without it those that the table of the network of objects says.
+
     Raises UsageError for a value that cannot work, or for a setting without the setting that it belongs to; UnknownName for a
     name."""
 
@@ -88,6 +98,11 @@ class Inference:
     window_step: int | None = None
     fuse: str | None = None
     output_stride: int = 0
+    objects_by: Model | str | Path | None = None
+    objects_score: float | None = None
+    objects_overlap: float | None = None
+    stuff_area: int | None = None
+    things: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("proposals", "tile", "base", "window", "output_stride"):
@@ -104,6 +119,16 @@ class Inference:
         if self.crf is not None and self.crf not in CRFS:
             raise did_you_mean("crf", self.crf, CRFS)
         self._check_fuse()
+        for name in MERGING:
+            if getattr(self, name) is not None and self.objects_by is None:
+                raise UsageError(f"{name} = {getattr(self, name)!r}: belongs to objects_by, which is not given; give that too.")
+        panoptic.refuse_merging(**self.merging)
+
+    @property
+    def merging(self) -> dict[str, Any]:
+        """The numbers by which labels and objects are merged."""
+        given = {name: getattr(self, name) for name in panoptic.MERGING}
+        return {name: default if given[name] is None else given[name] for name, default in panoptic.MERGING.items()}
 
     def _check_scales(self) -> None:
         """Sorts `scales`; checks `scales`, `base` and `window`, and whether they go with boxes and tiles."""
@@ -197,8 +222,9 @@ class Inference:
         `scores` asks for probabilities of pixels. Raises UsageError for a setting that does not fit `model`, and the errors of
         `load`."""
         network = model.ready()
-        if self.given and finds_objects(network):
-            setting = self.given[0]
+        of_pixels = [name for name in self.given if name not in OF_OBJECTS]
+        if of_pixels and finds_objects(network):
+            setting = of_pixels[0]
             raise UsageError(f"{setting}: {type(network).__name__} finds objects in the picture as it is; leave {setting} out.")
         if scores:
             pixel_network(network, "scores")
@@ -215,7 +241,8 @@ class Inference:
             )
         if self.output_stride:
             model = replace(model, network=with_output_stride(network, self.output_stride))
-        return Predictor(model, self, None if self.ensemble is None else self._second(model, self.ensemble), scores)
+        other = None if self.ensemble is None else self._second(model, self.ensemble)
+        return Predictor(model, self, other, scores, None if self.objects_by is None else self._objects(model, self.objects_by))
 
     def _second(self, model: Model, ensemble: Model | str | Path) -> Model:
         """The second model, ready to join `model`."""
@@ -229,19 +256,39 @@ class Inference:
         return other
 
 
+    def _objects(self, model: Model, objects_by: Model | str | Path) -> Objects:
+        """The network of objects, ready to be merged with `model`."""
+        pixel_network(model.network, "objects_by")
+        other = objects_by if isinstance(objects_by, Model) else load(objects_by)
+        if not finds_objects(other.ready()):
+            raise UsageError(f"objects_by: {other.card.title} finds no objects; name a run of mask_rcnn or panet, say.")
+        other.network.to(next(model.network.parameters()).device)
+        return Objects(other, panoptic.fitted(other.classes, model.classes, self.things))
+
+
 PLAIN = Inference()
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """A network of objects whose `things`, its class ids, have these class ids of the semantic network."""
+
+    model: Model
+    things: dict[int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """A model with the settings of its predictions. `Inference.predictor` makes it, and has checked that the two go together.
 
-    `other` is the second model of an ensemble. With `scores` predictions also have the probabilities (C, H, W)."""
+    `other` is the second model of an ensemble. With `scores` predictions also have the probabilities (C, H, W), with
+    `objects` a panoptic map."""
 
     model: Model
     inference: Inference
     other: Model | None
     scores: bool
+    objects: Objects | None = None
 
     def __call__(self, image: NDArray[np.uint8]) -> Prediction:
         """The prediction for a picture, uint8 RGB (H, W, 3)."""
@@ -249,6 +296,17 @@ class Predictor:
 
     def begin(self, image: NDArray[np.uint8]) -> Callable[[], Prediction]:
         """Runs the networks on a picture; calling the result makes the prediction, on any thread."""
+        labelled = self._labelled(image)
+        if self.objects is None:
+            return labelled
+        model, things = self.objects.model, self.objects.things
+        network = model.network
+        assert finds_objects(network)
+        objects = panoptic.in_classes(_objects(network, image, model.scale_for(image.shape[:2])), things)
+        return lambda: panoptic.joined(labelled(), objects, frozenset(things.values()), **self.inference.merging)
+
+    def _labelled(self, image: NDArray[np.uint8]) -> Callable[[], Prediction]:
+        """The same without the network of objects."""
         model, inference, size = self.model, self.inference, (image.shape[0], image.shape[1])
         if inference.once:
             scale = inference.factor(model, size, inference.scales[0])
@@ -295,6 +353,10 @@ class Predictor:
             scales.append(seen_at(self.other))
         if inference.crf is not None:
             rules["crf"] = {"name": inference.crf, **asdict(CRFS[inference.crf])}
+        if self.objects is not None:
+            names = [model.classes.names[id] for id in sorted(self.objects.things.values())]
+            rules["panoptic_map"] = {"rule": panoptic.RULE, **inference.merging, "things": names}
+            scales.append(seen_at(self.objects.model))
         return {**rules, **({"scales": scales} if scales != [seen_at(model)] else {})}
 
     def _seen_at(self, scale: float) -> float | str:
@@ -308,13 +370,15 @@ class Predictor:
 
     @property
     def provides(self) -> frozenset[str]:
-        """The parts of its predictions: labels, scores of pixels where asked for, instances."""
-        return provides(self.model.network)
+        """The parts of its predictions: labels, scores of pixels where asked for, instances, segments of panoptic maps."""
+        parts = provides(self.model.network)
+        return parts if self.objects is None else parts | {"instances", "segments"}
 
     @property
     def weights(self) -> str:
-        """The digest of the model's weights, or both digests joined by +."""
-        return self.model.digest if self.other is None else f"{self.model.digest}+{self.other.digest}"
+        """The digest of the model's weights, or the digests of all models joined by +."""
+        models = [self.model, self.other, None if self.objects is None else self.objects.model]
+        return "+".join(model.digest for model in models if model is not None)
 
     def _joined(self, image: NDArray[np.uint8]) -> Prediction:
         """Joined scores of the first network, and scores of the second network -> probabilities -> CRF."""
@@ -336,7 +400,7 @@ class Predictor:
 
 
 def provides(network: Network) -> frozenset[str]:
-    """The parts that predictions of a network can have: labels, scores of pixels, instances."""
+    """The parts that predictions of a network by itself can have: labels, scores of pixels, instances."""
     parts = {"labels": True, "scores": labels_pixels(network), "instances": finds_objects(network)}
     return frozenset(part for part, provided in parts.items() if provided)
 

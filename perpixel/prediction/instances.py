@@ -67,7 +67,10 @@ def read_instances(path: Path, classes: ClassTable) -> Instances:
         crops, class_ids, scores, crowd = list[Crop](), list[int](), list[float | None](), list[bool]()
         for entry in content["objects"]:
             if entry["class"] not in classes.names:
-                raise ValueError(f"no class is called {str(entry['class'])[:100]!r}")
+                raise DataError(
+                    f"{printable(path)}: has an object of the class {str(entry['class'])[:100]!r}, which the data set does not "
+                    "have; predict with a model of its classes."
+                )
             if entry["segmentation"]["size"] != [height, width]:
                 raise ValueError("a mask has another size than the picture")
             if entry["iscrowd"] not in (0, 1):

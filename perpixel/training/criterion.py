@@ -53,7 +53,7 @@ def criterion_of(recipe: Recipe, network: Network, validation: Dataset) -> Crite
 
     Raises UsageError for a measure that cannot judge the predictions of this network, or these data; UnknownName for a name that
     does not exist."""
-    text = recipe.measure or (DEFAULT if labels_pixels(network) else OF_OBJECTS)
+    text = recipe.measure or usual_measure(network)
     name, arguments = named(text)
     kind = class_of(name)
     missing = [item.name for item in fields(kind) if item.default is MISSING and item.name not in arguments]
@@ -68,6 +68,11 @@ def criterion_of(recipe: Recipe, network: Network, validation: Dataset) -> Crite
     if figure not in measure.better:
         raise did_you_mean(f"figure of {name} that chooses weights", figure, measure.better)
     return Criterion(measure, figure)
+
+
+def usual_measure(network: Network) -> str:
+    """The measure that judges a network where none is named."""
+    return DEFAULT if labels_pixels(network) else OF_OBJECTS
 
 
 def _refuse_without_background(recipe: Recipe, classes: ClassTable) -> None:

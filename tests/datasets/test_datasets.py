@@ -38,6 +38,8 @@ from perpixel.datasets import (
     judged_splits,
     open_dataset,
     siftflow,
+    things_in,
+    with_objects,
 )
 from perpixel.doctor.check import check
 from perpixel.errors import DataError, UnknownName
@@ -132,6 +134,14 @@ def test_instances_are_masks_of_their_class(case: Case) -> None:
                 assert (shown[touching(sample.instances.numbers)] == 0).all()
                 shown[touching(sample.instances.numbers)] = 1
             assert [np.unique(shown[mask]).tolist() for mask in masks] == [[class_id] for class_id in class_ids]
+
+
+def test_objects_are_of_the_classes_that_the_table_says(case: Case) -> None:
+    for split in judged_splits(case.data, case.root):
+        dataset = with_objects(case.open(split))
+        for objects in (dataset.sample(index).instances for index in range(min(LOOKED_AT, len(dataset)))):
+            if objects is not None:
+                assert {*objects.class_ids.tolist()} <= (things_in(dataset.classes) or set())
 
 
 def test_a_sample_is_the_same_each_time(case: Case) -> None:

@@ -96,6 +96,9 @@ def test_what_cannot_be_submitted(voc: Dataset, tmp_path: Path) -> None:
         submission(folder, voc, tmp_path / "mine.tar.gz", "comp7")
     with pytest.raises(UsageError, match="only PASCAL VOC 2012 and Cityscapes have a server"):
         submission(folder, open_dataset(make_folder(tmp_path / "own")), tmp_path / "mine.zip")
+    coco = open_dataset("coco", root=make_coco(tmp_path / "coco"), split="testdev")
+    with pytest.raises(UsageError, match="--competition belongs to VOC; leave it out"):
+        submission(folder, coco, tmp_path / "detections_test-dev2017_a_results.zip", "comp5")
     (tmp_path / "mine.tar.gz").write_bytes(b"old")
     with pytest.raises(UsageError, match="is there already"):
         submission(folder, voc, tmp_path / "mine.tar.gz")
@@ -197,7 +200,7 @@ class TestCoco:
         [
             ("coco", "mine.zip", "a.json", "the server takes detections_test-dev2017_NAME_results.zip"),
             ("coco", "detections_test2017_a_results.zip", "a.json", "the server takes detections_test-dev2017_NAME"),
-            ("coco", "detections_test-dev2017_a_results.zip", ".", "coco is submitted from a JSON of results; name that"),
+            ("coco", "detections_test-dev2017_a_results.zip", ".", "coco is submitted from a JSON of results, or a folder with"),
             ("coco_stuff92", "stuff_test-dev2017_a_results.zip", "a.json", "is submitted from a folder of masks; name that"),
             ("coco_voc21", "x.zip", ".", "COCO's server takes coco, coco_stuff92, coco_panoptic; name one of them"),
         ],

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from perpixel.classes import ClassTable
-from perpixel.datasets.coco_annotations import Segment
 from perpixel.errors import UnknownName, UsageError
 from perpixel.measures import MEASURES, class_of, named
 from perpixel.measures.cityscapes import LabelIds
 from perpixel.measures.measure import Measure
-from perpixel.measures.panoptic import PanopticPrediction, PanopticSample
-from perpixel.sample import Instances, Prediction, Sample
+from perpixel.measures.panoptic import PanopticSample
+from perpixel.sample import Instances, PanopticMap, Prediction, Sample, Segment
 
 
 @pytest.mark.parametrize("name", MEASURES)
@@ -110,7 +109,8 @@ def judged(name: str, numbers: np.ndarray) -> dict[str, float]:
         segments = [Segment(number, 1, False) for number in (1, 2, 3)] + [Segment(9, 2, False)]
         sample = PanopticSample("a", image, np.where(truth, truth, 9), None, segments, {1: "square", 2: "ground"}, frozenset({1}))
         found = [Segment(int(number), 1, False) for number in range(1, numbers.max() + 1)] + [Segment(9, 2, False)]
-        prediction = PanopticPrediction(np.where(numbers, numbers, 9), classes, segments=found, where="a")
+        ids = np.where(numbers, numbers, 9)
+        prediction = Prediction(ids, classes, panoptic=PanopticMap(ids, tuple(found), frozenset({1})))
     else:
         objects = Instances.of_numbers(truth, np.ones(3, np.int64))
         sample = Sample("a", image, (truth > 0).astype(np.uint8), objects)

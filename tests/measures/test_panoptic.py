@@ -6,18 +6,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import make_coco
+from fakes import make_coco, make_folder, put_json, put_picture
 from hypothesis import given
 from hypothesis import strategies as st
 from places import SHARED
 
+from perpixel.classes import ClassTable
 from perpixel.cli import main
+from perpixel.datasets import open_dataset
 from perpixel.datasets.coco import panoptic_ids
-from perpixel.datasets.coco_annotations import Segment, read_panoptic
+from perpixel.datasets.coco_annotations import read_panoptic
 from perpixel.errors import DataError
-from perpixel.measures.panoptic import Quality, QualityCounts, mean_quality
+from perpixel.measures.panoptic import PanopticQuality, Quality, QualityCounts, mean_quality
+from perpixel.sample import Segment
 
 REAL = SHARED / "coco/annotations"
+SKY, ROAD, CAR, PERSON = range(4)
+STREET = ClassTable.of(["sky", "road", "car", "person"])
+THINGS, VOID = (CAR, PERSON), 255
 
 
 def quality(truth: list[list[int]], true: list[Segment], found: list[list[int]], segments: list[Segment]) -> dict[int, Quality]:
@@ -144,3 +150,82 @@ def test_real_maps_against_themselves_and_turned() -> None:
         turned.add(ids, segments, ids[:, ::-1], segments)
     assert mean_quality(same.quality(panoptic.categories).values()) == (1, 1, 1)
     assert mean_quality(turned.quality(panoptic.categories).values())[0] < 0.6
+
+
+class TestFolder:
+    """A folder that predict left, or that a person wrote, judged by hand."""
+
+    @pytest.fixture
+    def data(self, tmp_path: Path) -> Path:
+        """One picture of 2 x 10 pixels: sky above; below three pixels of a car, three of another, road, and one pixel of void."""
+        root = tmp_path / "data"
+        labels = np.array([[SKY] * 10, [CAR] * 6 + [ROAD] * 3 + [VOID]])
+        numbers = np.array([[0] * 10, [1, 1, 1, 2, 2, 2, 0, 0, 0, 0]])
+        for kind, values in (("images", labels), ("masks", labels), ("instances", numbers)):
+            for split in ("train", "val"):
+                put_picture(root / kind / split / "a.png", values)
+        STREET.write_csv(root / "classes.csv")
+        return root
+
+    def put(self, folder: Path, ids: np.ndarray, segments: list[tuple[int, int]], **change: object) -> Path:
+        colours = np.stack([ids % 256, ids // 256, ids * 0], -1)
+        put_picture(folder / "panoptic/a.png", colours)
+        categories = [{"id": id, "name": name, "isthing": int(id in THINGS)} for id, name in enumerate(STREET.names)]
+        listed = [{"id": id, "category_id": category, "iscrowd": 0} for id, category in segments]
+        put_json(folder / "panoptic.json", {
+            "images": [{"id": 1, "file_name": "a.png", "height": 2, "width": 10}], "categories": categories,
+            "annotations": [{"image_id": 1, "file_name": "a.png", "segments_info": listed}], **change,
+        })  # fmt: skip
+        return folder
+
+    def test_pq_by_hand(self, data: Path, tmp_path: Path, command) -> None:
+        """sky: 8 of 10 pixels, IoU 0.8. A car with 4 pixels, 3 of them right: IoU 3 / 4; the other car is missed. Road: 3 pixels
+        of 3, and one on void, which leaves the union. A person that is not there is wrong.
+
+        PQ: sky 0.8, road 1, car 0.75 / (1 + 1 / 2) = 0.5, person 0; their mean 0.575, of things 0.25, of stuff 0.9."""
+        ids = np.array([[9] * 8 + [0] * 2, [1, 1, 1, 1, 5, 5, 7, 7, 7, 7]])
+        out = self.put(tmp_path / "out", ids, [(9, SKY), (1, CAR), (5, PERSON), (7, ROAD)])
+        code, told, said = command("evaluate", out, "--data", data, "--panoptic", "--json")
+        assert code == 0, said
+        figures = json.loads(told)["figures"]
+        assert figures["PQ"] == pytest.approx(0.575)
+        assert (figures["PQ_things"], figures["PQ_stuff"]) == (pytest.approx(0.25), pytest.approx(0.9))
+        assert json.loads(told)["categories"]["car"]["pq"] == pytest.approx(0.5)
+
+    @pytest.mark.parametrize(
+        ("change", "code", "words"),
+        [
+            ({"annotations": []}, 3, "has no panoptic map of the picture a; predict it first."),
+            ({"categories": [{"id": 0, "name": "tree"}]}, 3, "has the category 'tree', which the data set does not have"),
+            ({"images": 3}, 3, "images is 3, not a list"),
+            ({"categories": [{"id": id, "name": name, "isthing": 1} for id, name in enumerate(STREET.names)]}, 3,
+             "a: the truth tells no objects of sky apart, and the prediction does; name the classes of objects with --things."),
+        ],
+    )  # fmt: skip
+    def test_what_does_not_fit_is_told(self, data, tmp_path, command, change: dict, code: int, words: str) -> None:
+        ids = np.array([[9] * 10, [9] * 10])
+        out = self.put(tmp_path / "out", ids, [(9, SKY)], **change)
+        got, _, said = command("evaluate", out, "--data", data, "--panoptic")
+        assert (got, words in said) == (code, True), said
+
+    def test_a_damaged_or_a_missing_file_is_told(self, data: Path, tmp_path: Path, command) -> None:
+        out = self.put(tmp_path / "out", np.array([[9] * 10, [9] * 10]), [(9, SKY)])
+        (out / "panoptic/a.png").unlink()
+        assert "a.png: there is no such file" in command("evaluate", out, "--data", data, "--panoptic")[2]
+        (out / "panoptic.json").write_text("{")
+        assert "panoptic.json: is no JSON" in command("evaluate", out, "--data", data, "--panoptic")[2]
+
+    def test_a_map_of_another_size_is_told(self, data: Path, tmp_path: Path, command) -> None:
+        out = self.put(tmp_path / "out", np.array([[9] * 10]), [(9, SKY)])
+        said = command("evaluate", out, "--data", data, "--panoptic")[2]
+        assert "a: the true map is (2, 10), the found one (1, 10) (height, width); make them equal." in said
+
+    def test_masks_alone_are_no_panoptic_map(self, data: Path, command) -> None:
+        code, _, said = command("evaluate", data / "masks/val", "--data", data, "--panoptic")
+        assert (code, "judges a results file by an annotation file" in said) == (2, True), said
+
+
+def test_a_split_without_objects_is_told(tmp_path: Path) -> None:
+    view = PanopticQuality().truth(open_dataset(make_folder(tmp_path / "data")))
+    with pytest.raises(DataError, match="p00: has no instances to judge by; add them, or judge without --panoptic"):
+        view.sample(0)

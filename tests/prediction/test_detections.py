@@ -188,7 +188,6 @@ class TestFile:
             (lambda text: text[:-3], "is no file of predicted objects"),
             (lambda text: "[" * 100_000, "is no file of predicted objects"),
             (lambda text: "[]", "is no file of predicted objects"),
-            (lambda text: text.replace('"cell"', '"cat"'), "no class is called 'cat'"),
             (lambda text: text.replace("0.5", "1.5"), "the score 1.5 is not in 0..1"),
             (lambda text: text.replace("0.5", "NaN"), "the score nan is not in 0..1"),
             (lambda text: text.replace("0.5", "null"), "some of its objects have a score and some have none"),
@@ -203,6 +202,11 @@ class TestFile:
         with pytest.raises(DataError, match=r"a\.json: .*; predict it again\.$") as caught:
             read_instances(tmp_path / "a.json", CELLS)
         assert reason in str(caught.value)
+
+    def test_a_class_of_another_set_is_no_damage(self, tmp_path: Path) -> None:
+        (tmp_path / "a.json").write_bytes(encode_instances(TWO, CELLS))
+        with pytest.raises(DataError, match=r"a\.json: has an object of the class 'cell', which the data set does not have"):
+            read_instances(tmp_path / "a.json", STREET)
 
     def test_it_is_read_without_torch(self) -> None:
         script = "import sys; sys.modules['torch'] = None; import perpixel.prediction.instances"
@@ -261,17 +265,30 @@ class TestCommand:
         assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["masks", "overlays"]
 
     def test_pixels_and_objects_are_judged(self, run: Path, command) -> None:
-        code, out, _ = command("evaluate", run, "--json")
+        code, out, _ = command("evaluate", run, "--pixels", "--json")
         assert (code, json.loads(out)["figures"]["mIoU"] > 0.8) == (0, True)
         code, out, _ = command("evaluate", run, "--instances", "mask", "--json")
         assert (code, json.loads(out)["figures"]["AP50"] > 0.05) == (0, True)
+        assert [*json.loads(out)["by_category"]] == ["object"]  # background is never an object
+
+    def test_a_run_is_judged_by_the_measure_of_its_training(self, run: Path, data: Path, tmp_path: Path, command) -> None:
+        code, out, said = command("evaluate", run, "--json")
+        assert (code, json.loads(out)["figures"]) == (0, json.loads((run / "scores.json").read_text())["figures"])
+        assert f"{run}: finds objects alone, so mask AP judges it; --pixels judges its pixels." in said
+        recipe = Recipe(data=str(data), network="blobs", steps=1, batch=4, measure="objects=object", device="cpu")
+        train(recipe, tmp_path / "other", say=lambda _: None)
+        code, out, said = command("evaluate", tmp_path / "other", "--json")
+        assert (code, "SEG" in json.loads(out)["figures"]) == (0, True)
+        assert "other: judged by objects=object, as in its training; --pixels judges its pixels." in said
+        code, out, said = command("evaluate", tmp_path / "other", "--pixels", "--json")
+        assert (code, "mIoU" in json.loads(out)["figures"], "--pixels" in said) == (0, True, False)
 
     def test_files_are_judged_as_the_network_is(self, run: Path, data: Path, tmp_path: Path, command) -> None:
         command("predict", run, data / "images/val", "--out", tmp_path)
         scores = [
             json.loads(command("evaluate", judged, "--data", data, *more, "--json")[1])
             for judged in (run, tmp_path)
-            for more in ((), ("--instances", "mask"))
+            for more in (("--pixels",), ("--instances", "mask"))
         ]
         assert [one["figures"] for one in scores[:2]] == [one["figures"] for one in scores[2:]]
         (tmp_path / "instances/c08.json").unlink()
