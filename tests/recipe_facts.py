@@ -33,7 +33,7 @@ DEFAULTS: dict[str, Fact] = {
         starts_from=None, width=None, padding=None, layer=None, learned_upsampling=None, features=None, fusion=None,
         normalize=None, norm_scale=None, side=None, unpooling=None, batch_norm=None, variant=None, channels=None,
         convolutions=None, norm=None, skips=None, decoder=None, dropout=None, bins=None, pooling=None, reduce=None, lateral=None,
-        codewords=None, se_loss=None, auxiliary=None, head=None, rate=None, rates=None, scales=None, output_stride=None,
+        codewords=None, se_loss=None, auxiliary=None, head=None, rate=None, msc=None, rates=None, scales=None, output_stride=None,
         multi_grid=None, image_pooling=None, norm_momentum=None, separable=None, low_level=None, top_down=None, kernels=None,
         mask_side=None, frozen=None, roi=None, anchors=None, min_size=None, max_size=None, detections=None, bottom_up=None,
         box_head=None, fc_fusion=None,

@@ -97,6 +97,7 @@ class Recipe:
     auxiliary: float | None = _argument("PSPNet, EncNet: weight of the loss on res4; 0 leaves its head out.")
     head: str | None = _argument("DeepLab v1: large_fov as published, 7x7 or 4x4.")
     rate: int | None = _argument("DeepLab v1: dilation of fc6.")
+    msc: bool | None = _argument("DeepLab v1: MSc, which adds scores of the picture and of four pools.")
     rates: tuple[int, ...] | None = _argument("DeepLab v2, v3, v3+: dilations of the pyramid; those of v3 at output stride 16.")
     scales: tuple[float, ...] | None = _argument("DeepLab v2: scales at which the picture is seen, 1 0.75 0.5 as published.")
     output_stride: int | None = _argument("DeepLab v3, v3+: 16 as published, or 8, 4, 32.")

@@ -66,6 +66,7 @@ def parameters(module: nn.Module) -> int:
     ("deeplabv1", {"head": "7x7"}, 134_346_581),
     ("deeplabv1", {"head": "4x4"}, 65_140_565),
     ("deeplabv1", {"head": "4x4", "rate": 8}, 65_140_565),
+    ("deeplabv1", {"msc": True}, 20_505_429 + 1_206_121),
     ("deeplabv2", {"backbone": "vgg16_reduced"}, 37_877_652),
     ("deeplabv2", {"backbone": "vgg16_reduced", "rates": (12,)}, 20_505_429),  # LargeFOV
     ("deeplabv2", {"norm": "batch"}, 44_048_532),
@@ -185,6 +186,52 @@ def test_the_loss_of_v1_is_at_stride_8() -> None:
     torch.testing.assert_close(network.losses(images, Targets(labels)), {"cross_entropy": by_hand})
     labels[:, 1::8] = (labels[:, 1::8] + 1) % CLASSES  # of no cell
     torch.testing.assert_close(network.losses(images, Targets(labels)), {"cross_entropy": by_hand})
+
+
+def test_the_parameters_of_msc_by_hand() -> None:
+    """Of each path a 3x3 from its feature to 128 channels, a 1x1, and the classifier."""
+    paths = [9 * inputs * 128 + 128 + 128 * 128 + 128 + 128 * 21 + 21 for inputs in (3, 64, 128, 256, 512)]
+    assert sum(paths) == 1_206_121
+    assert parameters(on_meta("deeplabv1", msc=True).msc) == sum(paths)
+
+
+def test_msc_is_its_prototxt() -> None:
+    """At test 3x3 of stride 1, and every score map enlarged by Interp; in training 3x3 of the strides 8, 4, 2, 1, 1."""
+    network, images = small("deeplabv1", msc=True).double(), pictures((41, 33)).double()
+    state = network.state_dict()
+    for name, tensor in state.items():
+        if name.startswith("msc") and "score" not in name:
+            tensor.normal_(std=0.5)
+    with torch.inference_mode():
+        plain = small("deeplabv1").double()
+        plain.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("msc")})
+        features = plain.trunk(images)
+        features["image"] = (images - state["trunk.mean"]) * state["trunk.scale"]
+        fine = F.interpolate(plain.score_map(images).scores, (41, 33), mode="bilinear", align_corners=True)
+        coarse = plain.score_map(images).scores
+        for name, stride in (("image", 8), ("pool1", 4), ("pool2", 2), ("pool3", 1), ("pool4", 1)):
+            def path(x: Tensor, stride: int, name: str = name) -> Tensor:
+                conv, fc, score = ((state[f"msc.{name}.{layer}.weight"], state[f"msc.{name}.{layer}.bias"])
+                                   for layer in ("conv", "fc", "score"))  # fmt: skip
+                return F.conv2d(F.conv2d(F.conv2d(x, *conv, stride=stride, padding=1).relu(), *fc).relu(), *score)
+
+            fine = fine + F.interpolate(path(features[name], 1), (41, 33), mode="bilinear", align_corners=True)
+            coarse = coarse + path(features[name], stride)
+        found = network.score_map(images)
+        assert (found.stride, found.shift) == (1, 0)
+        torch.testing.assert_close(found.scores, fine)
+        torch.testing.assert_close(network(images)["logits"], fine)
+    labels = torch.randint(CLASSES, (1, 41, 33), generator=torch.Generator().manual_seed(0))
+    by_hand = F.cross_entropy(coarse, labels[:, ::8, ::8]).float()
+    torch.testing.assert_close(network.losses(images, Targets(labels)), {"cross_entropy": by_hand})
+
+
+def test_msc_starts_as_released() -> None:
+    torch.manual_seed(0)
+    weights = dict(build("deeplabv1", 21, width=0.5, msc=True).msc.named_parameters())
+    expected = {"conv.weight": 0.001, "fc.weight": 0.001, "score.weight": 0.01}
+    for name, weight in weights.items():
+        assert weight.std().item() == pytest.approx(expected.get(name.partition(".")[2], 0), rel=0.1)
 
 
 def test_scores_start_as_released() -> None:
@@ -510,6 +557,7 @@ def test_separable_convolutions_take_a_third_less_of_the_work() -> None:
 
 @pytest.mark.parametrize(("name", "arguments", "says"), [
     ("deeplabv1", {"rate": 3, "head": "4x4"}, "rate 3: the dilation of an fc6 of 4x4 must be an even number"),
+    ("deeplabv1", {"msc": True, "backbone": "resnet18"}, "msc is for vgg16_reduced, not for resnet18; leave it out"),
     ("deeplabv1", {"rate": 0}, "rate 0: the dilation of an fc6 of 3x3 must be 1 or more"),
     ("deeplabv2", {"rates": ()}, r"rates = \[\]: give dilations of 1 or more"),
     ("deeplabv2", {"scales": (1.0, 2.0)}, r"scales = \[1.0, 2.0\]: give scales above 0 and at most 1"),
