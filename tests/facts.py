@@ -116,6 +116,7 @@ ARGUMENTS: dict[str, dict[str, Fact]] = {
     "deeplabv2": {
         **of(f"{DEEPLAB_V2}, section 4.1: ResNet-101, ASPP-L, three scales", backbone="resnet101", rates=(6, 12, 18, 24),
              scales=(1.0, 0.75, 0.5), norm=None, width=1.0),
+        **ours(stride_in=None),
         **of(f"{DEEPLAB_V2_NET}: 0.5 on VGG-16 alone", dropout=None),
         **ours(weights=None),
     },
@@ -635,6 +636,7 @@ SINGLE: dict[str, Fact] = {
     "perpixel.weights.caffe_layers:VOC_MEAN": Fact((104.00699, 116.66877, 122.67892), f"{FCN}: voc_layers.py, BGR"),
     "perpixel.weights.caffe_layers:CONTEXT_MEAN": Fact((104.007, 116.669, 122.679), f"{FCN}: pascalcontext_layers.py, BGR"),
     "perpixel.weights.caffe_layers:SIFTFLOW_MEAN": Fact((114.578, 115.294, 108.353), f"{FCN}: siftflow_layers.py, BGR"),
+    "perpixel.weights.caffe_layers:DEEPLAB_MEAN": Fact((104.008, 116.669, 122.675), f"{MSC_NET}: data layers, BGR"),
     "perpixel.weights.caffe_layers:MEANS": Fact(
         {
             "voc2012": (104.00699, 116.66877, 122.67892), "context33": (104.007, 116.669, 122.679),

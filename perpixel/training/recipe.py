@@ -100,6 +100,7 @@ class Recipe:
     msc: bool | None = _argument("DeepLab v1: MSc, which adds scores of the picture and of four pools.")
     rates: tuple[int, ...] | None = _argument("DeepLab v2, v3, v3+: dilations of the pyramid; those of v3 at output stride 16.")
     scales: tuple[float, ...] | None = _argument("DeepLab v2: scales at which the picture is seen, 1 0.75 0.5 as published.")
+    stride_in: str | None = _argument("DeepLab v2: the convolution of a ResNet's blocks that has the stride, 3x3 or 1x1.")
     output_stride: int | None = _argument("DeepLab v3, v3+: 16 as published, or 8, 4, 32.")
     multi_grid: tuple[int, ...] | None = _argument("DeepLab v3, v3+: factors of the dilations in the last stage.")
     image_pooling: bool | None = _argument("DeepLab v3, v3+: the mean of the picture as a branch, as published.")

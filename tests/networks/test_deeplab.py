@@ -562,6 +562,7 @@ def test_separable_convolutions_take_a_third_less_of_the_work() -> None:
     ("deeplabv2", {"rates": ()}, r"rates = \[\]: give dilations of 1 or more"),
     ("deeplabv2", {"scales": (1.0, 2.0)}, r"scales = \[1.0, 2.0\]: give scales above 0 and at most 1"),
     ("deeplabv2", {"backbone": "vgg16_reduced", "norm": "batch"}, "norm is for .*resnet101.*, not for vgg16_reduced"),
+    ("deeplabv2", {"backbone": "resnet18", "stride_in": "1x1"}, "stride_in is for .*resnet101.*, not for resnet18"),
     ("deeplabv2", {"dropout": 0.1}, "dropout is for vgg16_reduced, not for resnet101"),
     ("deeplabv3", {"rates": (0, 1)}, r"rates = \[0, 1\]: give dilations of 1 or more"),
     ("deeplabv3", {"output_stride": 12}, "output_stride = 12: must be 4, 8, 16 or 32"),
