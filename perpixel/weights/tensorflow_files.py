@@ -32,6 +32,7 @@ FOOTER, TRAILER = 48, 5  # bytes behind the table, and behind each block
 MASK = 0xA282EAD8  # of checksums that are kept beside what they are of
 LARGEST_INDEX = 1 << 24  # bytes
 MOST_ARRAYS, MOST_SHARDS, MOST_AXES, LONGEST_NAME = 20_000, 1000, 32, 300
+LONGEST_SIDE = (1 << 31) - 1
 TEXT = 7  # TensorFlow's numbers of types
 TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8", 17: "<u2", 19: "<f2"}
 
@@ -160,12 +161,8 @@ def _array(name: str, data: memoryview, shards: list[memoryview], budget: Iterat
         raise ValueError(f"{name} has the type {kind}")
     if 7 in found:
         raise ValueError(f"{name} is in slices")
-    shape = []
-    for _, _, dim in fields(found.get(2, memoryview(b"")), budget, {2: (BYTES,)}):
-        sides = [value for _, _, value in fields(dim, budget, {1: (VARINT,)})]
-        shape.append(sides[-1] if sides else 0)
-    dtype = np.dtype(TYPES[kind])
-    if len(shape) > MOST_AXES or prod(shape) * dtype.itemsize != size:
+    shape, dtype = shape_of(name, found.get(2, memoryview(b"")), budget), np.dtype(TYPES[kind])
+    if prod(shape) * dtype.itemsize != size:
         raise ValueError(f"{name} has {len(shape)} axes and {size} bytes, which do not fit")
     if shard >= len(shards) or offset + size > len(shards[shard]):
         raise ValueError(f"{name} lies outside of the data files")
@@ -177,6 +174,19 @@ def _array(name: str, data: memoryview, shards: list[memoryview], budget: Iterat
     if dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"{name} holds a number that is not finite")
     return array
+
+
+def shape_of(name: str, data: memoryview, budget: Iterator[int]) -> tuple[int, ...]:
+    """The sides of a TensorShapeProto. Raises ValueError for too many of them, and for one that is too long or below 0."""
+    shape: list[int] = []
+    for _, _, dim in fields(data, budget, {2: (BYTES,)}):
+        sides = [value for _, _, value in fields(dim, budget, {1: (VARINT,)})]
+        shape.append(sides[-1] if sides else 0)
+        if shape[-1] > LONGEST_SIDE:  # a negative number is read as one of 64 bits
+            raise ValueError(f"{name} has a side of {shape[-1]}")
+        if len(shape) > MOST_AXES:
+            raise ValueError(f"{name} has more than {MOST_AXES} axes")
+    return tuple(shape)
 
 
 def checksum(data: memoryview | bytes) -> int:

@@ -1,4 +1,4 @@
-"""What the arrays of the authors' TensorFlow checkpoints are called, and where they go in our networks.
+"""The names of arrays in the authors' TensorFlow checkpoints and frozen graphs, and their places in our networks.
 
 DeepLab v3+ on aligned Xception as released (tensorflow/models, research/deeplab: core/xception.py, model.py), with separable
 convolutions in pyramid and decoder. A convolution is SCOPE/weights, height x width x inputs x outputs; a depthwise one
@@ -29,14 +29,14 @@ SHOWN = 8
 def convert(
     path: Path, arrays: Mapping[str, NDArray[np.generic]], network: str, classes: int, **arguments: Any
 ) -> dict[str, Tensor]:
-    """The state of `network` for `classes` classes, from the arrays of the checkpoint `path`. `arguments` are the network's.
+    """The state of `network` for `classes` classes, from the arrays of the file `path`. `arguments` are the network's.
 
     Raises UsageError for a network whose authors' weights these cannot be, UntrustedFile that names what is unknown, missing or
     of another shape."""
     known = {**networks.arguments_of(network, arguments), **arguments} if network in networks.NETWORKS else {}
     if network != "deeplabv3plus" or known["backbone"] not in XCEPTIONS or not known["separable"]:
         raise UsageError(
-            f"{path}: checkpoints of TensorFlow are read of deeplabv3plus on {', '.join(XCEPTIONS)} with separable convolutions; "
+            f"{path}: files of TensorFlow are read of deeplabv3plus on {', '.join(XCEPTIONS)} with separable convolutions; "
             f"name that network."
         )
     with torch.device("meta"):
@@ -52,8 +52,11 @@ def convert(
         array, shape = _turned(theirs, given[theirs]), tuple(expected[ours].shape)
         if array.shape != shape:
             misshapen.append(f"{theirs} ({'x'.join(map(str, given[theirs].shape))})")
-        else:
+            continue
+        with np.errstate(over="ignore"):
             state[ours] = torch.from_numpy(np.array(array, np.float32, order="C"))
+        if not torch.isfinite(state[ours]).all():
+            raise UntrustedFile(f"{path}: {theirs} holds a number that float32 cannot hold; use another copy.")
     wrong = {
         "unknown": [name for name in given if name not in places],
         "missing": [name for name in places if name not in given],
