@@ -24,6 +24,7 @@ LOSS_MEANS = ("pixels", "pictures", "parts")
 SAMPLINGS = ("shuffled", "replacement")
 CROPS = ("none", "objects", "proposals")
 PROPOSALS = ("edge_boxes", "selective_search", "sliding")
+FILLS = ("mirror", "mean")
 ENVIRONMENT = "PERPIXEL_"
 RECIPES = Path(__file__).parents[1] / "recipes"
 LARGEST_FILE = 1 << 16  # bytes of a recipe; tomllib takes a time that grows as their square
@@ -134,8 +135,11 @@ class Recipe:
     blur: float = _setting(0.0, "Share of training pictures that a Gaussian of 5 x 5 pixels blurs; PSPNet's authors blur half.")
     class_crops: float = _setting(0.0, "Share of crops centred on a pixel of a class drawn evenly from those in the picture.")
     flip_vertical: bool = _setting(False, "Mirror half of the training pictures top to bottom.")
-    rotate: float = _setting(0.0, "Largest angle of a random rotation, in degrees; the picture is mirrored at its border.")
+    rotate: float = _setting(0.0, "Largest angle of a random rotation, in degrees; `fill` says what shows at its corners.")
     elastic: float = _setting(0.0, "Elastic deformation: standard deviation of displacements in pixels, 10 for U-Net; 0 is off.")
+    fill: str = _setting(
+        "mirror", "Outside a rotated or deformed picture: mirror, its mirror image, or mean, the mean colour and void."
+    )
     crops: str = _setting(
         "none", "none: pictures; objects: boxes of true objects, all else background; proposals: boxes that overlap an object."
     )
@@ -262,6 +266,7 @@ class Recipe:
         for name, known in (
             ("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("weights", ("auto", "imagenet", "none")),
             ("loss_mean", LOSS_MEANS), ("sampling", SAMPLINGS), ("crops", CROPS), ("proposals", PROPOSALS),
+            ("fill", FILLS),
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise did_you_mean(name, getattr(self, name), known)
