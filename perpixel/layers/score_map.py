@@ -1,7 +1,7 @@
 """ScoreMap: class scores on a coarse grid, and where every pixel of the picture reads them bilinearly.
 
 Networks that end in a bilinear interpolation hand over the map before it, so that prediction can take the argmax without
-ever making the full-size logits; `full` makes them, for losses and for scores."""
+ever making the logits at the size of the picture; `enlarge` makes them in `forward`, and for losses."""
 
 from __future__ import annotations
 

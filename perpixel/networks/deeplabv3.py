@@ -42,7 +42,31 @@ NORM_MOMENTUM = 3e-4
 SCORE_SD = 0.01
 
 
-class DeepLabV3(nn.Module):
+class AtrousNetwork(nn.Module):
+    """A network on a trunk and a pyramid, whose output stride may be set at any time: DeepLab v3 and v3+."""
+
+    trunk: StagedTrunk
+    aspp: Pyramid
+
+    @property
+    def output_stride(self) -> int:
+        """Side of the picture over side of the deepest feature. Setting it changes dilations and rates, and no weight.
+
+        Raises UsageError for a stride that the trunk cannot have; those of timm keep their own."""
+        return self.aspp.output_stride
+
+    @output_stride.setter
+    def output_stride(self, output_stride: int) -> None:
+        if isinstance(self.trunk, TimmBackbone):
+            fixed = self.trunk.strides[self.trunk.levels[32]]
+            if output_stride != fixed:
+                raise UsageError(f"output_stride = {output_stride}: a trunk of timm keeps the {fixed} that it was built with.")
+        else:
+            self.trunk.output_stride = output_stride
+        self.aspp.output_stride = output_stride
+
+
+class DeepLabV3(AtrousNetwork):
     """The paper's network on ResNet-101; 58,040,661 parameters with 21 classes.
 
     `backbone`: a ResNet or Xception of ours, or any timm name, whose output stride is fixed. `rates` of the pyramid at output
@@ -76,15 +100,6 @@ class DeepLabV3(nn.Module):
         set_momentum(self, norm_momentum)
         self.output_stride = output_stride
         self.loss = PixelLoss()
-
-    @property
-    def output_stride(self) -> int:
-        """Side of the picture over side of the deepest feature. Setting it changes dilations and rates, and no weight."""
-        return self.aspp.output_stride
-
-    @output_stride.setter
-    def output_stride(self, output_stride: int) -> None:
-        set_output_stride(self.trunk, self.aspp, output_stride)
 
     def score_map(self, images: Tensor) -> ScoreMap:
         """Class scores at the output stride, on every 16th (or 8th ...) pixel."""
@@ -198,18 +213,6 @@ def dilated_trunk(
     first, *others = multi_grid or MULTI_GRID
     grid = (2 * first, *others)
     return staged_trunk(backbone, width, weights, output_stride, needed, first_dilation="half", multi_grid=grid)
-
-
-def set_output_stride(trunk: StagedTrunk, aspp: Pyramid, output_stride: int) -> None:
-    """Sets the dilations of the trunk and the rates of the pyramid. Raises UsageError for a trunk that cannot, and for a
-    stride."""
-    if isinstance(trunk, TimmBackbone):
-        fixed = trunk.strides[trunk.levels[32]]
-        if output_stride != fixed:
-            raise UsageError(f"output_stride = {output_stride}: a trunk of timm keeps the {fixed} that it was built with.")
-    else:
-        trunk.output_stride = output_stride
-    aspp.output_stride = output_stride
 
 
 def set_momentum(network: nn.Module, momentum: float) -> None:

@@ -29,11 +29,11 @@ from perpixel.networks.deeplabv3 import (
     NORM_MOMENTUM,
     RATES,
     RATES_STRIDE,
+    AtrousNetwork,
     Pyramid,
     dilated_trunk,
     separable_conv,
     set_momentum,
-    set_output_stride,
     start,
 )
 from perpixel.sample import Targets
@@ -42,7 +42,7 @@ LOW_LEVEL = 48
 DECODER_STRIDE = 4
 
 
-class DeepLabV3Plus(nn.Module):
+class DeepLabV3Plus(AtrousNetwork):
     """The paper's network on Xception-65 with separable convolutions; 41,055,413 parameters with 21 classes.
 
     `backbone`: a ResNet or Xception of ours, or any timm name, whose output stride is fixed. `separable`: in pyramid and decoder.
@@ -82,15 +82,6 @@ class DeepLabV3Plus(nn.Module):
         set_momentum(self, norm_momentum)
         self.output_stride = output_stride
         self.loss = PixelLoss()
-
-    @property
-    def output_stride(self) -> int:
-        """Side of the picture over side of the deepest feature. Setting it changes dilations and rates, and no weight."""
-        return self.aspp.output_stride
-
-    @output_stride.setter
-    def output_stride(self, output_stride: int) -> None:
-        set_output_stride(self.trunk, self.aspp, output_stride)
 
     def score_map(self, images: Tensor) -> ScoreMap:
         """Class scores on every fourth pixel."""
