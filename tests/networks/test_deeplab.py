@@ -552,6 +552,61 @@ def test_separable_convolutions_take_a_third_less_of_the_work() -> None:
     assert size_of("deeplabv3plus", size=(513, 513), output_stride=8)[1] == pytest.approx(177.1e9, rel=0.005)
 
 
+def released_multiply_adds(output_stride: int, decoder: bool, released: bool = True) -> int:
+    """Multiply-adds of ResNet-101 v3, or v3+ with ordinary convolutions, for 513x513 pixels and 21 classes.
+
+    The released network (core/resnet_v1_beta.py) has a stem of three 3x3, and the stride of res2, res3 and res4 in the 3x3 of
+    their last block. TensorFlow of that time computes an atrous convolution on a batch of smaller maps: sides are padded by
+    the rate and rounded up to a multiple of it. Without `released`: a stem of 7x7, strides in the first block of res3, res4
+    and res5, and no rounding, as here."""
+
+    def cells(side: int, rate: int) -> int:
+        if not released or rate == 1:
+            return side * side
+        return (-(-(side + 2 * rate) // rate) - 2) ** 2 * rate**2
+
+    total = 257**2 * (9 * (3 * 64 + 64 * 64 + 64 * 128) if released else 49 * 3 * 64)
+    inputs, side, stride, rate = 128 if released else 64, 129, 4, 1
+    for stage, blocks in enumerate((3, 4, 23, 3)):
+        inner = 64 << stage
+        for block in range(blocks):
+            strided = (stage < 3 and block == blocks - 1) if released else (stage > 0 and block == 0)
+            grid = (1, 2, 4)[block] if stage == 3 else 1
+            before, here = side, rate * grid
+            if strided and stride == output_stride:
+                rate *= 2
+            elif strided:
+                side, stride = (side - 1) // 2 + 1, 2 * stride
+            middle = cells(side, here) if side == before else side * side
+            total += before**2 * inputs * inner + middle * 9 * inner * inner + side**2 * inner * 4 * inner
+            total += side**2 * inputs * 4 * inner if inputs != 4 * inner else 0
+            inputs = 4 * inner
+    branches = side**2 + 9 * sum(cells(side, rate * 16 // output_stride) for rate in (6, 12, 18))
+    total += 256 * (2048 * branches + 2048 + side**2 * 5 * 256)
+    return total + (129**2 * 256 * (48 + 9 * 304 + 9 * 256 + 21) if decoder else side**2 * 256 * 21)
+
+
+@pytest.mark.parametrize(("output_stride", "decoder", "published"), [(16, False, 81.0e9), (8, True, 297.9e9)])
+def test_the_published_multiply_adds_of_resnet_are_those_of_the_released_network(
+    output_stride: int, decoder: bool, published: float
+) -> None:
+    assert released_multiply_adds(output_stride, decoder) == pytest.approx(published, rel=0.003)
+
+
+def test_at_output_stride_16_v3_plus_is_published_with_a_hundredth_less() -> None:
+    """101.3 G of the paper; 102.6 G here, and 101.2 G without multi-grid, by whose rates alone the rounding differs."""
+    assert released_multiply_adds(16, True) / 101.3e9 == pytest.approx(1.0127, abs=5e-4)
+
+
+@pytest.mark.parametrize(("name", "output_stride"), [("deeplabv3", 16), ("deeplabv3", 8), ("deeplabv3plus", 16)])
+def test_ours_differ_by_the_stem_the_place_of_strides_and_the_rounding(name: str, output_stride: int) -> None:
+    from perpixel.networks.papers import size_of
+
+    arguments = {"backbone": "resnet101", "separable": False} if name == "deeplabv3plus" else {}
+    found = size_of(name, size=(513, 513), output_stride=output_stride, **arguments)[1]
+    assert found == released_multiply_adds(output_stride, name == "deeplabv3plus", released=False)
+
+
 # Arguments
 
 
