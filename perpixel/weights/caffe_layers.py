@@ -25,7 +25,7 @@ from perpixel.networks.deeplabv2 import RATES
 from perpixel.networks.fcn import bilinear_kernel
 from perpixel.weights.caffe_file import Layer, shape_text
 
-# What the authors' networks are called here. Sources: the `net.py` and prototxt files of shelhamer/fcn.berkeleyvision.org
+# The names of the authors' networks here. Sources: the `net.py` and prototxt files of shelhamer/fcn.berkeleyvision.org
 # (voc-fcn32s, 16s, 8s, 8s-atonce, alexnet); for ParseNet a copy of VGG_VOC2012ext.prototxt in terrychenism/dl_toolbox, which
 # keeps the names of the released one; DeconvNet_inference_deploy.prototxt of HyeonwooNoh/DeconvNet, and caffe.proto of
 # HyeonwooNoh/caffe for its numbers of layers; for U-Net ports of phseg_v5-train.prototxt, of the release of 2 October 2015;
@@ -168,17 +168,17 @@ def _scales(layers: Sequence[Layer]) -> tuple[float, ...]:
 
 
 def _deconvnet() -> dict[str, tuple[str, ...]]:
-    """Every layer with weights and its batch normalisation, of which the file has scale and shift."""
-    found: dict[str, tuple[str, ...]] = {**_VGG16, "seg-score-voc": _convolution("score")}
+    """Every layer with weights, and its batch normalisation, of which the file has scale and shift alone."""
+    places: dict[str, tuple[str, ...]] = {**_VGG16, "seg-score-voc": _convolution("score")}
     for index, layer in enumerate(_VGG16):
-        found[f"bn{layer.removeprefix('conv')}"] = _convolution(f"trunk.norm.{index}")
+        places[f"bn{layer.removeprefix('conv')}"] = _convolution(f"trunk.norm.{index}")
     decoder = {"fc6-deconv": ("fc6-deconv-bn", "fc6_deconv")}
     for block, layers in enumerate((2, 2, 3, 3, 3), start=1):
         for layer in (f"{block}_{number}" for number in range(1, layers + 1)):
             decoder[f"deconv{layer}"] = (f"debn{layer}", f"deconv.{5 - block}.{int(layer[-1]) - 1}")
     for layer, (norm, module) in decoder.items():
-        found |= {layer: _convolution(f"{module}.layer"), norm: _convolution(f"{module}.norm")}
-    return found
+        places |= {layer: _convolution(f"{module}.layer"), norm: _convolution(f"{module}.norm")}
+    return places
 
 
 # By network, and by backbone or variant: the definition, or a function of the file's path and layers that makes it.
@@ -214,13 +214,13 @@ DEFINITIONS: dict[tuple[str, str | None], Definition | Callable[[Path, Sequence[
     ("unet", "release"): Definition((), _UNET, arguments={"channels": 1}),  # grey from 0 to 1
 }
 _HEADS = "^loss[12]/(conv|fc|classifier)$|^loss3/classifier$"
-CLASSIFIERS = {  # of ImageNet, by trunk: all but what tells ImageNet's classes apart
+CLASSIFIERS = {  # of ImageNet, by trunk, without the layers that tell ImageNet's classes apart
     "vgg16": Definition(_CONV1_1, _VGG16, left_out="^fc8$"),
     "vgg16_reduced": Definition(_CONV1_1, _VGG16, left_out="^fc8$"),
     "alexnet": Definition(_CONV1, _ALEXNET, left_out="^fc8$"),
     "googlenet": Definition(_CONV1_7X7, _GOOGLENET, left_out=_HEADS),
 }
-# Mean colours that the authors take from pictures, BGR in 0..255, by class table: the data layers of the FCN repository.
+# Mean colours that the authors subtract from pictures, BGR in 0..255, by class table: the data layers of the FCN repository.
 VOC_MEAN = (104.00699, 116.66877, 122.67892)
 CONTEXT_MEAN = (104.007, 116.669, 122.679)
 SIFTFLOW_MEAN = (114.578, 115.294, 108.353)
@@ -230,7 +230,7 @@ MEANS = {
 }  # fmt: skip
 TOLERANCE = 1e-6  # of bilinear kernels
 DECIDED = ("weights", "learned_upsampling", "unpooling", "head", "msc", "stride_in")  # arguments that follow from a file
-# What the authors say in the repository of a network, where it is more than "as is".
+# Conditions that the authors state in the repository of a network.
 LICENCES = {
     "deconvnet": "its authors' repository allows individual research use alone, and redistribution and commercial use by a "
     "licence of the Pohang University of Science and Technology"
@@ -242,8 +242,9 @@ def convert(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Arguments of `networks.build` and state of `network` for `classes` classes, from the layers of the file `path`.
 
-    `mean` is the BGR colour in 0..255 that was taken from pictures; `arguments` are the network's. Interpolation is fixed where
-    the file's is bilinear, and learned otherwise. Batch normalisation without statistics in the file is scale and shift alone.
+    `mean` is the BGR colour in 0..255 that was subtracted from pictures; `arguments` are the network's. Interpolation is fixed
+    where that of the file is bilinear, and learned otherwise. Batch normalisation without statistics in the file is scale and
+    shift alone.
     Raises UsageError when there is no such network in Caffe's format, UntrustedFile that names every layer that is unknown,
     missing or of another shape."""
     layers = [_normalised(layer) for layer in layers]
@@ -261,8 +262,8 @@ def convert(
             raise UsageError(f"{network} with {arguments} is no network of the authors in Caffe's format; leave arguments out.")
     sides = {parameter: (classes, classes, side, side) for parameter, side in definition.interpolations.values()}
     shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()} | sides
-    what, asked = f"{network} with {classes} classes", "network, backbone and classes"
-    state = _state(path, layers, definition, shapes, mean, what, asked, str(classes))
+    contents, named = f"{network} with {classes} classes", "network, backbone and classes"
+    state = _state(path, layers, definition, shapes, mean, contents, named, str(classes))
     if fixed:
         state = {name: tensor for name, tensor in state.items() if name not in sides}
     assert {name: tensor.shape for name, tensor in state.items()} == {name: tensor.shape for name, tensor in expected.items()}
@@ -270,9 +271,10 @@ def convert(
 
 
 def convert_trunk(path: Path, layers: Sequence[Layer], trunk: str, **arguments: Any) -> dict[str, Tensor]:
-    """The state of the trunk `trunk`, as it is called in networks, from the layers of a classifier of ImageNet, the file `path`.
+    """The state of the trunk `trunk`, by the names that it has in networks, from the layers of a classifier of ImageNet.
 
-    Fully connected fc6 and fc7 become convolutions; classifiers are left out. Pictures lose `VOC_MEAN`, as in FCN's trainings.
+    Fully connected fc6 and fc7 become convolutions; classifiers are left out. `VOC_MEAN` is subtracted from pictures, as in FCN's
+    trainings. `path` is the file, for messages.
     Raises UnknownName for another trunk, UntrustedFile that names every layer that is unknown, missing or of another shape."""
     if trunk not in CLASSIFIERS:
         raise did_you_mean("trunk", trunk, CLASSIFIERS)
@@ -306,13 +308,13 @@ def _state(
     definition: Definition,
     shapes: Mapping[str, tuple[int, ...]],
     mean: tuple[float, float, float],
-    what: str,
-    asked: str,
+    contents: str,
+    named: str,
     classes: str = "#",
 ) -> dict[str, Tensor]:
-    """The tensors of every layer of `definition`, in the `shapes` of our parameters, and what pictures lose.
+    """The tensors of every layer of `definition` in the `shapes` of our parameters, and the mean colour of pictures.
 
-    Raises UntrustedFile: the file does not hold `what`; the way out is to name the `asked`."""
+    Raises UntrustedFile when the file does not hold `contents`; its message asks for the `named`."""
     given, unknown = _given(layers, definition)
     interpolations = {name: (parameter,) for name, (parameter, _) in definition.interpolations.items()}
     needed = {name: {key: shapes[key] for key in keys} for name, keys in {**definition.layers, **interpolations}.items()}
@@ -322,15 +324,15 @@ def _state(
         wanted = list(needed[name].values())
         blobs = [_fitted(blob, shape, layer.type) for blob, shape in zip(layer.blobs, wanted, strict=False)]
         if len(layer.blobs) != len(wanted) or any(blob is None for blob in blobs):
-            found, right = (" and ".join(map(shape_text, several)) for several in (layer.shapes, wanted))
-            misshapen.append(f"{layer.name} ({found}, not {right})")
+            given_shapes, right_shapes = (" and ".join(map(shape_text, shapes)) for shapes in (layer.shapes, wanted))
+            misshapen.append(f"{layer.name} ({given_shapes}, not {right_shapes})")
         else:
             state |= {parameter: torch.from_numpy(blob) for parameter, blob in zip(needed[name], blobs, strict=True)}
     missing = [name.replace("#", classes).replace("*", "") for name in needed if name not in given]
     wrong = {"unknown layers": unknown, "missing layers": missing, "layers of another shape": misshapen}
     if any(wrong.values()):
-        found = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in wrong.items() if names)
-        raise UntrustedFile(f"{path}: does not hold {what} ({found}); name the {asked} that it was made for.")
+        listed = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in wrong.items() if names)
+        raise UntrustedFile(f"{path}: does not hold {contents} ({listed}); name the {named} that it was made for.")
     for name in definition.first:
         state[name] = state[name].flip(1)
     if definition.first:
@@ -340,7 +342,7 @@ def _state(
         else:
             state["trunk.std"] = torch.full((3, 1, 1), 1 / 255)
     for name, shape in shapes.items():
-        if name.endswith("running_mean"):  # without statistics in the file they are folded into scale and shift
+        if name.endswith("running_mean"):  # a file without statistics has them in scale and shift
             state.setdefault(name, torch.zeros(shape))
         elif name.endswith("running_var"):
             state.setdefault(name, torch.ones(shape))
@@ -365,8 +367,8 @@ def _definition(path: Path, layers: Sequence[Layer], network: str, arguments: di
     known = {**networks.arguments_of(network, arguments), **arguments}
     definition = DEFINITIONS.get((network, known.get("backbone") or known.get("variant")))
     if definition is None:
-        those = ", ".join(" ".join(filter(None, which)) for which in DEFINITIONS)
-        raise UsageError(f"{named}: there are no weights of its authors in Caffe's format; there are of {those}.")
+        known_networks = ", ".join(" ".join(filter(None, names)) for names in DEFINITIONS)
+        raise UsageError(f"{named}: there are no weights of its authors in Caffe's format; there are of {known_networks}.")
     if callable(definition):
         definition = definition(path, layers)
     decided = sorted({*DECIDED, *definition.arguments} & arguments.keys())
@@ -392,7 +394,7 @@ def _pattern(key: str) -> str:
 
 
 def _fitted(blob: NDArray[np.float32], shape: tuple[int, ...], kind: str) -> NDArray[np.float32] | None:
-    """`blob` in `shape`, if they differ in sides of 1 alone; the matrix of a fully connected layer has kernels in its rows."""
+    """`blob` in `shape` if their sides differ in ones alone, else none. The rows of a fully connected layer are kernels."""
     longer = [side for side in blob.shape if side != 1]
     same = longer == [side for side in shape if side != 1]
     if not same and kind == "InnerProduct":
@@ -401,7 +403,7 @@ def _fitted(blob: NDArray[np.float32], shape: tuple[int, ...], kind: str) -> NDA
 
 
 def _is_bilinear(layer: Layer) -> bool:
-    """Whether a deconvolution from all classes to all is bilinear interpolation of each. False for what is no such layer."""
+    """Whether a deconvolution from all classes to all is bilinear interpolation of each class. False for any other layer."""
     blob = layer.blobs[0]
     if blob.ndim != 4 or blob.shape[0] != blob.shape[1] or blob.shape[2] != blob.shape[3]:
         return False

@@ -1,4 +1,4 @@
-"""Weights of others -> our model files. (The verb is `import`, a word that no module may be called.)"""
+"""Weights of others become our model files. The verb is `import`, which no Python module can be named."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def import_weights(path: str | Path, network: str, classes: str | int, out: str 
 
 
 def of_coco(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state of torchvision's Mask R-CNN whose 91 outputs are COCO's category ids, with those of background and the 80 things.
+    """A state of torchvision's Mask R-CNN with outputs for background and COCO's 80 things, from 91 outputs by category id.
 
-    Any other state is left as it is."""
+    Any other state is returned as it is."""
     outputs = state.get(OUTPUTS[0] + "bias")
     if outputs is None or len(outputs) != max(coco.THINGS) + 1:
         return dict(state)
@@ -86,15 +86,15 @@ def import_trunk(path: str | Path, trunk: str, out: str | Path, **arguments: Any
 
 
 def _require_free(out: Path) -> None:
-    found = {item.name for item in out.iterdir() if item.suffix != PARTIAL} if os.path.isdir(out) else set()
-    if found - {MODEL_FILE, CARD_FILE, LOCK}:
+    names = {item.name for item in out.iterdir() if item.suffix != PARTIAL} if os.path.isdir(out) else set()
+    if names - {MODEL_FILE, CARD_FILE, LOCK}:
         raise UsageError(f"{out}: holds other things than an imported model; choose another --out.")
 
 
 def _write(
     out: Path, path: Path, state: dict[str, Tensor], network: str, arguments: dict[str, Any], classes: dict[str, Any]
 ) -> Path:
-    more = [caffe_layers.LICENCES[network]] if network in caffe_layers.LICENCES else []
+    conditions = [caffe_layers.LICENCES[network]] if network in caffe_layers.LICENCES else []
     card = ModelCard(
         network=network,
         arguments=arguments,
@@ -104,7 +104,7 @@ def _write(
         step=0,
         score={},
         trained_on="",
-        licence="; ".join([f"that of the weights imported from {path.name}, SHA-256 {digest(path)}", *more]),
+        licence="; ".join([f"that of the weights imported from {path.name}, SHA-256 {digest(path)}", *conditions]),
     )
     if os.path.isdir(out) and not any(out.iterdir()):
         out.rmdir()
@@ -114,14 +114,14 @@ def _write(
         return out / MODEL_FILE
     with locked(out):
         remove_partial(out)
-        (out / CARD_FILE).unlink(missing_ok=True)  # that of another model must not lie beside this one
+        (out / CARD_FILE).unlink(missing_ok=True)  # the card of another model must not lie beside this model
         save_model(out, state, card)
     (out / LOCK).unlink()
     return out / MODEL_FILE
 
 
 def contents(path: str | Path) -> list[tuple[str, str, list[tuple[int, ...]]]]:
-    """What a file of weights holds: the name, type and shapes of each layer, or the name, dtype and shape of each tensor."""
+    """The contents of a file of weights: name, type and shapes of each layer, or name, dtype and shape of each tensor."""
     path = Path(path)
     if kind_of(path) == CAFFE:
         return [(layer.name, layer.type, layer.shapes) for layer in caffe_file.read_caffemodel(path)]
@@ -131,7 +131,7 @@ def contents(path: str | Path) -> list[tuple[str, str, list[tuple[int, ...]]]]:
 
 
 def kind_of(path: Path) -> str:
-    """The suffix that says how a file is read. Raises UsageError for one that nothing here reads."""
+    """The suffix, which says how a file is read. Raises UsageError for an unknown suffix."""
     if path.suffix not in (CAFFE, *TENSORFLOW, *TORCH):
         known = f"{', '.join((CAFFE, *TENSORFLOW, *TORCH[:-1]))} and {TORCH[-1]}"
         raise UsageError(f"{path}: only {known} files can be imported; rename it if it is one.")
@@ -139,7 +139,7 @@ def kind_of(path: Path) -> str:
 
 
 def class_table(name_or_count: str | int) -> ClassTable:
-    """The class table of that name, or one of so many classes called "class 0", "class 1" ..."""
+    """The class table of a name, or for a number a table of so many classes named "class 0", "class 1" ..."""
     text = str(name_or_count)
     if text in CLASS_TABLES:
         return CLASS_TABLES[text]
