@@ -3,7 +3,7 @@
     image -> VGG-16 of output stride 8: pool4 and pool5 of stride 1, conv5 with dilation 2
           -> fc6 3x3 with dilation 12, 1024 -> fc7 1x1 -> 1x1 scores -> bilinear x8          (then a CRF: `--crf deeplab`)
 
-Without arguments this is DeepLab-LargeFOV (table 2) as its prototxt has it: all pools are 3x3, and a 3x3 mean follows pool5.
+Without arguments this is DeepLab-LargeFOV (table 2) by its prototxt: all pools are 3x3, and a 3x3 mean follows pool5.
 `head="7x7"` and `"4x4"` are the paper's other classifiers, with 4096 channels and dilation 4. They have no such mean, as in the
 prototxt of DeepLab-MSc.
 
@@ -19,8 +19,8 @@ eighth pixel then has the score of training. The authors first train the network
 weights frozen but those of MSc and of the classifier of fc7.
 
 The loss is that of the scores at stride 8: labels are read at every eighth pixel, where the cells lie. Corners are aligned, as
-Caffe's Interp does; pictures are padded with the mean colour to 8 k + 1 pixels (321 and 513 are of that kind), so that any
-size works.
+in Caffe's Interp. Pictures are padded with the mean colour to sides of 8 k + 1 pixels, such as 321 and 513, so that any size
+works.
 Differs: on another trunk than VGG-16, fc6 and fc7 stand on its deepest feature, at output stride 8. The released network with the
 4x4 classifier and without MSc has pools of 2x2; here its pools are 3x3."""
 
@@ -103,7 +103,7 @@ class DeepLabV1(nn.Module):
         return {"logits": spread(self._scores(images, stride), stride, size)}
 
     def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Of the scores at stride 8 and the labels of the pixels on which their cells lie."""
+        """The loss of the scores at stride 8, with the labels of the pixels on which their cells lie."""
         losses: dict[str, Tensor] = self.loss(*at_cells(self._scores(images, STRIDE), targets, STRIDE))
         return losses
 
@@ -127,7 +127,7 @@ class DeepLabV1(nn.Module):
 
 
 class DirectPath(nn.Module):
-    """One path of MSc from a feature to class scores (B, `classes`, h, w), which are those of every `step`-th cell."""
+    """A path of MSc from a feature to class scores (B, `classes`, h, w) of every `step`-th cell."""
 
     def __init__(self, inputs: int, hidden: int, classes: int, dropout: float) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class DirectPath(nn.Module):
 
 
 def gaussian_scores(inputs: int, classes: int, kernel: int = 1, dilation: int = 1) -> nn.Conv2d:
-    """A classifier that keeps the size and starts as the released ones: N(0, 0.01), and bias 0."""
+    """A classifier that keeps the size. As in the released files its weights start at N(0, 0.01), and its bias at 0."""
     layer = nn.Conv2d(inputs, classes, kernel, padding=dilation * (kernel // 2), dilation=dilation)
     nn.init.normal_(layer.weight, std=SCORE_SD)
     assert layer.bias is not None

@@ -4,13 +4,13 @@ et al., TPAMI 2017, arXiv:1606.00915).
     image at 1, 0.75, 0.5 -> ResNet-101 of output stride 8 -> 3x3 scores with the rates 6, 12, 18, 24, summed --+
                                                                           largest score of the three scales -> bilinear x8
 
-The sum is ASPP-L; the rates 2, 4, 8, 12 are ASPP-S; neither normalisation nor ReLU is in it. With
-`backbone="vgg16_reduced"` a rate has a branch fc6 3x3, fc7 1x1 and 1x1 scores of its own on VGG-16, whose pools are those of
-DeepLab v1, without the mean behind pool5 (the prototxt of v2).
-Weights are shared by the scales. The loss has a term for each scale and one for the largest scores; labels are read at
-stride 8 of the picture or its smaller copy, at the nearest pixel. With one scale it is one term. Batch normalisation of a
-ResNet is fixed, scale and shift included. Corners are aligned and pictures padded as in DeepLab v1; a scaled picture has the
-nearest size of that kind, which for 321 pixels is exact: 241 and 161.
+The sum is ASPP-L; with the rates 2, 4, 8, 12 it is ASPP-S. It has neither normalisation nor ReLU. With
+`backbone="vgg16_reduced"` each rate has its own branch on VGG-16: fc6 3x3, fc7 1x1 and 1x1 scores. The pools of this VGG-16 are
+those of DeepLab v1, without the mean behind pool5 (the prototxt of v2).
+The scales share their weights. The loss has a term for each scale and a term for the largest scores. Labels are read at stride 8
+of the picture or of its smaller copy, at the nearest pixel. With a single scale the loss is a single term. Batch normalisation
+of a ResNet is fixed, scale and shift included. Corners are aligned and pictures padded as in DeepLab v1. A scaled picture has
+the nearest sides of 8 k + 1 pixels; for 321 pixels these are exact, 241 and 161.
 Differs: the strides of ResNet are in the 3x3, as torchvision's weights expect; `stride_in="1x1"` has them where the authors'
 Caffe files have them. A ResNet without weights is calmed (see `calm`), since nothing normalises it. Trunks of other kinds learn
 their batch normalisation."""
@@ -98,7 +98,7 @@ class DeepLabV2(nn.Module):
         return {"logits": spread(self.score_map(images).scores, STRIDE, (images.shape[-2], images.shape[-1]))}
 
     def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """The loss of the largest scores and, with several scales, that of each as `NAME_at_SCALE`, all of weight 1."""
+        """The loss of the largest scores and, with several scales, the loss of each scale as `NAME_at_SCALE`, all of weight 1."""
         maps = self._maps(images)
         losses: dict[str, Tensor] = self.loss(*at_cells(self._largest(maps, images), targets, STRIDE))
         if len(maps) > 1:
@@ -127,14 +127,16 @@ class DeepLabV2(nn.Module):
 
 
 def smaller(images: Tensor, scale: float) -> Tensor:
-    """images with sides of 8 k + 1 pixels at `scale`, as near to it as sides of that kind allow."""
+    """Images with sides of 8 k + 1 pixels at `scale`, rounded to sides of that kind."""
     size = [STRIDE * int((side - 1) // STRIDE * scale + 0.5) + 1 for side in images.shape[-2:]]
     return F.interpolate(images, size, mode="bilinear", align_corners=True)
 
 
 def calm(trunk: nn.Module) -> None:
-    """Scales what each block of a ResNet adds to its shortcut by a quarter. Without statistics nothing else does: each of its
-    blocks would double the variance of the features. Weights that are loaded bring their own scale."""
+    """Scales the sum that each block of a ResNet adds to its shortcut by a quarter.
+
+    Frozen batch normalisation without statistics scales nothing, so each block would double the variance of the features.
+    Weights that are loaded bring their own scale."""
     for module in trunk.modules():
         if isinstance(module, Bottleneck):
             module.bn3.weight.fill_(CALM)

@@ -5,11 +5,11 @@
                +-> low-level feature of stride 4 -> 1x1, 48 channels ----------------------------------+
     304 channels -> 3x3 256 -> 3x3 256 -> 1x1 scores -> bilinear x4
 
-Every convolution but the last has batch normalisation and ReLU (section 3.1, figure 2). The low-level feature is res2 of a
-ResNet, and of Xception what the strided convolution of the second entry block reads, as released. `separable=True`: the 3x3
-convolutions of pyramid and decoder are atrous separable ones (section 3.1). Pictures are padded, corners aligned and
+Every convolution but the last has batch normalisation and ReLU (section 3.1, figure 2). The low-level feature of a ResNet
+is res2. That of Xception is the input of the strided convolution of the second entry block, as released. With `separable=True`
+the 3x3 convolutions of pyramid and decoder are atrous separable ones (section 3.1). Pictures are padded, corners aligned and
 `network.output_stride` set as in DeepLab v3.
-Differs: as DeepLab v3. Depthwise kernels are decayed like all others; the authors' are not."""
+Differs: as DeepLab v3. Depthwise kernels are decayed like all other kernels; the authors do not decay them."""
 
 from __future__ import annotations
 
