@@ -49,6 +49,7 @@ DEEPLAB_V3 = "Chen et al., arXiv:1706.05587"
 DEEPLAB_V3_PLUS = "Chen et al., ECCV 2018, arXiv:1802.02611"
 DEEPLAB_CODE = "tensorflow/models: research/deeplab"
 LARGEFOV_NET = "the v1 prototxts, in a copy (martinkersner/train-DeepLab)"
+MSC_NET = "the v1 prototxts DeepLab-MSc and DeepLab-MSc-LargeFOV, in a copy (TheLegendAli/DeepLab-Context: config/)"
 DEEPLAB_V2_NET = "train.prototxt of DeepLab v2, in a copy (xmojiao/deeplab_v2)"
 LIN = "Lin et al., CVPR 2017"
 PANOPTIC_FPN = "Kirillov et al., CVPR 2019, arXiv:1901.02446"
@@ -108,13 +109,14 @@ ARGUMENTS: dict[str, dict[str, Fact]] = {
     },
     "deeplabv1": {
         **of(f"{DEEPLAB_V1}, table 2: LargeFOV, 3x3 of rate 12, 1024 channels", backbone="vgg16_reduced", head="large_fov",
-             rate=None, width=1.0),
+             rate=None, msc=False, width=1.0),
         **of(LARGEFOV_NET, dropout=0.5),
         **ours(weights=None),
     },
     "deeplabv2": {
         **of(f"{DEEPLAB_V2}, section 4.1: ResNet-101, ASPP-L, three scales", backbone="resnet101", rates=(6, 12, 18, 24),
              scales=(1.0, 0.75, 0.5), norm=None, width=1.0),
+        **ours(stride_in=None),
         **of(f"{DEEPLAB_V2_NET}: 0.5 on VGG-16 alone", dropout=None),
         **ours(weights=None),
     },
@@ -308,8 +310,15 @@ LAYERS: dict[str, Fact] = {
         f"{ENCODING}: models/sseg/encnet.py",
     ),
     "deeplabv1": Fact([*DEEPLAB_VGG, "mean 3/1/1", *_fc(3, 12, 1024), SCORE], f"{DEEPLAB_V1}; {LARGEFOV_NET}"),
-    "deeplabv1 head=7x7": Fact([*DEEPLAB_VGG, "mean 3/1/1", *_fc(7, 4, 4096), SCORE], f"{DEEPLAB_V1}, table 2"),
-    "deeplabv1 head=4x4": Fact([*DEEPLAB_VGG, "mean 3/1/1", *_fc(4, 4, 4096), SCORE], f"{DEEPLAB_V1}, table 2"),
+    "deeplabv1 head=7x7": Fact([*DEEPLAB_VGG, *_fc(7, 4, 4096), SCORE], f"{DEEPLAB_V1}, table 2; {MSC_NET}"),
+    "deeplabv1 head=4x4": Fact([*DEEPLAB_VGG, *_fc(4, 4, 4096), SCORE], f"{DEEPLAB_V1}, table 2; {MSC_NET}"),
+    "deeplabv1 msc=True": Fact(
+        [
+            *DEEPLAB_VGG, "mean 3/1/1", *_fc(3, 12, 1024), SCORE,
+            *["conv 3/1/1 128", "conv 1/1/0 128", SCORE, "dropout 0.5"] * 5,
+        ],
+        MSC_NET,
+    ),
     "deeplabv2 backbone=vgg16_reduced": Fact(
         [*DEEPLAB_VGG, *(part for rate in (6, 12, 18, 24) for part in _fc(3, rate, 1024)), *[SCORE] * 4], DEEPLAB_V2_NET
     ),
@@ -385,7 +394,10 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
              FEATURES={4: "entry4", 8: "entry8", 16: "middle", 32: "exit"}),
         **ours(OUTPUT_STRIDES=(4, 8, 16, 32)),
     },
-    "perpixel.networks.deeplabv1": of(f"{DEEPLAB_V1}; {LARGEFOV_NET}", STRIDE=8, SCORE_SD=0.01, DROPOUT=0.5),
+    "perpixel.networks.deeplabv1": {
+        **of(f"{DEEPLAB_V1}; {LARGEFOV_NET}", STRIDE=8, SCORE_SD=0.01, DROPOUT=0.5),
+        **of(MSC_NET, MSC_CHANNELS=128, MSC_SD=0.001, MSC_FEATURES=("image", "pool1", "pool2", "pool3", "pool4")),
+    },
     "perpixel.networks.deeplabv2": {
         **of(f"{DEEPLAB_V2}, section 4.1: ASPP-L, scales", RATES=(6, 12, 18, 24), SCALES=(1.0, 0.75, 0.5)), **ours(CALM=0.25),
     },
@@ -624,6 +636,7 @@ SINGLE: dict[str, Fact] = {
     "perpixel.weights.caffe_layers:VOC_MEAN": Fact((104.00699, 116.66877, 122.67892), f"{FCN}: voc_layers.py, BGR"),
     "perpixel.weights.caffe_layers:CONTEXT_MEAN": Fact((104.007, 116.669, 122.679), f"{FCN}: pascalcontext_layers.py, BGR"),
     "perpixel.weights.caffe_layers:SIFTFLOW_MEAN": Fact((114.578, 115.294, 108.353), f"{FCN}: siftflow_layers.py, BGR"),
+    "perpixel.weights.caffe_layers:DEEPLAB_MEAN": Fact((104.008, 116.669, 122.675), f"{MSC_NET}: data layers, BGR"),
     "perpixel.weights.caffe_layers:MEANS": Fact(
         {
             "voc2012": (104.00699, 116.66877, 122.67892), "context33": (104.007, 116.669, 122.679),

@@ -33,12 +33,14 @@ DEFAULTS: dict[str, Fact] = {
         starts_from=None, width=None, padding=None, layer=None, learned_upsampling=None, features=None, fusion=None,
         normalize=None, norm_scale=None, side=None, unpooling=None, batch_norm=None, variant=None, channels=None,
         convolutions=None, norm=None, skips=None, decoder=None, dropout=None, bins=None, pooling=None, reduce=None, lateral=None,
-        codewords=None, se_loss=None, auxiliary=None, head=None, rate=None, rates=None, scales=None, output_stride=None,
+        codewords=None, se_loss=None, auxiliary=None, head=None, rate=None, msc=None, rates=None, scales=None, stride_in=None,
+        output_stride=None,
         multi_grid=None, image_pooling=None, norm_momentum=None, separable=None, low_level=None, top_down=None, kernels=None,
         mask_side=None, frozen=None, roi=None, anchors=None, min_size=None, max_size=None, detections=None, bottom_up=None,
         box_head=None, fc_fusion=None,
         blur=0.0, scale_steps=0.0, short_sides=None, long_side=None, group_by_aspect=False,
         scale=1.0, crop=None, scale_jitter=(1.0, 1.0), flip=True, colour=0.0, class_crops=0.0, flip_vertical=False, rotate=0.0,
+        fill="mirror",
         elastic=0.0, crops="none", crop_balance=0.5, proposals="edge_boxes", proposal_overlap=0.5,
         steps=1000, batch=8, sampling="shuffled", accumulate=1, optimiser="adamw", lr=1e-3, trunk_lr=1.0,
         trunk_frozen=0, freeze_norm=False, score_lr=1.0,
@@ -200,6 +202,7 @@ PSP = {
 TURNED = {
     **of(f"{PSPNET}, section 5: rotation between -10 and 10 degrees for ADE20K and VOC", rotate=10.0),
     **of(f"{SEMSEG}: util/transform.py: half of the pictures are blurred", blur=0.5),
+    **of(f"{SEMSEG}: util/transform.py: mean colour and void outside a rotated picture", fill="mean"),
 }
 ENC = {
     **ours(save_every=500),

@@ -84,3 +84,35 @@ def write_checkpoint(path: Path, arrays: Mapping[str, NDArray[np.generic]], shar
     for shard, part in enumerate(parts):
         path.with_name(f"{path.stem}.data-{shard:05d}-of-{shards:05d}").write_bytes(part)
     return path
+
+
+def tensor(array: NDArray[np.generic], kind: int | None = None, values: bytes | None = None) -> bytes:
+    """A TensorProto, with the bytes of the array or other `values` (fields of the message)."""
+    shape = b"".join(message(2, number(1, side)) for side in array.shape)
+    content = message(4, array.tobytes()) if values is None else values
+    return number(1, TYPES[array.dtype.name] if kind is None else kind) + message(2, shape) + content
+
+
+def node(name: str, operation: str, inputs: tuple[str, ...] = (), **attributes: bytes) -> bytes:
+    """A node of a graph; `attributes` are messages AttrValue."""
+    parts = message(1, name.encode()) + message(2, operation.encode())
+    parts += b"".join(message(3, source.encode()) for source in inputs)
+    entries = (message(1, key.encode()) + message(2, value) for key, value in attributes.items())
+    return message(1, parts + b"".join(message(5, entry) for entry in entries))
+
+
+def constant(name: str, value: bytes, kind: int = 1) -> bytes:
+    return node(name, "Const", dtype=number(6, kind), value=message(8, value))
+
+
+def frozen_graph(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
+    """A graph as freeze_graph leaves it: each variable a constant that an Identity reads, among nodes that hold no weights."""
+    content = node("ImageTensor", "Placeholder", dtype=number(6, 4), shape=message(7, b""))
+    content += constant("Shape/strided_slice/stack", tensor(np.array([1], np.int32)), 3)
+    content += constant("words", number(1, 7) + message(8, b"a text"), 7)
+    for name, array in arrays.items():
+        content += constant(name, tensor(array), TYPES[array.dtype.name])
+        content += node(f"{name}/read", "Identity", (name,), T=number(6, 1), _class=message(1, message(2, b"loc:@conv")))
+    content += constant("sub_2/y", tensor(np.array(1, np.float32)))
+    content += node("SemanticPredictions", "Slice", ("ArgMax", "Slice/begin"), T=number(6, 9))
+    return content + message(4, number(1, 26)) + message(2, message(1, b""))  # versions and library

@@ -1,5 +1,5 @@
-"""AlexNet as Caffe's reference network "CaffeNet" has it (Krizhevsky et al., NIPS 2012, with each pool before its
-normalisation), made convolutional as FCN does: fc6 and fc7 become 6x6 and 1x1 convolutions.
+"""AlexNet in the form of Caffe's reference network "CaffeNet": Krizhevsky et al., NIPS 2012, with each pool before its
+normalisation. It is made convolutional as in FCN: fc6 and fc7 become 6x6 and 1x1 convolutions.
 
     conv1 11/4  pool1  norm1  conv2 5, groups 2  pool2  norm2  conv3 3  conv4 3, groups 2  conv5 3, groups 2  pool5  fc6  fc7
 
@@ -22,7 +22,7 @@ class Chain(nn.Module):
     """A trunk of `layers` in a row. images (B, 3, H, W) in [0, 1] -> dict of features, by the names in `channels` and `strides`.
 
     `features` gives each feature's layer, channels and stride; layers behind the feature `last` are left out.
-    `mean` and `scale` are what the weights expect and are kept with them. Raises UsageError for ImageNet weights."""
+    `mean` and `scale` of pictures belong to the weights and are stored with them. Raises UsageError for ImageNet weights."""
 
     mean: Tensor
     scale: Tensor
@@ -66,8 +66,8 @@ class Chain(nn.Module):
 class AlexNet(Chain):
     """Features pool1 (stride 8), pool2 (16), pool5 (32) and fc7 (32).
 
-    `width` scales every layer; 1 is the paper's. `padding` 100 is FCN's, on conv1 alone; 1 stands for half of each window:
-    5 on conv1, 3 before and 2 after on fc6. `last` names the last feature that is wanted."""
+    `width` scales every layer; 1 is the paper's. `padding` 100 is FCN's, on conv1 alone. `padding` 1 stands for half of each
+    window: 5 on conv1, 3 before and 2 after on fc6. `last` is the last feature that the network needs."""
 
     def __init__(
         self, width: float = 1.0, padding: int = 1, dropout: float = 0.5, weights: str | None = None, last: str = "fc7"
@@ -95,7 +95,7 @@ class AlexNet(Chain):
 
 
 class CeilPool(nn.MaxPool2d):
-    """Maxima of 3x3 at stride 2, rounded up as in Caffe, of features of 0 or more; a side of 1, which Caffe refuses, stays 1."""
+    """Maxima of 3x3 at stride 2 of features of 0 or more; sizes round up as in Caffe. A side of 1 stays 1; Caffe refuses it."""
 
     def __init__(self) -> None:
         super().__init__(3, stride=2, ceil_mode=True)

@@ -1,9 +1,9 @@
-"""GoogLeNet (Szegedy et al., CVPR 2015) as Caffe's BVLC GoogLeNet has it, made convolutional as FCN does: the last average pool,
-the classifier and the two auxiliary ones are dropped.
+"""GoogLeNet (Szegedy et al., CVPR 2015) in the form of Caffe's BVLC GoogLeNet, made convolutional as in FCN: the last average
+pool, the classifier and the two auxiliary classifiers are left out.
 
     conv1 7/2  pool1  norm1  conv2 1, 3  norm2  pool2  inception_3a-b  pool3  inception_4a-e  pool4  inception_5a-b  dropout
 
-Not torchvision's, which has batch normalisation and 3x3 in place of 5x5. Parameters are named as in Caffe with a dot for each
+It is not torchvision's, which has batch normalisation and 3x3 in place of 5x5. Parameters have Caffe's names, with a dot for each
 slash: `conv1.7x7_s2.weight`, `inception_3a.3x3_reduce.bias`. Pools are 3x3 at stride 2 and round up."""
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ INCEPTION = {
 class GoogLeNet(Chain):
     """Features inception_3b (stride 8), inception_4e (16) and inception_5b (32, after dropout).
 
-    `width` scales every layer; 1 is the paper's. `last` names the last feature that is wanted."""
+    `width` scales every layer; 1 is the paper's. `last` is the last feature that the network needs."""
 
     def __init__(self, width: float = 1.0, dropout: float = 0.4, weights: str | None = None, last: str = "inception_5b") -> None:
         first, reduced, second = (scaled(channels, width) for channels in (64, 64, 192))
@@ -61,12 +61,12 @@ class Inception(nn.Module):
 
     def __init__(self, inputs: int, channels: list[int]) -> None:
         super().__init__()
-        one, reduce3, three, reduce5, five, projected = channels
-        self.channels = one + three + five + projected
+        side1, reduce3, side3, reduce5, side5, projected = channels
+        self.channels = side1 + side3 + side5 + projected
         layers = {
-            "1x1": nn.Conv2d(inputs, one, 1),
-            "3x3_reduce": nn.Conv2d(inputs, reduce3, 1), "3x3": nn.Conv2d(reduce3, three, 3, padding=1),
-            "5x5_reduce": nn.Conv2d(inputs, reduce5, 1), "5x5": nn.Conv2d(reduce5, five, 5, padding=2),
+            "1x1": nn.Conv2d(inputs, side1, 1),
+            "3x3_reduce": nn.Conv2d(inputs, reduce3, 1), "3x3": nn.Conv2d(reduce3, side3, 3, padding=1),
+            "5x5_reduce": nn.Conv2d(inputs, reduce5, 1), "5x5": nn.Conv2d(reduce5, side5, 5, padding=2),
             "pool": nn.MaxPool2d(3, stride=1, padding=1), "pool_proj": nn.Conv2d(inputs, projected, 1),
         }  # fmt: skip
         for name, layer in layers.items():

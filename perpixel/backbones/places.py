@@ -1,4 +1,4 @@
-"""Where the features of our own trunks lie on the picture: Caffe's coordinate maps, composed window by window."""
+"""The places of our own trunks' features on the picture: Caffe's coordinate maps, composed window by window."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def cells(stride: int) -> Place:
 
 
 def places(backbone: str, padding: int) -> dict[str, Place]:
-    """Of the pools (of GoogLeNet the features) and the last feature of a trunk, finest first; `padding` 100 or 1.
+    """The places of the pools (of GoogLeNet's features) and of the last feature of a trunk, finest first; `padding` is 100 or 1.
 
-    Only windows that move or thin out the grid count; all others are centred on their pixel."""
+    Only windows that shift or thin out the grid are listed. All others are centred on their pixel."""
     wide = padding == 100
-    windows: dict[str, list[tuple[str, int, int, int]]] = {  # the feature behind it, kernel, stride, padding before
+    windows: dict[str, list[tuple[str, int, int, int]]] = {  # the feature behind the window, kernel, stride, padding before
         "vgg16": [("", 3, 1, padding), *((f"pool{n}", 2, 2, 0) for n in range(1, 6)), ("fc7", 7, 1, 0 if wide else 3)],
         "alexnet": [
             ("", 11, 4, 100 if wide else 5), *((f"pool{n}", 3, 2, 0) for n in (1, 2, 5)), ("fc7", 6, 1, 0 if wide else 3),
         ],
         "googlenet": [("", 7, 2, 3), ("", 3, 2, 0), *((f"inception_{name}", 3, 2, 0) for name in ("3b", "4e", "5b"))],
     }  # fmt: skip
-    place, places_of = PICTURE, {}
+    place, places = PICTURE, {}
     for feature, *window in windows[backbone]:
         place = place.through(*window)
         if feature:
-            places_of[feature] = place
-    return places_of
+            places[feature] = place
+    return places

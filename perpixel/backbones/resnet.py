@@ -2,8 +2,8 @@
 
     stem  conv 7x7/2 (or three 3x3)  max pool 3x3/2      res2  res3  res4  res5      stride 4, 8, 16, 32
 
-Parameters are named as in torchvision's, so its weights fit; the deep stem as in PyTorch-Encoding and timm's `resnet50s`.
-Where the papers of the review change the network, an argument says so:
+Parameters have torchvision's names, so its weights fit. The deep stem has the names of PyTorch-Encoding and timm's `resnet50s`.
+The papers of the review change the network in these arguments:
 
 - `stem`: "plain" as published; "deep", three 3x3 convolutions (PSPNet's and EncNet's authors).
 - `stride_in`: the convolution of a block that has the stride: "3x3" as in torchvision; "1x1", the first, as in Caffe files.
@@ -42,8 +42,8 @@ DEEP_STEM_OF_TIMM = {"resnet50": "resnet50s", "resnet101": "resnet101s", "resnet
 class ResNet(nn.Module):
     """images (B, 3, H, W) in [0, 1] -> dict of features `res2` to `res5`, no further than `last`.
 
-    `kind` is a name of KINDS. `width` scales every layer. `mean` and `std` are what the weights expect and are kept with them.
-    `weights`: "imagenet" (torchvision's, timm's for the deep stem) or none. `ceil`: the pool rounds sizes up, as Caffe's.
+    `kind` is a name of KINDS. `width` scales every layer. `mean` and `std` of pictures belong to the weights and are stored with
+    them. `weights`: "imagenet" (torchvision's, timm's for the deep stem) or none. `ceil`: the pool rounds sizes up, as in Caffe.
     Raises UnknownName or UsageError for an argument that does not exist or does not go with the others, ResourceError when
     weights cannot be fetched."""
 
@@ -110,7 +110,7 @@ class ResNet(nn.Module):
 
     @property
     def levels(self) -> dict[int, str]:
-        """The features by the stride that they have without dilation."""
+        """The features by their strides without dilation."""
         return dict(zip(OUTPUT_STRIDES, self.channels, strict=False))
 
     @property
@@ -120,7 +120,7 @@ class ResNet(nn.Module):
 
     @property
     def output_stride(self) -> int:
-        """Side of the picture over side of the deepest feature. It may be set at any time: the weights are the same."""
+        """Side of the picture over side of the deepest feature. It may be set at any time and changes no weight."""
         return min(self._output_stride, 2 << len(self.channels))
 
     @output_stride.setter
@@ -193,7 +193,7 @@ class Stage(nn.Sequential):
         )  # fmt: skip
 
     def set_grid(self, stride: int, first: int, dilation: int, grid: Sequence[int]) -> None:
-        """The stride of the first block, its dilation and that of the others, each times its factor of `grid`, which repeats."""
+        """Sets the stride and dilation of the first block and the dilation of the others, times the factors of `grid` in turn."""
         for number, block in enumerate(self):
             assert isinstance(block, Bottleneck)
             block.set_grid(1 if number else stride, (dilation if number else first) * grid[number % len(grid)])
@@ -233,7 +233,7 @@ class Bottleneck(nn.Module):
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch normalisation with fixed statistics, scale and shift (C,), by the names of BatchNorm2d; nothing of it is learned."""
+    """Batch normalisation with fixed statistics, scale and shift (C,), by the names of BatchNorm2d. It learns nothing."""
 
     weight: Tensor
     bias: Tensor

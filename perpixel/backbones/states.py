@@ -1,4 +1,4 @@
-"""State dicts of others, whose tensors have other names: what belongs where, and what is wrong with a file told by name."""
+"""State dicts of others, whose tensors have other names: their places in our networks, and messages that name wrong tensors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ COUNTER = ".num_batches_tracked"
 
 
 def renamed_state(
-    network: nn.Module, state: Mapping[str, Tensor], their_name: Callable[[str], str | None], where: str, what: str
+    network: nn.Module, state: Mapping[str, Tensor], their_name: Callable[[str], str | None], where: str, owner: str
 ) -> dict[str, Tensor]:
-    """The state dict for `network` from `state`, by the name that each tensor of ours has there; none for one that it lacks.
+    """The state dict for `network` from `state`. `their_name` gives the name in `state` of each of our tensors, or none.
 
-    Raises UntrustedFile, which says that the file `where` is not of `what`, and lists what is missing, unknown or misshapen."""
+    Raises UntrustedFile, which says that the file `where` is not of `owner`, and lists tensors that are missing, unknown or
+    misshapen."""
     ours = network.state_dict()
     own = {theirs: (name, tensor) for name, tensor in ours.items() if (theirs := their_name(name)) is not None}
     # Nothing reads these counters; files older than torch 0.4.1 lack them, and frozen layers have none.
@@ -32,14 +33,14 @@ def renamed_state(
     if any(wrong.values()):
         listed = "; ".join(f"{kind}: {_shown(names)}" for kind, names in wrong.items() if names)
         raise UntrustedFile(
-            f"{where}: is not of {what} ({listed}); give the network and the number of classes that it was trained with."
+            f"{where}: is not of {owner} ({listed}); give the network and the number of classes that it was trained with."
         )
     taken = {name: state[theirs].to(tensor.dtype) for theirs, (name, tensor) in own.items() if theirs in state}
     return {**ours, **taken}
 
 
 def _shown(names: Iterable[str]) -> str:
-    """The first few of `names`, printable whatever a file calls its tensors, and the number of the others."""
+    """The first few of `names` in printable form, and the number of the others."""
     listed = list(names)
     shown = [name if name.isprintable() else ascii(name) for name in listed[:MOST_NAMES]]
     more = len(listed) - len(shown)

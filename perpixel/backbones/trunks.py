@@ -1,5 +1,4 @@
-"""The trunk of a network that reads stages of a classification network by their strides: our own ResNet or Xception, or any of
-timm."""
+"""Trunks of networks that read stages of a classification network by their strides: our own ResNet and Xception, and timm's."""
 
 from __future__ import annotations
 
@@ -22,11 +21,10 @@ def staged_trunk(
     needed: tuple[int, ...] = (4, 8, 16, 32),
     **resnet: Any,
 ) -> StagedTrunk:
-    """`backbone` of OWN, or any timm name; `levels` of the trunk names its features by the stride that they have undilated.
+    """The trunk `backbone`, of OWN or any timm name. Its `levels` name its features by their strides without dilation.
 
-    `needed`: the strides that the network reads. `resnet` are the further arguments of `ResNet`, of which Xception takes
-    `multi_grid` alone and timm's trunks none. Raises what the trunks raise, and UsageError for a trunk without the features that
-    are needed."""
+    `needed`: the strides that the network reads. `resnet` are further arguments of `ResNet`. Xception takes `multi_grid` of them,
+    and timm's trunks none. Raises the errors of the trunks, and UsageError for a trunk without a feature that is needed."""
     trunk: StagedTrunk
     if backbone in KINDS:
         trunk = ResNet(backbone, width, weights, output_stride, **resnet)

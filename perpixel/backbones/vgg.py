@@ -1,8 +1,8 @@
-"""VGG-16 (Simonyan and Zisserman, ICLR 2015), made convolutional as FCN does: fc6 and fc7 become 7x7 and 1x1 convolutions.
+"""VGG-16 (Simonyan and Zisserman, ICLR 2015), made convolutional as in FCN: fc6 and fc7 become 7x7 and 1x1 convolutions.
 
     conv1_1-2  pool1  conv2_1-2  pool2  conv3_1-3  pool3  conv4_1-3  pool4  conv5_1-3  pool5  fc6  fc7
 
-Parameters are named as in torchvision's `vgg16`, so its weights fit; pools round up, as Caffe's do."""
+Parameters have the names of torchvision's `vgg16`, so its weights fit. Pools round sizes up, as in Caffe."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from perpixel.errors import UsageError, did_you_mean
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # (channels, convolutions), each followed by a pool
 FC = 4096
 REDUCED_FC, KEPT_STRIDE = 1024, 8
-# Kernel, dilation and channels of fc6 in a reduced network; 3x3 is the published one (DeepLab's table of four).
+# Kernel, dilation and channels of fc6 in a reduced network (DeepLab's table of four); 3x3 is LargeFOV.
 HEADS = {"large_fov": (3, 12, REDUCED_FC), "7x7": (7, 4, FC), "4x4": (4, 4, FC)}
-ILSVRC_MEAN = (122.67892, 116.66877, 104.00699)  # RGB in 0..255; what Caffe's weights expect
-SCALE = 4.4  # from scratch about unit variance, which He initialisation assumes
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in 0..1; what torchvision's and timm's expect
+ILSVRC_MEAN = (122.67892, 116.66877, 104.00699)  # RGB in 0..255, for Caffe's weights
+SCALE = 4.4  # gives pictures about unit variance, which He initialisation assumes
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in 0..1, for torchvision's and timm's weights
 
 
 class VGG16(nn.Module):
@@ -29,12 +29,13 @@ class VGG16(nn.Module):
 
     `width` scales every layer; 1 is the paper's. `padding` of conv1_1 is 1, or FCN's 100, where fc6 has no padding.
     `classifier=False` leaves fc6 and fc7 out. `weights="imagenet"` loads torchvision's.
-    `reduced` is the network of output stride 8 of DeepLab-LargeFOV (Chen et al., ICLR 2015) and ParseNet: pool4 and pool5 are
-    3x3 with stride 1, conv5 has dilation 2, fc6 is 3x3 with dilation 12, and fc6 and fc7 have 1024 channels. DeepLab's own has
-    `overlapping` pools: the others are 3x3 too, padded by 1, so that cells lie on the pixels 0, 8, 16 ...; `smooth`: pool5 is
-    followed by the mean of 3x3. `head` is a name of HEADS, and `rates` are the dilations of fc6, its own without; with several
-    there is a branch fc6, fc7 for each, and the features are fc7_0, fc7_1 ... (DeepLab v2).
-    `mean` and `scale` are what the weights expect and are kept with them.
+    `reduced` is the network of output stride 8 of DeepLab-LargeFOV (Chen et al., ICLR 2015) and ParseNet. In it pool4 and pool5
+    are 3x3 with stride 1, conv5 has dilation 2, fc6 is 3x3 with dilation 12, and fc6 and fc7 have 1024 channels.
+    A reduced network has further arguments. With `overlapping` (DeepLab) pool1 to pool3 are 3x3 too, padded by 1, so that cells
+    lie on the pixels 0, 8, 16 ... With `smooth` a 3x3 mean follows pool5. `head` is a name of HEADS. `rates` are the dilations of
+    fc6, by default that of the head. With several rates there is a branch fc6, fc7 for each, with the features fc7_0, fc7_1 ...
+    (DeepLab v2).
+    `mean` and `scale` of pictures belong to the weights and are stored with them.
     Raises UsageError for ImageNet weights at another width and for a rate that does not fit, UnknownName for a head that does not
     exist, ResourceError when weights cannot be fetched."""
 
@@ -111,9 +112,9 @@ class VGG16(nn.Module):
 
     @property
     def branches(self) -> list[nn.Sequential]:
-        """fc6 and fc7: none, one, or one for each rate."""
-        modules = self.fc if isinstance(self.fc, nn.ModuleList) else [self.fc]
-        return [branch for branch in modules if isinstance(branch, nn.Sequential)]
+        """The branches fc6, fc7: one for each rate, or none without a classifier."""
+        branches = self.fc if isinstance(self.fc, nn.ModuleList) else [self.fc]
+        return [branch for branch in branches if isinstance(branch, nn.Sequential)]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         x = (images - self.mean) * self.scale
@@ -154,9 +155,9 @@ class VGG16(nn.Module):
 def dilated_classifier(
     inputs: int, width: float = 1.0, dropout: float = 0.5, head: str = "large_fov", rate: int | None = None
 ) -> nn.Sequential:
-    """fc6 and fc7 of DeepLab, which keep the size: `head` is a name of HEADS, `rate` the dilation of fc6, its own without.
+    """fc6 and fc7 of DeepLab, which keep the size. `head` is a name of HEADS, `rate` the dilation of fc6, by default the head's.
 
-    Raises UnknownName for another head, UsageError for a rate that cannot be."""
+    Raises UnknownName for another head, UsageError for a rate that does not fit."""
     if head not in HEADS:
         raise did_you_mean("head", head, HEADS)
     kernel, published, channels = HEADS[head]

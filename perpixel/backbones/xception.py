@@ -1,14 +1,14 @@
-"""Xception (Chollet, CVPR 2017), modified and aligned, as DeepLab v3+ released it (Chen et al., ECCV 2018; core/xception.py).
+"""Aligned Xception (Chollet, CVPR 2017), as released with DeepLab v3+ (Chen et al., ECCV 2018; core/xception.py).
 
     conv 3x3/2 32  conv 3x3 64   entry: 128/2, 256/2, 728/2   middle: 8 or 16 of 728   exit: 728-1024-1024/2, 1536-1536-2048
 
-A block is three separable convolutions around a shortcut; the third one has the stride, in place of a max pool. Xception-71 has
-an entry block of 256 and one of 728 more, without stride. Parameters are named as in timm's `xception41`, `65` and `71`, so its
-weights fit, of which those tagged `tf_in1k` are the released ones.
+A block is three separable convolutions beside a shortcut. The third convolution has the stride, in place of a max pool.
+Xception-71 has two more entry blocks without stride, of 256 and of 728. Parameters have the names of timm's `xception41`, `65`
+and `71`, so its weights fit. timm tags the released weights `tf_in1k`.
 
-The paper and the released code differ; this is the code. Of all blocks but the last, ReLU stands before each separable
-convolution, and batch normalisation, with no ReLU, behind its depthwise and behind its pointwise part. The last block has no
-shortcut, and batch normalisation and ReLU behind both parts. Epsilon of batch normalisation is 0.001.
+The paper and the released code differ; this is the code. In all blocks but the last, ReLU stands before each separable
+convolution. Batch normalisation without ReLU follows its depthwise and its pointwise part. The last block has no shortcut, and
+batch normalisation and ReLU follow both parts. Epsilon of batch normalisation is 0.001.
 Windows of 3x3 are padded by 1 at every stride, so that the sizes of maps do not depend on the parity of the picture's."""
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ EPS = 1e-3
 STEM = (32, 64)
 MEAN = STD = 0.5  # pictures are seen from -1 to 1
 OUTPUT_STRIDES = (4, 8, 16, 32)
-RELEASED = "tf_in1k"  # timm's tag of the weights of TensorFlow's authors; for xception65 it has others besides
-FEATURES = {4: "entry4", 8: "entry8", 16: "middle", 32: "exit"}  # by the stride that they have without dilation
+RELEASED = "tf_in1k"  # timm's tag of the released weights; xception65 has other weights besides
+FEATURES = {4: "entry4", 8: "entry8", 16: "middle", 32: "exit"}  # by their strides without dilation
 
 
 class Block(NamedTuple):
@@ -55,11 +55,12 @@ XCEPTIONS = {"xception41": _flows(ENTRY, 8), "xception65": _flows(ENTRY, 16), "x
 class Xception(nn.Module):
     """images (B, 3, H, W) in [0, 1] -> dict of features: `entry4` of stride 4 and `entry8` of 8, `middle` of 16, `exit` of 32.
 
-    `entry4` and `entry8` are what the strided convolution of a block reads, before its ReLU: there DeepLab v3+ takes its
-    low-level feature. `kind` is a name of XCEPTIONS. `width` scales every layer. `output_stride`, 32, or 16, 8, 4: later
-    blocks keep the stride at 1, and what is behind them is dilated; it may be set at any time. `multi_grid`: factors of the
-    dilation of the three convolutions of the last block, 1 as released. `weights`: "imagenet" (timm's) or none.
-    `mean` and `std` are what the weights expect and are kept with them.
+    `entry4` and `entry8` are the input of the strided convolution of a block, before its ReLU. DeepLab v3+ takes its low-level
+    feature there. `kind` is a name of XCEPTIONS. `width` scales every layer.
+    `output_stride` is 32, 16, 8 or 4. Below 32 later blocks have stride 1, and convolutions behind them are dilated. It may be
+    set at any time. `multi_grid`: factors of the dilations of the three convolutions of the last block, 1 as released.
+    `weights`: "imagenet" (timm's) or none.
+    `mean` and `std` of pictures belong to the weights and are stored with them.
     Raises UnknownName or UsageError for an argument that does not exist or does not go with the others, ResourceError when
     weights cannot be fetched."""
 
@@ -91,7 +92,7 @@ class Xception(nn.Module):
             self.blocks.append(Module(inputs, outputs, block.shortcut))
             inputs = outputs[-1]
         strided = [number for number, block in enumerate(blocks) if block.stride == 2]
-        # Within the blocks that lead from stride 4 to 8 and on; the end of the middle flow; the end.
+        # Within the blocks that lead from stride 4 to 8 and from 8 to 16; the end of the middle flow; the end of the network.
         self._within = {strided[1]: FEATURES[4], strided[2]: FEATURES[8]}
         self._behind = {strided[3] - 1: FEATURES[16], len(blocks) - 1: FEATURES[32]}
         kept = {name: blocks[number].channels[1] for number, name in self._within.items()}
@@ -118,7 +119,7 @@ class Xception(nn.Module):
 
     @property
     def output_stride(self) -> int:
-        """Side of the picture over side of the deepest feature. It may be set at any time: the weights are the same."""
+        """Side of the picture over side of the deepest feature. It may be set at any time and changes no weight."""
         return self._output_stride
 
     @output_stride.setter
@@ -136,7 +137,7 @@ class Xception(nn.Module):
             if number in self._within:
                 self.strides[self._within[number]] = stride
             stride *= step
-            dilation *= block.stride // step  # of what is behind; the block itself still has that before it, as released
+            dilation *= block.stride // step  # of the blocks behind; this block keeps the dilation before it, as released
             if number in self._behind:
                 self.strides[self._behind[number]] = stride
 
@@ -161,7 +162,7 @@ class Xception(nn.Module):
 class Module(nn.Module):
     """Three separable convolutions to `outputs` channels around a shortcut: "projection", "identity" or "none".
 
-    x -> (the block's result, what its third convolution reads before ReLU)."""
+    x -> (the block's result, the input of its third convolution before ReLU)."""
 
     def __init__(self, inputs: int, outputs: Sequence[int], shortcut: str) -> None:
         super().__init__()
@@ -173,7 +174,7 @@ class Module(nn.Module):
             inputs = channels
 
     def set_grid(self, stride: int, dilations: Sequence[int]) -> None:
-        """The stride of the third convolution and of the projection, and the dilation of each depthwise part."""
+        """Sets the stride of the third convolution and of the projection, and the dilation of each depthwise part."""
         for (name, separable), dilation in zip(self.stack.items(), dilations, strict=True):
             assert isinstance(separable, Separable)
             separable.conv_dw.dilation = separable.conv_dw.padding = (dilation, dilation)
@@ -190,7 +191,7 @@ class Module(nn.Module):
 
 
 class Separable(nn.Module):
-    """A depthwise 3x3 and a pointwise convolution, each with batch normalisation; ReLU before both, or behind each."""
+    """A depthwise 3x3 and a pointwise convolution, each with batch normalisation. ReLU stands before both, or behind each."""
 
     def __init__(self, inputs: int, outputs: int, relu_before: bool) -> None:
         super().__init__()
@@ -208,7 +209,7 @@ class Separable(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias that keeps the size but for its stride, batch normalisation, and ReLU if wanted."""
+    """A convolution without bias, whose stride alone changes the size, batch normalisation, and ReLU if wanted."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool = True) -> None:
         super().__init__()

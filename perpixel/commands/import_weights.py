@@ -16,8 +16,8 @@ def import_(
     file: Annotated[
         Path,
         Parameter(
-            help="A .caffemodel of a network's authors or of ImageNet, the .index of DeepLab v3+'s TensorFlow checkpoint, a .pth "
-            "of torchvision, or SegFormer's .bin."
+            help="A .caffemodel of a network's authors or of ImageNet, DeepLab v3+'s TensorFlow checkpoint (.index) or frozen "
+            "graph (.pb), a .pth of torchvision, or SegFormer's .bin."
         ),
     ],
     *,

@@ -1,4 +1,4 @@
-"""The auxiliary head of PSPNet's and EncNet's authors: scores of an earlier stage, which training alone looks at."""
+"""The auxiliary head of PSPNet's and EncNet's authors: scores of an earlier stage, used in training alone."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Batch normalisation over all processes, on any device (torch's own SyncBatchNorm runs on GPUs only); and its statistics for
-test time, measured anew."""
+"""Batch normalisation over all processes on any device, and the measurement of its statistics for test time.
+
+Torch's own SyncBatchNorm runs on GPUs alone."""
 
 from __future__ import annotations
 
@@ -24,15 +25,15 @@ def measure_statistics(modules: Iterable[nn.Module], layers: Iterable[nn.BatchNo
     """Gives `layers` the statistics that DeconvNet is tested with (Noh et al., ICCV 2015, the authors' script
     BN_make_INFERENCE): the means, over batches, of each batch's mean and of its biased variance.
 
-    `modules` are all modules of the network that `layers` belong to. By the time that an item of `passes` comes, the network has
-    run on a batch: meanwhile `layers` normalise by the batch's own statistics over all processes, as in training, and all else is
-    as in evaluation. The network keeps its mode."""
+    `modules` are all modules of the network that `layers` belong to. For each item of `passes` the network has run on a batch.
+    In these passes `layers` normalise by the batch's own statistics over all processes, as in training. All other modules are in
+    evaluation mode. The network keeps its mode."""
     totals = {layer: torch.zeros(2, layer.num_features, dtype=torch.float64) for layer in layers}
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(layer, nn.BatchNorm2d)
         mean, variance, _ = _moments(inputs[0].float())
-        _set_statistics(layer, mean, variance)  # by which it normalises in evaluation
+        _set_statistics(layer, mean, variance)  # the mean that normalises in evaluation
         totals[layer] += torch.stack([mean, variance]).to(totals[layer])
 
     modes = {module: module.training for module in modules}

@@ -1,8 +1,8 @@
 """Maps whose cell j lies on the pixel j * stride of each side, as the DeepLabs' do (Caffe and TensorFlow, corners aligned).
 
-Windows of 3x3 and 7x7 that are padded by half of themselves keep such grids. A side of k * stride + 1 pixels gives k + 1
-cells, of which the last lies on the last pixel: 321 and 513 are sides of that kind. So pictures are padded to the next one,
-and enlarging a map is interpolation between corners that are aligned, for every size of picture."""
+Windows of 3x3 and 7x7 that are padded by half of their side keep such grids. A side of k * stride + 1 pixels, such as 321 and
+513, gives k + 1 cells. The last cell lies on the last pixel. So pictures are padded to the next side of that kind. A map is
+then enlarged by interpolation between aligned corners, for every size of picture."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from perpixel.sample import Targets
 
 
 def padded(images: Tensor, stride: int, colour: Tensor) -> Tensor:
-    """images (B, 3, H, W) with the sides k * stride + 1; `colour` (3, 1, 1) fills what is added at the bottom and on the
-    right."""
+    """images (B, 3, H, W) with the sides k * stride + 1. Rows at the bottom and columns on the right are added in `colour`
+    (3, 1, 1)."""
     down, right = ((1 - side) % stride for side in images.shape[-2:])
     return F.pad(images - colour, (0, right, 0, down)) + colour if down or right else images
 
@@ -27,15 +27,15 @@ def spread(features: Tensor, factor: int, size: tuple[int, int]) -> Tensor:
 
 
 def on_pixels(scores: Tensor, stride: int) -> ScoreMap:
-    """The map whose cell j lies on the pixel j * stride; of a padded picture it is `ScoreMap.cornered`."""
+    """The map whose cell j lies on the pixel j * stride. For a padded picture it equals `ScoreMap.cornered`."""
     return ScoreMap(scores, stride, 0.0)
 
 
 def at_cells(scores: Tensor, targets: Targets, stride: int) -> tuple[Tensor, Targets]:
     """The cells of `scores` that lie in the picture, and the targets at the pixels that are nearest to them.
 
-    `scores` (B, C, h, w) are those of a picture that was padded for `stride`, or of one that was then made smaller: their corners
-    lie on the corners of the padded picture either way."""
+    `scores` (B, C, h, w) belong to a picture that was padded for `stride`, or to a smaller copy of that picture. In both cases
+    their corners lie on the corners of the padded picture."""
     rows, columns = (
         _pixels(cells, side, stride, scores.device)
         for cells, side in zip(scores.shape[-2:], targets.labels.shape[-2:], strict=True)

@@ -1,4 +1,4 @@
-"""Pooling to grids of bins, as PSPNet and UPerNet have it: it follows the size of a map in an exported graph too."""
+"""Pooling to grids of bins, for PSPNet and UPerNet. In an exported graph, too, the bins follow the size of the map."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from perpixel.layers.precision import at_least_float32, full_precision
 def average_pool(x: Tensor, grids: Sequence[int]) -> list[Tensor]:
     """x (B, C, h, w) -> for each grid of n x n bins (B, C, n, n), the means of x in its bins.
 
-    `F.adaptive_avg_pool2d`, by a matrix for rows and one for columns: these follow the size of x in an exported graph too."""
+    It equals `F.adaptive_avg_pool2d`. The matrices for rows and columns follow the size of x in an exported graph too."""
     with full_precision(x):
         cells = at_least_float32(x).flatten(2)
         sides = [[_shares(side, bins, cells) for side in x.shape[-2:]] for bins in grids]
@@ -27,7 +27,7 @@ def average_pool(x: Tensor, grids: Sequence[int]) -> list[Tensor]:
 
 
 def max_pool(x: Tensor, grids: Sequence[int]) -> list[Tensor]:
-    """x (B, C, h, w) -> for each grid the maxima of x in the same bins, `F.adaptive_max_pool2d`, in an exported graph too."""
+    """x (B, C, h, w) -> for each grid the maxima of x in the same bins; `F.adaptive_max_pool2d`, also in an exported graph."""
     return [_maxima(_maxima(x, bins, 2), bins, 3) for bins in grids]
 
 
@@ -35,7 +35,7 @@ POOLINGS: dict[str, Callable[[Tensor, Sequence[int]], list[Tensor]]] = {"average
 
 
 def _shares(cells: int, bins: int, like: Tensor) -> Tensor:
-    """(bins, cells): the share of each cell in each bin. Bins divide the side evenly, and hold every cell that they meet."""
+    """(bins, cells): the share of each cell in each bin. Bins divide the side evenly. A cell counts in every bin it touches."""
     bin = torch.arange(bins, device=like.device)[:, None]
     cell = torch.arange(cells, device=like.device)
     inside: Tensor = ((cell * bins < (bin + 1) * cells) & ((cell + 1) * bins > bin * cells)).to(like.dtype)
@@ -47,7 +47,7 @@ def _maxima(x: Tensor, bins: int, axis: int) -> Tensor:
     cells = x.shape[axis]
     bin = torch.arange(bins, device=x.device)[:, None]
     first, last = bin * cells // bins, -((-bin - 1) * cells // bins) - 1
-    most = cells // bins + 2  # cells of a bin at the most; one with fewer repeats its last
+    most = cells // bins + 2  # cells of the largest bin; a smaller bin repeats its last cell
     places = torch.minimum(first + torch.arange(most, device=x.device), last)
     maxima: Tensor = x.index_select(axis, places.flatten()).unflatten(axis, (bins, most)).amax(axis + 1)
     return maxima

@@ -1,4 +1,4 @@
-"""Sums that half precision would spoil, inside a network that runs in it."""
+"""Sums in full precision, inside a network that runs in half precision."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """No autocast on the device of `x`; where there is none, as for shapes without memory, nothing changes."""
+    """Switches autocast off on the device of `x`. A device without autocast, such as "meta", stays as it is."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """`x` in float32, or float64 where it comes so."""
+    """`x` in float32, or in float64 if it has that type."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -4,8 +4,8 @@
               | nearest x2
     C4 -1x1-> + ------------------> 3x3 -> P4          and so on to P2
 
-What is passed down is the sum before the 3x3. No normalisation and no ReLU, as published; `norm="group"` puts group normalisation
-behind each convolution, which then has no bias (PANet's authors, Detectron's later models)."""
+The sum before the 3x3 is passed down. There is no normalisation and no ReLU, as published. `norm="group"` puts group
+normalisation behind each convolution, which then has no bias (PANet's authors, Detectron's later models)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ GROUPS = 32
 class Pyramid(nn.Module):
     """Features (B, channels[i], h, w), finest first -> maps of `depth` channels of the same sizes, finest first.
 
-    `top_down` and `lateral`, both True as published, are the paper's ablations: without the first a level is its lateral alone;
-    without the second only the coarsest level has one. Maps may have any size: each cell takes the nearest of the coarser map."""
+    `top_down` and `lateral` are both True as published; False is an ablation of the paper. Without `top_down` a level is its
+    lateral alone. Without `lateral` only the coarsest level has a lateral. Maps may have any size: each cell takes the nearest
+    cell of the coarser map."""
 
     def __init__(
         self,
@@ -34,7 +35,7 @@ class Pyramid(nn.Module):
     ) -> None:
         super().__init__()
         self.depth, self.top_down, self.has_lateral = depth, top_down, lateral
-        # Named as torchvision's: inner_blocks are the laterals, layer_blocks the 3x3.
+        # torchvision's names: inner_blocks are the laterals, layer_blocks the 3x3.
         self.inner_blocks = nn.ModuleList(
             convolution(inputs, depth, 1, norm) if lateral or level == len(channels) - 1 else nn.ModuleList()
             for level, inputs in enumerate(channels)

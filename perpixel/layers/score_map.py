@@ -1,7 +1,7 @@
-"""ScoreMap: class scores on a coarse grid, and where every pixel of the picture reads them bilinearly.
+"""ScoreMap: class scores on a coarse grid, and the places at which pixels of the picture read them bilinearly.
 
-Networks that end in a bilinear interpolation hand over the map before it, so that prediction can take the argmax without
-ever making the full-size logits; `full` makes them, for losses and for scores."""
+Networks that end in a bilinear interpolation return the map before that interpolation. So prediction takes the argmax without
+logits at the size of the picture. `enlarge` makes these logits in `forward` and for losses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ScoreMap:
     """`scores` float (B, C, h, w); pixel i of a side reads them at i / stride + shift.
 
     `shift` is (1 - stride) / (2 stride) where cell j covers the pixels j * stride .. (j + 1) * stride - 1.
-    Both are one number for both sides, or one for rows and one for columns."""
+    Both are a number for both sides, or a pair: for rows and for columns."""
 
     scores: Tensor
     stride: float | tuple[float, float]
@@ -46,10 +46,10 @@ class ScoreMap:
 def enlarge(features: Tensor, factor: int, size: tuple[int, int], first: float | None = None) -> Tensor:
     """Bilinear interpolation by exactly `factor`, cut (or its last row and column repeated) to `size` = (height, width).
 
-    A map made by strides that round up is longer than the picture divided by the stride. Stretching it to the picture's
-    size would shift its far end by up to a stride; enlarging exactly and cutting does not.
-    The centre of cell 0 falls on `first`, a whole number or a half: (factor - 1) / 2, where cells tile, or more. What lies
-    before is repeated."""
+    A map made by strides that round up is longer than the picture divided by the stride. To stretch it to the picture's size
+    would shift its far end by up to a stride. To enlarge it exactly and cut it shifts nothing.
+    The centre of cell 0 falls on pixel `first`, a whole number or a half. Its default, and its least value, is (factor - 1) / 2,
+    where cells tile. Pixels before the first cell repeat that cell."""
     height, width = size
     tiled = (factor - 1) / 2
     lead = 0 if first is None else int(first - tiled)

@@ -1,4 +1,4 @@
-"""The networks of the review. Adding one costs a file here and a line in `NETWORKS`.
+"""The networks of the review. A new network is a file here and a line in `NETWORKS`.
 
 A network keeps one of two contracts, or both: `PixelNetwork` gives every pixel a class, `InstanceNetwork` finds objects."""
 
@@ -38,11 +38,11 @@ from perpixel.sample import Instances, Targets
 
 
 class Network(Protocol):
-    """What the contracts have in common: the losses, and those methods of `nn.Module` that others call.
+    """The common part of both contracts: the losses, and the methods of `nn.Module` that callers use.
 
-    `losses(images, targets)` -> named scalars that train sums. `images` float32 (B, 3, H, W) in [0, 1], any H and W. Pixels whose
-    label is void change neither loss nor gradient; a batch that is all void gives 0. It can be built on the meta device:
-    `perpixel networks` counts there, and `load` compares shapes there. Without its argument `weights` it loads nothing."""
+    `losses(images, targets)` -> named scalars, which training sums. `images` float32 (B, 3, H, W) in [0, 1], any H and W. Pixels
+    whose label is void change neither loss nor gradient. A batch that is all void gives 0. A network can be built on the meta
+    device, where `perpixel networks` counts and `load` compares shapes. Without its argument `weights` it loads nothing."""
 
     training: bool
 
@@ -74,7 +74,7 @@ class PixelNetwork(Network, Protocol):
 class BorderedNetwork(PixelNetwork, Protocol):
     """A pixel network of valid convolutions, which take `border` pixels from each side.
 
-    `valid_score_map(images)`: the scores of the images without these pixels, which are their true surroundings."""
+    `valid_score_map(images)`: the scores of the images without these pixels, which are the true surroundings of the rest."""
 
     border: int
 
@@ -84,13 +84,13 @@ class BorderedNetwork(PixelNetwork, Protocol):
 class InstanceNetwork(Network, Protocol):
     """A network that finds objects, and learns from the instances of the targets.
 
-    `detect(images, size)` -> the objects of each of the B images: masks bool (N, H, W), class ids, and scores in [0, 1]. `size`
-    (height, width) is that of the masks, the images' own without it; every image has it."""
+    `detect(images, size)` -> the objects of each of the B images: masks bool (N, H, W), class ids, and scores in [0, 1]. All
+    masks have `size` (height, width), by default that of the images."""
 
     def detect(self, images: Tensor, size: tuple[int, int] | None = None) -> list[Instances]: ...
 
 
-# What today's reader expects beside the review's systems. In lists and tables they stand behind these, in a group of their own.
+# Later networks beside the review's systems. In lists and tables they stand behind the systems, in a group of their own.
 YARDSTICKS: dict[str, Callable[..., nn.Module]] = {"vit_linear": ViTLinear, "segformer": SegFormer, "upernet": UPerNet}
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "fcn32s": partial(FCN, stride=32, at_once=False),
@@ -115,9 +115,9 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-# Arguments whose values say what they are; any other is named with its value.
+# Arguments whose values are clear without their name. A title has name and value of all others.
 SPEAKING = ("variant", "backbone", "layer", "fusion", "convolutions", "norm", "head")
-# Arguments that are named nowhere: where training begins, and what pictures are.
+# Arguments that no title has: the start of training, and the channels of pictures.
 UNNAMED = ("weights", "channels")
 
 
@@ -132,9 +132,9 @@ def build(name: str, classes: int = 21, **arguments: Any) -> nn.Module:
 
 
 def title(name: str, arguments: Mapping[str, Any]) -> str:
-    """What a network is called before people: its name alone as published, else with every argument that differs from that.
+    """The name of a network for people, with every argument that is not as published.
 
-    "unet same, batch", "fcn8s resnet18", "fcn8s width 0.25, padding 1".
+    Examples: "fcn8s", "unet same, batch", "fcn8s resnet18", "fcn8s width 0.25, padding 1".
     Raises UnknownName as `build` does."""
     known = _known(name, arguments)
     given = {key: arguments[key] for key in known if key in arguments and key not in UNNAMED}
@@ -152,7 +152,7 @@ def _words(argument: str, value: Any) -> str:
 
 
 def _known(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that the network takes, with their defaults. Raises UnknownName for a network or argument that is not."""
+    """The arguments that the network takes, with their defaults. Raises UnknownName for an unknown network or argument."""
     if name not in NETWORKS:
         raise did_you_mean("network", name, NETWORKS)
     known = arguments_of(name, given)
@@ -163,7 +163,7 @@ def _known(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def arguments_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that `name` takes, with their defaults; U-Net takes others with a backbone."""
+    """The arguments that the network `name` takes, with their defaults. U-Net with a backbone takes other arguments."""
     maker: Any = NETWORKS[name]
     if name == "unet":
         maker = BackboneUNet if given.get("backbone") else UNet
@@ -176,14 +176,14 @@ def arguments_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_network(module: nn.Module) -> Network:
-    """`module` seen through its contract; it may keep both. Raises UsageError when it keeps none."""
+    """`module` with the type of its contract. Raises UsageError when it keeps no contract."""
     if labels_pixels(module) or finds_objects(module):
         return module
     wanted = "score_map and loss to give pixels a class, or detect to find objects"
     raise UsageError(f"{type(module).__name__} is no network: it needs losses, and {wanted}.")
 
 
-# By the names of methods: `isinstance` of a protocol does not see `loss`, which torch keeps among submodules, in Python 3.12.
+# Methods are compared by name: in Python 3.12 `isinstance` of a protocol does not see `loss`, which torch keeps as a submodule.
 def labels_pixels(network: object) -> TypeGuard[PixelNetwork]:
     """Whether a network gives every pixel a class."""
     return all(hasattr(network, name) for name in ("losses", "score_map", "loss"))
@@ -195,25 +195,25 @@ def finds_objects(network: object) -> TypeGuard[InstanceNetwork]:
 
 
 def has_border(network: object) -> TypeGuard[BorderedNetwork]:
-    """Whether a pixel network takes pixels from each side, and can be given true surroundings instead."""
+    """Whether a pixel network takes pixels from each side, and accepts pictures with their true surroundings."""
     return labels_pixels(network) and hasattr(network, "valid_score_map") and getattr(network, "border", 0) > 0
 
 
 def pixel_network(network: Network, purpose: str) -> PixelNetwork:
-    """`network`, which must give every pixel a class. Raises UsageError, with the `purpose`, for one that only finds objects."""
+    """`network`, if it gives every pixel a class. Else raises UsageError, whose message begins with the `purpose`."""
     if labels_pixels(network):
         return network
     raise UsageError(f"{purpose}: {type(network).__name__} finds objects and scores no pixels; name a model that scores pixels.")
 
 
 def trunk_of(network: Network) -> nn.Module | None:
-    """The part that a backbone is, where a network has one."""
+    """The backbone of a network, or none."""
     trunk: nn.Module | None = getattr(network, "trunk", None)
     return trunk
 
 
 def mean_colour(network: Network) -> Tensor:
-    """The colour (3, 1, 1) in [0, 1] that the network subtracts from pictures; black where it subtracts none."""
+    """The colour (3, 1, 1) in [0, 1] that the network subtracts from pictures, black by default."""
     trunk = trunk_of(network)
     for part in (trunk, network):
         mean = getattr(part, "mean", None)
@@ -223,9 +223,9 @@ def mean_colour(network: Network) -> Tensor:
 
 
 def with_output_stride(network: Network, output_stride: int) -> Network:
-    """A copy of the network that shares its weights and has another output stride; `network` stays as it is.
+    """A copy of the network with another output stride, which shares its weights. `network` itself is not changed.
 
-    Raises UsageError for a network whose output stride cannot be set, or not to this."""
+    Raises UsageError for a network without a settable output stride, and for a stride that it cannot have."""
     known = getattr(type(network), "output_stride", None)
     if not isinstance(known, property) or known.fset is None:
         raise UsageError(

@@ -9,11 +9,11 @@
       7  fc6, 7x7      4096          fc7 4096, at one cell               fc6-deconv, 7x7  512        7
 
 Batch normalisation and ReLU follow every convolution and deconvolution but the score, and there is no dropout. Deconvolutions
-of 3x3 have stride 1: what enlarges is unpooling, which puts every value back where its pool found it, among zeros. Sides,
-names and channels follow the authors' prototxt (HyeonwooNoh/DeconvNet), which figure 2 draws.
+of 3x3 have stride 1. Unpooling enlarges: it puts every value back to the place of its maximum, among zeros. Sides, names and
+channels follow the authors' prototxt (HyeonwooNoh/DeconvNet), which figure 2 draws.
 
-The network sees squares of one side, which are crops around proposals. Pictures of other sizes are warped to it, and their
-scores back."""
+The network sees squares of side 224, which are crops around proposals. Pictures of other sizes are warped to that square, and
+their scores are warped back."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ EPS, SHIFT, SD = 1e-9, 0.001, 0.01  # of batch normalisation, its shift at the s
 class DeconvNet(nn.Module):
     """The published network; 251,805,653 parameters with 21 classes.
 
-    `side` of the square that it sees is a multiple of 32, and fc6 and fc6-deconv have kernels of side / 32. `unpooling`:
-    "switches" as published; for comparison "corner", where values go to the first place of their window, or "bilinear".
+    `side` of the square that it sees is a multiple of 32, and fc6 and fc6-deconv have kernels of side / 32. `unpooling` is
+    "switches" as published. For comparison it is "corner", which puts values to the first place of their window, or "bilinear".
     `batch_norm=False` leaves normalisation out, for comparison too. `width` scales every layer.
-    `weights`: "imagenet" or none; fc6 starts anew where `side` is not 224.
-    Raises UnknownName or UsageError for an argument that cannot be."""
+    `weights`: "imagenet" or none. fc6 starts anew when `side` is not 224.
+    Raises UnknownName or UsageError for an argument that does not exist or does not fit."""
 
     def __init__(
         self,
@@ -87,14 +87,14 @@ class DeconvNet(nn.Module):
         return {"logits": scores}
 
     def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """At the pictures' own size: for crops of `side`, as published, that is the network's."""
+        """The loss at the pictures' own size. Crops of `side`, as published, have the size of the network's scores."""
         losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
         return losses
 
     def _scores(self, images: Tensor) -> Tensor:
         """(B, C, side, side)."""
         if images.shape[-2:] != (self.side, self.side):
-            # Smoothed where it shrinks, as MATLAB's imresize, by which the authors warp their boxes.
+            # Smoothed when it shrinks, like MATLAB's imresize, with which the authors warp their boxes.
             images = F.interpolate(images, (self.side, self.side), mode="bilinear", align_corners=False, antialias=True)
         features, switches = self.trunk(images)  # (B, 4096, 1, 1)
         x = self.fc6_deconv(features)  # (B, 512, side / 32, side / 32)
@@ -107,8 +107,8 @@ class DeconvNet(nn.Module):
 class Encoder(nn.Module):
     """VGG-16 with batch normalisation: images (B, 3, side, side) -> fc7 (B, channels, 1, 1) and the switches of pool1 .. pool5.
 
-    A switch is the place of a maximum in its plane, the first one of equals. Parameters are named as in `VGG16`, so that weights
-    of other networks on it fit; `norm` holds batch normalisation, in the order of the convolutions."""
+    A switch is the place of a maximum in its plane, of equal values the first. Parameters have the names of `VGG16`, so that
+    weights of other networks on VGG-16 fit. `norm` holds batch normalisation, in the order of the convolutions."""
 
     mean: Tensor
     scale: Tensor
@@ -163,9 +163,9 @@ def deconvolution(inputs: int, outputs: int, side: int, padding: int, batch_norm
 
 
 def unpool(x: Tensor, switches: Tensor, how: str) -> Tensor:
-    """(B, D, h, w) -> (B, D, 2h, 2w): to where `switches` point, to the first corner of each window, or bilinearly.
+    """(B, D, h, w) -> (B, D, 2h, 2w): values go to the places in `switches`, to the first corner of each window, or bilinearly.
 
-    `switches` are those of a pool of 2x2 windows whose result had the shape of x."""
+    `switches` come from a pool of 2x2 windows whose result had the shape of x."""
     if how == "switches":
         return F.max_unpool2d(x, switches, (2, 2))
     if how == "bilinear":

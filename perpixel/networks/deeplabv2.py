@@ -4,15 +4,16 @@ et al., TPAMI 2017, arXiv:1606.00915).
     image at 1, 0.75, 0.5 -> ResNet-101 of output stride 8 -> 3x3 scores with the rates 6, 12, 18, 24, summed --+
                                                                           largest score of the three scales -> bilinear x8
 
-The sum is ASPP-L; the rates 2, 4, 8, 12 are ASPP-S; neither normalisation nor ReLU is in it. With
-`backbone="vgg16_reduced"` a rate has a branch fc6 3x3, fc7 1x1 and 1x1 scores of its own on VGG-16, whose pools are those of
-DeepLab v1, without the mean behind pool5 (the prototxt of v2).
-Weights are shared by the scales. The loss has a term for each scale and one for the largest scores; labels are read at
-stride 8 of the picture or its smaller copy, at the nearest pixel. With one scale it is one term. Batch normalisation of a
-ResNet is fixed, scale and shift included. Corners are aligned and pictures padded as in DeepLab v1; a scaled picture has the
-nearest size of that kind, which for 321 pixels is exact: 241 and 161.
-Differs: the strides of ResNet are in the 3x3, as torchvision's weights expect; Caffe's have them in the 1x1. A ResNet
-without weights is calmed (see `calm`), since nothing normalises it. Trunks of other kinds learn their batch normalisation."""
+The sum is ASPP-L; with the rates 2, 4, 8, 12 it is ASPP-S. It has neither normalisation nor ReLU. With
+`backbone="vgg16_reduced"` each rate has its own branch on VGG-16: fc6 3x3, fc7 1x1 and 1x1 scores. The pools of this VGG-16 are
+those of DeepLab v1, without the mean behind pool5 (the prototxt of v2).
+The scales share their weights. The loss has a term for each scale and a term for the largest scores. Labels are read at stride 8
+of the picture or of its smaller copy, at the nearest pixel. With a single scale the loss is a single term. Batch normalisation
+of a ResNet is fixed, scale and shift included. Corners are aligned and pictures padded as in DeepLab v1. A scaled picture has
+the nearest sides of 8 k + 1 pixels; for 321 pixels these are exact, 241 and 161.
+Differs: the strides of ResNet are in the 3x3, as torchvision's weights expect; `stride_in="1x1"` has them where the authors'
+Caffe files have them. A ResNet without weights is calmed (see `calm`), since nothing normalises it. Trunks of other kinds learn
+their batch normalisation."""
 
 from __future__ import annotations
 
@@ -42,8 +43,10 @@ class DeepLabV2(nn.Module):
     105,344 of batch normalisation are fixed and kept as buffers.
 
     `backbone`: "vgg16_reduced", a ResNet or Xception of ours, or any timm name. `rates` of the pyramid. `scales` at which the
-    picture is seen, above 0 and at most 1; (1.0,) is one pass. `norm` of a ResNet: "frozen" without one, or "batch", which
-    learns. `dropout` after fc6 and fc7 of VGG-16, 0.5 without one. `width` scales every layer. `weights`: "imagenet" or none.
+    picture is seen, above 0 and at most 1; (1.0,) is one pass.
+    Of a ResNet: `norm` is "frozen" by default, or "batch", which learns; `stride_in` is the convolution of a block that has the
+    stride, "3x3" by default, or "1x1".
+    `dropout` after fc6 and fc7 of VGG-16, 0.5 by default. `width` scales every layer. `weights`: "imagenet" or none.
     Raises UsageError or UnknownName for arguments that do not go together or do not exist."""
 
     def __init__(
@@ -53,6 +56,7 @@ class DeepLabV2(nn.Module):
         rates: Sequence[int] = RATES,
         scales: Sequence[float] = SCALES,
         norm: str | None = None,
+        stride_in: str | None = None,
         dropout: float | None = None,
         width: float = 1.0,
         weights: str | None = None,
@@ -62,8 +66,9 @@ class DeepLabV2(nn.Module):
             raise UsageError(f"rates = {list(rates)}: give dilations of 1 or more, such as 6 12 18 24.")
         if not scales or not 0 < min(scales) <= max(scales) <= 1:
             raise UsageError(f"scales = {list(scales)}: give scales above 0 and at most 1, such as 1 0.75 0.5.")
-        if norm is not None and backbone not in KINDS:
-            raise UsageError(f"norm is for {', '.join(KINDS)}, not for {backbone}; leave it out.")
+        for name, value in (("norm", norm), ("stride_in", stride_in)):
+            if value is not None and backbone not in KINDS:
+                raise UsageError(f"{name} is for {', '.join(KINDS)}, not for {backbone}; leave it out.")
         if dropout is not None and backbone != "vgg16_reduced":
             raise UsageError(f"dropout is for vgg16_reduced, not for {backbone}; leave it out.")
         self.scales = tuple(scales)
@@ -74,12 +79,13 @@ class DeepLabV2(nn.Module):
             self._features = [name for name in self.trunk.channels if name.startswith("fc7")]
             self.score = nn.ModuleList(gaussian_scores(self.trunk.channels[name], classes) for name in self._features)
         else:
-            more = {"norm": norm or "frozen"} if backbone in KINDS else {}
+            norm = norm or "frozen"
+            more = {"norm": norm, "stride_in": stride_in or "3x3"} if backbone in KINDS else {}
             self.trunk = staged_trunk(backbone, width, weights, STRIDE, (32,), **more)
             deepest = self.trunk.levels[32]
             self._features = [deepest] * len(rates)
             self.score = nn.ModuleList(gaussian_scores(self.trunk.channels[deepest], classes, 3, rate) for rate in rates)
-            if more == {"norm": "frozen"} and weights != "imagenet":
+            if backbone in KINDS and norm == "frozen" and weights != "imagenet":
                 calm(self.trunk)
         self.loss = PixelLoss()
 
@@ -92,7 +98,7 @@ class DeepLabV2(nn.Module):
         return {"logits": spread(self.score_map(images).scores, STRIDE, (images.shape[-2], images.shape[-1]))}
 
     def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """The loss of the largest scores and, with several scales, that of each as `NAME_at_SCALE`, all of weight 1."""
+        """The loss of the largest scores and, with several scales, the loss of each scale as `NAME_at_SCALE`, all of weight 1."""
         maps = self._maps(images)
         losses: dict[str, Tensor] = self.loss(*at_cells(self._largest(maps, images), targets, STRIDE))
         if len(maps) > 1:
@@ -121,14 +127,16 @@ class DeepLabV2(nn.Module):
 
 
 def smaller(images: Tensor, scale: float) -> Tensor:
-    """images with sides of 8 k + 1 pixels at `scale`, as near to it as sides of that kind allow."""
+    """Images with sides of 8 k + 1 pixels at `scale`, rounded to sides of that kind."""
     size = [STRIDE * int((side - 1) // STRIDE * scale + 0.5) + 1 for side in images.shape[-2:]]
     return F.interpolate(images, size, mode="bilinear", align_corners=True)
 
 
 def calm(trunk: nn.Module) -> None:
-    """Scales what each block of a ResNet adds to its shortcut by a quarter. Without statistics nothing else does: each of its
-    blocks would double the variance of the features. Weights that are loaded bring their own scale."""
+    """Scales the sum that each block of a ResNet adds to its shortcut by a quarter.
+
+    Frozen batch normalisation without statistics scales nothing, so each block would double the variance of the features.
+    Weights that are loaded bring their own scale."""
     for module in trunk.modules():
         if isinstance(module, Bottleneck):
             module.bn3.weight.fill_(CALM)

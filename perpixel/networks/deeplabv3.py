@@ -8,12 +8,12 @@
                +-> mean of the picture -> 1x1 --+
 
 Every convolution but the last has 256 channels, batch normalisation and ReLU (section 3.3). Rates are those of output stride
-16 and double at 8; `network.output_stride = 8` may be set at any time, as the paper does to judge: the weights are the same.
-Corners are aligned as in the authors' TensorFlow code: a cell lies on every 16th pixel, and pictures are padded with the
-mean colour to 16 k + 1 pixels (513 is of that kind), so that any size works. Features of timm's trunks are taken to lie so too.
-Differs: the stem is 7x7, as the paper's ResNet has it and torchvision's weights expect; the released code has three 3x3. The
-global pool is the mean of whatever picture comes, padding included; the released code's window is the size of the crop. How
-convolutions of the head start is ours; scores start at N(0, 0.01) as released."""
+16, and double at 8. `network.output_stride = 8` may be set at any time, as the paper does to judge. It changes no weight.
+Corners are aligned as in the authors' TensorFlow code: a cell lies on every 16th pixel. Pictures are padded with the mean colour
+to sides of 16 k + 1 pixels, such as 513, so that any size works. Features of timm's trunks are assumed to lie so too.
+Differs: the stem is 7x7, as in the paper's ResNet and torchvision's weights; the released code has three 3x3. The global pool is
+the mean of the whole picture, padding included; in the released code its window has the size of the crop. The first weights of
+the head are ours; scores start at N(0, 0.01) as released."""
 
 from __future__ import annotations
 
@@ -42,14 +42,38 @@ NORM_MOMENTUM = 3e-4
 SCORE_SD = 0.01
 
 
-class DeepLabV3(nn.Module):
+class AtrousNetwork(nn.Module):
+    """A network on a trunk and a pyramid, whose output stride may be set at any time: DeepLab v3 and v3+."""
+
+    trunk: StagedTrunk
+    aspp: Pyramid
+
+    @property
+    def output_stride(self) -> int:
+        """Side of the picture over side of the deepest feature. Setting it changes dilations and rates, and no weight.
+
+        Raises UsageError for a stride that the trunk cannot have; those of timm keep their own."""
+        return self.aspp.output_stride
+
+    @output_stride.setter
+    def output_stride(self, output_stride: int) -> None:
+        if isinstance(self.trunk, TimmBackbone):
+            fixed = self.trunk.strides[self.trunk.levels[32]]
+            if output_stride != fixed:
+                raise UsageError(f"output_stride = {output_stride}: a trunk of timm keeps the {fixed} that it was built with.")
+        else:
+            self.trunk.output_stride = output_stride
+        self.aspp.output_stride = output_stride
+
+
+class DeepLabV3(AtrousNetwork):
     """The paper's network on ResNet-101; 58,040,661 parameters with 21 classes.
 
     `backbone`: a ResNet or Xception of ours, or any timm name, whose output stride is fixed. `rates` of the pyramid at output
-    stride 16. `multi_grid`: factors of the dilations in the last stage, (1, 2, 4) on a ResNet and 1 on Xception without one;
+    stride 16. `multi_grid`: factors of the dilations in the last stage, by default (1, 2, 4) on a ResNet and 1 on Xception;
     timm's trunks take none. `image_pooling=False` leaves the mean of the picture out (the paper's ablation).
-    `norm_momentum`: by how much running statistics move in a step. The paper's 0.0003 needs some ten thousand steps; for a short
-    training give 0.1, or measure the statistics anew (`statistics_batches`).
+    `norm_momentum`: share by which running statistics move in a step. The paper's 0.0003 needs some ten thousand steps. For a
+    short training give 0.1, or measure the statistics anew (`statistics_batches`).
     `width` scales every layer. `weights`: "imagenet" or none.
     Raises UsageError or UnknownName for arguments that do not go together or do not exist."""
 
@@ -77,15 +101,6 @@ class DeepLabV3(nn.Module):
         self.output_stride = output_stride
         self.loss = PixelLoss()
 
-    @property
-    def output_stride(self) -> int:
-        """Side of the picture over side of the deepest feature. Setting it changes dilations and rates, and no weight."""
-        return self.aspp.output_stride
-
-    @output_stride.setter
-    def output_stride(self, output_stride: int) -> None:
-        set_output_stride(self.trunk, self.aspp, output_stride)
-
     def score_map(self, images: Tensor) -> ScoreMap:
         """Class scores at the output stride, on every 16th (or 8th ...) pixel."""
         features = self.trunk(padded(images, max(RATES_STRIDE, self.output_stride), self.trunk.mean))
@@ -97,7 +112,7 @@ class DeepLabV3(nn.Module):
         return {"logits": spread(scores, self.output_stride, (images.shape[-2], images.shape[-1]))}
 
     def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Of logits at the size of the picture: labels are never shrunk (section 4.1)."""
+        """The loss of logits at the size of the picture: labels are never shrunk (section 4.1)."""
         losses: dict[str, Tensor] = self.loss(self(images)["logits"], targets)
         return losses
 
@@ -105,8 +120,8 @@ class DeepLabV3(nn.Module):
 class Pyramid(nn.Module):
     """Atrous spatial pyramid pooling: features (B, `inputs`, h, w) -> (B, `depth`, h, w).
 
-    `rates` are those of output stride 16; `output_stride` tells which it is, and may be set. `separable`: the 3x3
-    convolutions are depthwise and pointwise ones, each with batch normalisation and ReLU (DeepLab v3+, section 3.1)."""
+    `rates` are those of output stride 16; `output_stride` is the present stride, and may be set. With `separable` each 3x3 is a
+    depthwise and a pointwise convolution, both with batch normalisation and ReLU (DeepLab v3+, section 3.1)."""
 
     def __init__(
         self,
@@ -153,7 +168,7 @@ class Pyramid(nn.Module):
 class ImagePooling(nn.Module):
     """The mean of each picture's features, 1x1 convolution, batch normalisation and ReLU, repeated at every cell.
 
-    Batch normalisation has one value of a picture and channel here: see `PooledBatchNorm` for a batch of one picture."""
+    Here each picture gives batch normalisation a single value of a channel. `PooledBatchNorm` handles a batch of one picture."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -183,10 +198,11 @@ def dilated_trunk(
     multi_grid: Sequence[int] | None,
     needed: tuple[int, ...],
 ) -> StagedTrunk:
-    """The trunk at an output stride, with the multi-grid of the paper on a ResNet. Raises UsageError for one that takes none.
+    """The trunk at an output stride, with the multi-grid of the paper on a ResNet.
 
-    A strided 3x3 keeps the dilation of what is before it ("half"), so that another output stride computes the same at more
-    places. The first block of res5 has twice that, which is the paper's 2, 4, 8 at output stride 16."""
+    A strided 3x3 has the dilation of the stage before it ("half"). So a smaller output stride computes the same values at more
+    places. The first block of res5 has twice that dilation, which is the paper's 2, 4, 8 at output stride 16.
+    Raises UsageError for a multi-grid that the trunk does not take."""
     if backbone not in OWN:
         if multi_grid is not None:
             raise UsageError(f"multi_grid is for {', '.join(OWN)}, not for {backbone} of timm; leave it out.")
@@ -200,20 +216,8 @@ def dilated_trunk(
     return staged_trunk(backbone, width, weights, output_stride, needed, first_dilation="half", multi_grid=grid)
 
 
-def set_output_stride(trunk: StagedTrunk, aspp: Pyramid, output_stride: int) -> None:
-    """Sets the dilations of the trunk and the rates of the pyramid. Raises UsageError for a trunk that cannot, and for a
-    stride."""
-    if isinstance(trunk, TimmBackbone):
-        fixed = trunk.strides[trunk.levels[32]]
-        if output_stride != fixed:
-            raise UsageError(f"output_stride = {output_stride}: a trunk of timm keeps the {fixed} that it was built with.")
-    else:
-        trunk.output_stride = output_stride
-    aspp.output_stride = output_stride
-
-
 def set_momentum(network: nn.Module, momentum: float) -> None:
-    """By how much the running statistics of every batch normalisation move in a step. Raises UsageError for what is no share."""
+    """Sets the share by which running statistics of all batch normalisation move in a step. Raises UsageError for no share."""
     if not 0 < momentum <= 1:
         raise UsageError(f"norm_momentum = {momentum}: must be above 0 and at most 1.")
     for module in network.modules():
@@ -222,7 +226,7 @@ def set_momentum(network: nn.Module, momentum: float) -> None:
 
 
 def start(head: nn.Module, score: nn.Conv2d) -> None:
-    """Weights of He's size in the head, and scores from N(0, 0.01) with bias 0."""
+    """Starts the head with He's initialisation, and scores with N(0, 0.01) and bias 0."""
     for module in head.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

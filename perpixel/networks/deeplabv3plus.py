@@ -5,11 +5,11 @@
                +-> low-level feature of stride 4 -> 1x1, 48 channels ----------------------------------+
     304 channels -> 3x3 256 -> 3x3 256 -> 1x1 scores -> bilinear x4
 
-Every convolution but the last has batch normalisation and ReLU (section 3.1, figure 2). The low-level feature is res2 of a
-ResNet, and of Xception what the strided convolution of the second entry block reads, as released. `separable=True`: the 3x3
-convolutions of pyramid and decoder are atrous separable ones (section 3.1). Pictures are padded, corners aligned and
+Every convolution but the last has batch normalisation and ReLU (section 3.1, figure 2). The low-level feature of a ResNet
+is res2. That of Xception is the input of the strided convolution of the second entry block, as released. With `separable=True`
+the 3x3 convolutions of pyramid and decoder are atrous separable ones (section 3.1). Pictures are padded, corners aligned and
 `network.output_stride` set as in DeepLab v3.
-Differs: as DeepLab v3. Depthwise kernels are decayed like all others; the authors' are not."""
+Differs: as DeepLab v3. Depthwise kernels are decayed like all other kernels; the authors do not decay them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from perpixel.networks.deeplabv3 import (
     NORM_MOMENTUM,
     RATES,
     RATES_STRIDE,
+    AtrousNetwork,
     Pyramid,
     dilated_trunk,
     separable_conv,
     set_momentum,
-    set_output_stride,
     start,
 )
 from perpixel.sample import Targets
@@ -42,7 +42,7 @@ LOW_LEVEL = 48
 DECODER_STRIDE = 4
 
 
-class DeepLabV3Plus(nn.Module):
+class DeepLabV3Plus(AtrousNetwork):
     """The paper's network on Xception-65 with separable convolutions; 41,055,413 parameters with 21 classes.
 
     `backbone`: a ResNet or Xception of ours, or any timm name, whose output stride is fixed. `separable`: in pyramid and decoder.
@@ -82,15 +82,6 @@ class DeepLabV3Plus(nn.Module):
         set_momentum(self, norm_momentum)
         self.output_stride = output_stride
         self.loss = PixelLoss()
-
-    @property
-    def output_stride(self) -> int:
-        """Side of the picture over side of the deepest feature. Setting it changes dilations and rates, and no weight."""
-        return self.aspp.output_stride
-
-    @output_stride.setter
-    def output_stride(self, output_stride: int) -> None:
-        set_output_stride(self.trunk, self.aspp, output_stride)
 
     def score_map(self, images: Tensor) -> ScoreMap:
         """Class scores on every fourth pixel."""

@@ -4,12 +4,12 @@
                 |    |    |                        |           |                         |
                 |    +res3+res4 -1x1-> 512 each ---+- 3x3      +-> 1x1 conv, encoding -> e (B, 512) -> linear, sigmoid
                 |         (lateral)                                                      +-> linear: classes present (SE-loss)
-                +-> res4: the branch that training alone looks at
+                +-> res4: the branch that training alone uses
 
-The encoding layer sums, over the picture, the residuals of its pixels to 32 learned centres (`Encoding`); e tells the scene.
-The SE-loss asks which classes occur, so a small object counts as much as a large one.
+The encoding layer sums, over the picture, the residuals of its pixels to 32 learned centres (`Encoding`). The code e describes
+the scene. The SE-loss asks which classes occur, so a small object counts as much as a large object.
 
-`variant` says which of two networks it is, for the paper and its first author's code (zhanghang1989/PyTorch-Encoding) differ:
+The paper and its first author's code (zhanghang1989/PyTorch-Encoding) differ. `variant` chooses between them:
 
                                 "code", the default                            "paper"
     e, of the 32 codes          mean                                           sum
@@ -17,11 +17,11 @@ The SE-loss asks which classes occur, so a small object counts as much as a larg
     branch on res4              3x3 conv to 256, dropout, 1x1 score:           a second context module with an SE-loss of its own;
                                 a second loss over pixels                      its gate has no reader, so it has none
 
-Scores are stretched to the picture with corners aligned, as by the authors: exact for sides of 8 k + 1, while for others the far
-end moves by up to 7 pixels. In the first block of a dilated stage the dilation is half of the stage's, as in the code.
+Scores are stretched to the picture with corners aligned, as by the authors. For sides of 8 k + 1 this is exact; for other sides
+the far end moves by up to 7 pixels. In the first block of a dilated stage the dilation is half of the stage's, as in the code.
 Differs: batch normalisation of the codes takes D values of each code from a picture, so that a batch of one picture can be
-normalised; where a layer has a single value, `train` says so. The SE-loss counts no void, and no picture that is all void.
-With a timm trunk res5, res4 and res3 are its maps that have stride 32, 16 and 8 without dilation.
+normalised. `train` prints a message when a layer has a single value. The SE-loss counts no void, and no picture that is all void.
+With a timm trunk res5, res4 and res3 are the maps of stride 32, 16 and 8 without dilation.
 
 The paper's ablations are arguments (PASCAL-Context val, ResNet-50, single scale, pixel accuracy / mIoU, at second hand): FCN
 73.4 / 41.0; `se_loss=0, auxiliary=0` 78.1 / 47.6; as published 79.4 / 49.2. `codewords=0` is the mean over pixels in place of
@@ -103,11 +103,11 @@ class EncNet(nn.Module):
         self.loss = PixelLoss()
 
     def score_map(self, images: Tensor) -> ScoreMap:
-        """Class scores at stride 8, their corners on those of the picture."""
+        """Class scores at stride 8, with their corners on the corners of the picture."""
         return ScoreMap.cornered(self._scores(self.trunk(images))[0], (images.shape[-2], images.shape[-1]))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)}; what training alone looks at is only in `losses`."""
+        """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)}. The scores that training alone uses are in `losses`."""
         return {"logits": _stretched(self._scores(self.trunk(images))[0], images)}
 
     def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
@@ -122,10 +122,10 @@ class EncNet(nn.Module):
         if self.auxiliary is not None:
             scores = self.auxiliary(features[self.levels[16]])
             if self.as_paper:
-                auxiliary = {"se": presence_loss(scores, targets.labels)}
+                extra = {"se": presence_loss(scores, targets.labels)}
             else:
-                auxiliary = self.loss(_stretched(scores, images), targets)
-            losses |= {f"auxiliary_{name}": self.auxiliary_weight * loss for name, loss in auxiliary.items()}
+                extra = self.loss(_stretched(scores, images), targets)
+            losses |= {f"auxiliary_{name}": self.auxiliary_weight * loss for name, loss in extra.items()}
         return losses
 
     def _scores(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -164,8 +164,8 @@ class Encoding(nn.Module):
 
     With residuals r_ik = x_i - d_k of the cells x_i to the centres d_k:
     a_ik = softmax over k of scale_k |r_ik|^2, and code k is the sum over i of a_ik r_ik.
-    `scale` has the sign of the code: it begins between -1 and 0, so that the nearest centre has the largest share. Of the
-    distances only their expansion |x|^2 - 2 x d + |d|^2 is made, and no tensor has h w K D values."""
+    `scale` has the sign of the authors' code: it begins between -1 and 0, so that the nearest centre has the largest share.
+    Distances are computed by their expansion |x|^2 - 2 x d + |d|^2, so that no tensor has h w K D values."""
 
     def __init__(self, depth: int, codewords: int) -> None:
         super().__init__()
@@ -174,12 +174,12 @@ class Encoding(nn.Module):
         self.scale = nn.Parameter(torch.empty(codewords).uniform_(-1, 0))
 
     def shares(self, x: Tensor) -> Tensor:
-        """cells x (B, N, D) -> the share a (B, N, K) of each centre in each of them; they sum to 1."""
+        """cells x (B, N, D) -> the share a (B, N, K) of each centre in each cell; the shares of a cell sum to 1."""
         squares = x.square().sum(2, keepdim=True) - 2 * (x @ self.codewords.T) + self.codewords.square().sum(1)
         return (self.scale * squares).softmax(2)
 
     def forward(self, features: Tensor) -> Tensor:
-        with full_precision(features):  # half precision would lose, in the expansion, what tells the centres apart
+        with full_precision(features):  # half precision would lose the differences between the centres in the expansion
             x = at_least_float32(features).flatten(2).transpose(1, 2)  # (B, N, D)
             shares = self.shares(x)
             codes: Tensor = shares.transpose(1, 2) @ x - shares.sum(1)[..., None] * self.codewords
@@ -188,7 +188,7 @@ class Encoding(nn.Module):
 
 def presence_loss(scores: Tensor, labels: Tensor) -> Tensor:
     """The SE-loss: binary cross-entropy of scores (B, C) and the classes that occur in labels (B, H, W), a mean over classes and
-    over the pictures in which any class occurs; 0 where none does. Void, above all class ids, is no class."""
+    over the pictures in which any class occurs. Without such a picture it is 0. Void, above all class ids, is no class."""
     classes = scores.shape[1]
     present = scores.new_zeros(len(labels), classes + 1, dtype=torch.float32)
     present = present.scatter_(1, labels.flatten(1).clamp(max=classes), 1.0)[:, :classes]

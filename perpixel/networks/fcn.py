@@ -6,10 +6,11 @@
     8s: (score_fr x2 + score_pool4) x2 + score_pool3   -> bilinear x8
     8s at once: as 8s, of pool4 x 0.01 and pool3 x 0.0001
 
-On "vgg16" and "alexnet" this is the authors' published network: padding 100, pools that round up, first-pixel crops, frozen
-bilinear kernels, score layers that start at zero. Where a crop starts follows from where each window looks (`Step`).
-Differs: with `padding=1`, and on other trunks, maps are enlarged about their own centres, their edges are repeated and nothing
-is cropped; so is "googlenet", which the authors never released. The cells of timm's trunks are taken to tile the picture."""
+On "vgg16" and "alexnet" this is the authors' published network: padding 100, pools that round up, frozen bilinear kernels, and
+score layers that start at zero. The first pixel of each crop follows from the places of all windows before it (`Step`).
+Differs: with `padding=1`, and on other trunks, maps are enlarged about their own centres, their edges are repeated, and nothing
+is cropped. This holds for "googlenet" too, which the authors never released. The cells of timm's trunks are assumed to tile the
+picture."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ from perpixel.sample import Targets
 
 PUBLISHED = ("vgg16", "alexnet")
 PAPER_PADDING = 100
-TAPS = {  # of our own trunks, by stride
+TAPS = {  # the features of our own trunks, by stride
     "vgg16": {32: "fc7", 16: "pool4", 8: "pool3"},
     "alexnet": {32: "fc7", 16: "pool2", 8: "pool1"},
     "googlenet": {32: "inception_5b", 16: "inception_4e", 8: "inception_3b"},
@@ -45,7 +46,7 @@ class FCN(nn.Module):
 
     `layer` scores that feature of the trunk alone, at its own stride: pool3, pool4 or pool5 (FCN-pool3 ... of PAMI).
     `width` scales every layer of our own trunks. `padding` of the first convolution: 100 as published on vgg16 and alexnet, or
-    1, which stands for the trunk's ordinary paddings. `dropout`: by default the classifier's, 0.5 or GoogLeNet's 0.4.
+    1, which stands for the trunk's ordinary paddings. `dropout` is by default that of the classifier: 0.5, or GoogLeNet's 0.4.
     `learned_upsampling`: "none" as released, "intermediate" as in CVPR 2015 (all but the last), or "all"; learned kernels
     start bilinear and join all classes. `at_once` scales the skips. `weights`: "imagenet" or none.
     Raises UsageError for arguments that do not go together."""
@@ -91,7 +92,7 @@ class FCN(nn.Module):
         for coarse, fine in pairwise(self.taps.values()):
             self.steps.append(Step.between(coarse, place, place_of[fine]))
             place = place_of[fine]
-            if self.as_published:  # there the finer map is cropped to the enlarged one, else the other way round
+            if self.as_published:  # then the finer map is cropped to the enlarged map, else the enlarged map to the finer
                 place = Place(place.stride, place.shift + self.steps[-1].offset)
         self.place, self.last = place, Step.between("final", place, PICTURE)
         learned = {"none": [], "intermediate": self.steps, "all": [*self.steps, self.last]}[learned_upsampling]
@@ -101,7 +102,7 @@ class FCN(nn.Module):
         self.loss = PixelLoss()
 
     def score_map(self, images: Tensor) -> ScoreMap:
-        """Class scores at `stride`, before the last interpolation; where that is learned, at the pictures' size."""
+        """Class scores at `stride`, before the last interpolation. With a learned last interpolation, at the pictures' size."""
         if self.last.name in self.upsample:
             return ScoreMap.of_cells(self(images)["logits"], 1)
         return ScoreMap(self._fused(images), self.stride, self.place.shift)
@@ -130,11 +131,11 @@ class FCN(nn.Module):
         return scores
 
     def _enlarged(self, scores: Tensor, step: Step, size: torch.Size | tuple[int, int]) -> Tensor:
-        """`scores` on the finer grid that `step` leads to, of `size`."""
+        """`scores` on the finer grid of `step`, with `size` = (height, width)."""
         if self.as_published:
             return crop(self._transposed(scores, step), step.offset, size)
         if step.name in self.upsample:
-            # A cell more before and two after, so that it starts equal to `enlarge`, which repeats the edges.
+            # A cell before and two behind repeat the edges, so that learned kernels start equal to `enlarge`.
             around = F.pad(scores, (1, 2, 1, 2), mode="replicate")
             return crop(self._transposed(around, step), step.offset + step.factor, size)
         return enlarge(scores, step.factor, (size[0], size[1]), step.first)
@@ -152,7 +153,7 @@ class FCN(nn.Module):
 class Step(NamedTuple):
     """An enlargement by `factor` that puts the centre of cell 0 on `first` of the finer grid.
 
-    `name` tells what is enlarged: the scores of a feature with all that was added to them before, or "final"."""
+    `name` is that of the enlarged scores: the feature whose scores were added last, or "final"."""
 
     name: str
     factor: int
@@ -165,39 +166,39 @@ class Step(NamedTuple):
 
     @property
     def side(self) -> int:
-        """Of the kernel: 2 factor, or 2 factor - 1 where that is what puts centres on pixels (AlexNet)."""
+        """Side of the kernel: 2 factor, or 2 factor - 1 where only an odd side puts centres on pixels (AlexNet)."""
         return 2 * self.factor - (self.first % 1 == 0)
 
     @property
     def offset(self) -> int:
-        """Where the finer grid starts in the transposed convolution's output; negative where that starts within the grid."""
+        """The start of the finer grid in the output of the transposed convolution; negative when the output starts later."""
         return int((self.side - 1) / 2 - self.first)
 
 
 def trunk_and_places(
     backbone: str, width: float, as_published: bool, dropout: float | None, weights: str | None, layer: str | None
 ) -> tuple[Trunk, dict[str, Place]]:
-    """The trunk, no further than `layer` if given, and where its features lie."""
+    """The trunk, with `layer` as its last feature if given, and the places of its features."""
     if backbone not in TAPS:
         if dropout is not None or layer is not None:
             raise UsageError(f"dropout and layer are for vgg16, alexnet and googlenet, not for {backbone}; leave them out.")
         timm = TimmBackbone(backbone, weights, width, own=TAPS)
         return timm, {tap: cells(stride) for tap, stride in timm.strides.items()}
     padding = PAPER_PADDING if as_published else 1
-    places_of = places(backbone, padding)
-    *layers, deepest = places_of
+    places_of_features = places(backbone, padding)
+    *layers, deepest = places_of_features
     if layer is not None and layer not in layers:
         raise did_you_mean(f"layer of {backbone}", layer, layers)
     dropout = DROPOUT[backbone] if dropout is None else dropout
     if backbone == "alexnet":
-        return AlexNet(width, padding, dropout, weights, layer or deepest), places_of
+        return AlexNet(width, padding, dropout, weights, layer or deepest), places_of_features
     if backbone == "googlenet":
-        return GoogLeNet(width, dropout, weights, layer or deepest), places_of
+        return GoogLeNet(width, dropout, weights, layer or deepest), places_of_features
     vgg = VGG16(width, padding, classifier=layer is None, dropout=dropout, weights=weights)
-    if layer is not None:  # layers that no loss reaches would only cost time, and stop DistributedDataParallel
+    if layer is not None:  # layers without a gradient would cost time, and stop DistributedDataParallel
         pools = [index for index, module in enumerate(vgg.features) if isinstance(module, nn.MaxPool2d)]
         del vgg.features[pools[layers.index(layer)] + 1 :]
-    return vgg, places_of
+    return vgg, places_of_features
 
 
 def taps_of(backbone: str, trunk: Trunk, stride: int) -> dict[int, str]:
@@ -210,7 +211,7 @@ def taps_of(backbone: str, trunk: Trunk, stride: int) -> dict[int, str]:
 
 
 def learned_bilinear(classes: int, step: Step) -> nn.ConvTranspose2d:
-    """A transposed convolution from all classes to all, without bias, that starts as bilinear interpolation of each."""
+    """A transposed convolution from all classes to all, without bias. It starts as bilinear interpolation of each class."""
     layer = nn.ConvTranspose2d(classes, classes, step.side, stride=step.factor, bias=False)
     with torch.no_grad():
         layer.weight.copy_(torch.eye(classes)[:, :, None, None] * bilinear_kernel(step.side))
@@ -223,7 +224,7 @@ def crop(features: Tensor, offset: int, size: torch.Size | tuple[int, int]) -> T
 
 
 def bilinear_kernel(side: int) -> Tensor:
-    """(side, side) weights of bilinear interpolation as `surgery.upsample_filt` of the authors' code makes them."""
+    """(side, side) weights of bilinear interpolation, as from `surgery.upsample_filt` of the authors' code."""
     factor = (side + 1) // 2
     centre = factor - 1 if side % 2 else factor - 0.5
     line = 1 - (torch.arange(side, dtype=torch.float32) - centre).abs() / factor

@@ -48,9 +48,9 @@ PAPERS = {
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """`parameters` are learned ones, here or before; `multiply_adds` of one picture of `size` (height, width).
+    """`parameters` are learned, here or in a pre-training. `multiply_adds` are those of a picture of `size` (height, width).
 
-    `yardstick`: no system of the review, but one that stands beside it."""
+    `yardstick`: a later network beside the review's systems."""
 
     name: str
     parameters: int
@@ -71,7 +71,7 @@ def networks() -> list[NetworkRow]:
 
 
 def size_of(name: str, classes: int = CLASSES, size: tuple[int, int] = SIZE, **arguments: object) -> tuple[int, int]:
-    """Learned parameters, and multiply-adds of one picture of `size`; a network of objects has as many regions as at most."""
+    """Learned parameters, and multiply-adds of a picture of `size`. A network of objects is counted with its most regions."""
     with torch.device("meta"):
         network: Any = build(name, classes, **arguments).eval()
         images = torch.empty(1, 3, *size)

@@ -4,15 +4,15 @@
                        |                                                                          sum -> learned x8 -> logits
                        +-> mean: pool6 (B, D, 1, 1) ---- L2 norm, dropout - 1x1 score, broadcast -+
 
-Late fusion, drawn here, adds the scores; early fusion, the paper's figure 1, concatenates the normalised features under one
-classifier. Classifiers are linear, so both can be the same function; they learn along different paths.
+Late fusion, drawn here, adds the scores. Early fusion, the paper's figure 1, concatenates the normalised features in front of one
+classifier. Classifiers are linear, so both can be the same function. Their trainings differ.
 
 Without arguments this is the released network of VOC 2012, `VGG_VOC2012ext`: the reduced VGG-16 of output stride 8, late
-fusion, and a learned upsampling with a kernel for each class and a bias. `backbone="vgg16"` is the layout of FCN-32s, to
-which the paper adds conv5, conv4 and conv3 for SIFT Flow and PASCAL-Context; those networks were never published.
-Differs there: how maps of several sizes meet is not known. Here all are enlarged bilinearly to the finest, whose stride s is
-that of the upsampling, with kernel 2s. fc6 is padded by 3, so that cells tile the picture and pool6 is the mean over the
-picture alone: 16 cells for 500 pixels, where a third party's copy pads by 4 and has 18.
+fusion, and a learned upsampling with a kernel for each class and a bias. `backbone="vgg16"` is the layout of FCN-32s. The
+paper adds conv5, conv4 and conv3 to it for SIFT Flow and PASCAL-Context, and never published these networks.
+Differs with this layout: the paper does not say how maps of several sizes are joined. Here all maps are enlarged bilinearly to
+the finest map. Its stride s is that of the upsampling, whose kernel has the side 2s. fc6 is padded by 3, so that cells tile the
+picture, and pool6 is the mean over the picture alone. 500 pixels have 16 cells; a copy by others pads by 4 and has 18.
 With a timm trunk fc7, conv5, conv4 and conv3 are its deepest maps of stride 32, 16, 8 and 4."""
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class ParseNet(nn.Module):
         inputs = channels if fusion == "late" else {"early": sum(channels.values())}
         self.score = nn.ModuleDict({name: score_layer(depth, classes) for name, depth in inputs.items()})
         stride = self.strides[self.finest]
-        # Padding cuts half a stride from each side: out come h * stride rows, and the crop to the picture starts at 0.
+        # Padding cuts half a stride from each side. The result has h * stride rows, and the crop to the picture starts at 0.
         self.upscore = nn.ConvTranspose2d(classes, classes, 2 * stride, stride, stride // 2, groups=classes)
         with torch.no_grad():
             self.upscore.weight.copy_(bilinear_kernel(2 * stride))
@@ -92,7 +92,7 @@ class ParseNet(nn.Module):
         self.loss = PixelLoss()
 
     def score_map(self, images: Tensor) -> ScoreMap:
-        """The logits: the last interpolation is learned, so none is left to do."""
+        """The logits. The last interpolation is learned, so no other interpolation follows."""
         features = self.trunk(images)
         maps = {name: features[tap] for name, tap in self.taps.items()}
         grid = maps[self.finest].shape[-2], maps[self.finest].shape[-1]
@@ -102,7 +102,7 @@ class ParseNet(nn.Module):
         if "pool6" in maps:
             maps["pool6"] = self.dropout(maps["pool6"])
         if self.fusion == "late":
-            # Scored before they are enlarged: C channels instead of thousands, and linear maps may change places.
+            # Scored before maps are enlarged, for C channels are fewer than thousands. Both steps are linear.
             scores = torch.stack([self._spread(name, self.score[name](x), grid) for name, x in maps.items()]).sum(0)
         else:
             scores = self.score["early"](torch.cat([self._spread(name, x, grid) for name, x in maps.items()], 1))
@@ -118,7 +118,7 @@ class ParseNet(nn.Module):
         return losses
 
     def _spread(self, name: str, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """`x` at every cell of the finest map: pool6 is repeated (the paper's "unpooling"), others are enlarged."""
+        """`x` at every cell of the finest map: pool6 is repeated (the paper's "unpooling"), other maps are enlarged."""
         if name == "pool6":
             return x.expand(-1, -1, *grid)
         return enlarge(x, self.strides[name] // self.strides[self.finest], grid)
@@ -138,12 +138,12 @@ class Normalize(nn.Module):
             self.register_buffer("scale", start)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.float()  # the sum of squares is beyond half precision
+        x = x.float()  # the sum of squares exceeds half precision
         return x / (x.square().sum(1, keepdim=True) + 1e-10).sqrt() * self.scale[:, None, None]
 
 
 def score_layer(inputs: int, classes: int) -> nn.Conv2d:
-    """A 1x1 classifier that starts as the released one: Caffe's "xavier", uniform with variance 1 / inputs, and bias 0."""
+    """A 1x1 classifier with the released start: Caffe's "xavier", which is uniform with variance 1 / inputs, and bias 0."""
     layer = nn.Conv2d(inputs, classes, 1)
     nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear")
     assert layer.bias is not None

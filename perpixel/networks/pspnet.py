@@ -7,14 +7,15 @@
                 |                 +-> 6x6 bins -> 1x1 conv (B, 512, 6, 6) -> bilinear ------+ -> 1x1 score -> bilinear x8
                 +-> res4 (B, 1024, h, w) -> 3x3 conv to 256, dropout, 1x1 score: a second loss, in training alone
 
-Every bilinear interpolation aligns corners, so cell j of a map lies on pixel 8 j, and the sides of a picture should be 8 k + 1:
-473 gives 60 cells, 713 gives 90, which all bins divide.
+Every bilinear interpolation aligns corners, so cell j of a map lies on pixel 8 j, and the sides of a picture should be 8 k + 1.
+473 gives 60 cells and 713 gives 90; all bins divide both.
 
-Differs: any size works. Other sides are lengthened to the next 8 k + 1 by repeating the last row and column, and what they add
-is cut off the scores. Bins that cells do not divide overlap, as those of torch's adaptive pooling. The stride of a stage lies in
-its 3x3 convolution, as in the first author's PyTorch version (hszhao/semseg), not in the first 1x1 of the Caffe files.
-A bin is one cell for a whole picture: see `PooledBatchNorm` for what a batch of one picture does in training.
-With a timm trunk res5 and res4 are its maps that have stride 32 and 16 without dilation.
+Differs: any size works. Other sides are lengthened to the next 8 k + 1: the last row and column are repeated, and the scores of
+the added pixels are cut off. Where bins do not divide the cells, they overlap as in torch's adaptive pooling. The stride of a
+stage lies in its 3x3 convolution, as in the first author's PyTorch version (hszhao/semseg), not in the first 1x1 of the Caffe
+files.
+The grid of one bin has a single cell for a picture. `PooledBatchNorm` handles it when a batch has one picture.
+With a timm trunk res5 and res4 are the maps of stride 32 and 16 without dilation.
 
 The paper's ablations are arguments (ADE20K val, ResNet-50, single scale, mIoU / pixel accuracy; tables 1 and 2 of the paper):
 
@@ -51,10 +52,10 @@ class PSPNet(nn.Module):
     """The network of the paper; 65,708,501 parameters with 21 classes, and 2,365,205 of the auxiliary head.
 
     `backbone`: "resnet101", "resnet50" ... of our own with a deep stem, or any timm name; `width` scales our own and the head.
-    `bins`: the grids that the map is pooled to, or none; `pooling`: "average" or "max"; `reduce`: each grid is brought to the
-    map's channels over the number of grids, as published, or joined as it is. `auxiliary`: weight of the auxiliary loss; 0 leaves
-    its head out. `dropout` is that of both heads. `weights`: "imagenet" or none.
-    Raises UnknownName or UsageError for an argument that does not exist or cannot work."""
+    `bins`: sides of the grids that the map is pooled to, or none. `pooling`: "average" or "max". With `reduce`, as published, a
+    grid is reduced to the map's channels divided by the number of grids; without, grids keep all channels. `auxiliary`: weight of
+    the auxiliary loss; 0 leaves its head out. `dropout` is that of both heads. `weights`: "imagenet" or none.
+    Raises UnknownName or UsageError for an argument that does not exist or does not fit."""
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class PSPNet(nn.Module):
         return {"logits": _enlarged(self._scores(self.trunk(seen)), seen, images)}
 
     def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """The loss of the logits; in training also that of the auxiliary scores, times its weight, as `auxiliary_NAME`."""
+        """The loss of the logits. In training also the loss of the auxiliary scores, times its weight, as `auxiliary_NAME`."""
         seen = lengthened(images)
         features = self.trunk(seen)
         losses: dict[str, Tensor] = self.loss(_enlarged(self._scores(features), seen, images), targets)
@@ -112,7 +113,7 @@ class PSPNet(nn.Module):
 
 
 class PyramidPooling(nn.Module):
-    """features (B, C, h, w) -> (B, outputs, h, w): themselves, and behind them their pooled grids, enlarged bilinearly."""
+    """features (B, C, h, w) -> (B, outputs, h, w): the features, and behind them their pooled grids, enlarged bilinearly."""
 
     def __init__(self, inputs: int, bins: Sequence[int] = BINS, pooling: str = "average", reduce: bool = True) -> None:
         super().__init__()
@@ -141,6 +142,6 @@ def lengthened(images: Tensor) -> Tensor:
 
 
 def _enlarged(scores: Tensor, seen: Tensor, images: Tensor) -> Tensor:
-    """Scores of `seen` at every pixel of the `images` that it was made of."""
+    """Scores of the lengthened images `seen` at every pixel of the `images`."""
     height, width = images.shape[-2:]
     return F.interpolate(scores, seen.shape[-2:], mode="bilinear", align_corners=True)[..., :height, :width]

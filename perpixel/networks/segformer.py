@@ -6,7 +6,7 @@
     head: each stage -> linear to D, bilinear to stride 4 -> all four together -> linear, batch norm, ReLU -> 1x1 scores -> x4
 
 A yardstick, no system of the review. `variant` is "b0" to "b5". `hub_state` takes states by the names of the common hub
-(nvidia/segformer-b0-finetuned-ade-512-512 and its kin); `perpixel import` reads such files. NVIDIA's own are for research alone.
+(such as nvidia/segformer-b0-finetuned-ade-512-512). `perpixel import` reads such files. NVIDIA's weights are for research alone.
 Differs: a map smaller than the factor by which attention reduces it is padded with zeros, so that a picture of any size works."""
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ VARIANTS: dict[str, tuple[tuple[int, ...], tuple[int, ...], int]] = {
     "b5": ((64, 128, 320, 512), (3, 6, 40, 3), 768),
 }
 HEADS = (1, 2, 5, 8)  # of attention, by stage
-REDUCTION = (8, 4, 2, 1)  # of the sides of the map that is attended to
+REDUCTION = (8, 4, 2, 1)  # factor by which the sides of the map of keys and values are reduced
 EXPANSION = 4  # of the linear layers
-DROP_PATH = 0.1  # of the last block; of the others less, in equal steps from 0
+DROP_PATH = 0.1  # of the last block; it rises to it in equal steps from 0
 EPS = 1e-6  # of layer norms in and after blocks
 STRIDE = 4  # of the scores
 
@@ -96,7 +96,7 @@ class MixTransformer(nn.Module):
             Stage(inputs[number], channels[number], number, [float(rate) for rate in drop_paths[number]])
             for number in range(len(channels))
         )
-        # Those of the published weights; not weights, so not kept with them.
+        # Mean and deviation of pictures for the published weights. They are no weights, so no state has them.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
@@ -161,7 +161,7 @@ class Block(nn.Module):
         return x + self._kept(self.contract(inner))
 
     def _kept(self, x: Tensor) -> Tensor:
-        """In training, none of `x` for some of the pictures, and more of it for the others."""
+        """In training, `x` is 0 for a random share of the pictures, and scaled up for the others (stochastic depth)."""
         if not (self.training and self.drop_path):
             return x
         kept = torch.rand(len(x), 1, 1, device=x.device) >= self.drop_path
@@ -169,7 +169,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention of all tokens to those of a map that a strided convolution made smaller (section 3.1)."""
+    """Attention of all tokens to the tokens of a smaller map, which a strided convolution makes (section 3.1)."""
 
     def __init__(self, depth: int, heads: int, reduction: int) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class Attention(nn.Module):
         return attended
 
 
-# By our names, in order: what stands for them in the states of the hub.
+# Patterns of our names, in order, and the names in the states of the hub.
 NAMES = (
     (r"^trunk\.stages\.(\d)\.embed\.", r"segformer.encoder.patch_embeddings.\1.proj."),
     (r"^trunk\.stages\.(\d)\.embed_norm\.", r"segformer.encoder.patch_embeddings.\1.layer_norm."),
@@ -218,10 +218,10 @@ NAMES = (
 def hub_state(network: nn.Module, state: Mapping[str, Tensor], where: str = "the file") -> dict[str, Tensor]:
     """The state dict for `network`, a SegFormer, from `state` by the names of the hub.
 
-    Raises UsageError for another network, UntrustedFile that lists by name what is missing, unknown or misshapen."""
+    Raises UsageError for another network, UntrustedFile that lists tensors that are missing, unknown or misshapen."""
     if not isinstance(network, SegFormer):
         raise UsageError(f"{where}: holds weights by the hub's names of SegFormer; name the network segformer.")
-    # Linear layers that are 1x1 convolutions here have two dimensions there.
+    # Linear layers of the hub have two dimensions, and are 1x1 convolutions here.
     shaped = {
         name: tensor[..., None, None] if re.fullmatch(r"decode_head\.linear_c\.\d\.proj\.weight", name) else tensor
         for name, tensor in state.items()

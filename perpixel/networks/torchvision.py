@@ -4,8 +4,8 @@
     deeplabv3_*  ResNet of stride 8, or MobileNetV3 of stride 16 -> ASPP        (after Chen et al., arXiv 2017)
     lraspp_*     MobileNetV3 of stride 16 -> a gated branch, added at stride 8  (Howard et al., ICCV 2019)
 
-The scores are stretched bilinearly to the picture, as torchvision does, not enlarged by exactly the stride.
-`torchvision_state` takes a state dict of torchvision; `fetch` gets the one that torchvision publishes.
+The scores are stretched bilinearly to the picture, as in torchvision, and not enlarged by exactly the stride.
+`torchvision_state` takes a state dict of torchvision. `fetch` gets the state dict that torchvision publishes.
 Differs: torchvision's `backbone` is `trunk`, its results "out" and "aux" are "logits" and "auxiliary"."""
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class TorchvisionNetwork(nn.Module):
         self.trunk: nn.Module = body.backbone
         self.classifier: nn.Module = body.classifier
         self.aux_classifier: nn.Module | None = getattr(body, "aux_classifier", None)
-        # Those of the ImageNet weights that all published ones began with; not weights, so not kept with them.
+        # Of the ImageNet weights with which all published trainings began. They are no weights, so no state has them.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
         self.loss = PixelLoss()
@@ -77,7 +77,7 @@ class TorchvisionNetwork(nn.Module):
         return ScoreMap.stretched(self._scores(self._features(images)), (images.shape[-2], images.shape[-1]))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)} and, with an auxiliary head, its own as "auxiliary"."""
+        """images (B, 3, H, W) in [0, 1] -> {"logits": (B, C, H, W)} and, with an auxiliary head, its logits as "auxiliary"."""
         features = self._features(images)
         scores = {"logits": self._scores(features)}
         if self.aux_classifier is not None:
@@ -86,7 +86,7 @@ class TorchvisionNetwork(nn.Module):
         return {name: F.interpolate(part, size, mode="bilinear", align_corners=False) for name, part in scores.items()}
 
     def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """The loss of the logits, and half of that of the auxiliary ones as `auxiliary_NAME`."""
+        """The loss of the logits, and half of the loss of the auxiliary logits as `auxiliary_NAME`."""
         scores = self(images)
         losses: dict[str, Tensor] = self.loss(scores["logits"], targets)
         if "auxiliary" in scores:
@@ -111,7 +111,7 @@ class TorchvisionNetwork(nn.Module):
 def torchvision_state(network: nn.Module, state: Mapping[str, Tensor], where: str = "the file") -> dict[str, Tensor]:
     """The state dict for `network`, a torchvision network of `networks.build` or Mask R-CNN, from torchvision's own `state`.
 
-    Raises UsageError for another network, UntrustedFile that lists by name what is missing, unknown or misshapen."""
+    Raises UsageError for another network, UntrustedFile that lists tensors that are missing, unknown or misshapen."""
     if isinstance(network, TorchvisionNetwork):
         return renamed_state(network, state, _their_name, where, f"torchvision's {network.architecture}")
     if isinstance(network, mask_rcnn.MaskRCNN):
@@ -131,7 +131,7 @@ class Published:
 
 
 def fetch(name: str) -> Published:
-    """What torchvision publishes for `name` of PUBLISHED; its loader fetches it once into torch's cache (`TORCH_HOME`).
+    """The weights of torchvision for `name` of PUBLISHED. Its loader fetches them once into torch's cache (`TORCH_HOME`).
 
     Raises ResourceError when it cannot be fetched, UntrustedFile when it is damaged."""
     from torchvision.models import get_model_weights

@@ -8,14 +8,14 @@ up-convolutions back, each joined with the middle of the encoder's map of its le
                                     32 -> 30 -> 28
 
 Valid convolutions take 92 pixels from each side. Here the picture is mirrored by that and a little more (section 2,
-overlap-tile), so that any size comes out whole; `valid_score_map` leaves the mirroring to whoever has the true surroundings.
+overlap-tile), so that any size comes out whole. `valid_score_map` mirrors nothing: its images bring their true surroundings.
 
 `variant="release"` is the network that the authors released in October 2015, `phseg_v5`. It differs from the figure: its last
 up-convolution makes 128 channels, not 64; a ReLU follows each up-convolution; the upsampled map comes before the copied one;
-dropout acts at the end of the two deepest levels, and what it leaves of the upper one is pooled and copied alike.
+dropout acts at the end of the two deepest levels, before the pool and before the copy.
 
 `convolutions="same"` pads instead; `norm="batch"` adds batch normalisation; `skips=False` copies nothing; `backbone` replaces
-the encoder: these are for practical work and for study, not the paper's network. `networks.title` says so by name."""
+the encoder. These arguments are for practical work and for study, not the paper's network. `networks.title` names them."""
 
 from __future__ import annotations
 
@@ -84,21 +84,21 @@ class UNet(nn.Module):
         self.loss = PixelLoss()
 
     def score_map(self, images: Tensor) -> ScoreMap:
-        """Logits at the images' own size; what lies around the images is mirrored."""
+        """Logits at the images' own size. The surroundings of the images are mirrored."""
         return self._scores(images, self.border)
 
     def valid_score_map(self, images: Tensor) -> ScoreMap:
-        """Logits of the images without a margin of `border` pixels, which is their own surroundings: 572 x 572 -> 388 x 388.
+        """Logits of the images without a margin of `border` pixels, their surroundings: 572 x 572 -> 388 x 388.
 
-        Nothing is mirrored where sides are 16 k + 60 (16 k with padded convolutions); else up to 15 pixels are, beyond the
-        lower and the right edge, and to 188. Raises UsageError where nothing would be left of an image."""
+        Sides of 16 k + 60 (16 k with padded convolutions) are not mirrored. Other sides are lengthened beyond the lower and the
+        right edge, by up to 15 pixels and to at least 188. Raises UsageError where nothing would be left of an image."""
         if min(images.shape[-2:]) <= 2 * self.border:
             height, width = images.shape[-2:]
             raise UsageError(f"an image of {height}x{width} has no room for margins of {self.border} pixels; make it larger.")
         return self._scores(images, 0)
 
     def _scores(self, images: Tensor, mirrored: int) -> ScoreMap:
-        """Logits of what lies `border` within the images, after they were mirrored by `mirrored` pixels on each side."""
+        """Logits of the images without `border` pixels on each side, after mirroring by `mirrored` pixels on each side."""
         height, width = (side + 2 * (mirrored - self.border) for side in images.shape[-2:])
         x = grey(images) if self.channels == 1 else images
         below, right = (_missing(side + 2 * mirrored, self.padded) for side in images.shape[-2:])
@@ -121,7 +121,7 @@ class UNet(nn.Module):
         return {"logits": self.score_map(images).scores}
 
     def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Images that are larger than the targets, by `border` on each side, bring their own surroundings."""
+        """The loss of the logits. Images that are larger than the targets by `border` on each side bring their surroundings."""
         margins = {side - judged for side, judged in zip(images.shape[-2:], targets.labels.shape[-2:], strict=True)}
         if margins not in ({0}, {2 * self.border}):
             sizes = ["x".join(map(str, one.shape[-2:])) for one in (images, targets.labels)]
@@ -134,8 +134,8 @@ class UNet(nn.Module):
 class BackboneUNet(nn.Module):
     """U-Net's decoder on another encoder: bilinear x2, joined with the trunk's map of that stride, 3x3 convolutions.
 
-    `decoder` gives the channels of the levels from the deepest to the finest; there are as many as the trunk has strides
-    below its deepest, or fewer, and then the logits are enlarged from a coarser stride.
+    `decoder` gives the channels of the levels from the deepest to the finest. The trunk allows a level for each stride below its
+    deepest. With fewer levels the logits are enlarged from a coarser stride.
     Raises UsageError when `decoder` has more levels than the trunk."""
 
     def __init__(
@@ -189,7 +189,7 @@ class BackboneUNet(nn.Module):
 
 
 def unet(backbone: str | None = None, **arguments: object) -> UNet | BackboneUNet:
-    """The paper's network, or with `backbone` its decoder on that trunk."""
+    """The paper's network. With `backbone` its decoder stands on that trunk."""
     if backbone is None:
         return UNet(**arguments)  # type: ignore[arg-type]
     return BackboneUNet(backbone=backbone, **arguments)  # type: ignore[arg-type]
@@ -209,7 +209,9 @@ def two_convolutions(before: int, after: int, padding: int, norm: str | None) ->
 
 
 def he_initialisation(module: nn.Module) -> None:
-    """Gaussian with variance 2 / N, N the incoming nodes of one neuron (section 3); for an up-convolution N = its inputs."""
+    """Gaussian with variance 2 / N, where N is the number of inputs of a neuron (section 3).
+
+    N of an up-convolution is the number of its input channels."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")

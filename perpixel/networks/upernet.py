@@ -6,9 +6,9 @@
     M4, M3, M2 -> 3x3 conv to 512 each, and M5 -> all at stride 4 -> 3x3 conv to 512 -> 1x1 scores -> bilinear x4
 
 Each convolution but the scores has batch normalisation and ReLU. Bilinear interpolations do not align corners.
-A yardstick, no system of the review: the decoder that many trunks since 2018 are compared with, on our ResNets or any of timm.
-Differs: the heads for objects, parts, materials and textures are left out, and so is the auxiliary head of mmsegmentation, whose
-figure is named."""
+A yardstick, no system of the review: many trunks since 2018 are compared with this decoder. It stands on our ResNets or timm's.
+Differs: the heads for objects, parts, materials and textures are left out. So is the auxiliary head of mmsegmentation, from which
+the quoted figure comes."""
 
 from __future__ import annotations
 

@@ -2,10 +2,11 @@
 
     image -> ViT, frozen -> patch tokens (B, D, H / patch, W / patch) -> batch normalisation -> 1x1 scores -> bilinear
 
-A yardstick, no system of the review: how far features go that nobody trained for the task. Any plain transformer of timm does,
-those of DINO, CLIP, MAE or ImageNet. Only the normalisation and the scores learn, so a step costs little more than a prediction.
-Differs: the tokens are those of the last layer alone, and a picture whose sides are no multiple of the patch is padded with mean
-colour on the right and at the bottom, where the authors pad on all sides."""
+A yardstick, no system of the review: it measures features that were not trained for the task. The trunk is any plain transformer
+of timm, such as those of DINO, CLIP, MAE or ImageNet. Only the normalisation and the scores learn, so a step costs little more
+than a prediction.
+Differs: the tokens are those of the last layer alone. A picture whose sides are no multiple of the patch is padded with the mean
+colour on the right and at the bottom; the authors pad on all sides."""
 
 from __future__ import annotations
 
@@ -51,7 +52,7 @@ class ViTLinear(nn.Module):
         self.loss = PixelLoss()
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode of what learns; the trunk stays one function."""
+        """Training mode for the layers that learn. The trunk stays in evaluation mode."""
         super().train(mode)
         self.trunk.eval()
         return self
@@ -97,7 +98,7 @@ class PlainViT(nn.Module):
         if weights == "imagenet":
             try:
                 self.body = timm.create_model(name, pretrained=True, **sizes)
-            except Exception as error:  # timm's loaders raise whatever their transport raises
+            except Exception as error:  # timm's loaders raise the errors of their transport
                 raise ResourceError(
                     f"weights of {name} cannot be fetched ({type(error).__name__}); connect to the network once, or use "
                     f"`--weights none`."
@@ -110,10 +111,10 @@ class PlainViT(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        features: list[Tensor] = self.body.forward_intermediates(
+        tokens: list[Tensor] = self.body.forward_intermediates(
             (images - self.mean) / self.std, indices=1, norm=True, intermediates_only=True
         )
-        return features[0]
+        return tokens[0]
 
 
 class LayerNorm(nn.LayerNorm):

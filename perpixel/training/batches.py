@@ -73,7 +73,7 @@ def batches(
     augmentation = Augmentation(
         recipe.scale, recipe.crop, recipe.scale_jitter, recipe.flip, recipe.colour, recipe.class_crops,
         recipe.flip_vertical, recipe.rotate, recipe.elastic, context, recipe.scale_steps, recipe.short_sides or (),
-        recipe.long_side, recipe.blur,
+        recipe.long_side, recipe.blur, recipe.fill,
     )  # fmt: skip
     groups = aspect_groups(dataset) if recipe.group_by_aspect else []
     void, balance = dataset.classes.void, class_weights or [1.0] * len(dataset.classes)

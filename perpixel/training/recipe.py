@@ -25,6 +25,7 @@ LOSS_MEANS = ("pixels", "pictures", "parts")
 SAMPLINGS = ("shuffled", "replacement")
 CROPS = ("none", "objects", "proposals")
 PROPOSALS = ("edge_boxes", "selective_search", "sliding")
+FILLS = ("mirror", "mean")
 ENVIRONMENT = "PERPIXEL_"
 RECIPES = Path(__file__).parents[1] / "recipes"
 LARGEST_FILE = 1 << 16  # bytes of a recipe; the time that tomllib takes grows with their square
@@ -98,8 +99,10 @@ class Recipe:
     auxiliary: float | None = _argument("PSPNet, EncNet: weight of the loss on res4; 0 leaves its head out.")
     head: str | None = _argument("DeepLab v1: large_fov as published, 7x7 or 4x4.")
     rate: int | None = _argument("DeepLab v1: dilation of fc6.")
+    msc: bool | None = _argument("DeepLab v1: MSc, which adds scores of the picture and of four pools.")
     rates: tuple[int, ...] | None = _argument("DeepLab v2, v3, v3+: dilations of the pyramid; those of v3 at output stride 16.")
     scales: tuple[float, ...] | None = _argument("DeepLab v2: scales at which the picture is seen, 1 0.75 0.5 as published.")
+    stride_in: str | None = _argument("DeepLab v2: the convolution of a ResNet's blocks that has the stride, 3x3 or 1x1.")
     output_stride: int | None = _argument("DeepLab v3, v3+: 16 as published, or 8, 4, 32.")
     multi_grid: tuple[int, ...] | None = _argument("DeepLab v3, v3+: factors of the dilations in the last stage.")
     image_pooling: bool | None = _argument("DeepLab v3, v3+: the mean of the picture as a branch, as published.")
@@ -133,8 +136,11 @@ class Recipe:
     blur: float = _setting(0.0, "Share of training pictures that a Gaussian of 5 x 5 pixels blurs; PSPNet's authors blur half.")
     class_crops: float = _setting(0.0, "Share of crops centred on a pixel of a class drawn evenly from those in the picture.")
     flip_vertical: bool = _setting(False, "Mirror half of the training pictures top to bottom.")
-    rotate: float = _setting(0.0, "Largest angle of a random rotation, in degrees; the picture is mirrored at its border.")
+    rotate: float = _setting(0.0, "Largest angle of a random rotation, in degrees; `fill` says what shows at its corners.")
     elastic: float = _setting(0.0, "Elastic deformation: standard deviation of displacements in pixels, 10 for U-Net; 0 is off.")
+    fill: str = _setting(
+        "mirror", "Outside a rotated or deformed picture: mirror, its mirror image, or mean, the mean colour and void."
+    )
     crops: str = _setting(
         "none", "none: pictures; objects: boxes of true objects, all else background; proposals: boxes that overlap an object."
     )
@@ -261,6 +267,7 @@ class Recipe:
         for name, known in (
             ("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("weights", ("auto", "imagenet", "none")),
             ("loss_mean", LOSS_MEANS), ("sampling", SAMPLINGS), ("crops", CROPS), ("proposals", PROPOSALS),
+            ("fill", FILLS),
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise did_you_mean(name, getattr(self, name), known)

@@ -5,6 +5,7 @@ Labels are moved and never mixed: the labels of a view are labels of its picture
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -45,6 +46,7 @@ class Augmentation:
     short_sides: tuple[int, ...] = ()
     long_side: int | None = None
     blur: float = 0.0
+    fill: str = "mirror"
 
 
 class Window(NamedTuple):
@@ -60,8 +62,9 @@ def augment(sample: Sample, how: Augmentation, void: int, random: np.random.Gene
     """One training view of `sample`: a window of the picture, resized, turned, deformed, mirrored and recoloured. Labels and
     instances move with their pixels.
 
-    Outside the picture are mean colour and void. But a view that is turned or deformed mirrors the picture and its labels at the
-    border, and `context` shows the picture or its mirror image. Without a crop the window has the picture's size divided by the
+    What lies outside the picture is mean colour and void, and belongs to no object. In a view that is turned or deformed it is so
+    with the fill "mean"; with "mirror" the picture is mirrored at its border with its labels. `context` shows the picture, and
+    outside of it its mirror image, or in such a view the fill. Without a crop the window has the picture's size, divided by the
     jitter, and no context."""
     assert sample.labels is not None, "training needs labels"
     window = _choose_window(sample.labels, how, void, random)
@@ -71,7 +74,8 @@ def augment(sample: Sample, how: Augmentation, void: int, random: np.random.Gene
     numbers = None if sample.instances is None else sample.instances.numbers
     if how.rotate or how.elastic:
         size = window.size[0] + 2 * context, window.size[1] + 2 * context
-        planes = _deformed(sample, numbers, window, context, deformed_places(size, how.rotate, how.elastic, random))
+        places = deformed_places(size, how.rotate, how.elastic, random)
+        planes = _deformed(sample, numbers, window, context, places, how.fill, void)
     else:
         planes = [_picture_of(sample.image, window, context), window_of(sample.labels, window, Image.Resampling.NEAREST, void)]
         planes += [] if numbers is None else [window_of(numbers, window, Image.Resampling.NEAREST, 0)]
@@ -129,7 +133,13 @@ def _picture_of(image: NDArray[np.uint8], window: Window, context: int) -> NDArr
 
 
 def _deformed(
-    sample: Sample, numbers: NDArray[np.int32] | None, window: Window, context: int, places: NDArray[np.float64]
+    sample: Sample,
+    numbers: NDArray[np.int32] | None,
+    window: Window,
+    context: int,
+    places: NDArray[np.float64],
+    fill: str,
+    void: int,
 ) -> list[NDArray[Any]]:
     """The picture at `places` of the window with its context; labels and numbers at the places inside the context."""
     assert sample.labels is not None
@@ -139,10 +149,26 @@ def _deformed(
     places = np.stack([
         start + (place - context + 0.5) * step - 0.5 for start, place, step in zip(starts, places, unit, strict=True)
     ])  # fmt: skip
-    places = reflected(places, sample.labels.shape)
-    inner = places[:, context : context + high, context : context + wide]
-    values = [sample.labels] if numbers is None else [sample.labels, numbers]
-    return [image_at(sample.image, places, unit), *(values_at(plane, inner) for plane in values)]
+    inner = slice(context, context + high), slice(context, context + wide)
+    values = [(sample.labels, void)] if numbers is None else [(sample.labels, void), (numbers, 0)]
+    if fill == "mirror":
+        places = reflected(places, sample.labels.shape)
+        return [image_at(sample.image, places, unit), *(values_at(plane, places[:, *inner]) for plane, _ in values)]
+    margin = math.ceil(2 * max(1.0, *unit))  # further out no pixel of the picture counts, however coarse the view is
+    framed = _framed(sample.image, margin, MEAN_COLOUR)
+    last = np.array(framed.shape[:2])[:, None, None] - 1
+    places = (places + margin).clip(0, last)
+    planes = [values_at(_framed(plane, margin, outside), places[:, *inner]) for plane, outside in values]
+    return [image_at(framed, places, unit), *planes]
+
+
+def _framed(array: NDArray[Any], margin: int, outside: int | tuple[int, int, int]) -> NDArray[Any]:
+    """`array` with `margin` pixels of the value `outside` on each side."""
+    height, width = array.shape[:2]
+    framed = np.empty((height + 2 * margin, width + 2 * margin, *array.shape[2:]), array.dtype)
+    framed[...] = outside
+    framed[margin : margin + height, margin : margin + width] = array
+    return framed
 
 
 def deformed_places(size: tuple[int, int], rotate: float, elastic: float, random: np.random.Generator) -> NDArray[np.float64]:

@@ -1,14 +1,14 @@
 """`.caffemodel` files, read without Caffe: their layers, types and weights.
 
-A `.caffemodel` is a NetParameter in protobuf's wire format; the few fields that hold weights are read here by their numbers in
-`src/caffe/proto/caffe.proto` of BVLC/caffe, and everything else is skipped by its length, never entered:
+A `.caffemodel` is a NetParameter in protobuf's wire format. The few fields that hold weights are read by their numbers in
+`src/caffe/proto/caffe.proto` of BVLC/caffe. All other fields are skipped by their length, and never entered:
 
     NetParameter       layer 100 (LayerParameter), or before 2015 layers 2 (V1LayerParameter)
     LayerParameter     name 1, type 2 (text), blobs 7          V1LayerParameter   name 4, type 5 (number), blobs 6
     BlobProto          shape 7, or num 1, channels 2, height 3, width 4; data 5, or double_data 8
     BlobShape          dim 1
 
-Files come from strangers: reading takes a few times the memory of the file, and every field counts towards `MOST_FIELDS`."""
+Files come from strangers. Reading takes a few times the memory of the file, and every field counts towards `MOST_FIELDS`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ V1_TYPES = {
     23: "TanH", 24: "WindowData", 25: "Eltwise", 26: "Power", 27: "SigmoidCrossEntropyLoss", 28: "HingeLoss", 29: "MemoryData",
     30: "ArgMax", 31: "Threshold", 32: "DummyData", 33: "Slice", 34: "MVN", 35: "AbsVal", 36: "Silence", 37: "ContrastiveLoss",
     38: "Exp", 39: "Deconvolution",
-    # From 40 on each branch of Caffe has its own; these are in the files of DeconvNet's authors.
+    # From 40 on each branch of Caffe has its own numbers; these are of DeconvNet's authors.
     41: "EltwiseAccuracy", 42: "Unpooling", 43: "BN", 46: "ImageSegData", 47: "WindowSegData",
 }  # fmt: skip
 
@@ -55,7 +55,7 @@ class Layer:
 
 
 def read_caffemodel(path: str | Path) -> list[Layer]:
-    """The layers of a file in its order, those without weights too; of the old and of the new layer format.
+    """The layers of a file in its order, also layers without weights. Both the old and the new layer format are read.
 
     Raises DataError when there is no file, UntrustedFile when it is damaged, names a layer with weights twice, or holds a weight
     that is not finite."""
@@ -97,7 +97,7 @@ def _layer(data: memoryview, budget: Iterator[int], name_field: int, type_field:
 
 
 def _blob(data: memoryview, budget: Iterator[int], where: str) -> NDArray[np.float32]:
-    """The weights of a BlobProto. Where both shapes are given the old one counts, as in Caffe."""
+    """The weights of a BlobProto. With a shape in both formats the old format counts, as in Caffe."""
     shape: list[int] = []
     old_shape: dict[int, int] = {}
     parts: dict[int, list[NDArray[Any]]] = {5: [], 8: []}
@@ -122,13 +122,13 @@ def _blob(data: memoryview, budget: Iterator[int], where: str) -> NDArray[np.flo
     shape = [side - (side >> 63 << 64) for side in shape]  # int64
     if parts[5] and parts[8]:
         raise ValueError(f"{where} has weights in single and in double precision")
-    arrays = parts[5] or parts[8]
-    count = sum(part.size for part in arrays)
+    numbers = parts[5] or parts[8]
+    count = sum(part.size for part in numbers)
     if min(shape, default=1) < 0 or prod(shape) != count:
         raise ValueError(f"{where} has the shape {shape_text(shape)} and {count} weights")
     weights = np.empty(count, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        np.concatenate(arrays or [weights], out=weights, casting="same_kind")
+        np.concatenate(numbers or [weights], out=weights, casting="same_kind")
     if not np.isfinite(weights).all():
         raise ValueError(f"{where} holds a weight that is not finite")
     return weights.reshape(shape)

@@ -1,4 +1,4 @@
-"""Weights of others -> our model files. (The verb is `import`, a word that no module may be called.)"""
+"""Weights of others become our model files. The verb is `import`, which no Python module can be named."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from perpixel.networks.torchvision import torchvision_state
 from perpixel.weights import caffe_file, caffe_layers, tensorflow_layers
 from perpixel.weights.model_file import ModelCard, save_model
 from perpixel.weights.tensorflow_files import read_checkpoint
+from perpixel.weights.tensorflow_graph import read_frozen_graph
 from perpixel.weights.torch_files import read_state
 
-CAFFE, TENSORFLOW, TORCH = ".caffemodel", ".index", (".pth", ".pt", ".bin")
+CAFFE, TORCH = ".caffemodel", (".pth", ".pt", ".bin")
+TENSORFLOW = {".index": read_checkpoint, ".pb": read_frozen_graph}
 CLASS_TABLES = {"scenes": scenes.CLASSES, **{name: stored.classes for name, stored in ON_DISK.items()}}
 MOST_CLASSES = 65535
 OUTPUTS = (  # of torchvision's Mask R-CNN: the layers with outputs for each class
@@ -33,20 +35,20 @@ OUTPUTS = (  # of torchvision's Mask R-CNN: the layers with outputs for each cla
 def import_weights(path: str | Path, network: str, classes: str | int, out: str | Path, **arguments: Any) -> Path:
     """Writes the weights in `path` as a model file in the folder `out`, and says where; `perpixel.load` reads it.
 
-    The file is a .caffemodel of a paper's authors, the .index of a TensorFlow checkpoint of theirs, or a state dict (.pth, .pt,
-    .bin) of one of torchvision's networks, or of a SegFormer by the names of the common hub. With the classes "coco" the 91
-    outputs of torchvision's Mask R-CNN become 81.
-    `classes` is the name of a class table or a number, `arguments` are those of `networks.build`. Raises UsageError for names
-    and for an `out` that holds other things, DataError and UntrustedFile for the file: see `caffe_file`,
-    `tensorflow_files` and `torch_files`."""
+    The file is a .caffemodel of a paper's authors, the .index of a TensorFlow checkpoint or a frozen graph (.pb) of theirs, or a
+    state dict (.pth, .pt, .bin) of one of torchvision's networks, or of a SegFormer by the names of the common hub. With the
+    classes "coco" the 91 outputs of torchvision's Mask R-CNN become 81.
+    `classes` is the name of a class table or a number, `arguments` are those of `networks.build`. Raises UsageError for names and
+    for an `out` that holds other things, DataError and UntrustedFile for the file: see `caffe_file`, `tensorflow_files`,
+    `tensorflow_graph` and `torch_files`."""
     path, out = Path(path), Path(out)
     _require_free(out)
     table = class_table(classes)
     if kind_of(path) == CAFFE:
         mean = caffe_layers.MEANS.get(str(classes), caffe_layers.VOC_MEAN)
         arguments, state = caffe_layers.convert(path, caffe_file.read_caffemodel(path), network, len(table), mean, **arguments)
-    elif kind_of(path) == TENSORFLOW:
-        state = tensorflow_layers.convert(path, read_checkpoint(path), network, len(table), **arguments)
+    elif kind_of(path) in TENSORFLOW:
+        state = tensorflow_layers.convert(path, TENSORFLOW[path.suffix](path), network, len(table), **arguments)
     else:
         renamed = hub_state if network == "segformer" else torchvision_state
         theirs = of_coco(read_state(path)) if str(classes) == "coco" else read_state(path)
@@ -55,9 +57,9 @@ def import_weights(path: str | Path, network: str, classes: str | int, out: str 
 
 
 def of_coco(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state of torchvision's Mask R-CNN whose 91 outputs are COCO's category ids, with those of background and the 80 things.
+    """A state of torchvision's Mask R-CNN with outputs for background and COCO's 80 things, from 91 outputs by category id.
 
-    Any other state is left as it is."""
+    Any other state is returned as it is."""
     outputs = state.get(OUTPUTS[0] + "bias")
     if outputs is None or len(outputs) != max(coco.THINGS) + 1:
         return dict(state)
@@ -92,7 +94,7 @@ def _require_free(out: Path) -> None:
 def _write(
     out: Path, path: Path, state: dict[str, Tensor], network: str, arguments: dict[str, Any], classes: dict[str, Any]
 ) -> Path:
-    more = [caffe_layers.LICENCES[network]] if network in caffe_layers.LICENCES else []
+    conditions = [caffe_layers.LICENCES[network]] if network in caffe_layers.LICENCES else []
     card = ModelCard(
         network=network,
         arguments=arguments,
@@ -102,7 +104,7 @@ def _write(
         step=0,
         score={},
         trained_on="",
-        licence="; ".join([f"that of the weights imported from {path.name}, SHA-256 {digest(path)}", *more]),
+        licence="; ".join([f"that of the weights imported from {path.name}, SHA-256 {digest(path)}", *conditions]),
     )
     if os.path.isdir(out) and not any(out.iterdir()):
         out.rmdir()
@@ -112,32 +114,32 @@ def _write(
         return out / MODEL_FILE
     with locked(out):
         remove_partial(out)
-        (out / CARD_FILE).unlink(missing_ok=True)  # that of another model must not lie beside this one
+        (out / CARD_FILE).unlink(missing_ok=True)  # the card of another model must not lie beside this model
         save_model(out, state, card)
     (out / LOCK).unlink()
     return out / MODEL_FILE
 
 
 def contents(path: str | Path) -> list[tuple[str, str, list[tuple[int, ...]]]]:
-    """What a file of weights holds: the name, type and shapes of each layer, or the name, dtype and shape of each tensor."""
+    """The contents of a file of weights: name, type and shapes of each layer, or name, dtype and shape of each tensor."""
     path = Path(path)
     if kind_of(path) == CAFFE:
         return [(layer.name, layer.type, layer.shapes) for layer in caffe_file.read_caffemodel(path)]
-    if kind_of(path) == TENSORFLOW:
-        return [(name, str(array.dtype), [array.shape]) for name, array in read_checkpoint(path).items()]
+    if kind_of(path) in TENSORFLOW:
+        return [(name, str(array.dtype), [array.shape]) for name, array in TENSORFLOW[path.suffix](path).items()]
     return [(name, str(tensor.dtype).removeprefix("torch."), [tuple(tensor.shape)]) for name, tensor in read_state(path).items()]
 
 
 def kind_of(path: Path) -> str:
-    """The suffix that says how a file is read. Raises UsageError for one that nothing here reads."""
-    if path.suffix not in (CAFFE, TENSORFLOW, *TORCH):
-        known = f"{', '.join((CAFFE, TENSORFLOW, *TORCH[:-1]))} and {TORCH[-1]}"
+    """The suffix, which says how a file is read. Raises UsageError for an unknown suffix."""
+    if path.suffix not in (CAFFE, *TENSORFLOW, *TORCH):
+        known = f"{', '.join((CAFFE, *TENSORFLOW, *TORCH[:-1]))} and {TORCH[-1]}"
         raise UsageError(f"{path}: only {known} files can be imported; rename it if it is one.")
     return path.suffix
 
 
 def class_table(name_or_count: str | int) -> ClassTable:
-    """The class table of that name, or one of so many classes called "class 0", "class 1" ..."""
+    """The class table of a name, or for a number a table of so many classes named "class 0", "class 1" ..."""
     text = str(name_or_count)
     if text in CLASS_TABLES:
         return CLASS_TABLES[text]

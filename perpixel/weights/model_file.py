@@ -1,9 +1,9 @@
-"""A model file that describes itself, and a run folder that survives anything.
+"""A model file that describes itself, and a run folder that survives a kill at any moment.
 
-A model file is `model.safetensors`: tensors, and in its header one JSON text with all that is needed to rebuild the network
-(`ModelCard`), and the SHA-256 of the whole file, taken while the 64 digits of this digest are zeros. `model.json` beside it is
-the same text for people. Nothing that is loaded can name code. A model file may hold a trunk alone: then the card's network is
-one of `TRUNKS`, there are no classes, and trainings can start from it.
+A model file is `model.safetensors`: tensors, and a header with one JSON text. The text has all that is needed to rebuild the
+network (`ModelCard`), and the SHA-256 of the whole file, computed while the 64 digits of this digest are zeros. `model.json`
+beside the file is the same text for people. Nothing that is loaded can name code. A model file may hold a trunk alone. Then the
+card's network is a name of `TRUNKS`, there are no classes, and trainings can start from the trunk.
 
 A run folder keeps the two newest states to resume from in `last/step-N/`: files, then a manifest with the SHA-256 of each,
 written under another name and renamed when all is on disk. A state whose manifest does not match is not used."""
@@ -41,7 +41,7 @@ _HEADER_KEY, _DIGEST = "perpixel", "sha256"
 _NO_DIGEST = "0" * 64
 _LARGEST_HEADER = 100_000_000  # bytes, as safetensors has it
 _CHUNK = 1 << 22
-# What reading a damaged file raises.
+# Errors that reading a damaged file raises.
 DAMAGE = (
     SafetensorError, OSError, TypeError, ValueError, ArithmeticError, RuntimeError, KeyError, AttributeError, RecursionError,
 )  # fmt: skip
@@ -49,8 +49,10 @@ DAMAGE = (
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model file says of itself. `score` is the protocol and figures of its last judgement, empty where it was never
-    judged; `trained_on` the fingerprint of its training split; `licence` the words under which its weights may be used."""
+    """The description in a model file.
+
+    `score` is the protocol and the figures of the last judgement, empty for a model that was never judged. `trained_on` is the
+    fingerprint of the training split. `licence` is the text under which the weights may be used."""
 
     network: str
     arguments: dict[str, Any]
@@ -65,12 +67,12 @@ class ModelCard:
 
     @property
     def title(self) -> str:
-        """The network's name, with what is not as published; or the trunk's."""
+        """The name of the network, with all arguments that are not as published; or the name of the trunk."""
         return self.network if self.network in TRUNKS else networks.title(self.network, self.arguments)
 
     @property
     def unfinished(self) -> str:
-        """How far its training is, where it was stopped before it was ever judged: "step 20 of 100"; else empty."""
+        """The step of a training that was stopped before the first judgement, such as "step 20 of 100"; else empty."""
         return f"step {self.step} of {self.recipe.get('steps')}" if self.recipe and not self.score else ""
 
 
@@ -78,7 +80,7 @@ class ModelCard:
 class Model:
     """A network with its class table; `digest` is the SHA-256 of its file.
 
-    It sees pictures at `scale` times their size or, where `side` is given, so that their shorter side has that many pixels."""
+    The network sees pictures at `scale` times their size. With `side` their shorter side has that many pixels instead."""
 
     network: Network
     classes: ClassTable
@@ -91,18 +93,18 @@ class Model:
         return self.card.scale
 
     def ready(self) -> Network:
-        """The network as predictions run it: in evaluation mode, channels last, with freed memory kept between pictures."""
+        """The network ready for predictions: in evaluation mode, channels last, with freed memory kept between pictures."""
         keep_freed_memory()
         return self.network.eval().to(memory_format=torch.channels_last)
 
     def scale_for(self, size: Sequence[int]) -> float:
-        """The scale at which it sees a picture of `size` = (height, width)."""
+        """The scale at which the network sees a picture of `size` = (height, width)."""
         return self.scale if self.side is None else min(self.side / min(size), LARGEST_SCALE)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a model file holds: its card, and its tensors by their names in the network; `digest` is the file's SHA-256."""
+    """The contents of a model file: its card, and its tensors by their names in the network. `digest` is the file's SHA-256."""
 
     card: ModelCard
     tensors: dict[str, Tensor]
@@ -115,8 +117,8 @@ def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> 
     if bad is not None:
         raise PerpixelError(f"{folder / MODEL_FILE}: not written, for weight {bad} is not finite; lower the learning rate.")
     tensors, text = plain(network), json.dumps({"title": card.title, _DIGEST: _NO_DIGEST, **asdict(card)}, indent=1)
-    digest_of_zeros = hashlib.sha256(to_safetensors(tensors, {_HEADER_KEY: text})).hexdigest()
-    text = text.replace(_NO_DIGEST, digest_of_zeros, 1)
+    file_digest = hashlib.sha256(to_safetensors(tensors, {_HEADER_KEY: text})).hexdigest()
+    text = text.replace(_NO_DIGEST, file_digest, 1)
     write_whole(folder, MODEL_FILE, to_safetensors(tensors, {_HEADER_KEY: text}))
     write_whole(folder, CARD_FILE, (text + "\n").encode())
 
@@ -124,9 +126,9 @@ def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> 
 def load(run_or_file: str | Path, say: Callable[[str], None] = say) -> Model:
     """The model of a run folder or of a model file, on the CPU and ready to predict. Loads nothing from the network.
 
-    What a person should know of it goes to `say`: that its training is unfinished, or that it is too old to have a digest.
-    A name such as "torchvision_lraspp_mobilenet_v3_large", where no file has it, stands for that network with the weights
-    that torchvision publishes; they are fetched once. Raises DataError when there is no file, UntrustedFile when it is
+    `say` receives two messages: that the training is unfinished, and that the file is too old to have a digest.
+    A name such as "torchvision_lraspp_mobilenet_v3_large" that no file has stands for that network with the weights of
+    torchvision, which are fetched once. Raises DataError when there is no file, UntrustedFile when it is
     damaged or no perpixel model, UsageError for a trunk alone, ResourceError when published weights cannot be fetched."""
     if _is_published(run_or_file):
         return _published(str(run_or_file))
@@ -146,9 +148,9 @@ def load(run_or_file: str | Path, say: Callable[[str], None] = say) -> Model:
 
 
 def read(run_or_file: str | Path, say: Callable[[str], None] = say) -> Stored:
-    """What `load` would load, without the network, and of a trunk alone too; names and shapes are those of what the card names.
+    """The contents of a file that `load` would load, or of a trunk alone. Names and shapes are checked against the card.
 
-    Raises what `load` does, but for trunks."""
+    Raises the errors of `load`, but not for trunks."""
     if _is_published(run_or_file):
         model = _published(str(run_or_file))
         return Stored(model.card, model.network.state_dict(), model.digest)
@@ -170,7 +172,7 @@ def read(run_or_file: str | Path, say: Callable[[str], None] = say) -> Stored:
         elif zeroed != opened.digest:
             raise ValueError("its bytes are not those that were written")
         tensors = {name: opened.file.get_tensor(name) for name in sizes}
-        replaced = not os.path.samestat(os.fstat(opened.raw.fileno()), path.stat())  # just now, by a training
+        replaced = not os.path.samestat(os.fstat(opened.raw.fileno()), path.stat())  # by a training, meanwhile
     return read(run_or_file, say) if replaced else Stored(opened.card, tensors, whole)
 
 
@@ -195,7 +197,7 @@ def _model_file(run_or_file: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A model file: its bytes, its tensors, its card, and the digest that it says it has, if it says so."""
+    """A model file: its bytes, its tensors, its card, and the digest in its header, if there is one."""
 
     raw: BinaryIO
     file: Any
@@ -214,29 +216,29 @@ def _opened(path: Path) -> Iterator[_Opened]:
                     raise UntrustedFile(f"{path}: its header has no perpixel card; only files that perpixel wrote can be loaded.")
                 values = json.loads(header)
                 values.pop("title", None)  # follows from network and arguments
-                stated = values.pop(_DIGEST, None)
+                stated_digest = values.pop(_DIGEST, None)
                 card = _sound(ModelCard(**values))
-                if "weights" in card.arguments:  # would fetch what the file's own tensors replace
+                if "weights" in card.arguments:  # would fetch weights that the file's own tensors replace
                     raise ValueError("its card asks for other weights")
                 if not 0 < card.scale <= LARGEST_SCALE:
                     raise ValueError(f"its card names the scale {card.scale}")
-                yield _Opened(raw, file, card, stated)
+                yield _Opened(raw, file, card, stated_digest)
         except DAMAGE as error:
             reason = printable(str(error).splitlines()[0]) if str(error) else type(error).__name__
             raise UntrustedFile(f"{printable(path)}: is damaged or no perpixel model ({reason}); use another copy.") from error
         except UntrustedFile:
             raise
         except PerpixelError as error:
-            reason = printable(str(error))  # with values of the card
+            reason = printable(str(error))  # it quotes values of the card
             raise UntrustedFile(f"{printable(path)}: its card does not fit this version of perpixel: {reason}") from error
 
 
-def _digests(file: BinaryIO, stated: object) -> tuple[str, str]:
-    """SHA-256 of a model file; and SHA-256 with zeros in place of `stated`, the digest in its header."""
+def _digests(file: BinaryIO, stated_digest: object) -> tuple[str, str]:
+    """SHA-256 of a model file, and SHA-256 of the same file with zeros in the place of `stated_digest` in its header."""
     length = min(int.from_bytes(file.read(8), "little"), _LARGEST_HEADER)
     file.seek(0)
     header = file.read(8 + length)
-    digits = stated.encode() if isinstance(stated, str) and len(stated) == len(_NO_DIGEST) else b""
+    digits = stated_digest.encode() if isinstance(stated_digest, str) and len(stated_digest) == len(_NO_DIGEST) else b""
     whole, zeroed = hashlib.sha256(header), hashlib.sha256(header.replace(digits, _NO_DIGEST.encode(), 1) if digits else header)
     while chunk := file.read(_CHUNK):
         whole.update(chunk)
@@ -245,7 +247,7 @@ def _digests(file: BinaryIO, stated: object) -> tuple[str, str]:
 
 
 def _built(card: ModelCard) -> nn.Module:
-    """The network that a card names, or its trunk under the name that it has in networks."""
+    """The network that a card names, or the trunk that it names, as a module with the attribute `trunk`."""
     if card.network in TRUNKS:
         return nn.ModuleDict({"trunk": TRUNKS[card.network](**card.arguments)})
     return networks.build(card.network, len(ClassTable.from_json(card.classes)), **card.arguments)
@@ -275,7 +277,7 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as safetensors wants them: on the CPU, dense in memory, each with its own storage."""
+    """Tensors in the form that safetensors needs: on the CPU, dense in memory, each with its own storage."""
     return {
         name: tensor.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()

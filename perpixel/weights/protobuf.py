@@ -1,6 +1,7 @@
-"""protobuf's wire format, as far as files of weights need it: numbered fields of a message, and numbers of variable length.
+"""The part of protobuf's wire format that files of weights use: numbered fields of a message, and numbers of variable length.
 
-Files come from strangers: what is not wanted is skipped by its length, never entered, and every field counts towards a budget."""
+Files come from strangers. Fields that are not wanted are skipped by their length and never entered. Every field counts towards a
+budget."""
 
 from __future__ import annotations
 
@@ -10,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_FIELDS = 200_000  # ResNet-152 in Caffe has about 25,000; a run of unpacked floats is one
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 are groups, which no file of weights has
+MOST_FIELDS = 200_000  # ResNet-152 in Caffe has about 25,000; unpacked floats in a row count as one field
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types; no file of weights has groups, 3 and 4
 
 
 def fields(data: memoryview, budget: Iterator[int], wanted: Mapping[int, tuple[int, ...]]) -> Iterator[tuple[int, int, Any]]:
     """The wanted fields of a message: (number, wire type, value); others are skipped.
 
-    `wanted` gives the wire types that a field may have. A value is an int, the bytes, or for numbers of fixed width an array of
-    all that follow each other under the same number. Raises ValueError for what is not the wire format."""
+    `wanted` gives the wire types that a field may have. A value is an int, the bytes, or for numbers of fixed width an array. It
+    has all numbers in a row that have the same field number. Raises ValueError for bytes that are not in the wire format."""
     at, end = 0, len(data)
     while at < end:
         if next(budget, None) is None:
@@ -47,7 +48,7 @@ def fields(data: memoryview, budget: Iterator[int], wanted: Mapping[int, tuple[i
 
 
 def varint(data: memoryview, at: int) -> tuple[int, int]:
-    """The unsigned number of 64 bits that starts at `at`, and where the next begins."""
+    """The unsigned number of 64 bits that starts at `at`, and the place behind it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
@@ -63,24 +64,25 @@ def varint(data: memoryview, at: int) -> tuple[int, int]:
 
 
 def varints(data: memoryview, most: int) -> list[int]:
-    """The numbers that fill `data`; no more than one after `most`."""
-    numbers: list[int] = []
+    """The numbers that fill `data`. Reading stops after `most` + 1 numbers."""
+    values: list[int] = []
     at = 0
-    while at < len(data) and len(numbers) <= most:
+    while at < len(data) and len(values) <= most:
         value, at = varint(data, at)
-        numbers.append(value)
-    return numbers
+        values.append(value)
+    return values
 
 
 def _run(data: memoryview, start: int, at: int, width: int) -> tuple[NDArray[Any], int]:
-    """The numbers of `width` bytes from the field at `start` on, whose own is at `at`, as long as the same tag precedes each;
-    and where the next field begins."""
+    """All numbers of `width` bytes in a row that the same tag precedes, and the place behind them.
+
+    The first field starts at `start`, and its number at `at`."""
     tag, step = bytes(data[start:at]), at - start + width
     most = (len(data) - start) // step
     if most == 0:
         raise ValueError("it ends within a number")
     records = np.frombuffer(data, np.uint8, most * step, start).reshape(most, step)
-    count, window = 1, 64  # looks ahead no further than twice what it takes, or many short runs would cost their square
+    count, window = 1, 64  # looks at no more than twice the bytes that it takes; else many short rows would cost their square
     while count < most:
         differs = np.flatnonzero((records[count : count + window, : len(tag)] != list(tag)).any(axis=1))
         if differs.size:

@@ -1,14 +1,14 @@
-"""Checkpoints of TensorFlow (`NAME.index` beside `NAME.data-00000-of-00001`), read without TensorFlow: named arrays.
+"""Checkpoints of TensorFlow (`NAME.index` beside `NAME.data-00000-of-00001`), read without TensorFlow as named arrays.
 
-The index is a table of LevelDB's format; the arrays lie in the data files as they are in memory, little-endian:
+The index is a table in LevelDB's format. The data files hold the arrays, little-endian:
 
-    index     blocks of (key, value), then the block that lists them, then 48 bytes: where that lies, and a magic number
-    block     entries whose keys share a beginning with the one before, places to restart, 1 byte (0: not compressed), CRC-32C
+    index     blocks of (key, value), then the block that lists them, then 48 bytes: the place of that list, and a magic number
+    block     entries whose keys share a beginning with the key before, places to restart, 1 byte (0: not compressed), CRC-32C
     ""        BundleHeaderProto   num_shards 1, endianness 2 (0: little)
     a name    BundleEntryProto    dtype 1, shape 2 (TensorShapeProto: dim 2, of which size 1), shard_id 3, offset 4, size 5,
                                   crc32c 6, slices 7
 
-Field numbers are those of tensorflow/core/protobuf/tensor_bundle.proto. Files come from strangers: names and sizes are limited,
+Field numbers are those of tensorflow/core/protobuf/tensor_bundle.proto. Files come from strangers. Names and sizes are limited,
 every checksum is computed, and no array is larger than its part of the file."""
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ from perpixel.weights.protobuf import BYTES, FIXED32, MOST_FIELDS, VARINT, field
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER, TRAILER = 48, 5  # bytes behind the table, and behind each block
-MASK = 0xA282EAD8  # of checksums that are kept beside what they are of
+MASK = 0xA282EAD8  # of checksums that are stored beside their data
 LARGEST_INDEX = 1 << 24  # bytes
 MOST_ARRAYS, MOST_SHARDS, MOST_AXES, LONGEST_NAME = 20_000, 1000, 32, 300
+LONGEST_SIDE = (1 << 31) - 1
 TEXT = 7  # TensorFlow's numbers of types
 TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8", 17: "<u2", 19: "<f2"}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, NDArray[np.generic]]:
-    """The arrays of a checkpoint by their names, of which `path` is the `.index`; texts are left out. They cannot be written to.
+    """The arrays of a checkpoint by their names. They cannot be written to. Texts are left out. `path` is the `.index`.
 
-    Raises DataError when a file is not there, UntrustedFile when one is damaged, is compressed, or holds what no array is."""
+    Raises DataError when a file is not there, UntrustedFile when a file is damaged, compressed, or holds an entry that is no
+    array."""
     path = Path(path)
     if not os.path.isfile(path):
         raise DataError(f"{printable(path)}: there is no such file; name the .index of a checkpoint.")
@@ -66,7 +68,7 @@ def read_checkpoint(path: str | Path) -> dict[str, NDArray[np.generic]]:
 
 
 def _shards(path: Path, count: int) -> list[memoryview]:
-    """The data files, mapped into memory. Raises DataError for one that is not there."""
+    """The data files, mapped into memory. Raises DataError for a file that is not there."""
     shards = []
     for number in range(count):
         part = path.with_name(f"{path.name.removesuffix('.index')}.data-{number:05d}-of-{count:05d}")
@@ -79,11 +81,11 @@ def _shards(path: Path, count: int) -> list[memoryview]:
 
 
 def _table(data: memoryview) -> Iterator[tuple[str, memoryview]]:
-    """The names and values of an index, in its order, which is that of the names."""
+    """The names and values of an index, sorted by name."""
     if len(data) < FOOTER or struct.unpack_from("<Q", data, len(data) - 8) != (MAGIC,):
         raise ValueError("its end is not that of a table")
     footer, at = data[len(data) - FOOTER :], 0
-    _block(data, footer)  # which nothing here needs, but it may tell of damage
+    _block(data, footer)  # its contents are not needed, but its checksum may tell of damage
     for _ in range(2):
         _, at = varint(footer, at)
     last, count, left = None, 0, len(data)
@@ -105,7 +107,7 @@ def _table(data: memoryview) -> Iterator[tuple[str, memoryview]]:
 
 
 def _block(data: memoryview, handle: memoryview) -> memoryview:
-    """The block at a place (offset and size) of the table, without what is behind it."""
+    """The block at a place (offset and size) of the table, without its trailer."""
     offset, at = varint(handle, 0)
     size, _ = varint(handle, at)
     if offset + size + TRAILER > len(data) - FOOTER:
@@ -141,42 +143,51 @@ def _entries(block: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 def _header(data: memoryview) -> int:
     """The number of data files."""
-    values = {number: value for number, _, value in fields(data, iter(range(100)), {1: (VARINT,), 2: (VARINT,)})}
-    if values.get(2, 0) != 0:
+    header = {number: value for number, _, value in fields(data, iter(range(100)), {1: (VARINT,), 2: (VARINT,)})}
+    if header.get(2, 0) != 0:
         raise ValueError("it is of a big-endian machine")
-    if not 1 <= values.get(1, 0) <= MOST_SHARDS:
-        raise ValueError(f"it has {values.get(1, 0)} data files")
-    return int(values[1])
+    if not 1 <= header.get(1, 0) <= MOST_SHARDS:
+        raise ValueError(f"it has {header.get(1, 0)} data files")
+    return int(header[1])
 
 
 def _array(name: str, data: memoryview, shards: list[memoryview], budget: Iterator[int]) -> NDArray[np.generic] | None:
     """The array of an entry, or none for texts."""
     wanted = {number: (VARINT,) for number in (1, 3, 4, 5)} | {2: (BYTES,), 6: (FIXED32,), 7: (BYTES,)}
-    values = {number: value for number, _, value in fields(data, budget, wanted)}
-    kind, shard, offset, size = (int(values.get(number, 0)) for number in (1, 3, 4, 5))
+    entry = {number: value for number, _, value in fields(data, budget, wanted)}
+    kind, shard, offset, size = (int(entry.get(number, 0)) for number in (1, 3, 4, 5))
     if kind == TEXT:
         return None
     if kind not in TYPES:
         raise ValueError(f"{name} has the type {kind}")
-    if 7 in values:
+    if 7 in entry:
         raise ValueError(f"{name} is in slices")
-    shape = []
-    for _, _, dim in fields(values.get(2, memoryview(b"")), budget, {2: (BYTES,)}):
-        sides = [value for _, _, value in fields(dim, budget, {1: (VARINT,)})]
-        shape.append(sides[-1] if sides else 0)
-    dtype = np.dtype(TYPES[kind])
-    if len(shape) > MOST_AXES or prod(shape) * dtype.itemsize != size:
+    shape, dtype = shape_of(name, entry.get(2, memoryview(b"")), budget), np.dtype(TYPES[kind])
+    if prod(shape) * dtype.itemsize != size:
         raise ValueError(f"{name} has {len(shape)} axes and {size} bytes, which do not fit")
     if shard >= len(shards) or offset + size > len(shards[shard]):
         raise ValueError(f"{name} lies outside of the data files")
     part = shards[shard][offset : offset + size]
-    given = values.get(6)
-    if given is None or int(given.view("<u4")[-1]) != masked(checksum(part)):
+    stored_checksum = entry.get(6)
+    if stored_checksum is None or int(stored_checksum.view("<u4")[-1]) != masked(checksum(part)):
         raise ValueError(f"{name} does not have its checksum")
     array = np.frombuffer(part, dtype).reshape(shape)
     if dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"{name} holds a number that is not finite")
     return array
+
+
+def shape_of(name: str, data: memoryview, budget: Iterator[int]) -> tuple[int, ...]:
+    """The sides of a TensorShapeProto. Raises ValueError for too many of them, and for one that is too long or below 0."""
+    shape: list[int] = []
+    for _, _, dim in fields(data, budget, {2: (BYTES,)}):
+        sides = [value for _, _, value in fields(dim, budget, {1: (VARINT,)})]
+        shape.append(sides[-1] if sides else 0)
+        if shape[-1] > LONGEST_SIDE:  # a negative number is read as one of 64 bits
+            raise ValueError(f"{name} has a side of {shape[-1]}")
+        if len(shape) > MOST_AXES:
+            raise ValueError(f"{name} has more than {MOST_AXES} axes")
+    return tuple(shape)
 
 
 def checksum(data: memoryview | bytes) -> int:
@@ -185,7 +196,7 @@ def checksum(data: memoryview | bytes) -> int:
 
 
 def masked(crc: int) -> int:
-    """A checksum as LevelDB keeps it: turned by 15 bits, and a constant added."""
+    """A checksum in the form that LevelDB stores: rotated by 15 bits, plus a constant."""
     return ((crc >> 15 | crc << 17) + MASK) & 0xFFFFFFFF
 
 

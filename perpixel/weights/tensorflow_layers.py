@@ -1,9 +1,9 @@
-"""What the arrays of the authors' TensorFlow checkpoints are called, and where they go in our networks.
+"""The names of arrays in the authors' TensorFlow checkpoints and frozen graphs, and their places in our networks.
 
 DeepLab v3+ on aligned Xception as released (tensorflow/models, research/deeplab: core/xception.py, model.py), with separable
 convolutions in pyramid and decoder. A convolution is SCOPE/weights, height x width x inputs x outputs; a depthwise one
 SCOPE/depthwise_weights, height x width x channels x 1; batch normalisation SCOPE/BatchNorm/gamma, beta, moving_mean and
-moving_variance. What training keeps beside them is left out."""
+moving_variance. Arrays of an optimiser or of averages are left out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from perpixel import networks
 from perpixel.backbones.xception import XCEPTIONS
 from perpixel.errors import UntrustedFile, UsageError
 
-OF_TRAINING = ("/Momentum", "/ExponentialMovingAverage")  # endings of what an optimiser or an average keeps
+OF_TRAINING = ("/Momentum", "/ExponentialMovingAverage")  # endings of arrays of an optimiser or of averages
 COUNTER = "global_step"
 NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 SHOWN = 8
@@ -29,14 +29,14 @@ SHOWN = 8
 def convert(
     path: Path, arrays: Mapping[str, NDArray[np.generic]], network: str, classes: int, **arguments: Any
 ) -> dict[str, Tensor]:
-    """The state of `network` for `classes` classes, from the arrays of the checkpoint `path`. `arguments` are the network's.
+    """The state of `network` for `classes` classes, from the arrays of the file `path`. `arguments` are the network's.
 
-    Raises UsageError for a network whose authors' weights these cannot be, UntrustedFile that names what is unknown, missing or
+    Raises UsageError for a network of which there are no such files, UntrustedFile that names arrays that are unknown, missing or
     of another shape."""
     known = {**networks.arguments_of(network, arguments), **arguments} if network in networks.NETWORKS else {}
     if network != "deeplabv3plus" or known["backbone"] not in XCEPTIONS or not known["separable"]:
         raise UsageError(
-            f"{path}: checkpoints of TensorFlow are read of deeplabv3plus on {', '.join(XCEPTIONS)} with separable convolutions; "
+            f"{path}: files of TensorFlow are read of deeplabv3plus on {', '.join(XCEPTIONS)} with separable convolutions; "
             f"name that network."
         )
     with torch.device("meta"):
@@ -52,20 +52,23 @@ def convert(
         array, shape = _turned(theirs, given[theirs]), tuple(expected[ours].shape)
         if array.shape != shape:
             misshapen.append(f"{theirs} ({'x'.join(map(str, given[theirs].shape))})")
-        else:
+            continue
+        with np.errstate(over="ignore"):
             state[ours] = torch.from_numpy(np.array(array, np.float32, order="C"))
+        if not torch.isfinite(state[ours]).all():
+            raise UntrustedFile(f"{path}: {theirs} holds a number that float32 cannot hold; use another copy.")
     wrong = {
         "unknown": [name for name in given if name not in places],
         "missing": [name for name in places if name not in given],
         "of another shape": misshapen,
     }
     if any(wrong.values()):
-        listed = "; ".join(f"{what}: {_listed(names)}" for what, names in wrong.items() if names)
+        listed = "; ".join(f"{fault}: {_listed(names)}" for fault, names in wrong.items() if names)
         raise UntrustedFile(
             f"{path}: does not hold {networks.title(network, arguments)} with {classes} classes ({listed}); name the network, "
             f"backbone and classes that it was made for."
         )
-    if known["image_pooling"]:  # theirs is the first of the branches that are joined, ours the last
+    if known["image_pooling"]:  # the first of the joined branches in their file, the last of ours
         joined = state["aspp.project.0.weight"]
         state["aspp.project.0.weight"] = joined.roll(-joined.shape[0], 1)
     assert {name: tensor.shape for name, tensor in state.items()} == {name: tensor.shape for name, tensor in expected.items()}
@@ -73,7 +76,7 @@ def convert(
 
 
 def _turned(name: str, array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """A kernel as torch has it: outputs, inputs, height, width; of a depthwise one channels, 1, height, width."""
+    """A kernel in torch's order: outputs, inputs, height, width. A depthwise kernel has channels, 1, height, width."""
     if array.ndim != 4:
         return array
     return array.transpose((2, 3, 0, 1) if name.endswith("depthwise_weights") else (3, 2, 0, 1))
@@ -85,7 +88,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _places(kind: str, rates: int, image_pooling: bool) -> Iterator[tuple[str, str]]:
-    """Their names and ours."""
+    """The name of each array in their files, and its name in our network."""
     scope = kind.replace("xception", "xception_")
     for number in (0, 1):
         yield from _convolution(f"{scope}/entry_flow/conv1_{number + 1}", f"trunk.stem.{number}.conv", f"trunk.stem.{number}.bn")
@@ -111,7 +114,7 @@ def _places(kind: str, rates: int, image_pooling: bool) -> Iterator[tuple[str, s
 
 
 def _units(kind: str) -> Iterator[str]:
-    """The scopes of the blocks, in their order: all middle blocks are units of one."""
+    """The scopes of the blocks in their order. All middle blocks are units of one scope."""
     blocks = XCEPTIONS[kind]
     middle = [block.shortcut == "identity" for block in blocks]
     entry = middle.index(True)

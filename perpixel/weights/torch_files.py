@@ -1,7 +1,7 @@
-"""State dicts of torch (`.pth`, `.pt`, `.bin`), which are pickles: read by a child process that hands back tensors alone.
+"""State dicts of torch (`.pth`, `.pt`, `.bin`). They are pickles, so a child process reads them and returns tensors alone.
 
 The child (this module as `python -m perpixel.weights.torch_files SOURCE TARGET`) unpickles with torch's own `weights_only`, under
-a limit on its memory, and writes the tensors as safetensors; the parent waits for it only so long."""
+a limit on its memory, and writes the tensors as safetensors. The parent waits for it no longer than `SECONDS`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from torch import Tensor
 from perpixel.errors import DataError, ResourceError, UntrustedFile, printable
 
 SECONDS = 120.0
-WRAPPERS = ("model", "state_dict")  # under which training scripts save the weights beside an optimiser's state
-# Tensors may take twice the file: two names may share one. The child needs each of them three times while it writes.
+WRAPPERS = ("model", "state_dict")  # keys under which training scripts save weights beside an optimiser's state
+# Tensors may take twice the bytes of the file, for two names may share a tensor. The child needs them three times to write.
 LARGEST_RATIO, COPIES, SPARE = 2, 3, 1 << 30
 _REFUSED, _DISK_FULL = 4, 5  # exit codes of the child
 
@@ -41,7 +41,7 @@ def read_state(path: str | Path, seconds: float = SECONDS) -> dict[str, Tensor]:
         raise DataError(f"{printable(path)}: there is no such file; name a state dict that torch.save wrote.")
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "state.safetensors")
-        # -P: what lies in the current folder is not imported.
+        # -P: modules in the current folder are not imported.
         command = [sys.executable, "-P", "-m", "perpixel.weights.torch_files", str(path.absolute()), str(target)]
         roots = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, roots))}
@@ -60,7 +60,7 @@ def read_state(path: str | Path, seconds: float = SECONDS) -> dict[str, Tensor]:
 
 
 def _hand_over(source: str, target: str) -> None:
-    """What the child does. Raises whatever torch raises, ValueError for what is not a dict of ordinary tensors."""
+    """The work of the child. Raises the errors of torch, and ValueError for a file without a dict of ordinary tensors."""
     size = os.path.getsize(source)
     _limit_memory(SPARE + LARGEST_RATIO * COPIES * size)
     warnings.simplefilter("ignore")
@@ -75,7 +75,7 @@ def _hand_over(source: str, target: str) -> None:
 
 
 def named_tensors(loaded: Any) -> dict[str, Tensor]:
-    """The state dict in what `torch.load` gave. Raises ValueError for anything else, naming the entry."""
+    """The state dict in the result of `torch.load`. Raises ValueError for any other result, with the name of the entry."""
     for wrapper in WRAPPERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
             loaded = loaded[wrapper]
@@ -93,7 +93,7 @@ def named_tensors(loaded: Any) -> dict[str, Tensor]:
 
 
 def _limit_memory(room: int) -> None:
-    """Lets this process take `room` bytes more than it has. Only on Linux, which tells what it has."""
+    """Lets this process take `room` bytes more than it has. Works on Linux alone, which tells the present amount."""
     if sys.platform != "linux":
         return
     import resource
@@ -105,7 +105,7 @@ def _limit_memory(room: int) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What was wrong, in some words of printable ASCII: torch's own advice is to trust the file."""
+    """The error in a few words of printable ASCII. Torch's own message advises to trust the file, so it is not shown."""
     text = str(error)
     code = re.search(r"GLOBAL (\S{1,100})", text)
     if code:

@@ -66,6 +66,7 @@ def parameters(module: nn.Module) -> int:
     ("deeplabv1", {"head": "7x7"}, 134_346_581),
     ("deeplabv1", {"head": "4x4"}, 65_140_565),
     ("deeplabv1", {"head": "4x4", "rate": 8}, 65_140_565),
+    ("deeplabv1", {"msc": True}, 20_505_429 + 1_206_121),
     ("deeplabv2", {"backbone": "vgg16_reduced"}, 37_877_652),
     ("deeplabv2", {"backbone": "vgg16_reduced", "rates": (12,)}, 20_505_429),  # LargeFOV
     ("deeplabv2", {"norm": "batch"}, 44_048_532),
@@ -185,6 +186,52 @@ def test_the_loss_of_v1_is_at_stride_8() -> None:
     torch.testing.assert_close(network.losses(images, Targets(labels)), {"cross_entropy": by_hand})
     labels[:, 1::8] = (labels[:, 1::8] + 1) % CLASSES  # of no cell
     torch.testing.assert_close(network.losses(images, Targets(labels)), {"cross_entropy": by_hand})
+
+
+def test_the_parameters_of_msc_by_hand() -> None:
+    """Of each path a 3x3 from its feature to 128 channels, a 1x1, and the classifier."""
+    paths = [9 * inputs * 128 + 128 + 128 * 128 + 128 + 128 * 21 + 21 for inputs in (3, 64, 128, 256, 512)]
+    assert sum(paths) == 1_206_121
+    assert parameters(on_meta("deeplabv1", msc=True).msc) == sum(paths)
+
+
+def test_msc_is_its_prototxt() -> None:
+    """At test 3x3 of stride 1, and every score map enlarged by Interp; in training 3x3 of the strides 8, 4, 2, 1, 1."""
+    network, images = small("deeplabv1", msc=True).double(), pictures((41, 33)).double()
+    state = network.state_dict()
+    for name, tensor in state.items():
+        if name.startswith("msc") and "score" not in name:
+            tensor.normal_(std=0.5)
+    with torch.inference_mode():
+        plain = small("deeplabv1").double()
+        plain.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("msc")})
+        features = plain.trunk(images)
+        features["image"] = (images - state["trunk.mean"]) * state["trunk.scale"]
+        fine = F.interpolate(plain.score_map(images).scores, (41, 33), mode="bilinear", align_corners=True)
+        coarse = plain.score_map(images).scores
+        for name, stride in (("image", 8), ("pool1", 4), ("pool2", 2), ("pool3", 1), ("pool4", 1)):
+            def path(x: Tensor, stride: int, name: str = name) -> Tensor:
+                conv, fc, score = ((state[f"msc.{name}.{layer}.weight"], state[f"msc.{name}.{layer}.bias"])
+                                   for layer in ("conv", "fc", "score"))  # fmt: skip
+                return F.conv2d(F.conv2d(F.conv2d(x, *conv, stride=stride, padding=1).relu(), *fc).relu(), *score)
+
+            fine = fine + F.interpolate(path(features[name], 1), (41, 33), mode="bilinear", align_corners=True)
+            coarse = coarse + path(features[name], stride)
+        found = network.score_map(images)
+        assert (found.stride, found.shift) == (1, 0)
+        torch.testing.assert_close(found.scores, fine)
+        torch.testing.assert_close(network(images)["logits"], fine)
+    labels = torch.randint(CLASSES, (1, 41, 33), generator=torch.Generator().manual_seed(0))
+    by_hand = F.cross_entropy(coarse, labels[:, ::8, ::8]).float()
+    torch.testing.assert_close(network.losses(images, Targets(labels)), {"cross_entropy": by_hand})
+
+
+def test_msc_starts_as_released() -> None:
+    torch.manual_seed(0)
+    weights = dict(build("deeplabv1", 21, width=0.5, msc=True).msc.named_parameters())
+    expected = {"conv.weight": 0.001, "fc.weight": 0.001, "score.weight": 0.01}
+    for name, weight in weights.items():
+        assert weight.std().item() == pytest.approx(expected.get(name.partition(".")[2], 0), rel=0.1)
 
 
 def test_scores_start_as_released() -> None:
@@ -505,15 +552,72 @@ def test_separable_convolutions_take_a_third_less_of_the_work() -> None:
     assert size_of("deeplabv3plus", size=(513, 513), output_stride=8)[1] == pytest.approx(177.1e9, rel=0.005)
 
 
+def released_multiply_adds(output_stride: int, decoder: bool, released: bool = True) -> int:
+    """Multiply-adds of ResNet-101 v3, or v3+ with ordinary convolutions, for 513x513 pixels and 21 classes.
+
+    The released network (core/resnet_v1_beta.py) has a stem of three 3x3, and the stride of res2, res3 and res4 in the 3x3 of
+    their last block. TensorFlow of that time computes an atrous convolution on a batch of smaller maps: sides are padded by
+    the rate and rounded up to a multiple of it. Without `released`: a stem of 7x7, strides in the first block of res3, res4
+    and res5, and no rounding, as here."""
+
+    def cells(side: int, rate: int) -> int:
+        if not released or rate == 1:
+            return side * side
+        return (-(-(side + 2 * rate) // rate) - 2) ** 2 * rate**2
+
+    total = 257**2 * (9 * (3 * 64 + 64 * 64 + 64 * 128) if released else 49 * 3 * 64)
+    inputs, side, stride, rate = 128 if released else 64, 129, 4, 1
+    for stage, blocks in enumerate((3, 4, 23, 3)):
+        inner = 64 << stage
+        for block in range(blocks):
+            strided = (stage < 3 and block == blocks - 1) if released else (stage > 0 and block == 0)
+            grid = (1, 2, 4)[block] if stage == 3 else 1
+            before, here = side, rate * grid
+            if strided and stride == output_stride:
+                rate *= 2
+            elif strided:
+                side, stride = (side - 1) // 2 + 1, 2 * stride
+            middle = cells(side, here) if side == before else side * side
+            total += before**2 * inputs * inner + middle * 9 * inner * inner + side**2 * inner * 4 * inner
+            total += side**2 * inputs * 4 * inner if inputs != 4 * inner else 0
+            inputs = 4 * inner
+    branches = side**2 + 9 * sum(cells(side, rate * 16 // output_stride) for rate in (6, 12, 18))
+    total += 256 * (2048 * branches + 2048 + side**2 * 5 * 256)
+    return total + (129**2 * 256 * (48 + 9 * 304 + 9 * 256 + 21) if decoder else side**2 * 256 * 21)
+
+
+@pytest.mark.parametrize(("output_stride", "decoder", "published"), [(16, False, 81.0e9), (8, True, 297.9e9)])
+def test_the_published_multiply_adds_of_resnet_are_those_of_the_released_network(
+    output_stride: int, decoder: bool, published: float
+) -> None:
+    assert released_multiply_adds(output_stride, decoder) == pytest.approx(published, rel=0.003)
+
+
+def test_at_output_stride_16_v3_plus_is_published_with_a_hundredth_less() -> None:
+    """101.3 G of the paper; 102.6 G here, and 101.2 G without multi-grid, by whose rates alone the rounding differs."""
+    assert released_multiply_adds(16, True) / 101.3e9 == pytest.approx(1.0127, abs=5e-4)
+
+
+@pytest.mark.parametrize(("name", "output_stride"), [("deeplabv3", 16), ("deeplabv3", 8), ("deeplabv3plus", 16)])
+def test_ours_differ_by_the_stem_the_place_of_strides_and_the_rounding(name: str, output_stride: int) -> None:
+    from perpixel.networks.papers import size_of
+
+    arguments = {"backbone": "resnet101", "separable": False} if name == "deeplabv3plus" else {}
+    found = size_of(name, size=(513, 513), output_stride=output_stride, **arguments)[1]
+    assert found == released_multiply_adds(output_stride, name == "deeplabv3plus", released=False)
+
+
 # Arguments
 
 
 @pytest.mark.parametrize(("name", "arguments", "says"), [
     ("deeplabv1", {"rate": 3, "head": "4x4"}, "rate 3: the dilation of an fc6 of 4x4 must be an even number"),
+    ("deeplabv1", {"msc": True, "backbone": "resnet18"}, "msc is for vgg16_reduced, not for resnet18; leave it out"),
     ("deeplabv1", {"rate": 0}, "rate 0: the dilation of an fc6 of 3x3 must be 1 or more"),
     ("deeplabv2", {"rates": ()}, r"rates = \[\]: give dilations of 1 or more"),
     ("deeplabv2", {"scales": (1.0, 2.0)}, r"scales = \[1.0, 2.0\]: give scales above 0 and at most 1"),
     ("deeplabv2", {"backbone": "vgg16_reduced", "norm": "batch"}, "norm is for .*resnet101.*, not for vgg16_reduced"),
+    ("deeplabv2", {"backbone": "resnet18", "stride_in": "1x1"}, "stride_in is for .*resnet101.*, not for resnet18"),
     ("deeplabv2", {"dropout": 0.1}, "dropout is for vgg16_reduced, not for resnet101"),
     ("deeplabv3", {"rates": (0, 1)}, r"rates = \[0, 1\]: give dilations of 1 or more"),
     ("deeplabv3", {"output_stride": 12}, "output_stride = 12: must be 4, 8, 16 or 32"),

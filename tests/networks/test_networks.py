@@ -73,6 +73,7 @@ CASES = {
     "encnet on efficientnet_lite0": ("encnet", dict(backbone="efficientnet_lite0")),
     "deeplabv1": ("deeplabv1", dict(width=SMALL)),
     "deeplabv1, 4x4": ("deeplabv1", dict(width=SMALL, head="4x4", rate=2)),
+    "deeplabv1 with msc": ("deeplabv1", dict(width=SMALL, msc=True)),
     "deeplabv1 on resnet18": ("deeplabv1", dict(backbone="resnet18", rate=2)),
     "deeplabv2": ("deeplabv2", dict(backbone="resnet50", width=SMALL, scales=(1.0,))),  # test_deeplab.py has more scales
     "deeplabv2 on vgg16": ("deeplabv2", dict(backbone="vgg16_reduced", width=SMALL, scales=(1.0,), rates=(1, 2))),

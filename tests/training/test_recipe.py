@@ -178,6 +178,7 @@ BAD_VALUES = {
     "blur": (-0.1, 1.1, float("nan")),
     "rotate": (-1.0, 181.0, float("nan")),
     "elastic": (-1.0, float("inf")),
+    "fill": ("mirrors",),
     "separation_weights": (-1.0, float("nan")),
     "separation_sigma": (0.0, 101.0, float("nan")),
     "separation_class": ("cell",),

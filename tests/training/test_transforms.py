@@ -11,6 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from perpixel.sample import Instances, Sample
+from perpixel.training import transforms
 from perpixel.training.transforms import (
     MEAN_COLOUR,
     Augmentation,
@@ -275,6 +276,71 @@ class TestDeformation:
         found = augment(blocks(), how, VOID, rng(seed))
         safe = inside(found.labels, reach=4)
         assert (found.image[..., 0] == SHADE[found.labels])[safe].all()
+
+
+class TestFill:
+    """With the fill "mean", what lies outside a turned or deformed picture is mean colour and void."""
+
+    HOW = replace(STILL, rotate=1, fill="mean")
+
+    def moved(self, sample, monkeypatch, down, right, how=HOW):
+        """The view whose pixels come from `down` and `right` pixels before them."""
+        shift = np.array([down, right])[:, None, None]
+        monkeypatch.setattr(transforms, "deformed_places", lambda size, *_: np.mgrid[: size[0], : size[1]] - shift)
+        return augment(sample, how, VOID, rng())
+
+    def test_a_picture_moved_by_a_whole_pixel(self, monkeypatch):
+        sample = noise(0, 3, 4)
+        found = self.moved(sample, monkeypatch, 1, 0)
+        assert found.image[0].tolist() == [list(MEAN_COLOUR)] * 4
+        assert found.labels[0].tolist() == [VOID] * 4
+        assert (found.image[1:] == sample.image[:2]).all()
+        assert (found.labels[1:] == sample.labels[:2]).all()
+
+    def test_a_picture_moved_by_three_quarters_of_a_pixel(self, monkeypatch):
+        """The first column has three quarters of the mean colour, the second a quarter of its own pixel."""
+        sample = noise(1, 2, 3)
+        found = self.moved(sample, monkeypatch, 0, 0.75)
+        pixels = sample.image.astype(float)
+        columns = 0.75 * np.array(MEAN_COLOUR) + 0.25 * pixels[:, 0], 0.75 * pixels[:, 0] + 0.25 * pixels[:, 1]
+        for column, expected in enumerate(columns):
+            assert np.abs(found.image[:, column] - expected).max() < 0.51
+        assert (found.labels == np.stack([[VOID, VOID], sample.labels[:, 0], sample.labels[:, 1]], 1)).all()
+
+    def test_no_object_reaches_outside(self, monkeypatch):
+        sample = noise(2, 3, 4)
+        sample = replace(sample, instances=Instances.of_numbers(np.ones((3, 4), np.int32), np.array([1])))
+        found = self.moved(sample, monkeypatch, 1, 2)
+        assert found.instances.masks[0].sum() == 2 * 2
+        assert not found.instances.masks[0][0].any()
+        assert not found.instances.masks[0][:, :2].any()
+
+    @given(seed=seeds, height=sides, width=sides)
+    def test_a_turned_picture_is_sampled_as_scipy_samples_it(self, seed, height, width):
+        sample = noise(seed, height, width)
+        found = augment(sample, replace(STILL, rotate=30, fill="mean"), VOID, rng(seed))
+        random = rng(seed)
+        transforms._choose_window(sample.labels, STILL, VOID, random)
+        places = deformed_places((height, width), 30, 0, random)
+        for channel, outside in enumerate(MEAN_COLOUR):
+            expected = ndimage.map_coordinates(sample.image[..., channel].astype(float), places, order=1, mode="grid-constant",
+                                               cval=outside)  # fmt: skip
+            assert np.abs(found.image[..., channel] - expected).max() < 0.51
+        rows, columns = np.rint(places).astype(int)
+        there = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        assert (found.labels[there] == sample.labels[rows[there], columns[there]]).all()
+        assert (found.labels[~there] == VOID).all()
+
+    def test_in_a_coarse_view_too_all_that_lies_far_outside_is_the_mean_colour(self):
+        sample = Sample("white", np.full((60, 80, 3), 255, np.uint8), np.ones((60, 80), np.uint8))
+        how = Augmentation(scale=0.25, crop=(40, 40), flip=False, rotate=40, fill="mean")
+        for seed in range(5):
+            found = augment(sample, how, VOID, rng(seed))
+            void = found.labels == VOID
+            assert 0.5 < void.mean() < 1
+            far = ndimage.binary_erosion(void, iterations=4, border_value=1)
+            assert (found.image[far] == MEAN_COLOUR).all()
+            assert (found.image[~ndimage.binary_dilation(void, iterations=4, border_value=1)] == 255).all()
 
 
 class TestContext:

@@ -479,7 +479,7 @@ class TestCommand:
             (["net.caffemodel", "--network", "fcn8s", "--classes", "0"], 2, "0 classes: give a number from 1 to 65535"),
             (["net.caffemodel", "--list", "--network", "fcn8s"], 2, "--list only prints the layers of the file;"),
             (["net.caffemodel", "--network", "fcn8s", "--classes", "21", "--out", "no"], 4, "net.caffemodel: does not hold"),
-            (["net.h5", "--network", "fcn8s"], 2, "net.h5: only .caffemodel, .index, .pth, .pt and .bin files can be imported"),
+            (["net.h5", "--network", "fcn8s"], 2, "net.h5: only .caffemodel, .index, .pb, .pth, .pt and .bin files can be"),
             (["none.caffemodel", "--list"], 3, "none.caffemodel: there is no such file; name a .caffemodel."),
             (["cut.caffemodel", "--list"], 4, "cut.caffemodel: is damaged or no .caffemodel (it ends "),
             (["cut.caffemodel", "--network", "fcn8s", "--classes", "21"], 4, "cut.caffemodel: is damaged or no .caffemodel"),
