@@ -1,5 +1,5 @@
-"""Populations of judged pictures whose figures are known, for `coverage.py`: the rows of many pictures, drawn once. A figure of
-all of them is the truth that an interval must hold, and a data set of n pictures is n of them, drawn with replacement.
+"""Populations of judged pictures whose figures are known, for `interval_coverage.py`: the rows of many pictures, drawn once. A
+figure of all of them is the truth that an interval must hold, and a data set of n pictures is n of them, drawn with replacement.
 
 A picture has a difficulty, which moves the quality of all that is found in it. A class is in a picture with a chance of its own,
 from 1 for the first class down to `rarest` for the last in equal ratios, and has a quality of its own."""
@@ -19,7 +19,6 @@ from perpixel.measures.outcomes import Outcomes
 from perpixel.measures.panoptic import PanopticCounts, PanopticQuality
 from perpixel.measures.pixels import PixelCounts, Pixels
 
-POOL = 20_000  # pictures
 PIXELS = 60_000  # of a picture
 
 
@@ -59,14 +58,14 @@ def confusions(
     return found
 
 
-def pixels(rng: np.random.Generator, classes: int, rarest: float, pictures: int = POOL) -> Population:
+def pixels(rng: np.random.Generator, classes: int, rarest: float, pictures: int) -> Population:
     measure = Pixels()
     rows = [PixelCounts(classes, 255, places.astype(np.int32), counts)
             for places, counts in confusions(rng, classes, rarest, pictures, 2.0, PIXELS)]  # fmt: skip
     return Population(measure, lambda places: measure.figures([rows[place] for place in places.tolist()]), pictures)
 
 
-def boundary(rng: np.random.Generator, classes: int, rarest: float, pictures: int = POOL) -> Population:
+def boundary(rng: np.random.Generator, classes: int, rarest: float, pictures: int) -> Population:
     measure, rows = BoundaryIou(), []
     for places, counts in confusions(rng, classes, rarest, pictures, 0.8, PIXELS // 8):
         (truth, predicted), row = np.divmod(places, classes), np.zeros((3, classes), np.int64)
@@ -76,7 +75,7 @@ def boundary(rng: np.random.Generator, classes: int, rarest: float, pictures: in
     return Population(measure, lambda places: measure.figures([rows[place] for place in places.tolist()]), pictures)
 
 
-def panoptic(rng: np.random.Generator, classes: int, rarest: float, pictures: int = POOL) -> Population:
+def panoptic(rng: np.random.Generator, classes: int, rarest: float, pictures: int) -> Population:
     shown, difficulty = presence(rng, classes, rarest, pictures), rng.normal(0, 0.7, (pictures, 1))
     quality = rng.normal(0.7, 0.8, classes) + difficulty
     segments = shown * (1 + rng.poisson(1.5, shown.shape))
@@ -91,7 +90,7 @@ def panoptic(rng: np.random.Generator, classes: int, rarest: float, pictures: in
     return Population(measure, lambda places: measure.figures([rows[place] for place in places.tolist()]), pictures)
 
 
-def instances(rng: np.random.Generator, classes: int, rarest: float, pictures: int = POOL) -> Population:
+def instances(rng: np.random.Generator, classes: int, rarest: float, pictures: int) -> Population:
     """Boxes, so that our own matching makes the rows."""
     shown = presence(rng, classes, rarest, pictures)
     difficulty, quality = rng.normal(0, 0.7, pictures), rng.normal(0.8, 0.7, classes)

@@ -19,7 +19,7 @@ k of the figures without a group.
 
 Percentiles of the bootstrap, which these intervals replace, are too narrow where a class is in few pictures, and hold the bias of
 mean IoU and AP twice. Halves hold no picture twice, so AP's equal scores keep the official order. `docs/scores.md` has the table
-of how often each interval holds the truth, `benchmarks/coverage.py` makes it.
+of how often each interval holds the truth, `benchmarks/interval_coverage.py` makes it.
 
 Pictures are what is drawn because pixels of one are no independent witnesses; where pictures come from few drives or films, the
 interval is still too narrow. It says nothing of training's chance."""
@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -59,7 +59,7 @@ class Samples:
     def drawn(cls, num_pictures: int, replicates: int, seed: int) -> Samples:
         """Raises UsageError for fewer than 2 halves or a seed below 0."""
         if replicates < 2 or seed < 0:
-            raise UsageError(f"halves = {replicates}, seed = {seed}: give 2 halves of the pictures or more, and a seed of 0 or more.")
+            raise UsageError(f"halves = {replicates}, seed = {seed}: give 2 halves or more, and a seed of 0 or more.")
         groups = np.arange(num_pictures) % GROUPS
         left = groups[None] != np.arange(min(num_pictures, GROUPS))[:, None]
         every = np.ones((1, num_pictures), np.int64)
@@ -83,10 +83,13 @@ class Samples:
         share = half / (self.num_pictures - half)
         bias, quantile, of_groups = share * (float(known.mean()) - figure), *_of_groups(self.num_pictures, left)
         error = max(math.sqrt(share) * float(known.std(ddof=1)), of_groups)
-        resting = int((~(np.abs(left - figure) <= ROUNDING)).sum())  # on groups without which it is another, or undefined
-        doubt = _doubt(figure, bias, error, resting, len(left) == self.num_pictures, scale)
+        doubt = _doubt(figure, bias, error, self.resting(values), len(left) == self.num_pictures, scale)
         low, high = _back(figure, bias, quantile * error, scale)
         return Interval(low, high, error, bias, undefined, doubt)
+
+    def resting(self, values: NDArray[np.float64]) -> int:
+        """Without how many groups of pictures a figure is another, or undefined, from its values in the samples."""
+        return int((~(np.abs(values[1 + self.replicates :] - values[0]) <= ROUNDING)).sum())
 
 
 @dataclass(frozen=True)
@@ -147,14 +150,23 @@ def intervals_of(
     """The intervals of every figure of the measure from the rows of all pictures. `progress` is told how many samples are drawn,
     where they are drawn one by one."""
     samples = Samples.drawn(len(rows), replicates, seed)
-    figures = drawn(measure, measure.figures(rows), samples.weights, progress)
-    by_class = [] if figures.classes is None else [samples.interval(values, "share") for values in figures.classes.T]
+    figures, iou = intervals_from(measure, samples, drawn(measure, measure.figures(rows), samples.weights, progress))
+    by_class = dict(zip(classes, iou, strict=True)) if iou else {}
+    return Intervals(figures, by_class, len(rows), replicates, seed, few_pictures(measure, len(rows)))
+
+
+def intervals_from(measure: Measure[Any], samples: Samples, figures: Figures) -> tuple[dict[str, Interval], list[Interval]]:
+    """The intervals of figures by name, and those of the classes' IoU if there are any, from the figures of the samples."""
+    of_classes = [] if figures.classes is None else [*figures.classes.T]
+    rare = sum(not math.isnan(values[0]) and samples.resting(values) < FEW for values in of_classes)
     by_name = {}
     for name, values in figures.overall.items():
         scale: Scale = "amount" if name in measure.amounts else "share"
-        by_name[name] = samples.interval(samples.whole(values) if name in measure.sums else values, scale)
-    iou = dict(zip(classes, by_class, strict=True)) if by_class else {}
-    return Intervals(by_name, iou, len(rows), replicates, seed, few_pictures(measure, len(rows)))
+        one = samples.interval(samples.whole(values) if name in measure.sums else values, scale)
+        if rare and name in measure.class_means:
+            one = replace(one, doubt=f"{rare} class{'es are' if rare > 1 else ' is'} in fewer than {FEW} pictures")
+        by_name[name] = one
+    return by_name, [samples.interval(values, "share") for values in of_classes]
 
 
 def drawn(

@@ -113,6 +113,7 @@ class Measure(ABC, Generic[Row]):
     at_once: ClassVar[int | None] = None  # samples of the pictures in one call of `figures`; all where it is none
     amounts: ClassVar[frozenset[str]] = frozenset()  # figures that may exceed 1
     sums: ClassVar[frozenset[str]] = frozenset()  # figures that are sums over pictures
+    class_means: ClassVar[frozenset[str]] = frozenset()  # figures that are means over the classes whose IoU `figures` says
     enough: ClassVar[int] = 30  # pictures from which on intervals hold the truth as often as they say
 
     def settings(self) -> dict[str, Any]:

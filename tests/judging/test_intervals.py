@@ -24,9 +24,9 @@ from perpixel.errors import UsageError
 from perpixel.judging.answers import pairs_of
 from perpixel.judging.compare import compare, refuse_other_data, refuse_other_protocol
 from perpixel.judging.evaluate import counted, evaluate
-from perpixel.judging.intervals import GROUPS, KIND, Samples, Scale, halves, intervals_of
+from perpixel.judging.intervals import GROUPS, KIND, Samples, Scale, halves, intervals_from, intervals_of
 from perpixel.measures.confusion_matrix import ConfusionMatrix, class_iou, pixel_figures
-from perpixel.measures.measure import weighted_sums
+from perpixel.measures.measure import Figures, weighted_sums
 from perpixel.measures.objects import Objects, PictureObjects
 from perpixel.measures.pixels import Pixels
 from perpixel.sample import Sample
@@ -199,6 +199,12 @@ class TestDoubts:
         iou = class_iou(weighted_sums(samples.weights, map(class_counts, counts)))
         assert samples.interval(iou[:, 2], "share").doubt == "rests on 4 pictures"
         assert samples.interval(iou[:, 0], "share").doubt is None
+        by_name, by_class = intervals_from(
+            Pixels(), samples, Figures({name: iou[:, 0] for name in ("mIoU", "pixel_accuracy")}, iou)
+        )
+        assert by_name["mIoU"].doubt == "1 class is in fewer than 10 pictures"
+        assert by_name["pixel_accuracy"].doubt is None
+        assert [one.doubt for one in by_class] == [None, None, "rests on 4 pictures"]
         many = Samples.drawn(120, 200, 0)
         more = np.concatenate([counts, counts[4:], counts[4:], counts[4:12]])
         assert many.interval(class_iou(weighted_sums(many.weights, map(class_counts, more)))[:, 2], "share").doubt == (

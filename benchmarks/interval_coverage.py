@@ -1,7 +1,8 @@
 """How often intervals hold the truth: samples of pictures are drawn again and again from a population whose figures are known.
 
-    python benchmarks/coverage.py                                          # every cell of the table, hours
-    python benchmarks/coverage.py --measure instances --pictures 100 --classes 20 --repetitions 1000 --kinds halves percentile
+    python benchmarks/interval_coverage.py                                                      # every cell of the table, hours
+    python benchmarks/interval_coverage.py --measure instances --pictures 100 --classes 20 --kinds halves bca
+    python benchmarks/interval_coverage.py --table                                  # the results file as docs/scores.md has it
 
 A cell is a measure, a number of classes and a number of pictures. It is written to the results file when it is done, and left out
 when it is there with the same settings, so the same command goes on where it stopped. `halves` are perpixel's intervals;
@@ -10,6 +11,7 @@ when it is there with the same settings, so the same command goes on where it st
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,15 @@ from numpy.typing import NDArray
 from populations import POPULATIONS, Population
 from scipy.stats import norm
 
-from perpixel.judging.intervals import LEVEL, Samples, drawn, few_pictures
+from perpixel.judging.intervals import LEVEL, Interval, Samples, drawn, few_pictures, intervals_from
 from perpixel.measures.measure import Figures
 
 KINDS = ("halves", "percentile", "basic", "bca")
 PICTURES = (30, 100, 10, 300, 1000, 2000)
 CLASSES = {"pixels": (20, 2, 150), "boundary_iou": (20, 2, 150), "panoptic": (20, 80), "instances": (20, 1, 80)}
 RAREST = {1: 1.0, 2: 0.5, 20: 0.04, 80: 0.02, 150: 0.01}  # share of the pictures that show the rarest class
+POOL = 20_000  # pictures of a population
+TOLD = ("mIoU", "pixel_accuracy", "boundary_mIoU", "IoU of classes", "PQ", "AP", "AP50", "AR_100")  # in the table
 SAMPLES = {"pixels": 500, "boundary_iou": 500, "panoptic": 500, "instances": 200}
 ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
@@ -81,7 +85,7 @@ class Tally:
 
 
 def cell(population: Population, pictures: int, repetitions: int, samples: int, kinds: list[str], seed: int) -> dict[str, Any]:
-    """The coverage of every figure, and of the IoU of all classes together, by how many pictures show a class."""
+    """The coverage of every figure, and of the IoU of all classes together."""
     measure, truth = population.measure, population.truth
     tallies = {name: Tally() for name in truth.overall}
     of_classes = [Tally() for _ in range(0 if truth.classes is None else truth.classes.shape[1])]
@@ -94,9 +98,9 @@ def cell(population: Population, pictures: int, repetitions: int, samples: int, 
         if {*kinds} - {"halves"}:
             weights = random.multinomial(pictures, np.full(pictures, 1 / pictures), samples)
             theirs = drawn(measure, figures_of, weights)
-        for tally, ours_of, theirs_of in _each(tallies, of_classes, ours, theirs):
+        intervals = intervals_from(measure, drawing, ours)
+        for tally, one, ours_of, theirs_of in _each(tallies, of_classes, intervals, ours, theirs):
             figure, left = float(ours_of[0]), ours_of[1 + samples :]
-            one = drawing.interval(ours_of, "share")
             ends = {kind: (one.low, one.high) if kind == "halves" else by_bootstrap(kind, figure, theirs_of, left)
                     for kind in kinds}  # fmt: skip
             tally.add(figure, ends, one.doubt is not None)
@@ -107,13 +111,16 @@ def cell(population: Population, pictures: int, repetitions: int, samples: int, 
     return {"few": few_pictures(measure, pictures) is not None, "figures": told}
 
 
-def _each(tallies: dict[str, Tally], of_classes: list[Tally], ours: Figures, theirs: Figures) -> Any:
+def _each(
+    tallies: dict[str, Tally], of_classes: list[Tally], intervals: tuple[dict[str, Interval], list[Interval]], ours: Figures,
+    theirs: Figures,
+) -> Iterator[tuple[Tally, Interval, NDArray[np.float64], NDArray[np.float64]]]:  # fmt: skip
     for name, tally in tallies.items():
-        yield tally, ours.overall[name], theirs.overall[name]
+        yield tally, intervals[0][name], ours.overall[name], theirs.overall[name]
     for place, tally in enumerate(of_classes):
         assert ours.classes is not None
         assert theirs.classes is not None
-        yield tally, ours.classes[:, place], theirs.classes[:, place]
+        yield tally, intervals[1][place], ours.classes[:, place], theirs.classes[:, place]
 
 
 def _together(classes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -130,6 +137,25 @@ def _together(classes: list[dict[str, Any]]) -> dict[str, Any]:
     return {"classes": len(classes), "doubted": round(float(1 - sure.sum() / judged.sum()), 4), "kinds": kinds}
 
 
+def table(cells: list[dict[str, Any]]) -> list[str]:
+    """Lines of a Markdown table, percent: how often intervals hold the truth, and of them those without doubt."""
+
+    def percent(value: float | None) -> str:
+        return "" if value is None else f"{100 * value:.1f}"
+
+    lines = ["| figure | classes | pictures | halves | without doubt | doubted | percentile |", "|---|---|---|---|---|---|---|"]
+    for one in sorted(cells, key=lambda one: ([*POPULATIONS].index(one["measure"]), one["classes"], one["pictures"])):
+        for name, figure in one["figures"].items():
+            if name not in TOLD or "halves" not in figure["kinds"]:
+                continue
+            label = f"Boundary {name}" if (one["measure"], name) == ("boundary_iou", "IoU of classes") else name.replace("_", " ")
+            halves, theirs = figure["kinds"]["halves"], figure["kinds"].get("percentile", {})
+            shares = (halves["holds"], halves["holds without doubt"], figure["doubted"], theirs.get("holds"))
+            values = (label, one["classes"], one["pictures"], *map(percent, shares))
+            lines.append(f"| {' | '.join(map(str, values))} |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--measure", nargs="+", choices=[*POPULATIONS], default=[*POPULATIONS])
@@ -139,21 +165,27 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=1000)
     parser.add_argument("--samples", type=int, help="of the pictures in each repetition; 200 for instances, 500 for others")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["halves", "percentile"])
-    parser.add_argument("--out", type=Path, default=RESULTS / "coverage.json")
+    parser.add_argument("--pool", type=int, default=POOL, help="pictures of the population")
+    parser.add_argument("--table", action="store_true", help="print the table of the results file, and measure nothing")
+    parser.add_argument("--out", type=Path, default=RESULTS / "interval_coverage.json")
     asked = parser.parse_args()
 
     done = json.loads(asked.out.read_text())["cells"] if asked.out.is_file() else []
+    if asked.table:
+        print("\n".join(table(done)))
+        return
     for pictures in asked.pictures:
         for measure in asked.measure:
             for classes in asked.classes or CLASSES[measure]:
                 settings = {
                     "measure": measure, "classes": classes, "pictures": pictures, "repetitions": asked.repetitions,
                     "rarest": asked.rarest or RAREST.get(classes, 0.04), "samples": asked.samples or SAMPLES[measure],
+                    "pool": asked.pool,
                 }  # fmt: skip
                 if any(settings.items() <= one.items() and {*asked.kinds} <= {*one["kinds"]} for one in done):
                     continue
                 began = time.perf_counter()
-                population = POPULATIONS[measure](np.random.default_rng([2026, classes]), classes, settings["rarest"])
+                population = POPULATIONS[measure](np.random.default_rng([2026, classes]), classes, settings["rarest"], asked.pool)
                 told = cell(population, pictures, settings["repetitions"], settings["samples"], asked.kinds, 11)
                 done.append({**settings, "kinds": asked.kinds, "seconds": round(time.perf_counter() - began), **told})
                 result = {"machine": machine("numpy", "scipy"), "level": LEVEL, "cells": done}
