@@ -11,10 +11,13 @@ import pytest
 from places import ROOT
 from scipy import stats
 
+from perpixel.judging.compare import differences
+from perpixel.measures.pixels import PixelCounts, Pixels
+
 sys.path.append(str(ROOT / "benchmarks"))
 
 import interval_coverage
-from populations import POPULATIONS
+from populations import POPULATIONS, confusions
 
 approx = pytest.approx
 
@@ -88,3 +91,38 @@ def test_intervals_hold_the_truth_as_often_as_they_say(
         kinds = found[name]["kinds"]
         assert kinds["halves"]["holds"] == approx(0.955, abs=0.005 + chance), name
         assert kinds["halves"]["holds"] > kinds["percentile"]["holds"], name
+
+
+def corrected(rows: list[PixelCounts], random: np.random.Generator) -> list[PixelCounts]:
+    """What a better network predicts: in each picture a share of the errors, half of them on average, is right."""
+    better = []
+    for row in rows:
+        wrong = np.flatnonzero(row.places // row.num_classes != row.places % row.num_classes)
+        right = random.binomial(row.counts[wrong], random.beta(1, 1))
+        truth = row.places[wrong] // row.num_classes
+        counts = row.counts.copy()
+        counts[wrong] -= right
+        places, cells = np.unique(np.concatenate([row.places, truth * (row.num_classes + 1)]), return_inverse=True)
+        sums = np.bincount(cells, np.concatenate([counts, right])).astype(np.int64)
+        better.append(PixelCounts(row.num_classes, row.void, places, sums))
+    return better
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pictures", [30, 100])
+def test_intervals_of_differences_hold_the_truth_as_often_as_they_say(pictures: int) -> None:
+    random, measure = np.random.default_rng(6), Pixels()
+    rows = [PixelCounts(10, 255, places.astype(np.int32), counts)
+            for places, counts in confusions(random, 10, 0.2, 4000, 2.0, 60_000)]  # fmt: skip
+    sides = rows, corrected(rows, random)
+    true = [measure.figures(side)(np.ones((1, len(rows)), np.int64)).overall for side in sides]
+    held = {"mIoU": 0, "pixel_accuracy": 0}
+    for repetition in range(300):
+        chosen = random.integers(0, len(rows), pictures)
+        figures_of = measure.figures(*([side[place] for place in chosen.tolist()] for side in sides))
+        found = differences(lambda weights: figures_of(weights).overall, pictures, 200, repetition)  # noqa: B023
+        for name in held:
+            one = found[name].interval
+            held[name] += one.low <= true[1][name][0] - true[0][name][0] <= one.high
+    for name, times in held.items():
+        assert times / 300 == approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / 300)), name
