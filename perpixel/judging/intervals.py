@@ -17,8 +17,8 @@ t is Student's quantile, since s rests on few pictures where a class is rare. It
 whose estimate varies as that of s (Satterthwaite, Biometrics Bulletin 2(6), 1946): 2 / (2 / N + k / G), with the excess kurtosis
 k of the figures without a group.
 
-Percentiles of the bootstrap, which these intervals replace, are too narrow where a class is in few pictures, and hold the bias of
-mean IoU and AP twice. Halves hold no picture twice, so AP's equal scores keep the official order. `docs/scores.md` has the table
+Percentiles of the bootstrap, which these intervals replace, are too narrow where a class is in few pictures, and add the bias of
+mean IoU and AP once more. Halves hold no picture twice, so AP's equal scores keep the official order. `docs/scores.md` has the table
 of how often each interval holds the truth, `benchmarks/interval_coverage.py` makes it.
 
 Pictures are what is drawn because pixels of one are no independent witnesses; where pictures come from few drives or films, the
