@@ -18,8 +18,8 @@ whose estimate varies as that of s (Satterthwaite, Biometrics Bulletin 2(6), 194
 k of the figures without a group.
 
 Percentiles of the bootstrap, which these intervals replace, are too narrow where a class is in few pictures, and add the bias of
-mean IoU and AP once more. Halves hold no picture twice, so AP's equal scores keep the official order. `docs/scores.md` has the table
-of how often each interval holds the truth, `benchmarks/interval_coverage.py` makes it.
+mean IoU and AP once more. Halves hold no picture twice, so AP's equal scores keep the official order. `docs/scores.md` has the
+table of how often each interval holds the truth, `benchmarks/interval_coverage.py` makes it.
 
 Pictures are what is drawn because pixels of one are no independent witnesses; where pictures come from few drives or films, the
 interval is still too narrow. It says nothing of training's chance."""
