@@ -158,7 +158,8 @@ def intervals_of(
 def intervals_from(measure: Measure[Any], samples: Samples, figures: Figures) -> tuple[dict[str, Interval], list[Interval]]:
     """The intervals of figures by name, and those of the classes' IoU if there are any, from the figures of the samples."""
     of_classes = [] if figures.classes is None else [*figures.classes.T]
-    rare = sum(not math.isnan(values[0]) and samples.resting(values) < FEW for values in of_classes)
+    # A class that no picture changes has an IoU of 0 or 1 in every picture, of which there may be many.
+    rare = sum(not math.isnan(values[0]) and 0 < samples.resting(values) < FEW for values in of_classes)
     by_name = {}
     for name, values in figures.overall.items():
         scale: Scale = "amount" if name in measure.amounts else "share"
