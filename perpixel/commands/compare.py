@@ -33,7 +33,7 @@ def compare(
     inferring: Inferring = NO_INFERENCE,
     other_inferring: OtherInferring = NO_OTHERS,
     measures: Measuring = NO_MEASURES,
-    samples: Annotated[int, Parameter(help="Bootstrap samples, and exchanges of the permutation test.")] = 1000,
+    samples: Annotated[int, Parameter(help="Halves of the pictures, and exchanges of the permutation test.")] = 1000,
     seed: Annotated[int, Parameter(help="Seed of both.")] = 0,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,

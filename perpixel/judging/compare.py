@@ -2,8 +2,7 @@
 
 Both tests are paired: they never part what the two make of one picture.
 
-    interval   Paired bootstrap: the same bootstrap samples of pictures score both, and the interval is that of the difference
-               (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, sections 8.3 and 13.3; see `intervals`).
+    interval   The same halves of the pictures score both, and the interval is that of the difference (see `intervals`).
     p_value    Permutation test: if both were alike, exchanging their answers to any picture would change nothing. In R random
                exchanges, each picture with chance 1/2, E give a difference as great as the one found or greater, in either
                direction, and p = (E + 1) / (R + 1) (Fisher, The Design of Experiments, 1935, section 21; the 1 is the order
@@ -12,7 +11,7 @@ Both tests are paired: they never part what the two make of one picture.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,11 +22,11 @@ from numpy.typing import NDArray
 
 from perpixel.judging.answers import pairs_of
 from perpixel.judging.evaluate import Progress, counted, pixels, samples
-from perpixel.judging.intervals import LEVEL, Interval, drawn, interval, weights_of
+from perpixel.judging.intervals import GROUPS, KIND, LEVEL, Interval, Samples, drawn, few_pictures, print_with_doubts
 from perpixel.judging.protocol import hash_of, protocol, refuse_other_protocol
 from perpixel.machines.team import ALONE, Team
 from perpixel.measures.measure import Measure, Pairs, Values, decimals_of, percent, without_nan
-from perpixel.terminal import points, print_table, show
+from perpixel.terminal import points, show
 
 if TYPE_CHECKING:
     from perpixel.datasets import Dataset
@@ -50,7 +49,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The figures of the measure by name, how they were tested, and the protocol that both share but for the weights."""
+    """The figures of the measure by name, how they were tested, and the protocol that both share but for the weights. `doubt` is
+    why no interval can be trusted, if there is a reason."""
 
     measure: Measure[Any]
     figures: Mapping[str, Difference]
@@ -58,6 +58,7 @@ class Comparison:
     samples: int
     seed: int
     protocol: dict[str, Any]
+    doubt: str | None = None
 
     @property
     def protocol_hash(self) -> str:
@@ -71,36 +72,43 @@ class Comparison:
         }
         return {
             "figures": without_nan(figures),
+            "intervals": KIND, "doubt": self.doubt,
             "pictures": self.num_pictures, "samples": self.samples, "seed": self.seed,
             "protocol": self.protocol, "protocol_hash": self.protocol_hash,
         }  # fmt: skip
 
 
 def coins(samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """For each picture, whether each of R exchanges turns it round: (R,) of 0 and 1. Apart from the numbers of the bootstrap."""
+    """For each picture, whether each of R exchanges turns it round: (R,) of 0 and 1. Apart from the numbers that draw halves."""
     random = np.random.default_rng([seed, 1])
     while True:
         yield random.integers(0, 2, samples, np.int64)
 
 
 def differences(
-    figures_of: Callable[[NDArray[np.int64]], Values], num_pictures: int, samples_drawn: int, seed: int
+    figures_of: Callable[[NDArray[np.int64]], Values],
+    num_pictures: int,
+    samples_drawn: int,
+    seed: int,
+    sums: Collection[str] = (),
 ) -> dict[str, Difference]:
-    """Both tests. `figures_of` takes weights (R, 2 N): how often samples hold the first and the second answer to each picture."""
-    weights, none = weights_of(num_pictures, samples_drawn, seed), np.zeros((samples_drawn, num_pictures), np.int64)
+    """Both tests. `figures_of` takes weights (R, 2 N): how often samples hold the first and the second answer to each picture.
+    `sums` are figures that are sums over pictures."""
+    samples = Samples.drawn(num_pictures, samples_drawn, seed)
+    none = np.zeros_like(samples.weights)
     swap = np.array([*islice(coins(samples_drawn, seed), num_pictures)], np.int64).reshape(num_pictures, samples_drawn).T
-    every = np.ones((1, num_pictures), np.int64)
-    as_judged, resampled, exchanged = (
+    resampled, exchanged = (
         [figures_of(np.concatenate(pair, 1)) for pair in (both, both[::-1])]
-        for both in ((every, none[:1]), (weights, none), (1 - swap, swap))
+        for both in ((samples.weights, none), (1 - swap, swap))
     )
     tested = {}
-    for name in as_judged[0]:
-        first, second = float(as_judged[0][name][0]), float(as_judged[1][name][0])
+    for name in resampled[0]:
+        one, other = (samples.whole(side[name]) if name in sums else side[name] for side in resampled)
+        first, second = float(one[0]), float(other[0])
         by_chance = np.abs(exchanged[1][name] - exchanged[0][name])
         as_great = int((by_chance >= abs(second - first) - TINY).sum())
         p_value = math.nan if math.isnan(second - first) else (as_great + 1) / (len(by_chance) + 1)
-        tested[name] = Difference(first, second, second - first, interval(resampled[1][name] - resampled[0][name]), p_value)
+        tested[name] = Difference(first, second, second - first, samples.interval(other - one, "difference"), p_value)
     return tested
 
 
@@ -128,9 +136,14 @@ def compare(
         refuse_other_protocol(*(protocol_of(()) for protocol_of in shared))
     rows, digests = zip(*(counted(side, _half(progress, place), team) for place, side in enumerate(sides)), strict=True)
     figures_of, pictures = measure.figures(*rows), len(rows[0])
-    told = _parts(progress, 4 * samples_drawn + 2) if measure.at_once is not None and sides[0].rows is not None else None
-    tested = differences(lambda weights: drawn(measure, figures_of, weights, told).overall, pictures, samples_drawn, seed)
-    return Comparison(measure, tested, pictures, samples_drawn, seed, shared[0](digests[0]))
+    parts = 4 * samples_drawn + 2 * (1 + min(pictures, GROUPS))
+    told = _parts(progress, parts) if measure.at_once is not None and sides[0].rows is not None else None
+
+    def values_of(weights: NDArray[np.int64]) -> Values:
+        return drawn(measure, figures_of, weights, told).overall
+
+    tested, doubt = differences(values_of, pictures, samples_drawn, seed, measure.sums), few_pictures(measure, pictures)
+    return Comparison(measure, tested, pictures, samples_drawn, seed, shared[0](digests[0]), doubt)
 
 
 def _shared(side: Pairs[Any], ways: Sequence[Mapping[str, Any]]) -> Callable[[Sequence[bytes]], dict[str, Any]]:
@@ -176,9 +189,9 @@ def print_comparison(comparison: Comparison) -> None:
         signed = points if decimals is None else f"{{:+.{decimals}f}}".format
         differences = (one.difference, one.interval.low, one.interval.high)
         p_value = "nan" if math.isnan(one.p_value) else f"{one.p_value:.4f}"
-        rows.append((name, write(one.first), write(one.second), *map(signed, differences), p_value))
-    print_table(("figure", "first", "second", "second - first", "from", "to", "p"), rows)
+        rows.append((name, write(one.first), write(one.second), *map(signed, differences), p_value, one.interval.doubt or ""))
+    print_with_doubts(("figure", "first", "second", "second - first", "from", "to", "p"), rows, comparison.doubt)
     split = f"split {comparison.protocol['split']}, " if "split" in comparison.protocol else ""
-    tests = f"{100 * LEVEL:.0f} % intervals of the paired bootstrap and p of the permutation test"
+    tests = f"{100 * LEVEL:.0f} % intervals from halves of the pictures and p of the permutation test"
     show(f"{comparison.num_pictures} pictures, {tests}, {comparison.samples} samples each, "
          f"seed {comparison.seed}; {split}protocol {comparison.protocol_hash}")  # fmt: skip

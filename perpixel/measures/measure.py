@@ -111,7 +111,11 @@ class Measure(ABC, Generic[Row]):
     better: ClassVar[Mapping[str, Better]] = {}  # is larger or smaller better, for figures that rank; main figure first
     decimals: ClassVar[Mapping[str, int]] = {}  # decimals of figures that are no percentage, by name; "" for all others
     compared_in_percent: ClassVar[bool] = False  # `compare` prints percent, in spite of `decimals`
-    at_once: ClassVar[int | None] = None  # samples of the bootstrap in one call of `figures`; None for all
+    at_once: ClassVar[int | None] = None  # samples of the pictures in one call of `figures`; None for all
+    amounts: ClassVar[frozenset[str]] = frozenset()  # figures that may exceed 1
+    sums: ClassVar[frozenset[str]] = frozenset()  # figures that are sums over pictures
+    class_means: ClassVar[frozenset[str]] = frozenset()  # figures that are means over the classes whose IoU `figures` says
+    enough: ClassVar[int] = 30  # pictures from which on intervals hold the truth as often as they say
 
     def settings(self) -> dict[str, Any]:
         """The settings that enter the protocol."""

@@ -64,7 +64,7 @@ class Best:
 @dataclass(frozen=True)
 class Membranes(Measure[Sweep]):
     """The class of membranes, predicted by a model or by masks. Masks are the same at all thresholds. Each sample of the
-    bootstrap takes its own best thresholds.
+    pictures takes its own best thresholds.
 
     Raises UsageError for thresholds outside 0 <= t < 1."""
 

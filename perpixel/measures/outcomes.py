@@ -1,4 +1,4 @@
-"""Outcomes: COCO's AP and AR of pictures with weights: a picture of weight 2 counts twice. The bootstrap and the permutation test
+"""Outcomes: COCO's AP and AR of pictures with weights: a picture of weight 2 counts twice. Intervals and the permutation test
 compute AP for thousands of weightings, so results are ranked once, and only the sums are computed again.
 
 A picture that counts twice has each of its results twice, next to each other in the ranking.
