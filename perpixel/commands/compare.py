@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -18,15 +18,15 @@ from perpixel.commands.flags import (
     Root,
     chosen_measure,
 )
-from perpixel.commands.opening import annotation_file, given, inference_of, judged_by_files, open_data, open_model, refuse_ways
-from perpixel.errors import UsageError
+from perpixel.commands.opening import given, inference_of, open_sides
+from perpixel.errors import DataError, UsageError
 from perpixel.terminal import say
 
 
 def compare(
-    one: Annotated[Path, Parameter(help="Run folder, model file, or folder of predicted masks; or a COCO results file.")],
-    other: Annotated[Path, Parameter(help="The same, judged on the same pictures.")],
-    *,
+    *sides: Annotated[
+        Path, Parameter(help="Two or more, each a run folder, model file, or folder of predicted masks; or COCO results files.")
+    ],
     data: Annotated[str | None, Parameter(help="Data set; the runs' own without it.")] = None,
     root: Root = None,
     split: Annotated[str | None, Parameter(help="Split to judge on; without it the runs' own, or val.")] = None,
@@ -38,45 +38,44 @@ def compare(
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Test whether two sets of predictions differ by more than the choice of pictures explains: paired, picture by picture.
+    """Test whether predictions differ by more than the choice of pictures explains: every two sides, paired, picture by picture.
 
-    Flags such as --crf are for both; with --other- before them, as --other-crf, for the second alone. So
-    `perpixel compare RUN RUN --other-crf deeplab` compares a model with itself and a CRF."""
+    Flags such as --crf are for all; with --other- before them, as --other-crf, for the second of two alone. So
+    `perpixel compare RUN RUN --other-crf deeplab` compares a model with itself and a CRF. A picture that one side lacks is left
+    out on all, and told. A side of another protocol stands apart."""
     chosen = chosen_measure(measures)
+    for_all, for_second = given(inferring), given(other_inferring, "other_")
+    if len(sides) < 2:
+        raise UsageError(f"{len(sides)} side is named; name two or more: runs, model files, folders of masks or results files.")
+    if for_second and len(sides) > 2:
+        flag = f"--other-{next(iter(for_second)).replace('_', '-')}"
+        raise UsageError(f"{flag}: is for the second of two sides, and {len(sides)} are named; name two.")
     from perpixel.judging.compare import compare as judge
-    from perpixel.judging.compare import print_comparison, refuse_other_data
+    from perpixel.judging.comparison import names_of
+    from perpixel.judging.comparison_tables import print_comparison
+    from perpixel.judging.left_out import say_left_out
     from perpixel.machines.team import join
     from perpixel.terminal import Progress, print_json
 
     measure = chosen.measure()
     with join(device) as team:
-        for_both, for_second = given(inferring), given(other_inferring, "other_")
-        if judged_by_files(measure, one):
-            refuse_ways(one, "results", for_both | for_second)
-            file = annotation_file(data, root, split, measure)
-            judged, against, place = (one, other), file, f"by {file}"
-        else:
-            models = [open_model(each, team.device_name) for each in (one, other)]
-            for path, model, ways in zip((one, other), models, (for_both, for_both | for_second), strict=True):
-                if model is None:
-                    refuse_ways(path, "masks", ways)
-            each_with_its_model = zip((one, other), models, strict=True)
-            sets = [open_data(each, model, data, root, split) for each, model in each_with_its_model if model or data]
-            if not sets:
-                raise UsageError("two folders of masks do not say which data set they are for; name it with --data.")
-            (first, named), (second, _) = sets[0], sets[-1]
-            if second is not first:
-                refuse_other_data(first, second)
-            judged, against, place = (models[0] or one, models[1] or other), first, f"on {named}, {first.split}"
-        inference, other_inference = inference_of(for_both), inference_of(for_both | for_second)
-        progress = Progress("drawn" if isinstance(against, Path) and measure.needs == "instances" else "judged")
+        ways: list[dict[str, Any]] = [for_all] * len(sides)
+        if for_second:
+            ways[1] = for_all | for_second
+        opened = open_sides(sides, measure, data, root, split, team.device_name, ways)
+        progress = Progress("drawn" if opened[0].by_files and measure.needs == "instances" else "judged")
         comparison = judge(
-            *judged, against, measure, samples, seed, progress if team.rank == 0 else None, inference, other_inference, team
-        )
+            [side.predictions for side in opened], [side.data for side in opened], measure, samples, seed,
+            progress if team.rank == 0 else None, [inference_of(way) for way in ways] if for_second else inference_of(for_all),
+            team, names_of(sides),
+        )  # fmt: skip
         if team.rank:  # one voice for all
             return
     if as_json:
         print_json(comparison.to_json())
     else:
-        say(f"{one} and {other} {place}.")
+        say(f"{', '.join(map(str, sides[:-1]))} and {sides[-1]} {opened[0].place()}.")
         print_comparison(comparison)
+    if comparison.left_out:
+        say_left_out(comparison.left_out, comparison.num_pictures)
+        raise SystemExit(DataError.exit_code)

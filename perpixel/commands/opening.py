@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,46 @@ def open_judged(
     model = open_model(run, device)
     dataset, named = open_data(run, model, data, root, split)
     return Judged(run if model is None else model, dataset, named)
+
+
+def open_sides(
+    paths: Sequence[Path],
+    measure: Measure[Any],
+    data: str | None,
+    root: str | None,
+    split: str | None,
+    device: str,
+    ways: Sequence[dict[str, Any]],
+) -> list[Judged]:
+    """What is compared: models, each by its own data set where none is named, masks by that of the first model, or results files
+    by one annotation file. `ways` are the flags of each that say how to predict.
+
+    Raises UsageError for results files beside anything else, and for flags with what is judged as it is."""
+    files = [path for path in paths if judged_by_files(measure, path)]
+    if files and len(files) < len(paths):
+        other = next(path for path in paths if path not in files)
+        raise UsageError(
+            f"{files[0]}: is judged by an annotation file, and {other} on a data set; name results files alone, or none."
+        )
+    if files:
+        refuse_ways(paths[0], "results", {name: value for way in ways for name, value in way.items()})
+        file = annotation_file(data, root, split, measure)
+        return [Judged(path, file, str(file)) for path in paths]
+    models = [open_model(path, device) for path in paths]
+    for path, model, way in zip(paths, models, ways, strict=True):
+        if model is None:
+            refuse_ways(path, "masks", way)
+    if not data and not any(models):
+        raise UsageError("folders of masks do not say which data set they are for; name it with --data.")
+    sets = [
+        None if model is None and not data else open_data(path, model, data, root, split)
+        for path, model in zip(paths, models, strict=True)
+    ]
+    first = next(each for each in sets if each is not None)
+    return [
+        Judged(path if model is None else model, *(each or first))
+        for path, model, each in zip(paths, models, sets, strict=True)
+    ]
 
 
 def judged_by_files(measure: Measure[Any], run: Path) -> bool:

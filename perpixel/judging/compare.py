@@ -1,33 +1,39 @@
-"""Two sets of predictions of the same pictures: is the difference of their scores more than chance?
+"""Two or more sets of predictions of the same pictures: are the differences of their scores more than chance?
 
-Both tests are paired: they never part what the two make of one picture.
+    compare(["masks/one", "masks/other"], dataset).pairs[0].figures["mIoU"].p_value
+    compare([first, second, third], dataset, BoundaryIou()).ranked[0].name
 
-    interval   Paired bootstrap: the same bootstrap samples of pictures score both, and the interval is that of the difference
+Both tests are paired: they never part what two sides make of one picture.
+
+    interval   Paired bootstrap: the same bootstrap samples of pictures score all sides, and the interval is that of a difference
                (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, sections 8.3 and 13.3; see `intervals`).
     p_value    Permutation test: if both were alike, exchanging their answers to any picture would change nothing. In R random
                exchanges, each picture with chance 1/2, E give a difference as great as the one found or greater, in either
                direction, and p = (E + 1) / (R + 1) (Fisher, The Design of Experiments, 1935, section 21; the 1 is the order
-               found: Phipson and Smyth, Statistical Applications in Genetics and Molecular Biology 9(1):39, 2010)."""
+               found: Phipson and Smyth, Statistical Applications in Genetics and Molecular Biology 9(1):39, 2010).
+    p_holm     The same after Holm's correction: for all pairs of sides, figure by figure; and for all pairs and classes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import combinations, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel.errors import DataError, UsageError
 from perpixel.judging.answers import pairs_of
-from perpixel.judging.evaluate import Progress, counted, pixels, samples
-from perpixel.judging.intervals import LEVEL, Interval, drawn, interval, weights_of
-from perpixel.judging.protocol import hash_of, protocol, refuse_other_protocol
+from perpixel.judging.comparison import Comparison, Difference, Figure, Pair, Side, holm, names_of
+from perpixel.judging.evaluate import Progress, counted, pixels
+from perpixel.judging.intervals import drawn, interval, weights_of
+from perpixel.judging.left_out import LeftOut
+from perpixel.judging.protocol import hash_of, other_protocol, refuse_other_protocol
 from perpixel.machines.team import ALONE, Team
-from perpixel.measures.measure import Measure, Pairs, Values, decimals_of, percent, without_nan
-from perpixel.terminal import points, print_table, show
+from perpixel.measures.measure import FiguresOf, Measure, Pairs, Values
 
 if TYPE_CHECKING:
     from perpixel.datasets import Dataset
@@ -35,45 +41,34 @@ if TYPE_CHECKING:
     from perpixel.weights.model_file import Model
 
 TINY = 1e-12  # differences that rounding makes of equal ones
+Protocol = Callable[[Sequence[bytes]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A figure of both, `difference` = second - first with its interval, and the `p_value` of the permutation test; or nan."""
+class Counted:
+    """One side after all its pictures were counted. `rows` and `digests` are those of the pictures by `places`; of pictures that
+    cannot be judged `failed` has the sentences by name. `protocol` is shared with sides that are judged alike."""
 
-    first: float
-    second: float
-    difference: float
-    interval: Interval
-    p_value: float
+    name: str
+    pairs: Pairs[Any]
+    protocol: Protocol
+    rows: Sequence[Any]
+    digests: Sequence[bytes]
+    failed: Mapping[str, str]
 
+    def without(self, names: Mapping[str, Any]) -> Counted:
+        """The same without the pictures of these names; all of them where pictures are ranked together."""
+        if not names:
+            return self
+        held = [name for name in self.pairs.names if name not in self.failed]
+        rows = [row for name, row in zip(held, self.rows, strict=True) if name not in names]
+        digests = [b"" if name in names else digest for name, digest in zip(self.pairs.names, self.digests, strict=True)]
+        return replace(self, rows=rows, digests=digests, failed={**self.failed, **dict.fromkeys(names, "")})
 
-@dataclass(frozen=True)
-class Comparison:
-    """The figures of the measure by name, how they were tested, and the protocol that both share but for the weights."""
-
-    measure: Measure[Any]
-    figures: Mapping[str, Difference]
-    num_pictures: int
-    samples: int
-    seed: int
-    protocol: dict[str, Any]
-
-    @property
-    def protocol_hash(self) -> str:
-        return hash_of(self.protocol)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON; nan is null."""
-        figures = {
-            name: {**{key: value for key, value in vars(one).items() if key != "interval"}, "interval": vars(one.interval)}
-            for name, one in self.figures.items()
-        }
-        return {
-            "figures": without_nan(figures),
-            "pictures": self.num_pictures, "samples": self.samples, "seed": self.seed,
-            "protocol": self.protocol, "protocol_hash": self.protocol_hash,
-        }  # fmt: skip
+    def said(self) -> dict[str, Any]:
+        """The protocol of its figures."""
+        left_out = {"left_out": sorted(self.failed)} if self.failed else {}
+        return self.protocol(self.digests) | left_out
 
 
 def coins(samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
@@ -83,58 +78,196 @@ def coins(samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
         yield random.integers(0, 2, samples, np.int64)
 
 
-def differences(
-    figures_of: Callable[[NDArray[np.int64]], Values], num_pictures: int, samples_drawn: int, seed: int
-) -> dict[str, Difference]:
-    """Both tests. `figures_of` takes weights (R, 2 N): how often samples hold the first and the second answer to each picture."""
-    weights, none = weights_of(num_pictures, samples_drawn, seed), np.zeros((samples_drawn, num_pictures), np.int64)
-    swap = np.array([*islice(coins(samples_drawn, seed), num_pictures)], np.int64).reshape(num_pictures, samples_drawn).T
-    every = np.ones((1, num_pictures), np.int64)
-    as_judged, resampled, exchanged = (
-        [figures_of(np.concatenate(pair, 1)) for pair in (both, both[::-1])]
-        for both in ((every, none[:1]), (weights, none), (1 - swap, swap))
-    )
-    tested = {}
-    for name in as_judged[0]:
-        first, second = float(as_judged[0][name][0]), float(as_judged[1][name][0])
-        by_chance = np.abs(exchanged[1][name] - exchanged[0][name])
-        as_great = int((by_chance >= abs(second - first) - TINY).sum())
-        p_value = math.nan if math.isnan(second - first) else (as_great + 1) / (len(by_chance) + 1)
-        tested[name] = Difference(first, second, second - first, interval(resampled[1][name] - resampled[0][name]), p_value)
-    return tested
-
-
 def compare(
-    first: Model | str | Path,
-    second: Model | str | Path,
-    data: Dataset | str | Path,
+    judged: Sequence[Model | str | Path],
+    data: Dataset | str | Path | list[Dataset | str | Path],
     measure: Measure[Any] | None = None,
     samples_drawn: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
-    inference: Inference | None = None,
-    other_inference: Inference | None = None,
+    inference: Inference | list[Inference | None] | None = None,
     team: Team = ALONE,
+    names: Sequence[str] | None = None,
 ) -> Comparison:
-    """Compares two models, folders of masks or results files by a measure. `inference` is how the first predicts, and
-    `other_inference` how the second does. The processes of a `team` divide the pictures and all return what one process would.
+    """Compares two or more models, folders of masks or results files by a measure.
 
-    Raises UsageError that names the field where the two protocols differ, and what `evaluate` raises."""
+    `data` is what all are judged by, or one for each; `inference` how all models predict, or one for each, which are then ranked
+    although they predict in different ways. `names` are those of the sides, made of paths without them. The processes of a `team`
+    divide the pictures and all return what one process would.
+
+    A picture that cannot be judged on one side is left out on all, and told. A side whose protocol is not that of most others
+    stands apart. Raises UsageError that names the field where no two protocols agree, DataError where no picture is left, and
+    what `pairs_of` raises."""
+    if len(judged) < 2:
+        raise UsageError("a comparison needs two sides or more; name another run, folder of masks or results file.")
     measure = measure or pixels()
-    sides = [pairs_of(first, data, measure, inference), pairs_of(second, data, measure, other_inference)]
-    ways = [dict(side.rules) for side in sides] if inference != other_inference else []
-    shared = [_shared(side, ways) for side in sides]
-    if sides[0].rows is None:
-        refuse_other_protocol(*(protocol_of(()) for protocol_of in shared))
-    rows, digests = zip(*(counted(side, _half(progress, place), team) for place, side in enumerate(sides)), strict=True)
-    figures_of, pictures = measure.figures(*rows), len(rows[0])
-    told = _parts(progress, 4 * samples_drawn + 2) if measure.at_once is not None and sides[0].rows is not None else None
-    tested = differences(lambda weights: drawn(measure, figures_of, weights, told).overall, pictures, samples_drawn, seed)
-    return Comparison(measure, tested, pictures, samples_drawn, seed, shared[0](digests[0]))
+    sets = data if isinstance(data, list) else [data] * len(judged)
+    ways = inference if isinstance(inference, list) else [inference] * len(judged)
+    names = names or names_of([each if isinstance(each, str | Path) else each.card.title for each in judged])
+    pairs = [pairs_of(each, its_data, measure, way) for each, its_data, way in zip(judged, sets, ways, strict=True)]
+    rules = [dict(each.rules) for each in pairs] if any(way != ways[0] for way in ways) else []
+    protocols = [_shared(each, rules) for each in pairs]
+    if all(each.rows is None for each in pairs):
+        _alike([protocol(()) for protocol in protocols])  # what needs no reading
+    sides = []
+    for place, (name, each, protocol) in enumerate(zip(names, pairs, protocols, strict=True)):
+        failed: dict[str, str] = {}
+        rows, digests = counted(each, _part(progress, place, len(pairs)), team, failed)
+        if each.masks is not None and rows and (doubt := measure.doubt(rows)):
+            raise DataError(f"{each.masks}: {doubt}")
+        sides.append(Counted(name, each, protocol, rows, digests, failed))
+    alike, ranked, left_out = _on_the_same_pictures(sides)
+    parts = 0 if measure.at_once is None or ranked[0].pairs.rows is None else _calls(len(sides), len(ranked), samples_drawn)
+    told = _parts(progress, parts)
+    shared = ranked[0].said()
+    judgements = {one.name: _judgement(measure, one, samples_drawn, seed, told) for one in ranked}
+    described = []
+    for place, one in enumerate(sides):
+        apart = ""
+        if place not in alike:
+            one, apart = _alone(one, shared)
+            judgements[one.name] = _judgement(measure, one, samples_drawn, seed, told)
+        figures, classes = judgements[one.name].intervals()
+        protocol_hash = hash_of(one.said() if apart else shared)
+        described.append(Side(one.name, figures, classes, len(one.rows), protocol_hash, one.said().get("weights"), apart))
+    pairs_tested = _tested(measure, ranked, judgements, samples_drawn, seed, told)
+    without_weights = {key: value for key, value in shared.items() if key != "weights"}
+    return Comparison(
+        measure, tuple(described), pairs_tested, len(ranked[0].rows), samples_drawn, seed, without_weights, tuple(left_out)
+    )
 
 
-def _shared(side: Pairs[Any], ways: Sequence[Mapping[str, Any]]) -> Callable[[Sequence[bytes]], dict[str, Any]]:
-    """The protocol of a side. Where the two predict in different ways, these stand in it side by side."""
+def _alike(protocols: Sequence[Mapping[str, Any]], pictures: Sequence[Any] | None = None) -> list[int]:
+    """The places of the protocols that most share; of as many the first. Raises UsageError where no two agree."""
+    keys = [(hash_of(protocol), pictures[place] if pictures else None) for place, protocol in enumerate(protocols)]
+    most = max(keys, key=keys.count)
+    chosen = [place for place, key in enumerate(keys) if key == most]
+    if len(chosen) < 2:
+        for other in protocols[1:]:
+            refuse_other_protocol(protocols[0], other)
+        raise UsageError("no two sides are judged on the same pictures; name one data set for all with --data.")
+    return chosen
+
+
+def _on_the_same_pictures(sides: Sequence[Counted]) -> tuple[list[int], list[Counted], list[LeftOut]]:
+    """The places of the sides with one protocol, these sides on the pictures that all of them have, and the pictures left out."""
+    alike = _alike([side.protocol(()) for side in sides], [tuple(side.pairs.names) for side in sides])
+    while True:
+        failed = {name: message for place in alike for name, message in sides[place].failed.items()}
+        ranked = [sides[place].without(failed) for place in alike]
+        if not len(ranked[0].rows):
+            first = next(iter(failed.values()))
+            raise DataError(f"{first} No picture can be judged on every side; mend these, or leave the side out.")
+        still = [alike[place] for place in _alike([side.said() for side in ranked])]
+        if still == alike:
+            break
+        alike = still
+    left_out = [LeftOut(sides[place].name, *one) for place in alike for one in sides[place].failed.items()]
+    return alike, ranked, left_out
+
+
+def _alone(side: Counted, shared: Mapping[str, Any]) -> tuple[Counted, str]:
+    """A side on all pictures that it has, and why it is ranked with none of those that share a protocol."""
+    if not len(side.rows):
+        raise DataError(f"{next(iter(side.failed.values()))} No picture of {side.name} can be judged; leave it out.")
+    return side, other_protocol(shared, side.said()) or "pictures: of other names"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The figures of one side by name, as judged (1,) and of all bootstrap samples (R,). `of_classes` are the names of classes,
+    whose IoU is a figure by the name `IoU of NAME`."""
+
+    as_judged: Values
+    resampled: Values
+    of_classes: Sequence[str]
+
+    def intervals(self) -> tuple[dict[str, Figure], dict[str, Figure]]:
+        """Of the figures, and of the IoU of classes."""
+        every = {name: Figure(float(values[0]), interval(self.resampled[name])) for name, values in self.as_judged.items()}
+        return _divided(every, self.of_classes)
+
+
+def _judgement(measure: Measure[Any], side: Counted, samples_drawn: int, seed: int, told: Progress | None) -> Judgement:
+    figures_of, num_pictures, classes = measure.figures(side.rows), len(side.rows), side.pairs.classes
+    weights = weights_of(num_pictures, samples_drawn, seed)
+    as_judged = _values(measure, figures_of, np.ones((1, num_pictures), np.int64), classes, told)
+    resampled = _values(measure, figures_of, weights, classes, told)
+    return Judgement(as_judged, resampled, [name for name in classes if _iou_of(name) in as_judged])
+
+
+def _tested(
+    measure: Measure[Any],
+    sides: Sequence[Counted],
+    judgements: Mapping[str, Judgement],
+    samples_drawn: int,
+    seed: int,
+    told: Progress | None,
+) -> tuple[Pair, ...]:
+    """Every two sides in the order in which they were named. All tests share the exchanges of pictures."""
+    num_pictures, classes = len(sides[0].rows), sides[0].pairs.classes
+    swap = np.array([*islice(coins(samples_drawn, seed), num_pictures)], np.int64).reshape(num_pictures, samples_drawn).T
+    found: list[tuple[str, str, dict[str, Difference]]] = []
+    for first, second in combinations(sides, 2):
+        figures_of = measure.figures(first.rows, second.rows)
+        exchanged = [
+            _values(measure, figures_of, np.concatenate(pair, 1), classes, told) for pair in ((1 - swap, swap), (swap, 1 - swap))
+        ]
+        one, other = judgements[first.name], judgements[second.name]
+        found.append((first.name, second.name, _differences(one, other, exchanged[1], exchanged[0])))
+    of_classes = judgements[sides[0].name].of_classes
+    every = [(place, name) for place, (_, _, tests) in enumerate(found) for name in tests]
+    labels = {_iou_of(name) for name in of_classes}
+    families: dict[str, list[tuple[int, str]]] = {}
+    for place, name in every:
+        families.setdefault("classes" if name in labels else f"figure {name}", []).append((place, name))
+    for family in families.values():
+        corrected = holm([found[place][2][name].p_value for place, name in family])
+        for (place, name), p_holm in zip(family, corrected, strict=True):
+            found[place][2][name] = replace(found[place][2][name], p_holm=p_holm)
+    return tuple(Pair(first, second, *_divided(tests, of_classes)) for first, second, tests in found)
+
+
+def _differences(first: Judgement, second: Judgement, turned: Values, exchanged: Values) -> dict[str, Difference]:
+    """Both tests of each figure, without a correction. `exchanged` and `turned` are what the one and the other have of the
+    exchanges (R,)."""
+    tests = {}
+    for name in first.as_judged:
+        one, other = float(first.as_judged[name][0]), float(second.as_judged[name][0])
+        by_chance = np.abs(turned[name] - exchanged[name])
+        as_great = int((by_chance >= abs(other - one) - TINY).sum())
+        p_value = math.nan if math.isnan(other - one) else (as_great + 1) / (len(by_chance) + 1)
+        sure = interval(second.resampled[name] - first.resampled[name])
+        tests[name] = Difference(one, other, other - one, sure, p_value, p_value)
+    return tests
+
+
+def _values(
+    measure: Measure[Any],
+    figures_of: FiguresOf,
+    weights: NDArray[np.int64],
+    classes: Sequence[str],
+    told: Progress | None,
+) -> Values:
+    """All figures of samples by name, (R,) each, those of classes too."""
+    figures = drawn(measure, figures_of, weights, told)
+    of_classes = {} if figures.classes is None else dict(zip(map(_iou_of, classes), figures.classes.T, strict=True))
+    return {**figures.overall, **of_classes}
+
+
+def _iou_of(name: str) -> str:
+    return f"IoU of {name}"
+
+
+def _divided(every: Mapping[str, Any], of_classes: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Figures over all classes by name, and figures of classes by the name of the class."""
+    by_class = {name: every[_iou_of(name)] for name in of_classes}
+    labels = {_iou_of(name) for name in of_classes}
+    return {name: one for name, one in every.items() if name not in labels}, by_class
+
+
+def _shared(side: Pairs[Any], ways: Sequence[Mapping[str, Any]]) -> Protocol:
+    """The protocol of a side. Where sides are to predict in different ways, these stand in it side by side."""
 
     def protocol_of(digests: Sequence[bytes]) -> dict[str, Any]:
         described = side.protocol(digests)
@@ -146,39 +279,17 @@ def _shared(side: Pairs[Any], ways: Sequence[Mapping[str, Any]]) -> Callable[[Se
     return protocol_of
 
 
-def _half(progress: Progress | None, place: int) -> Progress | None:
-    """Tells of the pictures of both sides together."""
-    return None if progress is None else lambda done, pictures: progress(done + place * pictures, 2 * pictures)
+def _part(progress: Progress | None, place: int, sides: int) -> Progress | None:
+    """Tells of the pictures of all sides together."""
+    return None if progress is None else lambda done, pictures: progress(done + place * pictures, sides * pictures)
+
+
+def _calls(sides: int, ranked: int, samples_drawn: int) -> int:
+    """How often the figures of one sample are made: of each side as judged and resampled, of each pair exchanged both ways."""
+    return sides * (samples_drawn + 1) + ranked * (ranked - 1) * samples_drawn
 
 
 def _parts(progress: Progress | None, parts: int) -> Progress | None:
-    """Tells of all samples together, which are drawn in several parts."""
+    """Tells of all samples together, which are drawn in several parts; nothing where there are none."""
     done = iter(range(1, parts + 1))
-    return None if progress is None else lambda *_: progress(next(done), parts)
-
-
-def refuse_other_data(one: Dataset, other: Dataset) -> None:
-    """Raises UsageError, as `refuse_other_protocol` does, where two models' own data sets differ: in split, classes or labels."""
-    from perpixel.datasets import label_digest
-
-    refuse_other_protocol(*(protocol(each, (), "", 1.0) for each in (one, other)))  # what needs no reading
-    digests = ([label_digest(sample) for sample in samples(each)] for each in (one, other))
-    refuse_other_protocol(*(protocol(each, own, "", 1.0) for each, own in zip((one, other), digests, strict=True)))
-
-
-def print_comparison(comparison: Comparison) -> None:
-    """A row per figure: both scores, their difference with its interval, and the probability of such a one by chance."""
-    measure = comparison.measure
-    rows: list[tuple[str, ...]] = []
-    for name, one in comparison.figures.items():
-        decimals = None if measure.compared_in_percent else decimals_of(measure, name)
-        write = percent if decimals is None else f"{{:.{decimals}f}}".format
-        signed = points if decimals is None else f"{{:+.{decimals}f}}".format
-        differences = (one.difference, one.interval.low, one.interval.high)
-        p_value = "nan" if math.isnan(one.p_value) else f"{one.p_value:.4f}"
-        rows.append((name, write(one.first), write(one.second), *map(signed, differences), p_value))
-    print_table(("figure", "first", "second", "second - first", "from", "to", "p"), rows)
-    split = f"split {comparison.protocol['split']}, " if "split" in comparison.protocol else ""
-    tests = f"{100 * LEVEL:.0f} % intervals of the paired bootstrap and p of the permutation test"
-    show(f"{comparison.num_pictures} pictures, {tests}, {comparison.samples} samples each, "
-         f"seed {comparison.seed}; {split}protocol {comparison.protocol_hash}")  # fmt: skip
+    return None if progress is None or not parts else lambda *_: progress(next(done), parts)

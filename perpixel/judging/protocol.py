@@ -58,12 +58,24 @@ def hash_of(protocol: Mapping[str, Any]) -> str:
 
 def refuse_other_protocol(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
     """Raises UsageError where two protocols differ in more than the weights, with the first field and both its values."""
-    for key in [*first, *(key for key in second if key not in first)]:
-        if key != "weights" and first.get(key) != second.get(key):
-            raise UsageError(
-                f"the protocols differ ({hash_of(first)} and {hash_of(second)}) in {key!r}: {_short(first.get(key))} and "
-                f"{_short(second.get(key))}; judge both alike: the same pictures, split, classes, scale and rules."
-            )
+    key = differing_key(first, second)
+    if key is not None:
+        raise UsageError(
+            f"the protocols differ ({hash_of(first)} and {hash_of(second)}) in {key!r}: {_short(first.get(key))} and "
+            f"{_short(second.get(key))}; judge both alike: the same pictures, split, classes, scale and rules."
+        )
+
+
+def differing_key(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
+    """The first key in which two protocols differ, apart from the weights; none where they agree."""
+    keys = [*first, *(key for key in second if key not in first)]
+    return next((key for key in keys if key != "weights" and first.get(key) != second.get(key)), None)
+
+
+def other_protocol(others: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """In words in what a protocol differs from that of the others; empty where it does not."""
+    key = differing_key(others, own)
+    return "" if key is None else f"{key}: {_short(own.get(key))}, the others {_short(others.get(key))}"
 
 
 @contextmanager
