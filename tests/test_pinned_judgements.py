@@ -181,10 +181,10 @@ REFUSALS = {"refused_today": REFUSED_TODAY, "refused": REFUSED}
 # samples are pinned as numba added them up; NumPy adds them in another order, the same on every CPU. Samples are drawn as the
 # NumPy of constraints.txt draws them.
 LAST_DIGITS = {
-    "objects": r"(^compare .*/out/.*|/bootstrap)/figures/(SEG|AP\w*)/(?!p_)",
+    "objects": r"(^compare .*/out/.*|/bootstrap)/figures/(SEG|AP\w*)/(?!p_)|/by_picture/.*/values/",
     "membranes": "v_info",
-    "instances": r"(^compare .*/out/.*|/bootstrap)/figures/(?!.*p_)",
-    **dict.fromkeys(("boundary_iou", "cityscapes", "panoptic"), "/(figures|classes)/.*(?<!p_value)(?<!p_holm)$"),
+    "instances": r"(^compare .*/out/.*|/bootstrap)/figures/(?!.*p_)|/by_picture/.*/values/",
+    **dict.fromkeys(("boundary_iou", "cityscapes", "panoptic"), "/(figures|classes|values)/.*(?<!p_value)(?<!p_holm)$"),
 }
 ON_EVERY_PYTHON = ("objects", "membranes", "instances")
 ALLOWED = 1e-12

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +20,7 @@ from perpixel.commands.flags import (
     Root,
     chosen_measure,
 )
-from perpixel.commands.opening import given, inference_of, open_sides
+from perpixel.commands.opening import costs, given, inference_of, open_sides
 from perpixel.errors import DataError, UsageError
 from perpixel.terminal import say
 
@@ -33,8 +35,17 @@ def compare(
     inferring: Inferring = NO_INFERENCE,
     other_inferring: OtherInferring = NO_OTHERS,
     measures: Measuring = NO_MEASURES,
-    samples: Annotated[int, Parameter(help="Bootstrap samples, and exchanges of the permutation test.")] = 1000,
+    samples: Annotated[
+        int, Parameter(help="Samples of the pictures for intervals, and exchanges for tests.")
+    ] = 1000,
     seed: Annotated[int, Parameter(help="Seed of both.")] = 0,
+    slices: Annotated[
+        Path | None, Parameter(help="CSV of the pictures: names in the first column; figures by each value of the other columns.")
+    ] = None,
+    pictures: Annotated[int, Parameter(help="Pictures and confusions to show of each kind; --json has all.")] = 3,
+    timing: Annotated[
+        int, Parameter(help="Pictures to time every run on, in turn, with peak memory; a busy machine tells little.")
+    ] = 0,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -50,6 +61,8 @@ def compare(
     if for_second and len(sides) > 2:
         flag = f"--other-{next(iter(for_second)).replace('_', '-')}"
         raise UsageError(f"{flag}: is for the second of two sides, and {len(sides)} are named; name two.")
+    if timing and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("--timing: processes that share a machine slow each other down; time in one, without torchrun.")
     from perpixel.judging.compare import compare as judge
     from perpixel.judging.comparison import names_of
     from perpixel.judging.comparison_tables import print_comparison
@@ -62,20 +75,25 @@ def compare(
         ways: list[dict[str, Any]] = [for_all] * len(sides)
         if for_second:
             ways[1] = for_all | for_second
+        names = names_of(sides)
+        if for_second and sides[0] == sides[1]:  # what tells the two apart is how they predict
+            name, told = names_of(sides[:1])[0], ", ".join(f"{key} {value}" for key, value in for_second.items())
+            names = [name, f"{name}, {told}"]
         opened = open_sides(sides, measure, data, root, split, team.device_name, ways)
         progress = Progress("drawn" if opened[0].by_files and measure.needs == "instances" else "judged")
         comparison = judge(
             [side.predictions for side in opened], [side.data for side in opened], measure, samples, seed,
             progress if team.rank == 0 else None, [inference_of(way) for way in ways] if for_second else inference_of(for_all),
-            team, names_of(sides),
+            team, names, slices,
         )  # fmt: skip
         if team.rank:  # one voice for all
             return
+        comparison = replace(comparison, costs=costs(names, sides, opened, ways, max(0, timing)))
     if as_json:
         print_json(comparison.to_json())
     else:
         say(f"{', '.join(map(str, sides[:-1]))} and {sides[-1]} {opened[0].place()}.")
-        print_comparison(comparison)
+        print_comparison(comparison, max(0, pictures))
     if comparison.left_out:
         say_left_out(comparison.left_out, comparison.num_pictures)
         raise SystemExit(DataError.exit_code)

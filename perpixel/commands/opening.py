@@ -13,6 +13,7 @@ from perpixel.files import MODEL_FILE
 if TYPE_CHECKING:
     from perpixel.judging.scores import Scores
     from perpixel.measures.measure import Measure
+    from perpixel.prediction.cost import Cost
 
 VIEWS = {"instances": "coco", "segments": "coco_panoptic"}  # of COCO, whose annotation files judge results, by needs
 
@@ -89,6 +90,28 @@ def open_sides(
         Judged(path if model is None else model, *(each or first))
         for path, model, each in zip(paths, models, sets, strict=True)
     ]
+
+
+def costs(
+    names: Sequence[str], paths: Sequence[Path], sides: Sequence[Judged], ways: Sequence[dict[str, Any]], timing: int
+) -> dict[str, Cost]:
+    """The costs of the models among what is compared, by the names of the sides, timed on so many pictures; of masks nothing."""
+    models = {place: side for place, side in enumerate(sides) if not isinstance(side.predictions, Path)}
+    if not models:
+        return {}
+    from perpixel.prediction.cost import costs_of, speeds_of
+    from perpixel.prediction.inference import PLAIN
+    from perpixel.terminal import Progress
+    from perpixel.training.run import minutes_of
+
+    data = next(iter(models.values())).data
+    predictors = {
+        names[place]: (inference_of(ways[place]) or PLAIN).predictor(side.predictions) for place, side in models.items()
+    }
+    minutes = {names[place]: minutes_of(paths[place]) for place in models}
+    images = [data.sample(index).image for index in range(min(max(1, timing), len(data)))]
+    speeds = speeds_of(predictors, images, Progress("timed")) if timing else {}
+    return costs_of(predictors, images[0], minutes, speeds)
 
 
 def judged_by_files(measure: Measure[Any], run: Path) -> bool:

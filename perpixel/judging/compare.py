@@ -5,8 +5,8 @@
 
 Both tests are paired: they never part what two sides make of one picture.
 
-    interval   Paired bootstrap: the same bootstrap samples of pictures score all sides, and the interval is that of a difference
-               (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, sections 8.3 and 13.3; see `intervals`).
+    interval   The same samples of the pictures score all sides, and the interval is that of a difference (Efron and Tibshirani,
+               An Introduction to the Bootstrap, 1993, sections 8.3 and 13.3; see `intervals`).
     p_value    Permutation test: if both were alike, exchanging their answers to any picture would change nothing. In R random
                exchanges, each picture with chance 1/2, E give a difference as great as the one found or greater, in either
                direction, and p = (E + 1) / (R + 1) (Fisher, The Design of Experiments, 1935, section 21; the 1 is the order
@@ -28,11 +28,14 @@ from numpy.typing import NDArray
 from perpixel.errors import DataError, UsageError
 from perpixel.judging.answers import pairs_of
 from perpixel.judging.comparison import Comparison, Difference, Figure, Pair, Side, holm, names_of
+from perpixel.judging.conditions import Conditions
 from perpixel.judging.evaluate import Progress, counted, pixels
 from perpixel.judging.intervals import drawn, interval, weights_of
 from perpixel.judging.left_out import LeftOut
 from perpixel.judging.protocol import hash_of, other_protocol, refuse_other_protocol
+from perpixel.judging.where import Confusion, by_picture, confusions, groups_of, slices
 from perpixel.machines.team import ALONE, Team
+from perpixel.measures import DEFAULT
 from perpixel.measures.measure import FiguresOf, Measure, Pairs, Values
 
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ class Counted:
 
 
 def coins(samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """For each picture, whether each of R exchanges turns it round: (R,) of 0 and 1. Apart from the numbers of the bootstrap."""
+    """For each picture, whether each of R exchanges turns it round: (R,) of 0 and 1. Apart from the numbers that draw samples."""
     random = np.random.default_rng([seed, 1])
     while True:
         yield random.integers(0, 2, samples, np.int64)
@@ -88,12 +91,14 @@ def compare(
     inference: Inference | list[Inference | None] | None = None,
     team: Team = ALONE,
     names: Sequence[str] | None = None,
+    table: Path | None = None,
 ) -> Comparison:
     """Compares two or more models, folders of masks or results files by a measure.
 
     `data` is what all are judged by, or one for each; `inference` how all models predict, or one for each, which are then ranked
-    although they predict in different ways. `names` are those of the sides, made of paths without them. The processes of a `team`
-    divide the pictures and all return what one process would.
+    although they predict in different ways. `names` are those of the sides, made of paths without them. `table` is a CSV file
+    whose columns divide the pictures into slices (see `groups_of`). The processes of a `team` divide the pictures and all return
+    what one process would.
 
     A picture that cannot be judged on one side is left out on all, and told. A side whose protocol is not that of most others
     stands apart. Raises UsageError that names the field where no two protocols agree, DataError where no picture is left, and
@@ -117,24 +122,48 @@ def compare(
             raise DataError(f"{each.masks}: {doubt}")
         sides.append(Counted(name, each, protocol, rows, digests, failed))
     alike, ranked, left_out = _on_the_same_pictures(sides)
-    parts = 0 if measure.at_once is None or ranked[0].pairs.rows is None else _calls(len(sides), len(ranked), samples_drawn)
+    parts = 0 if measure.at_once is None or ranked[0].pairs.rows is None else _calls(sides, ranked, samples_drawn)
     told = _parts(progress, parts)
     shared = ranked[0].said()
     judgements = {one.name: _judgement(measure, one, samples_drawn, seed, told) for one in ranked}
     described = []
+    held = {one.name: one for one in ranked}
     for place, one in enumerate(sides):
         apart = ""
-        if place not in alike:
-            one, apart = _alone(one, shared)
+        if place in alike:
+            one = held[one.name]
+        else:
+            apart = _why_apart(one, shared)
             judgements[one.name] = _judgement(measure, one, samples_drawn, seed, told)
-        figures, classes = judgements[one.name].intervals()
+        figures, classes = judgements[one.name].figures()
         protocol_hash = hash_of(one.said() if apart else shared)
-        described.append(Side(one.name, figures, classes, len(one.rows), protocol_hash, one.said().get("weights"), apart))
+        own = one.pairs.protocol(one.digests)
+        conditions = Conditions.of(judged[place], own, one.pairs.rules)
+        described.append(
+            Side(one.name, figures, classes, len(one.rows), protocol_hash, own.get("weights"), conditions, apart)
+        )
     pairs_tested = _tested(measure, ranked, judgements, samples_drawn, seed, told)
     without_weights = {key: value for key, value in shared.items() if key != "weights"}
+    rows_of = {one.name: one.rows for one in ranked}
+    figures_of = {one.name: judgements[one.name].figures_of for one in ranked}
+    pictures = [name for name in ranked[0].pairs.names if name not in ranked[0].failed]
+    groups = None if table is None else groups_of(table, pictures)
     return Comparison(
-        measure, tuple(described), pairs_tested, len(ranked[0].rows), samples_drawn, seed, without_weights, tuple(left_out)
-    )
+        measure, tuple(described), pairs_tested, len(pictures), samples_drawn, seed, without_weights, tuple(left_out),
+        by_picture(measure, next(iter(measure.better)), pictures, rows_of, figures_of, told),
+        tuple(_confusions(measure, rows_of, ranked[0].pairs.classes)),
+        () if groups is None else tuple(slices(measure, groups, len(pictures), figures_of, told)),
+        0 if groups is None else groups.missing,
+    )  # fmt: skip
+
+
+def _confusions(measure: Measure[Any], rows: Mapping[str, Sequence[Any]], classes: Sequence[str]) -> list[Confusion]:
+    """Of pixels by class; other measures count none."""
+    if measure.name != DEFAULT:
+        return []
+    from perpixel.measures.pixels import matrix_of
+
+    return confusions({name: matrix_of(each) for name, each in rows.items()}, classes)
 
 
 def _alike(protocols: Sequence[Mapping[str, Any]], pictures: Sequence[Any] | None = None) -> list[int]:
@@ -166,34 +195,36 @@ def _on_the_same_pictures(sides: Sequence[Counted]) -> tuple[list[int], list[Cou
     return alike, ranked, left_out
 
 
-def _alone(side: Counted, shared: Mapping[str, Any]) -> tuple[Counted, str]:
-    """A side on all pictures that it has, and why it is ranked with none of those that share a protocol."""
+def _why_apart(side: Counted, shared: Mapping[str, Any]) -> str:
+    """Why a side, on all pictures that it has, is ranked with none of those that share a protocol.
+
+    Raises DataError where it has none."""
     if not len(side.rows):
         raise DataError(f"{next(iter(side.failed.values()))} No picture of {side.name} can be judged; leave it out.")
-    return side, other_protocol(shared, side.said()) or "pictures: of other names"
+    return other_protocol(shared, side.said()) or "the names of the pictures"
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The figures of one side by name, as judged (1,) and of all bootstrap samples (R,). `of_classes` are the names of classes,
-    whose IoU is a figure by the name `IoU of NAME`."""
+    """The figures of one side by name, (1 + R,): of all pictures, then of R samples of them. `of_classes` are the names of
+    classes, whose IoU is a figure by the name `IoU of NAME`. `figures_of` makes them of any pictures."""
 
-    as_judged: Values
-    resampled: Values
+    figures_of: FiguresOf
+    values: Values
     of_classes: Sequence[str]
 
-    def intervals(self) -> tuple[dict[str, Figure], dict[str, Figure]]:
-        """Of the figures, and of the IoU of classes."""
-        every = {name: Figure(float(values[0]), interval(self.resampled[name])) for name, values in self.as_judged.items()}
+    def figures(self) -> tuple[dict[str, Figure], dict[str, Figure]]:
+        """The figures with their intervals, and the IoU of classes."""
+        every = {name: Figure(float(values[0]), interval(values[1:])) for name, values in self.values.items()}
         return _divided(every, self.of_classes)
 
 
 def _judgement(measure: Measure[Any], side: Counted, samples_drawn: int, seed: int, told: Progress | None) -> Judgement:
-    figures_of, num_pictures, classes = measure.figures(side.rows), len(side.rows), side.pairs.classes
-    weights = weights_of(num_pictures, samples_drawn, seed)
-    as_judged = _values(measure, figures_of, np.ones((1, num_pictures), np.int64), classes, told)
-    resampled = _values(measure, figures_of, weights, classes, told)
-    return Judgement(as_judged, resampled, [name for name in classes if _iou_of(name) in as_judged])
+    num_pictures, classes = len(side.rows), side.pairs.classes
+    every, samples = np.ones((1, num_pictures), np.int64), weights_of(num_pictures, samples_drawn, seed)
+    figures_of = measure.figures(side.rows)
+    values = _values(measure, figures_of, np.concatenate([every, samples]), classes, told)
+    return Judgement(figures_of, values, [name for name in classes if _iou_of(name) in values])
 
 
 def _tested(
@@ -232,13 +263,13 @@ def _differences(first: Judgement, second: Judgement, turned: Values, exchanged:
     """Both tests of each figure, without a correction. `exchanged` and `turned` are what the one and the other have of the
     exchanges (R,)."""
     tests = {}
-    for name in first.as_judged:
-        one, other = float(first.as_judged[name][0]), float(second.as_judged[name][0])
+    for name in first.values:
+        differences = second.values[name] - first.values[name]
+        one, other, difference = float(first.values[name][0]), float(second.values[name][0]), float(differences[0])
         by_chance = np.abs(turned[name] - exchanged[name])
-        as_great = int((by_chance >= abs(other - one) - TINY).sum())
-        p_value = math.nan if math.isnan(other - one) else (as_great + 1) / (len(by_chance) + 1)
-        sure = interval(second.resampled[name] - first.resampled[name])
-        tests[name] = Difference(one, other, other - one, sure, p_value, p_value)
+        as_great = int((by_chance >= abs(difference) - TINY).sum())
+        p_value = math.nan if math.isnan(difference) else (as_great + 1) / (len(by_chance) + 1)
+        tests[name] = Difference(one, other, difference, interval(differences[1:]), p_value, p_value)
     return tests
 
 
@@ -284,9 +315,11 @@ def _part(progress: Progress | None, place: int, sides: int) -> Progress | None:
     return None if progress is None else lambda done, pictures: progress(done + place * pictures, sides * pictures)
 
 
-def _calls(sides: int, ranked: int, samples_drawn: int) -> int:
-    """How often the figures of one sample are made: of each side as judged and resampled, of each pair exchanged both ways."""
-    return sides * (samples_drawn + 1) + ranked * (ranked - 1) * samples_drawn
+def _calls(sides: Sequence[Counted], ranked: Sequence[Counted], samples_drawn: int) -> int:
+    """How often the figures of one sample are made: of each side as judged and resampled, of each pair exchanged both ways, and
+    of each picture by itself."""
+    exchanged = len(ranked) * (len(ranked) - 1) * samples_drawn
+    return len(sides) * (samples_drawn + 1) + exchanged + len(ranked) * len(ranked[0].rows)
 
 
 def _parts(progress: Progress | None, parts: int) -> Progress | None:

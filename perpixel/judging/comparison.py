@@ -10,12 +10,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from perpixel.judging.conditions import Conditions
 from perpixel.judging.intervals import LEVEL, Interval
 from perpixel.judging.left_out import LeftOut, kinds_of
 from perpixel.judging.protocol import hash_of
+from perpixel.judging.where import ByPicture, Confusion, Slice
 from perpixel.measures.measure import Measure, without_nan
+
+if TYPE_CHECKING:
+    from perpixel.prediction.cost import Cost
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Side:
     num_pictures: int
     protocol_hash: str
     weights: str | None
+    conditions: Conditions
     apart: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -64,6 +70,7 @@ class Side:
             "name": self.name,
             "figures": {name: one.to_json() for name, one in self.figures.items()},
             "classes": {name: one.to_json() for name, one in self.classes.items()},
+            "conditions": vars(self.conditions),
             "pictures": self.num_pictures, "protocol_hash": self.protocol_hash, "weights": self.weights,
             "apart": self.apart or None,
         }  # fmt: skip
@@ -91,7 +98,8 @@ class Comparison:
     """The sides in the order in which they were named, every two of those that are ranked, how they were tested, and the protocol
     that these share.
 
-    `num_pictures` are judged on all ranked sides. `left_out` are the others."""
+    `num_pictures` are judged on all ranked sides. `left_out` are the others. `confusions` are those that differ most,
+    the greatest difference first."""
 
     measure: Measure[Any]
     sides: tuple[Side, ...]
@@ -100,7 +108,12 @@ class Comparison:
     samples: int
     seed: int
     protocol: dict[str, Any]
-    left_out: tuple[LeftOut, ...] = field(default=())
+    left_out: tuple[LeftOut, ...]
+    by_picture: ByPicture
+    confusions: tuple[Confusion, ...]
+    slices: tuple[Slice, ...]
+    not_in_table: int  # pictures that the table of slices does not have
+    costs: Mapping[str, Cost] = field(default_factory=dict)  # of models, by the name of the side
 
     @property
     def protocol_hash(self) -> str:
@@ -126,9 +139,13 @@ class Comparison:
         """Plain JSON; nan is null."""
         return {
             "sides": without_nan([side.to_json() for side in self.sides]),
+            "costs": {name: cost.to_json() for name, cost in self.costs.items()},
             "pairs": without_nan([pair.to_json() for pair in self.pairs]),
             "pictures": self.num_pictures, "samples": self.samples, "seed": self.seed, "level": LEVEL,
             "left_out": kinds_of(self.left_out),
+            "by_picture": without_nan(self.by_picture.to_json()),
+            "confusions": without_nan([vars(one) for one in self.confusions]),
+            "slices": without_nan([one.to_json() for one in self.slices]),
             "protocol": self.protocol, "protocol_hash": self.protocol_hash,
         }  # fmt: skip
 

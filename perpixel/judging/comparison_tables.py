@@ -9,9 +9,12 @@ from perpixel.judging.intervals import LEVEL
 from perpixel.measures.measure import decimals_of, percent
 from perpixel.terminal import points, print_table, show
 
+CONDITIONS = ("data", "split", "trained on", "pre-training", "sizes", "predicts", "judged at")  # as people read them
 
-def print_comparison(comparison: Comparison) -> None:
-    """What can be said of every two sides, the figures of all, and the tests."""
+
+def print_comparison(comparison: Comparison, most: int = 3) -> None:
+    """What can be said of every two sides, the figures of all, the tests, and where sides differ: `most` pictures and confusions
+    of each kind."""
     for sentence in verdicts(comparison):
         show(sentence)
     show()
@@ -22,9 +25,15 @@ def print_comparison(comparison: Comparison) -> None:
     else:
         _print_pairs(comparison)
     _print_classes(comparison)
+    _print_slices(comparison)
+    if most:
+        _print_pictures(comparison, most)
+        _print_confusions(comparison, most)
+    _print_conditions(comparison)
+    _print_costs(comparison)
     _print_apart(comparison)
     split = f"split {comparison.protocol['split']}, " if "split" in comparison.protocol else ""
-    tests = f"{100 * LEVEL:.0f} % intervals of the paired bootstrap and p of the permutation test"
+    tests = f"{100 * LEVEL:.0f} % intervals from samples of the pictures and p of the permutation test"
     holm = ", by Holm's correction for all pairs" if len(comparison.pairs) > 1 else ""
     show()
     show(f"{comparison.num_pictures} pictures, {tests}{holm}, {comparison.samples} samples each, "
@@ -48,7 +57,7 @@ def verdicts(comparison: Comparison) -> list[str]:
             sentences.append(f"{best} and {other}: no difference can be shown; {figures}, p {one.p_holm:.4f}.")
     least = least_p(comparison)
     if least > 1 - LEVEL:
-        few = 1 / (comparison.samples + 1) * max(1, len(comparison.pairs)) > 1 - LEVEL
+        few = 1 / (comparison.samples + 1) >= _of_pictures(comparison)
         what = f"{comparison.samples} exchanges are" if few else f"{comparison.num_pictures} pictures are"
         sentences.append(f"{what} too few to show any difference: p cannot be below {min(1, least):.2f}.")
     return sentences
@@ -57,8 +66,11 @@ def verdicts(comparison: Comparison) -> list[str]:
 def least_p(comparison: Comparison) -> float:
     """The least p that the tests could find after Holm's correction: R exchanges give 1 / (R + 1) at least, and N pictures have
     2 ** N, two of which are as great as any difference."""
-    exchanges = 2.0 ** (1 - min(comparison.num_pictures, 1000))
-    return len(comparison.pairs) * max(1 / (comparison.samples + 1), exchanges)
+    return len(comparison.pairs) * max(1 / (comparison.samples + 1), _of_pictures(comparison))
+
+
+def _of_pictures(comparison: Comparison) -> float:
+    return 2.0 ** (1 - min(comparison.num_pictures, 1000))
 
 
 def shown(comparison: Comparison, name: str, value: float) -> str:
@@ -142,6 +154,92 @@ def _print_classes(comparison: Comparison) -> None:
         rows.append((name, *cells, ", ".join(shown_between)))
     show()
     print_table(("IoU of class", *(side.name for side in sides), "difference shown"), rows)
+
+
+def _print_pictures(comparison: Comparison, most: int) -> None:
+    """In which pictures the best side beats each other side and is beaten, and which are the hardest for all."""
+    pictures, figure = comparison.by_picture, comparison.main
+    best, *others = [side.name for side in comparison.ranked]
+    places = {name: place for place, name in enumerate(pictures.names)}
+    rows = []
+    for other in others:
+        for side, beaten in ((best, other), (other, best)):
+            for number, (name, difference) in enumerate(pictures.gains(side, beaten, most)):
+                values = (shown(comparison, figure, float(pictures.values[each][places[name]])) for each in (side, beaten))
+                what = "" if number else f"{side} beats {beaten}"
+                rows.append((what, name, *values, signed(comparison, figure, difference)))
+    if rows:
+        show()
+        print_table(("", "picture", f"its {figure}", "the other's", "difference"), rows, (2, 3, 4))
+    hardest = pictures.hardest(most)
+    if hardest:
+        show()
+        rows = [
+            (name, *(shown(comparison, figure, float(pictures.values[side][places[name]])) for side in (best, *others)))
+            for name in hardest
+        ]
+        print_table(("hardest for all", best, *others), rows)
+
+
+def _print_confusions(comparison: Comparison, most: int) -> None:
+    if not comparison.confusions:
+        return
+    names = [side.name for side in comparison.ranked]
+    rows = [
+        (one.truth, one.taken_for, *(f"{percent(one.shares[name])} %" for name in names), f"{one.pixels:,}")
+        for one in comparison.confusions[:most]
+    ]
+    show()
+    print_table(("class", "is taken for", *names, "pixels of the class"), rows)
+
+
+def _print_slices(comparison: Comparison) -> None:
+    """A row for each value of each column, with the main figure of each side."""
+    if not comparison.slices:
+        return
+    figure, names = comparison.main, [side.name for side in comparison.ranked]
+    rows, before = [], ""
+    for one in comparison.slices:
+        values = (shown(comparison, figure, one.figures[name][figure]) for name in names)
+        rows.append(("" if one.column == before else one.column, one.value, str(one.num_pictures), *values))
+        before = one.column
+    show()
+    print_table(("column", "value", "pictures", *(f"{figure} of {name}" for name in names)), rows)
+    if comparison.not_in_table:
+        show(f"{comparison.not_in_table} of {comparison.num_pictures} pictures have no row in the table, and are in no slice.")
+
+
+def _print_conditions(comparison: Comparison) -> None:
+    """A row for each side: what must be alike for its figures to say which network is better."""
+    rows = [(side.name, *vars(side.conditions).values(), side.protocol_hash) for side in in_order(comparison)]
+    show()
+    print_table(("side", *CONDITIONS, "by protocol"), rows)
+
+
+def _print_costs(comparison: Comparison) -> None:
+    """A row for each model."""
+    if not comparison.costs:
+        return
+    header = ["side", "parameters", "multiply-adds", "of a picture of", "minutes of training"]
+    timed = any(cost.speed for cost in comparison.costs.values())
+    rows = []
+    for name, cost in comparison.costs.items():
+        minutes = "not known" if cost.minutes is None else f"{cost.minutes:.1f}"
+        size = "x".join(map(str, cost.size))
+        row = [name, _amount(cost.parameters), _amount(cost.multiply_adds), size, minutes]
+        if cost.speed is not None:
+            memory = cost.speed.peak_memory
+            told = "not known" if memory is None else f"{memory / 1e6:.0f} MB"
+            row += [f"{1000 * cost.speed.p50:.1f} ms", f"{1000 * cost.speed.p95:.1f} ms", told]
+        rows.append(tuple(row))
+    if timed:
+        header += ["p50", "p95", "peak memory"]
+    show()
+    print_table(tuple(header), rows, range(1, len(header)))
+
+
+def _amount(number: int) -> str:
+    return f"{number / 1e9:.2f} G" if number >= 1e9 else f"{number / 1e6:.2f} M"
 
 
 def _print_apart(comparison: Comparison) -> None:
