@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -20,9 +20,12 @@ from perpixel.commands.flags import (
     Root,
     chosen_measure,
 )
-from perpixel.commands.opening import costs, given, inference_of, open_sides
+from perpixel.commands.opening import Judged, costs, given, inference_of, open_sides
 from perpixel.errors import DataError, UsageError
 from perpixel.terminal import say
+
+if TYPE_CHECKING:
+    from perpixel.judging.comparison import Comparison
 
 
 def compare(
@@ -35,9 +38,7 @@ def compare(
     inferring: Inferring = NO_INFERENCE,
     other_inferring: OtherInferring = NO_OTHERS,
     measures: Measuring = NO_MEASURES,
-    samples: Annotated[
-        int, Parameter(help="Samples of the pictures for intervals, and exchanges for tests.")
-    ] = 1000,
+    samples: Annotated[int, Parameter(help="Samples of the pictures for intervals, and exchanges for tests.")] = 1000,
     seed: Annotated[int, Parameter(help="Seed of both.")] = 0,
     slices: Annotated[
         Path | None, Parameter(help="CSV of the pictures: names in the first column; figures by each value of the other columns.")
@@ -46,6 +47,9 @@ def compare(
     timing: Annotated[
         int, Parameter(help="Pictures to time every run on, in turn, with peak memory; a busy machine tells little.")
     ] = 0,
+    report: Annotated[
+        Path | None, Parameter(help="HTML page with all tables, and pictures of both results and their errors side by side.")
+    ] = None,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -70,6 +74,10 @@ def compare(
     from perpixel.machines.team import join
     from perpixel.terminal import Progress, print_json
 
+    if report is not None:
+        from perpixel.report.page import require_page
+
+        require_page(report)
     measure = chosen.measure()
     with join(device) as team:
         ways: list[dict[str, Any]] = [for_all] * len(sides)
@@ -89,6 +97,8 @@ def compare(
         if team.rank:  # one voice for all
             return
         comparison = replace(comparison, costs=costs(names, sides, opened, ways, max(0, timing)))
+        if report is not None:
+            write_report(report, comparison, names, opened, ways, max(0, pictures))
     if as_json:
         print_json(comparison.to_json())
     else:
@@ -97,3 +107,20 @@ def compare(
     if comparison.left_out:
         say_left_out(comparison.left_out, comparison.num_pictures)
         raise SystemExit(DataError.exit_code)
+
+
+def write_report(
+    path: Path, comparison: Comparison, names: list[str], sides: list[Judged], ways: list[dict[str, Any]], most: int
+) -> None:
+    """Writes the page, with the pictures of the data set by which the ranked sides are judged; of annotation files without."""
+    from perpixel.judging.answers import answers
+    from perpixel.report.compare_page import write_page
+
+    ranked = {side.name for side in comparison.ranked}
+    judged = {name: (side, way) for name, side, way in zip(names, sides, ways, strict=True) if name in ranked}
+    if next(iter(judged.values()))[0].by_files:
+        write_page(path, comparison, None, {}, most)
+    else:
+        answering = {name: answers(side.predictions, side.data, inference_of(way)) for name, (side, way) in judged.items()}
+        write_page(path, comparison, next(iter(judged.values()))[0].data, answering, most)
+    say(f"{path}: written.")

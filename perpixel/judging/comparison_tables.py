@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from perpixel.judging.comparison import Comparison, Difference, Pair, Side
 from perpixel.judging.intervals import LEVEL
-from perpixel.measures.measure import decimals_of, percent
+from perpixel.measures.measure import Table, decimals_of, percent
 from perpixel.terminal import points, print_table, show
 
 CONDITIONS = ("data", "split", "trained on", "pre-training", "sizes", "predicts", "judged at")  # as people read them
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a comparison: its title, its table, and a line below it, which may be empty."""
+
+    title: str
+    table: Table
+    note: str = ""
 
 
 def print_comparison(comparison: Comparison, most: int = 3) -> None:
@@ -17,27 +27,38 @@ def print_comparison(comparison: Comparison, most: int = 3) -> None:
     of each kind."""
     for sentence in verdicts(comparison):
         show(sentence)
+    for section in sections(comparison, most):
+        show()
+        print_table(section.table.header, list(section.table.rows), section.table.right)
+        if section.note:
+            show(section.note)
+    for sentence in apart(comparison):
+        show()
+        show(sentence)
     show()
-    _print_figures(comparison)
-    show()
-    if len(comparison.pairs) == 1:
-        _print_pair(comparison, comparison.pairs[0])
-    else:
-        _print_pairs(comparison)
-    _print_classes(comparison)
-    _print_slices(comparison)
-    if most:
-        _print_pictures(comparison, most)
-        _print_confusions(comparison, most)
-    _print_conditions(comparison)
-    _print_costs(comparison)
-    _print_apart(comparison)
+    show(basis(comparison))
+
+
+def basis(comparison: Comparison) -> str:
+    """What the figures and tests of a comparison rest on."""
     split = f"split {comparison.protocol['split']}, " if "split" in comparison.protocol else ""
     tests = f"{100 * LEVEL:.0f} % intervals from samples of the pictures and p of the permutation test"
     holm = ", by Holm's correction for all pairs" if len(comparison.pairs) > 1 else ""
-    show()
-    show(f"{comparison.num_pictures} pictures, {tests}{holm}, {comparison.samples} samples each, "
-         f"seed {comparison.seed}; {split}protocol {comparison.protocol_hash}")  # fmt: skip
+    return (
+        f"{comparison.num_pictures} pictures, {tests}{holm}, {comparison.samples} samples each, seed {comparison.seed}; "
+        f"{split}protocol {comparison.protocol_hash}"
+    )
+
+
+def sections(comparison: Comparison, most: int) -> list[Section]:
+    """The parts that the comparison has; `most` pictures and confusions of each kind."""
+    one_pair = len(comparison.pairs) == 1
+    parts = [
+        _figures(comparison), _pair(comparison, comparison.pairs[0]) if one_pair else _pairs(comparison), _classes(comparison),
+        _slices(comparison), *(_pictures(comparison, most), _hardest(comparison, most), _confusions(comparison, most)),
+        _conditions(comparison), _costs(comparison),
+    ]  # fmt: skip
+    return [part for part in parts if part.table.rows]
 
 
 def verdicts(comparison: Comparison) -> list[str]:
@@ -87,7 +108,7 @@ def signed(comparison: Comparison, name: str, value: float) -> str:
     return points(value) if decimals is None else f"{value:+.{decimals}f}"
 
 
-def _print_figures(comparison: Comparison) -> None:
+def _figures(comparison: Comparison) -> Section:
     """Of each figure a row for each side, the best side by the main figure first, those that stand apart last."""
     sides = in_order(comparison)
     rows = []
@@ -97,7 +118,7 @@ def _print_figures(comparison: Comparison) -> None:
             values = (one.value, one.interval.low, one.interval.high)
             note = "apart" if side.apart else ""
             rows.append(("" if place else name, side.name, *(shown(comparison, name, value) for value in values), note))
-    print_table(("figure", "side", "value", "from", "to", ""), rows, (2, 3, 4))
+    return Section("Figures", Table(("figure", "side", "value", "from", "to", ""), rows, (2, 3, 4)))
 
 
 def in_order(comparison: Comparison) -> list[Side]:
@@ -105,23 +126,23 @@ def in_order(comparison: Comparison) -> list[Side]:
     return [*comparison.ranked, *(side for side in comparison.sides if side.apart)]
 
 
-def _print_pair(comparison: Comparison, pair: Pair) -> None:
+def _pair(comparison: Comparison, pair: Pair) -> Section:
     """A row for each figure of the only two sides: both, their difference with its interval, and its probability by chance."""
     rows = [
         (name, shown(comparison, name, one.first), shown(comparison, name, one.second), *_test(comparison, name, one))
         for name, one in pair.figures.items()
     ]
-    print_table(("figure", pair.first, pair.second, "difference", "from", "to", "p"), rows)
+    return Section("Differences", Table(("figure", pair.first, pair.second, "difference", "from", "to", "p"), rows))
 
 
-def _print_pairs(comparison: Comparison) -> None:
+def _pairs(comparison: Comparison) -> Section:
     """A row for every two sides by the main figure."""
     name = comparison.main
     rows = [
         (pair.first, pair.second, *_test(comparison, name, pair.figures[name]), _p(pair.figures[name].p_holm))
         for pair in comparison.pairs
     ]
-    print_table(("first", "second", f"{name}: second - first", "from", "to", "p", "p, Holm"), rows)
+    return Section("Differences", Table(("first", "second", f"{name}: second - first", "from", "to", "p", "p, Holm"), rows))
 
 
 def _test(comparison: Comparison, name: str, one: Difference) -> tuple[str, ...]:
@@ -133,12 +154,10 @@ def _p(value: float) -> str:
     return "nan" if math.isnan(value) else f"{value:.4f}"
 
 
-def _print_classes(comparison: Comparison) -> None:
+def _classes(comparison: Comparison) -> Section:
     """A row for each class: the IoU of each side with its interval, and between which sides a difference is shown."""
     sides = in_order(comparison)
     classes = [name for name in sides[0].classes if any(not math.isnan(side.classes[name].value) for side in comparison.ranked)]
-    if not classes:
-        return
     rows = []
     for name in classes:
         cells = []
@@ -152,12 +171,11 @@ def _print_classes(comparison: Comparison) -> None:
             if pair.classes[name].p_holm <= 1 - LEVEL
         ]
         rows.append((name, *cells, ", ".join(shown_between)))
-    show()
-    print_table(("IoU of class", *(side.name for side in sides), "difference shown"), rows)
+    return Section("Classes", Table(("IoU of class", *(side.name for side in sides), "difference shown"), rows))
 
 
-def _print_pictures(comparison: Comparison, most: int) -> None:
-    """In which pictures the best side beats each other side and is beaten, and which are the hardest for all."""
+def _pictures(comparison: Comparison, most: int) -> Section:
+    """In which pictures the best side beats each other side, and is beaten."""
     pictures, figure = comparison.by_picture, comparison.main
     best, *others = [side.name for side in comparison.ranked]
     places = {name: place for place, name in enumerate(pictures.names)}
@@ -168,58 +186,50 @@ def _print_pictures(comparison: Comparison, most: int) -> None:
                 values = (shown(comparison, figure, float(pictures.values[each][places[name]])) for each in (side, beaten))
                 what = "" if number else f"{side} beats {beaten}"
                 rows.append((what, name, *values, signed(comparison, figure, difference)))
-    if rows:
-        show()
-        print_table(("", "picture", f"its {figure}", "the other's", "difference"), rows, (2, 3, 4))
-    hardest = pictures.hardest(most)
-    if hardest:
-        show()
-        rows = [
-            (name, *(shown(comparison, figure, float(pictures.values[side][places[name]])) for side in (best, *others)))
-            for name in hardest
-        ]
-        print_table(("hardest for all", best, *others), rows)
+    header = ("", "picture", f"its {figure}", "the other's", "difference")
+    return Section("Pictures where one beats the other", Table(header, rows, (2, 3, 4)))
 
 
-def _print_confusions(comparison: Comparison, most: int) -> None:
-    if not comparison.confusions:
-        return
+def _hardest(comparison: Comparison, most: int) -> Section:
+    pictures, names = comparison.by_picture, [side.name for side in comparison.ranked]
+    places = {name: place for place, name in enumerate(pictures.names)}
+    rows = [
+        (name, *(shown(comparison, comparison.main, float(pictures.values[side][places[name]])) for side in names))
+        for name in pictures.hardest(most)
+    ]
+    return Section("Pictures that are hardest for all", Table(("hardest for all", *names), rows))
+
+
+def _confusions(comparison: Comparison, most: int) -> Section:
     names = [side.name for side in comparison.ranked]
     rows = [
         (one.truth, one.taken_for, *(f"{percent(one.shares[name])} %" for name in names), f"{one.pixels:,}")
         for one in comparison.confusions[:most]
     ]
-    show()
-    print_table(("class", "is taken for", *names, "pixels of the class"), rows)
+    return Section("Confusions that differ most", Table(("class", "is taken for", *names, "pixels of the class"), rows))
 
 
-def _print_slices(comparison: Comparison) -> None:
+def _slices(comparison: Comparison) -> Section:
     """A row for each value of each column, with the main figure of each side."""
-    if not comparison.slices:
-        return
     figure, names = comparison.main, [side.name for side in comparison.ranked]
     rows, before = [], ""
     for one in comparison.slices:
         values = (shown(comparison, figure, one.figures[name][figure]) for name in names)
         rows.append(("" if one.column == before else one.column, one.value, str(one.num_pictures), *values))
         before = one.column
-    show()
-    print_table(("column", "value", "pictures", *(f"{figure} of {name}" for name in names)), rows)
-    if comparison.not_in_table:
-        show(f"{comparison.not_in_table} of {comparison.num_pictures} pictures have no row in the table, and are in no slice.")
+    missing = comparison.not_in_table
+    note = f"{missing} of {comparison.num_pictures} pictures have no row in the table, and are in no slice." if missing else ""
+    return Section("Slices", Table(("column", "value", "pictures", *(f"{figure} of {name}" for name in names)), rows), note)
 
 
-def _print_conditions(comparison: Comparison) -> None:
+def _conditions(comparison: Comparison) -> Section:
     """A row for each side: what must be alike for its figures to say which network is better."""
     rows = [(side.name, *vars(side.conditions).values(), side.protocol_hash) for side in in_order(comparison)]
-    show()
-    print_table(("side", *CONDITIONS, "by protocol"), rows)
+    return Section("Conditions", Table(("side", *CONDITIONS, "by protocol"), rows))
 
 
-def _print_costs(comparison: Comparison) -> None:
+def _costs(comparison: Comparison) -> Section:
     """A row for each model."""
-    if not comparison.costs:
-        return
     header = ["side", "parameters", "multiply-adds", "of a picture of", "minutes of training"]
     timed = any(cost.speed for cost in comparison.costs.values())
     rows = []
@@ -234,18 +244,17 @@ def _print_costs(comparison: Comparison) -> None:
         rows.append(tuple(row))
     if timed:
         header += ["p50", "p95", "peak memory"]
-    show()
-    print_table(tuple(header), rows, range(1, len(header)))
+    return Section("Cost", Table(tuple(header), rows, range(1, len(header))))
 
 
 def _amount(number: int) -> str:
     return f"{number / 1e9:.2f} G" if number >= 1e9 else f"{number / 1e6:.2f} M"
 
 
-def _print_apart(comparison: Comparison) -> None:
-    apart = [side for side in comparison.sides if side.apart]
-    if apart:
-        show()
-    for side in apart:
-        show(f"{side.name} stands apart and is not ranked: it is judged by protocol {side.protocol_hash}, which differs in "
-             f"{side.apart}.")  # fmt: skip
+def apart(comparison: Comparison) -> list[str]:
+    """A sentence for each side that stands apart."""
+    return [
+        f"{side.name} stands apart and is not ranked: its protocol {side.protocol_hash} differs in {side.apart}."
+        for side in comparison.sides
+        if side.apart
+    ]
