@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def write_page(path: Path, comparison: Comparison, dataset: Dataset | None, answ
     numbers = json.dumps(comparison.to_json()).replace("<", "\\u003c")  # no text ends the element that holds it
     page.write_page(
         path, "compare.html",
-        title=" and ".join(printable(side.name) for side in comparison.sides),
+        title=_listed([printable(side.name) for side in comparison.sides]),
         verdicts=list(map(printable, verdicts(comparison))), apart=list(map(printable, apart(comparison))),
         basis=basis(comparison), left_out=kinds_of(comparison.left_out),
         figure=comparison.main, chart=_chart(comparison), numbers=numbers,
@@ -47,6 +47,10 @@ def write_page(path: Path, comparison: Comparison, dataset: Dataset | None, answ
         ],
         pictures=[] if dataset is None else _pictures(comparison, dataset, answers, reasons),
     )  # fmt: skip
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _chart(comparison: Comparison) -> list[dict[str, Any]]:
