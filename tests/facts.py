@@ -525,7 +525,10 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
     ),
     "perpixel.studies.proposal_curve": ours(COUNTS=(1, 5, 10, 20, 50, 100)),
     "perpixel.networks.papers": ours(CLASSES=21, SIZE=(512, 512)),
-    "perpixel.judging.intervals": ours(LEVEL=0.95),
+    "perpixel.judging.intervals": ours(
+        LEVEL=0.95, GROUPS=100, FEW=10, ROUNDING=1e-12, LEAST_FREEDOM=1.5,
+        KIND="halves of the pictures without replacement; bias removed, logits, Student's t",
+    ),
     "perpixel.losses": {
         **ours("Papers that use OHEM for pixels take 0.7, and one pixel of 16", OHEM_PROBABILITY=0.7, OHEM_SHARE=1 / 16),
     },

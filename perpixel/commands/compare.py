@@ -38,7 +38,7 @@ def compare(
     inferring: Inferring = NO_INFERENCE,
     other_inferring: OtherInferring = NO_OTHERS,
     measures: Measuring = NO_MEASURES,
-    samples: Annotated[int, Parameter(help="Samples of the pictures for intervals, and exchanges for tests.")] = 1000,
+    samples: Annotated[int, Parameter(help="Halves of the pictures for intervals, and exchanges for tests.")] = 1000,
     seed: Annotated[int, Parameter(help="Seed of both.")] = 0,
     slices: Annotated[
         Path | None, Parameter(help="CSV of the pictures: names in the first column; figures by each value of the other columns.")

@@ -23,7 +23,7 @@ def evaluate(
     inferring: Inferring = NO_INFERENCE,
     measures: Measuring = NO_MEASURES,
     bootstrap: Annotated[
-        int, Parameter(help="Samples of the pictures that intervals of the scores are made of, such as 1000; 0 for none.")
+        int, Parameter(help="Halves of the pictures that intervals of the scores are made of, such as 1000; 0 for none.")
     ] = 0,
     seed: Annotated[int, Parameter(help="Seed of those samples.")] = 0,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",

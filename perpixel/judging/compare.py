@@ -5,8 +5,7 @@
 
 Both tests are paired: they never part what two sides make of one picture.
 
-    interval   The same samples of the pictures score all sides, and the interval is that of a difference (Efron and Tibshirani,
-               An Introduction to the Bootstrap, 1993, sections 8.3 and 13.3; see `intervals`).
+    interval   The same halves of the pictures score all sides, and the interval is that of a difference (see `intervals`).
     p_value    Permutation test: if both were alike, exchanging their answers to any picture would change nothing. In R random
                exchanges, each picture with chance 1/2, E give a difference as great as the one found or greater, in either
                direction, and p = (E + 1) / (R + 1) (Fisher, The Design of Experiments, 1935, section 21; the 1 is the order
@@ -30,13 +29,13 @@ from perpixel.judging.answers import pairs_of
 from perpixel.judging.comparison import Comparison, Difference, Figure, Pair, Side, holm, names_of
 from perpixel.judging.conditions import Conditions
 from perpixel.judging.evaluate import Progress, counted, pixels
-from perpixel.judging.intervals import drawn, interval, weights_of
+from perpixel.judging.intervals import GROUPS, Samples, drawn, few_pictures, intervals_from
 from perpixel.judging.left_out import LeftOut
 from perpixel.judging.protocol import hash_of, other_protocol, refuse_other_protocol
 from perpixel.judging.where import Confusion, by_picture, confusions, groups_of, slices
 from perpixel.machines.team import ALONE, Team
 from perpixel.measures import DEFAULT
-from perpixel.measures.measure import FiguresOf, Measure, Pairs, Values
+from perpixel.measures.measure import Figures, FiguresOf, Measure, Pairs, Values
 
 if TYPE_CHECKING:
     from perpixel.datasets import Dataset
@@ -75,7 +74,7 @@ class Counted:
 
 
 def coins(samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """For each picture, whether each of R exchanges turns it round: (R,) of 0 and 1. Apart from the numbers that draw samples."""
+    """For each picture, whether each of R exchanges turns it round: (R,) of 0 and 1. Apart from the numbers that draw halves."""
     random = np.random.default_rng([seed, 1])
     while True:
         yield random.integers(0, 2, samples, np.int64)
@@ -135,7 +134,7 @@ def compare(
         else:
             apart = _why_apart(one, shared)
             judgements[one.name] = _judgement(measure, one, samples_drawn, seed, told)
-        figures, classes = judgements[one.name].figures()
+        figures, classes = judgements[one.name].figures(measure)
         protocol_hash = hash_of(one.said() if apart else shared)
         own = one.pairs.protocol(one.digests)
         conditions = Conditions.of(judged[place], own, one.pairs.rules)
@@ -154,6 +153,7 @@ def compare(
         tuple(_confusions(measure, rows_of, ranked[0].pairs.classes)),
         () if groups is None else tuple(slices(measure, groups, len(pictures), figures_of, told)),
         0 if groups is None else groups.missing,
+        few_pictures(measure, len(pictures)),
     )  # fmt: skip
 
 
@@ -206,25 +206,31 @@ def _why_apart(side: Counted, shared: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The figures of one side by name, (1 + R,): of all pictures, then of R samples of them. `of_classes` are the names of
-    classes, whose IoU is a figure by the name `IoU of NAME`. `figures_of` makes them of any pictures."""
+    """The figures of one side in all `samples` of the pictures. `of_classes` are the names of the classes whose IoU is among
+    them. `figures_of` makes the figures of any pictures."""
 
     figures_of: FiguresOf
-    values: Values
+    samples: Samples
+    made: Figures
     of_classes: Sequence[str]
 
-    def figures(self) -> tuple[dict[str, Figure], dict[str, Figure]]:
+    @property
+    def values(self) -> Values:
+        """All figures by name, those of classes too."""
+        return _values(self.made, self.of_classes)
+
+    def figures(self, measure: Measure[Any]) -> tuple[dict[str, Figure], dict[str, Figure]]:
         """The figures with their intervals, and the IoU of classes."""
-        every = {name: Figure(float(values[0]), interval(values[1:])) for name, values in self.values.items()}
-        return _divided(every, self.of_classes)
+        intervals, of_classes = intervals_from(measure, self.samples, self.made)
+        known = [float(values[0]) for values in ([] if self.made.classes is None else self.made.classes.T)]
+        overall = {name: Figure(float(self.made.overall[name][0]), one) for name, one in intervals.items()}
+        return overall, dict(zip(self.of_classes, map(Figure, known, of_classes), strict=True))
 
 
 def _judgement(measure: Measure[Any], side: Counted, samples_drawn: int, seed: int, told: Progress | None) -> Judgement:
-    num_pictures, classes = len(side.rows), side.pairs.classes
-    every, samples = np.ones((1, num_pictures), np.int64), weights_of(num_pictures, samples_drawn, seed)
-    figures_of = measure.figures(side.rows)
-    values = _values(measure, figures_of, np.concatenate([every, samples]), classes, told)
-    return Judgement(figures_of, values, [name for name in classes if _iou_of(name) in values])
+    figures_of, samples = measure.figures(side.rows), Samples.drawn(len(side.rows), samples_drawn, seed)
+    made = drawn(measure, figures_of, samples.weights, told)
+    return Judgement(figures_of, samples, made, [] if made.classes is None else side.pairs.classes)
 
 
 def _tested(
@@ -236,17 +242,17 @@ def _tested(
     told: Progress | None,
 ) -> tuple[Pair, ...]:
     """Every two sides in the order in which they were named. All tests share the exchanges of pictures."""
-    num_pictures, classes = len(sides[0].rows), sides[0].pairs.classes
+    num_pictures, of_classes = len(sides[0].rows), judgements[sides[0].name].of_classes
     swap = np.array([*islice(coins(samples_drawn, seed), num_pictures)], np.int64).reshape(num_pictures, samples_drawn).T
     found: list[tuple[str, str, dict[str, Difference]]] = []
     for first, second in combinations(sides, 2):
         figures_of = measure.figures(first.rows, second.rows)
         exchanged = [
-            _values(measure, figures_of, np.concatenate(pair, 1), classes, told) for pair in ((1 - swap, swap), (swap, 1 - swap))
+            _values(drawn(measure, figures_of, np.concatenate(pair, 1), told), of_classes)
+            for pair in ((1 - swap, swap), (swap, 1 - swap))
         ]
         one, other = judgements[first.name], judgements[second.name]
-        found.append((first.name, second.name, _differences(one, other, exchanged[1], exchanged[0])))
-    of_classes = judgements[sides[0].name].of_classes
+        found.append((first.name, second.name, _differences(measure, one, other, exchanged[1], exchanged[0])))
     every = [(place, name) for place, (_, _, tests) in enumerate(found) for name in tests]
     labels = {_iou_of(name) for name in of_classes}
     families: dict[str, list[tuple[int, str]]] = {}
@@ -259,29 +265,25 @@ def _tested(
     return tuple(Pair(first, second, *_divided(tests, of_classes)) for first, second, tests in found)
 
 
-def _differences(first: Judgement, second: Judgement, turned: Values, exchanged: Values) -> dict[str, Difference]:
+def _differences(
+    measure: Measure[Any], first: Judgement, second: Judgement, turned: Values, exchanged: Values
+) -> dict[str, Difference]:
     """Both tests of each figure, without a correction. `exchanged` and `turned` are what the one and the other have of the
     exchanges (R,)."""
-    tests = {}
-    for name in first.values:
-        differences = second.values[name] - first.values[name]
-        one, other, difference = float(first.values[name][0]), float(second.values[name][0]), float(differences[0])
+    tests, (ones, others) = {}, (first.values, second.values)
+    for name in ones:
+        differences = others[name] - ones[name]
+        one, other, difference = float(ones[name][0]), float(others[name][0]), float(differences[0])
+        sure = first.samples.interval(first.samples.whole(differences) if name in measure.sums else differences, "difference")
         by_chance = np.abs(turned[name] - exchanged[name])
         as_great = int((by_chance >= abs(difference) - TINY).sum())
         p_value = math.nan if math.isnan(difference) else (as_great + 1) / (len(by_chance) + 1)
-        tests[name] = Difference(one, other, difference, interval(differences[1:]), p_value, p_value)
+        tests[name] = Difference(one, other, difference, sure, p_value, p_value)
     return tests
 
 
-def _values(
-    measure: Measure[Any],
-    figures_of: FiguresOf,
-    weights: NDArray[np.int64],
-    classes: Sequence[str],
-    told: Progress | None,
-) -> Values:
+def _values(figures: Figures, classes: Sequence[str]) -> Values:
     """All figures of samples by name, (R,) each, those of classes too."""
-    figures = drawn(measure, figures_of, weights, told)
     of_classes = {} if figures.classes is None else dict(zip(map(_iou_of, classes), figures.classes.T, strict=True))
     return {**figures.overall, **of_classes}
 
@@ -319,7 +321,8 @@ def _calls(sides: Sequence[Counted], ranked: Sequence[Counted], samples_drawn: i
     """How often the figures of one sample are made: of each side as judged and resampled, of each pair exchanged both ways, and
     of each picture by itself."""
     exchanged = len(ranked) * (len(ranked) - 1) * samples_drawn
-    return len(sides) * (samples_drawn + 1) + exchanged + len(ranked) * len(ranked[0].rows)
+    judged = sum(1 + samples_drawn + min(len(side.rows), GROUPS) for side in sides)
+    return judged + exchanged + len(ranked) * len(ranked[0].rows)
 
 
 def _parts(progress: Progress | None, parts: int) -> Progress | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perpixel.judging.conditions import Conditions
-from perpixel.judging.intervals import LEVEL, Interval
+from perpixel.judging.intervals import KIND, LEVEL, Interval
 from perpixel.judging.left_out import LeftOut, kinds_of
 from perpixel.judging.protocol import hash_of
 from perpixel.judging.where import ByPicture, Confusion, Slice
@@ -113,6 +113,7 @@ class Comparison:
     confusions: tuple[Confusion, ...]
     slices: tuple[Slice, ...]
     not_in_table: int  # pictures that the table of slices does not have
+    doubt: str | None = None  # why no interval can be trusted, if there is a reason
     costs: Mapping[str, Cost] = field(default_factory=dict)  # of models, by the name of the side
 
     @property
@@ -141,6 +142,7 @@ class Comparison:
             "sides": without_nan([side.to_json() for side in self.sides]),
             "costs": {name: cost.to_json() for name, cost in self.costs.items()},
             "pairs": without_nan([pair.to_json() for pair in self.pairs]),
+            "intervals": KIND, "doubt": self.doubt,
             "pictures": self.num_pictures, "samples": self.samples, "seed": self.seed, "level": LEVEL,
             "left_out": kinds_of(self.left_out),
             "by_picture": without_nan(self.by_picture.to_json()),

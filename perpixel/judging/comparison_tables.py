@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perpixel.judging.comparison import Comparison, Difference, Pair, Side
@@ -42,7 +43,7 @@ def print_comparison(comparison: Comparison, most: int = 3) -> None:
 def basis(comparison: Comparison) -> str:
     """What the figures and tests of a comparison rest on."""
     split = f"split {comparison.protocol['split']}, " if "split" in comparison.protocol else ""
-    tests = f"{100 * LEVEL:.0f} % intervals from samples of the pictures and p of the permutation test"
+    tests = f"{100 * LEVEL:.0f} % intervals from halves of the pictures and p of the permutation test"
     holm = ", by Holm's correction for all pairs" if len(comparison.pairs) > 1 else ""
     return (
         f"{comparison.num_pictures} pictures, {tests}{holm}, {comparison.samples} samples each, seed {comparison.seed}; "
@@ -116,9 +117,17 @@ def _figures(comparison: Comparison) -> Section:
         for place, side in enumerate(side for side in sides if name in side.figures):
             one = side.figures[name]
             values = (one.value, one.interval.low, one.interval.high)
-            note = "apart" if side.apart else ""
+            note = ", ".join(part for part in ("stands apart" if side.apart else "", one.interval.doubt or "") if part)
             rows.append(("" if place else name, side.name, *(shown(comparison, name, value) for value in values), note))
-    return Section("Figures", Table(("figure", "side", "value", "from", "to", ""), rows, (2, 3, 4)))
+    table = _with_doubts(("figure", "side", "value", "from", "to"), rows, (2, 3, 4))
+    return Section("Figures", table, f"{comparison.doubt}." if comparison.doubt else "")
+
+
+def _with_doubts(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: Sequence[int] = ()) -> Table:
+    """Rows whose last column is why their interval is in doubt; without that column where none is."""
+    if any(row[-1] for row in rows):
+        return Table((*header, "doubt"), rows, right)
+    return Table(header, [row[:-1] for row in rows], right)
 
 
 def in_order(comparison: Comparison) -> list[Side]:
@@ -129,20 +138,23 @@ def in_order(comparison: Comparison) -> list[Side]:
 def _pair(comparison: Comparison, pair: Pair) -> Section:
     """A row for each figure of the only two sides: both, their difference with its interval, and its probability by chance."""
     rows = [
-        (name, shown(comparison, name, one.first), shown(comparison, name, one.second), *_test(comparison, name, one))
+        (name, shown(comparison, name, one.first), shown(comparison, name, one.second), *_test(comparison, name, one),
+         one.interval.doubt or "")
         for name, one in pair.figures.items()
-    ]
-    return Section("Differences", Table(("figure", pair.first, pair.second, "difference", "from", "to", "p"), rows))
+    ]  # fmt: skip
+    return Section("Differences", _with_doubts(("figure", pair.first, pair.second, "difference", "from", "to", "p"), rows))
 
 
 def _pairs(comparison: Comparison) -> Section:
     """A row for every two sides by the main figure."""
     name = comparison.main
     rows = [
-        (pair.first, pair.second, *_test(comparison, name, pair.figures[name]), _p(pair.figures[name].p_holm))
+        (pair.first, pair.second, *_test(comparison, name, one), _p(one.p_holm), one.interval.doubt or "")
         for pair in comparison.pairs
+        for one in [pair.figures[name]]
     ]
-    return Section("Differences", Table(("first", "second", f"{name}: second - first", "from", "to", "p", "p, Holm"), rows))
+    header = ("first", "second", f"{name}: second - first", "from", "to", "p", "p, Holm")
+    return Section("Differences", _with_doubts(header, rows))
 
 
 def _test(comparison: Comparison, name: str, one: Difference) -> tuple[str, ...]:
@@ -163,15 +175,21 @@ def _classes(comparison: Comparison) -> Section:
         cells = []
         for side in sides:
             one = side.classes.get(name)
-            sure = "" if one is None else f"{percent(one.value)} ({percent(one.interval.low)} to {percent(one.interval.high)})"
-            cells.append(sure)
+            if one is None:
+                cells.append("")
+                continue
+            ends = f"{percent(one.interval.low)} to {percent(one.interval.high)}"
+            doubtful = one.interval.doubt is not None and not math.isnan(one.value)
+            cells.append(f"{percent(one.value)} ({ends}{', ?' if doubtful else ''})")
         shown_between = [
             f"{pair.first} {'<' if pair.classes[name].difference > 0 else '>'} {pair.second}"
             for pair in comparison.pairs
             if pair.classes[name].p_holm <= 1 - LEVEL
         ]
         rows.append((name, *cells, ", ".join(shown_between)))
-    return Section("Classes", Table(("IoU of class", *(side.name for side in sides), "difference shown"), rows))
+    doubtful = any("?" in cell for row in rows for cell in row[1:-1])
+    note = "?: the interval is in doubt, because the class is in few pictures; --json says why." if doubtful else ""
+    return Section("Classes", Table(("IoU of class", *(side.name for side in sides), "difference shown"), rows), note)
 
 
 def _pictures(comparison: Comparison, most: int) -> Section:

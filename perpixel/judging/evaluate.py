@@ -48,7 +48,7 @@ def evaluate(
     """Judges a model, a folder of mask files named like the pictures, or its `masks/`, on every picture of a data set; or a
     results file by an annotation file. Without a `measure` its pixels are judged.
 
-    `bootstrap` is the number of samples that intervals are made of, none with 0, and `seed` draws them. The processes of a `team`
+    `bootstrap` is the number of halves that intervals are made of, none with 0, and `seed` draws them. The processes of a `team`
     divide the pictures and all return what one process would. With a dictionary `failed` a picture that cannot be judged is
     noted there with its sentence, and the rest go on; the protocol then says which pictures are left out.
     Raises DataError when a mask is missing or of another size, UsageError when the classes are not those of the data set, for an

@@ -46,6 +46,8 @@ class BoundaryIou(Measure[NDArray[np.int64]]):
     name: ClassVar[str] = "boundary_iou"
     entry: ClassVar[str] = "boundaries"
     better: ClassVar[Mapping[str, Better]] = {"boundary_mIoU": "larger"}
+    class_means: ClassVar[frozenset[str]] = frozenset(better)
+    enough: ClassVar[int] = 100
     rules: ClassVar[Mapping[str, str]] = {
         "boundary_iou": "bands along the outlines of a class, inside it, summed over pictures: both / either",
         "width": "dilation x diagonal of the picture, rounded, at least 1 pixel; the picture's border is outline",

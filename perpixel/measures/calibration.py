@@ -46,6 +46,7 @@ class Calibration(Measure[NDArray[np.float64]]):
     # A constant prediction of how frequent classes are has no calibration error, so Brier's score says more.
     better: ClassVar[Mapping[str, Better]] = dict.fromkeys(("Brier", "ECE", "classwise_ECE"), "smaller")
     decimals: ClassVar[Mapping[str, int]] = {"": 4}
+    amounts: ClassVar[frozenset[str]] = frozenset({"Brier"})  # 2 at most
 
     def __post_init__(self) -> None:
         if self.bins < 1:

@@ -198,6 +198,7 @@ class AveragePrecision(Measure[InstancePair]):
     needs: ClassVar[Needs] = "instances"
     better: ClassVar[Mapping[str, Better]] = dict.fromkeys(FIGURES, "larger")
     at_once: ClassVar[int | None] = 1
+    enough: ClassVar[int] = 100
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -110,7 +110,11 @@ class Measure(ABC, Generic[Row]):
     better: ClassVar[Mapping[str, Better]] = {}  # of each figure that ranks predictions, the most telling one first
     decimals: ClassVar[Mapping[str, int]] = {}  # of figures that are no percent, by name; "" for all others
     compared_in_percent: ClassVar[bool] = False  # whatever `decimals` says of the figures alone
-    at_once: ClassVar[int | None] = None  # samples of the bootstrap in one call of `figures`; all where it is none
+    at_once: ClassVar[int | None] = None  # samples of the pictures in one call of `figures`; all where it is none
+    amounts: ClassVar[frozenset[str]] = frozenset()  # figures that may exceed 1
+    sums: ClassVar[frozenset[str]] = frozenset()  # figures that are sums over pictures
+    class_means: ClassVar[frozenset[str]] = frozenset()  # figures that are means over the classes whose IoU `figures` says
+    enough: ClassVar[int] = 30  # pictures from which on intervals hold the truth as often as they say
 
     def settings(self) -> dict[str, Any]:
         """The settings that enter the protocol."""

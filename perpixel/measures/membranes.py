@@ -64,7 +64,7 @@ class Best:
 @dataclass(frozen=True)
 class Membranes(Measure[Sweep]):
     """Where a model, or masks, see the membranes that a class is; masks are the same at all thresholds, and each sample of the
-    bootstrap takes its own best thresholds.
+    pictures takes its own best thresholds.
 
     Raises UsageError for thresholds outside 0 <= t < 1."""
 

@@ -63,6 +63,8 @@ class Objects(Measure[PictureObjects]):
         "void_objects": "void pixels and crowds belong to no object; an object of which they are more than half is not judged",
     }
     decimals: ClassVar[Mapping[str, int]] = {"true_objects": 1, "predicted_objects": 1, "splits": 1, "merges": 1}  # of objects
+    amounts: ClassVar[frozenset[str]] = frozenset(decimals)
+    sums: ClassVar[frozenset[str]] = frozenset({"splits", "merges"})
     better: ClassVar[Mapping[str, Better]] = {
         **dict.fromkeys(("SEG", "AP", "AP50", "AP75"), "larger"), "splits": "smaller", "merges": "smaller",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Outcomes: COCO's AP and AR of pictures that count as often as weights say. The bootstrap and the permutation test ask for them
+"""Outcomes: COCO's AP and AR of pictures that count as often as weights say. Intervals and the permutation test ask for them
 thousands of times, so results are ranked once, and only summed anew.
 
 A picture that counts twice has each of its results twice, side by side in the ranking.

@@ -92,6 +92,7 @@ class PanopticQuality(Measure[PanopticCounts]):
         "mean": "over categories that are in truth or found",
     }  # fmt: skip
     needs: ClassVar[Needs] = "segments"
+    enough: ClassVar[int] = 100
     better: ClassVar[Mapping[str, Better]] = dict.fromkeys(
         [f"{figure}{part}" for part in ("", "_things", "_stuff") for figure in ("PQ", "SQ", "RQ")], "larger"
     )

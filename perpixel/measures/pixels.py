@@ -49,6 +49,8 @@ class Pixels(Measure[PixelCounts]):
         ("mIoU", "pixel_accuracy", "mean_accuracy", "fwIoU", "mean_dice"), "larger"
     )
 
+    class_means: ClassVar[frozenset[str]] = frozenset({"mIoU", "mean_accuracy", "mean_dice"})
+
     def count(self, truth: Sample, predicted: Prediction) -> tuple[PixelCounts, bytes]:
         digest = label_digest(truth)
         assert truth.labels is not None

@@ -65,6 +65,7 @@ class Surfaces(Measure[NDArray[np.float64]]):
         "surface_void": "void pixels of the truth are of no class in either map",
     }
     decimals: ClassVar[Mapping[str, int]] = {"hausdorff95": 2, "surface_distance": 2}
+    amounts: ClassVar[frozenset[str]] = frozenset(decimals)
     better: ClassVar[Mapping[str, Better]] = {
         "surface_dice": "larger", "surface_distance": "smaller", "hausdorff95": "smaller",
     }  # fmt: skip

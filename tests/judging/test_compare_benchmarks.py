@@ -20,7 +20,7 @@ from perpixel.datasets.cityscapes import Cityscapes
 from perpixel.judging.answers import pairs_of
 from perpixel.judging.compare import Comparison, coins, compare
 from perpixel.judging.evaluate import counted, evaluate
-from perpixel.judging.intervals import interval, weights_of
+from perpixel.judging.intervals import Interval, Samples
 from perpixel.measures.boundary_iou import BoundaryIou, mask_band
 from perpixel.measures.cityscapes import CityscapesIou
 from perpixel.measures.instances import FIGURES, AveragePrecision
@@ -33,6 +33,10 @@ SAMPLES, SEED = 9, 4
 approx = pytest.approx
 
 
+def numbers(one: Interval) -> dict[str, float]:
+    return {key: value for key, value in vars(one).items() if key != "doubt"}
+
+
 def require_same(found: Comparison, pictures: int, judge: Callable[[Sequence[tuple[int, int]]], dict[str, float]]) -> None:
     """`judge` scores a choice of pictures, each (its place, 0 or 1 for whose answer)."""
 
@@ -40,8 +44,8 @@ def require_same(found: Comparison, pictures: int, judge: Callable[[Sequence[tup
         return judge(chosen), judge([(place, 1 - whose) for place, whose in chosen])
 
     as_found = both([(place, 0) for place in range(pictures)])
-    drawn = [both([(place, 0) for place in np.repeat(np.arange(pictures), weights).tolist()])
-             for weights in weights_of(pictures, SAMPLES, SEED)]  # fmt: skip
+    samples = Samples.drawn(pictures, SAMPLES, SEED)
+    drawn = [both([(place, 0) for place in np.flatnonzero(weights).tolist()]) for weights in samples.weights]
     turns = np.array([*islice(coins(SAMPLES, SEED), pictures)]).T
     assert 0 < turns.mean() < 1
     chance = [both(list(enumerate(turn.tolist()))) for turn in turns]
@@ -49,8 +53,10 @@ def require_same(found: Comparison, pictures: int, judge: Callable[[Sequence[tup
         first, second = as_found[0][name], as_found[1][name]
         assert (one.first, one.second, one.difference) == (approx(first, nan_ok=True), approx(second, nan_ok=True),
                                                            approx(second - first, nan_ok=True)), name  # fmt: skip
-        wanted = interval(np.array([pair[1][name] - pair[0][name] for pair in drawn]))
-        assert vars(one.interval) == approx(vars(wanted), nan_ok=True, abs=1e-12), name
+        differences = np.array([pair[1][name] - pair[0][name] for pair in drawn])
+        wanted = samples.interval(samples.whole(differences) if name in found.measure.sums else differences, "difference")
+        assert one.interval.doubt == wanted.doubt, name
+        assert numbers(one.interval) == approx(numbers(wanted), nan_ok=True, abs=1e-12), name
         as_great = sum(abs(pair[1][name] - pair[0][name]) >= abs(second - first) - 1e-12 for pair in chance)
         undefined = np.isnan(second - first)
         assert one.p_value == approx(np.nan if undefined else (as_great + 1) / (SAMPLES + 1), nan_ok=True)
@@ -205,8 +211,11 @@ def test_the_commands_on_files_of_coco(tmp_path: Path, capsys: pytest.CaptureFix
     maps = make_coco(tmp_path / "coco") / "annotations/panoptic_val2017.json"
     main(["compare", str(maps), str(maps), "--data", str(maps), "--panoptic", "--samples", "9"])
     out = capsys.readouterr().out
-    assert table_of(out)[1].split() == ["PQ", "100.0", "100.0", "+0.0", "+0.0", "+0.0", "1.0000"]
-    assert "split" not in out
+    header, first, *_ = table_of(out)
+    assert header.split()[-1] == "doubt"
+    assert first.split()[:7] == ["PQ", "100.0", "100.0", "+0.0", "+0.0", "+0.0", "1.0000"]
+    assert first.rstrip().endswith("the same in every half")
+    assert "; split " not in out
 
 
 def test_panoptic(tmp_path: Path) -> None:
@@ -220,6 +229,6 @@ def test_panoptic(tmp_path: Path) -> None:
         Image.fromarray(ids[:, ::-1] if number == 0 else ids).save(turned.with_suffix("") / path.name)
     found = compare([truth, turned], truth, PanopticQuality(), samples_drawn=200, seed=1)
     one = found.pairs[0].figures["PQ"]
-    assert (one.first, one.interval.high) == (1, 0)
+    assert (one.first, one.interval.doubt) == (1, "rests on 4 pictures")
     assert one.interval.low < one.difference < 0
     assert one.p_value == 1  # with one picture that differs, either exchange gives the same difference

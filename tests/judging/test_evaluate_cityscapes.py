@@ -25,7 +25,7 @@ from perpixel.doctor.check import check
 from perpixel.errors import DataError, UsageError
 from perpixel.judging.answers import THREADS
 from perpixel.judging.evaluate import evaluate
-from perpixel.judging.intervals import interval, weights_of
+from perpixel.judging.intervals import Samples
 from perpixel.judging.scores import Scores
 from perpixel.judging.submission import submission
 from perpixel.measures.cityscapes import CATEGORIES, MEAN_SIZES, CityscapesCounts, CityscapesIou, count_picture, mean
@@ -455,12 +455,13 @@ class TestCommand:
         assert code == 0
         found = json.loads(out)["bootstrap"]
         pictures = [arrays(picture) for picture in PICTURES]
-        samples = [[pictures[i] for i in np.repeat(np.arange(3), weights)] for weights in weights_of(3, 2, 5)]
-        drawn = [counts_of(sample).figures() for sample in samples]
+        samples = Samples.drawn(3, 2, 5)
+        drawn = [counts_of([pictures[i] for i in np.flatnonzero(weights)]).figures() for weights in samples.weights]
         for name, sure in found["figures"].items():
-            wanted = vars(interval(np.array([one[name] for one in drawn])))
+            wanted = vars(samples.interval(np.array([one[name] for one in drawn]), "share"))
+            assert sure.pop("doubt") == wanted.pop("doubt")
             assert {key: math.nan if value is None else value for key, value in sure.items()} == approx(wanted, nan_ok=True)
-        assert "95 % intervals, bootstrap of 2 samples of 3 pictures, seed 5:" in told(*place)[1]
+        assert "95 % intervals, 2 halves of 3 pictures, seed 5:" in told(*place)[1]
 
     def test_the_hash_knows_objects_and_not_the_masks(self, root: Path, tmp_path: Path) -> None:
         pictures = [arrays(picture) for picture in PICTURES]

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
 import tracemalloc
@@ -14,7 +15,7 @@ import pytest
 from fakes import make_folder, make_instances
 from PIL import Image
 from places import ROOT, TESTS, python_path
-from scipy import stats
+from scipy import special, stats
 
 from perpixel.classes import ClassTable
 from perpixel.cli import main
@@ -23,10 +24,10 @@ from perpixel.errors import UsageError
 from perpixel.judging.answers import pairs_of
 from perpixel.judging.compare import compare
 from perpixel.judging.evaluate import counted, evaluate
-from perpixel.judging.intervals import Draws, interval, weights_of
+from perpixel.judging.intervals import GROUPS, KIND, Samples, Scale, halves, intervals_from, intervals_of
 from perpixel.judging.protocol import refuse_other_protocol
-from perpixel.measures.confusion_matrix import ConfusionMatrix, pixel_figures
-from perpixel.measures.measure import weighted_sums
+from perpixel.measures.confusion_matrix import ConfusionMatrix, class_iou, pixel_figures
+from perpixel.measures.measure import Figures, weighted_sums
 from perpixel.measures.objects import Objects, PictureObjects
 from perpixel.measures.pixels import Pixels
 from perpixel.sample import Sample
@@ -49,32 +50,56 @@ def class_counts(counts: np.ndarray) -> np.ndarray:
     return matrix.class_counts()
 
 
-def sums_of(counts: np.ndarray, samples: int, seed: int = 0) -> np.ndarray:
-    """The class counts of each sample of the bootstrap, (R, 3 C), of matrices (N, C, C)."""
-    return weighted_sums(weights_of(len(counts), samples, seed), map(class_counts, counts))
+def mean_iou(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(R,) of samples (R, N) of matrices (N, C, C)."""
+    return pixel_figures(weighted_sums(weights, map(class_counts, counts)))["mIoU"]
 
 
-class TestDraws:
-    def test_each_sample_draws_as_many_as_there_are(self) -> None:
-        draws = Draws(7, 50, 3)
-        assert (sum(draws.of(i) for i in range(7)) == 7).all()
+class TestHalves:
+    def test_each_holds_half_of_the_pictures_and_none_twice(self) -> None:
+        for pictures in (2, 7, 8, 101):
+            held = halves(pictures, 50, 3)
+            assert held.shape == (50, pictures)
+            assert ((held == 0) | (held == 1)).all()
+            assert (held.sum(1) == pictures // 2).all()
 
-    def test_every_sample_is_as_likely_as_it_should_be(self) -> None:
-        draws = Draws(3, 60_000, 0)
-        drawn = np.stack([draws.of(i) for i in range(3)], 1)
-        for weights in itertools.product(range(4), repeat=3):
-            if sum(weights) == 3:
-                expected = stats.multinomial.pmf(weights, 3, [1 / 3] * 3)
-                assert (drawn == weights).all(1).mean() == approx(expected, abs=0.006)
+    def test_every_half_is_as_likely(self) -> None:
+        drawn = halves(5, 60_000, 0)
+        for chosen in itertools.combinations(range(5), 2):
+            wanted = np.isin(np.arange(5), chosen)
+            assert (drawn == wanted).all(1).mean() == approx(1 / 10, abs=0.006)
 
-    def test_pictures_left_out_change_nothing_for_the_others(self) -> None:
-        every, some = Draws(9, 20, 5), Draws(9, 20, 5)
-        drawn = [every.of(i) for i in range(9)]
-        assert all((some.of(i) == drawn[i]).all() for i in (1, 4, 5, 8))
+    def test_samples_are_all_pictures_halves_and_all_but_a_group(self) -> None:
+        few, many = Samples.drawn(7, 5, 0).weights, Samples.drawn(205, 5, 0).weights
+        assert (few[0] == 1).all()
+        assert (few[6:] == 1 - np.eye(7)).all()
+        assert many.shape == (1 + 5 + GROUPS, 205)
+        assert [np.flatnonzero(row == 0).tolist() for row in many[[6, 10, 105]]] == [[0, 100, 200], [4, 104, 204], [99, 199]]
 
-    def test_too_few_samples_are_refused(self) -> None:
-        with pytest.raises(UsageError, match="2 samples or more"):
-            Draws(3, 1, 0)
+    def test_fewer_than_two_are_refused(self) -> None:
+        with pytest.raises(UsageError, match="halves = 1, seed = 0: give 2 halves"):
+            Samples.drawn(3, 1, 0)
+
+
+def by_plain_loops(values: list[float], pictures: int, replicates: int, scale: str) -> tuple[float, float]:
+    """The interval by its formula in the head of `intervals`, one number after the other."""
+    figure, drawn, left = values[0], values[1 : 1 + replicates], values[1 + replicates :]
+    drawn, left = [one for one in drawn if one == one], [one for one in left if one == one]
+    half = pictures // 2
+    bias = half / (pictures - half) * (statistics.fmean(drawn) - figure)
+    mean = statistics.fmean(left)
+    of_groups = math.sqrt((len(left) - 1) / len(left) * sum((one - mean) ** 2 for one in left))
+    error = max(math.sqrt(half / (pictures - half)) * statistics.stdev(drawn), of_groups)
+    second, fourth = (statistics.fmean([(one - mean) ** power for one in left]) for power in (2, 4))
+    freedom = 2 / max(2 / pictures + (fourth / second**2 - 3) / len(left), 2 / (pictures - 1))
+    width = stats.t.ppf(0.975, max(freedom, 1.5)) * error
+    if scale == "difference":
+        return figure - bias - width, figure - bias + width
+    if scale == "amount":
+        return tuple(math.exp(math.log(figure) + (side * width - bias) / figure) for side in (-1, 1))
+    slope = figure * (1 - figure)
+    ends = (special.logit(figure) - bias / slope + side * width / slope for side in (-1, 1))
+    return tuple(float(special.expit(end)) for end in ends)
 
 
 class TestIntervals:
@@ -88,35 +113,128 @@ class TestIntervals:
             "fwIoU": matrix.frequency_weighted_iou(), "mean_dice": matrix.mean_dice(),
         })  # fmt: skip
 
-    def test_interval_by_hand(self) -> None:
-        found = interval(np.array([*range(201), math.nan], float))
-        assert (found.low, found.high, found.undefined) == (approx(5), approx(195), 1)
+    def test_by_hand(self) -> None:
+        """Four pictures score 0, 0, 1 and 1. Their six halves have the means 0, 1/2 four times, and 1: no bias, variance 1/10.
+        Each mean without a picture is 1/6 from 1/2. That gives the variance 3/36, and the excess kurtosis -2: 3 degrees."""
+        weights = np.array([[1, 1, 1, 1], *([int(i in pair) for i in range(4)] for pair in itertools.combinations(range(4), 2)),
+                            *(1 - np.eye(4, dtype=int))])  # fmt: skip
+        samples = Samples(4, 6, weights)
+        found = samples.interval(weights @ [0, 0, 1, 1] / weights.sum(1), "difference")
+        assert (found.bias, found.standard_error, found.undefined) == (approx(0), approx(math.sqrt(0.1)), 0)
+        assert (found.low, found.high) == approx((0.5 - 3.18245 * math.sqrt(0.1), 0.5 + 3.18245 * math.sqrt(0.1)), rel=1e-5)
+        share = samples.interval(weights @ [0, 0, 1, 1] / weights.sum(1), "share")
+        assert share.high == approx(1 / (1 + math.exp(-3.18245 * math.sqrt(0.1) * 4)), rel=1e-5)
+        assert share.low == approx(1 - share.high)
 
-    def test_scipy_gives_the_same_interval(self) -> None:
-        counts = counts_of(25, 2)
+    @pytest.mark.parametrize("scale", ["share", "amount", "difference"])
+    @pytest.mark.parametrize("pictures", [2, 25, 230])
+    def test_plain_loops_give_the_same(self, scale: Scale, pictures: int) -> None:
+        samples = Samples.drawn(pictures, 40, 5)
+        values = mean_iou(counts_of(pictures, 2), samples.weights)
+        values[3] = math.nan
+        found = samples.interval(values, scale)
+        assert (found.low, found.high) == approx(by_plain_loops(values.tolist(), pictures, 40, scale))
+        assert found.undefined == 1
 
-        def mean_iou(chosen: np.ndarray) -> float:
+    def test_of_a_mean_bias_and_error_are_those_of_textbooks(self) -> None:
+        """The mean has no bias, and its standard error is that of SciPy's `sem`, for odd numbers of pictures too."""
+        for pictures in (24, 25):
+            scores = np.random.default_rng(pictures).random(pictures)
+            samples = Samples.drawn(pictures, 40_000, 0)
+            found = samples.interval(samples.weights @ scores / samples.weights.sum(1), "difference")
+            assert found.bias == approx(0, abs=0.02 * found.standard_error)
+            assert found.standard_error == approx(stats.sem(scores), rel=0.02)
+
+    def test_a_bias_that_falls_with_the_number_of_pictures_is_removed(self) -> None:
+        """The variance with the divisor N is too small by a share of 1 / N of the one with N - 1."""
+        scores = np.random.default_rng(2).random(30)
+        samples = Samples.drawn(30, 40_000, 0)
+        values = np.array([scores[row > 0].var() for row in samples.weights])
+        found = samples.interval(values, "share")
+        assert values[0] - found.bias == approx(scores.var(ddof=1), rel=0.003)
+
+    def test_scipy_gives_the_same_standard_error(self) -> None:
+        """The bootstrap's, in many pictures that all show every class."""
+        counts = counts_of(200, 2)[:50]
+
+        def of_places(chosen: np.ndarray) -> float:
             return float(pixel_figures(class_counts(counts[chosen.astype(int)].sum(0))[None])["mIoU"][0])
 
-        theirs = stats.bootstrap((np.arange(25),), mean_iou, method="percentile", n_resamples=4000, vectorized=False,
+        theirs = stats.bootstrap((np.arange(50),), of_places, method="basic", n_resamples=3000, vectorized=False,
                                  rng=np.random.default_rng(1))  # fmt: skip
-        ours = interval(pixel_figures(sums_of(counts, 20_000))["mIoU"])
-        width = ours.high - ours.low
-        assert ours.low == approx(theirs.confidence_interval.low, abs=0.06 * width)
-        assert ours.high == approx(theirs.confidence_interval.high, abs=0.06 * width)
+        samples = Samples.drawn(50, 5000, 0)
+        ours = samples.interval(mean_iou(counts, samples.weights), "share")
         assert ours.standard_error == approx(theirs.standard_error, rel=0.06)
+        width = ours.high - ours.low
+        assert ours.low == approx(theirs.confidence_interval.low, abs=0.08 * width)
+        assert ours.high == approx(theirs.confidence_interval.high, abs=0.08 * width)
 
-    @pytest.mark.slow
-    def test_intervals_hold_the_truth_about_as_often_as_they_say(self) -> None:
-        """Populations of 2000 pictures, 300 samples of 60 of them: 95 % within what the percentile method is known to miss."""
-        population = counts_of(2000, 3)[np.random.default_rng(4).permutation(2000)]
-        true = pixel_figures(class_counts(population.sum(0))[None])["pixel_accuracy"][0]
-        rng, held = np.random.default_rng(5), 0
-        for trial in range(300):
-            sums = sums_of(population[rng.integers(0, 2000, 60)], 1000, trial)
-            found = interval(pixel_figures(sums)["pixel_accuracy"])
-            held += found.low <= true <= found.high
-        assert 0.90 <= held / 300 <= 0.98
+    def test_sums_over_pictures_are_of_as_many_pictures(self) -> None:
+        """A half has half of the objects that are split."""
+        pictures = [PictureObjects(str(i), 4, 4, np.ones(4), np.ones(10), i % 3, 1) for i in range(40)]
+        found = intervals_of(Objects("cell"), pictures, [], 500, 0)
+        splits, merges = found.figures["splits"], found.figures["merges"]
+        assert splits.low < 39 < splits.high
+        assert abs(splits.bias) < splits.standard_error / 5
+        assert (merges.low, merges.high, merges.doubt) == (approx(40), approx(40), "the same in every half")
+
+
+class TestDoubts:
+    def test_why_an_interval_can_be_trusted_less(self) -> None:
+        samples = Samples.drawn(40, 200, 0)
+        held = samples.weights.sum(1)
+
+        def doubt(scores: list[float]) -> str | None:
+            return samples.interval(samples.weights @ scores / held, "share").doubt
+
+        assert doubt([0.0] * 40) == "0 in every half"
+        assert doubt([1.0] * 40) == "1 in every half"
+        assert doubt([0.3] * 40) == "the same in every half"
+        assert doubt([0.0] * 20 + [1.0] * 20) is None
+
+    def test_a_class_in_few_pictures(self) -> None:
+        counts = counts_of(40, 1)
+        counts[:, 2] = counts[:, :, 2] = 0
+        counts[:4, 2, 2], counts[:4, 2, 0] = (3, 5, 7, 9), 4
+        samples = Samples.drawn(40, 200, 0)
+        iou = class_iou(weighted_sums(samples.weights, map(class_counts, counts)))
+        assert samples.interval(iou[:, 2], "share").doubt == "rests on 4 pictures"
+        assert samples.interval(iou[:, 0], "share").doubt is None
+        by_name, by_class = intervals_from(
+            Pixels(), samples, Figures({name: iou[:, 0] for name in ("mIoU", "pixel_accuracy")}, iou)
+        )
+        assert by_name["mIoU"].doubt == "1 class is in fewer than 10 pictures"
+        assert by_name["pixel_accuracy"].doubt is None
+        assert [one.doubt for one in by_class] == [None, None, "rests on 4 pictures"]
+        many = Samples.drawn(120, 200, 0)
+        more = np.concatenate([counts, counts[4:], counts[4:], counts[4:12]])
+        assert many.interval(class_iou(weighted_sums(many.weights, map(class_counts, more)))[:, 2], "share").doubt == (
+            "rests on few pictures"
+        )
+
+    def test_a_class_in_no_half_has_no_interval(self) -> None:
+        samples = Samples.drawn(1, 20, 0)
+        found = samples.interval(np.array([0.5, *[math.nan] * 21]), "share")
+        assert (math.isnan(found.low), found.undefined, found.doubt) == (True, 20, "undefined")
+
+    def test_a_bias_as_great_as_the_error(self) -> None:
+        samples = Samples.drawn(40, 200, 0)
+        held = samples.weights.sum(1)
+        values = samples.weights @ np.arange(40) / 40 / held - 8 / held
+        assert samples.interval(values, "share").doubt == "bias is more than half of the error: classes in few pictures"
+
+    def test_few_pictures_are_said_for_all(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        data = make_folder(tmp_path / "data", val=12)
+        found = str(spoil(data / "masks" / "val", tmp_path / "found", 1))
+        main(["evaluate", found, "--data", str(data), "--bootstrap", "99"])
+        out = capsys.readouterr().out
+        few = "12 pictures are few: below 30 these intervals hold the truth less often than they say"
+        assert f"{few}.\n" in out
+        main(["evaluate", found, "--data", str(data), "--bootstrap", "99", "--json"])
+        told = json.loads(capsys.readouterr().out)["bootstrap"]
+        assert (told["doubt"], told["kind"], told["figures"]["mIoU"]["doubt"]) == (few, KIND, None)
+        main(["compare", found, found, "--data", str(data), "--samples", "99"])
+        assert few in capsys.readouterr().out
 
 
 class TestOtherScores:
@@ -297,5 +415,6 @@ class TestCompare:
         told = json.loads(capsys.readouterr().out)
         keys = {"first", "second", "difference", "interval", "p_value", "p_holm"}
         assert set(told["pairs"][0]["figures"]["mIoU"]) == keys
+        assert told["intervals"] == KIND
         main(["evaluate", both[0], "--data", str(data), "--bootstrap", "99"])
-        assert "95 % intervals, bootstrap of 99 samples of 12 pictures, seed 0:" in capsys.readouterr().out
+        assert "95 % intervals, 99 halves of 12 pictures, seed 0:" in capsys.readouterr().out

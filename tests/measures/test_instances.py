@@ -22,7 +22,7 @@ from perpixel.cli import main
 from perpixel.datasets.coco_annotations import read_annotations
 from perpixel.errors import DataError, UnknownName, UsageError
 from perpixel.judging.evaluate import evaluate
-from perpixel.judging.intervals import interval, weights_of
+from perpixel.judging.intervals import Samples
 from perpixel.masks import rle
 from perpixel.measures import instances as module
 from perpixel.measures.instances import FIGURES, AveragePrecision, Ranking, Result, read_results, results_of, truth_of
@@ -397,28 +397,40 @@ def test_the_quick_reader_of_results_and_the_careful_one_find_the_same(
     assert found[0] == found[1]
 
 
+def stats_of_pycocotools(root: Path, truth: Any, results: Any, kind: str) -> dict[str, float]:
+    coco, evaluation = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
+    kept = ("image_id", "category_id", "score", "segmentation" if kind == "mask" else "bbox")
+    first, second = put(root, truth, [{key: one[key] for key in kept} for one in results])
+    with contextlib.redirect_stdout(io.StringIO()):
+        loaded = coco.COCO(str(first))
+        oracle = evaluation.COCOeval(loaded, loaded.loadRes(str(second)), {"mask": "segm", "box": "bbox"}[kind])
+        oracle.evaluate()
+        oracle.accumulate()
+        oracle.summarize()
+    return {name: math.nan if value == -1 else value for name, value in zip(FIGURES, oracle.stats.tolist(), strict=True)}
+
+
 @pytest.mark.parametrize("kind", ["mask", "box", "boundary"])
 def test_intervals_are_of_scores_of_the_pictures_that_were_drawn(tmp_path: Path, kind: str) -> None:
-    """Each of two samples written as files of its own, a picture as often as it was drawn."""
+    """Each sample written as files of its own. Many scores are equal, within pictures and between them, and as COCO's own code
+    judges the files, equal scores are in the order that it gives them."""
     truth, results = draw(6, pictures=8)
-    expected = []
-    for weights in weights_of(8, 2, seed=3):
-        drawn: dict[str, Any] = {**truth, "images": [], "annotations": []}
-        found = []
-        for copy_of in np.repeat(np.arange(1, 9), weights).tolist():
-            id = len(drawn["images"]) + 1
-            drawn["images"].append({**truth["images"][copy_of - 1], "id": id, "file_name": f"{id}.png"})
-            for one in (one for one in truth["annotations"] if one["image_id"] == copy_of):
-                drawn["annotations"].append({**one, "id": len(drawn["annotations"]) + 1, "image_id": id})
-            found += [{**one, "image_id": id} for one in results if one["image_id"] == copy_of]
-        expected.append(judged(tmp_path, drawn, found, kind))
+    results = [{**one, "score": round(3 * one["score"]) / 3} for one in results * 2]
+    samples, expected = Samples.drawn(8, 3, seed=3), []
+    for weights in samples.weights:
+        kept = {place + 1 for place in np.flatnonzero(weights).tolist()}
+        part = {**truth, "images": [one for one in truth["images"] if one["id"] in kept],
+                "annotations": [one for one in truth["annotations"] if one["image_id"] in kept]}  # fmt: skip
+        found = [one for one in results if one["image_id"] in kept]
+        expected.append((judged if kind == "boundary" else stats_of_pycocotools)(tmp_path, part, found, kind))
     annotations, written = put(tmp_path, truth, results)
-    scores = evaluate(written, annotations, AveragePrecision(kind), bootstrap=2, seed=3)
+    scores = evaluate(written, annotations, AveragePrecision(kind), bootstrap=3, seed=3)
     assert scores.figures == pytest.approx(judged(tmp_path, truth, results, kind), nan_ok=True)  # as without
     assert scores.intervals is not None
     for name, sure in scores.intervals.figures.items():
-        wanted = interval(np.array([one[name] for one in expected]))
-        assert vars(sure) == pytest.approx(vars(wanted), nan_ok=True), name
+        wanted, found = (dict(vars(one)) for one in (samples.interval(np.array([one[name] for one in expected]), "share"), sure))
+        assert found.pop("doubt") == wanted.pop("doubt"), name
+        assert found == pytest.approx(wanted, nan_ok=True), name
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -437,7 +449,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "AP_small" in out
     assert "intervals" not in out
     main(["evaluate", str(results), "--data", str(truth), "--instances", "mask", "--bootstrap", "20", "--seed", "4"])
-    assert "95 % intervals, bootstrap of 20 samples of 4 pictures, seed 4:" in capsys.readouterr().out
+    assert "95 % intervals, 20 halves of 4 pictures, seed 4:" in capsys.readouterr().out
 
 
 def test_the_command_knows_coco_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,7 +115,7 @@ def test_the_command_on_maps_of_coco(tmp_path: Path, capsys: pytest.CaptureFixtu
     main([*command, "--bootstrap", "20"])
     out = capsys.readouterr().out
     assert "PQ 100.0, SQ 100.0, RQ 100.0; 4 pictures" in out
-    assert "95 % intervals, bootstrap of 20 samples of 4 pictures, seed 0:" in out
+    assert "95 % intervals, 20 halves of 4 pictures, seed 0:" in out
     bad = sorted(results.with_suffix("").iterdir())[0]
     bad.write_bytes(bad.read_bytes()[:50])  # one damaged map never stops the others
     with pytest.raises(SystemExit) as left:
