@@ -143,15 +143,16 @@ def table(cells: list[dict[str, Any]]) -> list[str]:
     def percent(value: float | None) -> str:
         return "" if value is None else f"{100 * value:.1f}"
 
-    lines = ["| figure | classes | pictures | halves | without doubt | doubted | percentile |", "|---|---|---|---|---|---|---|"]
-    for one in sorted(cells, key=lambda one: ([*POPULATIONS].index(one["measure"]), one["classes"], one["pictures"])):
+    lines = ["| figure | classes | pictures | data sets | halves | without doubt | doubted | percentile |", f"|{'---|' * 8}"]
+    order = [*POPULATIONS].index
+    for one in sorted(cells, key=lambda one: (order(one["measure"]), one["classes"], one["pictures"], -one["repetitions"])):
         for name, figure in one["figures"].items():
             if name not in TOLD or "halves" not in figure["kinds"]:
                 continue
-            label = f"Boundary {name}" if (one["measure"], name) == ("boundary_iou", "IoU of classes") else name.replace("_", " ")
+            label = "Boundary IoU of classes" if (one["measure"], name) == ("boundary_iou", "IoU of classes") else name
             halves, theirs = figure["kinds"]["halves"], figure["kinds"].get("percentile", {})
             shares = (halves["holds"], halves["holds without doubt"], figure["doubted"], theirs.get("holds"))
-            values = (label, one["classes"], one["pictures"], *map(percent, shares))
+            values = (label.replace("_", " "), one["classes"], one["pictures"], f"{one['repetitions']:,}", *map(percent, shares))
             lines.append(f"| {' | '.join(map(str, values))} |")
     return lines
 

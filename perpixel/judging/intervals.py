@@ -209,6 +209,7 @@ def _of_groups(num_pictures: int, left: NDArray[np.float64]) -> tuple[float, flo
 
 def _back(figure: float, bias: float, width: float, scale: Scale) -> tuple[float, float]:
     """The ends of the interval around a figure, made on its scale and brought back."""
+    assert scale == "difference" or -ROUNDING <= figure <= (1 + ROUNDING if scale == "share" else math.inf), "see Measure.amounts"
     if scale == "share" and 0 < figure < 1:
         slope, middle = figure * (1 - figure), math.log(figure / (1 - figure))
         low, high = ((1 + math.tanh((middle + (side * width - bias) / slope) / 2)) / 2 for side in (-1, 1))
