@@ -65,6 +65,9 @@ def compare(
     if for_second and len(sides) > 2:
         flag = f"--other-{next(iter(for_second)).replace('_', '-')}"
         raise UsageError(f"{flag}: is for the second of two sides, and {len(sides)} are named; name two.")
+    for flag, value in (("timing", timing), ("pictures", pictures)):
+        if value < 0:
+            raise UsageError(f"--{flag} {value}: must be 0 or more.")
     if timing and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("--timing: processes that share a machine slow each other down; time in one, without torchrun.")
     from perpixel.judging.compare import compare as judge
@@ -88,6 +91,8 @@ def compare(
             name, told = names_of(sides[:1])[0], ", ".join(f"{key} {value}" for key, value in for_second.items())
             names = [name, f"{name}, {told}"]
         opened = open_sides(sides, measure, data, root, split, team.device_name, ways)
+        if timing and all(isinstance(side.predictions, Path) for side in opened):
+            raise UsageError("--timing: masks and results are predicted already; name a run or model file, or leave it out.")
         progress = Progress("drawn" if opened[0].by_files and measure.needs == "instances" else "judged")
         comparison = judge(
             [side.predictions for side in opened], [side.data for side in opened], measure, samples, seed,
@@ -96,14 +101,14 @@ def compare(
         )  # fmt: skip
         if team.rank:  # one voice for all
             return
-        comparison = replace(comparison, costs=costs(names, sides, opened, ways, max(0, timing)))
+        comparison = replace(comparison, costs=costs(names, sides, opened, ways, timing))
         if report is not None:
-            write_report(report, comparison, names, opened, ways, max(0, pictures))
+            write_report(report, comparison, names, opened, ways, pictures)
     if as_json:
         print_json(comparison.to_json())
     else:
         say(f"{', '.join(map(str, sides[:-1]))} and {sides[-1]} {opened[0].place()}.")
-        print_comparison(comparison, max(0, pictures))
+        print_comparison(comparison, pictures)
     if comparison.left_out:
         say_left_out(comparison.left_out, comparison.num_pictures)
         raise SystemExit(DataError.exit_code)

@@ -104,6 +104,7 @@ def compare(
     what `pairs_of` raises."""
     if len(judged) < 2:
         raise UsageError("a comparison needs two sides or more; name another run, folder of masks or results file.")
+    Samples.drawn(1, samples_drawn, seed)  # what cannot be drawn is told before anything is judged
     measure = measure or pixels()
     sets = data if isinstance(data, list) else [data] * len(judged)
     ways = inference if isinstance(inference, list) else [inference] * len(judged)
@@ -113,6 +114,8 @@ def compare(
     protocols = [_shared(each, rules) for each in pairs]
     if all(each.rows is None for each in pairs):
         _alike([protocol(()) for protocol in protocols])  # what needs no reading
+    if table is not None:  # so is a table that does not fit
+        groups_of(table, pairs[0].names)
     sides = []
     for place, (name, each, protocol) in enumerate(zip(names, pairs, protocols, strict=True)):
         failed: dict[str, str] = {}
@@ -185,6 +188,9 @@ def _on_the_same_pictures(sides: Sequence[Counted]) -> tuple[list[int], list[Cou
         failed = {name: message for place in alike for name, message in sides[place].failed.items()}
         ranked = [sides[place].without(failed) for place in alike]
         if not len(ranked[0].rows):
+            for side in (sides[place] for place in alike if not len(sides[place].rows)):
+                first = next(iter(side.failed.values()))
+                raise DataError(f"{side.name}: none of {len(side.failed)} pictures can be judged: {first} Leave the side out.")
             first = next(iter(failed.values()))
             raise DataError(f"{first} No picture can be judged on every side; mend these, or leave the side out.")
         still = [alike[place] for place in _alike([side.said() for side in ranked])]

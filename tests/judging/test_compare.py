@@ -152,6 +152,25 @@ def test_one_side_and_a_flag_for_the_second_of_three(here: Path, command) -> Non
     assert (code, "--other-crf: is for the second of two sides, and 3 are named" in err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("flags", "code", "part"),
+    [
+        (["--timing", "3"], 2, "--timing: masks and results are predicted already; name a run or model file"),
+        (["--timing", "-1"], 2, "--timing -1: must be 0 or more."),
+        (["--pictures", "-1"], 2, "--pictures -1: must be 0 or more."),
+        (["--samples", "1"], 2, "give 2 halves or more"),
+        (["--slices", "nowhere.csv"], 3, "nowhere.csv: there is no such file."),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_judged(
+    here: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], code: int, part: str, command
+) -> None:
+    monkeypatch.setattr("perpixel.judging.compare.counted", None)
+    found, out, err = command("compare", "street-first", "street-second", "--data", "street", *flags)
+    assert (found, out, len(err.splitlines())) == (code, "", 1)
+    assert part in err
+
+
 class TestHolm:
     def test_by_hand(self) -> None:
         """3 x 0.01, then 2 x 0.03, then what is no less than that before it."""
@@ -225,6 +244,11 @@ class TestLeftOut:
         (place / "empty").mkdir()
         words = ["compare", *(str(place / name) for name in ("a", "b", "empty")), "--data", str(place / "data")]
         code, out, err = command(*words)
+        assert (code, out) == (3, "")
+        assert "empty: none of 12 pictures can be judged: " in err.splitlines()[-1]
+        for path in sorted((place / "a").iterdir())[5:]:
+            path.unlink()
+        code, out, err = command(*words[:2], str(place / "c"), *words[4:])
         assert (code, out) == (3, "")
         assert err.splitlines()[-1].endswith("No picture can be judged on every side; mend these, or leave the side out.")
 
