@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ OF_TORCH = {
     "test_losses.py", "machines/test_device.py",
 }  # fmt: skip
 VERBS = {"train", "predict", "review", "networks", "import", "upper-bound", "proposal-curve", "receptive-field"}
-JUDGES = {"evaluate": 1, "compare": 2, "explain-score": 1}  # verb -> how many predictions it is given; a model's need torch
+JUDGES = {"evaluate": 1, "compare": 99, "explain-score": 1}  # verb -> predictions that it is given at most; a model's need torch
 SENTENCE = 'which is not installed; pip install "perpixel[torch]" brings it.'
 
 
@@ -22,7 +23,7 @@ def may_need_torch(words: Sequence[str]) -> bool:
 
     A file or a missing path is taken for a model, unless results are asked for."""
     verb, *rest = words or [""]
-    judged = [Path(word) for word in rest[: JUDGES.get(verb, 0)]]
+    judged = [Path(word) for word in takewhile(lambda word: not word.startswith("-"), rest[: JUDGES.get(verb, 0)])]
     of_results = {"--instances", "--panoptic"} & {*rest}
     return verb in VERBS or any(
         (path / "model.safetensors").exists() or not (path.is_dir() or of_results) for path in judged

@@ -25,7 +25,7 @@ def check(
     from perpixel.terminal import Progress, print_json, show
 
     if report is not None:
-        from perpixel.report.check_page import require_page
+        from perpixel.report.page import require_page
 
         require_page(report)
     if fix is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from perpixel.files import MODEL_FILE
 if TYPE_CHECKING:
     from perpixel.judging.scores import Scores
     from perpixel.measures.measure import Measure
+    from perpixel.prediction.cost import Cost
 
 # The data set of COCO whose annotation file judges a results file, by what the measure needs.
 VIEWS = {"instances": "coco", "segments": "coco_panoptic"}
@@ -49,6 +51,68 @@ def open_judged(
     model = open_model(run, device)
     dataset, named = open_data(run, model, data, root, split)
     return Judged(run if model is None else model, dataset, named)
+
+
+def open_sides(
+    paths: Sequence[Path],
+    measure: Measure[Any],
+    data: str | None,
+    root: str | None,
+    split: str | None,
+    device: str,
+    ways: Sequence[dict[str, Any]],
+) -> list[Judged]:
+    """What is compared: models, each by its own data set where none is named, masks by that of the first model, or results files
+    by one annotation file. `ways` are the flags of each that say how to predict.
+
+    Raises UsageError for results files beside anything else, and for flags with what is judged as it is."""
+    files = [path for path in paths if judged_by_files(measure, path)]
+    if files and len(files) < len(paths):
+        other = next(path for path in paths if path not in files)
+        raise UsageError(
+            f"{files[0]}: is judged by an annotation file, and {other} on a data set; name results files alone, or none."
+        )
+    if files:
+        refuse_ways(paths[0], "results", {name: value for way in ways for name, value in way.items()})
+        file = annotation_file(data, root, split, measure)
+        return [Judged(path, file, str(file)) for path in paths]
+    models = [open_model(path, device) for path in paths]
+    for path, model, way in zip(paths, models, ways, strict=True):
+        if model is None:
+            refuse_ways(path, "masks", way)
+    if not data and not any(models):
+        raise UsageError("folders of masks do not say which data set they are for; name it with --data.")
+    sets = [
+        None if model is None and not data else open_data(path, model, data, root, split)
+        for path, model in zip(paths, models, strict=True)
+    ]
+    first = next(each for each in sets if each is not None)
+    return [
+        Judged(path if model is None else model, *(each or first))
+        for path, model, each in zip(paths, models, sets, strict=True)
+    ]
+
+
+def costs(
+    names: Sequence[str], paths: Sequence[Path], sides: Sequence[Judged], ways: Sequence[dict[str, Any]], timing: int
+) -> dict[str, Cost]:
+    """The costs of the models among what is compared, by the names of the sides, timed on so many pictures; of masks nothing."""
+    models = {place: side for place, side in enumerate(sides) if not isinstance(side.predictions, Path)}
+    if not models:
+        return {}
+    from perpixel.prediction.cost import costs_of, speeds_of
+    from perpixel.prediction.inference import PLAIN
+    from perpixel.terminal import Progress
+    from perpixel.training.run import minutes_of
+
+    data = next(iter(models.values())).data
+    predictors = {
+        names[place]: (inference_of(ways[place]) or PLAIN).predictor(side.predictions) for place, side in models.items()
+    }
+    minutes = {names[place]: minutes_of(paths[place]) for place in models}
+    images = [data.sample(index).image for index in range(min(max(1, timing), len(data)))]
+    speeds = speeds_of(predictors, images, Progress("timed")) if timing else {}
+    return costs_of(predictors, images[0], minutes, speeds)
 
 
 def judged_by_files(measure: Measure[Any], run: Path) -> bool:

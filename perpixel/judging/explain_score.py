@@ -1,7 +1,9 @@
-"""Predictions + truth -> the mean IoU that each of eight conventions gives them, and which classes and pictures make them differ.
+"""Predictions + truth -> the mean IoU that each of eight conventions gives them, and which classes and pictures make them differ;
+and what each gives them at other sizes than the truth's.
 
     explanation = explain_score("masks", open_truth("DATA/masks/val"))
     explanation.rows[1].score, explanation.rows[1].reasons        # 0.333, (Reason(effect=-0.111, class_name="d", ...),)
+    explain_score("masks", truth, sizes=[read_size("longer=640")]).resized[0].scores
 
 Every difference is divided among classes, and for scores over pictures among pairs of class and picture, so that the effects add
 up to it exactly. With w' and v' the weights and values of the classes under a convention, w = 1 / K and v = IoU under ours:
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ from perpixel.errors import DataError, UsageError
 from perpixel.judging.answers import answers
 from perpixel.judging.conventions import CONVENTIONS, Convention, Picture, Totals, mean, ratio
 from perpixel.judging.evaluate import Progress, samples
+from perpixel.judging.sizes import RESIZES, JudgedAt
 from perpixel.terminal import percent, points, print_table, show
 
 if TYPE_CHECKING:
@@ -58,13 +61,24 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Resized:
+    """The score of every convention, in their order, where truth and prediction are resized before they are judged: to which
+    `size`, in words, and in which way, a name of `RESIZES`."""
+
+    size: str
+    resize: str
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Explanation:
-    """A row per convention, in their order; the counts of all pictures, and of each."""
+    """A row per convention, in their order; the counts of all pictures, and of each; and the scores at other sizes."""
 
     rows: tuple[Row, ...]
     classes: ClassTable
     totals: Totals
     pictures: tuple[Picture, ...]
+    resized: tuple[Resized, ...] = ()
 
     @property
     def void(self) -> tuple[int, int]:
@@ -88,6 +102,13 @@ class Explanation:
                 }
                 for row in self.rows
             ],
+            "judged_at": [
+                {
+                    "size": one.size, "resize": one.resize,
+                    "mIoU": {row.convention.key: _finite(score) for row, score in zip(self.rows, one.scores, strict=True)},
+                }
+                for one in self.resized
+            ],
             "classes": [
                 {"name": name, "hits": int(hits), "truth": int(truth), "predicted": int(predicted), "iou": _finite(float(iou))}
                 for name, hits, truth, predicted, iou in zip(
@@ -108,19 +129,37 @@ class Explanation:
 
 
 def explain_score(
-    model_or_predictions: Model | str | Path, truth: Dataset, progress: Progress | None = None, inference: Inference | None = None
+    model_or_predictions: Model | str | Path,
+    truth: Dataset,
+    progress: Progress | None = None,
+    inference: Inference | None = None,
+    sizes: Sequence[JudgedAt] = (),
 ) -> Explanation:
-    """Judges a model, or a folder of masks of the names of `truth`, by all of `CONVENTIONS`. Raises what `evaluate` does."""
+    """Judges a model, or a folder of masks of the names of `truth`, by all of `CONVENTIONS`: at the size of the truth, and of
+    `sizes` at each, resized in every way of `RESIZES`. Raises what `evaluate` does."""
     answer = answers(model_or_predictions, truth, inference)
     classes = truth.classes
-    pictures = []
+    pictures: list[Picture] = []
+    others: dict[tuple[str, str], list[Picture]] = {(size.words, resize): [] for size in sizes for resize in RESIZES}
     for number, sample in enumerate(samples(truth), start=1):
         assert sample.labels is not None
         labels = answer(sample).labels
         pictures.append(Picture.of(sample.name, sample.labels, labels, len(classes), classes.void))
+        for size in sizes:
+            shape = size.of((labels.shape[0], labels.shape[1]))
+            for resize, resized in RESIZES.items():
+                true, predicted = resized(sample.labels, shape), resized(labels, shape)
+                true = np.where(predicted == classes.void, classes.void, true)  # which may reach beyond the truth's by a pixel
+                others[size.words, resize].append(Picture.of(sample.name, true, predicted, len(classes), classes.void))
         if progress is not None:
             progress(number, len(truth))
-    return explain(pictures, classes)
+    return replace(
+        explain(pictures, classes),
+        resized=tuple(
+            Resized(*key, tuple(one.score(Totals.of(each, len(classes)), each) for one in CONVENTIONS))
+            for key, each in others.items()
+        ),
+    )
 
 
 def explain(pictures: Sequence[Picture], classes: ClassTable) -> Explanation:
@@ -332,6 +371,14 @@ def print_explanation(found: Explanation) -> None:
         [(percent(row.score), points(row.score - ours) if number else "", row.convention.packages, row.convention.rule)
          for number, row in enumerate(found.rows)],
     )  # fmt: skip
+    if found.resized:
+        show()
+        header = ("mIoU at the truth's size", *(f"{one.size}, {one.resize}" for one in found.resized), "judged so by")
+        cells = zip(*(one.scores for one in found.resized), strict=True)
+        print_table(header, [
+            (percent(row.score), *map(percent, scores), row.convention.packages)
+            for row, scores in zip(found.rows, cells, strict=True)
+        ])  # fmt: skip
     for row in found.rows[1:]:
         lines = summary(row)
         told = f"{row.convention.packages}: {percent(row.score)}, {points(row.score - ours)}"

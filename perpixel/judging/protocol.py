@@ -58,12 +58,23 @@ def hash_of(protocol: Mapping[str, Any]) -> str:
 
 def refuse_other_protocol(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
     """Raises UsageError where two protocols differ in more than the weights, with the first field and both its values."""
-    for key in [*first, *(key for key in second if key not in first)]:
-        if key != "weights" and first.get(key) != second.get(key):
-            raise UsageError(
-                f"the protocols differ ({hash_of(first)} and {hash_of(second)}) in {key!r}: {_short(first.get(key))} and "
-                f"{_short(second.get(key))}; judge both alike: the same pictures, split, classes, scale and rules."
-            )
+    for key in differing_keys(first, second)[:1]:
+        raise UsageError(
+            f"the protocols differ ({hash_of(first)} and {hash_of(second)}) in {key!r}: {_short(first.get(key))} and "
+            f"{_short(second.get(key))}; judge both alike: the same pictures, split, classes, scale and rules."
+        )
+
+
+def differing_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """The keys in which two protocols differ, apart from the weights."""
+    keys = [*first, *(key for key in second if key not in first)]
+    return [key for key in keys if key != "weights" and first.get(key) != second.get(key)]
+
+
+def other_protocol(others: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """In words in what a protocol differs from that of the others; empty where it does not."""
+    keys = sorted(differing_keys(others, own), key=lambda key: key == "data")  # digests say least
+    return "; ".join(f"{key}: {_short(own.get(key))}, the others {_short(others.get(key))}" for key in keys)
 
 
 @contextmanager

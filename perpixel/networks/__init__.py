@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from perpixel.backbones import WITHOUT_IMAGENET
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
@@ -173,6 +174,17 @@ def arguments_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if name == "unet":  # as published on no backbone
         known = {**known, "backbone": None}
     return known
+
+
+def begins_with_imagenet(name: str, arguments: Mapping[str, Any], weights: str, starts_from: str | None = None) -> bool:
+    """Whether a network begins with ImageNet's weights, by the setting `weights`: imagenet, none, or auto, which takes them for a
+    full-size trunk that has any, unless training starts from a run."""
+    known = arguments_of(name, arguments) if name in NETWORKS else {}
+    if "weights" not in known:
+        return False
+    backbone = arguments.get("backbone", known.get("backbone"))
+    automatic = backbone not in WITHOUT_IMAGENET and arguments.get("width", 1) == 1 and starts_from is None
+    return weights == "imagenet" or (weights == "auto" and automatic)
 
 
 def as_network(module: nn.Module) -> Network:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +17,12 @@ from perpixel.datasets import DATASETS, ON_DISK, Dataset, judged_splits, open_da
 from perpixel.datasets.folder import folder_classes
 from perpixel.doctor.check import Report
 from perpixel.doctor.defects import KINDS, Problem
-from perpixel.errors import PerpixelError, UsageError, printable
-from perpixel.files import require_file_or_nothing, write_whole
-from perpixel.images import encode_image, read_stored
+from perpixel.errors import PerpixelError, printable
+from perpixel.images import read_stored
+from perpixel.report import page
+from perpixel.report.page import data_url
 from perpixel.version import VERSION
 
-PAGE = Path(__file__).with_name("check.html")
 SHOWN = 12  # problems of one kind that are listed
 PLACES = 6  # problems of one kind that are shown as pictures
 SAMPLES = 8
@@ -34,28 +32,17 @@ LARGEST = 320  # the longer side of a sample, in pixels of the page
 READ_ERRORS = (PerpixelError, OSError, MemoryError)  # passed over here, because the check reports them
 
 
-def require_page(path: Path) -> None:
-    """Raises UsageError where no page can be written. Call it first, so that nobody waits minutes for the check."""
-    require_file_or_nothing(path)
-    above = next((folder for folder in path.absolute().parents if os.path.lexists(folder)), path)
-    if not os.path.isdir(above):
-        raise UsageError(f"{path}: lies below {above}, which is no folder; choose another place for the page.")
-
-
 def write_page(path: Path, data: str, report: Report, root: str | Path | None = None) -> None:
     """Writes the page of a report on `data`, whole or not at all. `root` is the folder of published sets."""
-    import jinja2
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     classes, splits = _classes(data), list(report.class_pixels)
     sizes = sorted(report.sizes.items(), key=lambda item: -item[1])
-    page = environment.from_string(PAGE.read_text(encoding="utf-8")).render(
+    page.write_page(
+        path, "check.html",
         data=printable(data), version=VERSION, shown=SHOWN, pictures=report.pictures, errors=len(report.errors),
         warnings=len(report.problems) - len(report.errors), groups=_groups(report.problems), splits=splits,
         rows=_rows(report, classes) if classes is not None else [], sizes=sizes[:8], more_sizes=max(0, len(sizes) - 8),
         samples=_samples(data, root),
     )  # fmt: skip
-    write_whole(path.parent, path.name, page.encode())
 
 
 def _groups(problems: Sequence[Problem]) -> list[dict[str, Any]]:
@@ -90,7 +77,7 @@ def _surroundings(defect: Problem) -> dict[str, str] | None:
     pen = ImageDraw.Draw(picture)
     for radius, ink in ((11, (255, 255, 255)), (9, (220, 20, 20))):
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline=ink, width=3)
-    return {"source": _data_url(picture), "text": f"{Path(defect.file).name}, row {row}, column {column}"}
+    return {"source": data_url(picture), "text": f"{Path(defect.file).name}, row {row}, column {column}"}
 
 
 def _visible(stored: NDArray[Any]) -> NDArray[np.uint8]:
@@ -137,7 +124,7 @@ def _samples(data: str, root: str | Path | None) -> list[dict[str, str]]:
             except READ_ERRORS:
                 continue
             picture.thumbnail((LARGEST, LARGEST))
-            samples.append({"source": _data_url(picture, ".jpg"), "text": printable(f"{dataset.split}/{sample.name}")})
+            samples.append({"source": data_url(picture, ".jpg"), "text": printable(f"{dataset.split}/{sample.name}")})
     return samples
 
 
@@ -148,10 +135,3 @@ def _classes(data: str) -> ClassTable | None:
     if data in ON_DISK:
         return ON_DISK[data].classes
     return open_dataset(data).classes if data in DATASETS else folder_classes(Path(data))
-
-
-def _data_url(picture: Image.Image, suffix: str = ".png") -> str:
-    subtype = {".png": "png", ".jpg": "jpeg"}[suffix]
-    return f"data:image/{subtype};base64,{base64.b64encode(encode_image(picture, suffix)).decode()}"
-
-

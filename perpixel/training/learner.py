@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from perpixel import networks
-from perpixel.backbones import TRUNKS, WITHOUT_IMAGENET
+from perpixel.backbones import TRUNKS
 from perpixel.classes import ClassTable
 from perpixel.datasets import Dataset
 from perpixel.errors import UsageError
@@ -83,10 +83,7 @@ def network_of(recipe: Recipe, classes: ClassTable) -> Network:
     Raises UsageError or UnknownName for a setting that does not fit the network."""
     torch.manual_seed(recipe.seed)
     arguments = recipe.network_arguments()
-    known = networks.arguments_of(recipe.network, arguments) if recipe.network in networks.NETWORKS else {}
-    backbone = arguments.get("backbone", known.get("backbone"))
-    automatic = backbone not in WITHOUT_IMAGENET and arguments.get("width", 1) == 1 and recipe.starts_from is None
-    if "weights" in known and (recipe.weights == "imagenet" or (recipe.weights == "auto" and automatic)):
+    if networks.begins_with_imagenet(recipe.network, arguments, recipe.weights, recipe.starts_from):
         arguments["weights"] = "imagenet"
     elif recipe.weights == "imagenet":
         raise UsageError(f"{recipe.network} without a backbone has no ImageNet weights; give --backbone, or `--weights none`.")

@@ -28,7 +28,7 @@ import torch
 from perpixel.datasets import DATASETS, ON_DISK, Stored, judged_splits
 from perpixel.doctor.check import Report, check
 from perpixel.errors import DataError, PerpixelError, UntrustedFile, UsageError, printable
-from perpixel.files import MODEL_FILE, locked, remove_partial, write_whole
+from perpixel.files import MODEL_FILE, locked, remove_partial, walk, write_whole
 from perpixel.machines.team import Team
 from perpixel.training.recipe import Recipe, first_difference, merge, to_toml
 from perpixel.training.states import STATES, state_folders
@@ -212,6 +212,15 @@ def end_session(out: Path, last: int, seconds: float) -> None:
     if facts is not None:  # None where the file was damaged since
         facts["sessions"][-1] |= {"to": last, "seconds": round(seconds, 2)}
         write_facts(out, RUN, facts)
+
+
+def minutes_of(run: Path) -> float | None:
+    """Minutes that the training in a run folder took, its stages included; none where a session was killed, or nobody noted."""
+    folder = run if os.path.isdir(run) else run.parent
+    stages = [path for path in walk(folder / STAGES) if path.name == RUN] if (folder / STAGES).is_dir() else []
+    facts = [read_facts(path) for path in (folder / RUN, *stages)]
+    seconds = [session["seconds"] for one in facts if one is not None for session in one["sessions"]]
+    return None if not seconds or None in facts or None in seconds else sum(seconds) / 60
 
 
 def data_of(run: Path, recipe: Mapping[str, Any]) -> tuple[str | None, str | None]:

@@ -49,7 +49,7 @@ def require_same(found: Comparison, pictures: int, judge: Callable[[Sequence[tup
     turns = np.array([*islice(coins(SAMPLES, SEED), pictures)]).T
     assert 0 < turns.mean() < 1
     chance = [both(list(enumerate(turn.tolist()))) for turn in turns]
-    for name, one in found.figures.items():
+    for name, one in found.pairs[0].figures.items():
         first, second = as_found[0][name], as_found[1][name]
         assert (one.first, one.second, one.difference) == (approx(first, nan_ok=True), approx(second, nan_ok=True),
                                                            approx(second - first, nan_ok=True)), name  # fmt: skip
@@ -63,6 +63,12 @@ def require_same(found: Comparison, pictures: int, judge: Callable[[Sequence[tup
     assert (found.num_pictures, found.samples, found.seed) == (pictures, SAMPLES, SEED)
 
 
+def table_of(out: str) -> list[str]:
+    """The lines that begin with the table of the two sides' differences."""
+    lines = out.splitlines()
+    return lines[next(place for place, line in enumerate(lines) if line.startswith("figure") and "difference" in line) :]
+
+
 def test_cityscapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pictures = [arrays(picture) for picture in PICTURES]
     root = put_set(tmp_path, pictures)
@@ -70,7 +76,7 @@ def test_cityscapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path, labels in zip(sorted((root / "pred").rglob("*.png")), others, strict=True):
         (root / "other").mkdir(exist_ok=True)
         Image.fromarray(labels).save(root / "other" / path.name)
-    found = compare(root / "pred", root / "other", Cityscapes(root, "val"), CityscapesIou(), SAMPLES, SEED)
+    found = compare([root / "pred", root / "other"], Cityscapes(root, "val"), CityscapesIou(), SAMPLES, SEED)
 
     def judge(chosen: Sequence[tuple[int, int]]) -> dict[str, float]:
         drawn = [(*pictures[place][:2], others[place] if whose else pictures[place][2]) for place, whose in chosen]
@@ -78,7 +84,7 @@ def test_cityscapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     require_same(found, 3, judge)
     main(["compare", str(root / "pred"), str(root / "other"), "--data", "cityscapes", "--root", str(root), "--cityscapes"])
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[:3]] == ["figure", "IoU_classes", "iIoU_classes"]
+    assert [line.split()[0] for line in table_of(capsys.readouterr().out)[:3]] == ["figure", "IoU_classes", "iIoU_classes"]
 
 
 @pytest.mark.parametrize("kind", ["mask", "box"])
@@ -89,7 +95,7 @@ def test_instances(tmp_path: Path, kind: str) -> None:
     annotations, first = put(tmp_path, truth, results)
     second = tmp_path / "second.json"
     second.write_text(json.dumps(both[1]))
-    found = compare(first, second, annotations, AveragePrecision(kind), SAMPLES, SEED)
+    found = compare([first, second], annotations, AveragePrecision(kind), SAMPLES, SEED)
 
     def judge(chosen: Sequence[tuple[int, int]]) -> dict[str, float]:
         drawn: dict[str, Any] = {**truth, "images": [], "annotations": []}
@@ -125,9 +131,9 @@ def test_objects(cells: tuple[Path, list[Path]]) -> None:
     dataset = open_dataset("isbi2012", root=root, split="rest1of5")
     measure = Objects("inside", connectivity=8, minimum_area=3)
     scores = [evaluate(folder, dataset, measure) for folder in folders]
-    found = compare(*folders, dataset, measure, SAMPLES, SEED)
-    assert found.protocol == scores[0].protocol | {"weights": found.protocol["weights"]}
-    assert found.figures["SEG"].difference < 0
+    found = compare(folders, dataset, measure, SAMPLES, SEED)
+    assert found.protocol | {"weights": found.sides[0].weights} == scores[0].protocol
+    assert found.pairs[0].figures["SEG"].difference < 0
     require_same(found, len(dataset), lambda chosen: measure.summary(
         [scores[whose].totals[place] for place, whose in chosen], [], []).figures)  # fmt: skip
 
@@ -137,7 +143,7 @@ def test_membranes(cells: tuple[Path, list[Path]]) -> None:
     dataset = open_dataset("isbi2012", root=root, split="rest1of5")
     measure = Membranes("membrane", (0.2, 0.6))
     sweeps = [counted(pairs_of(folder, dataset, measure))[0] for folder in folders]
-    found = compare(*folders, dataset, measure, SAMPLES, SEED)
+    found = compare(folders, dataset, measure, SAMPLES, SEED)
     assert found.protocol["membranes"]["thresholds"] == [0.2, 0.6]
 
     def judge(chosen: Sequence[tuple[int, int]]) -> dict[str, float]:
@@ -150,7 +156,7 @@ def test_membranes(cells: tuple[Path, list[Path]]) -> None:
 def test_boundary_iou(cells: tuple[Path, list[Path]]) -> None:
     root, folders = cells
     dataset = open_dataset("isbi2012", root=root, split="rest1of5")
-    found = compare(*folders, dataset, BoundaryIou(0.03), SAMPLES, SEED)
+    found = compare(folders, dataset, BoundaryIou(0.03), SAMPLES, SEED)
     assert found.protocol["boundaries"]["dilation"] == 0.03
 
     def judge(chosen: Sequence[tuple[int, int]]) -> dict[str, float]:
@@ -173,7 +179,7 @@ def test_the_commands_of_objects_membranes_and_borders(
     root, folders = cells
     command = ["compare", *map(str, folders), "--data", "isbi2012", "--root", str(root), "--split", "rest1of5", "--samples", "9"]
     main([*command, "--objects", "inside", "--connectivity", "8"])
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    rows = [line.split() for line in table_of(capsys.readouterr().out)]
     assert [row[0] for row in rows[1:9]] == [
         "SEG", "AP", "AP50", "AP75", "true_objects", "predicted_objects", "splits", "merges",
     ]  # fmt: skip
@@ -182,7 +188,7 @@ def test_the_commands_of_objects_membranes_and_borders(
     main([*command, "--membranes", "membrane"])
     assert "v_rand" in capsys.readouterr().out
     main([*command, "--boundary-iou", "--json"])
-    assert set(json.loads(capsys.readouterr().out)["figures"]) == {"boundary_mIoU"}
+    assert set(json.loads(capsys.readouterr().out)["pairs"][0]["figures"]) == {"boundary_mIoU"}
     with pytest.raises(SystemExit) as left:
         main([*command, "--dilation", "0.1"])
     assert left.value.code == 2
@@ -196,7 +202,7 @@ def test_the_commands_on_files_of_coco(tmp_path: Path, capsys: pytest.CaptureFix
     command = ["compare", str(first), str(second), "--data", str(truth), "--samples", "9"]
     main([*command, "--instances", "box", "--json"])
     told = json.loads(capsys.readouterr().out)
-    assert set(told["figures"]) == set(FIGURES)
+    assert set(told["pairs"][0]["figures"]) == set(FIGURES)
     assert told["protocol"]["instances"]["kind"] == "box"
     with pytest.raises(SystemExit) as left:
         main([*command, "--instances", "box", "--panoptic"])
@@ -205,10 +211,11 @@ def test_the_commands_on_files_of_coco(tmp_path: Path, capsys: pytest.CaptureFix
     maps = make_coco(tmp_path / "coco") / "annotations/panoptic_val2017.json"
     main(["compare", str(maps), str(maps), "--data", str(maps), "--panoptic", "--samples", "9"])
     out = capsys.readouterr().out
-    assert out.splitlines()[0].split()[-1] == "doubt"
-    assert out.splitlines()[1].split()[:7] == ["PQ", "100.0", "100.0", "+0.0", "+0.0", "+0.0", "1.0000"]
-    assert out.splitlines()[1].endswith("the same in every half")
-    assert "split" not in out
+    header, first, *_ = table_of(out)
+    assert header.split()[-1] == "doubt"
+    assert first.split()[:7] == ["PQ", "100.0", "100.0", "+0.0", "+0.0", "+0.0", "1.0000"]
+    assert first.rstrip().endswith("the same in every half")
+    assert "; split " not in out
 
 
 def test_panoptic(tmp_path: Path) -> None:
@@ -220,8 +227,8 @@ def test_panoptic(tmp_path: Path) -> None:
     for number, path in enumerate(sorted(truth.with_suffix("").iterdir())):
         ids = np.array(Image.open(path))
         Image.fromarray(ids[:, ::-1] if number == 0 else ids).save(turned.with_suffix("") / path.name)
-    found = compare(truth, turned, truth, PanopticQuality(), samples_drawn=200, seed=1)
-    one = found.figures["PQ"]
+    found = compare([truth, turned], truth, PanopticQuality(), samples_drawn=200, seed=1)
+    one = found.pairs[0].figures["PQ"]
     assert (one.first, one.interval.doubt) == (1, "rests on 4 pictures")
     assert one.interval.low < one.difference < 0
     assert one.p_value == 1  # with one picture that differs, either exchange gives the same difference

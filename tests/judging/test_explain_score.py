@@ -16,6 +16,7 @@ from perpixel.cli import main
 from perpixel.errors import DataError, UsageError
 from perpixel.judging.conventions import CONVENTIONS, Picture, Totals
 from perpixel.judging.explain_score import Explanation, explain, explain_score, open_truth
+from perpixel.judging.sizes import bilinear, nearest, read_size
 from perpixel.measures.confusion_matrix import ConfusionMatrix
 
 if HAS_TORCH:
@@ -197,6 +198,64 @@ def one_hot(pair: Pair, num_classes: int) -> "list[torch.Tensor]":
     return [(torch.from_numpy(one)[None] == classes) & judged for one in pair]
 
 
+class TestSizes:
+    """Two rows of four pixels, of which the prediction has one column of c1 too few."""
+
+    pair = np.array([[0, 0, 1, 1]] * 2, np.uint8), np.array([[0, 0, 0, 1]] * 2, np.uint8)
+
+    def test_labels_by_hand(self) -> None:
+        """To 1 x 2: the nearest are columns 1 and 3 of row 1. Bilinear, columns 2 and 3 weigh the same: c0 has the lower id."""
+        truth, predicted = self.pair
+        assert (nearest(truth, (1, 2)).tolist(), nearest(predicted, (1, 2)).tolist()) == ([[0, 1]], [[0, 1]])
+        assert (bilinear(truth, (1, 2)).tolist(), bilinear(predicted, (1, 2)).tolist()) == ([[0, 1]], [[0, 0]])
+        assert bilinear(np.array([[0, 4]], np.uint8), (1, 4)).tolist() == [[0, 0, 4, 4]]  # a quarter of the way, three quarters
+        assert bilinear(truth, (2, 4)).tolist() == nearest(truth, (2, 4)).tolist() == truth.tolist()
+
+    def test_scores_by_hand(self, tmp_path: Path) -> None:
+        """(4 / 6 + 2 / 4) / 2; nearest 1; bilinear (1 / 2 + 0) / 2, over classes alone 1 / 3."""
+        for kind, labels in zip(("truth", "found"), self.pair, strict=True):
+            (tmp_path / kind).mkdir()
+            Image.fromarray(labels).save(tmp_path / kind / "p.png")
+        truth, _ = open_truth(tmp_path / "truth", classes="2")
+        found = explain_score(tmp_path / "found", truth, sizes=[read_size("1x2"), read_size("longer=2")])
+        assert found.rows[0].score == approx(7 / 12)
+        assert [(one.size, one.resize) for one in found.resized] == [
+            ("1 x 2", "nearest"), ("1 x 2", "bilinear"), ("longer side 2", "nearest"), ("longer side 2", "bilinear"),
+        ]  # fmt: skip
+        scores = dict(zip(KEYS, zip(*(one.scores for one in found.resized), strict=True), strict=True))
+        assert scores["left_out"] == approx((1, 1 / 4, 1, 1 / 4))
+        assert scores["micro"] == approx((1, 1 / 3, 1, 1 / 3))
+
+    def test_sizes_in_words(self) -> None:
+        assert read_size("512x1024").of((3, 4)) == (512, 1024)
+        assert read_size("longer=640").of((480, 960)) == (320, 640)
+        assert read_size("shorter=520").of((360, 480)) == (520, 693)
+
+    @pytest.mark.parametrize("text", ["640", "0x5", "longer=0", "tall=3", "3x", "99999999x99999999"])
+    def test_other_words_are_refused(self, text: str) -> None:
+        with pytest.raises(UsageError, match=f"--judged-at {text}: give height and width as 512x1024"):
+            read_size(text)
+
+    def test_a_prediction_of_void_reaches_no_judged_pixel(self, tmp_path: Path) -> None:
+        """Void of the prediction lies in that of the truth; resized it may lie beyond, and counts nowhere."""
+        for kind, labels in (("truth", [[V, V, 1, 1, 1]]), ("found", [[V, V, 1, 1, 0]])):
+            (tmp_path / kind).mkdir()
+            Image.fromarray(np.array(labels, np.uint8)).save(tmp_path / kind / "p.png")
+        truth, _ = open_truth(tmp_path / "truth", classes="2")
+        assert len(explain_score(tmp_path / "found", truth, sizes=[read_size("1x2"), read_size("3x3")]).resized) == 4
+
+    @pytest.mark.needs_torch
+    @given(st.integers(0, 10**6), st.tuples(*[st.integers(1, 9)] * 4))
+    def test_torch_resizes_alike(self, seed: int, sides: tuple[int, int, int, int]) -> None:
+        labels = np.random.default_rng(seed).integers(0, 4, sides[:2]).astype(np.uint8)
+        maps = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), 4).movedim(-1, 0)[None].double()
+        blended = torch.nn.functional.interpolate(maps, sides[2:], mode="bilinear", align_corners=False)[0].numpy()
+        ours = bilinear(labels, sides[2:])
+        assert np.take_along_axis(blended, ours[None].astype(np.int64), 0)[0] == approx(blended.max(0))
+        exact = torch.nn.functional.interpolate(maps, sides[2:], mode="nearest-exact")[0].argmax(0).numpy()
+        assert (nearest(labels, sides[2:]) == exact).all()
+
+
 class TestTruth:
     @pytest.fixture
     def place(self, tmp_path: Path) -> Path:
@@ -244,6 +303,18 @@ class TestTruth:
         assert [row["key"] for row in report["conventions"]] == KEYS == [one.key for one in CONVENTIONS]
         assert report["conventions"][4]["mIoU"] is None
         assert report["pictures"][1]["classes"]["1"] == {"hits": 0, "truth": 1, "predicted": 0}
+
+    def test_a_size_is_a_column_and_in_json(self, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        words = ["explain-score", str(place / "found"), str(place / "truth"), "--classes", "4", "--judged-at", "6x8", "longer=2"]
+        main(words)
+        assert "6 x 8, nearest" in capsys.readouterr().out
+        main([*words, "--json"])
+        first, *others = json.loads(capsys.readouterr().out)["judged_at"]
+        assert (first["size"], first["resize"], len(others)) == ("6 x 8", "nearest", 3)
+        assert first["mIoU"]["micro"] == approx(18 / 26)  # each pixel four times
+        with pytest.raises(SystemExit) as left:
+            main([*words[:-2], "640"])
+        assert left.value.code == 2
 
     def test_void_where_truth_has_a_class_is_refused(self) -> None:
         with pytest.raises(DataError, match=r"^p0: prediction: value 255 at \(0, 0\)"):

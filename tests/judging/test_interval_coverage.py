@@ -11,7 +11,7 @@ import pytest
 from places import ROOT
 from scipy import stats
 
-from perpixel.judging.compare import differences
+from perpixel.judging.intervals import Samples
 from perpixel.measures.pixels import PixelCounts, Pixels
 
 sys.path.append(str(ROOT / "benchmarks"))
@@ -119,10 +119,10 @@ def test_intervals_of_differences_hold_the_truth_as_often_as_they_say(pictures: 
     held = {"mIoU": 0, "pixel_accuracy": 0}
     for repetition in range(300):
         chosen = random.integers(0, len(rows), pictures)
-        figures_of = measure.figures(*([side[place] for place in chosen.tolist()] for side in sides))
-        found = differences(lambda weights: figures_of(weights).overall, pictures, 200, repetition)  # noqa: B023
+        samples = Samples.drawn(pictures, 200, repetition)
+        made = [measure.figures([side[place] for place in chosen.tolist()])(samples.weights).overall for side in sides]
         for name in held:
-            one = found[name].interval
+            one = samples.interval(made[1][name] - made[0][name], "difference")
             held[name] += one.low <= true[1][name][0] - true[0][name][0] <= one.high
     for name, times in held.items():
         assert times / 300 == approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / 300)), name

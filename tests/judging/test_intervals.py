@@ -22,9 +22,10 @@ from perpixel.cli import main
 from perpixel.datasets import open_dataset
 from perpixel.errors import UsageError
 from perpixel.judging.answers import pairs_of
-from perpixel.judging.compare import compare, refuse_other_data, refuse_other_protocol
+from perpixel.judging.compare import compare
 from perpixel.judging.evaluate import counted, evaluate
 from perpixel.judging.intervals import GROUPS, KIND, Samples, Scale, halves, intervals_from, intervals_of
+from perpixel.judging.protocol import refuse_other_protocol
 from perpixel.measures.confusion_matrix import ConfusionMatrix, class_iou, pixel_figures
 from perpixel.measures.measure import Figures, weighted_sums
 from perpixel.measures.objects import Objects, PictureObjects
@@ -369,14 +370,14 @@ class TestCompare:
         good = spoil(data / "masks" / "val", tmp_path / "good", 1, 0.1)
         bad = spoil(data / "masks" / "val", tmp_path / "bad", 2, 0.4)
         val = open_dataset(data)
-        found = compare(good, bad, val)
-        for name, one in found.figures.items():
+        found = compare([good, bad], val)
+        for name, one in found.pairs[0].figures.items():
             scores = evaluate(good, val).figures[name], evaluate(bad, val).figures[name]
             assert (one.first, one.second) == approx(scores)
             assert one.interval.low < one.difference < one.interval.high < 0
             assert one.p_value < 0.01
         assert found.protocol_hash == evaluate(good, val).protocol_hash
-        same = compare(good, good, val).figures["mIoU"]
+        same = compare([good, good], val).pairs[0].figures["mIoU"]
         assert (same.difference, same.interval.low, same.interval.high, same.p_value) == (0, 0, 0, 1)
 
     def test_the_permutation_test_is_that_of_all_exchanges(self, data: Path, tmp_path: Path) -> None:
@@ -397,13 +398,13 @@ class TestCompare:
             one, other = (float(pixel_figures(total[None])["mIoU"][0]) for total in sums)
             differences.append(other - one)
         exact = np.mean(np.abs(differences) >= abs(differences[0]) - 1e-12)
-        found = compare(*both, val, samples_drawn=4000).figures["mIoU"]
+        found = compare(both, val, samples_drawn=4000).pairs[0].figures["mIoU"]
         assert found.difference == approx(differences[0])
         assert found.p_value == approx(exact, abs=0.03)
 
     def test_other_protocols_are_refused_with_the_field(self, data: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"the protocols differ \(.*\) in 'split': val and train"):
-            refuse_other_data(open_dataset(data), open_dataset(data, split="train"))
+            compare([tmp_path, tmp_path], [open_dataset(data), open_dataset(data, split="train")])
         with pytest.raises(UsageError, match="in 'tile': None and 572"):
             refuse_other_protocol({"split": "val", "weights": "a"}, {"split": "val", "weights": "b", "tile": 572})
 
@@ -411,10 +412,13 @@ class TestCompare:
         both = [str(spoil(data / "masks" / "val", tmp_path / name, seed)) for name, seed in (("a", 1), ("b", 2))]
         main(["compare", *both, "--data", str(data), "--samples", "99"])
         lines = capsys.readouterr().out.splitlines()
-        assert [line.split()[0] for line in lines[:3]] == ["figure", "mIoU", "pixel_accuracy"]
+        assert lines[0].startswith("a and b: no difference can be shown; mIoU ")
+        table = lines.index(next(line for line in lines if line.split()[:3] == ["figure", "a", "b"]))
+        assert [line.split()[0] for line in lines[table : table + 3]] == ["figure", "mIoU", "pixel_accuracy"]
         main(["compare", *both, "--data", str(data), "--samples", "99", "--json"])
         told = json.loads(capsys.readouterr().out)
-        assert set(told["figures"]["mIoU"]) == {"first", "second", "difference", "interval", "p_value"}
+        keys = {"first", "second", "difference", "interval", "p_value", "p_holm"}
+        assert set(told["pairs"][0]["figures"]["mIoU"]) == keys
         assert told["intervals"] == KIND
         main(["evaluate", both[0], "--data", str(data), "--bootstrap", "99"])
         assert "95 % intervals, 99 halves of 12 pictures, seed 0:" in capsys.readouterr().out

@@ -115,8 +115,8 @@ def test_a_split_is_judged_compared_and_drawn_from(folders: tuple[Path, list[Pat
     assert first.intervals is not None
     interval = first.intervals.figures["surface_distance"]
     assert interval.low <= first.figures["surface_distance"] <= interval.high
-    tested = compare(near, far, dataset, Surfaces(tolerance=1), samples_drawn=50)
-    assert tested.figures["hausdorff95"].first == first.figures["hausdorff95"]
+    tested = compare([near, far], dataset, Surfaces(tolerance=1), samples_drawn=50)
+    assert tested.pairs[0].figures["hausdorff95"].first == first.figures["hausdorff95"]
     code, out, _ = command("evaluate", near, "--data", root, "--surfaces", "--tolerance", 1, "--json")
     assert (code, json.loads(out)["figures"]) == (0, first.to_json()["figures"])
     code, out, _ = command("evaluate", near, "--data", root, "--surfaces", "--spacing", 0.5, 0.5)

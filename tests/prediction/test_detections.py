@@ -299,6 +299,6 @@ class TestCommand:
         train(Recipe(data=str(data), network="blobs", steps=1, batch=4, device="cpu"), tmp_path / "other", say=lambda _: None)
         line = ("compare", tmp_path / "other", run, "--samples", "20", "--json")
         code, out, _ = command(*line)
-        assert (code, json.loads(out)["figures"]["mIoU"]["difference"] > 0.1) == (0, True), out
+        assert (code, json.loads(out)["pairs"][0]["figures"]["mIoU"]["difference"] > 0.1) == (0, True), out
         code, out, _ = command(*line, "--instances", "mask")
-        assert (code, json.loads(out)["figures"]["AP50"]["difference"] > 0) == (0, True), out
+        assert (code, json.loads(out)["pairs"][0]["figures"]["AP50"]["difference"] > 0) == (0, True), out
