@@ -1,7 +1,7 @@
 """A person's own pictures and masks.
 
     DATA/classes.csv                            id,name,r,g,b: value in the mask, class; rows named void are not judged
-    DATA/images/{train,val,test}/NAME.jpg       any of PNG, JPEG, WEBP, TIFF, BMP
+    DATA/images/{train,val,test}/NAME.jpg       any of PNG, JPEG, WEBP, TIFF, BMP, GIF
     DATA/masks/{train,val,test}/NAME.png        one value per pixel: grey, palette or 16-bit; NAME.jpg.png belongs to NAME too
     DATA/instances/{train,val,test}/NAME.png    the number of the object at each pixel, or 0; beside masks/ or instead of masks/
 
@@ -39,6 +39,7 @@ from perpixel.sample import Instances, Sample
 from perpixel.tables import read_csv
 
 SPLITS = ("train", "val", "test")
+ALL = "all"  # the split of all pictures
 OBJECTS = ClassTable(("background", "object"), ((0, 0, 0), (230, 110, 40)), ((0,), (1,)))  # for instances without a classes.csv
 
 
@@ -69,7 +70,11 @@ class Listing:
     flat: bool = False  # the folder has no splits of its own
 
     def of(self, split: str) -> list[Pair]:
-        """The pairs of a split; in a flat folder also of a fold or its rest. Raises UsageError for a fold that does not exist."""
+        """The pairs of a split, or of all; in a flat folder also of a fold or its rest.
+
+        Raises UsageError for a fold that does not exist."""
+        if split == ALL:
+            return list(self.pairs)
         pairs_by_name = sorted(self.pairs, key=lambda pair: pair.name)
         indices = split_folds(len(pairs_by_name), split) if self.flat else None
         if indices is None:

@@ -28,7 +28,7 @@ import yaml
 
 from perpixel.classes import ClassTable
 from perpixel.datasets.folder import files_below
-from perpixel.datasets.pairing import SPLIT_WORDS
+from perpixel.datasets.pairing_names import SPLIT_WORDS
 from perpixel.errors import DataError, printable
 from perpixel.files import files_in, in_either_form, read_text, write_whole
 from perpixel.formats.exchange import (

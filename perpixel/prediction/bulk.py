@@ -94,7 +94,7 @@ def _expand(text: str) -> Iterator[tuple[str, str]]:
     if path.is_dir():
         inside = [p for p in walk(path) if p.suffix.lower() in PICTURE_SUFFIXES]
         if not inside:
-            raise DataError(f"{path}: holds no PNG, JPEG, WEBP, TIFF or BMP pictures; name another folder.")
+            raise DataError(f"{path}: holds no PNG, JPEG, WEBP, TIFF, BMP or GIF pictures; name another folder.")
         yield from ((str(p), p.relative_to(path).with_suffix("").as_posix()) for p in inside)
     elif path.exists() or not glob.has_magic(text):
         yield text, path.stem
