@@ -27,7 +27,9 @@ from perpixel.datasets.pairing_names import (
     SPLIT_WORDS,
     RawPair,
     first_names,
+    folder_words,
     is_named,
+    split_and_rest,
     within,
 )
 from perpixel.errors import DataError
@@ -162,7 +164,7 @@ def _read_names(folder: Path, paths: Sequence[Path]) -> list[_File]:
     `folders`. `train_frames` and `val_frames`, side by side, are splits too."""
     splits_beside: dict[tuple[Path, str], set[str]] = defaultdict(set)
     for place in {parent for path in paths for parent in path.relative_to(folder).parents if parent.name}:
-        split, rest = _split_and_rest(place.name)
+        split, rest = split_and_rest(place.name)
         if split:
             splits_beside[place.parent, rest].add(split)
     files = []
@@ -170,7 +172,7 @@ def _read_names(folder: Path, paths: Sequence[Path]) -> list[_File]:
         role = split = ""
         kept = []
         for place in [*reversed(path.relative_to(folder).parents)][1:]:
-            words = _folder_words(place.name)
+            words = folder_words(place.name)
             other_words = [word for word in words if word not in PICTURE_WORDS | MASK_WORDS | OTHER_WORDS | SPLIT_WORDS.keys()]
             for name, role_words in (
                 ("picture", PICTURE_WORDS),
@@ -178,7 +180,7 @@ def _read_names(folder: Path, paths: Sequence[Path]) -> list[_File]:
                 ("other", OTHER_WORDS),
             ):  # the last decides
                 role = name if role_words & set(words) else role
-            own_split, rest = _split_and_rest(place.name)
+            own_split, rest = split_and_rest(place.name)
             if own_split and (not other_words or len(splits_beside[place.parent, rest]) > 1):
                 split = own_split
                 other_words = [word for word in other_words if word in rest.split("_")]
@@ -189,13 +191,6 @@ def _read_names(folder: Path, paths: Sequence[Path]) -> list[_File]:
         stem = unicodedata.normalize("NFC", path.stem)
         files.append(_File(path, role, split, tuple(unicodedata.normalize("NFC", part) for part in kept), stem))
     return files
-
-
-def _split_and_rest(name: str) -> tuple[str, str]:
-    """The split that a folder's name means, and its other words: `train_frames` -> train, frames; `val2017` -> val, nothing."""
-    words = _folder_words(name)
-    split = next((SPLIT_WORDS[word.rstrip("0123456789")] for word in words if word.rstrip("0123456789") in SPLIT_WORDS), "")
-    return split, "_".join(word for word in words if word.rstrip("0123456789") not in SPLIT_WORDS)
 
 
 def _chosen(folder: Path, files: list[_File], pictures_in: str | None, masks_in: str | None) -> list[_File]:
@@ -243,13 +238,6 @@ def _ignored_files(folder: Path, paths: Sequence[Path]) -> list[str]:
         elif format_name is not None:
             names_by_sentence[f"{format_name} files are not read ({{}}); save them as PNG"].append(within(folder, path))
     return [f"{len(names)} {sentence.format(first_names(names))}." for sentence, names in names_by_sentence.items()]
-
-
-def _folder_words(name: str) -> list[str]:
-    """`Train-Images` and `trainimages` -> train, images; `Ground Truth` -> groundtruth."""
-    name = re.sub(r"ground[_\-. ]truth", "groundtruth", name.lower())
-    name = re.sub(rf"^({'|'.join(SPLIT_WORDS)})(?=annot|mask|label|gt|image|img)", r"\1_", name)
-    return [word for word in re.split(r"[_\-. ]+", name) if word]
 
 
 def _without_words(stem: str, words: frozenset[str]) -> str:
@@ -415,26 +403,23 @@ def _two_candidates(folder: Path, role: str, examples: list[tuple[_File, _File]]
     first, second = examples[0]
     names = f"{within(folder, first.path)} or {within(folder, second.path)}"
     flag = "--masks" if role == "mask" else "--pictures"
-    parts = [part for part in (_part_of(first, second), _part_of(second, first)) if part]
+    parts = [part for part in (_part_of(folder, first, second), _part_of(folder, second, first)) if part]
     choice = " or ".join(f"`{flag} {part}`" for part in parts) or f"`{flag} PART-OF-PATH`"
     shared = "pictures have two candidates for their mask" if role == "mask" else "masks have two candidates for their picture"
     return DataError(f"{folder}: {len(examples)} {shared}, such as {names}; choose with {choice}.")
 
 
-def _part_of(file: _File, other: _File) -> str:
+def _part_of(folder: Path, file: _File, other: _File) -> str:
     """A part of the path of a file that the path of the other does not have: its folder, else the end of its name."""
-    if file.path.parent != other.path.parent and file.path.parent.name not in other.path.as_posix():
-        return file.path.parent.name
+    above, elsewhere = file.path.parent, within(folder, other.path)
+    if above != other.path.parent and above != folder and above.name not in elsewhere:
+        return above.name
     common = os.path.commonprefix([file.path.stem, other.path.stem])  # noqa: RUF071 - of letters
     common = re.sub(r"[^_\-. ]*$", "", common) if re.search(r"[_\-. ]", common) else common
     tail = file.path.stem[max(0, len(common) - 1) :]
-    return (
-        tail
-        if tail and tail not in other.path.as_posix()
-        else f"'*{file.path.suffix}'"
-        if file.path.suffix != other.path.suffix
-        else ""
-    )
+    if tail and tail not in elsewhere:
+        return tail
+    return f"'*{file.path.suffix}'" if file.path.suffix != other.path.suffix else ""
 
 
 def _rank(rule: _Rule, votes: Sequence[tuple[int, int]], pictures: int) -> tuple[object, ...]:

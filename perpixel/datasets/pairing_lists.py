@@ -104,9 +104,8 @@ def find_lists(folder: Path, paths: Sequence[Path], pictures: Sequence[Path], ch
     for other in candidates[1:]:
         if best.names[0].startswith(PREFERRED):
             break
-        differing = [
-            path for path, split in other.split_of.items() if split and best.split_of.get(path, split) not in ("", split)
-        ]
+        splits = {files[0]: (best.split_of.get(files[0]), other.split_of[files[0]]) for files in other.lines}
+        differing = [path for path, (mine, theirs) in splits.items() if mine and theirs and mine != theirs]
         if differing:
             clause = (
                 f"{first_names(best.names)} and {first_names(other.names)} put {len(differing)} pictures into different splits"

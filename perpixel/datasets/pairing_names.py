@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -42,6 +43,26 @@ def within(folder: Path, path: Path) -> str:
 def first_names(names: Sequence[str]) -> str:
     """The first three names, and the number of the others, for a sentence."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def folder_words(name: str) -> list[str]:
+    """`Train-Images` and `trainimages` -> train, images; `Ground Truth` -> groundtruth."""
+    name = re.sub(r"ground[_\-. ]truth", "groundtruth", name.lower())
+    name = re.sub(rf"^({'|'.join(SPLIT_WORDS)})(?=annot|mask|label|gt|image|img)", r"\1_", name)
+    return [word for word in re.split(r"[_\-. ]+", name) if word]
+
+
+def split_and_rest(name: str) -> tuple[str, str]:
+    """The split that a folder's name means, and its other words: `train_frames` -> train, frames; `val2017` -> val, nothing."""
+    words = folder_words(name)
+    split = next((SPLIT_WORDS[word.rstrip("0123456789")] for word in words if word.rstrip("0123456789") in SPLIT_WORDS), "")
+    return split, "_".join(word for word in words if word.rstrip("0123456789") not in SPLIT_WORDS)
+
+
+def is_split(name: str) -> bool:
+    """Whether a folder is called like a split and nothing else, such as `train` or `test_images`."""
+    split, rest = split_and_rest(name)
+    return bool(split) and set(rest.split("_")) <= PICTURE_WORDS | MASK_WORDS | {""}
 
 
 def is_named(path: str, part: str) -> bool:

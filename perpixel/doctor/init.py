@@ -23,6 +23,7 @@ from PIL import Image
 from perpixel.classes import ClassTable
 from perpixel.datasets.folder import OBJECTS, SPLITS, Listing, Pair, is_listed, list_folder, truth_folders
 from perpixel.datasets.pairing import as_pair, find_pairs
+from perpixel.datasets.pairing_classes import classes_of_colours, classes_of_values, proposed_void, writing_by_table
 from perpixel.datasets.pairing_masks import (
     ALPHA,
     CLEAR,
@@ -35,11 +36,11 @@ from perpixel.datasets.pairing_masks import (
     write_colours,
 )
 from perpixel.datasets.pairing_names import first_names, within
-from perpixel.doctor.init_classes import classes_of_colours, classes_of_values, proposed_void, writing_by_table
+from perpixel.doctor.known_sets import refuse_panoptic, refuse_several
 from perpixel.doctor.repair import PLAN
 from perpixel.errors import DataError, ResourceError, failure_of, printable
 from perpixel.files import new_folder, read_bytes, require_folder, write_whole
-from perpixel.formats import FORMATS, format_of
+from perpixel.formats import FORMATS, annotations_of
 from perpixel.images import encode_image, encode_labels, read_size
 from perpixel.tables import to_csv
 
@@ -65,6 +66,14 @@ class Proposal:
     writing: Writing = field(default_factory=Writing)  # how the masks are read
     objects: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)  # of pictures, the masks of one object each
     steps: Mapping[Path, str] = field(default_factory=dict)  # of masks, the repair in words
+
+
+class Annotations(DataError):
+    """A folder of pictures without masks, with annotations of a known format: `title`."""
+
+    def __init__(self, folder: Path, title: str) -> None:
+        super().__init__(f"{folder}: holds {title}, no masks; `perpixel convert {folder} NEW-FOLDER` makes a data set of it.")
+        self.title = title
 
 
 @dataclass(frozen=True)
@@ -103,11 +112,17 @@ def write(proposal: Proposal) -> None:
         raise ResourceError(f"{proposal.folder}: cannot be written to ({error.strerror}); allow it or use a copy.") from error
 
 
-def propose(folder: Path, pictures_in: str | None = None, masks_in: str | None = None, lists_in: str | None = None) -> Proposal:
+def propose(
+    folder: Path,
+    pictures_in: str | None = None,
+    masks_in: str | None = None,
+    lists_in: str | None = None,
+    together: bool = False,
+) -> Proposal:
     """Reads every file name and every mask of `folder`, and proposes pairs, splits and classes. It writes nothing.
 
-    A classes.csv or pairs.csv that is there counts. The other arguments are those of `find_pairs`.
-    Raises DataError where there is nothing to pair, or no mask can be read."""
+    A classes.csv or pairs.csv that is there counts. `pictures_in`, `masks_in` and `lists_in` are those of `find_pairs`.
+    Raises DataError where there is nothing to pair, or no mask can be read; without `together` also for several data sets."""
     require_folder(folder, "name the folder that holds your pictures and masks")
     decided: list[str] = []
     undecided: list[str] = []
@@ -122,6 +137,9 @@ def propose(folder: Path, pictures_in: str | None = None, masks_in: str | None =
         pairs, listed = list(listing.pairs), False
         _report_instances(folder, listing, decided, undecided)
     else:
+        if not together:
+            refuse_several(folder)
+            refuse_panoptic(folder)
         try:
             found = find_pairs(folder, decided, undecided, pictures_in, masks_in, lists_in)
         except DataError as error:
@@ -148,13 +166,14 @@ def propose(folder: Path, pictures_in: str | None = None, masks_in: str | None =
     looks = _look_at_masks(folder, pairs, undecided)
     readable = {path: look for path, look in looks.items() if not look.cannot}
     kinds = Counter(look.writes for look in readable.values())
+    stems = [pair.image.stem for pair in pairs]
     if table is not None:
         classes, writing = table, writing_by_table(table, readable)
         decided.append(f"the classes are those of classes.csv: {first_names(table.names)}.")
     elif write_colours(readable.values()):
-        classes, writing = classes_of_colours(folder, pairs, readable, decided, undecided)
+        classes, writing = classes_of_colours(folder, stems, readable, decided, undecided)
     else:
-        classes, writing = classes_of_values(folder, pairs, readable, decided, undecided), Writing()
+        classes, writing = classes_of_values(folder, stems, readable, decided, undecided), Writing()
     if table is None:
         classes = proposed_void(classes, writing, list(readable), undecided)
     steps, repair = _repair(readable, kinds, writing)
@@ -215,25 +234,13 @@ def _proposal(
 def _as_annotations(folder: Path) -> DataError | None:
     """The error for a folder without masks that holds annotations of a known format. None where it does not."""
     name = annotations_of(folder)
-    if name is None:
-        return None
-    statement = f"{folder}: holds {FORMATS[name].title}, no masks"
-    return DataError(f"{statement}; `perpixel convert {folder} NEW-FOLDER` makes a data set of it.")
-
-
-def annotations_of(folder: Path) -> str | None:
-    """The format of the annotations in a folder; none where there are none, or masks alone."""
-    try:
-        name = format_of(folder)
-    except DataError:
-        return None
-    return name if name not in ("folder", "voc", "cityscapes") else None
+    return None if name is None else Annotations(folder, FORMATS[name].title)
 
 
 def _report_annotations(folder: Path, undecided: list[str]) -> None:
     name = annotations_of(folder)
     if name is not None:
-        clause = f"{FORMATS[name].title} lies there too and is not used, because there are masks"
+        clause = f"there are files of {FORMATS[name].title} too, which are not used, because there are masks"
         undecided.append(f"{clause}; `perpixel convert {folder} NEW-FOLDER` makes a data set of it.")
 
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from perpixel.classes import VOID_NAME, ClassTable, Colour, distinct_colours
 from perpixel.datasets import camvid, cityscapes_labels, voc
-from perpixel.datasets.folder import Pair
 from perpixel.datasets.pairing_masks import CLEAR, MaskLook, Writing, packed, unpacked
 from perpixel.datasets.pairing_names import first_names
 from perpixel.errors import DataError
@@ -40,9 +39,11 @@ GREYS_WITH_BORDER = (frozenset({0, 127, 255}), frozenset({0, 128, 255}))
 
 
 def classes_of_values(
-    folder: Path, pairs: Sequence[Pair], looks: Mapping[Path, MaskLook], decided: list[str], undecided: list[str]
+    folder: Path, pictures: Sequence[str], looks: Mapping[Path, MaskLook], decided: list[str], undecided: list[str]
 ) -> ClassTable:
-    """A class for each value. Names come from a file in the folder, from VOC where pictures are VOC's, else from the value."""
+    """A class for each value. Names come from a file in the folder, from VOC where pictures are VOC's, else from the value.
+
+    `pictures` are names without suffix."""
     values: Counter[int] = Counter()
     for look in looks.values():
         values.update(look.values)
@@ -55,7 +56,7 @@ def classes_of_values(
         undecided.append("all masks hold one single value, so there is nothing to tell apart; look at them.")
     names = _one_white(values, looks, undecided) or _names(sorted(values), undecided)
     known = {value: voc.CLASSES.names[value] for value in values if value < len(voc.CLASSES)}
-    if voc.are_names_of_voc([pair.image.stem for pair in pairs]) and len(known) >= len(values) - (voc.VOID in values):
+    if voc.are_names_of_voc(pictures) and len(known) >= len(values) - (voc.VOID in values):
         names |= known
         decided.append("the pictures have the names of VOC's, so that its names stand for the values.")
     names |= _names_from_file(folder, values, decided, undecided)
@@ -76,7 +77,7 @@ def _one_white(values: Counter[int], looks: Mapping[Path, MaskLook], undecided: 
 
 
 def classes_of_colours(
-    folder: Path, pairs: Sequence[Pair], looks: Mapping[Path, MaskLook], decided: list[str], undecided: list[str]
+    folder: Path, pictures: Sequence[str], looks: Mapping[Path, MaskLook], decided: list[str], undecided: list[str]
 ) -> tuple[ClassTable, Writing]:
     """A class for each colour, and the value that stands for it. The values and names come from a file of colours in the folder,
     from a known set whose colours they are, else black is 0 and the others follow by their red, green and blue."""
@@ -91,7 +92,7 @@ def classes_of_colours(
     ranked = [f"{_shown(colour)} ({100 * count / pixels:.3g} %)" for colour, count in counts.most_common(12)]
     more = f" and {len(counts) - 12} more" if len(counts) > 12 else ""
     decided.append(f"the masks hold {len(counts)} colours: {', '.join(ranked)}{more}; each becomes one value.")
-    entries = _entries(folder, pairs, counts, decided, undecided)
+    entries = _entries(folder, pictures, counts, decided, undecided)
     value_of: dict[int, int] = {}
     names: dict[int, str] = {}
     for colour in sorted(counts, key=lambda colour: (colour != CLEAR, colour)):
@@ -115,7 +116,7 @@ def classes_of_colours(
 
 
 def _entries(
-    folder: Path, pairs: Sequence[Pair], counts: Mapping[int, int], decided: list[str], undecided: list[str]
+    folder: Path, pictures: Sequence[str], counts: Mapping[int, int], decided: list[str], undecided: list[str]
 ) -> dict[int, tuple[int, str]]:
     """The value and name of each colour, by a file in the folder or by a known set. Empty where neither knows most colours."""
     file, lines = _read_names(folder)
@@ -135,7 +136,7 @@ def _entries(
     of_voc = {
         packed(colour): (value, f"class_{value}" if value else "background") for value, colour in enumerate(voc.CLASSES.colours)
     }
-    if voc.are_names_of_voc([pair.image.stem for pair in pairs]):
+    if voc.are_names_of_voc(pictures):
         of_voc = {colour: (value, voc.CLASSES.names[value]) for colour, (value, _) in of_voc.items()}
     of_voc[packed(VOID_COLOUR)] = (voc.VOID, VOID_NAME)
     known: list[tuple[str, dict[int, tuple[int, str]]]] = [
@@ -310,7 +311,7 @@ def _read_names(folder: Path) -> tuple[Path | None, list[tuple[str, Colour | Non
     path = next((folder / name for name in NAME_FILES if (folder / name).exists()), None)
     if path is None:
         return None, []
-    lines = [line.strip() for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip() and not line.startswith(("#", "__ignore__"))]
     return path, [entry for line in lines if (entry := _named_colour(line)) is not None]
 
 
