@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from perpixel import draw
+from perpixel.datasets.folder import Folder
 from perpixel.errors import DataError, UsageError, failure_of
 from perpixel.files import MODEL_FILE, digest, locked, read_bytes, remove_partial, walk, write_whole
 from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_image
@@ -84,6 +85,16 @@ def find_sources(inputs: Sequence[str], out: Path | None = None) -> list[Source]
                 raise UsageError(f"{found[name].path} and {path} would both be written as {name}; predict them into two folders.")
             found.setdefault(name, Source(path, name))
     return list(found.values())
+
+
+def sources_of_split(inputs: Sequence[str], split: str) -> list[Source]:
+    """The pictures of one split of a data set's folder, or of all its splits, by the names of the data set.
+
+    Raises UsageError unless one folder is given, and the errors of `Folder`."""
+    if len(inputs) != 1 or not Path(inputs[0]).is_dir():
+        raise UsageError(f"--split {split}: belongs to one folder of a data set; name that, or leave --split out.")
+    dataset = Folder(inputs[0], split)
+    return [Source(str(dataset.picture(index)), dataset.name(index)) for index in range(len(dataset))]
 
 
 def _expand(text: str) -> Iterator[tuple[str, str]]:

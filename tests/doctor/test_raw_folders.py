@@ -29,6 +29,7 @@ from perpixel.doctor.init import init, propose
 from perpixel.doctor.known_sets import ready_set
 from perpixel.errors import DataError
 from perpixel.formats.convert import convert
+from perpixel.images import read_labels
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -85,6 +86,43 @@ def test_a_table_of_classes_is_left_in_every_folder(tmp_path: Path, command: Com
     assert after.keys() - before.keys() <= {"classes.csv", "pairs.csv"}
     assert before.items() <= after.items()
     assert ready_set(tmp_path) is None
+
+
+# One of each kind of hand work; for the others the way behind `init` is the same, and they are slow together.
+FIRST = {
+    "lists of VOC", "table of pairs", "_training and _manual1", "few colours", "GIF", "clear and opaque",
+    "a folder for each picture and its objects",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [shape if shape in FIRST else pytest.param(shape, marks=pytest.mark.slow) for shape in RAW])
+@pytest.mark.needs_torch
+def test_from_a_raw_folder_to_a_mask(tmp_path: Path, command: Command, shape: str) -> None:
+    truth = RAW[shape](tmp_path / "raw")
+    assert command("init", tmp_path / "raw", "--fix", tmp_path / "set")[0] == 0
+    tiny = [
+        "--network",
+        "unet",
+        "--convolutions",
+        "same",
+        "--width",
+        "0.05",
+        "--crop",
+        "16",
+        "16",
+        "--batch",
+        "1",
+        "--steps",
+        "2",
+    ]
+    code, out, err = command("train", "--data", tmp_path / "set", *tiny, "--device", "cpu", "--out", tmp_path / "run")
+    assert code == 0, out + err
+    picture = tmp_path / "raw" / next(iter(truth))
+    assert command("predict", tmp_path / "run", picture, "--out", tmp_path / "out", "--device", "cpu")[0] == 0
+    (mask,) = (tmp_path / "out/masks").glob("*.png")
+    values = np.unique(read_labels(mask))
+    table = open_dataset(tmp_path / "set", split="all").classes.values
+    assert {*values.tolist()} <= {value for of_class in table for value in of_class}
 
 
 class TestWhatIsShown:
