@@ -38,6 +38,7 @@ from perpixel.images import PICTURE_SUFFIXES, read_labels
 
 FEW = 64  # most different values of a mask, where names do not decide
 RIVAL = 0.5  # a second rule that fits this share of the pictures is a second candidate
+MANY_FOLDERS = 6  # more folders, or rules, are not shown one by one
 FEW_RULES = 6  # more rules for the same pictures are names of objects
 
 
@@ -141,7 +142,7 @@ def find_pairs(
         name_by_image = {pair.image: name_of(folder, pair.image) for pair in pairs}
         val = chosen_for_val([name_by_image[pair.image] for pair in pairs if pair.split == "train"])
         pairs = [replace(p, split="val") if p.split == "train" and name_by_image[p.image] in val else p for p in pairs]
-        where = "with --fix" if of_objects else "edit pairs.csv to change it"
+        where = "move some in the copy to change it" if of_objects else "edit pairs.csv to change it"
         decided.append(f"val is a fifth of the pictures, chosen by the digest of their names; {where}.")
     return Found(tuple(sorted(pairs, key=lambda p: (SPLITS.index(p.split), name_of(folder, p.image)))), True, of_objects)
 
@@ -370,27 +371,35 @@ def _match_by_rules(
         (pictures[picture], sorted((masks[mask] for _, mask in of_picture), key=lambda file: file.path))
         for picture, of_picture in mask_of.items()
     ]
-    by_rule: dict[tuple[Path, Path, str], list[tuple[_File, list[_File]]]] = defaultdict(list)
+    by_rule: dict[tuple[str, str, str], list[tuple[_File, list[_File]]]] = defaultdict(list)
+    several_folders = len({file.path.parent for file in pictures}) > MANY_FOLDERS
     for picture, of_picture in mask_of.items():
         files = (pictures[picture], sorted((masks[mask] for _, mask in of_picture), key=lambda file: file.path))
         pattern = of_picture[0][0].pattern() if len(of_picture) == 1 else "one file for each object"
-        by_rule[pictures[picture].path.parent, files[1][0].path.parent, pattern].append(files)
-    decided += _rule_sentences(folder, by_rule)
+        places = [_place(folder, file, several_folders) for file in (files[0], files[1][0])]
+        by_rule[places[0], places[1], pattern].append(files)
+    decided += _rule_sentences(by_rule)
     left = [file for place, file in enumerate(pictures) if place not in mask_of]
     return matches, left, [file for place, file in enumerate(masks) if place not in picture_of]
 
 
-def _rule_sentences(folder: Path, by_rule: Mapping[tuple[Path, Path, str], _Matches]) -> list[str]:
+def _place(folder: Path, file: _File, several: bool) -> str:
+    """The folder of a file; where there are several, with a star for folders that name neither a role nor a split."""
+    parts = file.path.parent.relative_to(folder).parts
+    kept = set(file.folders)
+    return "/".join("*" if several and unicodedata.normalize("NFC", part).lower() in kept else part for part in parts) or "."
+
+
+def _rule_sentences(by_rule: Mapping[tuple[str, str, str], _Matches]) -> list[str]:
     """What the rules say, each with three examples."""
     sentences = []
     ranked = sorted(by_rule.items(), key=lambda item: -len(item[1]))
-    for (images, truths, pattern), matches in ranked[:6]:
+    for (images, truths, pattern), matches in ranked[:MANY_FOLDERS]:
         examples = ", ".join(f"{picture.path.name} with {_files_of(truths_of)}" for picture, truths_of in matches[:3])
-        places = f"{within(folder, images)}/ have their masks in {within(folder, truths)}/"
-        sentences.append(f"{len(matches)} pictures in {places} ({pattern}): {examples}.")
-    if len(ranked) > 6:
-        rest = sum(len(matches) for _, matches in ranked[6:])
-        sentences.append(f"{rest} more pictures in {len(ranked) - 6} more folders or by more rules have their masks likewise.")
+        sentences.append(f"{len(matches)} pictures in {images}/ have their masks in {truths}/ ({pattern}): {examples}.")
+    if len(ranked) > MANY_FOLDERS:
+        rest = sum(len(matches) for _, matches in ranked[MANY_FOLDERS:])
+        sentences.append(f"{rest} more pictures have their masks by {len(ranked) - MANY_FOLDERS} more rules.")
     return sentences
 
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -35,16 +36,18 @@ from perpixel.datasets.pairing_masks import (
     look_at_mask,
     write_colours,
 )
-from perpixel.datasets.pairing_names import first_names, within
-from perpixel.doctor.known_sets import refuse_panoptic, refuse_several
+from perpixel.datasets.pairing_names import PICTURE_WORDS, first_names, folder_words, within
+from perpixel.doctor.known_sets import ready_set, refuse_panoptic, refuse_several
 from perpixel.doctor.repair import PLAN
-from perpixel.errors import DataError, ResourceError, failure_of, printable
-from perpixel.files import new_folder, read_bytes, require_folder, write_whole
+from perpixel.errors import DataError, ResourceError, UsageError, failure_of, printable
+from perpixel.files import new_folder, read_bytes, require_folder, walk, write_whole
 from perpixel.formats import FORMATS, annotations_of
 from perpixel.images import encode_image, encode_labels, read_size
 from perpixel.tables import to_csv
+from perpixel.terminal import FAILURES
 
 THREADS = 2
+SOURCE = ".source"  # in a copy made for a training: the digest of the files that it was made of
 WRITTEN = {  # what masks write -> the repair, in words
     EQUAL_CHANNELS: "three equal channels written as one",
     ALPHA: "alpha written as values",
@@ -90,6 +93,59 @@ def init(folder: Path, pictures_in: str | None = None, masks_in: str | None = No
     proposal = propose(folder, pictures_in, masks_in, lists_in)
     write(proposal)
     return proposal
+
+
+def prepared(folder: Path, copy: Path, say: Callable[[str], None], progress: Callable[[int, int], None]) -> Path:
+    """The folder to train on, for a folder in any shape: itself where it has a class table or numbers objects; itself with what
+    `write` adds, where masks can stay as they are; else `copy`, which `fix` or `convert` writes.
+
+    A copy of the same files that is there already is taken. Decisions are told by `say`. Raises the errors of
+    `propose`, UsageError where `copy` is of other files, and DataError that names the reader of a known set."""
+    if os.path.lexists(folder / "classes.csv") or is_listed(folder) or "instances" in truth_folders(folder):
+        return folder
+    stamp = _stamp(folder)
+    if os.path.lexists(copy):
+        if not (copy / SOURCE).is_file() or read_bytes(copy / SOURCE) != stamp:
+            clause = f"is there already, and was not made of {folder} as it is now"
+            raise UsageError(f"{copy}: {clause}; delete it, or name another --out.")
+        return copy
+    ready = ready_set(folder)
+    if ready is not None:
+        raise DataError(f"{ready.sentence()} Train by `{ready.command()}`.")
+    try:
+        proposal = propose(folder)
+    except Annotations as error:
+        from perpixel.formats.convert import convert  # only now: it takes time to load
+
+        say(f"{folder}: holds {error.title}, which are written as masks: {copy}")
+        convert(folder, copy, progress=progress)
+        write_whole(copy, SOURCE, stamp)
+        return copy
+    for sentence in (*proposal.decided, *(f"please look: {sentence}" for sentence in proposal.undecided)):
+        say(sentence)
+    if not proposal.repair:
+        write(proposal)
+        files = "classes.csv and pairs.csv are" if proposal.listed else "classes.csv is"
+        say(f"{folder}: {files} written; no other file is touched.")
+        return folder
+    done = fix(proposal, copy, progress)
+    write_whole(copy, SOURCE, stamp)
+    say(f"{copy}: {done.pairs} pairs of {len(proposal.pairs)}. {proposal.repair}: written as values.")
+    for sentence in done.failed[:FAILURES]:
+        say(f"left out: {sentence}")
+    return copy
+
+
+def _stamp(folder: Path) -> bytes:
+    """What changes when a file below the folder does: names, sizes and times."""
+    lines = [f"{os.path.abspath(folder)}"]
+    for path in walk(folder):
+        try:
+            stat = path.stat()
+        except OSError:
+            continue
+        lines.append(f"{within(folder, path)} {stat.st_size} {stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest().encode()
 
 
 def refuse_existing(folder: Path) -> None:
@@ -383,15 +439,24 @@ def _short_names(folder: Path, pairs: Sequence[Pair]) -> dict[Path, str]:
     taken: set[str] = set()
     for split in SPLITS:
         of_split = [pair for pair in pairs if pair.split == split]
-        parents = [Path(pair.name).parent.parts for pair in of_split]
-        shared = len(os.path.commonprefix(parents)) if parents else 0  # noqa: RUF071 - of folders
+        parts = {pair.image: Path(pair.name).parts for pair in of_split}
+        shared = len(os.path.commonprefix([parts[pair.image][:-1] for pair in of_split])) if of_split else 0  # noqa: RUF071
+        short = {image: _without_roles(path[shared:]) for image, path in parts.items()}
+        if len(set(short.values())) < len(short):
+            short = {image: path[shared:] for image, path in parts.items()}
         for pair in of_split:
-            name = f"{split}/{'/'.join(Path(pair.name).parts[shared:])}"
+            name = f"{split}/{'/'.join(short[pair.image])}"
             if name in taken:
                 name = f"{name}_{pair.image.suffix.removeprefix('.')}"
             names[pair.image] = name
             taken.add(name)
     return names
+
+
+def _without_roles(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """The parts of a path without folders called `images` and the like, and without a folder called like the file."""
+    kept = [part for part in parts[:-1] if not set(folder_words(part)) <= PICTURE_WORDS and part != parts[-1]]
+    return (*kept, parts[-1])
 
 
 def _refuse_existing(path: Path) -> None:

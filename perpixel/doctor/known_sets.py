@@ -149,7 +149,7 @@ def _pairs_in_words(folder: Path, paths: Sequence[Path]) -> str:
 def _role(folder: Path, path: Path) -> str:
     role = ""
     for part in path.relative_to(folder).parts[:-1]:
-        words = set(folder_words(part))
+        words = set(folder_words(part)) - {"instances"} | ({"masks"} if part.lower() == "instances" else set())
         role = "picture" if words & PICTURE_WORDS else "mask" if words & MASK_WORDS else "" if words & OTHER_WORDS else role
     return role
 

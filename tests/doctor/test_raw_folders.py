@@ -96,11 +96,30 @@ FIRST = {
 
 
 @pytest.mark.parametrize("shape", [shape if shape in FIRST else pytest.param(shape, marks=pytest.mark.slow) for shape in RAW])
-@pytest.mark.needs_torch
 def test_from_a_raw_folder_to_a_mask(tmp_path: Path, command: Command, shape: str) -> None:
+    """By two commands: train on the folder, predict."""
     truth = RAW[shape](tmp_path / "raw")
-    assert command("init", tmp_path / "raw", "--fix", tmp_path / "set")[0] == 0
-    tiny = [
+    before = files(tmp_path / "raw")
+    tiny = ["--network", "unet", "--convolutions", "same", "--width", "0.05", "--crop", "16", "16", "--batch", "1"]
+    words = ("train", tmp_path / "raw", *tiny, "--steps", "2", "--device", "cpu", "--out", tmp_path / "run")
+    code, out, err = command(*words)
+    assert code == 0, out + err
+    after = files(tmp_path / "raw")
+    assert after.keys() - before.keys() <= {"classes.csv", "pairs.csv"}
+    assert before.items() <= after.items()
+    code, _, err = command(*words)
+    assert code == 0, err
+    assert "copied" not in err  # the same copy is taken again
+    picture = tmp_path / "raw" / next(iter(truth))
+    assert command("predict", tmp_path / "run", picture, "--out", tmp_path / "out", "--device", "cpu")[0] == 0
+    (mask,) = (tmp_path / "out/masks").glob("*.png")
+    data = tmp_path / ("raw-set" if (tmp_path / "raw-set").exists() else "raw")
+    table = open_dataset(data, split="all").classes.values
+    assert {*np.unique(read_labels(mask)).tolist()} <= {value for of_class in table for value in of_class}
+
+
+class TestTrainingOnAFolder:
+    TINY = (
         "--network",
         "unet",
         "--convolutions",
@@ -113,16 +132,32 @@ def test_from_a_raw_folder_to_a_mask(tmp_path: Path, command: Command, shape: st
         "--batch",
         "1",
         "--steps",
-        "2",
-    ]
-    code, out, err = command("train", "--data", tmp_path / "set", *tiny, "--device", "cpu", "--out", tmp_path / "run")
-    assert code == 0, out + err
-    picture = tmp_path / "raw" / next(iter(truth))
-    assert command("predict", tmp_path / "run", picture, "--out", tmp_path / "out", "--device", "cpu")[0] == 0
-    (mask,) = (tmp_path / "out/masks").glob("*.png")
-    values = np.unique(read_labels(mask))
-    table = open_dataset(tmp_path / "set", split="all").classes.values
-    assert {*values.tolist()} <= {value for of_class in table for value in of_class}
+        "1",
+    )
+
+    def test_a_copy_of_other_files_is_not_taken(self, tmp_path: Path, command: Command) -> None:
+        RAW["few colours"](tmp_path / "raw")
+        words = ("train", tmp_path / "raw", *self.TINY, "--device", "cpu", "--out", tmp_path / "run")
+        assert command(*words)[0] == 0
+        (tmp_path / "raw/gt/f.png").write_bytes((tmp_path / "raw/gt/e.png").read_bytes())
+        code, _, err = command(*words)
+        assert (code, "was not made of" in err) == (2, True), err
+
+    def test_the_reader_of_a_known_set_is_named(self, tmp_path: Path, command: Command) -> None:
+        maker = MAKERS["camvid32"]
+        assert maker is not None
+        code, _, err = command("train", maker(tmp_path / "data"), *self.TINY, "--out", tmp_path / "run")
+        assert (code, "`perpixel train --data camvid32 --root" in err) == (3, True), err
+
+    def test_annotations_are_written_as_masks(self, tmp_path: Path, command: Command) -> None:
+        yolo(tmp_path / "raw")
+        code, _, err = command("train", tmp_path / "raw", *self.TINY, "--device", "cpu", "--out", tmp_path / "run")
+        assert code == 0, err
+        assert (tmp_path / "raw-set/classes.csv").exists()
+
+    def test_two_data_sets_are_refused(self, tmp_path: Path, command: Command) -> None:
+        code, _, err = command("train", tmp_path, "--data", "scenes", *self.TINY)
+        assert (code, "are two data sets; name one of them" in err) == (2, True)
 
 
 class TestWhatIsShown:
