@@ -105,6 +105,9 @@ def find_pairs(
     aside_sentence += f"{first_names([within(folder, file.path) for file in others])}."
     lists = find_lists(folder, paths, picture_files, lists_in)
     matches, pictures, masks = _of_lists(lists, pictures, masks)
+    if matches:
+        examples = ", ".join(f"{within(folder, a.path)} with {within(folder, b[0].path)}" for a, b in matches[:3])
+        decided.append(f"{len(matches)} pictures have the masks that the lists name: {examples}.")
     if not matches:
         if not pictures or not masks:
             missing = "pictures and no masks" if pictures else "masks and no pictures" if masks else "pictures or masks"
@@ -128,8 +131,7 @@ def find_pairs(
         RawPair(picture.path, tuple(mask.path for mask in truths), picture.split or truths[0].split)
         for picture, truths in matches
     ]
-    if lists is not None:
-        pairs = lists.split(folder, pairs, decided, undecided)
+    pairs = lists.split(folder, pairs, decided, undecided) if lists is not None else _split_by_names(pairs, decided)
     split_given = any(pair.split for pair in pairs)
     standard = [] if of_objects else list(list_folder(folder).pairs)
     if {(p.image, p.truths, p.split if split_given else "") for p in standard} == {(p.image, p.masks, p.split) for p in pairs}:
@@ -145,6 +147,16 @@ def find_pairs(
         where = "move some in the copy to change it" if of_objects else "edit pairs.csv to change it"
         decided.append(f"val is a fifth of the pictures, chosen by the digest of their names; {where}.")
     return Found(tuple(sorted(pairs, key=lambda p: (SPLITS.index(p.split), name_of(folder, p.image)))), True, of_objects)
+
+
+def _split_by_names(pairs: list[RawPair], decided: list[str]) -> list[RawPair]:
+    """The pairs with splits by how names begin, such as `train_1` and `testA_1`, if all do so and no folder gives a split."""
+    found = [re.match(r"([a-z]+?)[A-Z]?[_\-. ]?\d|([a-z]+?)[A-Z]?[_\-. ]", pair.image.stem) for pair in pairs]
+    splits = [SPLIT_WORDS.get(match[1] or match[2], "") if match else "" for match in found]
+    if any(pair.split for pair in pairs) or not all(splits) or len(set(splits)) < 2:
+        return pairs
+    decided.append("the splits are those that the names of the pictures begin with.")
+    return [replace(pair, split=split) for pair, split in zip(pairs, splits, strict=True)]
 
 
 def name_of(folder: Path, image: Path) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,14 +16,15 @@ from perpixel.datasets import camvid, cityscapes_labels, voc
 from perpixel.datasets.pairing_masks import CLEAR, MaskLook, Writing, packed, unpacked
 from perpixel.datasets.pairing_names import first_names
 from perpixel.errors import DataError
-from perpixel.files import read_text
+from perpixel.files import files_in, read_text
 from perpixel.images import read_palette
 
-# Files of names, the first that is there. A line is a name, `name:r,g,b::`, `name,r,g,b` or `r g b name`.
+# Files of names, the first that is there. A line is a name, `name:r,g,b::`, `name,r,g,b`, `id name r g b` or `r g b name`.
 NAME_FILES = (
     "classes.txt", "labels.txt", "class_names.txt", "names.txt", "labelmap.txt", "label_colors.txt", "class_dict.csv",
     "class_dict_seg.csv", "colors.csv", "colours.csv",
 )  # fmt: skip
+LARGEST_TABLE = 1 << 16  # bytes of a file that is looked at for names and colours
 MANY = 256  # more values than this are numbers of objects
 VOID_COLOUR: Colour = (224, 224, 192)  # of PASCAL VOC
 VOID_WORDS = frozenset({"void", "ignore", "ignored", "unlabeled", "unlabelled", "__ignore__", "_ignore_"})
@@ -307,23 +306,37 @@ def _names_from_file(folder: Path, values: Mapping[int, int], decided: list[str]
 
 
 def _read_names(folder: Path) -> tuple[Path | None, list[tuple[str, Colour | None]]]:
-    """The first file of `NAME_FILES`, and its names with their colours. Raises DataError for a file that cannot be read."""
+    """The first file of `NAME_FILES`, else one of which each line has a name and a colour: its names with their colours.
+
+    Raises DataError for a file of `NAME_FILES` that cannot be read."""
     path = next((folder / name for name in NAME_FILES if (folder / name).exists()), None)
-    if path is None:
-        return None, []
-    lines = [line.strip() for line in read_text(path).splitlines() if line.strip() and not line.startswith(("#", "__ignore__"))]
-    return path, [entry for line in lines if (entry := _named_colour(line)) is not None]
+    if path is not None:
+        return path, _entries_of(read_text(path))
+    for path in files_in(folder):
+        if path.suffix.lower() in (".txt", ".csv") and path.name not in ("classes.csv", "pairs.csv"):
+            try:
+                entries = _entries_of(read_text(path)) if path.stat().st_size <= LARGEST_TABLE else []
+            except (DataError, OSError):
+                continue
+            if len(entries) > 1 and all(colour is not None for _, colour in entries):
+                return path, entries
+    return None, []
+
+
+def _entries_of(text: str) -> list[tuple[str, Colour | None]]:
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(("#", "__ignore__"))]
+    return [entry for line in lines if (entry := _named_colour(line)) is not None]
 
 
 def _named_colour(line: str) -> tuple[str, Colour | None] | None:
     """The name and colour of a line. None for a header."""
     numbers = r"(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})"
     match = re.fullmatch(rf"(?P<name>[^:]+):(?:{numbers})?:.*", line) or re.fullmatch(
-        rf"(?P<name>.*?)\s*[,;\t]\s*{numbers}", line
+        rf"(?:\d+[\s,;]+)?(?P<name>.*?[^\d\s].*?)[\s,;]+{numbers}", line
     )
     match = match or re.fullmatch(rf"{numbers}[\s,]+(?P<name>\S.*)", line)
     if match is None:
-        header = [cell.strip().lower() for cell in next(csv.reader(io.StringIO(line)))]
+        header = [cell.strip().lower() for cell in re.split(r"[,;\t]", line)]
         return None if header[-3:] in (["r", "g", "b"], ["red", "green", "blue"]) else (line, None)
     parts = [int(part) for part in match.groups() if part is not None and part != match["name"]] if match.lastindex else []
     parts = [part for part in parts if part <= 255]

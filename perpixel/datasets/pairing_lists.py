@@ -150,8 +150,9 @@ def _of_texts(finder: _Finder, parts: Mapping[str, list[tuple[Path, list[list[st
         order.append("trainval")
     lists.names = [name for name in lists.names if _split_of(Path(name).stem)[0] in order]
     for split in order:
-        for _, rows in parts[split]:
-            for row in rows:
+        for path, rows in parts[split]:
+            has_header = path.suffix.lower() in TABLES and rows and not any(finder.find(text) for text in rows[0])
+            for row in rows[1:] if has_header else rows:
                 lines += 1
                 _add(finder, lists, row, "train" if split == "trainval" else split)
     return lists if order and len(lists.split_of) >= ENOUGH * lines > 0 else None

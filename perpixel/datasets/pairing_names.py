@@ -46,10 +46,11 @@ def first_names(names: Sequence[str]) -> str:
 
 
 def folder_words(name: str) -> list[str]:
-    """`Train-Images` and `trainimages` -> train, images; `Ground Truth` -> groundtruth."""
+    """`Train-Images` and `trainimages` -> train, images; `Ground Truth` -> groundtruth; `frames with labels` -> frames."""
     name = re.sub(r"ground[_\-. ]truth", "groundtruth", name.lower())
     name = re.sub(rf"^({'|'.join(SPLIT_WORDS)})(?=annot|mask|label|gt|image|img)", r"\1_", name)
-    return [word for word in re.split(r"[_\-. ]+", name) if word]
+    words = [word for word in re.split(r"[_\-. ]+", name) if word]
+    return words[: words.index("with")] if "with" in words[1:] else words
 
 
 def split_and_rest(name: str) -> tuple[str, str]:

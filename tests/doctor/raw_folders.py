@@ -189,6 +189,18 @@ def fields_of_view(root: Path) -> Truth:
     return {path: (None if split == "train" else split, labels) for path, (split, labels) in truth.items()}
 
 
+def splits_in_names(root: Path) -> Truth:
+    truth: Truth = {}
+    for start, split, names in (("train", "train", "12345"), ("testA", "test", "12"), ("testB", "test", "1")):
+        truth |= fill(root, f"{start}_*.bmp", f"{start}_*_anno.bmp", names, split)
+    return {path: (None if split == "train" else split, labels) for path, (split, labels) in truth.items()}
+
+
+def towns(root: Path) -> Truth:
+    truth = fill(root, "frames-with-annotations/creek/creek_*.png", "annotations/creek/creek_*.png", ["00001", "00006", "00011"])
+    return truth | fill(root, "frames-with-annotations/park-1/p_*.png", "annotations/park-1/p_*.png", ["00001", "00006"])
+
+
 NAMED: dict[str, Callable[[Path], Truth]] = {
     "_image and _annotation": of("*_image.png", "*_annotation.png"),
     "_training and _manual1": of("eyes/*_training.tif", "by_hand/*_manual1.gif", names=("21", "22", "23", "24", "25"), classes=2),
@@ -207,6 +219,8 @@ NAMED: dict[str, Callable[[Path], Truth]] = {
     "train_x and train_y": in_splits("{}_frames/*.jpg", "{}_drawn/*.png"),
     "leading zeros": numbers_with_zeros,
     "upper and lower case": cases,
+    "splits in names": splits_in_names,
+    "frames with annotations": towns,
     "a folder for each picture": of("*/photo.jpg", "*/drawn.png"),
 }  # fmt: skip
 

@@ -372,6 +372,23 @@ class TestClasses:
         proposal = propose(tmp_path)
         assert (proposal.classes.names, proposal.classes.values) == (names, values)
 
+    @pytest.mark.parametrize(
+        ("name", "lines"),
+        [
+            ("class_dict.csv", ["name, r, g, b", "void, 0, 0, 0", "house, 200, 30, 60", "still pond, 10, 180, 90"]),
+            ("label_colors.txt", ["0 0 0\tvoid", "200 30 60\thouse", "10 180 90\tstill pond"]),
+            ("labelmap.txt", ["# label:color_rgb:parts:actions", "void:0,0,0::", "house:200,30,60::", "still pond:10,180,90::"]),
+            ("my-colormap.txt", ["0 void 0 0 0", "1 house 200 30 60", "2 still pond 10 180 90"]),
+            ("anything.csv", ["id;class;r;g;b", "7;void;0;0;0", "8;house;200;30;60", "9;still pond;10;180;90"]),
+        ],
+    )
+    def test_a_file_of_names_and_colours(self, tmp_path: Path, name: str, lines: list[str]) -> None:
+        RAW["few colours"](tmp_path)
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+        table = propose(tmp_path).classes
+        assert dict(zip(table.names, table.colours, strict=True)) == {"house": (200, 30, 60), "still pond": (10, 180, 90)}
+        assert table.void_values == (0,)
+
     def test_names_that_were_edited_are_those_of_the_copy(self, tmp_path: Path, command: Command) -> None:
         truth = RAW["few colours"](tmp_path / "raw")
         assert command("init", tmp_path / "raw")[0] == 0
