@@ -131,6 +131,9 @@ def find_pairs(
         RawPair(picture.path, tuple(mask.path for mask in truths), picture.split or truths[0].split)
         for picture, truths in matches
     ]
+    if lists is not None and not any(pair.image in lists.split_of for pair in pairs):
+        undecided.append(f"{first_names(lists.names)} name no picture that has a mask, and are not used.")
+        lists = None
     pairs = lists.split(folder, pairs, decided, undecided) if lists is not None else _split_by_names(pairs, decided)
     split_given = any(pair.split for pair in pairs)
     standard = [] if of_objects else list(list_folder(folder).pairs)

@@ -330,7 +330,7 @@ def _entries_of(text: str) -> list[tuple[str, Colour | None]]:
 
 def _named_colour(line: str) -> tuple[str, Colour | None] | None:
     """The name and colour of a line. None for a header."""
-    numbers = r"(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})"
+    numbers = r"(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})"
     match = re.fullmatch(rf"(?P<name>[^:]+):(?:{numbers})?:.*", line) or re.fullmatch(
         rf"(?:\d+[\s,;]+)?(?P<name>.*?[^\d\s].*?)[\s,;]+{numbers}", line
     )

@@ -185,6 +185,14 @@ class TestWhatIsShown:
         splits = {pair.image.stem: pair.split for pair in propose(tmp_path).pairs}
         assert splits == {"a": "val", "b": "val", "c": "train", "d": "train", "e": "train", "f": "train"}
 
+    def test_lists_of_pictures_without_masks_are_not_used(self, tmp_path: Path) -> None:
+        fill(tmp_path, "img/*.jpg", "gt/*.png")
+        save(tmp_path / "new/u.jpg", np.zeros((*SIZE, 3)))
+        (tmp_path / "train.txt").write_text("u\n")
+        proposal = propose(tmp_path)
+        assert len(proposal.pairs) == 6
+        assert "train.txt name no picture that has a mask, and are not used." in proposal.undecided
+
     @pytest.mark.parametrize("line", ["please read me", "the pictures were taken in May\nby Anna"])
     def test_other_text_is_no_list(self, tmp_path: Path, line: str) -> None:
         fill(tmp_path, "img/*.jpg", "gt/*.png")
