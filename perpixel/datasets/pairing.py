@@ -99,6 +99,9 @@ def find_pairs(
     undecided += left_out
     picture_files = [path for path in paths if path.suffix.lower() in PICTURE_SUFFIXES and os.path.exists(path)]
     picture_files = [path for path in picture_files if _is_utf8(within(folder, path))]
+    suffixes = Counter(path.suffix.lower() for path in picture_files)
+    if suffixes:
+        decided.append(f"{', '.join(f'{count} {suffix} files' for suffix, count in suffixes.most_common())}: read.")
     files = _with_roles(_chosen(folder, _read_names(folder, picture_files), pictures_in, masks_in))
     pictures, masks, others = ([file for file in files if file.role == role] for role in ("picture", "mask", "other"))
     aside_sentence = f"{len(others)} files that seem to be instances or overlays are left aside: "

@@ -164,7 +164,9 @@ class TestWhatIsShown:
     def test_a_rule_with_three_examples(self, tmp_path: Path) -> None:
         of("a/*.jpg", "b/*_zxcv.png")(tmp_path)
         sentence = "6 pictures in a/ have their masks in b/ (NAME_zxcv): a.jpg with a_zxcv.png, b.jpg with b_zxcv.png, c.jpg with"
-        assert propose(tmp_path).decided[0].startswith(sentence)
+        decided = propose(tmp_path).decided
+        assert decided[0] == "6 .jpg files, 6 .png files: read."
+        assert decided[1].startswith(sentence)
 
     def test_the_lists_that_are_used_and_what_they_leave_out(self, tmp_path: Path) -> None:
         fill(tmp_path, "JPEGImages/*.jpg", "SegmentationClass/*.png", "abcdefxyz")
