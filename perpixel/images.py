@@ -25,9 +25,9 @@ from perpixel.errors import DataError, printable
 from perpixel.files import read_bytes, require_plain, write_whole
 from perpixel.limits import MAX_PIXELS
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
-MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif"})
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 BYTES_NAME = "picture in memory"  # the name that errors give to a picture passed as bytes
 
 # Pillow only warns between its limit and twice its limit; `_opened` refuses at MAX_PIXELS, before decoding.
@@ -90,24 +90,49 @@ def read_labels(source: PictureFile, page: int = 0) -> NDArray[Any]:
     EXIF tags are not applied (TIFF's own orientation is).
     Raises DataError when the file is missing, damaged, too large, lossy or coloured, or has no such page."""
     with _opened(source, page) as image:
-        if lossy := _lossy(image, source):
-            raise NotRead(f"{_name(source)}: is a {lossy}, whose compression changes mask values; save masks as PNG.")
-        _require_checksum(image, source)
-        mode, raw_mode = image.mode, _raw_mode(image)
-        values = np.array(image)
-        if mode in ("1", "L") and raw_mode.endswith("I"):
-            values = ~values
-        if mode == "1":
-            return values.astype(np.uint8)
-        if mode in ("L", "P"):
-            return values // _GREY_STRETCH[raw_mode] if raw_mode in _GREY_STRETCH else values
-        if mode.startswith("I"):
-            if values.min() < 0 or values.max() > 65535:
-                raise NotRead(f"{_name(source)}: holds values outside 0..65535; renumber the mask.")
-            return values.astype(np.uint16)
+        return _labels_of(image, source)
+
+
+def _labels_of(image: Image.Image, source: PictureFile) -> NDArray[Any]:
+    """The array of `read_labels`. Raises its errors."""
+    if lossy := _lossy(image, source):
+        raise NotRead(f"{_name(source)}: is a {lossy}, whose compression changes mask values; save masks as PNG.")
+    _require_checksum(image, source)
+    mode, raw_mode = image.mode, _raw_mode(image)
+    if mode not in ("1", "L", "P") and not mode.startswith("I"):
         raise NotRead(
             f"{_name(source)}: is a {mode} picture; a mask holds one value per pixel (grey, palette or 16-bit PNG)."
         )
+    values = np.array(image)
+    if mode in ("1", "L") and raw_mode.endswith("I"):
+        values = ~values
+    if mode == "1":
+        return values.astype(np.uint8)
+    if mode in ("L", "P"):
+        return values // _GREY_STRETCH[raw_mode] if raw_mode in _GREY_STRETCH else values
+    if values.min() < 0 or values.max() > 65535:
+        raise NotRead(f"{_name(source)}: holds values outside 0..65535; renumber the mask.")
+    return values.astype(np.uint16)
+
+
+@dataclass(frozen=True)
+class AnyMask:
+    """What a mask file stores, of one channel or of several."""
+
+    pixels: NDArray[Any]  # the values of `read_labels` (H, W), or channels (H, W, 2 to 4): grey or RGB, then alpha
+    palette: NDArray[np.uint8] | None  # the colours (n, 3) of the values
+    white: int  # the greatest value that one channel could hold: 1 where the file has one bit
+
+
+def read_any_mask(source: PictureFile) -> AnyMask:
+    """A mask as it is stored, in one channel or in several. Raises DataError as `read_labels` does, but for coloured masks."""
+    with _opened(source) as image:
+        if image.mode in ("LA", "RGB", "RGBA", "PA") and not _lossy(image, source):
+            _require_checksum(image, source)
+            return AnyMask(np.array(image.convert("RGBA") if image.mode == "PA" else image), None, 255)
+        values = _labels_of(image, source)
+        palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3) if image.mode == "P" else None
+        return AnyMask(values, palette, {"1": 1, "L": 255, "P": 255}.get(image.mode, 65535))
 
 
 def read_labels_fast(source: PictureFile) -> NDArray[Any]:
@@ -349,7 +374,7 @@ def _not_read(source: PictureFile) -> NotRead | None:
         return NotRead(f"{_name(source)}: {message}.")
     with closing(_file(source)) as file:
         name = unread.by_start(file.read(512))
-    message = f"is a {name} file, which is not read (it is no PNG, JPEG, WEBP, TIFF or BMP); save it as PNG"
+    message = f"is a {name} file, which is not read (it is no PNG, JPEG, WEBP, TIFF, BMP or GIF); save it as PNG"
     return None if name is None else NotRead(f"{_name(source)}: {message}.")
 
 
@@ -379,7 +404,7 @@ def _opened(source: PictureFile, page: int = 0) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise DataError(f"{_name(source)}: there is no such file.") from error
     except UnidentifiedImageError as error:
-        no_picture = DataError(f"{_name(source)}: is no PNG, JPEG, WEBP, TIFF or BMP picture; convert it to one.")
+        no_picture = DataError(f"{_name(source)}: is no PNG, JPEG, WEBP, TIFF, BMP or GIF picture; convert it to one.")
         raise _not_read(source) or no_picture from error
     except MemoryError as error:
         raise NotRead(f"{_name(source)}: is too large for the memory of this machine; cut it into tiles.") from error

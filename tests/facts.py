@@ -621,7 +621,8 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
 # our own trunks.
 OF_OURS = {
     f"{SETS}.scenes", f"{SETS}.scenery", f"{SETS}.mask_folder", f"{SETS}.cityscapes_polygons", "perpixel.backbones.places",
-    f"{SETS}.coco_annotations", f"{SETS}.coco_json", f"{SETS}.pairing",
+    f"{SETS}.coco_annotations", f"{SETS}.coco_json", f"{SETS}.pairing", f"{SETS}.pairing_names",
+    f"{SETS}.pairing_classes", f"{SETS}.pairing_lists", f"{SETS}.pairing_masks",
 }  # fmt: skip
 
 # What follows from the numbers above, or only numbers columns and bytes.
@@ -693,7 +694,7 @@ SINGLE: dict[str, Fact] = {
     "perpixel.studies.review:MEASURED": Fact({"statistics_batches": 20, "statistics_batch": 16}, OURS),
     "perpixel.datasets.scenes:SPLITS": Fact({"train": 600, "val": 100, "test": 100}, OURS),
     "perpixel.datasets.scenes:SEED": Fact(1707, OURS),
-    "perpixel.doctor.init:VOID_COLOUR": Fact((224, 224, 192), "VOC's palette, entry 255"),
+    "perpixel.datasets.pairing_classes:VOID_COLOUR": Fact((224, 224, 192), "VOC's palette, entry 255"),
     "perpixel.networks.papers:PAPERS": Fact(
         {
             "fcn32s": ("Long et al., CVPR 2015", "59.4 mIoU, 736 pictures of VOC 2011 val"),

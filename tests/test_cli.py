@@ -135,7 +135,7 @@ MISTAKES: dict[str, tuple[list[str], int, str]] = {
     "no model": (["predict", "empty", "data"], 3, "empty/model.safetensors: there is no model file"),
     "a file that is no model": (["predict", "file", "data"], 4, "file: is damaged or no perpixel model"),
     "no pictures": (["predict", "run"], 2, "run: is taken for the model; name pictures behind it"),
-    "a folder without pictures": (["predict", "run", "empty"], 3, "empty: holds no PNG, JPEG, WEBP, TIFF or BMP pictures"),
+    "a folder without pictures": (["predict", "run", "empty"], 3, "empty: holds no PNG, JPEG, WEBP, TIFF, BMP or GIF pictures"),
     "a pattern that nothing fits": (["predict", "run", "no*.png"], 3, "no*.png: no file fits this pattern."),
     "a file for the masks": (["predict", "run", "data/images", "--out", "file"], 2, "file: is a file, or lies below one"),
     "masks below a file": (["predict", "run", "data/images", "--out", "file/x"], 2, "file/x: is a file, or lies below one"),

@@ -214,7 +214,7 @@ def test_32_bit_masks_must_fit_into_16():
     [
         (b"", "is no PNG"),
         (b"not a picture", "convert it to one"),
-        (file_of(Image.new("L", (9, 9)), "GIF"), "is a GIF file, .*is no PNG"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "is a JPEG 2000 file, .*is no PNG"),
     ],
 )
 def test_what_is_no_picture_is_refused(read, data, words, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 SUFFIXES = {
-    "GIF": (".gif",), "JPEG 2000": (".jp2", ".j2k", ".jpf", ".jpx"), "JPEG XL": (".jxl",), "HEIC": (".heic", ".heif"),
+    "JPEG 2000": (".jp2", ".j2k", ".jpf", ".jpx"), "JPEG XL": (".jxl",), "HEIC": (".heic", ".heif"),
     "AVIF": (".avif",), "PSD": (".psd",), "DICOM": (".dcm", ".dicom"), "NIfTI": (".nii", ".nii.gz"), "NRRD": (".nrrd",),
     "MetaImage": (".mha", ".mhd"), "NumPy": (".npy", ".npz"), "MATLAB": (".mat",), "HDF5": (".h5", ".hdf5"),
     "PNM": (".ppm", ".pgm", ".pbm", ".pnm"), "TGA": (".tga",), "EXR": (".exr",), "HDR": (".hdr",), "ICO": (".ico",),
@@ -14,7 +14,7 @@ SUFFIXES = {
     "video": (".mp4", ".avi", ".mov", ".mkv"),
 }  # fmt: skip
 _STARTS = (  # a place in the file, the bytes at that place, and the format
-    (0, b"GIF8", "GIF"), (0, b"\0\0\0\x0cjP  ", "JPEG 2000"), (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"), (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
     (0, b"\xff\x0a", "JPEG XL"), (0, b"\0\0\0\x0cJXL ", "JPEG XL"), (4, b"ftypavi", "AVIF"), (4, b"ftyphei", "HEIC"),
     (4, b"ftyphev", "HEIC"), (4, b"ftypmif1", "HEIC"), (0, b"8BPS", "PSD"), (128, b"DICM", "DICOM"), (344, b"n+1\0", "NIfTI"),
     (344, b"ni1\0", "NIfTI"), (0, b"\x93NUMPY", "NumPy"), (0, b"NRRD", "NRRD"), (0, b"\x89HDF", "HDF5"),

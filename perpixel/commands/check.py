@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from perpixel.commands.flags import AsJson, Root
 from perpixel.errors import UsageError
 from perpixel.terminal import say
+
+if TYPE_CHECKING:
+    from perpixel.doctor.defects import Problem
+
+SHOWN = 3  # problems of one kind, and steps of one kind of repair, that are shown
 
 
 def check(
@@ -44,12 +50,27 @@ def check(
     if as_json:
         print_json(examined.to_json())
     else:
-        for problem in examined.problems:
-            show(f"{problem.severity}: {problem.message}")
+        _show_problems(examined.problems, show)
     say(f"{data}: {sum(examined.pictures.values())} pictures, {len(examined.errors)} errors, "
         f"{len(examined.problems) - len(examined.errors)} warnings.")  # fmt: skip
     if examined.errors:
         raise SystemExit(3)
+
+
+def _show_problems(problems: Sequence[Problem], show: Callable[[str], None]) -> None:
+    """The problems by kind, errors first. Of a kind with many, their number and the first ones."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for problem in sorted(problems, key=lambda problem: problem.severity != "error"):
+        kinds.setdefault((problem.severity, problem.kind), []).append(problem.message)
+    for (severity, kind), messages in kinds.items():
+        if len(messages) <= SHOWN:
+            for message in messages:
+                show(f"{severity}: {message}")
+            continue
+        show(f"{severity}: {kind}, {len(messages)} times, such as")
+        for message in messages[:SHOWN]:
+            show(f"  {message}")
+        show(f"  and {len(messages) - SHOWN} more, which --json and --report list")
 
 
 def _fixed(folder: Path, report: Any, out: Path) -> Any:
@@ -61,8 +82,14 @@ def _fixed(folder: Path, report: Any, out: Path) -> Any:
     if not folder.is_dir():
         raise UsageError(f"{folder}: is no folder of pictures and masks; --fix repairs a copy of one.")
     done = repair(folder, plan_repair(folder, report), out)
+    steps: dict[tuple[str, str], list[str]] = {}
     for step in done.steps:
-        show(f"{step.file}: {step.kind}: {step.action}")
+        steps.setdefault((step.kind, step.action), []).append(step.file)
+    for (kind, action), files in steps.items():
+        for file in files[:SHOWN]:
+            show(f"{file}: {kind}: {action}")
+        if len(files) > SHOWN:
+            show(f"  and {len(files) - SHOWN} more: {kind}: {action}")
     pairs = f"{done.pairs} pairs of {sum(report.pictures.values())}"
     say(f"{out}: {pairs}, {len(done.steps)} steps as {out / PLAN} says. What is left there:")
     return examine(out)

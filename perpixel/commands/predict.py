@@ -27,6 +27,7 @@ def predict(
     ] = None,
     *,
     out: Annotated[Path, Parameter(help="Folder for masks/ and overlays/.")] = Path("masks"),
+    split: Annotated[str | None, Parameter(help="Of a data set's folder: its pictures of this split, or of all.")] = None,
     scores: Annotated[bool, Parameter(negative=(), help="Also write probabilities, float32 (C, H, W), as .npy.")] = False,
     overlays: Annotated[bool, Parameter(help="Write overlays with a legend.")] = True,
     inferring: Inferring = NO_INFERENCE,
@@ -34,7 +35,7 @@ def predict(
 ) -> None:
     """Predict masks for pictures of any size; what is done already is skipped."""
     from perpixel.networks.torchvision import LIGHTEST
-    from perpixel.prediction.bulk import STDIN, find_sources, model_and_pictures, predict_all
+    from perpixel.prediction.bulk import STDIN, find_sources, model_and_pictures, predict_all, sources_of_split
     from perpixel.prediction.inference import PLAIN
     from perpixel.terminal import FAILURES, Progress
 
@@ -42,10 +43,11 @@ def predict(
     for text in inputs:
         if text.startswith("-") and text != STDIN and not Path(text).exists():
             settings = (f"--{name.replace('_', '-')}" for name in vars(inferring))
-            raise did_you_mean("option", text, ("--out", "--scores", "--overlays", "--no-overlays", "--device", *settings))
+            known = ("--out", "--split", "--scores", "--overlays", "--no-overlays", "--device", *settings)
+            raise did_you_mean("option", text, known)
     inference = inference_of(given(inferring)) or PLAIN
     named, pictures = model_and_pictures(inputs)
-    sources = find_sources(pictures, out)
+    sources = find_sources(pictures, out) if split is None else sources_of_split(pictures, split)
     if named is None:
         say(f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes.")
     model = load_on(named or LIGHTEST, device)

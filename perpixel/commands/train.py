@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 from cyclopts import Parameter
 
 from perpixel.commands.flags import AsJson
-from perpixel.errors import printable
+from perpixel.errors import UsageError, printable
 from perpixel.terminal import say
 from perpixel.training.recipe import Recipe, find, merge
 
@@ -43,6 +44,8 @@ NONE_GIVEN = Flags()
 
 
 def train(
+    folder: Annotated[str | None, Parameter(help="Your pictures and masks, in any shape; made ready as init does.")] = None,
+    /,
     *,
     out: Annotated[Path | None, Parameter(help="Run folder; the same command continues a run that was stopped.")] = None,
     recipe: Annotated[str | None, Parameter(help="Recipe by name, or TOML file of settings; flags win over it.")] = None,
@@ -55,6 +58,9 @@ def train(
     a number of steps. A recipe that starts from another recipe trains the other one first, with the same flags; see `stages/`
     in the run folder."""
     given = {name: value for name, value in vars(flags).items() if value is not None}
+    if folder is not None and given.setdefault("data", folder) != folder:
+        raise UsageError(f"{folder} and --data {given['data']} are two data sets; name one of them.")
+    name = Path(os.path.abspath(folder)).name if folder else ""
     file = None if recipe is None else find(recipe)
     settings, origins = merge(file, given)  # raises for wrong settings before torch is imported
     from perpixel.terminal import Progress, announced, print_json
@@ -62,6 +68,12 @@ def train(
     with announced(f"Training on {printable(settings.data)}: getting ready.") as heard:
         from perpixel.training.stages import stages, train_stages  # first, because this fails where torch is not installed
 
+        if folder is not None and os.path.isdir(folder):
+            from perpixel.doctor.init import prepared
+
+            copy = (out.parent if out else Path("runs")) / f"{Path(os.path.abspath(folder)).name}-set"
+            given["data"] = str(prepared(Path(folder), copy, heard(say), heard(Progress("copied"))))
+            settings, origins = merge(file, given)
         chosen: Mapping[str, Any] = {}
         if file is None:
             from perpixel.training.plan import plan
@@ -71,10 +83,10 @@ def train(
                 say(planned.sentence)
                 chosen = planned.chosen
                 settings, _ = merge(file, given, chosen=chosen)
-        folder = out or Path("runs") / ((recipe and Path(recipe).stem) or f"{Path(settings.data).name}-{settings.network}")
+        run = out or Path("runs") / ((recipe and Path(recipe).stem) or f"{name or Path(settings.data).name}-{settings.network}")
 
         planned_stages, checked = stages(file, given, chosen=chosen), heard(Progress("checked"))
-        scores = train_stages(planned_stages, folder, heard(say), lambda what: heard(Progress(what)), checked)
+        scores = train_stages(planned_stages, run, heard(say), lambda what: heard(Progress(what)), checked)
     if scores is None:
         return
     if as_json:
@@ -83,4 +95,4 @@ def train(
         from perpixel.judging.scores import print_scores
 
         print_scores(scores)
-        say(f"{folder}: weights, history, curves.png, val.png, scores.json. Next: perpixel predict {folder} PICTURES --out masks")
+        say(f"{run}: weights, history, curves.png, val.png, scores.json. Next: perpixel predict {run} PICTURES --out masks")

@@ -1,7 +1,7 @@
 """A user's own pictures and masks.
 
     DATA/classes.csv                            id,name,r,g,b: value in the mask, class; rows named void are not judged
-    DATA/images/{train,val,test}/NAME.jpg       any of PNG, JPEG, WEBP, TIFF, BMP
+    DATA/images/{train,val,test}/NAME.jpg       any of PNG, JPEG, WEBP, TIFF, BMP, GIF
     DATA/masks/{train,val,test}/NAME.png        one value per pixel: grey, palette or 16-bit; NAME.jpg.png belongs to NAME too
     DATA/instances/{train,val,test}/NAME.png    the number of the object at each pixel, or 0; beside masks/ or instead of masks/
 
@@ -14,14 +14,14 @@ border is drawn, and an object has the class of most of its pixels.
 Two other shapes are accepted. In a flat folder, with `images/NAME.jpg` and `masks/NAME.png`, a fifth of the pictures is `val`,
 chosen by the digest of their names; `fold1of5`, `rest1of5` and so on are splits too (see `folds`). In a listed folder,
 `DATA/pairs.csv` has the columns image,mask,split, with paths relative to DATA. `perpixel init` writes it for folders of any other
-shape."""
+shape. In every shape the split `all` is that of all pictures, to judge on or to predict."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,7 @@ from perpixel.sample import Instances, Sample
 from perpixel.tables import read_csv
 
 SPLITS = ("train", "val", "test")
+ALL = "all"  # the split of all pictures
 OBJECTS = ClassTable(("background", "object"), ((0, 0, 0), (230, 110, 40)), ((0,), (1,)))  # for instances without a classes.csv
 
 
@@ -69,7 +70,14 @@ class Listing:
     flat: bool = False  # the folder has no splits of its own
 
     def of(self, split: str) -> list[Pair]:
-        """The pairs of a split; in a flat folder also of a fold or its rest. Raises UsageError for a fold that does not exist."""
+        """The pairs of a split; in a flat folder also of a fold or its rest.
+
+        Of `all`, a name that occurs in several splits has its split before it.
+
+        Raises UsageError for a fold that does not exist."""
+        if split == ALL:
+            times = Counter(pair.name for pair in self.pairs)
+            return [replace(pair, name=f"{pair.split}/{pair.name}") if times[pair.name] > 1 else pair for pair in self.pairs]
         pairs_by_name = sorted(self.pairs, key=lambda pair: pair.name)
         indices = split_folds(len(pairs_by_name), split) if self.flat else None
         if indices is None:

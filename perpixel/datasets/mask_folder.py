@@ -33,7 +33,7 @@ class MaskFolder:
                 raise DataError(f"{paths[0]} and {paths[1].name} are two masks of {name}; keep one of them.")
         self.masks = [(name, paths[0]) for name, paths in sorted(masks_by_name.items())]
         if not self.masks:
-            raise DataError(f"{folder}: holds no masks (PNG, TIFF or BMP); name the folder that does.")
+            raise DataError(f"{folder}: holds no masks (PNG, TIFF, BMP or GIF); name the folder that does.")
 
     def __len__(self) -> int:
         return len(self.masks)

@@ -30,6 +30,7 @@ from __future__ import annotations
 import copy
 import io
 import os
+import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
@@ -212,6 +213,11 @@ def read_list(path: Path) -> list[str]:
         if not _leads_down(name):
             raise DataError(f"{path}: {name[:200]!r} is no name of a picture; write one name per line.")
     return names
+
+
+def are_names_of_voc(names: Iterable[str]) -> bool:
+    """Whether all pictures are called as VOC's, such as `2007_000032`. Then the numbers in masks are its classes."""
+    return all(re.fullmatch(r"20(0[7-9]|1[0-2])_\d{6}", name, re.ASCII) for name in names)
 
 
 def _leads_down(name: str) -> bool:

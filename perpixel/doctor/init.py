@@ -2,32 +2,57 @@
 
     proposal = init(Path("street"))     # writes street/classes.csv, and street/pairs.csv where the folder has another shape
     proposal.undecided                  # sentences that a person should look at
+    proposal.repair                     # a sentence where masks must be written in another way; empty where they need not be
+    fix(proposal, Path("copy"))         # writes the whole set anew: images/, masks/ or instances/, classes.csv, plan.csv
 
-`propose` only reads, and `write` only writes. The person's files are never moved or changed."""
+`propose` only reads. `write` and `fix` only write. The person's files are never moved or changed."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from perpixel.classes import VOID_NAME, ClassTable, Colour, distinct_colours
-from perpixel.datasets.folder import OBJECTS, SPLITS, Listing, Pair, is_listed, list_folder, truth_folders
-from perpixel.datasets.pairing import find_pairs, first_names, look_at_mask, within
-from perpixel.errors import DataError, ResourceError, printable
-from perpixel.files import read_text, require_folder, write_whole
-from perpixel.formats import FORMATS, format_of
-from perpixel.images import read_palette, read_size
-from perpixel.tables import to_csv
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
-NAME_FILES = ("classes.txt", "labels.txt", "class_names.txt", "names.txt")
-MANY = 256  # more values than this are numbers of objects
-VOID_COLOUR: Colour = (224, 224, 192)  # of PASCAL VOC
+from perpixel.classes import ClassTable
+from perpixel.datasets.folder import OBJECTS, SPLITS, Listing, Pair, is_listed, list_folder, truth_folders
+from perpixel.datasets.pairing import as_pair, find_pairs
+from perpixel.datasets.pairing_classes import classes_of_colours, classes_of_values, proposed_void, writing_by_table
+from perpixel.datasets.pairing_masks import (
+    ALPHA,
+    CLEAR,
+    COLOURS,
+    EQUAL_CHANNELS,
+    VALUES,
+    MaskLook,
+    Writing,
+    look_at_mask,
+    write_colours,
+)
+from perpixel.datasets.pairing_names import PICTURE_WORDS, first_names, folder_words, within
+from perpixel.doctor.known_sets import ready_set, refuse_panoptic, refuse_several
+from perpixel.doctor.repair import PLAN
+from perpixel.errors import DataError, ResourceError, UsageError, failure_of, printable
+from perpixel.files import new_folder, read_bytes, require_folder, walk, write_whole
+from perpixel.formats import FORMATS, annotations_of
+from perpixel.images import encode_image, encode_labels, read_size
+from perpixel.tables import to_csv
+from perpixel.terminal import FAILURES
+
 THREADS = 2
+SOURCE = ".source"  # in a copy made for a training: the digest of the files that it was made of
+WRITTEN = {  # what masks write -> the repair, in words
+    EQUAL_CHANNELS: "three equal channels written as one",
+    ALPHA: "alpha written as values",
+    COLOURS: "colours written as values",
+}
 
 
 @dataclass(frozen=True)
@@ -40,37 +65,125 @@ class Proposal:
     listed: bool  # whether pairs.csv is needed
     decided: tuple[str, ...]  # sentences about the folder and the decisions
     undecided: tuple[str, ...]  # sentences that a person should look at
+    repair: str = ""  # a sentence where masks must be written in another way before training; only `fix` does that
+    writing: Writing = field(default_factory=Writing)  # how the masks are read
+    objects: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)  # of pictures, the masks of one object each
+    steps: Mapping[Path, str] = field(default_factory=dict)  # of masks, the repair in words
 
 
-def init(folder: Path) -> Proposal:
+class Annotations(DataError):
+    """A folder of pictures without masks, with annotations of a known format: `title`."""
+
+    def __init__(self, folder: Path, title: str) -> None:
+        super().__init__(f"{folder}: holds {title}, no masks; `perpixel convert {folder} NEW-FOLDER` makes a data set of it.")
+        self.title = title
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The number of pairs in the copy, and a sentence for each pair that was left out."""
+
+    pairs: int
+    failed: tuple[str, ...]
+
+
+def init(folder: Path, pictures_in: str | None = None, masks_in: str | None = None, lists_in: str | None = None) -> Proposal:
     """Makes a proposal and writes it. Raises DataError where there is nothing to pair, or a table exists already."""
-    proposal = propose(folder)
+    refuse_existing(folder)
+    proposal = propose(folder, pictures_in, masks_in, lists_in)
     write(proposal)
     return proposal
+
+
+def prepared(folder: Path, copy: Path, say: Callable[[str], None], progress: Callable[[int, int], None]) -> Path:
+    """The folder to train on, for a folder in any shape: itself where it has a class table or numbers objects; itself with what
+    `write` adds, where masks can stay as they are; else `copy`, which `fix` or `convert` writes.
+
+    A copy of the same files that is there already is taken. Decisions are told by `say`. Raises the errors of
+    `propose`, UsageError where `copy` is of other files, and DataError that names the reader of a known set."""
+    if os.path.lexists(folder / "classes.csv") or is_listed(folder) or "instances" in truth_folders(folder):
+        return folder
+    stamp = _stamp(folder)
+    if os.path.lexists(copy):
+        if not (copy / SOURCE).is_file() or read_bytes(copy / SOURCE) != stamp:
+            clause = f"is there already, and was not made of {folder} as it is now"
+            raise UsageError(f"{copy}: {clause}; delete it, or name another --out.")
+        return copy
+    ready = ready_set(folder)
+    if ready is not None:
+        raise DataError(f"{ready.sentence()} Train by `{ready.command()}`.")
+    try:
+        proposal = propose(folder)
+    except Annotations as error:
+        from perpixel.formats.convert import convert  # only now: it takes time to load
+
+        say(f"{folder}: holds {error.title}, which are written as masks: {copy}")
+        convert(folder, copy, progress=progress)
+        write_whole(copy, SOURCE, stamp)
+        return copy
+    for sentence in (*proposal.decided, *(f"please look: {sentence}" for sentence in proposal.undecided)):
+        say(sentence)
+    if not proposal.repair:
+        write(proposal)
+        files = "classes.csv and pairs.csv are" if proposal.listed else "classes.csv is"
+        say(f"{folder}: {files} written; no other file is touched.")
+        return folder
+    done = fix(proposal, copy, progress)
+    write_whole(copy, SOURCE, stamp)
+    say(f"{copy}: {done.pairs} pairs of {len(proposal.pairs)}. {proposal.repair}: written as values.")
+    for sentence in done.failed[:FAILURES]:
+        say(f"left out: {sentence}")
+    return copy
+
+
+def _stamp(folder: Path) -> bytes:
+    """What changes when a file below the folder does: names, sizes and times."""
+    lines = [f"{os.path.abspath(folder)}"]
+    for path in walk(folder):
+        try:
+            stat = path.stat()
+        except OSError:
+            continue
+        lines.append(f"{within(folder, path)} {stat.st_size} {stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest().encode()
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raises DataError where classes.csv exists already. Call it first, so that nobody waits for the proposal."""
+    _refuse_existing(folder / "classes.csv")
 
 
 def write(proposal: Proposal) -> None:
     """Writes pairs.csv, if needed, then classes.csv. Raises DataError where one exists already; no file is overwritten."""
     table, listing = proposal.folder / "classes.csv", proposal.folder / "pairs.csv"
-    for path in (table, listing) if proposal.listed else (table,):
+    listed = proposal.listed and not proposal.objects
+    for path in (table, listing) if listed else (table,):
         _refuse_existing(path)
-    rows = [(within(proposal.folder, p.image), within(proposal.folder, p.truths[0]), p.split) for p in proposal.pairs]
     try:
-        if proposal.listed:
+        if listed:
+            rows = [(within(proposal.folder, p.image), within(proposal.folder, p.truths[0]), p.split) for p in proposal.pairs]
             write_whole(listing.parent, listing.name, to_csv(("image", "mask", "split"), rows))
         proposal.classes.write_csv(table)
     except OSError as error:
         raise ResourceError(f"{proposal.folder}: cannot be written to ({error.strerror}); allow it or use a copy.") from error
 
 
-def propose(folder: Path) -> Proposal:
+def propose(
+    folder: Path,
+    pictures_in: str | None = None,
+    masks_in: str | None = None,
+    lists_in: str | None = None,
+    together: bool = False,
+) -> Proposal:
     """Reads every file name and every mask of `folder`, and proposes pairs, splits and classes. It writes nothing.
 
-    Raises DataError where there is nothing to pair, no mask can be read, or a class table exists already."""
+    A classes.csv or pairs.csv that is there counts. `pictures_in`, `masks_in` and `lists_in` are those of `find_pairs`.
+    Raises DataError where there is nothing to pair, or no mask can be read; without `together` also for several data sets."""
     require_folder(folder, "name the folder that holds your pictures and masks")
-    _refuse_existing(folder / "classes.csv")
     decided: list[str] = []
     undecided: list[str] = []
+    objects: dict[Path, tuple[Path, ...]] = {}
+    table = ClassTable.read_csv(folder / "classes.csv") if os.path.lexists(folder / "classes.csv") else None
     if is_listed(folder):
         pairs, listed = list(list_folder(folder).pairs), False
         if not pairs:
@@ -80,21 +193,91 @@ def propose(folder: Path) -> Proposal:
         pairs, listed = list(listing.pairs), False
         _report_instances(folder, listing, decided, undecided)
     else:
+        if not together:
+            refuse_several(folder)
+            refuse_panoptic(folder)
         try:
-            pairs, listed = find_pairs(folder, decided, undecided)
+            found = find_pairs(folder, decided, undecided, pictures_in, masks_in, lists_in)
         except DataError as error:
             raise _as_annotations(folder) or error from None
+        listed = found.listed
+        pairs = [as_pair(folder, pair) for pair in found.pairs] if listed else list(list_folder(folder).pairs)
+        objects = {pair.image: pair.masks for pair in found.pairs} if found.of_objects else {}
+        _report_annotations(folder, undecided)
     counts = Counter(pair.split for pair in pairs)
     decided.append(", ".join(f"{split}: {counts[split]}" for split in SPLITS if counts[split]) + " pictures.")
-    for split in ("train", "val"):
-        if not counts[split]:
-            undecided.append(f"there is no {split} split; training needs one, so move pictures and masks into a folder {split}.")
+    if set(counts) == {"test"}:
+        undecided.append("all pictures are a test set, whole: judge a model on it with --split test; there is no train split.")
+    else:
+        for split in ("train", "val"):
+            if not counts[split]:
+                undecided.append(
+                    f"there is no {split} split; training needs one, so move pictures and masks into a folder {split}."
+                )
     if all(pair.mask is None for pair in pairs):
         decided.append("the classes are background (0) and object (1); give them the names that they have in your pictures.")
-        return _proposal(folder, OBJECTS, pairs, listed, decided, undecided)
-    values, first_mask = _values(folder, pairs, undecided)
-    classes = _classes(folder, first_mask, values, decided, undecided)
-    return _proposal(folder, classes, pairs, listed, decided, undecided)
+        return _proposal(folder, table or OBJECTS, pairs, listed, decided, undecided)
+    if objects:
+        return _of_objects(folder, table, pairs, objects, decided, undecided)
+    looks = _look_at_masks(folder, pairs, undecided)
+    readable = {path: look for path, look in looks.items() if not look.cannot}
+    kinds = Counter(look.writes for look in readable.values())
+    stems = [pair.image.stem for pair in pairs]
+    if table is not None:
+        classes, writing = table, writing_by_table(table, readable)
+        decided.append(f"the classes are those of classes.csv: {first_names(table.names)}.")
+    elif write_colours(readable.values()):
+        classes, writing = classes_of_colours(folder, stems, readable, decided, undecided)
+    else:
+        classes, writing = classes_of_values(folder, stems, readable, decided, undecided), Writing()
+    if table is None:
+        classes = proposed_void(classes, writing, list(readable), undecided)
+    steps, repair = _repair(readable, kinds, writing)
+    proposal = _proposal(folder, classes, pairs, listed, decided, undecided)
+    return replace(proposal, writing=writing, steps=steps, repair=printable(repair))
+
+
+def _repair(readable: Mapping[Path, MaskLook], kinds: Counter[str], writing: Writing) -> tuple[dict[Path, str], str]:
+    """For each mask the repair in words, and one sentence for all. Both are empty where masks can stay as they are."""
+    if writing.by_colour is not None:
+        steps = {path: WRITTEN[COLOURS] for path in readable}
+        colours = {colour for look in readable.values() for colour in look.colours}
+        return steps, f"{len(steps)} masks write {len(colours)} colours in place of values"
+    steps = {path: WRITTEN[look.writes] for path, look in readable.items() if look.writes != VALUES}
+    if not steps:
+        return steps, ""
+    counted = ", ".join(f"{kinds[kind]} masks: {action}" for kind, action in WRITTEN.items() if kinds[kind])
+    return steps, f"{len(steps)} masks have several channels ({counted})"
+
+
+def _of_objects(
+    folder: Path,
+    table: ClassTable | None,
+    pairs: list[Pair],
+    objects: Mapping[Path, tuple[Path, ...]],
+    decided: list[str],
+    undecided: list[str],
+) -> Proposal:
+    """The proposal for pictures with a mask of each object."""
+    masks = [mask for masks in objects.values() for mask in masks]
+    with ThreadPoolExecutor(THREADS) as pool:
+        looks = dict(zip(masks, pool.map(look_at_mask, masks), strict=True))
+    broken = [look.cannot for look in looks.values() if look.cannot]
+    if broken:
+        undecided.append(f"{len(broken)} masks cannot be read; the first: {broken[0]}")
+    several = [path for path, look in looks.items() if len(look.values or look.colours) > 2]
+    if several:
+        names = first_names([within(folder, path) for path in several])
+        raise DataError(
+            f"{folder}: pictures have several masks each, and {len(several)} masks hold more than one object ({names}); choose "
+            f"the masks with --masks, a part of their paths."
+        )
+    decided.append(
+        f"{len(masks)} masks show one object each, {len(objects)} pictures have some; the background is their value 0."
+    )
+    repair = f"{len(masks)} masks of one object each are not read as they are"
+    proposal = _proposal(folder, table or OBJECTS, pairs, True, decided, undecided)
+    return replace(proposal, objects=objects, repair=repair)
 
 
 def _proposal(
@@ -106,12 +289,15 @@ def _proposal(
 
 def _as_annotations(folder: Path) -> DataError | None:
     """The error for a folder without masks that holds annotations of a known format. None where it does not."""
-    try:
-        name = format_of(folder)
-    except DataError:
-        return None
-    statement = f"{folder}: holds {FORMATS[name].title}, no masks"
-    return DataError(f"{statement}; `perpixel convert {folder} NEW-FOLDER` makes a data set of it.") if name != "folder" else None
+    name = annotations_of(folder)
+    return None if name is None else Annotations(folder, FORMATS[name].title)
+
+
+def _report_annotations(folder: Path, undecided: list[str]) -> None:
+    name = annotations_of(folder)
+    if name is not None:
+        clause = f"there are files of {FORMATS[name].title} too, which are not used, because there are masks"
+        undecided.append(f"{clause}; `perpixel convert {folder} NEW-FOLDER` makes a data set of it.")
 
 
 def _report_instances(folder: Path, listing: Listing, decided: list[str], undecided: list[str]) -> None:
@@ -125,114 +311,152 @@ def _report_instances(folder: Path, listing: Listing, decided: list[str], undeci
             undecided.append(f"{len(unpaired)} {kind} are left out: {first_names([within(folder, path) for path in unpaired])}.")
 
 
-def _values(folder: Path, pairs: Sequence[Pair], undecided: list[str]) -> tuple[Counter[int], Path]:
-    """The number of pixels of each value, over all masks that can be read, and the first such mask. Adds the other masks to
-    `undecided`."""
-    values: Counter[int] = Counter()
-    readable: list[Path] = []
+def _look_at_masks(folder: Path, pairs: Sequence[Pair], undecided: list[str]) -> dict[Path, MaskLook]:
+    """What each mask holds. Adds the masks and pictures that cannot be read, and other sizes, to `undecided`."""
     broken: list[str] = []
     broken_pictures: list[str] = []
     other_size: list[str] = []
-    colours: Counter[Colour] = Counter()
+    masks = [pair.truths[0] for pair in pairs]
     with ThreadPoolExecutor(THREADS) as pool:
-        masks = [pair.truths[0] for pair in pairs]
-        for pair, path, mask in zip(pairs, masks, pool.map(look_at_mask, masks), strict=True):
-            values += mask.values
-            colours.update(mask.colours)
-            if mask.cannot:
-                broken.append(mask.cannot)
-                continue
-            readable.append(path)
-            try:
-                if read_size(pair.image) != mask.size:
-                    other_size.append(within(folder, path))
-            except DataError as error:
-                broken_pictures.append(str(error))
-    colour_list = ", ".join(str(colour) for colour, _ in colours.most_common(12))
-    colours_text = f" Colours found: {colour_list}; convert each colour to one value." if colours else ""
-    if not readable:
-        raise DataError(f"{folder}: no mask can be read; the first: {broken[0]}{colours_text}")
+        looks = dict(zip(masks, pool.map(look_at_mask, masks), strict=True))
+        sizes = pool.map(_size_or_reason, [pair.image for pair in pairs])
+        for path, size in zip(masks, sizes, strict=True):
+            if looks[path].cannot:
+                broken.append(looks[path].cannot)
+            elif isinstance(size, str):
+                broken_pictures.append(size)
+            elif size != looks[path].size:
+                other_size.append(within(folder, path))
+    if len(broken) == len(masks):
+        raise DataError(f"{folder}: no mask can be read; the first: {broken[0]}")
     if broken:
-        undecided.append(f"{len(broken)} masks cannot be read; the first: {broken[0]}{colours_text}")
+        undecided.append(f"{len(broken)} masks cannot be read; the first: {broken[0]}")
     if broken_pictures:
         undecided.append(f"{len(broken_pictures)} pictures cannot be read; the first: {broken_pictures[0]}")
     if other_size:
         undecided.append(f"{len(other_size)} masks differ from their picture in size: {first_names(other_size)}; correct them.")
-    return values, readable[0]
+    return looks
 
 
-def _classes(folder: Path, first_mask: Path, values: Counter[int], decided: list[str], undecided: list[str]) -> ClassTable:
-    """A class for each value, with the names of a file in the folder where there is such a file."""
-    pixels = values.total()
-    shares = ", ".join(f"{value} ({100 * values[value] / pixels:.3g} %)" for value in sorted(values)[:30])
-    decided.append(f"the masks hold {len(values)} values: {shares}{', ...' if len(values) > 30 else ''}.")
-    if len(values) > MANY:
-        undecided.append(f"{len(values)} values look like numbers of objects, not classes; give all rows of one class one name.")
-    if len(values) == 1:
-        undecided.append("all masks hold one single value, so there is nothing to tell apart; look at them.")
-    names = _names(sorted(values), undecided) | _names_from_file(folder, values, decided, undecided)
-    placeholders = [name for name in names.values() if name.startswith("class_")]
-    if placeholders:
-        undecided.append(f"the names {first_names(placeholders)} are placeholders; write the true ones into classes.csv.")
-    by_name: dict[str, list[int]] = defaultdict(list)
-    for value in sorted(names):
-        by_name[names[value]].append(value)
-    void_values = tuple(by_name.pop(VOID_NAME, ()))
-    if not by_name:
-        raise DataError(f"{folder}: every value in the masks is void; name at least one class.")
-    new_colours = iter(distinct_colours(len(by_name)))
-    colours = [(0, 0, 0) if name == "background" else next(new_colours) for name in by_name]
-    void_colour = VOID_COLOUR
-    palette = read_palette(first_mask)
-    if palette is not None and max(values) < len(palette):
-        entries = [tuple(int(c) for c in palette[values_of_class[0]]) for values_of_class in by_name.values()]
-        is_grey = all(red == green == blue for red, green, blue in entries)
-        if len(set(entries)) == len(entries) and not is_grey:
-            colours = [(red, green, blue) for red, green, blue in entries]
-            void_colour = tuple(int(c) for c in palette[void_values[0]]) if void_values else VOID_COLOUR  # type: ignore[assignment]
-            decided.append("the colours are those of the masks' palette.")
-    return ClassTable(tuple(by_name), tuple(colours), tuple(tuple(v) for v in by_name.values()), void_values, void_colour)
+def _size_or_reason(picture: Path) -> tuple[int, int] | str:
+    try:
+        return read_size(picture)
+    except DataError as error:
+        return str(error)
 
 
-def _names(values: list[int], undecided: list[str]) -> dict[int, str]:
-    names = {value: f"class_{value}" for value in values}
-    others = [value for value in values if value != 255]
-    if 0 in names and len(names) > 1:
-        names[0] = "background"
-        undecided.append("value 0 is taken for background, a class like any other; rename it if it is something else.")
-    if 255 in names and len(others) == 1:
-        names[255] = "foreground"
-        undecided.append(f"255 is taken for the class foreground, because the only other value is {others[0]}; rename it.")
-    elif 255 in names and len(others) > 1 and 255 - others[-1] > max(b - a for a, b in pairwise(others)):
-        names[255] = VOID_NAME
-        undecided.append("255 is taken for void (not judged), far from all other values; rename it if it is a class.")
+# The copy -------------------------------------------------------------------------------------------------------------------
+
+
+def fix(proposal: Proposal, out: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Fixed:
+    """Writes the proposed set into the new folder `out`, whole or not at all: pictures byte for byte, masks as values of the
+    class table, masks of one object each as instances/. `progress` gets the numbers of done pairs and of all.
+
+    A pair whose mask cannot be read is left out. Raises UsageError where `out` exists, DataError where no pair is left."""
+    names = _short_names(proposal.folder, proposal.pairs)
+    failed: list[str] = []
+    rows: list[tuple[str, str, str]] = []
+    with new_folder(out) as partial, ThreadPoolExecutor(THREADS) as pool:
+        jobs = pool.map(lambda pair: _copy(proposal, pair, partial, names[pair.image]), proposal.pairs)
+        for number, (pair, outcome) in enumerate(zip(proposal.pairs, jobs, strict=True), start=1):
+            if isinstance(outcome, str):
+                failed.append(outcome)
+                rows.append((printable(pair.image), "failed", f"left out: {printable(outcome)}"))
+            else:
+                rows += outcome
+            progress(number, len(proposal.pairs))
+        if len(failed) == len(proposal.pairs):
+            raise DataError(f"{proposal.folder}: no pair can be written; the first: {failed[0]}")
+        proposal.classes.write_csv(partial / "classes.csv")
+        write_whole(partial, PLAN, to_csv(("file", "kind", "action"), rows))
+    return Fixed(len(proposal.pairs) - len(failed), tuple(failed))
+
+
+def _copy(proposal: Proposal, pair: Pair, out: Path, name: str) -> list[tuple[str, str, str]] | str:
+    """Writes the files of a pair below `out`, all or none. Returns rows of the plan, or the reason why the pair is left out."""
+    files: list[tuple[str, bytes]] = []
+    steps: list[tuple[str, str, str]] = []
+    try:
+        read_size(pair.image)  # raises for what is no picture
+        files.append((f"images/{name}{pair.image.suffix}", read_bytes(pair.image)))
+        if proposal.objects:
+            data, action = _numbers(proposal.objects[pair.image])
+            files.append((f"instances/{name}.png", data))
+            steps.append((printable(pair.image), "objects", action))
+        elif pair.mask is not None:
+            labels = proposal.classes.decode(proposal.writing.read(pair.mask), str(pair.mask))
+            files.append((f"masks/{name}.png", encode_labels(labels, proposal.classes)))
+            if pair.mask in proposal.steps:
+                steps.append((printable(pair.mask), "mask", proposal.steps[pair.mask]))
+        if pair.instances is not None:
+            files.append((f"instances/{name}{pair.instances.suffix}", read_bytes(pair.instances)))
+    except Exception as error:
+        message = failure_of(pair.image, error)
+        if message is None:
+            raise
+        return message
+    for path, data in files:
+        write_whole(out, path, data, durable=False)
+    return steps
+
+
+def _numbers(masks: Sequence[Path]) -> tuple[bytes, str]:
+    """The PNG of the numbers of objects, 1 for the first mask, and what was done, with the pixels that two masks claim: the later
+    has them. Raises DataError where masks differ in size."""
+    first = _foreground(masks[0])
+    numbers = np.where(first, 1, 0).astype(np.uint8 if len(masks) < 256 else np.uint16)
+    claimed = 0
+    for number, path in enumerate(masks[1:], start=2):
+        mask = _foreground(path)
+        if mask.shape != numbers.shape:
+            sizes = f"is {mask.shape[0]}x{mask.shape[1]}, {masks[0].name} is {first.shape[0]}x{first.shape[1]}"
+            raise DataError(f"{path}: {sizes} (height x width); give both the same size.")
+        claimed += int(np.count_nonzero(numbers[mask]))
+        numbers[mask] = number
+    twice = f", {claimed} pixels in two masks, which the later has" if claimed else ""
+    return encode_image(Image.fromarray(numbers), ".png"), f"{len(masks)} masks written as numbers of objects{twice}"
+
+
+def _foreground(path: Path) -> NDArray[np.bool_]:
+    """Where a mask of one object is not black, zero or clear, boolean (H, W)."""
+    look = look_at_mask(path)
+    if look.cannot:
+        raise DataError(look.cannot)
+    if look.values:
+        shown: NDArray[np.bool_] = Writing().read(path) != 0
+        return shown
+    order = sorted(look.colours)
+    values = {colour: 0 if colour in (0, CLEAR) else place for place, colour in enumerate(order, start=1)}
+    shown = Writing(values).read(path) != 0
+    return shown
+
+
+def _short_names(folder: Path, pairs: Sequence[Pair]) -> dict[Path, str]:
+    """For each picture SPLIT/NAME, where NAME leaves out the folders that all pictures of the split share.
+
+    Of two pictures with one name the second gets its suffix as part of the name."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for split in SPLITS:
+        of_split = [pair for pair in pairs if pair.split == split]
+        parts = {pair.image: Path(pair.name).parts for pair in of_split}
+        shared = len(os.path.commonprefix([parts[pair.image][:-1] for pair in of_split])) if of_split else 0  # noqa: RUF071
+        short = {image: _without_roles(path[shared:]) for image, path in parts.items()}
+        if len(set(short.values())) < len(short):
+            short = {image: path[shared:] for image, path in parts.items()}
+        for pair in of_split:
+            name = f"{split}/{'/'.join(short[pair.image])}"
+            if name in taken:
+                name = f"{name}_{pair.image.suffix.removeprefix('.')}"
+            names[pair.image] = name
+            taken.add(name)
     return names
 
 
-def _names_from_file(folder: Path, values: Counter[int], decided: list[str], undecided: list[str]) -> dict[int, str]:
-    """The names of values, from a file with one name a line.
-
-    The lines stand for the values in their order, with or without 255; else the number of a line, from 0, is the value."""
-    path = next((folder / name for name in NAME_FILES if (folder / name).is_file()), None)
-    if path is None:
-        return {}
-    try:
-        lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    except DataError as error:
-        undecided.append(f"the names are not used: {error}")
-        return {}
-    without_void = sorted(value for value in values if value != 255)
-    for ordered_values in (sorted(values), without_void):
-        if len(lines) == len(ordered_values):
-            decided.append(f"the names come from {path.name}, in the order of the values.")
-            return dict(zip(ordered_values, lines, strict=True))
-    if without_void and without_void[-1] < len(lines):
-        absent = [lines[i] for i in range(len(lines)) if i not in values]
-        decided.append(f"the names come from {path.name}, where the line number, from 0, is the value.")
-        undecided.append(f"{first_names(absent)} of {path.name} occur in no mask and are left out of classes.csv.")
-        return {value: lines[value] for value in without_void}
-    undecided.append(f"{path.name} has {len(lines)} names for {len(values)} values and was not used; write one name per value.")
-    return {}
+def _without_roles(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """The parts of a path without folders called `images` and the like, and without a folder called like the file."""
+    kept = [part for part in parts[:-1] if not set(folder_words(part)) <= PICTURE_WORDS and part != parts[-1]]
+    return (*kept, parts[-1])
 
 
 def _refuse_existing(path: Path) -> None:

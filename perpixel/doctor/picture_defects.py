@@ -19,9 +19,9 @@ from perpixel.images import Header, NotRead, dropped, read_header, read_image
 
 SUFFIXES_OF = {
     "PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "MPO": (".jpg", ".jpeg"), "WEBP": (".webp",), "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp",),
+    "BMP": (".bmp",), "GIF": (".gif",),
 }  # fmt: skip
-SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", *tiff.SIGNATURES)
+SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF8", *tiff.SIGNATURES)
 PNG, PNG_END = SIGNATURES[0], b"IEND\xaeB`\x82"
 TAIL = 4096  # bytes at the end of a file in which PNG_END is searched, because some programs append data
 MIRRORED, TURNED = (2, 3, 4), (5, 6, 7, 8)  # EXIF orientations that keep the size, and that swap height and width

@@ -65,6 +65,17 @@ def format_of(path: Path) -> str:
     raise DataError(f"{path}: its files show none of the known formats; name the format with --from ({', '.join(FORMATS)}).")
 
 
+def annotations_of(folder: Path) -> str | None:
+    """The format of the annotations in a folder; none where there are none, or where they are masks."""
+    try:
+        name = format_of(folder)
+    except DataError:
+        return None
+    if FORMATS[name].holds.maps or (name == "yolo" and not yolo.has_labels(folder)):
+        return None
+    return name
+
+
 def _format_of_file(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix == ".xml":

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from perpixel.datasets.coco_annotations import read_json
 from perpixel.datasets.folder import files_below
-from perpixel.datasets.pairing import MASK_WORDS, OTHER_WORDS, PICTURE_WORDS, SPLIT_WORDS
+from perpixel.datasets.pairing_names import MASK_WORDS, OTHER_WORDS, PICTURE_WORDS, SPLIT_WORDS
 from perpixel.errors import DataError, printable
 from perpixel.files import read_bytes, write_whole
 from perpixel.formats.exchange import Notices, reason_refused
 from perpixel.images import PICTURE_SUFFIXES, read_header, read_image, read_size, write_image
 from perpixel.masks.rle import shown
 
-SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
+SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp", "GIF": ".gif"}
 
 
 @contextmanager

@@ -7,12 +7,14 @@
     OUT/labelmap.txt                        name:r,g,b:: a line, as CVAT and Datumaro write it
 
 Masks may hold class numbers, or the colours of the table, as CVAT exports them. Without labelmap.txt, class_names.txt (of
-labelme's converter) names the numbers. Without both, the numbers are VOC's 21 classes. An object has the class of most of its
+labelme's converter) names the numbers. Without both, the numbers are VOC's 21 classes where the pictures are called as VOC's are
+(2007_000032), else each value is a class, as `init` has it. An object has the class of most of its
 pixels. The published set itself, with its devkit around it, is the data set voc2012."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -25,6 +27,8 @@ from PIL import Image
 from perpixel.classes import ClassTable, Colour, distinct_colours
 from perpixel.datasets import voc
 from perpixel.datasets.folder import files_below, objects_by_vote, require_same_size
+from perpixel.datasets.pairing_classes import classes_of_values
+from perpixel.datasets.pairing_masks import look_at_mask, write_colours
 from perpixel.errors import DataError, printable
 from perpixel.files import files_in, read_text, write_whole
 from perpixel.formats.exchange import (
@@ -50,9 +54,9 @@ VOID, VOID_COLOUR = voc.VOID, voc.CLASSES.void_colour
 
 def read(path: Path, pictures: Path | None) -> AnnotatedSet:
     """Reads a folder of VOC. Raises DataError for a folder without masks, or with a table that cannot be read."""
-    classes = _table(path)
     images = _by_name(pictures or path / "JPEGImages", PICTURE_SUFFIXES)
     masks, objects = (_by_name(path / kind, MASK_SUFFIXES) for kind in (MASKS, OBJECTS))
+    classes = _table(path, masks)
     splits: dict[str, str] = {}
     lists = [file for file in files_in(path / "ImageSets" / "Segmentation") if file.suffix.lower() == ".txt"]
     for file in sorted(lists, key=lambda file: split_of_name(file.stem) == ""):
@@ -96,11 +100,14 @@ def _by_name(folder: Path, suffixes: frozenset[str]) -> _Files:
     return _Files(files_below(folder, suffixes))
 
 
-def _table(path: Path) -> ClassTable:
-    """The classes by labelmap.txt, else by class_names.txt, else VOC's own."""
+def _table(path: Path, masks: _Files) -> ClassTable:
+    """The classes by labelmap.txt, else by class_names.txt. Without both they are VOC's where masks have the names of its
+    pictures, else those of the values in the masks, as `init` proposes them."""
     file = next((place for place in (path / "labelmap.txt", path / "class_names.txt") if place.is_file()), None)
-    if file is None:
+    if file is None and voc.are_names_of_voc([masks.key_of(name) for name in masks.paths]):
         return voc.CLASSES
+    if file is None:
+        return _of_values(path, [paths[0] for paths in masks.paths.values()])
     lines = [line.strip() for line in read_text(file).split("\n")]
     lines = [line for line in lines if line and not line.startswith("#") and line != "__ignore__"]
     default_colours = [(0, 0, 0), *distinct_colours(len(lines))]
@@ -127,6 +134,13 @@ def _table(path: Path) -> ClassTable:
         return ClassTable(tuple(names), tuple(colours), tuple(values), (VOID,), VOID_COLOUR)
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
+
+
+def _of_values(path: Path, masks: Sequence[Path]) -> ClassTable:
+    looks = {mask: look for mask in masks if not (look := look_at_mask(mask)).cannot}
+    if not looks or write_colours(looks.values()):  # colours are VOC's, as tools write them
+        return voc.CLASSES
+    return classes_of_values(path, [mask.stem for mask in masks], looks, [], [])
 
 
 def _colour(text: str) -> Colour:

@@ -28,9 +28,9 @@ import yaml
 
 from perpixel.classes import ClassTable
 from perpixel.datasets.folder import files_below
-from perpixel.datasets.pairing import SPLIT_WORDS
+from perpixel.datasets.pairing_names import SPLIT_WORDS
 from perpixel.errors import DataError, printable
-from perpixel.files import files_in, in_either_form, read_text, write_whole
+from perpixel.files import files_in, in_either_form, read_text, walk, write_whole
 from perpixel.formats.exchange import (
     BACKGROUND_NAMES,
     AnnotatedSet,
@@ -53,6 +53,7 @@ from perpixel.masks.rle import shown
 HOLDS = Holds(overlap=True, crowd=False, void=False)
 BEYOND = 1.0  # coordinates may lie outside of the picture by this part of its side
 YAML = (".yaml", ".yml")
+LOOKED_AT = 20  # text files that are opened to see whether they are labels
 NOTHING = ("", "~", "null")
 Keys = dict[str, list[Path]]
 
@@ -79,6 +80,20 @@ def table(path: Path) -> Path | None:
     texts = [file for file in files if file.name.lower() == "classes.txt"]
     texts = [file for file in texts if file.parent == path] + [file for file in texts if file.parent.name.lower() == "labels"]
     return next(iter([*yamls, *texts]), None)
+
+
+def has_labels(folder: Path) -> bool:
+    """Whether some text file below `folder` has a line of numbers as YOLO writes it, the class first. A few files are opened."""
+    texts = [path for path in walk(folder) if path.suffix.lower() == ".txt"]
+    texts.sort(key=lambda path: "labels" not in path.relative_to(folder).parts)
+    for path in texts[:LOOKED_AT]:
+        try:
+            first = read_text(path).split("\n", 1)[0]
+        except DataError:
+            continue
+        if re.fullmatch(r"\s*\d+(\s+-?\d*\.?\d+(e-?\d+)?){4,}\s*", first):
+            return True
+    return False
 
 
 def read(path: Path, pictures: Path | None) -> AnnotatedSet:

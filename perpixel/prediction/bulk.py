@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from perpixel import draw
+from perpixel.datasets.folder import Folder
 from perpixel.errors import DataError, UsageError, failure_of
 from perpixel.files import MODEL_FILE, digest, locked, read_bytes, remove_partial, walk, write_whole
 from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_image
@@ -90,6 +91,16 @@ def find_sources(inputs: Sequence[str], out: Path | None = None) -> list[Source]
     return list(found.values())
 
 
+def sources_of_split(inputs: Sequence[str], split: str) -> list[Source]:
+    """The pictures of one split of a data set's folder, or of all its splits, by the names of the data set.
+
+    Raises UsageError unless one folder is given, and the errors of `Folder`."""
+    if len(inputs) != 1 or not Path(inputs[0]).is_dir():
+        raise UsageError(f"--split {split}: belongs to one folder of a data set; name that, or leave --split out.")
+    dataset = Folder(inputs[0], split)
+    return [Source(str(dataset.picture(index)), dataset.name(index)) for index in range(len(dataset))]
+
+
 def _expand(text: str) -> Iterator[tuple[str, str]]:
     if text == STDIN:
         yield STDIN, "stdin"
@@ -98,7 +109,7 @@ def _expand(text: str) -> Iterator[tuple[str, str]]:
     if path.is_dir():
         inside = [p for p in walk(path) if p.suffix.lower() in PICTURE_SUFFIXES]
         if not inside:
-            raise DataError(f"{path}: holds no PNG, JPEG, WEBP, TIFF or BMP pictures; name another folder.")
+            raise DataError(f"{path}: holds no PNG, JPEG, WEBP, TIFF, BMP or GIF pictures; name another folder.")
         yield from ((str(p), p.relative_to(path).with_suffix("").as_posix()) for p in inside)
     elif path.exists() or not glob.has_magic(text):
         yield text, path.stem

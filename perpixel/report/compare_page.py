@@ -117,7 +117,7 @@ def _pictures(comparison: Comparison, dataset: Dataset, answers: Answers, reason
     return rows
 
 
-def _figure(pixels: draw.Picture, text: str, suffix: str) -> dict[str, str]:
+def _figure(pixels: draw.RgbImage, text: str, suffix: str) -> dict[str, str]:
     """A picture at about `SIDE` pixels; small ones are enlarged by whole numbers, so that their pixels stay sharp."""
     picture = Image.fromarray(pixels)
     factor = SIDE // max(picture.size)

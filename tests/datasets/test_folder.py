@@ -1,8 +1,10 @@
 """A person's own folder: its three shapes, and the pairs in them."""
 
+import json
 
 import numpy as np
 import pytest
+from fakes import make_folder, make_model
 from PIL import Image
 from places import SHARED
 from scipy import ndimage
@@ -269,3 +271,33 @@ def test_the_fingerprint_changes_with_a_pixel_of_a_mask_only(root):
     assert fingerprint(Folder(root)) == before
     put(root / "masks/train/a.png", [[0, 0, 255]])
     assert fingerprint(Folder(root)) != before
+
+
+class TestAll:
+    """The split of all pictures, to judge on or to predict."""
+
+    def test_it_has_the_pictures_of_every_split_and_each_name_once(self, tmp_path):
+        make_folder(tmp_path, train=3, val=2)
+        names = [open_dataset(tmp_path, split="all").name(index) for index in range(5)]
+        assert names == ["train/p00", "train/p01", "p02", "val/p00", "val/p01"]
+
+    def test_predict_writes_the_names_that_evaluate_judges(self, tmp_path, command):
+        root = make_folder(tmp_path / "data", train=3, val=2)
+        make_model(tmp_path / "run", open_dataset(root).classes)
+        code, _, err = command("predict", tmp_path / "run", root, "--split", "all", "--out", tmp_path / "out", "--device", "cpu")
+        assert (code, "5 predicted" in err) == (0, True), err
+        assert (tmp_path / "out/masks/val/p00.png").exists()
+        judged = ("evaluate", tmp_path / "out/masks", "--data", root, "--split", "all", "--json")
+        code, out, err = command(*judged)
+        assert code == 0, err
+        assert np.sum(json.loads(out)["confusion"]) == 5 * 24 * 31
+        code, out, _ = command("evaluate", tmp_path / "run", "--data", root, "--split", "all", "--json", "--device", "cpu")
+        assert (code, np.sum(json.loads(out)["confusion"])) == (0, 5 * 24 * 31)
+
+    def test_predict_needs_one_folder_for_a_split(self, tmp_path, command):
+        root = make_folder(tmp_path / "data", train=2, val=1)
+        make_model(tmp_path / "run", open_dataset(root).classes)
+        code, _, err = command("predict", tmp_path / "run", root / "images/val/p00.jpg", "--split", "all", "--device", "cpu")
+        assert (code, "belongs to one folder of a data set" in err) == (2, True)
+        code, _, err = command("predict", tmp_path / "run", root, "--split", "vall", "--device", "cpu")
+        assert (code, "no split of" in err) == (2, True)

@@ -322,3 +322,31 @@ class TestPublishedSets:
     def test_pictures_of_a_file_of_annotations_are_counted(self, tmp_path: Path) -> None:
         make_coco(tmp_path)
         assert check(tmp_path / "annotations" / "instances_val2017.json").pictures == {"instances_val2017": 4}
+
+
+class TestManyProblemsOfOneKind:
+    def test_the_command_shows_their_number_and_three_and_the_page_and_json_all(self, root, tmp_path, command):
+        for number in range(20):
+            put(root / f"images/train/p{number:02}.png", picture(10 + number))
+            put(root / f"masks/train/p{number:02}.png", [[0, 1, 7], [0, 0, 1]])
+        code, out, _ = command("check", root, "--report", tmp_path / "page.html")
+        assert code == 3
+        lines = out.splitlines()
+        assert lines[0] == "error: unknown value, 20 times, such as"
+        assert [line.split("masks/train/")[1][:7] for line in lines[1:4]] == ["p00.png", "p01.png", "p02.png"]
+        assert lines[4] == "  and 17 more, which --json and --report list"
+        messages = [problem["message"] for problem in json.loads(command("check", root, "--json")[1])["problems"]]
+        page = (tmp_path / "page.html").read_text()
+        assert sum("is in no class" in message for message in messages) == 20
+        assert all(Path(message.split(": ")[0]).name in page for message in messages)
+
+    def test_the_repair_shows_their_number_and_three_and_the_plan_all(self, root, tmp_path_factory, command):
+        for number in range(20):
+            put(root / f"images/train/p{number:02}.png", picture(10 + number))
+            put(root / f"masks/train/p{number:02}.png", np.dstack([MASK] * 3))
+        out = tmp_path_factory.mktemp("fixed") / "copy"
+        printed = command("check", root, "--fix", out)[1]
+        assert printed.count("p0") == 3
+        assert "  and 17 more: three equal channels: one channel kept" in printed
+        with (out / "plan.csv").open(newline="") as file:
+            assert len(list(csv.DictReader(file))) == 20

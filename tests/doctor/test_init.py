@@ -12,7 +12,7 @@ import pytest
 from fakes import make_folder, make_instances, make_labelme
 from PIL import Image
 
-from perpixel.datasets import open_dataset
+from perpixel.datasets import open_dataset, pairing_masks
 from perpixel.datasets.folder import chosen_for_val
 from perpixel.doctor.check import check
 from perpixel.doctor.init import init, propose, write
@@ -290,12 +290,13 @@ def test_sizes_that_differ_and_broken_masks_are_reported(tmp_path):
     assert mentions(proposal.undecided, "1 masks cannot be read; the first:")
 
 
-def test_colour_masks_cannot_be_taken(tmp_path):
-    fill(tmp_path, "img/*.png", "gt/*.png", values=[[[0, 0, 0], [128, 0, 0], [0, 0, 0]] * 4] * 9)
-    with pytest.raises(DataError, match=r"no mask can be read; .*Colours found: \(0, 0, 0\), \(128, 0, 0\); convert each colour"):
-        propose(tmp_path)
-    put(tmp_path / "gt/a.png", MASK)
-    assert mentions(propose(tmp_path).undecided, "5 masks cannot be read; the first:")
+def test_colour_masks_get_a_table_and_the_repair_is_proposed(tmp_path):
+    fill(tmp_path, "img/*.png", "gt/*.png", values=[[[0, 0, 0], [130, 0, 0], [0, 0, 0]] * 4] * 9)
+    proposal = init(tmp_path)
+    assert proposal.repair == "6 masks write 2 colours in place of values"
+    colours = "(0, 0, 0) (66.7 %), (130, 0, 0) (33.3 %); each becomes one value."
+    assert mentions(proposal.decided, f"the masks hold 2 colours: {colours}")
+    assert (tmp_path / "classes.csv").read_text() == "id,name,r,g,b\n0,background,0,0,0\n1,class_1,130,0,0\n"
 
 
 def test_jpeg_masks_cannot_be_taken(tmp_path):
@@ -318,7 +319,7 @@ def test_what_exists_is_never_overwritten(tmp_path):
     fill(tmp_path, "img/*.jpg", "gt/*.png")
     proposal = init(tmp_path)
     before = files(tmp_path)
-    for again in (init, propose, lambda _: write(proposal)):
+    for again in (init, lambda _: write(proposal)):
         with pytest.raises(DataError, match=r"classes\.csv: is there already; edit it, or delete it first"):
             again(tmp_path)
     (tmp_path / "classes.csv").unlink()
@@ -465,13 +466,13 @@ class TestWhatCannotBeRead:
         for name in "abc":
             put_picture(tmp_path / f"images/{name}.jpg", 0)
             (tmp_path / "masks").mkdir(exist_ok=True)
-            Image.fromarray(np.array(MASK, np.uint8)).save(tmp_path / f"masks/{name}.gif")
-        with pytest.raises(DataError, match=r"3 GIF files are not read \(masks/a.gif, masks/b.gif, masks/c.gif\); save them"):
+            (tmp_path / f"masks/{name}.jp2").write_bytes(b"")
+        with pytest.raises(DataError, match=r"3 JPEG 2000 files are not read \(masks/a.jp2, .*c.jp2\); save them"):
             propose(tmp_path)
         fill(tmp_path, "images/*.jpg", "masks/*.png", "xyz")
         (tmp_path / "scan.nii.gz").write_bytes(b"")
         proposal = propose(tmp_path)
-        assert mentions(proposal.undecided, "3 GIF files are not read")
+        assert mentions(proposal.undecided, "3 JPEG 2000 files are not read")
         assert mentions(proposal.undecided, "1 NIfTI files are not read (scan.nii.gz)")
 
     def test_a_pipe_is_one_bad_file_among_many(self, tmp_path):
@@ -503,14 +504,14 @@ class TestWhatCannotBeRead:
 
     def test_a_mask_too_large_for_memory_is_one_bad_file_among_many(self, tmp_path, monkeypatch):
         fill(tmp_path, "img/*.jpg", "gt/*.png")
-        real = np.bincount
+        real = pairing_masks.read_any_mask
 
-        def full(values, *rest, **options):
-            if sys._getframe(1).f_locals.get("path") == tmp_path / "gt/b.png":
+        def full(path):
+            if path == tmp_path / "gt/b.png":
                 raise MemoryError
-            return real(values, *rest, **options)
+            return real(path)
 
-        monkeypatch.setattr("perpixel.datasets.pairing.np.bincount", full)
+        monkeypatch.setattr(pairing_masks, "read_any_mask", full)
         assert mentions(propose(tmp_path).undecided, f"1 masks cannot be read; the first: {tmp_path}/gt/b.png: needs more memory")
 
     @pytest.mark.parametrize(
@@ -536,10 +537,12 @@ class TestWhatCannotBeRead:
             init(tmp_path)
 
 
-def test_a_folder_of_test_alone_is_reported_without_a_val_that_is_not_made(tmp_path):
+def test_a_folder_of_test_alone_is_a_test_set_whole(tmp_path):
     fill(tmp_path, "test/img/*.jpg", "test/gt/*.png")
     proposal = propose(tmp_path)
     assert {pair.split for pair in proposal.pairs} == {"test"}
     assert not mentions(proposal.decided, "val is a fifth")
-    assert mentions(proposal.undecided, "there is no train split")
-    assert mentions(proposal.undecided, "there is no val split")
+    assert mentions(proposal.undecided, "all pictures are a test set, whole: judge a model on it with --split test")
+    assert not mentions(proposal.undecided, "there is no val split")
+    write(proposal)
+    assert len(open_dataset(tmp_path, split="all")) == 6

@@ -464,7 +464,7 @@ class TestTheCommand:
              f"model.safetensors, or a network with published weights such as {LIGHTEST}."),
             (["torchvision_lrasp", "street.jpg"], 3, "torchvision_lrasp: there is no model file"),
             ([LIGHTEST], 2, f"{LIGHTEST}: is taken for the model; name pictures behind it"),
-            (["run"], 3, "run: holds no PNG, JPEG, WEBP, TIFF or BMP pictures"),
+            (["run"], 3, "run: holds no PNG, JPEG, WEBP, TIFF, BMP or GIF pictures"),
             (["no*.jpg"], 3, "no*.jpg: no file fits this pattern."),
             (["--scroes", "street.jpg"], 2, "no option '--scroes'; did you mean '--scores'?"),
         ],
