@@ -92,15 +92,6 @@ def matched(objects: Tensor, boxes: Tensor, high: float, low: float, each: bool 
     return torch.where((best >= high) | chosen, nearest, unmatched)
 
 
-def sampled(labels: Tensor, count: int, share: float) -> tuple[Tensor, Tensor]:
-    """Places of at most `count` random examples in `labels` (N,): positive ones (above 0), at most that `share`, and negative
-    ones (0). torch's generator draws them."""
-    positive, negative = (labels > 0).nonzero().flatten(), (labels == 0).nonzero().flatten()
-    positive = positive[torch.randperm(len(positive), device=labels.device)[: int(count * share)]]
-    negative = negative[torch.randperm(len(negative), device=labels.device)[: count - len(positive)]]
-    return positive, negative
-
-
 def share_inside(boxes: Tensor, region: Tensor) -> Tensor:
     """Of the pixels that each of `boxes` (N, 4) covers in a picture, the share that lies in its `region` bool (H, W).
 
