@@ -16,7 +16,7 @@ from torch.nn import functional as F
 RATIOS = (0.5, 1.0, 2.0)  # height over width
 LARGEST_LOG = math.log(1000 / 16)  # of the ratio by which a side is changed
 NEGATIVE, BETWEEN = -1, -2  # in place of the object of a box
-AT_ONCE = 1 << 24  # overlaps that are in memory
+AT_ONCE = 1 << 22  # overlaps that are in memory, with some 40 bytes each
 
 
 def anchors(

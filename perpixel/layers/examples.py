@@ -10,25 +10,24 @@ from torch import Tensor
 
 from perpixel.sample import Targets
 
-Generators = list[torch.Generator | None]
 
-
-def generators(targets: Targets) -> Generators:
+def generators(targets: Targets) -> list[torch.Generator | None]:
     """A random generator for each picture, by its seed; none, which is torch's own, where the targets have no seeds."""
     if targets.seeds is None:
         return [None] * len(targets.labels)
     return [torch.Generator().manual_seed(seed) for seed in targets.seeds.pictures]
 
 
-def sampled(
-    positive: Tensor, negative: Tensor, count: int, share: float, random: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """At most `count` random examples of the places `positive` (P,) and `negative` (N,): positive ones, at most that `share` of
-    the count, and negative ones for the rest."""
-    positive = _some(positive, int(count * share), random)
-    return positive, _some(negative, count - len(positive), random)
+def ranks(count: int, random: torch.Generator | None, device: torch.device) -> Tensor:
+    """Random ranks int64 (count,) of all that examples are drawn of, made on the processor, so that every device has the same.
+
+    Whoever is there and has the lowest ranks is drawn. So a box that is there in one process and not in another, by the last bits
+    of a score, changes no other choice."""
+    return torch.randperm(count, generator=random).to(device)
 
 
-def _some(places: Tensor, count: int, random: torch.Generator | None) -> Tensor:
-    """Drawn on the processor, so that every device draws the same."""
-    return places[torch.randperm(len(places), generator=random)[:count].to(places.device)]
+def sampled(positive: Tensor, negative: Tensor, ranks: Tensor, count: int, share: float) -> tuple[Tensor, Tensor]:
+    """At most `count` examples of the places `positive` (P,) and `negative` (N,) in `ranks`: those of the lowest ranks, of the
+    positive ones at most that `share` of the count, and negative ones for the rest."""
+    positive = positive[ranks[positive].argsort()[: int(count * share)]]
+    return positive, negative[ranks[negative].argsort()[: count - len(positive)]]

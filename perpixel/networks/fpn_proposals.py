@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from perpixel.backbones.trunks import staged_trunk
 from perpixel.backbones.vgg import scaled
 from perpixel.errors import UsageError
-from perpixel.layers.examples import generators, sampled
+from perpixel.layers.examples import generators, ranks, sampled
 from perpixel.layers.pyramid import Pyramid, coarsest
 from perpixel.losses import Mean
 from perpixel.sample import Crop, Instances, InstanceTargets, Targets
@@ -285,7 +285,7 @@ def assigned(objects: InstanceTargets, judged: Tensor, planes: Sequence[Plane]) 
 def examples(truth: Tensor, random: torch.Generator | None = None) -> Tensor:
     """The cells (n,) that a picture's losses are of, drawn at random: at most 128, and at most a quarter of these positive."""
     positive, negative = (truth >= 0).nonzero().flatten(), (truth == BACKGROUND).nonzero().flatten()
-    return torch.cat(sampled(positive, negative, EXAMPLES, POSITIVE, random))
+    return torch.cat(sampled(positive, negative, ranks(len(truth), random, truth.device), EXAMPLES, POSITIVE))
 
 
 def shares(masks: Tensor, windows: Tensor, side: int) -> Tensor:

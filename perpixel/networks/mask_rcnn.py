@@ -28,7 +28,7 @@ from perpixel.backbones.trunks import OWN, StagedTrunk, staged_trunk
 from perpixel.backbones.vgg import scaled
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.anchors import NEGATIVE, RATIOS, anchors, decode, encode, matched, share_inside
-from perpixel.layers.examples import Generators, generators, sampled
+from perpixel.layers.examples import generators, ranks, sampled
 from perpixel.layers.pyramid import Pyramid, coarsest
 from perpixel.layers.regions import boxes_of, expanded, mask_in, mask_targets, region_features
 from perpixel.losses import Mean
@@ -154,12 +154,15 @@ class RegionNetwork(nn.Module, ABC):
         levels = self.levels(seen)
         scores, changes = self.rpn(levels)
         boxes = self._anchors(levels, seen)
-        proposals = self._proposals(scores, changes, boxes, size, self.counts.training)
+        proposals, anchors_of = self._proposals(scores, changes, boxes, size, self.counts.training)
         to_picture = torch.tensor([images.shape[-1] / size[1], images.shape[-2] / size[0]] * 2, device=images.device)
         of_anchors = torch.cat(scores, 1).float(), torch.cat(changes, 1).float(), torch.cat(boxes)
+        count = len(of_anchors[2])
+        of_count = [ranks(count, one, images.device) for one in random]
+        of_regions = [ranks(count + len(truth.boxes), one, images.device) for truth, one in zip(truths, random, strict=True)]
         return {
-            **_anchor_losses(*of_anchors, truths, to_picture, random),
-            **self._region_losses(levels, proposals, truths, to_picture, size, random),
+            **_anchor_losses(*of_anchors, truths, to_picture, of_count),
+            **self._region_losses(levels, proposals, anchors_of, truths, to_picture, size, of_regions),
         }
 
     @torch.no_grad()
@@ -184,7 +187,7 @@ class RegionNetwork(nn.Module, ABC):
         seen, inner = self._seen(images, self.min_size[-1])
         levels = self.levels(seen)
         scores, changes = self.rpn(levels)
-        proposals = self._proposals(scores, changes, self._anchors(levels, seen), inner, self.counts.test)
+        proposals, _ = self._proposals(scores, changes, self._anchors(levels, seen), inner, self.counts.test)
         scores, changes = self.box_head(self._regions(levels, proposals, self.box_side))
         counts = [len(boxes) for boxes in proposals]
         parts = zip(proposals, scores.float().softmax(1).split(counts), changes.float().split(counts), strict=True)
@@ -247,11 +250,13 @@ class RegionNetwork(nn.Module, ABC):
     @torch.no_grad()
     def _proposals(
         self, scores: Sequence[Tensor], changes: Sequence[Tensor], boxes: Sequence[Tensor], size: tuple[int, int], most: Proposals
-    ) -> list[Tensor]:
-        """The boxes of each picture that are most likely an object, without those that overlap a better one of their level."""
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The boxes of each picture that are most likely an object, without those that overlap a better one of their level; and
+        the numbers of their anchors, level after level."""
         from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes  # it takes two seconds to import
 
-        found = []
+        found, numbers = [], []
+        starts = np.cumsum([0, *(len(of) for of in boxes)]).tolist()
         for picture in range(len(scores[0])):
             best = [scores_of[picture].float().topk(min(most.before, scores_of.shape[1])) for scores_of in scores]
             parts = zip(changes, boxes, best, strict=True)
@@ -262,13 +267,16 @@ class RegionNetwork(nn.Module, ABC):
             kept = remove_small_boxes(chosen, PROPOSAL_SIDE)
             kept = kept[batched_nms(chosen[kept], likely[kept], level[kept], PROPOSAL_NMS)]
             found.append(chosen[kept[: most.after]])
-        return found
+            anchor = torch.cat([top.indices + start for top, start in zip(best, starts, strict=False)])
+            numbers.append(anchor[kept[: most.after]])
+        return found, numbers
 
     def _region_losses(
-        self, levels: Sequence[Tensor], proposals: Sequence[Tensor], truths: Sequence[Truth], to_picture: Tensor,
-        size: tuple[int, int], random: Generators,
+        self, levels: Sequence[Tensor], proposals: Sequence[Tensor], anchors_of: Sequence[Tensor], truths: Sequence[Truth],
+        to_picture: Tensor, size: tuple[int, int], ranks_of: Sequence[Tensor],
     ) -> dict[str, Mean]:  # fmt: skip
-        drawn = [self._drawn(*of_picture, to_picture) for of_picture in zip(proposals, truths, random, strict=True)]
+        pictures = zip(proposals, anchors_of, truths, ranks_of, strict=True)
+        drawn = [self._drawn(*of_picture, to_picture) for of_picture in pictures]
         class_ids = torch.cat([part.class_ids for part in drawn])
         of_objects = (class_ids > 0).nonzero().flatten()
         scores, changes = self.box_head(self._regions(levels, [part.boxes for part in drawn], self.box_side))
@@ -287,15 +295,17 @@ class RegionNetwork(nn.Module, ABC):
         }
 
     @torch.no_grad()
-    def _drawn(self, proposals: Tensor, truth: Truth, random: torch.Generator | None, to_picture: Tensor) -> Drawn:
-        """Of the proposals and the boxes of the objects themselves those that the heads learn from."""
+    def _drawn(self, proposals: Tensor, numbers: Tensor, truth: Truth, ranks_of: Tensor, to_picture: Tensor) -> Drawn:
+        """Of the proposals, with the `numbers` of their anchors, and of the boxes of the objects themselves those that the heads
+        learn from. `ranks_of` all anchors, and then of the objects, decide."""
         boxes = torch.cat([proposals, truth.boxes])
         nearest = matched(truth.boxes, boxes, REGION_IOU, REGION_IOU)
         class_ids = torch.zeros_like(nearest)
         class_ids[nearest >= 0] = truth.class_ids[nearest[nearest >= 0]]
         class_ids[_hidden(boxes, truth, to_picture) & (class_ids == 0)] = -1
         places = (class_ids > 0).nonzero().flatten(), (class_ids == 0).nonzero().flatten()
-        positive, negative = sampled(*places, self.counts.regions, REGIONS_SHARE, random)
+        there = torch.cat([ranks_of[numbers], ranks_of[len(ranks_of) - len(truth.boxes) :]])
+        positive, negative = sampled(*places, there, self.counts.regions, REGIONS_SHARE)
         rows = torch.cat([positive, negative])
         return Drawn(boxes[rows], class_ids[rows], nearest[positive])
 
@@ -333,15 +343,15 @@ def _hidden(boxes: Tensor, truth: Truth, to_picture: Tensor) -> Tensor:
 
 
 def _anchor_losses(
-    scores: Tensor, changes: Tensor, boxes: Tensor, truths: Sequence[Truth], to_picture: Tensor, random: Generators
+    scores: Tensor, changes: Tensor, boxes: Tensor, truths: Sequence[Truth], to_picture: Tensor, ranks_of: Sequence[Tensor]
 ) -> dict[str, Mean]:
     """Of scores (B, N) and changes (B, N, 4) of the anchors (N, 4)."""
     logits, labels, found, wanted = [], [], [], []
-    for truth, scores_of, changes_of, random_of in zip(truths, scores, changes, random, strict=True):
+    for truth, scores_of, changes_of, of_picture in zip(truths, scores, changes, ranks_of, strict=True):
         nearest = matched(truth.boxes, boxes, ANCHOR_IOU, NO_ANCHOR_IOU, each=True)
         background = (nearest == NEGATIVE) & ~_hidden(boxes, truth, to_picture)
         places = (nearest >= 0).nonzero().flatten(), background.nonzero().flatten()
-        positive, negative = sampled(*places, ANCHORS_SEEN, ANCHORS_SHARE, random_of)
+        positive, negative = sampled(*places, of_picture, ANCHORS_SEEN, ANCHORS_SHARE)
         rows = torch.cat([positive, negative])
         logits.append(scores_of[rows])
         labels.append(torch.arange(len(rows), device=rows.device) < len(positive))

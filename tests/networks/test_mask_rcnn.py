@@ -28,7 +28,7 @@ LOSSES = {
     "objectness": "loss_objectness", "rpn_box": "loss_rpn_box_reg", "classifier": "loss_classifier", "box": "loss_box_reg",
     "mask": "loss_mask",
 }  # fmt: skip
-FEW = Counts(Proposals(150, 120), Proposals(100, 80), 64)  # so that a picture takes a second
+FEW = Counts(Proposals(150, 120), Proposals(100, 80), 512)  # a picture takes a second, and all its regions are examples
 
 
 def count(module: nn.Module, fixed: bool = False) -> int:
@@ -167,7 +167,7 @@ class TestAgainstTorchvision:
     def test_losses_and_their_gradients_are_equal(
         self, pair: tuple[TheirMaskRCNN, MaskRCNN, Tensor], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """With the same anchors and regions: the first ones."""
+        """With the same anchors, the first ones, and all regions."""
         network, mine, images = pair
         monkeypatch.setattr(torch, "randperm", lambda length, **_: torch.arange(length))
         targets = scene((images.shape[-2], images.shape[-1]), 2)

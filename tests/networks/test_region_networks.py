@@ -41,6 +41,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "panet, nothing of it": ("panet", {**SMALL, "pooling": "level", "fc_fusion": False, "bottom_up": False}),
 }
 FEW = Counts(Proposals(100, 60), Proposals(100, 60), 64)  # so that a test takes a second
+REGIONS = torch.tensor([[0.0, 0, 50, 50], [10, 10, 40, 60], [40, 8, 70, 60]])
 LOSSES = ["objectness", "rpn_box", "classifier", "box", "mask"]
 
 
@@ -155,7 +156,7 @@ def twice(targets: Targets) -> tuple[Tensor, None, tuple[InstanceTargets, ...]]:
 def test_a_step_lowers_the_loss(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the same regions, to which no gradient goes."""
     network, images, targets = livened(case), pictures((60, 80)), squares()
-    monkeypatch.setattr(network, "_proposals", lambda *_: [torch.tensor([[0.0, 0, 50, 50], [10, 10, 40, 60], [40, 8, 70, 60]])])
+    monkeypatch.setattr(network, "_proposals", lambda *_: ([REGIONS], [torch.arange(3)]))
     before = summed(network, images, targets)
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     found = torch.autograd.grad(before, learned)
@@ -303,6 +304,10 @@ def test_10_000_objects(case: str) -> None:
     losses = built(case).losses(pictures((100, 100)), thousands())
     assert all(loss.isfinite() for loss in losses.values())
     assert losses["mask"] > 0
+
+
+def test_a_network_of_regions_must_have_levels() -> None:
+    assert RegionNetwork.__abstractmethods__ == {"levels"}
 
 
 def test_an_object_of_class_0_is_refused() -> None:
