@@ -126,6 +126,11 @@ def _batch(objects: bool) -> tuple[Tensor, Tensor, list[dict[str, Tensor]]]:
     return torch.stack([_tensor(_image(size))[0]] * number), labels, found
 
 
+def _numbers(masks: Tensor) -> Tensor:
+    """i + 1 at the pixels of mask i; of masks that overlap the last one has the pixel."""
+    return (masks * torch.arange(1, 1 + len(masks), dtype=torch.int32)[:, None, None]).amax(0)
+
+
 def picture(pair: str, side: str) -> None:
     image = _image(PICTURE)
     if side == "ours":
@@ -160,7 +165,7 @@ def step(pair: str, side: str) -> None:
     if side == "ours":
         network = our_model(pair).network.train()
         none = torch.zeros(6, dtype=torch.bool)
-        objects = tuple(InstanceTargets(one["boxes"], one["masks"].bool(), one["labels"], none) for one in found)
+        objects = tuple(InstanceTargets(one["boxes"], _numbers(one["masks"]), one["labels"], none) for one in found)
         loss = sum(network.losses(images, Targets(labels, instances=objects or None)).values())
     elif PAIRS[pair].objects:
         loss = sum(their_network(pair).train()(list(images), found).values())

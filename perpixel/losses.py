@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,21 @@ from perpixel.sample import Targets
 
 OHEM_PROBABILITY = 0.7
 OHEM_SHARE = 1 / 16
+
+
+class Mean(NamedTuple):
+    """A loss as the mean over examples of a part of a batch: its value, and the number of examples, both scalars.
+
+    So that the mean over a batch can be had from those of its parts."""
+
+    value: Tensor
+    examples: Tensor
+
+    @classmethod
+    def of(cls, total: Tensor, examples: Tensor | int) -> Self:
+        """From the sum over the examples; without any the value is 0."""
+        number = torch.as_tensor(examples, dtype=total.dtype, device=total.device)
+        return cls(total / number.clamp(min=1), number)
 
 
 def cross_entropy(

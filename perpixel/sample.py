@@ -227,16 +227,37 @@ class Prediction:
 class InstanceTargets:
     """The N objects of one training picture of H x W pixels, each with a pixel at least.
 
-    `boxes` float32 (N, 4): left, top, right, bottom, the edges of the outermost pixels; `masks` bool (N, H, W); `class_ids` int64
-    (N,); `crowd` bool (N,), True for an entry that stands for many objects whose outlines nobody separated."""
+    `boxes` float32 (N, 4): left, top, right, bottom, the edges of the outermost pixels; `numbers` int32 (H, W): i + 1 at the
+    pixels of object i, 0 where no object is, so that thousands of objects need the memory of one mask; `class_ids` int64 (N,);
+    `crowd` bool (N,), True where an entry stands for many objects that nobody told apart."""
 
     boxes: Tensor
-    masks: Tensor
+    numbers: Tensor
     class_ids: Tensor
     crowd: Tensor
 
     def to(self, device: torch.device) -> InstanceTargets:
         return InstanceTargets(*(tensor.to(device) for tensor in vars(self).values()))
+
+    def masks(self, indices: Tensor) -> Tensor:
+        """The pixels of the objects at `indices` (n,), bool (n, H, W)."""
+        return self.numbers == (indices + 1)[:, None, None]
+
+    def where(self, chosen: Tensor) -> Tensor:
+        """The pixels of all objects that are `chosen`, bool (N,), together: bool (H, W)."""
+        import torch
+
+        return torch.cat([chosen.new_zeros(1), chosen])[self.numbers.long()]
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """What the random choices of a network follow from in training, whichever process holds a picture.
+
+    `batch` is the seed of choices for all pictures that are normalised together, `pictures` has one for each of B pictures."""
+
+    batch: int
+    pictures: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -244,13 +265,15 @@ class Targets:
     """The truth of B training pictures, from which a network learns.
 
     `labels` int64 (B, H, W): class ids, and void, which changes neither a loss nor a gradient. `weights` float32 (B, H, W), or
-    none, multiply the cross-entropy of each pixel. `instances`, or none, are the objects of each picture."""
+    none, multiply the cross-entropy of each pixel. `instances`, or none, are the objects of each picture. Without `seeds` torch's
+    generator makes all random choices."""
 
     labels: Tensor
     weights: Tensor | None = None
     instances: tuple[InstanceTargets, ...] | None = None
+    seeds: Seeds | None = None
 
     def to(self, device: torch.device) -> Targets:
         weights = None if self.weights is None else self.weights.to(device)
         instances = None if self.instances is None else tuple(objects.to(device) for objects in self.instances)
-        return Targets(self.labels.to(device), weights, instances)
+        return Targets(self.labels.to(device), weights, instances, self.seeds)

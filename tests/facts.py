@@ -87,13 +87,13 @@ ARGUMENTS: dict[str, dict[str, Fact]] = {
     },
     "mask_rcnn": {
         **of(f"{MASK}: ResNet-50-FPN, the smallest of table 2", backbone="resnet50", variant="fpn", roi="align", width=1.0),
-        **of(f"{DETECTRON}: lib/modeling/ResNet.py: AffineChannel, FREEZE_AT", norm="frozen", frozen=2),
+        **of(f"{DETECTRON}: lib/modeling/ResNet.py: AffineChannel, which is frozen normalisation", norm=None),
         **OF_DETECTION,
     },
     "panet": {
         **of(f"{PANET}: configs/panet/e2e_panet_R-50-FPN_2x_mask.yaml", backbone="resnet50", bottom_up=True, pooling="max",
              box_head="convolutions", fc_fusion=True, width=1.0),
-        **of(f"{DETECTRON}: lib/modeling/ResNet.py: AffineChannel, FREEZE_AT", norm="frozen", frozen=2),
+        **of(f"{DETECTRON}: lib/modeling/ResNet.py: AffineChannel, which is frozen normalisation", norm=None),
         **OF_DETECTION,
     },
     "pspnet": {

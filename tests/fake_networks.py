@@ -11,7 +11,28 @@ from torch.nn import functional as F
 from perpixel.backbones.resnet import ResNet
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
-from perpixel.sample import Instances, Targets
+from perpixel.sample import Instances, InstanceTargets, Targets
+
+
+def targets_of(masks: torch.Tensor, class_ids: list[int], crowd: list[bool] | None = None) -> InstanceTargets:
+    """Objects by their masks (N, H, W), of which the last has what several share, with the boxes of what shows; without a pixel
+    a box has no area."""
+    numbers = torch.zeros(masks.shape[1:], dtype=torch.int32)
+    for number, mask in enumerate(masks, start=1):
+        numbers[mask] = number
+    boxes = []
+    for number in range(1, len(masks) + 1):
+        rows, columns = ((numbers == number).any(axis).nonzero().flatten().tolist() for axis in (1, 0))
+        boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1] if rows else [0, 0, 0, 0])
+    return InstanceTargets(
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), numbers, torch.tensor(class_ids, dtype=torch.int64),
+        torch.tensor(crowd or [False] * len(masks), dtype=torch.bool),
+    )  # fmt: skip
+
+
+def all_masks(objects: InstanceTargets) -> torch.Tensor:
+    """The masks of all objects, bool (N, H, W)."""
+    return objects.masks(torch.arange(len(objects.class_ids)))
 
 
 class Blobs(nn.Module):
@@ -25,7 +46,7 @@ class Blobs(nn.Module):
         maps, judged = self.colour(images), targets.labels != 255
         truth = torch.zeros_like(maps)
         for picture, objects in enumerate(targets.instances):
-            for mask, class_id, crowd in zip(objects.masks, objects.class_ids, objects.crowd, strict=True):
+            for mask, class_id, crowd in zip(all_masks(objects), objects.class_ids, objects.crowd, strict=True):
                 truth[picture, class_id][mask] = 1
                 judged[picture] &= ~(mask & crowd)
         loss = F.binary_cross_entropy_with_logits(maps, truth, reduction="none").mean(1)

@@ -36,7 +36,7 @@ DEFAULTS: dict[str, Fact] = {
         codewords=None, se_loss=None, auxiliary=None, head=None, rate=None, msc=None, rates=None, scales=None, stride_in=None,
         output_stride=None,
         multi_grid=None, image_pooling=None, norm_momentum=None, separable=None, low_level=None, top_down=None, kernels=None,
-        mask_side=None, frozen=None, roi=None, anchors=None, min_size=None, max_size=None, detections=None, bottom_up=None,
+        mask_side=None, roi=None, anchors=None, min_size=None, max_size=None, detections=None, bottom_up=None,
         box_head=None, fc_fusion=None,
         blur=0.0, scale_steps=0.0, short_sides=None, long_side=None, group_by_aspect=False,
         scale=1.0, crop=None, scale_jitter=(1.0, 1.0), flip=True, colour=0.0, class_crops=0.0, flip_vertical=False, rotate=0.0,
@@ -227,6 +227,7 @@ REGIONS = {
     **of(f"{DETECTRON}: detectron/core/config.py", optimiser="sgd", momentum=0.9, flip=True, crop=None, sampling="shuffled"),
     **of(f"{DETECTRON}: configs/12_2017_baselines/e2e_mask_rcnn_R-50-FPN_1x.yaml", decay=1e-4, gamma=0.1, schedule="milestones"),
     **of(OPTIMIZER, bias_lr=2.0, bias_decay=False),
+    **of(f"{DETECTRON}: lib/modeling/ResNet.py: FREEZE_AT", trunk_frozen=2),
 }
 MASK_1X = f"{DETECTRON}: configs/12_2017_baselines/e2e_mask_rcnn_R-50-FPN_1x.yaml"
 MASK_CITY = "He et al., arXiv:1703.06870v3, appendix A"

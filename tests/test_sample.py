@@ -64,7 +64,7 @@ def test_the_highest_score_is_drawn_last():
 
 @pytest.mark.needs_torch
 def test_targets_go_to_a_device_with_all_that_they_hold():
-    objects = InstanceTargets(torch.zeros(2, 4), torch.zeros(2, 3, 4, dtype=torch.bool), torch.arange(2), torch.ones(2) > 0)
+    objects = InstanceTargets(torch.zeros(2, 4), torch.zeros(3, 4, dtype=torch.int32), torch.arange(2), torch.ones(2) > 0)
     moved = Targets(torch.zeros(1, 3, 4, dtype=torch.int64), torch.ones(1, 3, 4), (objects,)).to(torch.device("meta"))
     tensors = [moved.labels, moved.weights, *vars(moved.instances[0]).values()]
     assert [tensor.device.type for tensor in tensors] == ["meta"] * 6

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from perpixel.backbones.vgg import IMAGENET_MEAN, IMAGENET_STD
 from perpixel.errors import ResourceError, UsageError, did_you_mean
 
+REFUSALS = (RuntimeError, AttributeError, AssertionError, TypeError, NotImplementedError)  # what timm's builders raise
+
 
 class TimmBackbone(nn.Module):
     """images (B, 3, H, W) in [0, 1] -> dict of features named `stride2`, `stride4` ... to the deepest of the network.
@@ -47,15 +49,17 @@ class TimmBackbone(nn.Module):
             self.body = timm.create_model(name, features_only=True)
             info: Any = self.body.feature_info
             strides, channels = list(info.reduction()), list(info.channels())
-            kept = {stride: index for index, stride in enumerate(strides)}  # the deepest feature of each stride
-            if self._dilation:
+        except REFUSALS as error:
+            raise UsageError(f"timm's {name} does not hand out features ({error}); choose another backbone.") from error
+        kept = {stride: index for index, stride in enumerate(strides)}  # the deepest feature of each stride
+        if self._dilation:  # that the network can be built without is known here
+            try:
                 self.body = timm.create_model(name, features_only=True, **self._dilation)
                 info = self.body.feature_info
                 strides = list(info.reduction())
-        except (RuntimeError, AttributeError, AssertionError) as error:
-            raise UsageError(f"timm's {name} does not hand out features ({error}); choose another backbone.") from error
-        except (TypeError, NotImplementedError) as error:
-            raise UsageError(f"timm's {name} has no output stride of {output_stride}; choose another backbone.") from error
+            except REFUSALS as error:
+                reason = f"has no output stride of {output_stride} ({error})"
+                raise UsageError(f"timm's {name} {reason}; choose another backbone.") from error
         self._kept = tuple(kept.values())
         self.levels = {stride: f"stride{stride}" for stride in kept}
         self.strides = {f"stride{stride}": strides[index] for stride, index in kept.items()}

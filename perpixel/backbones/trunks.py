@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import nn
+
 from perpixel.backbones.resnet import KINDS, ResNet
 from perpixel.backbones.timm import TimmBackbone
 from perpixel.backbones.xception import XCEPTIONS, Xception
@@ -36,3 +39,22 @@ def staged_trunk(
     if missing:
         raise UsageError(f"{backbone} has no features of {', '.join(missing)}; choose another backbone.")
     return trunk
+
+
+def freeze(trunk: nn.Module, stages: int) -> bool:
+    """Freezes the weights of the stem and of the stages up to res`stages`, which has a stride of 2 to the power of `stages`; 1
+    is the stem alone. Of a trunk that is no ResNet it freezes what its features of that stride are computed by; without such
+    features, those of the next finer ones. Says whether the trunk has stages."""
+    if isinstance(trunk, ResNet):
+        trunk.freeze(stages)
+    elif isinstance(trunk, Xception | TimmBackbone):
+        training = trunk.training
+        features = trunk.eval()(torch.zeros(1, 3, 64, 64, device=next(trunk.parameters()).device))
+        trunk.train(training)
+        level = max((level for level in trunk.levels if level <= 1 << stages), default=None)
+        if level is not None:
+            learned = [parameter for parameter in trunk.parameters() if parameter.requires_grad]
+            used = torch.autograd.grad(features[trunk.levels[level]].sum(), learned, allow_unused=True)
+            for parameter, gradient in zip(learned, used, strict=True):
+                parameter.requires_grad_(gradient is None)
+    return isinstance(trunk, StagedTrunk)

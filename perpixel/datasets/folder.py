@@ -126,7 +126,7 @@ class Folder:
             return Sample(pair.name, image, labels)
         numbers = truth if pair.mask is None else read_labels(pair.instances)
         require_same_size(image, numbers, pair.image, pair.instances)
-        return Sample(pair.name, image, labels, _objects(numbers, labels, self.classes, drawn=pair.mask is None))
+        return Sample(pair.name, image, labels, objects_of(numbers, labels, self.classes, drawn=pair.mask is None))
 
     def files(self) -> list[Path]:
         """The files that define the content of the split."""
@@ -151,7 +151,7 @@ def values_of(numbers: NDArray[Any]) -> NDArray[np.uint8]:
     return mask
 
 
-def _objects(numbers: NDArray[Any], labels: NDArray[Any], classes: ClassTable, drawn: bool) -> Instances:
+def objects_of(numbers: NDArray[Any], labels: NDArray[Any], classes: ClassTable, drawn: bool) -> Instances:
     """The objects, in the order of their numbers. Where labels were `drawn` from them they have the class of value 1.
 
     Else `objects_by_vote` gives their classes."""

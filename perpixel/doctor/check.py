@@ -13,7 +13,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from zlib_ng import zlib_ng
 
 from perpixel.classes import ClassTable
-from perpixel.datasets import DATASETS, ON_DISK, Dataset, judged_splits, label_digest, open_dataset
-from perpixel.datasets.folder import SPLITS, Pair, folder_classes, list_folder, values_of
-from perpixel.doctor import coco_defects, mask_defects, picture_defects, set_defects
+from perpixel.datasets import DATASETS, ON_DISK, Dataset, judged_splits, label_digest, open_dataset, with_objects
+from perpixel.datasets.folder import SPLITS, Pair, folder_classes, list_folder, objects_of, values_of
+from perpixel.doctor import coco_defects, mask_defects, picture_defects, set_defects, unlearned
 from perpixel.doctor.defects import Problem, failed, problem
 from perpixel.doctor.set_defects import SampleResult
 from perpixel.errors import DataError, printable
@@ -40,20 +40,23 @@ COLOURED = ("RGB", "RGBA", "LA", "PA", "CMYK", "La", "RGBa", "YCbCr", "RGBX", "L
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a check. Its fields are the keys of the JSON."""
+    """The result of a check. Its fields are the keys of the JSON, but for the last."""
 
     problems: tuple[Problem, ...]
     class_pixels: dict[str, list[int]]  # pixels of each class by split; void is the last
     pictures: dict[str, int]  # number of listed pairs by split
     fingerprints: dict[str, str]  # by split, as `perpixel.datasets.fingerprint`; only splits of which every sample can be read
     sizes: dict[str, int]  # number of pictures by size, such as "480x640" (height x width)
+    unlearned: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by split, of objects that teach nothing
 
     @property
     def errors(self) -> tuple[Problem, ...]:
         return tuple(problem for problem in self.problems if problem.severity == "error")
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        found = asdict(self)
+        del found["unlearned"]  # what a training tells
+        return found
 
 
 def check(
@@ -61,11 +64,13 @@ def check(
     progress: Callable[[int, int], None] | None = None,
     root: str | Path | None = None,
     splits: Sequence[str] | None = None,
+    objects: bool = False,
 ) -> Report:
     """Checks every sample of `data`, and returns the report.
 
     `data` is a folder, the name of a data set, or a JSON file of annotations in COCO's form. Of a named data set the
-    `judged_splits` are checked. `progress` gets the numbers of checked samples and of all samples.
+    `judged_splits` are checked. `progress` gets the numbers of checked samples and of all samples. With `objects` those
+    are counted that teach nothing.
     Raises DataError or UnknownName where there is nothing to check: no such folder, no class table, no files."""
     keep_freed_memory()
     problems: list[Problem] = []
@@ -79,6 +84,8 @@ def check(
         classes, table = next(iter(datasets.values())).classes, name
         if splits is None and name in ON_DISK:
             problems += set_defects.of_splits(name, ON_DISK[name].judged, datasets)
+        if objects:
+            datasets = {split: with_objects(dataset) for split, dataset in datasets.items()}
         jobs = [(split, partial(_check_sample, dataset, i)) for split, dataset in datasets.items() for i in range(len(dataset))]
     else:
         root = Path(data)
@@ -91,7 +98,7 @@ def check(
         if not listing.pairs and not problems:
             raise DataError(f"{root}: holds no pictures and masks; put them into images/ and masks/.")
         chosen_splits = SPLITS if splits is None or {*splits} <= {*SPLITS} else splits  # folds are checked alone, else all splits
-        jobs = [(split, partial(_check_pair, pair, classes)) for split in chosen_splits for pair in listing.of(split)]
+        jobs = [(split, partial(_check_pair, pair, classes, objects)) for split in chosen_splits for pair in listing.of(split)]
         problems += set_defects.of_table(classes, table)
 
     results: list[tuple[str, SampleResult]] = []
@@ -138,18 +145,22 @@ def _report(
         for split, split_digests in digests.items()
         if all(split_digests)
     }
-    return Report(tuple(problems), class_pixels, pictures, fingerprints, dict(sizes))
+    without_lesson = {
+        split: unlearned.sentences([result.unlearned for one, result in results if one == split and result.unlearned])
+        for split in pictures
+    }
+    return Report(tuple(problems), class_pixels, pictures, fingerprints, dict(sizes), without_lesson)
 
 
-def _check_pair(pair: Pair, classes: ClassTable) -> SampleResult:
+def _check_pair(pair: Pair, classes: ClassTable, objects: bool) -> SampleResult:
     """Checks a pair of files. An error that they raise becomes a problem."""
     try:
-        return _check_files(pair, classes)
+        return _check_files(pair, classes, objects)
     except Exception as error:
         return SampleResult(printable(pair.image), (failed(pair.image, error),))
 
 
-def _check_files(pair: Pair, classes: ClassTable) -> SampleResult:
+def _check_files(pair: Pair, classes: ClassTable, objects: bool) -> SampleResult:
     problems: list[Problem] = []
     image = header = None
     if _exists(pair.image, problems):
@@ -172,7 +183,11 @@ def _check_files(pair: Pair, classes: ClassTable) -> SampleResult:
     if pair.instances is not None and truths[-1] is not None:
         labels_of_mask = labels if pair.mask is not None and labels is not None and labels.ndim == 2 else None
         problems += mask_defects.of_objects(pair.instances, truths[-1], labels_of_mask, classes)
-    return _result_of(printable(pair.image), where, problems, pair.name, image, labels, classes)
+    result = _result_of(printable(pair.image), where, problems, pair.name, image, labels, classes)
+    if not objects or pair.instances is None or result.labels_digest is None or labels is None or truths[-1] is None:
+        return result
+    numbered = objects_of(truths[-1], labels, classes, drawn=pair.mask is None)
+    return replace(result, unlearned=(pair.name, unlearned.of_objects(numbered, classes.background)))
 
 
 def _check_sample(dataset: Dataset, index: int) -> SampleResult:
@@ -186,7 +201,11 @@ def _check_sample(dataset: Dataset, index: int) -> SampleResult:
     except Exception as error:
         return SampleResult(name, (failed(name, error),))
     # Published sets are known to have pictures without objects.
-    return replace(result, problems=tuple(defect for defect in result.problems if defect.kind != "nothing but background"))
+    problems = [defect for defect in result.problems if defect.kind != "nothing but background"]
+    nothing = None
+    if sample.instances is not None:
+        nothing = sample.name, unlearned.of_objects(sample.instances, dataset.classes.background)
+    return replace(result, problems=tuple(problems), unlearned=nothing)
 
 
 def _result_of(

@@ -46,6 +46,7 @@ class SampleResult:
     size: tuple[int, int] | None = None  # (height, width)
     grey: bool | None = None
     thumbnail: NDArray[np.uint8] | None = None  # (16, 16)
+    unlearned: tuple[str, dict[str, int]] | None = None  # the name of the sample, and its objects that teach nothing by reason
 
 
 def of_listing(root: Path, listing: Listing) -> list[Problem]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 RATIOS = (0.5, 1.0, 2.0)  # height over width
 LARGEST_LOG = math.log(1000 / 16)  # of the ratio by which a side is changed
 NEGATIVE, BETWEEN = -1, -2  # in place of the object of a box
-AT_ONCE = 1 << 24  # overlaps that are in memory
+AT_ONCE = 1 << 22  # overlaps that are in memory, with some 40 bytes each
 
 
 def anchors(
@@ -90,15 +90,6 @@ def matched(objects: Tensor, boxes: Tensor, high: float, low: float, each: bool 
             chosen |= ((overlaps == highest) & (highest > 0)).any(0)
     unmatched = torch.where(best >= low, BETWEEN, NEGATIVE)
     return torch.where((best >= high) | chosen, nearest, unmatched)
-
-
-def sampled(labels: Tensor, count: int, share: float) -> tuple[Tensor, Tensor]:
-    """Places of at most `count` random examples in `labels` (N,): positive ones (above 0), at most that `share`, and negative
-    ones (0). torch's generator draws them."""
-    positive, negative = (labels > 0).nonzero().flatten(), (labels == 0).nonzero().flatten()
-    positive = positive[torch.randperm(len(positive), device=labels.device)[: int(count * share)]]
-    negative = negative[torch.randperm(len(negative), device=labels.device)[: count - len(positive)]]
-    return positive, negative
 
 
 def share_inside(boxes: Tensor, region: Tensor) -> Tensor:

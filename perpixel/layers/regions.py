@@ -52,23 +52,33 @@ def region_features(
     return [found]
 
 
-def mask_targets(masks: Sequence[Tensor], boxes: Tensor, size: tuple[int, int], side: int) -> Tensor:
-    """The part of each mask, bool (H, W), that lies in its box (4,), as shares in [0, 1]: float32 (N, side, side).
+def mask_targets(plane: Tensor, values: Tensor, boxes: Tensor, size: tuple[int, int], side: int) -> Tensor:
+    """The part of a mask that lies in each of the `boxes` (N, 4), as shares in [0, 1]: float32 (N, side, side). The mask of box i
+    is where `plane` (H, W) has values[i].
 
-    Boxes are in pixels of a picture resized to `size`, in which every pixel has the nearest of the mask. Only the part in the box
-    is resized."""
+    Boxes are in pixels of a picture resized to `size`, in which every pixel has the nearest of the plane. Only the part in the
+    box is resized."""
     from torchvision.ops import roi_align
 
-    targets = boxes.new_zeros((len(masks), side, side))
-    if not len(masks):
-        return targets
-    rows, columns = (_nearest(before, after, boxes.device) for before, after in zip(masks[0].shape, size, strict=True))
-    for number, (mask, (left, top, right, bottom)) in enumerate(zip(masks, boxes.tolist(), strict=True)):
+    targets = boxes.new_zeros((len(boxes), side, side))
+    rows, columns = (_nearest(before, after, boxes.device) for before, after in zip(plane.shape, size, strict=True))
+    for number, (value, (left, top, right, bottom)) in enumerate(zip(values.tolist(), boxes.tolist(), strict=True)):
         x, y = int(left), int(top)
-        part = mask[rows[y : int(-(-bottom // 1)) + 1]][:, columns[x : int(-(-right // 1)) + 1]]
+        part = plane[rows[y : int(-(-bottom // 1)) + 1]][:, columns[x : int(-(-right // 1)) + 1]] == value
         region = boxes.new_tensor([[0, left - x, top - y, right - x, bottom - y]])
         targets[number] = roi_align(part.to(boxes.dtype)[None, None], region, side)[0, 0]
     return targets
+
+
+def boxes_of(numbers: Tensor, count: int) -> Tensor:
+    """The boxes float32 (count, 4) of the pixels i + 1 of a map `numbers` (H, W), for each object i; one without a pixel has its
+    right and lower edge at 0, and left and upper ones beyond."""
+    (height, width), (rows, columns) = numbers.shape, numbers.nonzero(as_tuple=True)
+    objects = numbers[rows, columns].long() - 1
+    first = [rows.new_full((count,), side).scatter_reduce(0, objects, places, "amin")
+             for places, side in ((columns, width), (rows, height))]  # fmt: skip
+    last = [rows.new_full((count,), -1).scatter_reduce(0, objects, places, "amax") for places in (columns, rows)]
+    return torch.stack([*first, last[0] + 1, last[1] + 1], 1).float()
 
 
 def _nearest(before: int, after: int, device: torch.device) -> Tensor:

@@ -38,7 +38,7 @@ class Team:
         import torch
         import torch.distributed as dist
 
-        tensor = torch.as_tensor(values, device=self.device if self.device.type == "cuda" else "cpu")
+        tensor = torch.tensor(values, device=self.device if self.device.type == "cuda" else "cpu")  # a copy
         dist.all_reduce(tensor)
         return tensor.cpu().numpy()
 

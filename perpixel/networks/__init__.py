@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from perpixel.backbones import WITHOUT_IMAGENET
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
-from perpixel.losses import PixelLoss
+from perpixel.losses import Mean, PixelLoss
 from perpixel.networks.deconvnet import DeconvNet
 from perpixel.networks.deeplabv1 import DeepLabV1
 from perpixel.networks.deeplabv2 import DeepLabV2
@@ -89,6 +89,16 @@ class InstanceNetwork(Network, Protocol):
     masks have `size` (height, width), by default that of the images."""
 
     def detect(self, images: Tensor, size: tuple[int, int] | None = None) -> list[Instances]: ...
+
+
+class CountingNetwork(InstanceNetwork, Protocol):
+    """A network of objects whose losses are means over examples, which it draws at random by the seeds of the targets.
+
+    `means(images, targets)` -> `losses` with their numbers of examples, by which processes that share a batch normalise."""
+
+    void: int
+
+    def means(self, images: Tensor, targets: Targets) -> dict[str, Mean]: ...
 
 
 # Later networks beside the review's systems. In lists and tables they stand behind the systems, in a group of their own.
@@ -204,6 +214,11 @@ def labels_pixels(network: object) -> TypeGuard[PixelNetwork]:
 def finds_objects(network: object) -> TypeGuard[InstanceNetwork]:
     """Whether a network finds objects."""
     return all(hasattr(network, name) for name in ("losses", "detect"))
+
+
+def counts_examples(network: object) -> TypeGuard[CountingNetwork]:
+    """Whether the losses of a network of objects come with their numbers of examples."""
+    return finds_objects(network) and hasattr(network, "means")
 
 
 def has_border(network: object) -> TypeGuard[BorderedNetwork]:

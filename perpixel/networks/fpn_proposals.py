@@ -31,7 +31,9 @@ from torch.nn import functional as F
 from perpixel.backbones.trunks import staged_trunk
 from perpixel.backbones.vgg import scaled
 from perpixel.errors import UsageError
+from perpixel.layers.examples import generators, ranks, sampled
 from perpixel.layers.pyramid import Pyramid, coarsest
+from perpixel.losses import Mean
 from perpixel.sample import Crop, Instances, InstanceTargets, Targets
 
 STRIDES = (4, 8, 16, 32)  # of the trunk's features; P6 has a stride of 64
@@ -90,6 +92,10 @@ class FPNProposals(nn.Module):
     def losses(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
         """`score`, the mean over the examples of the batch, and `mask`, ten times the mean over the cells of the masks of the
         positive ones, each cell as heavy as its judged share."""
+        return {name: mean.value for name, mean in self.means(images, targets).items()}
+
+    def means(self, images: Tensor, targets: Targets) -> dict[str, Mean]:
+        """The losses, and how many cells of pictures or of masks each is the mean of."""
         hidden, planes = self._hidden(images)
         taught = lessons(targets, planes, self.void, self.mask_side)
         score_loss, mask_loss = images.new_zeros(()), images.new_zeros(())
@@ -104,8 +110,8 @@ class FPNProposals(nn.Module):
             losses = F.binary_cross_entropy_with_logits(masks, taught.shares[mine], reduction="none")
             mask_loss = mask_loss + (losses * taught.judged[mine]).sum()
         return {
-            "score": score_loss / max(1, len(taught.cells)),
-            "mask": MASK_WEIGHT * mask_loss / taught.judged.sum().clamp(min=1),
+            "score": Mean.of(score_loss, len(taught.cells)),
+            "mask": Mean.of(MASK_WEIGHT * mask_loss, taught.judged.sum()),
         }
 
     @torch.no_grad()
@@ -217,17 +223,18 @@ class Lessons(NamedTuple):
 
 
 def lessons(targets: Targets, planes: Sequence[Plane], void: int, side: int) -> Lessons:
-    """The lessons of a batch; its examples are drawn at random."""
+    """The lessons of a batch; its examples are drawn at random, by the seeds of its pictures."""
     assert targets.instances is not None, "proposals learn from objects"
     parts = []
-    for picture, (objects, labels) in enumerate(zip(targets.instances, targets.labels, strict=True)):
+    parts_of_pictures = zip(targets.instances, targets.labels, generators(targets), strict=True)
+    for picture, (objects, labels, random) in enumerate(parts_of_pictures):
         known = labels != void
         truth = assigned(objects, known, planes)
-        cells = examples(truth)
+        cells = examples(truth, random)
         positive = truth[cells] >= 0
         windows = windows_of(cells[positive], planes)
         judged = shares(known[None], windows, side)
-        of_objects = shares(objects.masks[truth[cells[positive]]] & known, windows, side)
+        of_objects = shares(objects.masks(truth[cells[positive]]) & known, windows, side)
         taught = (of_objects / judged.clamp(min=1e-6)).clamp(max=1)
         parts.append(Lessons(torch.full_like(cells, picture), cells, positive, taught, judged))
     return Lessons(*(torch.cat(part) for part in zip(*parts, strict=True)))
@@ -240,7 +247,7 @@ def assigned(objects: InstanceTargets, judged: Tensor, planes: Sequence[Plane]) 
     the centres of several objects are near, the cell takes the nearest."""
     device = judged.device
     truth = torch.full((planes[-1].stop,), BACKGROUND, dtype=torch.int64, device=device)
-    known = judged & ~objects.masks[objects.crowd].any(0)
+    known = judged & ~objects.where(objects.crowd)
     for plane in planes:
         rows, columns = (
             (torch.arange(cells, device=device) * plane.stride + plane.stride // 2).clamp(max=side - 1)
@@ -248,8 +255,8 @@ def assigned(objects: InstanceTargets, judged: Tensor, planes: Sequence[Plane]) 
         )
         truth[plane.start : plane.stop][~known[rows][:, columns].flatten()] = NOTHING
 
-    shown = [(masks & judged).flatten(1).any(1) for masks in objects.masks.split(64)]
-    numbers = (torch.cat(shown) & ~objects.crowd).nonzero().flatten()
+    shown = objects.numbers[judged].bincount(minlength=len(objects.crowd) + 1)[1:] > 0
+    numbers = (shown & ~objects.crowd).nonzero().flatten()
     left, top, right, bottom = objects.boxes[numbers].unbind(1)
     longer = torch.maximum(right - left, bottom - top).clamp(min=1)
     # By object: the plane that its size is nearest to, and the cells around its centre, two on each axis.
@@ -275,12 +282,10 @@ def assigned(objects: InstanceTargets, judged: Tensor, planes: Sequence[Plane]) 
     return truth
 
 
-def examples(truth: Tensor) -> Tensor:
+def examples(truth: Tensor, random: torch.Generator | None = None) -> Tensor:
     """The cells (n,) that a picture's losses are of, drawn at random: at most 128, and at most a quarter of these positive."""
     positive, negative = (truth >= 0).nonzero().flatten(), (truth == BACKGROUND).nonzero().flatten()
-    drawn = positive[torch.randperm(len(positive), device=truth.device)[: int(EXAMPLES * POSITIVE)]]
-    rest = torch.randperm(len(negative), device=truth.device)[: EXAMPLES - len(drawn)]
-    return torch.cat([drawn, negative[rest]])
+    return torch.cat(sampled(positive, negative, ranks(len(truth), random, truth.device), EXAMPLES, POSITIVE))
 
 
 def shares(masks: Tensor, windows: Tensor, side: int) -> Tensor:

@@ -13,22 +13,25 @@ cells and has no stride; here, as in Detectron, it sees 14x14 with a stride of 2
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from perpixel.backbones.resnet import KINDS, NORMS, ResNet
+from perpixel.backbones.resnet import KINDS, ResNet
 from perpixel.backbones.trunks import OWN, StagedTrunk, staged_trunk
 from perpixel.backbones.vgg import scaled
 from perpixel.errors import UsageError, did_you_mean
-from perpixel.layers.anchors import NEGATIVE, RATIOS, anchors, decode, encode, matched, sampled, share_inside
+from perpixel.layers.anchors import NEGATIVE, RATIOS, anchors, decode, encode, matched, share_inside
+from perpixel.layers.examples import generators, ranks, sampled
 from perpixel.layers.pyramid import Pyramid, coarsest
-from perpixel.layers.regions import expanded, mask_in, mask_targets, region_features
+from perpixel.layers.regions import boxes_of, expanded, mask_in, mask_targets, region_features
+from perpixel.losses import Mean
 from perpixel.sample import Instances, InstanceTargets, Targets
 
 STRIDES = (4, 8, 16, 32)  # of the levels that regions are cut out of
@@ -68,19 +71,19 @@ OF_C4 = Counts(Proposals(12000, 2000), Proposals(6000, 300), 64)
 class Truth:
     """The M objects of a picture that a network learns from.
 
-    `boxes` (M, 4) in pixels of the network's input. `masks` bool (N, H, W) at the picture's own size; object i has that at
-    `places[i]`. `void` bool (H, W) marks pixels that are not judged, `unknown` these and the pixels of crowds; none where the
-    picture has none."""
+    `boxes` (M, 4) in pixels of the network's input. `plane` (H, W), at the picture's own size, is `numbers[i]` at the pixels of
+    object i, as far as they are judged. `void` bool (H, W) marks pixels that are not judged, `unknown` these and the pixels of
+    crowds; none where the picture has none."""
 
     boxes: Tensor
     class_ids: Tensor
-    masks: Tensor
-    places: Tensor
+    plane: Tensor
+    numbers: Tensor
     void: Tensor | None
     unknown: Tensor | None
 
 
-class RegionNetwork(nn.Module):
+class RegionNetwork(nn.Module, ABC):
     """A network that proposes regions, and tells the class, the box and the mask of each.
 
     The pictures that it sees have a shorter side of `min_size`, of whose numbers training draws one and test takes the last, and
@@ -128,15 +131,9 @@ class RegionNetwork(nn.Module):
         self.min_size, self.max_size, self.detections = tuple(min_size), max_size, detections
         self.roi, self.every_level = roi, every_level
 
-    def train(self, mode: bool = True) -> Self:
-        super().train(mode)
-        for layer in still_norms(self.trunk):
-            layer.eval()
-        return self
-
+    @abstractmethod
     def levels(self, images: Tensor) -> list[Tensor]:
         """Maps of the network's input that boxes are proposed on, finest first; of `strides` are those of the heads."""
-        raise NotImplementedError
 
     def shared(self, regions: list[Tensor]) -> list[Tensor]:
         """What both heads do with the features of regions first."""
@@ -146,17 +143,27 @@ class RegionNetwork(nn.Module):
         """`objectness` and `rpn_box` of anchors; `classifier`, `box` and `mask` of regions. Each has the weight 1.
 
         Raises UsageError for an object of class 0, which is background."""
+        return {name: mean.value for name, mean in self.means(images, targets).items()}
+
+    def means(self, images: Tensor, targets: Targets) -> dict[str, Mean]:
+        """The losses, and how many anchors, regions or cells of masks each is the mean of."""
         assert targets.instances is not None, "a network of objects learns from objects"
-        drawn = int(torch.randint(len(self.min_size), ())) if len(self.min_size) > 1 else 0
-        seen, size = self._seen(images, self.min_size[drawn])
+        seen, size = self._seen(images, self._drawn_size(targets))
+        random = generators(targets)
         truths = [self._truth(labels, objects, size) for labels, objects in zip(targets.labels, targets.instances, strict=True)]
         levels = self.levels(seen)
         scores, changes = self.rpn(levels)
         boxes = self._anchors(levels, seen)
-        proposals = self._proposals(scores, changes, boxes, size, self.counts.training)
+        proposals, anchors_of = self._proposals(scores, changes, boxes, size, self.counts.training)
         to_picture = torch.tensor([images.shape[-1] / size[1], images.shape[-2] / size[0]] * 2, device=images.device)
-        losses = _anchor_losses(torch.cat(scores, 1).float(), torch.cat(changes, 1).float(), torch.cat(boxes), truths, to_picture)
-        return {**losses, **self._region_losses(levels, proposals, truths, to_picture, size)}
+        of_anchors = torch.cat(scores, 1).float(), torch.cat(changes, 1).float(), torch.cat(boxes)
+        count = len(of_anchors[2])
+        of_count = [ranks(count, one, images.device) for one in random]
+        of_regions = [ranks(count + len(truth.boxes), one, images.device) for truth, one in zip(truths, random, strict=True)]
+        return {
+            **_anchor_losses(*of_anchors, truths, to_picture, of_count),
+            **self._region_losses(levels, proposals, anchors_of, truths, to_picture, size, of_regions),
+        }
 
     @torch.no_grad()
     def detect(self, images: Tensor, size: tuple[int, int] | None = None) -> list[Instances]:
@@ -180,7 +187,7 @@ class RegionNetwork(nn.Module):
         seen, inner = self._seen(images, self.min_size[-1])
         levels = self.levels(seen)
         scores, changes = self.rpn(levels)
-        proposals = self._proposals(scores, changes, self._anchors(levels, seen), inner, self.counts.test)
+        proposals, _ = self._proposals(scores, changes, self._anchors(levels, seen), inner, self.counts.test)
         scores, changes = self.box_head(self._regions(levels, proposals, self.box_side))
         counts = [len(boxes) for boxes in proposals]
         parts = zip(proposals, scores.float().softmax(1).split(counts), changes.float().split(counts), strict=True)
@@ -204,6 +211,11 @@ class RegionNetwork(nn.Module):
             zeros = levels[0].new_zeros(count * len(images), levels[0].shape[1], side, side)
             head(self.shared([zeros] * copies))
 
+    def _drawn_size(self, targets: Targets) -> int:
+        """One of `min_size`, the same for all pictures that are normalised together."""
+        random = None if targets.seeds is None else torch.Generator().manual_seed(targets.seeds.batch)
+        return self.min_size[int(torch.randint(len(self.min_size), (), generator=random)) if len(self.min_size) > 1 else 0]
+
     def _seen(self, images: Tensor, shorter: int) -> tuple[Tensor, tuple[int, int]]:
         """The network's input: pictures resized, and padded with what the trunk takes for 0; and their size without padding."""
         height, width = images.shape[-2:]
@@ -216,18 +228,16 @@ class RegionNetwork(nn.Module):
         return seen, size
 
     def _truth(self, labels: Tensor, objects: InstanceTargets, size: tuple[int, int]) -> Truth:
-        places = (~objects.crowd).nonzero().flatten()
-        boxes, hidden, crowds = objects.boxes[places], labels == self.void, objects.crowd.any()
+        hidden = labels == self.void
         void = hidden if hidden.any() else None
-        if void is not None and len(places):
-            boxes = torch.stack([_box_of(objects.masks[place] & ~void, box) for place, box in zip(places, boxes, strict=True)])
-        unknown = hidden | objects.masks[objects.crowd].any(0) if crowds else void
-        kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
-        boxes, places = boxes[kept], places[kept]
+        unknown = hidden | objects.where(objects.crowd) if objects.crowd.any() else void
+        plane = objects.numbers.masked_fill(hidden, 0)
+        boxes = boxes_of(plane, len(objects.class_ids))
+        places = (~objects.crowd & (boxes[:, 2:] > boxes[:, :2]).all(1)).nonzero().flatten()
         if (objects.class_ids[places] == 0).any():
             raise UsageError("an object has class 0, which is background to this network; let background be the first class.")
         scale = boxes.new_tensor([size[1] / labels.shape[1], size[0] / labels.shape[0]] * 2)
-        return Truth(boxes * scale, objects.class_ids[places], objects.masks, places, void, unknown)
+        return Truth(boxes[places] * scale, objects.class_ids[places], plane, places + 1, void, unknown)
 
     def _anchors(self, levels: Sequence[Tensor], seen: Tensor) -> list[Tensor]:
         shapes = [(level.shape[-2], level.shape[-1]) for level in levels]
@@ -240,11 +250,13 @@ class RegionNetwork(nn.Module):
     @torch.no_grad()
     def _proposals(
         self, scores: Sequence[Tensor], changes: Sequence[Tensor], boxes: Sequence[Tensor], size: tuple[int, int], most: Proposals
-    ) -> list[Tensor]:
-        """The boxes of each picture that are most likely an object, without those that overlap a better one of their level."""
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The boxes of each picture that are most likely an object, without those that overlap a better one of their level; and
+        the numbers of their anchors, level after level."""
         from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes  # it takes two seconds to import
 
-        found = []
+        found, numbers = [], []
+        starts = np.cumsum([0, *(len(of) for of in boxes)]).tolist()
         for picture in range(len(scores[0])):
             best = [scores_of[picture].float().topk(min(most.before, scores_of.shape[1])) for scores_of in scores]
             parts = zip(changes, boxes, best, strict=True)
@@ -255,15 +267,18 @@ class RegionNetwork(nn.Module):
             kept = remove_small_boxes(chosen, PROPOSAL_SIDE)
             kept = kept[batched_nms(chosen[kept], likely[kept], level[kept], PROPOSAL_NMS)]
             found.append(chosen[kept[: most.after]])
-        return found
+            anchor = torch.cat([top.indices + start for top, start in zip(best, starts, strict=False)])
+            numbers.append(anchor[kept[: most.after]])
+        return found, numbers
 
     def _region_losses(
-        self, levels: Sequence[Tensor], proposals: Sequence[Tensor], truths: Sequence[Truth], to_picture: Tensor,
-        size: tuple[int, int],
-    ) -> dict[str, Tensor]:  # fmt: skip
-        drawn = [self._drawn(boxes, truth, to_picture) for boxes, truth in zip(proposals, truths, strict=True)]
+        self, levels: Sequence[Tensor], proposals: Sequence[Tensor], anchors_of: Sequence[Tensor], truths: Sequence[Truth],
+        to_picture: Tensor, size: tuple[int, int], ranks_of: Sequence[Tensor],
+    ) -> dict[str, Mean]:  # fmt: skip
+        pictures = zip(proposals, anchors_of, truths, ranks_of, strict=True)
+        drawn = [self._drawn(*of_picture, to_picture) for of_picture in pictures]
         class_ids = torch.cat([part.class_ids for part in drawn])
-        of_objects, seen = (class_ids > 0).nonzero().flatten(), max(1, len(class_ids))
+        of_objects = (class_ids > 0).nonzero().flatten()
         scores, changes = self.box_head(self._regions(levels, [part.boxes for part in drawn], self.box_side))
         changes = changes.float()[of_objects, class_ids[of_objects]]
         wanted = torch.cat([
@@ -274,20 +289,23 @@ class RegionNetwork(nn.Module):
         targets, judged = _masks_of(drawn, truths, size, logits.shape[-1])
         errors = F.binary_cross_entropy_with_logits(logits, targets, judged, reduction="sum")
         return {
-            "classifier": F.cross_entropy(scores.float(), class_ids, reduction="sum") / seen,
-            "box": F.smooth_l1_loss(changes, wanted, beta=BETA, reduction="sum") / seen,
-            "mask": errors / judged.sum().clamp(min=1),
+            "classifier": Mean.of(F.cross_entropy(scores.float(), class_ids, reduction="sum"), len(class_ids)),
+            "box": Mean.of(F.smooth_l1_loss(changes, wanted, beta=BETA, reduction="sum"), len(class_ids)),
+            "mask": Mean.of(errors, judged.sum()),
         }
 
     @torch.no_grad()
-    def _drawn(self, proposals: Tensor, truth: Truth, to_picture: Tensor) -> Drawn:
-        """Of the proposals and the boxes of the objects themselves those that the heads learn from."""
+    def _drawn(self, proposals: Tensor, numbers: Tensor, truth: Truth, ranks_of: Tensor, to_picture: Tensor) -> Drawn:
+        """Of the proposals, with the `numbers` of their anchors, and of the boxes of the objects themselves those that the heads
+        learn from. `ranks_of` all anchors, and then of the objects, decide."""
         boxes = torch.cat([proposals, truth.boxes])
         nearest = matched(truth.boxes, boxes, REGION_IOU, REGION_IOU)
         class_ids = torch.zeros_like(nearest)
         class_ids[nearest >= 0] = truth.class_ids[nearest[nearest >= 0]]
         class_ids[_hidden(boxes, truth, to_picture) & (class_ids == 0)] = -1
-        positive, negative = sampled(class_ids, self.counts.regions, REGIONS_SHARE)
+        places = (class_ids > 0).nonzero().flatten(), (class_ids == 0).nonzero().flatten()
+        there = torch.cat([ranks_of[numbers], ranks_of[len(ranks_of) - len(truth.boxes) :]])
+        positive, negative = sampled(*places, there, self.counts.regions, REGIONS_SHARE)
         rows = torch.cat([positive, negative])
         return Drawn(boxes[rows], class_ids[rows], nearest[positive])
 
@@ -325,24 +343,24 @@ def _hidden(boxes: Tensor, truth: Truth, to_picture: Tensor) -> Tensor:
 
 
 def _anchor_losses(
-    scores: Tensor, changes: Tensor, boxes: Tensor, truths: Sequence[Truth], to_picture: Tensor
-) -> dict[str, Tensor]:
+    scores: Tensor, changes: Tensor, boxes: Tensor, truths: Sequence[Truth], to_picture: Tensor, ranks_of: Sequence[Tensor]
+) -> dict[str, Mean]:
     """Of scores (B, N) and changes (B, N, 4) of the anchors (N, 4)."""
     logits, labels, found, wanted = [], [], [], []
-    for truth, scores_of, changes_of in zip(truths, scores, changes, strict=True):
+    for truth, scores_of, changes_of, of_picture in zip(truths, scores, changes, ranks_of, strict=True):
         nearest = matched(truth.boxes, boxes, ANCHOR_IOU, NO_ANCHOR_IOU, each=True)
-        label = (nearest >= 0).long()
-        label[(nearest < NEGATIVE) | (_hidden(boxes, truth, to_picture) & (label == 0))] = -1
-        positive, negative = sampled(label, ANCHORS_SEEN, ANCHORS_SHARE)
+        background = (nearest == NEGATIVE) & ~_hidden(boxes, truth, to_picture)
+        places = (nearest >= 0).nonzero().flatten(), background.nonzero().flatten()
+        positive, negative = sampled(*places, of_picture, ANCHORS_SEEN, ANCHORS_SHARE)
         rows = torch.cat([positive, negative])
         logits.append(scores_of[rows])
-        labels.append(label[rows])
+        labels.append(torch.arange(len(rows), device=rows.device) < len(positive))
         found.append(changes_of[positive])
         wanted.append(encode(truth.boxes[nearest[positive]], boxes[positive]))
-    seen = max(1, sum(map(len, labels)))
     errors = F.binary_cross_entropy_with_logits(torch.cat(logits), torch.cat(labels).to(scores.dtype), reduction="sum")
     box_errors = F.smooth_l1_loss(torch.cat(found), torch.cat(wanted), beta=BETA, reduction="sum")
-    return {"objectness": errors / seen, "rpn_box": box_errors / seen}
+    seen = sum(map(len, labels))
+    return {"objectness": Mean.of(errors, seen), "rpn_box": Mean.of(box_errors, seen)}
 
 
 @torch.no_grad()
@@ -350,23 +368,14 @@ def _masks_of(drawn: Sequence[Drawn], truths: Sequence[Truth], size: tuple[int, 
     """Targets (P, side, side) of the masks of all regions of objects, and 1 for each cell of them that is judged, else 0."""
     targets, judged = [], []
     for part, truth in zip(drawn, truths, strict=True):
-        masks = [truth.masks[place] for place in truth.places[part.objects].tolist()]
+        numbers = truth.numbers[part.objects]
+        targets.append(mask_targets(truth.plane, numbers, part.positive, size, side))
         if truth.void is None:
-            targets.append(mask_targets(masks, part.positive, size, side))
             judged.append(torch.ones_like(targets[-1]))
         else:
-            known = ~truth.void
-            targets.append(mask_targets([mask & known for mask in masks], part.positive, size, side))
-            judged.append((mask_targets([known] * len(masks), part.positive, size, side) > 0.5).to(targets[-1].dtype))
+            shares = mask_targets(truth.void, torch.zeros_like(numbers), part.positive, size, side)
+            judged.append((shares > 0.5).to(targets[-1].dtype))
     return torch.cat(targets), torch.cat(judged)
-
-
-def _box_of(mask: Tensor, box: Tensor) -> Tensor:
-    """The box of the pixels of a mask (H, W); without a pixel one without area."""
-    rows, columns = (mask.any(axis).nonzero().flatten() for axis in (1, 0))
-    if not len(rows):
-        return torch.zeros_like(box)
-    return torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).to(box.dtype)
 
 
 class ProposalHead(nn.Module):
@@ -449,10 +458,10 @@ class MaskHead(nn.Module):
 class MaskRCNN(RegionNetwork):
     """Mask R-CNN with `variant` "fpn", or "c4" on our ResNets, on `backbone` (our ResNets or any timm name).
 
-    `roi`: "align", or "pool" as Fast R-CNN cuts regions out. `norm` of the trunk: "frozen" as published, which needs trained
-    weights, or "batch". `frozen`: the stem and the stages up to res`frozen` are not trained; 0 trains all. `anchors`: sides in
-    pixels, one a level from stride 4 to 64, and with "c4" any number. `width` scales our trunks, the pyramid and the heads.
-    `weights`: "imagenet" or none. Raises UsageError and UnknownName as `RegionNetwork` and the trunks do."""
+    `roi`: "align", or "pool" as Fast R-CNN cuts regions out. `norm` of our ResNets: "frozen" without one, as published, which
+    needs trained weights, or "batch". `anchors`: sides in pixels, one a level from stride 4 to 64, and with "c4" any number.
+    `width` scales our trunks, the pyramid and the heads. `weights`: "imagenet" or none. Raises UsageError and UnknownName as
+    `RegionNetwork` and the trunks do."""
 
     def __init__(
         self,
@@ -460,8 +469,7 @@ class MaskRCNN(RegionNetwork):
         backbone: str = "resnet50",
         variant: str = "fpn",
         roi: str = "align",
-        norm: str = "frozen",
-        frozen: int = 2,
+        norm: str | None = None,
         anchors: Sequence[int] = (32, 64, 128, 256, 512),
         min_size: Sequence[int] = (800,),
         max_size: int = 1333,
@@ -471,7 +479,7 @@ class MaskRCNN(RegionNetwork):
     ) -> None:
         if variant not in VARIANTS:
             raise did_you_mean("variant of mask_rcnn", variant, VARIANTS)
-        trunk, depth = detection_trunk(backbone, width, weights, norm, frozen), scaled(DEPTH, width)
+        trunk, depth = detection_trunk(backbone, width, weights, norm), scaled(DEPTH, width)
         if variant == "fpn":
             super().__init__(classes, trunk, depth, sides_of_levels(anchors), min_size, max_size, detections, roi)
             self.pyramid = Pyramid([trunk.channels[trunk.levels[stride]] for stride in STRIDES], depth)
@@ -499,43 +507,13 @@ class MaskRCNN(RegionNetwork):
         return regions if self.variant == "fpn" else [self.trunk.get_submodule("layer4")(region) for region in regions]
 
 
-def detection_trunk(backbone: str, width: float, weights: str | None, norm: str, frozen: int) -> StagedTrunk:
-    """A trunk whose normalisation (`norm` "frozen") and first stages are not trained; `width` is that of our own."""
-    if norm not in NORMS:
-        raise did_you_mean("norm", norm, NORMS)
-    if not 0 <= frozen <= 5:
-        raise UsageError(f"frozen = {frozen}: nothing (0), the stem (1), or the stages up to res2 (2) ... res5 (5).")
+def detection_trunk(backbone: str, width: float, weights: str | None, norm: str | None) -> StagedTrunk:
+    """A trunk; `width` is that of our own. `norm` is for our ResNets, whose normalisation is "frozen" without one."""
     if backbone in KINDS:
-        trunk = staged_trunk(backbone, width, weights, norm=norm)
-    else:
-        trunk = staged_trunk(backbone, width if backbone in OWN else 1.0, weights)
-        for layer in trunk.modules() if norm == "frozen" else ():
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.requires_grad_(False)
-    if isinstance(trunk, ResNet):
-        trunk.freeze(frozen)
-    elif frozen:
-        _freeze(trunk, 1 << frozen)
-    return trunk
-
-
-def _freeze(trunk: StagedTrunk, stride: int) -> None:
-    """Freezes what the features of a trunk at `stride` are computed by; without that stride, those of the next finer one."""
-    training = trunk.training
-    features = trunk.eval()(torch.zeros(1, 3, 64, 64, device=next(trunk.parameters()).device))
-    level = max((level for level in trunk.levels if level <= stride), default=None)
-    if level is not None:
-        learned = [parameter for parameter in trunk.parameters() if parameter.requires_grad]
-        used = torch.autograd.grad(features[trunk.levels[level]].sum(), learned, allow_unused=True)
-        for parameter, gradient in zip(learned, used, strict=True):
-            parameter.requires_grad_(gradient is None)
-    trunk.train(training)
-
-
-def still_norms(trunk: nn.Module) -> list[nn.BatchNorm2d]:
-    """The layers of batch normalisation of which nothing is trained: they keep their statistics too."""
-    layers = [layer for layer in trunk.modules() if isinstance(layer, nn.BatchNorm2d)]
-    return [layer for layer in layers if not any(parameter.requires_grad for parameter in layer.parameters())]
+        return staged_trunk(backbone, width, weights, norm=norm or "frozen")
+    if norm is not None:
+        raise UsageError(f"norm = {norm!r}: is for our ResNets, not {backbone}, whose normalisation `--freeze-norm` freezes.")
+    return staged_trunk(backbone, width if backbone in OWN else 1.0, weights)
 
 
 def sides_of_levels(anchors: Sequence[int]) -> list[tuple[int, ...]]:

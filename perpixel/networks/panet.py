@@ -55,8 +55,7 @@ class PANet(RegionNetwork):
         pooling: str = "max",
         box_head: str = "convolutions",
         fc_fusion: bool = True,
-        norm: str = "frozen",
-        frozen: int = 2,
+        norm: str | None = None,
         anchors: Sequence[int] = (32, 64, 128, 256, 512),
         min_size: Sequence[int] = (800,),
         max_size: int = 1333,
@@ -67,7 +66,7 @@ class PANet(RegionNetwork):
         for name, value, known in (("pooling", pooling, POOLINGS), ("box_head", box_head, BOX_HEADS)):
             if value not in known:
                 raise did_you_mean(name, value, known)
-        trunk = detection_trunk(backbone, width, weights, norm, frozen)
+        trunk = detection_trunk(backbone, width, weights, norm)
         depth, fc = (max(1, round(channels * width / GROUPS)) * GROUPS for channels in (DEPTH, FC))
         every = pooling != "level"
         sides = sides_of_levels(anchors)

@@ -14,18 +14,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from perpixel.datasets import Dataset, HasPictures, with_objects
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.images import read_size
 from perpixel.masks.touching import components, weight_map
-from perpixel.sample import Instances, InstanceTargets, Sample, Targets
+from perpixel.sample import Instances, InstanceTargets, Sample, Seeds, Targets
 from perpixel.training.recipe import Recipe
 from perpixel.training.transforms import MEAN_COLOUR, Augmentation, augment
 
 AHEAD = 2  # steps whose batches are read while a step is computed
-_ORDER, _VIEW, _GROUP = 0, 1, 2  # a number beside the seed, so that the three kinds of draws are independent
+_ORDER, _VIEW, _GROUP, _DRAWN = 0, 1, 2, 3  # a number beside the seed, so that the four kinds of draws are independent
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,15 @@ def batches(
 
     def load(step: int) -> list[Batch]:
         start = step * recipe.batch + rank * recipe.accumulate * size
-        parts = (range(begin, begin + size) for begin in range(start, start + recipe.accumulate * size, size))
-        return [_batch([_view(i) for i in part], _weights, void, instances, objects_alone, augmentation) for part in parts]
+        return [_part(step, begin) for begin in range(start, start + recipe.accumulate * size, size)]
+
+    def _part(step: int, begin: int) -> Batch:
+        """The pictures from position `begin` on. They are a batch of their own where the recipe averages over parts."""
+        positions = range(begin, begin + size)
+        first_of_batch = begin if recipe.loss_mean == "parts" else step * recipe.batch
+        seeds = Seeds(_seed(recipe.seed, first_of_batch, 1), tuple(_seed(recipe.seed, position, 0) for position in positions))
+        views = [_view(position) for position in positions]
+        return _batch(views, seeds, _weights, void, instances, objects_alone, dataset.classes.background, augmentation)
 
     def _view(position: int) -> Sample:
         if closed.is_set():
@@ -114,6 +122,11 @@ def batches(
             closed.set()
             for future in ahead:
                 future.cancel()
+
+
+def _seed(seed: int, position: int, kind: int) -> int:
+    """The seed of what a network draws at random: of the picture at `position` (kind 0), or of the batch that it begins (1)."""
+    return int(np.random.SeedSequence([seed, _DRAWN, position, kind]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 _orders = threading.local()
@@ -201,10 +214,12 @@ class _Cache:
 
 def _batch(
     samples: list[Sample],
+    seeds: Seeds,
     weight_map_of: Callable[[Sample], NDArray[np.float32] | None],
     void: int,
     instances: bool,
     objects_alone: bool,
+    background: int | None,
     augmentation: Augmentation,
 ) -> Batch:
     sizes = {sample.image.shape[:2] for sample in samples}
@@ -219,8 +234,10 @@ def _batch(
     maps = [weight for sample in samples if (weight := weight_map_of(sample)) is not None]
     weights = torch.from_numpy(np.stack(maps)) if maps else None
     names = tuple(sample.name for sample in samples)
-    objects = tuple(_targets_of(sample.instances) for sample in samples if sample.instances is not None) if instances else None
-    return Batch(images.float().div_(255), Targets(labels, weights, objects), names, int((labels != void).sum()))
+    objects = None
+    if instances:
+        objects = tuple(_targets_of(sample.instances, background) for sample in samples if sample.instances is not None)
+    return Batch(images.float().div_(255), Targets(labels, weights, objects, seeds), names, int((labels != void).sum()))
 
 
 def _padded(sample: Sample, size: tuple[int, int], void: int) -> Sample:
@@ -253,13 +270,15 @@ def _labels_by_objects(sample: Sample, void: int) -> NDArray[np.int64]:
     return np.where((labels == void) & (objects.numbers > 0), objects.class_ids[objects.numbers - 1], labels)
 
 
-def _targets_of(objects: Instances) -> InstanceTargets:
-    """The objects that have at least one pixel in the view."""
-    crops = [objects.crop(index) for index in range(len(objects.class_ids))]
-    shown = [index for index, crop in enumerate(crops) if crop.bits.size]
-    boxes = [(crop.left, crop.top, crop.left + crop.shape[1], crop.top + crop.shape[0]) for crop in crops if crop.bits.size]
-    masks = np.array([crops[index].mask for index in shown], np.bool_).reshape(len(shown), *objects.size)
+def _targets_of(objects: Instances, background: int | None) -> InstanceTargets:
+    """The objects that have a pixel left in the view, and another class than background."""
+    count = len(objects.class_ids)
+    places = ndimage.find_objects(objects.numbers, count) if count else []
+    shown = [index for index in range(count) if places[index] is not None and objects.class_ids[index] != background]
+    boxes = [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in (places[index] for index in shown)]
+    number_of = np.zeros(count + 1, np.int32)
+    number_of[np.array(shown, np.int64) + 1] = np.arange(1, 1 + len(shown))
     return InstanceTargets(
-        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), torch.from_numpy(masks),
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), torch.from_numpy(number_of[objects.numbers]),
         torch.from_numpy(objects.class_ids[shown]), torch.from_numpy(objects.crowd[shown]),
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -14,14 +14,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from perpixel import networks
 from perpixel.backbones import TRUNKS
+from perpixel.backbones.trunks import freeze
 from perpixel.classes import ClassTable
 from perpixel.datasets import Dataset
 from perpixel.errors import UsageError
 from perpixel.layers.batch_norm import measure_statistics, synchronise
-from perpixel.losses import PixelLoss
+from perpixel.losses import Mean, PixelLoss
 from perpixel.machines import device as machine
 from perpixel.machines.team import Team
-from perpixel.networks import Network, as_network, finds_objects, labels_pixels, trunk_of
+from perpixel.networks import Network, as_network, counts_examples, finds_objects, labels_pixels, trunk_of
 from perpixel.networks.mask_rcnn import RegionNetwork
 from perpixel.sample import Targets
 from perpixel.training.batches import batches
@@ -73,7 +74,7 @@ def learner_of(network: Network, recipe: Recipe, team: Team, say: Say) -> Learne
     optimiser = optimiser_of(network, recipe)
     autocast, scaled = machine.precision(team.device, recipe.mixed_precision)
     scaler = torch.amp.GradScaler(team.device.type, enabled=scaled)
-    return Learner(network, average, optimiser, _losses(network, team), autocast, scaler)
+    return Learner(network, average, optimiser, _losses(network, recipe, team), autocast, scaler)
 
 
 def network_of(recipe: Recipe, classes: ClassTable) -> Network:
@@ -119,6 +120,8 @@ def _refuse_settings_of_pixels(network: Network, recipe: Recipe) -> None:
         raise UsageError(
             f"separation_class = {recipe.separation_class!r}: {recipe.network} learns from the objects of the data; leave it out."
         )
+    if recipe.loss_mean == "pictures":
+        raise UsageError(f"loss_mean = 'pictures': sums over pixels, and {recipe.network} learns from objects; leave it out.")
     if labels_pixels(network):
         return
     for name in OF_PIXELS:
@@ -128,13 +131,12 @@ def _refuse_settings_of_pixels(network: Network, recipe: Recipe) -> None:
 
 
 def _freeze_stages(network: Network, recipe: Recipe) -> None:
-    freeze = getattr(trunk_of(network), "freeze", None)
-    if freeze is None:
+    trunk = trunk_of(network)
+    if trunk is None or not freeze(trunk, recipe.trunk_frozen):
         raise UsageError(
-            f"trunk_frozen = {recipe.trunk_frozen}: the trunk of {recipe.network} is no ResNet of perpixel, so it has no stages "
-            f"to freeze; give --backbone resnet50, or --trunk-lr 0, which freezes any trunk."
+            f"trunk_frozen = {recipe.trunk_frozen}: {recipe.network} has no trunk with stages, which could be frozen; give "
+            f"--backbone resnet50, or --trunk-lr 0, which freezes any trunk."
         )
-    freeze(recipe.trunk_frozen)
 
 
 def _freeze_norm(network: Network, recipe: Recipe) -> None:
@@ -166,7 +168,8 @@ def _frozen(network: Network, recipe: Recipe) -> list[nn.Module]:
     if trunk is not None and recipe.trunk_lr == 0:
         parts.append(trunk)
     elif trunk is not None and recipe.trunk_frozen:
-        parts += [part for part in trunk.children() if not any(weight.requires_grad for weight in part.parameters())]
+        weights = ((part, [*part.parameters()]) for part in trunk.modules())
+        parts += [part for part, of_part in weights if of_part and not any(weight.requires_grad for weight in of_part)]
     if recipe.freeze_norm:
         parts += [module for module in network.modules() if isinstance(module, _BatchNorm)]
     return parts
@@ -198,22 +201,35 @@ def begin_with(network: Network, path: str, say: Say) -> str:
 
 
 class _Forward(nn.Module):
-    """`network.losses` as a forward pass, because DistributedDataParallel hooks into `forward` alone."""
+    """The losses of a network as a forward pass, which is what DistributedDataParallel watches; with `whole`, those that are
+    means over examples are normalised by the examples of all processes."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, whole: bool, team: Team) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.whole, self.team = network, whole, team
 
     def forward(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        if self.whole and counts_examples(self.network):
+            return _over_processes(self.network.means(images, targets), targets, self.network.void, self.team)
         return self.network.losses(images, targets)
 
 
-def _losses(network: Network, team: Team) -> Losses:
+def _over_processes(means: Mapping[str, Mean], targets: Targets, void: int, team: Team) -> dict[str, Tensor]:
+    """Losses whose mean over processes, weighted by judged pixels as training weighs them, is that over the examples of all."""
+    judged = (targets.labels != void).sum()
+    counts = torch.stack([judged.double(), *(mean.examples.double() for mean in means.values())]).cpu().numpy()
+    of_all = team.sum(counts)
+    shares = counts[1:] / of_all[1:].clip(1e-9) * of_all[0] / max(counts[0], 1)
+    return {name: mean.value * float(share) for (name, mean), share in zip(means.items(), shares, strict=True)}
+
+
+def _losses(network: Network, recipe: Recipe, team: Team) -> Losses:
     if team.world == 1:
         return network.losses
     ids = [team.device.index] if team.device.type == "cuda" else None
+    forward = _Forward(network, recipe.loss_mean != "parts", team)
     # Statistics of batch normalisation are equal in all processes already: `synchronise` made them so.
-    losses: Losses = DistributedDataParallel(_Forward(network), ids, broadcast_buffers=False)
+    losses: Losses = DistributedDataParallel(forward, ids, broadcast_buffers=False)
     return losses
 
 

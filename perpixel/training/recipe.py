@@ -80,7 +80,8 @@ class Recipe:
     channels: int | None = _argument("U-Net: 3, or 1 for grey.")
     convolutions: str | None = _argument("U-Net: valid as published, or same.")
     norm: str | None = _argument(
-        "Normalisation. U-Net: batch, or none as published. DeepLab v2, Mask R-CNN, PANet: frozen or batch. FPN: group or batch. "
+        "Normalisation. U-Net: batch, or none as published. DeepLab v2, Mask R-CNN, PANet on our ResNets: frozen or batch. "
+        "FPN: group or batch. "
         "vit_linear: batch or layer."
     )
     top_down: bool | None = _argument("FPN: the path that takes coarse maps down to fine ones, as published.")
@@ -112,7 +113,6 @@ class Recipe:
     separable: bool | None = _argument("DeepLab v3+: separable convolutions in pyramid and decoder, as published.")
     low_level: int | None = _argument("DeepLab v3+: channels of the low-level feature, 48 as published.")
     dropout: float | None = _argument("Dropout ratio.")
-    frozen: int | None = _argument("Mask R-CNN, PANet: stages that are not trained: 0 none, 1 the stem, 2 up to res2, to 5.")
     roi: str | None = _argument("Mask R-CNN: align, or pool, which rounds the sides of regions.")
     anchors: tuple[int, ...] | None = _argument("Mask R-CNN, PANet: sides of anchors in pixels, one for each level.")
     min_size: tuple[int, ...] | None = _argument("Mask R-CNN, PANet: shorter sides of resized pictures; test takes the last.")
@@ -156,7 +156,7 @@ class Recipe:
     optimiser: str = _setting("adamw", "sgd or adamw.")
     lr: float = _setting(1e-3, "Learning rate; the highest one of one_cycle.")
     trunk_lr: float = _setting(1.0, "Factor of the learning rate for the trunk; 0 freezes it.")
-    trunk_frozen: int = _setting(0, "Parts of a ResNet that do not learn: 0 none, 1 the stem, 2 up to res2, ... 5 up to res5.")
+    trunk_frozen: int = _setting(0, "Parts of the trunk that do not learn: 0 none, 1 the stem, 2 up to res2, ... 5 up to res5.")
     freeze_norm: bool = _setting(False, "Batch normalisation keeps statistics, scale and shift, as in DeepLab v3's second stage.")
     score_lr: float = _setting(1.0, "Factor of the learning rate for score layers.")
     bias_lr: float = _setting(1.0, "Factor of the learning rate for biases, on top of the others.")

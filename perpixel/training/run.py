@@ -121,8 +121,11 @@ class Sound:
     pictures: dict[str, int]
 
 
-def sound_data(recipe: Recipe, out: Path, team: Team, say: Say, progress: CheckProgress | None = None) -> Sound:
-    """The results of the data check: from data.json where no file of the data set changed since, else of a new check.
+def sound_data(
+    recipe: Recipe, out: Path, team: Team, say: Say, progress: CheckProgress | None = None, objects: bool = False
+) -> Sound:
+    """The results of the data check: from data.json where no file of the data set changed since, else of a new check. With
+    `objects` it says once how many objects of the training split teach nothing.
 
     Raises DataError for an unsound data set, or for other data than the run began with; UntrustedFile where no file tells any
     more which data the run began with."""
@@ -135,14 +138,19 @@ def sound_data(recipe: Recipe, out: Path, team: Team, say: Say, progress: CheckP
             if not known and path.exists():
                 say(f"{path}: is damaged, or of an older version; the data set is checked again.")
             before = _fingerprints(out, known)
-            report = _checked(recipe, say, progress)
+            report = _checked(recipe, say, progress, objects)
             if before is not None and before != report.fingerprints:
                 raise DataError(f"{recipe.data}: pictures or masks changed since {out} began; choose another --out.")
+            unlearned = report.unlearned.get(recipe.train_split, ())
+            for sentence in unlearned:
+                if sentence not in known.get("unlearned", ()):
+                    say(f"warning: {sentence}")
             known = {
                 "stamp": stamp,
                 "class_pixels": report.class_pixels[recipe.train_split][:-1],
                 "fingerprints": report.fingerprints,
                 "pictures": report.pictures,
+                "unlearned": list(unlearned),
             }
             write_facts(out, DATA, known)
     known = team.from_first(known)
@@ -235,8 +243,8 @@ def data_of(run: Path, recipe: Mapping[str, Any]) -> tuple[str | None, str | Non
     return places[0], places[1]
 
 
-def _checked(recipe: Recipe, say: Say, progress: CheckProgress | None) -> Report:
-    report = check(recipe.data, progress, recipe.root, (recipe.train_split, recipe.val_split))
+def _checked(recipe: Recipe, say: Say, progress: CheckProgress | None, objects: bool) -> Report:
+    report = check(recipe.data, progress, recipe.root, (recipe.train_split, recipe.val_split), objects)
     where = recipe.data if recipe.root is None else f"{recipe.data} --root {recipe.root}"
     kinds: dict[str, list[str]] = {}
     for problem in report.problems:

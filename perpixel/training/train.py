@@ -231,7 +231,7 @@ def _set_up(
     """Checks the data, gives the network the weights of its start or of the last state, and begins a session in run.json."""
     if recipe.statistics_batches and recipe.statistics_batch % team.world:
         raise UsageError(f"statistics_batch = {recipe.statistics_batch}: must be a multiple of the processes, {team.world}.")
-    sound = sound_data(recipe, out, team, say, checked)
+    sound = sound_data(recipe, out, team, say, checked, finds_objects(network))
     refuse_truth(criterion, validation)
     training = object_crops(training, recipe, sound.fingerprints[recipe.train_split], out, team, say)
     started_from = None

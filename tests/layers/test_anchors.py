@@ -2,16 +2,14 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
-from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, BoxCoder, Matcher
+from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
 from perpixel.layers import anchors as module
-from perpixel.layers.anchors import BETWEEN, NEGATIVE, anchors, decode, encode, matched, sampled, share_inside
+from perpixel.layers.anchors import BETWEEN, NEGATIVE, anchors, decode, encode, matched, share_inside
 
 CPU = torch.device("cpu")
 
@@ -79,19 +77,6 @@ def test_an_object_that_no_box_touches_matches_none() -> None:
     """Where torchvision gives it every box that it does not touch."""
     here, far = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[50.0, 50, 60, 60]])
     assert matched(far, here, 0.7, 0.3, each=True).tolist() == [NEGATIVE]
-
-
-@given(st.lists(st.sampled_from([-1, 0, 0, 1, 3]), max_size=60), st.integers(1, 40))
-def test_samples_are_torchvisions(labels: list[int], count: int) -> None:
-    given_labels = torch.tensor(labels, dtype=torch.int64)
-    torch.manual_seed(0)
-    positive, negative = sampled(given_labels, count, 0.25)
-    torch.manual_seed(0)
-    ((wanted,), (others,)) = BalancedPositiveNegativeSampler(count, 0.25)([given_labels])
-    assert sorted(positive.tolist()) == wanted.nonzero().flatten().tolist()
-    assert sorted(negative.tolist()) == others.nonzero().flatten().tolist()
-    assert len(positive) <= count // 4
-    assert len(positive) + len(negative) <= count
 
 
 def test_the_share_of_a_box_in_a_region() -> None:

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from fake_networks import Blobs, BlobsAndPixels
+from fake_networks import Blobs, BlobsAndPixels, targets_of
 from torch import nn
 
 from perpixel.classes import ClassTable
 from perpixel.errors import UsageError
 from perpixel.networks import NETWORKS, as_network, build, finds_objects, labels_pixels, pixel_network
-from perpixel.sample import InstanceTargets, Targets
+from perpixel.sample import Targets
 from perpixel.weights.model_file import Model, ModelCard, load, save_model
 
 VOID = 255
@@ -23,8 +23,7 @@ def targets(void: bool = False) -> Targets:
     labels[masks] = 1
     if void:
         labels[:, 3:] = VOID
-    boxes = torch.tensor([[0.0, 0, 4, 6]])
-    return Targets(labels, None, (InstanceTargets(boxes, masks, torch.tensor([1]), torch.tensor([False])),))
+    return Targets(labels, None, (targets_of(masks, [1]),))
 
 
 def test_a_network_of_objects_is_told_from_one_of_pixels() -> None:

@@ -60,12 +60,12 @@ def pictures(size, count=1, seed=0):
 
 def objects_of(size, boxes, crowd=()):
     """Rectangles left, top, right, bottom in a picture of `size`."""
-    masks = torch.zeros(len(boxes), *size, dtype=torch.bool)
-    for mask, (left, top, right, bottom) in zip(masks, boxes, strict=True):
-        mask[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = True
+    numbers = torch.zeros(size, dtype=torch.int32)
+    for number, (left, top, right, bottom) in enumerate(boxes, start=1):
+        numbers[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = number
     crowds = torch.tensor([number in crowd for number in range(len(boxes))], dtype=torch.bool)
     boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    return InstanceTargets(boxes, masks, torch.ones(len(boxes), dtype=torch.int64), crowds)
+    return InstanceTargets(boxes, numbers, torch.ones(len(boxes), dtype=torch.int64), crowds)
 
 
 def targets_of(size, boxes, crowd=()):
@@ -279,7 +279,7 @@ def by_hand(network, images, targets):
                 window = windows_of(torch.tensor([cell]), planes)
                 of_object, judged_share = (
                     shares(mask_of[None], window, network.mask_side)[0]
-                    for mask_of in (objects.masks[truth[cell]] & judged, judged)
+                    for mask_of in ((objects.numbers == truth[cell] + 1) & judged, judged)
                 )
                 wanted = torch.where(judged_share > 0, of_object / judged_share.clamp(min=1e-9), 0).clamp(max=1)
                 losses = F.binary_cross_entropy_with_logits(found["masks"][picture, cell].flatten(), wanted, reduction="none")
@@ -515,7 +515,7 @@ def test_four_pictures_are_learned_by_heart():
     network = FPNProposals(2, kernels=(5,), mask_side=14, width=0.125)
     images, objects = squares(4)
     targets = Targets(torch.ones(4, 64, 64, dtype=torch.int64), None, objects)
-    truth = [Instances(one.masks.numpy(), one.class_ids.numpy()) for one in objects]
+    truth = [Instances.of_numbers(one.numbers.numpy(), one.class_ids.numpy()) for one in objects]
 
     def recall():
         network.eval()

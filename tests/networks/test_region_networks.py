@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fake_networks import all_masks, targets_of
 from fakes import make_instances
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -25,20 +26,22 @@ from perpixel.training.train import train
 from perpixel.weights.model_file import ModelCard, load, save_model
 
 CLASSES, VOID = 4, 255
-SMALL: dict[str, Any] = {
-    "width": 0.05, "norm": "batch", "frozen": 0, "min_size": (64,), "max_size": 96, "anchors": (8, 16, 32, 64, 96),
+SIDES: dict[str, Any] = {
+    "width": 0.05, "min_size": (64,), "max_size": 96, "anchors": (8, 16, 32, 64, 96),
 }  # fmt: skip
+SMALL: dict[str, Any] = {**SIDES, "norm": "batch"}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mask_rcnn": ("mask_rcnn", SMALL),
     "mask_rcnn, c4": ("mask_rcnn", {**SMALL, "variant": "c4"}),
     "mask_rcnn, pool": ("mask_rcnn", {**SMALL, "roi": "pool"}),
-    "mask_rcnn on resnet18": ("mask_rcnn", {**SMALL, "backbone": "resnet18", "norm": "frozen", "frozen": 2}),
-    "mask_rcnn on xception41": ("mask_rcnn", {**SMALL, "backbone": "xception41", "norm": "frozen", "frozen": 1}),
+    "mask_rcnn on resnet18": ("mask_rcnn", {**SIDES, "backbone": "resnet18"}),
+    "mask_rcnn on xception41": ("mask_rcnn", {**SIDES, "backbone": "xception41"}),
     "panet": ("panet", SMALL),
     "panet, sum, two fc": ("panet", {**SMALL, "pooling": "sum", "box_head": "two_fc"}),
     "panet, nothing of it": ("panet", {**SMALL, "pooling": "level", "fc_fusion": False, "bottom_up": False}),
 }
 FEW = Counts(Proposals(100, 60), Proposals(100, 60), 64)  # so that a test takes a second
+REGIONS = torch.tensor([[0.0, 0, 50, 50], [10, 10, 40, 60], [40, 8, 70, 60]])
 LOSSES = ["objectness", "rpn_box", "classifier", "box", "mask"]
 
 
@@ -72,17 +75,6 @@ def pictures(size: tuple[int, int], count: int = 1) -> Tensor:
     return torch.rand(count, 3, *size, generator=torch.Generator().manual_seed(0))
 
 
-def objects_of(masks: Tensor, class_ids: list[int], crowd: list[bool] | None = None) -> InstanceTargets:
-    boxes = []
-    for mask in masks:
-        rows, columns = (mask.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
-        boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1] if rows else [0, 0, 0, 0])
-    return InstanceTargets(
-        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), masks, torch.tensor(class_ids, dtype=torch.int64),
-        torch.tensor(crowd or [False] * len(masks), dtype=torch.bool),
-    )  # fmt: skip
-
-
 def squares(size: tuple[int, int] = (60, 80), void: bool = False) -> Targets:
     """A picture with three rectangles, its lower half void if asked for."""
     masks, labels = torch.zeros(3, *size, dtype=torch.bool), torch.zeros(1, *size, dtype=torch.int64)
@@ -91,7 +83,7 @@ def squares(size: tuple[int, int] = (60, 80), void: bool = False) -> Targets:
         labels[0, masks[place]] = place + 1
     if void:
         labels[:, size[0] // 2 :] = VOID
-    return Targets(labels, None, (objects_of(masks, [1, 2, 3]),))
+    return Targets(labels, None, (targets_of(masks, [1, 2, 3]),))
 
 
 def gradients(network: nn.Module, loss: Tensor) -> list[Tensor]:
@@ -164,7 +156,7 @@ def twice(targets: Targets) -> tuple[Tensor, None, tuple[InstanceTargets, ...]]:
 def test_a_step_lowers_the_loss(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the same regions, to which no gradient goes."""
     network, images, targets = livened(case), pictures((60, 80)), squares()
-    monkeypatch.setattr(network, "_proposals", lambda *_: [torch.tensor([[0.0, 0, 50, 50], [10, 10, 40, 60], [40, 8, 70, 60]])])
+    monkeypatch.setattr(network, "_proposals", lambda *_: ([REGIONS], [torch.arange(3)]))
     before = summed(network, images, targets)
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     found = torch.autograd.grad(before, learned)
@@ -192,9 +184,9 @@ def test_what_objects_have_under_void_changes_neither_loss_nor_gradient(network:
     """Of the second object a half, of the third all but a row."""
     images, targets = pictures((60, 80)), squares(void=True)
     assert targets.instances is not None
-    masks = targets.instances[0].masks.clone()
+    masks = all_masks(targets.instances[0])
     masks[:, 30:] = torch.rand(3, 30, 80) < 0.5
-    other = Targets(targets.labels, None, (objects_of(masks, [1, 2, 3]),))
+    other = Targets(targets.labels, None, (targets_of(masks, [1, 2, 3]),))
     assert not torch.equal(other.instances[0].boxes, targets.instances[0].boxes)  # type: ignore[index]
     found = [summed(network, images, given) for given in (targets, other)]
     assert found[0] == found[1] > 0
@@ -216,7 +208,7 @@ def test_no_box_in_void_or_in_a_crowd_is_an_example_of_background(kind: str) -> 
     region = torch.zeros(1, 60, 80, dtype=torch.bool)
     region[:, :, 30:] = True
     labels = torch.full((1, 60, 80), VOID).where(region, 0) if kind == "void" else torch.zeros(1, 60, 80, dtype=torch.int64)
-    objects = objects_of(region, [1], [True]) if kind == "crowd" else objects_of(region[:0], [])
+    objects = targets_of(region, [1], [True]) if kind == "crowd" else targets_of(region[:0], [])
     kept: list[Tensor] = []
     hook = network.rpn.register_forward_hook(lambda _layer, _inputs, output: kept.extend(output[0]))
     loss = network.losses(images, Targets(labels, None, (objects,)))["objectness"]
@@ -234,7 +226,7 @@ def test_crowds_are_not_learned() -> None:
     network, images, targets = built("mask_rcnn"), pictures((60, 80)), squares()
     assert targets.instances is not None
     objects = targets.instances[0]
-    crowded = InstanceTargets(objects.boxes, objects.masks, objects.class_ids, torch.ones(3, dtype=torch.bool))
+    crowded = InstanceTargets(objects.boxes, objects.numbers, objects.class_ids, torch.ones(3, dtype=torch.bool))
     losses = network.losses(images, Targets(targets.labels, None, (crowded,)))
     assert losses["rpn_box"] == losses["box"] == losses["mask"] == 0
     assert losses["objectness"] > 0
@@ -267,33 +259,59 @@ def test_objects_of_any_kind_give_finite_losses(
     network: RegionNetwork, masks: Tensor, class_ids: list[int], crowd: list[bool]
 ) -> None:
     targets = Targets(
-        torch.zeros(2, 40, 50, dtype=torch.int64), None, (objects_of(masks, class_ids, crowd), objects_of(NONE, []))
+        torch.zeros(2, 40, 50, dtype=torch.int64), None, (targets_of(masks, class_ids, crowd), targets_of(NONE, []))
     )
     loss = summed(network, pictures((40, 50), 2), targets)
     assert loss.isfinite()
     assert all(gradient.isfinite().all() for gradient in gradients(network, loss))
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 200), (33, 47)])
+SIZES = [(1, 1), (1, 200), (200, 1), (2, 3), (33, 47)]
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_pictures_from_1_by_1_give_finite_losses(network: RegionNetwork, size: tuple[int, int]) -> None:
-    objects = objects_of(torch.ones(1, *size, dtype=torch.bool), [1])
+    objects = targets_of(torch.ones(1, *size, dtype=torch.bool), [1])
     loss = summed(network, pictures(size), Targets(torch.ones(1, *size, dtype=torch.int64), None, (objects,)))
     assert loss.isfinite()
     assert all(gradient.isfinite().all() for gradient in gradients(network, loss))
+    assert len(network.detect(pictures(size))) == 1
 
 
-def test_10_000_objects() -> None:
-    network, masks = built("mask_rcnn"), torch.zeros(10_000, 100, 100, dtype=torch.bool)
-    masks.view(10_000, -1).fill_diagonal_(True)
+def test_a_box_without_area_or_outside_the_picture_is_that_of_the_pixels() -> None:
+    """The pixels of an object tell where it is, whatever its box says."""
+    network, images, targets = built("mask_rcnn"), pictures((60, 80)), squares()
+    assert targets.instances is not None
+    objects, found = targets.instances[0], []
+    for boxes in (objects.boxes, torch.zeros(3, 4), objects.boxes + 1000, objects.boxes - 1000):
+        other = InstanceTargets(boxes, objects.numbers, objects.class_ids, objects.crowd)
+        found.append(summed(network, images, Targets(targets.labels, None, (other,))))
+    assert found[0].isfinite()
+    assert all(loss == found[0] for loss in found)
+
+
+def thousands() -> Targets:
+    """10,000 objects of one pixel each."""
+    numbers = torch.arange(1, 10_001, dtype=torch.int32).view(100, 100)
     rows, columns = torch.arange(10_000) // 100, torch.arange(10_000) % 100
     boxes = torch.stack([columns, rows, columns + 1, rows + 1], 1).float()
-    objects = InstanceTargets(boxes, masks, torch.ones(10_000, dtype=torch.int64), torch.zeros(10_000, dtype=torch.bool))
-    losses = network.losses(pictures((100, 100)), Targets(torch.ones(1, 100, 100, dtype=torch.int64), None, (objects,)))
+    objects = InstanceTargets(boxes, numbers, torch.ones(10_000, dtype=torch.int64), torch.zeros(10_000, dtype=torch.bool))
+    return Targets(torch.ones(1, 100, 100, dtype=torch.int64), None, (objects,))
+
+
+@pytest.mark.parametrize("case", ["mask_rcnn", "panet"])
+def test_10_000_objects(case: str) -> None:
+    losses = built(case).losses(pictures((100, 100)), thousands())
     assert all(loss.isfinite() for loss in losses.values())
+    assert losses["mask"] > 0
+
+
+def test_a_network_of_regions_must_have_levels() -> None:
+    assert RegionNetwork.__abstractmethods__ == {"levels"}
 
 
 def test_an_object_of_class_0_is_refused() -> None:
-    targets = Targets(torch.zeros(1, 40, 50, dtype=torch.int64), None, (objects_of(ALL, [0]),))
+    targets = Targets(torch.zeros(1, 40, 50, dtype=torch.int64), None, (targets_of(ALL, [0]),))
     with pytest.raises(UsageError, match="an object has class 0, which is background to this network"):
         built("mask_rcnn").losses(pictures((40, 50)), targets)
 
@@ -307,7 +325,7 @@ def test_an_object_of_class_0_is_refused() -> None:
         ("mask_rcnn", {"variant": "c5"}, "no variant of mask_rcnn 'c5'; did you mean 'c4'"),
         ("mask_rcnn", {"roi": "alin"}, "no roi 'alin'; did you mean 'align'"),
         ("mask_rcnn", {"norm": "frozn"}, "no norm 'frozn'; did you mean 'frozen'"),
-        ("mask_rcnn", {"frozen": 6}, "frozen = 6: nothing"),
+        ("mask_rcnn", {"norm": "batch", "backbone": "resnet18"}, "norm = 'batch': is for our ResNets, not resnet18, whose"),
         ("mask_rcnn", {"anchors": (32, 64)}, "FPN has 5 levels; give a side for each"),
         ("mask_rcnn", {"anchors": (0, 1, 2, 3, 4)}, "anchors = .*: sides in pixels are 1 or more"),
         ("mask_rcnn", {"min_size": ()}, "min_size = .*: sides in pixels are 1 or more"),
@@ -378,24 +396,6 @@ def test_the_first_stages_and_the_normalisation_of_a_timm_trunk_are_frozen() -> 
     learned = {name.split(".")[1] for name, parameter in network.trunk.named_parameters() if parameter.requires_grad}
     assert still - learned == {"conv1", "bn1", "layer1"}
     assert learned == {"layer2", "layer3", "layer4"}
-
-
-def test_frozen_weights_stay_as_they_are_in_training() -> None:
-    network = built("mask_rcnn on resnet18").train()
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    optimiser = torch.optim.SGD([parameter for parameter in network.parameters() if parameter.requires_grad], 0.01)
-    summed(network, pictures((60, 80)), squares()).backward()
-    optimiser.step()
-    moved = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert not any("bn" in name or name.startswith(("trunk.body.conv1", "trunk.body.layer1")) for name in moved)
-    assert any(name.startswith("trunk.body.layer4") for name in moved)
-    assert any(name.startswith("mask_head") for name in moved)
-
-
-def test_without_frozen_normalisation_a_timm_trunk_is_trained_whole() -> None:
-    network = built("mask_rcnn on resnet18", norm="batch", frozen=0).train()
-    assert all(parameter.requires_grad for parameter in network.parameters())
-    assert all(layer.training for layer in network.trunk.modules())
 
 
 # Files and training

@@ -79,14 +79,33 @@ def test_training_mode_leaves_what_is_frozen_in_evaluation(data: Path) -> None:
     assert network.training
 
 
+def test_of_a_trunk_of_timm_what_its_features_of_a_stride_are_computed_by_is_frozen(data: Path) -> None:
+    settings = {"network": "mask_rcnn", "backbone": "resnet18", "anchors": (8, 16, 32, 64, 96), "trunk_frozen": 2}
+    recipe = recipe_of(data, **settings, freeze_norm=True)
+    network = network_of(recipe, open_dataset(data).classes)
+    train_mode(network, recipe)
+    still = {name for name, weight in network.trunk.named_parameters() if weight.ndim == 4 and not weight.requires_grad}
+    assert still == {
+        name for name, weight in network.trunk.named_parameters()
+        if weight.ndim == 4 and name.startswith(("body.conv1.", "body.layer1."))
+    }  # fmt: skip
+    body = network.trunk.body
+    assert [part.training for part in (body.conv1, body.layer1, body.layer4, body.layer4[0].bn1)] == [False, False, True, False]
+    assert network.mask_head.training
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
         (
             {"network": "unet", "trunk_frozen": 2},
-            "trunk_frozen = 2: the trunk of unet is no ResNet of perpixel, so it has no stages to freeze; give --backbone",
+            "trunk_frozen = 2: unet has no trunk with stages, which could be frozen; give --backbone resnet50",
         ),
         ({"network": "fcn32s", "width": 0.02, "freeze_norm": True}, "freeze_norm: fcn32s has no batch normalisation; leave it"),
+        (
+            {"network": "mask_rcnn", "backbone": "resnet18", "norm": "frozen"},
+            "norm = 'frozen': is for our ResNets, not resnet18, whose normalisation `--freeze-norm` freezes",
+        ),
         ({"freeze_norm": True, "statistics_batches": 2}, "statistics_batches = 2: on_resnet trains no batch normalisation"),
     ],
 )

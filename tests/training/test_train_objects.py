@@ -132,6 +132,36 @@ def test_accumulated_parts_and_two_processes_give_the_weights_of_one(
             assert torch.allclose(tensor, whole[name], atol=1e-5), (other, name)
 
 
+REGIONS = {
+    "backbone": "resnet18", "weights": "none", "width": 0.05, "trunk_frozen": 1, "freeze_norm": True, "min_size": (32, 40, 48),
+    "max_size": 64, "anchors": (4, 8, 16, 24, 32),
+}  # fmt: skip
+OF_OBJECTS = {"mask_rcnn": REGIONS, "panet": REGIONS, "fpn_proposals": {"width": 0.05, "mask_side": 14, "freeze_norm": True}}
+
+
+@pytest.mark.parametrize("network", OF_OBJECTS)
+def test_two_processes_give_the_weights_of_one_where_examples_are_drawn(data: Path, tmp_path: Path, network: str) -> None:
+    """Which examples of a picture are drawn follows from the picture, and losses are means over those of the whole batch."""
+    recipe = small(data, network=network, optimiser="sgd", lr=1e-3, clip=1.0, steps=3, log_every=1, **OF_OBJECTS[network])
+    script = tmp_path / "two.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from perpixel.training.recipe import Recipe\n"
+        "from perpixel.training.train import train\n"
+        f"train(Recipe(**{recipe.to_json()!r}), Path({str(tmp_path / 'two')!r}))\n"
+    )
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(torchrun, capture_output=True, text=True, timeout=600, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    train(recipe, tmp_path / "one", say=quiet)
+    for one, two in zip(*(losses_of(tmp_path / folder) for folder in ("one", "two")), strict=True):
+        assert one == pytest.approx(two, rel=1e-4)
+    alone, together = (load_file(tmp_path / folder / MODEL_FILE) for folder in ("one", "two"))
+    for name, tensor in alone.items():
+        assert torch.allclose(tensor.float(), together[name].float(), rtol=1e-4, atol=1e-5), name
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
@@ -143,6 +173,7 @@ def test_accumulated_parts_and_two_processes_give_the_weights_of_one(
             {"network": "blobs_and_pixels", "separation_weights": 10.0, "separation_class": "object"},
             "separation_class = 'object': blobs_and_pixels learns from the objects of the data",
         ),
+        ({"loss_mean": "pictures"}, "loss_mean = 'pictures': sums over pixels, and blobs learns from objects; leave it out"),
         ({"trunk_lr": 0.0}, "trunk_lr = 0: blobs has no trunk to freeze"),
         ({"statistics_batches": 2}, "statistics_batches = 2: blobs trains no batch normalisation"),
         (
@@ -182,8 +213,9 @@ def test_a_batch_that_is_not_finite_is_kept_with_its_objects(data: Path, tmp_pat
     (kept,) = (tmp_path / "run/not_finite").iterdir()
     tensors = load_file(kept)
     assert tensors["targets"].shape == (4, 24, 32)
-    assert tensors["instances.3.masks"].shape[1:] == (24, 32)
-    assert {name.split(".")[-1] for name in tensors if name.startswith("instances.0")} == {"boxes", "masks", "class_ids", "crowd"}
+    assert tensors["instances.3.numbers"].shape == (24, 32)
+    kept_of_first = {name.split(".")[-1] for name in tensors if name.startswith("instances.0")}
+    assert kept_of_first == {"boxes", "numbers", "class_ids", "crowd"}
 
 
 class TestJudgedByObjects:
