@@ -67,7 +67,7 @@ for words in ("evaluate", "evaluate masks", "compare"):
         f"{words} --membranes": (lambda name: name not in WITHOUT_VOID, "has void pixels, for which these measures have no rule"),
         f"{words} --cityscapes": (lambda name: name not in ("cityscapes", "cityscapes30"), "judge"),
         f"{words} --instances": (lambda name: True, of_files if by_files else "predicts no instances"),
-        f"{words} --panoptic": (lambda name: True, of_files if by_files else "predicts no segments"),
+        f"{words} --panoptic": (lambda name: True, of_files if by_files else "predicts no segments|judge on coco_panoptic"),
     }
 MEANINGLESS["evaluate masks --calibration"] = lambda name: True, "hold no probabilities"
 

@@ -254,7 +254,8 @@ def _costs(comparison: Comparison) -> Section:
     for name, cost in comparison.costs.items():
         minutes = "not known" if cost.minutes is None else f"{cost.minutes:.1f}"
         size = "x".join(map(str, cost.size))
-        row = [name, _amount(cost.parameters), _amount(cost.multiply_adds), size, minutes]
+        multiply_adds = "not known" if cost.multiply_adds is None else _amount(cost.multiply_adds)
+        row = [name, _amount(cost.parameters), multiply_adds, size, minutes]
         if cost.speed is not None:
             memory = cost.speed.peak_memory
             told = "not known" if memory is None else f"{memory / 1e6:.0f} MB"

@@ -155,7 +155,7 @@ class PanopticQuality(Measure[PanopticCounts]):
     def truth(self, dataset: Dataset) -> Dataset:
         """The data set as panoptic maps. A folder's stuff are background and the classes that it shows without any object."""
         if isinstance(dataset, Coco) and dataset.view != "coco_panoptic":
-            raise UsageError(f"{dataset.view}: has objects that overlap, and a panoptic map has none; judge on coco_panoptic.")
+            raise UsageError(f"{dataset.view}: is no set of panoptic maps; judge on coco_panoptic.")
         dataset = with_objects(dataset)
         things = None if isinstance(dataset, Folder) else things_in(dataset.classes)
         return SegmentsOf(dataset, _told_apart(dataset) if things is None else things)

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from perpixel.machines.memory import peak_of
+from perpixel.networks import labels_pixels
+from perpixel.networks.mask_rcnn import RegionNetwork
 from perpixel.networks.papers import size_of
 from perpixel.prediction.inference import Predictor
 
@@ -33,11 +35,12 @@ class Speed:
 
 @dataclass(frozen=True)
 class Cost:
-    """`multiply_adds` are those of one run of the network on a picture of `size` (height, width), as it sees it. `minutes` are
-    those of its training, none where nobody noted them; `speed` is none where it was not measured."""
+    """`multiply_adds` are those of one run of the network on a picture of `size` (height, width), as it sees it, and none
+    where a network of objects does not let them be counted. `minutes` are those of its training, none where nobody noted them;
+    `speed` is none where it was not measured."""
 
     parameters: int
-    multiply_adds: int
+    multiply_adds: int | None
     size: tuple[int, int]
     minutes: float | None = None
     speed: Speed | None = None
@@ -58,7 +61,9 @@ def costs_of(
         model, card = predictor.model, predictor.model.card
         scale = model.scale_for(image.shape[:2])
         height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-        _, multiply_adds = size_of(card.network, len(model.classes), (height, width), **card.arguments)
+        multiply_adds = None
+        if labels_pixels(model.network) or isinstance(model.network, RegionNetwork):
+            _, multiply_adds = size_of(card.network, len(model.classes), (height, width), **card.arguments)
         parameters = sum(parameter.numel() for parameter in model.network.parameters())
         costs[name] = Cost(parameters, multiply_adds, (height, width), minutes.get(name), speeds.get(name))
     return costs

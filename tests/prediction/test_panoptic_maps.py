@@ -346,7 +346,7 @@ class TestCoco:
 
     def test_views_whose_objects_overlap_have_no_panoptic_map(self, out: Path, command: Command) -> None:
         code, _, said = command("evaluate", out, "--data", "coco", "--root", out.parent / "data", "--panoptic")
-        assert (code, "coco: has objects that overlap, and a panoptic map has none; judge on coco_panoptic." in said) == (2, True)
+        assert (code, "coco: is no set of panoptic maps; judge on coco_panoptic." in said) == (2, True)
 
 
 class TestCommand:
