@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from perpixel import build, open_dataset, predict
 from perpixel.networks import as_network
 from perpixel.networks.torchvision import torchvision_state
-from perpixel.prediction.bulk import find_sources, predict_all
+from perpixel.prediction.bulk import find_pictures, predict_all
 from perpixel.sample import InstanceTargets, Targets
 from perpixel.weights.model_file import Model, ModelCard
 
@@ -180,7 +180,7 @@ def step(pair: str, side: str) -> None:
 def files(pair: str, side: str, pictures: Path, out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     if side == "ours":
-        assert all(outcome.status == "done" for outcome in predict_all(our_model(pair), find_sources([str(pictures)]), out))
+        assert all(outcome.status == "done" for outcome in predict_all(our_model(pair), find_pictures([str(pictures)]), out))
         return
     network, palette = their_network(pair).eval(), CLASSES.palette
     for folder in ("masks", "overlays"):

@@ -23,7 +23,7 @@ import torch
 from measure import alternately, machine, median, report
 from PIL import Image
 
-from perpixel.prediction.bulk import find_sources, predict_all
+from perpixel.prediction.bulk import find_pictures, predict_all
 from perpixel.weights.model_file import Model, load
 
 
@@ -52,7 +52,7 @@ def usual_script(run: Path, pictures: Path, out: Path) -> None:
 
 def ours(run: Path, pictures: Path, out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
-    assert all(outcome.status == "done" for outcome in predict_all(loaded(run), find_sources([str(pictures)]), out))
+    assert all(outcome.status == "done" for outcome in predict_all(loaded(run), find_pictures([str(pictures)]), out))
 
 
 def peak_memory(run: Path, pictures: Path) -> int:
@@ -71,7 +71,7 @@ def main() -> None:
     options = parser.parse_args()
     model = load(options.run)
     assert model.scale == 1, "the usual script knows no scale"
-    names = [source.name for source in find_sources([str(options.pictures)])]
+    names = [source.name for source in find_pictures([str(options.pictures)])]
     memory = peak_memory(options.run, options.pictures)
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(1, spawn) as one, ProcessPoolExecutor(1, spawn) as other:

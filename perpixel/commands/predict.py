@@ -35,7 +35,7 @@ def predict(
 ) -> None:
     """Predict masks for pictures of any size; what is done already is skipped."""
     from perpixel.networks.torchvision import LIGHTEST
-    from perpixel.prediction.bulk import STDIN, find_sources, model_and_pictures, predict_all, sources_of_split
+    from perpixel.prediction.bulk import STDIN, find_pictures, model_and_pictures, pictures_of_split, predict_all
     from perpixel.prediction.inference import PLAIN
     from perpixel.terminal import FAILURES, Progress
 
@@ -46,14 +46,14 @@ def predict(
             known = ("--out", "--split", "--scores", "--overlays", "--no-overlays", "--device", *settings)
             raise did_you_mean("option", text, known)
     inference = inference_of(given(inferring)) or PLAIN
-    named, pictures = model_and_pictures(inputs)
-    sources = find_sources(pictures, out) if split is None else sources_of_split(pictures, split)
+    named, inputs = model_and_pictures(inputs)
+    found_pictures = find_pictures(inputs, out) if split is None else pictures_of_split(inputs, split)
     if named is None:
         say(f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes.")
     model = load_on(named or LIGHTEST, device)
     progress = Progress("predicted")
     counts, left_out = {"done": 0, "skipped": 0, "failed": 0}, list[str]()
-    for number, outcome in enumerate(predict_all(model, sources, out, scores, overlays, inference), start=1):
+    for number, outcome in enumerate(predict_all(model, found_pictures, out, scores, overlays, inference), start=1):
         if outcome.status not in counts:
             counts["failed"] += 1
             say(outcome.status)
@@ -62,7 +62,7 @@ def predict(
         left_out += outcome.dropped
         for sentence in outcome.dropped if len(left_out) <= FAILURES else ():
             say(sentence)
-        progress(number, len(sources))
+        progress(number, len(found_pictures))
     if len(left_out) > FAILURES:
         say(f"... and {len(left_out) - FAILURES} more such sentences of what reading leaves out.")
     say(f"{out}: {counts['done']} predicted, {counts['skipped']} done before, {counts['failed']} failed.")

@@ -28,7 +28,7 @@ Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Picture:
+class PictureCounts:
     """What one picture adds: `classes` (K,) are the ids that truth or prediction holds, ascending; `hits`, `truth` and
     `predicted` (K,) their pixels where truth is not void, `at_void` (K,) those predicted where it is, `void` of them."""
 
@@ -41,7 +41,7 @@ class Picture:
     void: int
 
     @classmethod
-    def of(cls, name: str, truth: NDArray[Any], predicted: NDArray[Any], num_classes: int, void: int) -> Picture:
+    def of(cls, name: str, truth: NDArray[Any], predicted: NDArray[Any], num_classes: int, void: int) -> PictureCounts:
         """Counts the class ids (H, W) of a picture; ids are 0..C-1, truth also void, and predictions anything where truth is.
 
         Raises DataError for other values and for unequal shapes."""
@@ -61,7 +61,7 @@ class Picture:
     def union(self) -> Counts:
         return self.truth + self.predicted - self.hits
 
-    def with_void(self) -> Picture:
+    def with_void(self) -> PictureCounts:
         """As if predictions at void pixels were wrong ones."""
         return replace(self, predicted=self.predicted + self.at_void)
 
@@ -75,7 +75,7 @@ class Totals:
     predicted: Counts
 
     @classmethod
-    def of(cls, pictures: Sequence[Picture], num_classes: int) -> Totals:
+    def of(cls, pictures: Sequence[PictureCounts], num_classes: int) -> Totals:
         sums = np.zeros((3, num_classes), np.int64)
         for one in pictures:
             sums[:, one.classes] += (one.hits, one.truth, one.predicted)
@@ -91,40 +91,40 @@ class Totals:
         return ratio(self.hits, self.union)
 
 
-def left_out(totals: Totals, _: Sequence[Picture]) -> float:
+def left_out(totals: Totals, _: Sequence[PictureCounts]) -> float:
     """Mean IoU of the classes in truth or prediction; nan without any."""
     return mean(totals.iou[totals.union > 0])
 
 
-def empty_is_zero(totals: Totals, _: Sequence[Picture]) -> float:
+def empty_is_zero(totals: Totals, _: Sequence[PictureCounts]) -> float:
     return mean(np.nan_to_num(totals.iou, nan=0.0))
 
 
-def empty_is_one(totals: Totals, _: Sequence[Picture]) -> float:
+def empty_is_one(totals: Totals, _: Sequence[PictureCounts]) -> float:
     return mean(np.nan_to_num(totals.iou, nan=1.0))
 
 
-def truth_only(totals: Totals, _: Sequence[Picture]) -> float:
+def truth_only(totals: Totals, _: Sequence[PictureCounts]) -> float:
     """Mean IoU of the classes that truth has; nan without any (ultralytics: 0)."""
     return mean(totals.iou[totals.truth > 0])
 
 
-def plain(totals: Totals, _: Sequence[Picture]) -> float:
+def plain(totals: Totals, _: Sequence[PictureCounts]) -> float:
     """Mean IoU of all classes: nan when one is in neither."""
     return mean(totals.iou)
 
 
-def micro(totals: Totals, _: Sequence[Picture]) -> float:
+def micro(totals: Totals, _: Sequence[PictureCounts]) -> float:
     """Sum of hits / sum of unions, over all classes; nan without any (torchmetrics: 0)."""
     return float(ratio(totals.hits.sum(keepdims=True), totals.union.sum(keepdims=True))[0])
 
 
-def over_pairs(_: Totals, pictures: Sequence[Picture]) -> float:
+def over_pairs(_: Totals, pictures: Sequence[PictureCounts]) -> float:
     """Mean IoU of all pairs of a picture and a class that its truth or prediction has; nan without any."""
     return mean(np.concatenate([ratio(one.hits, one.union)[one.union > 0] for one in pictures]))
 
 
-def over_pictures(_: Totals, pictures: Sequence[Picture]) -> float:
+def over_pictures(_: Totals, pictures: Sequence[PictureCounts]) -> float:
     """Mean over pictures of the mean IoU of the classes that the picture's truth has; a picture without any leaves the mean.
 
     0 when that leaves none."""
@@ -141,7 +141,7 @@ class Convention:
     packages: str
     rule: str
     void: str
-    score: Callable[[Totals, Sequence[Picture]], float]
+    score: Callable[[Totals, Sequence[PictureCounts]], float]
     default_counts_void: bool = False
 
 

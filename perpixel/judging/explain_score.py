@@ -26,7 +26,7 @@ from perpixel.datasets.folder import SPLITS
 from perpixel.datasets.mask_folder import MaskFolder
 from perpixel.errors import DataError, UsageError
 from perpixel.judging.answers import answers
-from perpixel.judging.conventions import CONVENTIONS, Convention, Picture, Totals, mean, ratio
+from perpixel.judging.conventions import CONVENTIONS, Convention, PictureCounts, Totals, mean, ratio
 from perpixel.judging.evaluate import Progress, samples
 from perpixel.judging.sizes import RESIZES, JudgedAt
 from perpixel.terminal import percent, points, print_table, show
@@ -77,7 +77,7 @@ class Explanation:
     rows: tuple[Row, ...]
     classes: ClassTable
     totals: Totals
-    pictures: tuple[Picture, ...]
+    pictures: tuple[PictureCounts, ...]
     resized: tuple[Resized, ...] = ()
 
     @property
@@ -139,18 +139,18 @@ def explain_score(
     `sizes` at each, resized in every way of `RESIZES`. Raises what `evaluate` does."""
     answer = answers(model_or_predictions, truth, inference)
     classes = truth.classes
-    pictures: list[Picture] = []
-    others: dict[tuple[str, str], list[Picture]] = {(size.words, resize): [] for size in sizes for resize in RESIZES}
+    pictures: list[PictureCounts] = []
+    others: dict[tuple[str, str], list[PictureCounts]] = {(size.words, resize): [] for size in sizes for resize in RESIZES}
     for number, sample in enumerate(samples(truth), start=1):
         assert sample.labels is not None
         labels = answer(sample).labels
-        pictures.append(Picture.of(sample.name, sample.labels, labels, len(classes), classes.void))
+        pictures.append(PictureCounts.of(sample.name, sample.labels, labels, len(classes), classes.void))
         for size in sizes:
             shape = size.of((labels.shape[0], labels.shape[1]))
             for resize, resized in RESIZES.items():
                 true, predicted = resized(sample.labels, shape), resized(labels, shape)
                 true = np.where(predicted == classes.void, classes.void, true)  # which may reach beyond the truth's by a pixel
-                others[size.words, resize].append(Picture.of(sample.name, true, predicted, len(classes), classes.void))
+                others[size.words, resize].append(PictureCounts.of(sample.name, true, predicted, len(classes), classes.void))
         if progress is not None:
             progress(number, len(truth))
     return replace(
@@ -162,7 +162,7 @@ def explain_score(
     )
 
 
-def explain(pictures: Sequence[Picture], classes: ClassTable) -> Explanation:
+def explain(pictures: Sequence[PictureCounts], classes: ClassTable) -> Explanation:
     """The explanation of counted pictures, one at least."""
     totals = Totals.of(pictures, len(classes))
     with_void = [one.with_void() for one in pictures]
@@ -177,7 +177,7 @@ def explain(pictures: Sequence[Picture], classes: ClassTable) -> Explanation:
     return Explanation(tuple(rows), classes, totals, tuple(pictures))
 
 
-def _reasons(key: str, totals: Totals, pictures: Sequence[Picture], names: Sequence[str]) -> tuple[Reason, ...]:
+def _reasons(key: str, totals: Totals, pictures: Sequence[PictureCounts], names: Sequence[str]) -> tuple[Reason, ...]:
     """The reasons of one convention; none where no pixel is judged."""
     if not totals.union.any():
         return ()
@@ -234,7 +234,7 @@ def _by_size(totals: Totals, names: Sequence[str]) -> list[Reason]:
 
 def _by_picture(
     totals: Totals,
-    pictures: Sequence[Picture],
+    pictures: Sequence[PictureCounts],
     names: Sequence[str],
     shares: Sequence[NDArray[np.float64]],
     judged: NDArray[np.bool_],

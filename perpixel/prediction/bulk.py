@@ -39,7 +39,7 @@ STDIN = "-"
 
 
 @dataclass(frozen=True)
-class Source:
+class InputPicture:
     """A picture to predict: where it is (or `-`), and the name of its results."""
 
     path: str
@@ -51,7 +51,7 @@ class Outcome:
     """What became of one picture: "done", "skipped" (done before) or the sentence of its error; and what reading it left out, a
     sentence each."""
 
-    source: Source
+    picture: InputPicture
     status: str
     dropped: tuple[str, ...] = ()
 
@@ -72,33 +72,34 @@ def model_and_pictures(inputs: Sequence[str]) -> tuple[str | None, list[str]]:
     return inputs[0], list(inputs[1:])
 
 
-def find_sources(inputs: Sequence[str], out: Path | None = None) -> list[Source]:
+def find_pictures(inputs: Sequence[str], out: Path | None = None) -> list[InputPicture]:
     """Files, folders (searched for pictures), patterns with * and `-` for standard input, as pictures with distinct names.
 
     What lies in `out/masks`, `out/overlays` and `out/panoptic` is no picture: a former call may have written into a folder of
     `inputs`.
     Raises DataError when an input names nothing, UsageError when two pictures would be written to one name."""
-    found: dict[str, Source] = {}
+    by_name: dict[str, InputPicture] = {}
     results = tuple(os.path.abspath(out / folder) + os.sep for folder in PICTURES) if out else ()
     for text in inputs:
         for path, name in _expand(text):
             place = os.path.abspath(path)
             if place.startswith(results):
                 continue
-            if name in found and os.path.abspath(found[name].path) != place:
-                raise UsageError(f"{found[name].path} and {path} would both be written as {name}; predict them into two folders.")
-            found.setdefault(name, Source(path, name))
-    return list(found.values())
+            if name in by_name and os.path.abspath(by_name[name].path) != place:
+                both = f"{by_name[name].path} and {path}"
+                raise UsageError(f"{both} would both be written as {name}; predict them into two folders.")
+            by_name.setdefault(name, InputPicture(path, name))
+    return list(by_name.values())
 
 
-def sources_of_split(inputs: Sequence[str], split: str) -> list[Source]:
+def pictures_of_split(inputs: Sequence[str], split: str) -> list[InputPicture]:
     """The pictures of one split of a data set's folder, or of all its splits, by the names of the data set.
 
     Raises UsageError unless one folder is given, and the errors of `Folder`."""
     if len(inputs) != 1 or not Path(inputs[0]).is_dir():
         raise UsageError(f"--split {split}: belongs to one folder of a data set; name that, or leave --split out.")
     dataset = Folder(inputs[0], split)
-    return [Source(str(dataset.picture(index)), dataset.name(index)) for index in range(len(dataset))]
+    return [InputPicture(str(dataset.picture(index)), dataset.name(index)) for index in range(len(dataset))]
 
 
 def _expand(text: str) -> Iterator[tuple[str, str]]:
@@ -121,7 +122,7 @@ def _expand(text: str) -> Iterator[tuple[str, str]]:
 
 
 def predict_all(
-    model: Model, sources: Iterable[Source], out: Path, scores: bool = False, overlays: bool = True,
+    model: Model, pictures: Iterable[InputPicture], out: Path, scores: bool = False, overlays: bool = True,
     inference: Inference | None = None,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture; of a network
@@ -144,28 +145,28 @@ def predict_all(
         locked(out), _Journal(out, folders, head) as journal,
         ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer,
     ):  # fmt: skip
-        reading: list[tuple[Source, Future[_Read]]] = []
-        writing: list[tuple[Source, tuple[str, ...], Future[str]]] = []
-        remaining = iter(sources)
+        reading: list[tuple[InputPicture, Future[_Read]]] = []
+        writing: list[tuple[InputPicture, tuple[str, ...], Future[str]]] = []
+        remaining = iter(pictures)
 
         def read_ahead() -> None:
-            while len(reading) < 3 and (source := next(remaining, None)) is not None:
-                reading.append((source, reader.submit(_read, source, journal)))
+            while len(reading) < 3 and (picture := next(remaining, None)) is not None:
+                reading.append((picture, reader.submit(_read, picture, journal)))
 
         read_ahead()
         while reading:
-            source, future = reading.pop(0)
+            picture, future = reading.pop(0)
             read_ahead()
             try:
                 read = future.result()
                 if read.image is None:
-                    yield Outcome(source, "skipped")
+                    yield Outcome(picture, "skipped")
                     continue
                 finish = predictor.begin(read.image)
-                written = writer.submit(_write, source, read.image, finish, out, overlays, journal, read.key)
-                writing.append((source, read.dropped, written))
+                written = writer.submit(_write, picture, read.image, finish, out, overlays, journal, read.key)
+                writing.append((picture, read.dropped, written))
             except Exception as error:
-                yield _failed(source, error)
+                yield _failed(picture, error)
             while len(writing) > 2 or (writing and writing[0][2].done()):
                 yield _written(*writing.pop(0))
         for item in writing:
@@ -185,11 +186,11 @@ class _Read:
     dropped: tuple[str, ...] = ()
 
 
-def _read(source: Source, journal: _Journal) -> _Read:
-    where = "standard input" if source.path == STDIN else source.path
-    data = sys.stdin.buffer.read() if source.path == STDIN else read_bytes(source.path)
+def _read(picture: InputPicture, journal: _Journal) -> _Read:
+    where = "standard input" if picture.path == STDIN else picture.path
+    data = sys.stdin.buffer.read() if picture.path == STDIN else read_bytes(picture.path)
     key = hashlib.sha256(data).hexdigest()
-    if journal.has(source.name, key):
+    if journal.has(picture.name, key):
         return _Read(key)
     try:
         return _Read(key, read_image(data), tuple(f"{where}: {left_out.clause}." for left_out in dropped(data)))
@@ -198,46 +199,47 @@ def _read(source: Source, journal: _Journal) -> _Read:
 
 
 def _write(
-    source: Source, image: NDArray[np.uint8], finish: Callable[[], Prediction], out: Path, overlays: bool, journal: _Journal,
-    key: str,
+    picture: InputPicture, image: NDArray[np.uint8], finish: Callable[[], Prediction], out: Path, overlays: bool,
+    journal: _Journal, key: str,
 ) -> str:  # fmt: skip
-    found = finish()
-    parts = {"masks": encode_labels(found.labels, found.classes)}
+    prediction = finish()
+    classes, merged = prediction.classes, prediction.panoptic
+    parts = {"masks": encode_labels(prediction.labels, classes)}
     if overlays:
-        drawn = (found.labels, found.instances) if found.panoptic is None else panoptic.drawn(found.panoptic, found.classes)
-        picture = Image.fromarray(draw.overlay(image, drawn[0], found.classes, objects=drawn[1]))
-        parts["overlays"] = encode_image(picture, SUFFIXES["overlays"])
-    if found.scores is not None:
+        drawn = (prediction.labels, prediction.instances) if merged is None else panoptic.drawn(merged, classes)
+        overlay = Image.fromarray(draw.overlay(image, drawn[0], classes, objects=drawn[1]))
+        parts["overlays"] = encode_image(overlay, SUFFIXES["overlays"])
+    if prediction.scores is not None:
         buffer = io.BytesIO()
-        np.save(buffer, found.scores)
+        np.save(buffer, prediction.scores)
         parts["scores"] = buffer.getvalue()
-    if found.instances is not None:
-        parts[INSTANCES] = encode_instances(found.instances, found.classes)
+    if prediction.instances is not None:
+        parts[INSTANCES] = encode_instances(prediction.instances, classes)
     of_map = None
-    if found.panoptic is not None:
-        colours, segments = panoptic.coloured(found.panoptic, found.classes)
+    if merged is not None:
+        colours, segments = panoptic.coloured(merged, classes)
         parts[PANOPTIC] = encode_image(Image.fromarray(colours), SUFFIXES[PANOPTIC])
-        file_name = panoptic.named_after(source.name, source.path)
-        of_map = panoptic.entry_of(file_name, image.shape[:2], segments, found.classes)
+        file_name = panoptic.named_after(picture.name, picture.path)
+        of_map = panoptic.entry_of(file_name, image.shape[:2], segments, classes)
     for folder, data in parts.items():
-        write_whole(out / folder, f"{source.name}{SUFFIXES[folder]}", data, durable=False)
-    journal.add(source.name, key, {folder: hashlib.sha256(data).hexdigest() for folder, data in parts.items()}, of_map)
+        write_whole(out / folder, f"{picture.name}{SUFFIXES[folder]}", data, durable=False)
+    journal.add(picture.name, key, {folder: hashlib.sha256(data).hexdigest() for folder, data in parts.items()}, of_map)
     return "done"
 
 
-def _written(source: Source, left_out: tuple[str, ...], future: Future[str]) -> Outcome:
+def _written(picture: InputPicture, left_out: tuple[str, ...], future: Future[str]) -> Outcome:
     try:
-        return Outcome(source, future.result(), left_out)
+        return Outcome(picture, future.result(), left_out)
     except Exception as error:
-        return _failed(source, error)
+        return _failed(picture, error)
 
 
-def _failed(source: Source, error: Exception) -> Outcome:
+def _failed(picture: InputPicture, error: Exception) -> Outcome:
     """What made one picture fail, so that the others go on. Raises the error where it is a bug, or will stop them all."""
-    sentence = failure_of(source.path, error)
+    sentence = failure_of(picture.path, error)
     if sentence is None:
         raise error
-    return Outcome(source, sentence)
+    return Outcome(picture, sentence)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from perpixel.sample import Sample
 from perpixel.training.recipe import Recipe
 
 if HAS_TORCH:
-    from perpixel.prediction.bulk import find_sources, predict_all
+    from perpixel.prediction.bulk import find_pictures, predict_all
     from perpixel.training.train import train
     from perpixel.weights.model_file import Model, load
 
@@ -60,7 +60,7 @@ def model(run: Path) -> Model:
 def masks(model: Model, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the model predicts for the pictures of val."""
     out = tmp_path_factory.mktemp("predicted")
-    sources = find_sources([str(data / "images" / "val")])
+    sources = find_pictures([str(data / "images" / "val")])
     assert [outcome.status for outcome in predict_all(model, sources, out, overlays=False)] == ["done"] * 4
     return out / "masks"
 

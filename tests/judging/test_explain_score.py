@@ -14,7 +14,7 @@ from PIL import Image
 from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.errors import DataError, UsageError
-from perpixel.judging.conventions import CONVENTIONS, Picture, Totals
+from perpixel.judging.conventions import CONVENTIONS, PictureCounts, Totals
 from perpixel.judging.explain_score import Explanation, explain, explain_score, open_truth
 from perpixel.judging.sizes import bilinear, nearest, read_size
 from perpixel.measures.confusion_matrix import ConfusionMatrix
@@ -32,7 +32,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 def explained(pairs: list[Pair], num_classes: int) -> Explanation:
-    pictures = [Picture.of(f"p{i}", *pair, num_classes, V) for i, pair in enumerate(pairs)]
+    pictures = [PictureCounts.of(f"p{i}", *pair, num_classes, V) for i, pair in enumerate(pairs)]
     return explain(pictures, ClassTable.of([f"c{i}" for i in range(num_classes)]))
 
 
@@ -318,8 +318,8 @@ class TestTruth:
 
     def test_void_where_truth_has_a_class_is_refused(self) -> None:
         with pytest.raises(DataError, match=r"^p0: prediction: value 255 at \(0, 0\)"):
-            Picture.of("p0", np.zeros((1, 1), np.uint8), np.full((1, 1), V, np.uint8), 2, V)
+            PictureCounts.of("p0", np.zeros((1, 1), np.uint8), np.full((1, 1), V, np.uint8), 2, V)
 
     def test_totals_of_nothing_judged_have_no_score(self) -> None:
-        blank = Picture.of("p0", np.full((1, 1), V, np.uint8), np.zeros((1, 1), np.uint8), 2, V)
+        blank = PictureCounts.of("p0", np.full((1, 1), V, np.uint8), np.zeros((1, 1), np.uint8), 2, V)
         assert math.isnan(CONVENTIONS[0].score(Totals.of([blank], 2), [blank]))

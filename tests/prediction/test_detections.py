@@ -19,7 +19,7 @@ from perpixel.classes import ClassTable
 from perpixel.errors import DataError, UsageError
 from perpixel.images import read_image, read_labels
 from perpixel.networks import NETWORKS
-from perpixel.prediction.bulk import JOURNAL, find_sources, predict_all
+from perpixel.prediction.bulk import JOURNAL, find_pictures, predict_all
 from perpixel.prediction.inference import PLAIN, Inference
 from perpixel.prediction.instances import encode_instances, labels_of, read_instances
 from perpixel.sample import Instances
@@ -261,7 +261,7 @@ class TestCommand:
     def test_a_network_of_pixels_writes_no_objects(self, data: Path, tmp_path: Path) -> None:
         torch.manual_seed(0)
         pixels = Model(perpixel.build("unet", 3, convolutions="same", width=0.05), CELLS, bright(Blobs(3)).card, "")
-        list(predict_all(pixels, find_sources([str(data / "images/val")]), tmp_path))
+        list(predict_all(pixels, find_pictures([str(data / "images/val")]), tmp_path))
         assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["masks", "overlays"]
 
     def test_pixels_and_objects_are_judged(self, run: Path, command) -> None:

@@ -19,7 +19,7 @@ from perpixel.errors import UnknownName, UsageError
 from perpixel.judging.evaluate import evaluate
 from perpixel.judging.protocol import RULES
 from perpixel.networks import build
-from perpixel.prediction.bulk import JOURNAL, find_sources, predict_all
+from perpixel.prediction.bulk import JOURNAL, find_pictures, predict_all
 from perpixel.prediction.by_boxes import chosen, merges
 from perpixel.prediction.crf.refine import refine
 from perpixel.prediction.crf.settings import CRFS
@@ -388,7 +388,7 @@ class TestMany:
     def test_they_are_as_predicted_one_by_one(self, place: Path, tmp_path: Path) -> None:
         model = load(place / "run")
         inference = Inference(proposals=6, proposals_by="sliding", merge="sum", ensemble=place / "second", crf="deeplab")
-        sources = find_sources([str(place / "pictures")])
+        sources = find_pictures([str(place / "pictures")])
         assert [one.status for one in predict_all(model, sources, tmp_path, True, False, inference)] == ["done"] * 3
         for name in "abc":
             expected = predict(model, place / "pictures" / f"{name}.png", True, inference)
@@ -397,7 +397,7 @@ class TestMany:
 
     def test_the_journal_of_plain_prediction_is_as_before(self, place: Path, tmp_path: Path) -> None:
         model = load(place / "run")
-        list(predict_all(model, find_sources([str(place / "pictures")]), tmp_path))
+        list(predict_all(model, find_pictures([str(place / "pictures")]), tmp_path))
         head = json.loads((tmp_path / JOURNAL).read_text().splitlines()[0])
         assert head == {"model": model.digest, "folders": ["masks", "overlays"]}
 

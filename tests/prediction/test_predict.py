@@ -25,7 +25,7 @@ from perpixel.cli import main
 from perpixel.errors import DataError, UsageError
 from perpixel.files import MODEL_FILE
 from perpixel.images import read_image, read_labels, read_palette
-from perpixel.prediction.bulk import JOURNAL, find_sources
+from perpixel.prediction.bulk import JOURNAL, find_pictures
 from perpixel.prediction.inference import Predictor
 from perpixel.prediction.predict import predict
 from perpixel.training.recipe import Recipe
@@ -265,16 +265,16 @@ class TestCommand:
         twin = tmp_path / "other" / "a.jpg"
         Image.fromarray(noise((4, 4))).save(twin)
         with pytest.raises(UsageError, match=r"a\.png and .*a\.jpg would both be written as a"):
-            find_sources([str(pictures), str(twin)])
+            find_pictures([str(pictures), str(twin)])
 
     def test_the_same_picture_twice_is_one(self, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(pictures.parent)
-        found = find_sources([str(pictures), str(pictures / "a.png"), "pictures/a.png", "./pictures/*.png", "-", "-"])
+        found = find_pictures([str(pictures), str(pictures / "a.png"), "pictures/a.png", "./pictures/*.png", "-", "-"])
         assert [source.name for source in found] == [*"abcde", "stdin"]
 
     def test_hidden_files_are_no_pictures(self, pictures: Path) -> None:
         (pictures / "._a.png").write_bytes(b"what a Mac leaves on a USB stick")
-        assert [source.name for source in find_sources([str(pictures)])] == list("abcde")
+        assert [source.name for source in find_pictures([str(pictures)])] == list("abcde")
 
     def test_a_mistyped_option_is_no_picture(self, run: Path, pictures: Path, tmp_path: Path, command) -> None:
         code, message = command("predict", run, pictures, "--scroes", "--out", tmp_path / "out")
@@ -481,13 +481,13 @@ class TestFoldersAreSearchedAlike:
         for name in ("._a.png", ".ipynb_checkpoints/a-checkpoint.png", "__MACOSX/a.png"):
             (pictures / name).parent.mkdir(exist_ok=True)
             (pictures / name).write_bytes((pictures / "a.png").read_bytes())
-        assert [source.name for source in find_sources([str(pictures)])] == ["a", "b", "c", "d", "e"]
+        assert [source.name for source in find_pictures([str(pictures)])] == ["a", "b", "c", "d", "e"]
 
     def test_links_to_folders_are_followed(self, pictures: Path, tmp_path: Path) -> None:
         (tmp_path / "behind").mkdir()
         (pictures / "e.png").rename(tmp_path / "behind/f.png")
         (pictures / "link").symlink_to(tmp_path / "behind")
-        assert [source.name for source in find_sources([str(pictures)])] == ["a", "b", "c", "d", "link/f"]
+        assert [source.name for source in find_pictures([str(pictures)])] == ["a", "b", "c", "d", "link/f"]
 
 
 class TestDoneIsWhatIsStillAsItWasWritten:
