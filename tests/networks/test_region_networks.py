@@ -125,7 +125,8 @@ def test_it_finds_as_many_objects_as_it_may(network: RegionNetwork) -> None:
     network.detections = before
     assert few.scores is not None
     assert objects.scores is not None
-    assert np.array_equal(few.scores, objects.scores[:7])
+    assert 5 <= len(few.scores) <= 7  # without those whose mask has no pixel
+    assert np.array_equal(few.scores, objects.scores[: len(few.scores)])
 
 
 def test_pictures_of_a_batch_do_not_meet(network: RegionNetwork) -> None:
