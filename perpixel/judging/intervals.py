@@ -17,9 +17,9 @@ t is Student's quantile, since s rests on few pictures where a class is rare. It
 whose estimate varies as that of s (Satterthwaite, Biometrics Bulletin 2(6), 1946): 2 / (2 / N + k / G), with the excess kurtosis
 k of the figures without a group.
 
-Percentiles of the bootstrap, which these intervals replace, are too narrow where a class is in few pictures, and hold the bias of
-mean IoU and AP twice. Halves hold no picture twice, so AP's equal scores keep the official order. `docs/scores.md` has the table
-of how often each interval holds the truth, `benchmarks/interval_coverage.py` makes it.
+Percentiles of the bootstrap, which these intervals replace, are too narrow where a class is in few pictures, and add the bias of
+mean IoU and AP once more. Halves hold no picture twice, so AP's equal scores keep the official order. `docs/scores.md` has the
+table of how often each interval holds the truth, `benchmarks/interval_coverage.py` makes it.
 
 Pictures are what is drawn because pixels of one are no independent witnesses; where pictures come from few drives or films, the
 interval is still too narrow. It says nothing of training's chance."""
@@ -158,7 +158,8 @@ def intervals_of(
 def intervals_from(measure: Measure[Any], samples: Samples, figures: Figures) -> tuple[dict[str, Interval], list[Interval]]:
     """The intervals of figures by name, and those of the classes' IoU if there are any, from the figures of the samples."""
     of_classes = [] if figures.classes is None else [*figures.classes.T]
-    rare = sum(not math.isnan(values[0]) and samples.resting(values) < FEW for values in of_classes)
+    # A class that no picture changes has an IoU of 0 or 1 in every picture, of which there may be many.
+    rare = sum(not math.isnan(values[0]) and 0 < samples.resting(values) < FEW for values in of_classes)
     by_name = {}
     for name, values in figures.overall.items():
         scale: Scale = "amount" if name in measure.amounts else "share"

@@ -206,6 +206,10 @@ class TestDoubts:
         assert by_name["mIoU"].doubt == "1 class is in fewer than 10 pictures"
         assert by_name["pixel_accuracy"].doubt is None
         assert [one.doubt for one in by_class] == [None, None, "rests on 4 pictures"]
+        missed = counts.copy()
+        missed[:, 2], missed[:, 2, 0] = 0, 5  # it is in every picture, and nowhere found
+        iou = class_iou(weighted_sums(samples.weights, map(class_counts, missed)))
+        assert intervals_from(Pixels(), samples, Figures({"mIoU": iou[:, 0]}, iou))[0]["mIoU"].doubt is None
         many = Samples.drawn(120, 200, 0)
         more = np.concatenate([counts, counts[4:], counts[4:], counts[4:12]])
         assert many.interval(class_iou(weighted_sums(many.weights, map(class_counts, more)))[:, 2], "share").doubt == (
