@@ -461,4 +461,4 @@ def _without_roles(parts: tuple[str, ...]) -> tuple[str, ...]:
 
 def _refuse_existing(path: Path) -> None:
     if os.path.lexists(path):
-        raise DataError(f"{path}: is there already; edit it, or delete it first and run init again.")
+        raise DataError(f"{path}: exists already; edit it, or delete it first and run init again.")

@@ -69,7 +69,7 @@ def submission(
     if not out.name.endswith(suffix):
         raise UsageError(f"{out}: the server takes a {suffix} file; name it so.")
     if out.exists():
-        raise UsageError(f"{out}: is there already; take it away, or choose another name.")
+        raise UsageError(f"{out}: exists already; take it away, or choose another name.")
     problems: list[Problem] = []
     if packs_objects(predictions, dataset):
         data = pack(_instances_of_cityscapes(predictions, dataset, problems))
@@ -99,7 +99,7 @@ def _coco(source: Path, dataset: Coco, out: Path, boxes: bool) -> list[Problem]:
     if not alone and not re.fullmatch(rf"{kind}_{test}_[\w.-]+_results\.zip", out.name):
         raise UsageError(f"{out}: the server takes {kind}_{test}_NAME_results.zip, NAME being your own; name it so.")
     if out.exists():
-        raise UsageError(f"{out}: is there already; take it away, or choose another name.")
+        raise UsageError(f"{out}: exists already; take it away, or choose another name.")
     if kind == "panoptic" and source.is_dir():
         source = source / f"{PANOPTIC}.json"  # as predict leaves it
     objects = packs_objects(source, dataset)

@@ -320,10 +320,10 @@ def test_what_exists_is_never_overwritten(tmp_path):
     proposal = init(tmp_path)
     before = files(tmp_path)
     for again in (init, lambda _: write(proposal)):
-        with pytest.raises(DataError, match=r"classes\.csv: is there already; edit it, or delete it first"):
+        with pytest.raises(DataError, match=r"classes\.csv: exists already; edit it, or delete it first"):
             again(tmp_path)
     (tmp_path / "classes.csv").unlink()
-    with pytest.raises(DataError, match=r"pairs\.csv: is there already"):
+    with pytest.raises(DataError, match=r"pairs\.csv: exists already"):
         write(proposal)
     init(tmp_path)
     assert files(tmp_path) == before

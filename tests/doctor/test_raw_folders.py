@@ -436,5 +436,5 @@ def test_a_copy_that_is_there_is_not_touched(tmp_path: Path, command: Command) -
     RAW["few colours"](tmp_path / "raw")
     (tmp_path / "copy").mkdir()
     code, _, err = command("init", tmp_path / "raw", "--fix", tmp_path / "copy")
-    assert (code, "is there already; name a folder that is not" in err) == (2, True)
+    assert (code, "exists already; name a new folder" in err) == (2, True)
     assert files(tmp_path / "copy") == {}

@@ -100,7 +100,7 @@ def test_what_cannot_be_submitted(voc: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--competition belongs to VOC; leave it out"):
         submission(folder, coco, tmp_path / "detections_test-dev2017_a_results.zip", "comp5")
     (tmp_path / "mine.tar.gz").write_bytes(b"old")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists already"):
         submission(folder, voc, tmp_path / "mine.tar.gz")
 
 
