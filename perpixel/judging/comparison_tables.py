@@ -189,7 +189,11 @@ def _classes(comparison: Comparison) -> Section:
         rows.append((name, *cells, ", ".join(shown_between)))
     doubtful = any("?" in cell for row in rows for cell in row[1:-1])
     note = "?: the interval is in doubt, because the class is in few pictures; --json says why." if doubtful else ""
-    return Section("Classes", Table(("IoU of class", *(side.name for side in sides), "difference shown"), rows), note)
+    tests = sum(not math.isnan(pair.classes[name].p_value) for pair in comparison.pairs for name in pair.classes)
+    needed = math.ceil(tests / (1 - LEVEL))  # the smallest p of R samples is 1 / (R + 1), and Holm multiplies it by the tests
+    if comparison.samples + 1 < needed:
+        note += f" {comparison.samples} samples are too few to show a difference among {tests} tests; give --samples {needed}."
+    return Section("Classes", Table(("IoU of class", *(side.name for side in sides), "difference shown"), rows), note.strip())
 
 
 def _pictures(comparison: Comparison, most: int) -> Section:

@@ -310,6 +310,8 @@ class TestStreaming:
 import sys, tracemalloc
 from pathlib import Path
 from judging.test_intervals import Endless, evaluate
+from perpixel.measures import confusion_matrix
+confusion_matrix.FEW = 0  # numba is loaded before memory is measured
 evaluate(Path({str(answers_one)!r}), Endless(5), bootstrap=50)
 for count in (200, 1200):
     tracemalloc.start()

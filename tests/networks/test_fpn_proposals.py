@@ -173,8 +173,10 @@ boxes_anywhere = st.lists(
 def test_a_loop_over_cells_gives_the_same(drawn_boxes, kernels):
     size = (96, 80)
     boxes = [(left, top, left + wide, top + high) for left, top, wide, high in drawn_boxes]
-    shown = [number for number, (left, top, right, bottom) in enumerate(boxes)
-             if min(right, size[1]) > max(0, left) and min(bottom, size[0]) > max(0, top)]  # fmt: skip
+    drawn = np.full(size, -1)
+    for number, (left, top, right, bottom) in enumerate(boxes):
+        drawn[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = number
+    shown = sorted({*drawn.ravel().tolist()} - {-1})  # what others cover, or lies outside, has no pixel to be found by
     expected = {}
     classes = [(kernel, stride, (32 if kernel == 5 else 32 * 2**0.5) * stride / 4)
                for kernel in kernels for stride in (4, 8, 16, 32, 64)]  # fmt: skip

@@ -385,20 +385,6 @@ def test_the_work_is_that_of_as_many_regions_as_there_may_be() -> None:
     assert work[1] - work[0] == 1000 * 5 * 1024 + 100 * 28 * 28 * 256
 
 
-# timm's trunks
-
-
-def test_the_first_stages_and_the_normalisation_of_a_timm_trunk_are_frozen() -> None:
-    network = built("mask_rcnn on resnet18").train()
-    norms = [layer for layer in network.trunk.modules() if isinstance(layer, nn.BatchNorm2d)]
-    assert not any(layer.training for layer in norms)
-    assert not any(parameter.requires_grad for layer in norms for parameter in layer.parameters())
-    still = {name.split(".")[1] for name, parameter in network.trunk.named_parameters() if not parameter.requires_grad}
-    learned = {name.split(".")[1] for name, parameter in network.trunk.named_parameters() if parameter.requires_grad}
-    assert still - learned == {"conv1", "bn1", "layer1"}
-    assert learned == {"layer2", "layer3", "layer4"}
-
-
 # Files and training
 
 
