@@ -245,9 +245,9 @@ class InstanceTargets:
 
     def where(self, chosen: Tensor) -> Tensor:
         """The pixels of all objects that are `chosen`, bool (N,), together: bool (H, W)."""
-        import torch
-
-        return torch.cat([chosen.new_zeros(1), chosen])[self.numbers.long()]
+        by_number = chosen.new_zeros(len(chosen) + 1)
+        by_number[1:] = chosen
+        return by_number[self.numbers.long()]
 
 
 @dataclass(frozen=True)
