@@ -452,7 +452,7 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
     "perpixel.layers.anchors": {
         **of("Ren et al., NIPS 2015, section 3.3", RATIOS=(0.5, 1.0, 2.0)),
         **of("torchvision/models/detection/_utils.py, as Detectron", LARGEST_LOG=math.log(1000 / 16)),
-        **ours(NEGATIVE=-1, BETWEEN=-2, AT_ONCE=2**24),
+        **ours(NEGATIVE=-1, BETWEEN=-2, AT_ONCE=2**22),
     },
     "perpixel.layers.regions": of(
         "He et al., ICCV 2017, section 3: 4 points; Lin et al., FPN, equation 1", SAMPLES=2, WHOLE_SIDE=224, WHOLE_STRIDE=16,
