@@ -58,7 +58,8 @@ def init(
     write(proposal)
     table = folder / "classes.csv"
     if proposal.repair:
-        say(f"{proposal.repair}. Next: edit {table} where needed, then perpixel init {folder} --fix COPY")
+        following = f"perpixel train {folder}, or perpixel init {folder} --fix COPY"
+        say(f"{proposal.repair}. Next: edit {table} where needed, then {following}")
     else:
         say(f"Next: edit {table} where needed, then perpixel check {folder}")
 

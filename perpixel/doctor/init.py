@@ -42,7 +42,7 @@ from perpixel.doctor.repair import PLAN
 from perpixel.errors import DataError, ResourceError, UsageError, failure_of, printable
 from perpixel.files import new_folder, read_bytes, require_folder, walk, write_whole
 from perpixel.formats import FORMATS, annotations_of
-from perpixel.images import encode_image, encode_labels, read_size
+from perpixel.images import encode_image, encode_labels, read_size, read_stored
 from perpixel.tables import to_csv
 from perpixel.terminal import FAILURES
 
@@ -96,12 +96,14 @@ def init(folder: Path, pictures_in: str | None = None, masks_in: str | None = No
 
 
 def prepared(folder: Path, copy: Path, say: Callable[[str], None], progress: Callable[[int, int], None]) -> Path:
-    """The folder to train on, for a folder in any shape: itself where it has a class table or numbers objects; itself with what
-    `write` adds, where masks can stay as they are; else `copy`, which `fix` or `convert` writes.
+    """The folder to train on, for a folder in any shape: itself where it has a class table or numbers objects, and its masks hold
+    values; itself with what `write` adds, where masks can stay as they are; else `copy`, which `fix` or `convert` writes.
 
     A copy of the same files that is there already is taken. Decisions are told by `say`. Raises the errors of
     `propose`, UsageError where `copy` is of other files, and DataError that names the reader of a known set."""
-    if os.path.lexists(folder / "classes.csv") or is_listed(folder) or "instances" in truth_folders(folder):
+    if "instances" in truth_folders(folder):
+        return folder
+    if (os.path.lexists(folder / "classes.csv") or is_listed(folder)) and not _writes_colours(folder):
         return folder
     stamp = _stamp(folder)
     if os.path.lexists(copy):
@@ -134,6 +136,16 @@ def prepared(folder: Path, copy: Path, say: Callable[[str], None], progress: Cal
     for sentence in done.failed[:FAILURES]:
         say(f"left out: {sentence}")
     return copy
+
+
+def _writes_colours(folder: Path) -> bool:
+    """Whether the first mask that can be read has channels, as masks have for which `init` alone wrote the tables."""
+    for pair in list_folder(folder).pairs:
+        try:
+            return pair.mask is not None and read_stored(pair.mask).ndim == 3
+        except DataError:
+            continue
+    return False
 
 
 def _stamp(folder: Path) -> bytes:

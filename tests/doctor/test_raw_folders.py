@@ -143,6 +143,16 @@ class TestTrainingOnAFolder:
         code, _, err = command(*words)
         assert (code, "was not made of" in err) == (2, True), err
 
+    def test_after_init_wrote_its_tables_masks_in_colours_are_still_written_as_values(
+        self, tmp_path: Path, command: Command
+    ) -> None:
+        RAW["few colours"](tmp_path / "raw")
+        assert command("init", tmp_path / "raw")[0] == 0
+        code, _, err = command("train", tmp_path / "raw", *self.TINY, "--device", "cpu", "--out", tmp_path / "run")
+        assert code == 0, err
+        assert "written as values" in err
+        assert (tmp_path / "raw-set/classes.csv").read_bytes() == (tmp_path / "raw/classes.csv").read_bytes()
+
     def test_the_reader_of_a_known_set_is_named(self, tmp_path: Path, command: Command) -> None:
         maker = MAKERS["camvid32"]
         assert maker is not None
