@@ -71,6 +71,7 @@ def copy(folder: Path, name: str) -> Path:
 
 def stop(base: Path, verb: str, arguments: list[str], step: int) -> dict[str, list[int]]:
     start = f"{base.name}-{verb.replace(' ', '-')}"
+    run(arguments, copy(base, f"{start}-first"))  # so that files which numba caches once are not counted
     straight = copy(base, f"{start}-none")
     statuses = {"none": [run(arguments, straight)]}
     touches = int(Path(f"{straight}.count").read_text())

@@ -533,7 +533,7 @@ class TestWhatCannotBeRead:
     def test_a_folder_in_place_of_a_table(self, tmp_path, name):
         fill(tmp_path, "img/*.jpg", "gt/*.png")
         (tmp_path / name).mkdir()
-        with pytest.raises(DataError, match=rf"{name}: is (there already|a folder, not a file)"):
+        with pytest.raises(DataError, match=rf"{name}: (exists already|is a folder, not a file)"):
             init(tmp_path)
 
 
