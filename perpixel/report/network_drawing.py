@@ -305,7 +305,8 @@ def drawn(stages: Sequence[Stage]) -> str:
     height = tops[-1] + LANE * heights[-1] + 6
     corner = [(LEFT + (BOX + GAP) * columns[place], tops[sizes.index(stage.size)] + LANE * lanes[place])
               for place, stage in enumerate(stages)]  # fmt: skip
-    parts = [f'<svg class="network" viewBox="0 0 {width} {height}" style="width:{width}px" aria-hidden="true">']
+    sides = f"width:{width}px;min-width:{0.85 * width:.0f}px"  # so far a narrower page may shrink it
+    parts = [f'<svg class="network" viewBox="0 0 {width} {height}" style="{sides}" aria-hidden="true">']
     for row, size in enumerate(sizes):
         parts.append(
             f'<text x="0" y="{tops[row] + HEIGHT / 2 + 4}" class="size">{_text(size)}</text>'
