@@ -13,6 +13,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 LANGUAGES = ("en", "ko")
+NARROW = "\u202f"  # a space at which no line breaks
 CHAPTERS = {  # in the order of the article: the networks of each of its systems
     "fcn": ("fcn32s", "fcn16s", "fcn8s", "fcn8s_atonce"),
     "parsenet": ("parsenet",),
@@ -42,7 +43,7 @@ def text(language: str, key: str) -> Any:
 def filled(language: str, key: str, values: Values) -> Markup:
     """A text with its braces filled in. A value that is a mapping has a text for each language."""
     own = {name: value[language] if isinstance(value, Mapping) else value for name, value in values.items()}
-    return Markup(escape(text(language, key).strip())).format(**own)
+    return Markup(escape(text(language, key).strip().replace(" %", NARROW + "%").replace("± ", "±" + NARROW))).format(**own)
 
 
 def both(key: str, **values: object) -> Markup:

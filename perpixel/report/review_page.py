@@ -54,7 +54,7 @@ def write_page(out: Path, root: str | Path | None = None) -> Path:
     page.write_page(path, "review.html", **_content(review, pictures))
     write_whole(out, "report.csv", figures_as_csv(review).encode())
     key, values = verdict(review)
-    heading = f"perpixel: the review that runs, on {review.data}"
+    heading = f"perpixel: the review that runs, on {review.data_name}"
     strip = _strip(review, pictures) if pictures is not None and pictures.samples else []
     write_share_picture(
         out / "report.png", heading, _plain(filled("en", key, _named(values))), review.ranked("review"), strip
@@ -373,7 +373,7 @@ def _certain(review: Review) -> list[Markup]:
     sentences = [
         both("certain.pairs", all=known, shown=shown, chance=known - shown) if known else both("certain.no_pairs"),
         both("certain.seeds", count=seeds) if seeds > 1 else both("certain.one_seed"),
-        both("certain.drawn") if review.data == "scenes" else both("certain.real", data=printable(review.data)),
+        both("certain.drawn") if review.data == "scenes" else both("certain.real", data=printable(review.data_name)),
         both("certain.short"),
     ]
     if any(row.rise is not None for row in rows):

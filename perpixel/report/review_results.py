@@ -125,6 +125,11 @@ class Review(msgspec.Struct, frozen=True):
     instances: dict[str, Any] | None = None
     claims: list[Claim] = []
 
+    @property
+    def data_name(self) -> str:
+        """The name of the data set; of a folder, its own without those above it."""
+        return Path(self.data).name or self.data
+
     def ranked(self, group: str | None = None) -> list[Row]:
         """The rows that are judged, of one group or of all, the best by the main figure first."""
         rows = [row for row in self.rows if row.value(MAIN) is not None and group in (None, row.group)]

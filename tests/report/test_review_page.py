@@ -99,7 +99,7 @@ class Words(HTMLParser):
 
 
 def visible(text: str, language: str) -> str:
-    return " ".join(Words(text, language).words.split())
+    return " ".join(Words(text, language).words.split())  # also at spaces where no line breaks
 
 
 # Numbers.
