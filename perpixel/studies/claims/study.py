@@ -1,0 +1,372 @@
+"""The claims of the papers: trains the arms of each, judges them, and writes effect, interval, p and verdict.
+
+    OUT/claims.json, claims.md       the table; it is written anew after each arm
+    OUT/runs/NETWORK-DIGEST-SEED/    the run folder of an arm, by the digest of its settings, which arms may share
+    OUT/runs/.../predicted-DIGEST/   its predictions, by the digest of the way to predict
+    OUT/data/first-N/                the first pictures of the training split, for claims of few pictures
+
+The same command continues. What was trained and predicted in OUT is not done again, also not for other names of claims."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from perpixel.datasets import Dataset, open_dataset, with_objects
+from perpixel.errors import Interrupted, PerpixelError, UsageError, did_you_mean, failure_of
+from perpixel.files import locked, read_bytes, write_whole
+from perpixel.images import encode_image, encode_labels
+from perpixel.judging.answers import pairs_of
+from perpixel.judging.comparison import holm
+from perpixel.judging.evaluate import counted
+from perpixel.measures.measure import without_nan
+from perpixel.prediction.inference import Inference
+from perpixel.prediction.instances import INSTANCES, encode_instances
+from perpixel.studies.claims import (
+    deconvnet,
+    deeplab,
+    encnet,
+    fcn,
+    fpn,
+    mask_rcnn,
+    panet,
+    parsenet,
+    pspnet,
+    unet,
+)
+from perpixel.studies.claims.claim import Arm, Claim, digest
+from perpixel.studies.claims.conditions import Conditions
+from perpixel.studies.claims.figures import FIGURES, LEAST_SEEDS, Difference, Rows, difference
+from perpixel.training.recipe import Recipe
+from perpixel.training.run import RUN, STAGES, Say, minutes_of, read_facts
+from perpixel.training.train import Progress, train
+from perpixel.weights import model_file
+
+SYSTEMS: Mapping[str, Callable[..., list[Claim]]] = {  # in the article's order
+    "fcn": fcn.claims,
+    "parsenet": parsenet.claims,
+    "deconvnet": deconvnet.claims,
+    "unet": unet.claims,
+    "fpn": fpn.claims,
+    "pspnet": pspnet.claims,
+    "mask_rcnn": mask_rcnn.claims,
+    "deeplab": deeplab.claims,
+    "panet": panet.claims,
+    "encnet": encnet.claims,
+}
+TABLE = "claims.json"
+WAITING = "is not trained yet"
+
+
+def claims_of(conditions: Conditions, names: Sequence[str] = ()) -> list[tuple[str, Claim]]:
+    """The claims of these names, each with its system; a name is that of a system or of a claim, and no name is all.
+
+    Raises UnknownName for a name that is neither."""
+    every = [(system, claim) for system, of in SYSTEMS.items() for claim in of(conditions.base)]
+    known = {claim.name for _, claim in every} | SYSTEMS.keys()
+    for name in names:
+        if name not in known:
+            raise did_you_mean("claim or system", name, known)
+    return [(system, claim) for system, claim in every if not names or {system, claim.name} & {*names}]
+
+
+@dataclass
+class Study:
+    """A run of claims in its folder. `failed` has the reasons why arms could not be trained or judged, by arm and seed."""
+
+    conditions: Conditions
+    chosen: list[tuple[str, Claim]]
+    seeds: int
+    out: Path
+    say: Say
+    progress: Callable[[str], Progress]
+    failed: dict[tuple[str, int], str] = field(default_factory=dict)
+    predicted: dict[tuple[str, int], Path] = field(default_factory=dict)  # folders of predictions, by arm and seed
+    _rows: dict[tuple[Path, str], Rows] = field(default_factory=dict)
+    _differences: dict[str, Difference] = field(default_factory=dict)
+
+    def run(self) -> list[dict[str, Any]]:
+        """Trains and judges arm after arm, all of a seed before the next; returns the rows of the table."""
+        tried = [claim for _, claim in self.chosen if self.conditions.lacks(claim) is None]
+        arms = {key(arm): arm for claim in tried for arm in claim.arms}
+        work = [(seed, arm) for seed in range(self.seeds) for arm in arms.values()]
+        for number, (seed, arm) in enumerate(work, start=1):
+            name = f"{number} of {len(work)}: {arm.settings['network']}, {arm.title}, seed {seed}"
+            try:
+                self.predicted[key(arm), seed] = self._predict(arm, seed, name)
+            except Interrupted:
+                raise
+            except Exception as error:
+                sentence = failure_of(self.out, error)
+                if sentence is None:
+                    raise
+                self.failed[key(arm), seed] = sentence
+                self.say(f"{name}: failed. {sentence}")
+            self.write()
+        return self.write()
+
+    def _predict(self, arm: Arm, seed: int, name: str) -> Path:
+        """Trains an arm and predicts the judged split, as far as that was not done before; returns the folder of predictions."""
+        run, dataset = self._run(arm, seed), self.conditions.judged
+        inference: dict[str, Any] = dict(arm.inference)
+        if arm.ensemble is not None:
+            inference["ensemble"] = str(self._run(arm.ensemble, seed).name)
+        folder = run / f"predicted-{digest(inference)}"
+        if not missing(folder, dataset) and self._is_of_this_data(run):
+            return folder
+        self._train(arm, seed, name)
+        if arm.ensemble is not None:
+            self._train(arm.ensemble, seed, f"{name}, {arm.ensemble.title}")
+            inference["ensemble"] = self._run(arm.ensemble, seed)
+        predict_split(run, dataset, Inference(**inference), folder, self.progress(f"{name}: picture"))
+        return folder
+
+    def _run(self, arm: Arm, seed: int) -> Path:
+        return self.out / "runs" / arm.run(seed)
+
+    def _is_of_this_data(self, run: Path) -> bool:
+        """Whether a run that is done was judged on the pictures that are judged now."""
+        facts = read_facts(run / RUN) or {"fingerprints": {}}
+        return self.conditions.fingerprint in facts["fingerprints"].values()
+
+    def _train(self, arm: Arm, seed: int, name: str) -> None:
+        """Trains the stages that are not trained yet."""
+        folder, recipes = self._run(arm, seed), arm.recipes()
+        place = self.conditions.place if arm.pictures is None else {"data": str(self._first(arm.pictures))}
+        start: Path | None = None
+        for number, settings in enumerate(recipes, start=1):
+            into = folder if number == len(recipes) else folder / STAGES / str(number)
+            begun = {} if start is None else {"starts_from": str(start)}
+            recipe = Recipe(**{**settings, **place, **begun, "seed": seed})
+            stage = f", stage {number}" if len(recipes) > 1 else ""
+            scores = train(recipe, into, say=_nothing, progress=self.progress(f"{name}{stage}: step"))
+            assert scores is not None, "claims are trained in one process"
+            start = into
+
+    def _first(self, pictures: int) -> Path:
+        """A folder with the first pictures of the training split, and those that are judged."""
+        folder, place = self.out / "data" / f"first-{pictures}", self.conditions.place
+        training = open_dataset(place["data"], root=place.get("root"), split=place.get("train_split", "train"))
+        write_folder(with_objects(training), folder, "train", pictures)
+        write_folder(with_objects(self.conditions.judged), folder, "val", len(self.conditions.judged))
+        return folder
+
+    def write(self) -> list[dict[str, Any]]:
+        """Writes the table from what is trained and judged so far."""
+        rows = [self._row(system, claim) for system, claim in self.chosen]
+        corrected = holm([_number(row["p_alone"]) for row in rows])
+        for row, p_value in zip(rows, corrected, strict=True):
+            judged = self._differences.get(row["name"])
+            if judged is not None and row["reason"] is None:
+                row["p"], row["verdict"] = p_value, judged.verdict(p_value, FIGURES[row["figure"]].larger)
+        plain: list[dict[str, Any]] = without_nan(rows)
+        write_whole(self.out, TABLE, json.dumps(plain, indent=1).encode())
+        write_whole(self.out, "claims.md", page(plain, self.conditions.title, self.seeds).encode())
+        return plain
+
+    def _row(self, system: str, claim: Claim) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "system": system, "name": claim.name, "claim": claim.text, "source": claim.source, "prose": _plain(claim.prose),
+            "better": claim.better.title, "worse": claim.worse.title,
+            "than": None if claim.than is None else [arm.title for arm in claim.than],
+            "figure": claim.figure, "larger_is_better": FIGURES[claim.figure].larger,
+            "difference": None, "interval": None, "by_seed": [], "figures": {"better": [], "worse": []},
+            "p": None, "p_alone": None, "verdict": None, "reason": self._why_not(claim),
+            "data": self.conditions.data, "conditions": self._described(claim),
+        }  # fmt: skip
+        if self.conditions.lacks(claim) is None:
+            row |= self._judged(claim)
+        return row
+
+    def _why_not(self, claim: Claim) -> str | None:
+        """Why the claim has no verdict (yet)."""
+        lacks = self.conditions.lacks(claim)
+        if lacks is not None:
+            return lacks
+        for arm in claim.arms:
+            for seed in range(self.seeds):
+                if reason := self.failed.get((key(arm), seed)):
+                    return f"{arm.title}, seed {seed}, failed: {reason}"
+        for arm in claim.arms:
+            for seed in range(self.seeds):
+                if (key(arm), seed) not in self.predicted:
+                    return f"{arm.title}, seed {seed}, {WAITING}"
+        return None
+
+    def _judged(self, claim: Claim) -> dict[str, Any]:
+        """The figures of the seeds that all arms of the claim have."""
+        ready = [seed for seed in range(self.seeds) if all((key(arm), seed) in self.predicted for arm in claim.arms)]
+        if not ready:
+            return {}
+        figure = FIGURES[claim.figure]
+        measure = figure.measure(self.conditions.judged)
+        complete = len(ready) == self.seeds
+        judged = self._differences.get(claim.name) if complete else None
+        if judged is None:
+            rows = [[self._counted(arm, seed, measure) for arm in claim.arms] for seed in ready]
+            than = [(of[2], of[3]) for of in rows] if claim.than is not None else []
+            rare = self.conditions.rare if "rare classes" in claim.needs else ()
+            exchanges = figure.exchanges if complete else 0  # p is that of all seeds
+            judged = difference(figure, measure, [(of[0], of[1]) for of in rows], than, rare, exchanges)
+            if complete:
+                self._differences[claim.name] = judged
+        return {
+            "difference": judged.mean, "interval": [judged.mean - judged.half, judged.mean + judged.half],
+            "by_seed": list(judged.by_seed), "figures": {"better": list(judged.better), "worse": list(judged.worse)},
+            "p_alone": judged.p_value if complete else None,
+        }  # fmt: skip
+
+    def _counted(self, arm: Arm, seed: int, measure: Any) -> Rows:
+        folder = self.predicted[key(arm), seed]
+        place = folder, repr(measure)
+        if place not in self._rows:
+            self._rows[place] = counted(pairs_of(folder, self.conditions.judged, measure))[0]
+        return self._rows[place]
+
+    def _described(self, claim: Claim) -> dict[str, Any]:
+        """What both arms share, what each has of what differs, and how long a training takes."""
+        arms = [arm.conditions() for arm in claim.arms]
+        shared = {name: value for name, value in arms[0].items() if all(name in o and o[name] == value for o in arms)}
+        minutes = [minutes_of(self._run(arm, 0)) if (key(arm), 0) in self.predicted else None for arm in claim.arms]
+        return {
+            "seeds": self.seeds, "varied": list(claim.varied), "shared": shared,
+            "arms": [{name: value for name, value in described.items() if name not in shared} for described in arms],
+            "minutes": minutes,
+        }  # fmt: skip
+
+
+def study(
+    conditions: Conditions, names: Sequence[str], seeds: int, out: Path, say: Say, progress: Callable[[str], Progress]
+) -> Study:
+    """Runs the claims of these names, all without a name; returns the study, whose table is in `out`.
+
+    Raises UnknownName for a name; UsageError for no seed, where none of the claims can be tried on the data, where `out` holds
+    claims on other data, or another process writes there."""
+    if seeds < 1:
+        raise UsageError(f"seeds = {seeds}: must be 1 or more, and verdicts need {LEAST_SEEDS}.")
+    chosen = claims_of(conditions, names)
+    reasons = [conditions.lacks(claim) for _, claim in chosen]
+    if all(reasons):
+        raise UsageError(f"{chosen[0][1].name}: {reasons[0]}; none of {len(chosen)} claims can be tried on {conditions.title}.")
+    _refuse_other_data(out, conditions)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        made = Study(conditions, chosen, seeds, out, say, progress)
+        made.run()
+    return made
+
+
+def predict_split(run: Path, dataset: Dataset, inference: Inference, folder: Path, progress: Progress) -> None:
+    """Writes the masks of a split, and the objects where the network finds any, as `perpixel predict` does; a picture whose mask
+    is there is done."""
+    left = missing(folder, dataset)
+    predictor = inference.predictor(model_file.load(run))
+    for done, index in enumerate(left, start=1):
+        prediction, name = predictor(dataset.sample(index).image), dataset.name(index)
+        if prediction.instances is not None:
+            objects = encode_instances(prediction.instances, dataset.classes)
+            write_whole(folder / INSTANCES, f"{name}.json", objects, durable=False)
+        write_whole(folder / "masks", f"{name}.png", encode_labels(prediction.labels, dataset.classes), durable=False)
+        progress(done, len(left), "")
+
+
+def missing(folder: Path, dataset: Dataset) -> list[int]:
+    """The numbers of the pictures without a predicted mask."""
+    return [index for index in range(len(dataset)) if not (folder / "masks" / f"{dataset.name(index)}.png").exists()]
+
+
+def write_folder(dataset: Dataset, folder: Path, split: str, most: int) -> None:
+    """The first pictures of a split with masks and numbers of objects, as a folder that `Folder` reads."""
+    if not (folder / "classes.csv").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        dataset.classes.write_csv(folder / "classes.csv")
+    for index in range(min(len(dataset), most)):
+        sample = dataset.sample(index)
+        name = f"{split}/{sample.name}.png"
+        if (folder / "images" / name).exists():
+            continue
+        assert sample.labels is not None, "a data set to train on has labels"
+        write_whole(folder / "masks", name, encode_labels(sample.labels, dataset.classes), durable=False)
+        if sample.instances is not None:
+            numbers = Image.fromarray(sample.instances.numbers.astype("uint16"))
+            write_whole(folder / "instances", name, encode_image(numbers, ".png"), durable=False)
+        write_whole(folder / "images", name, encode_image(Image.fromarray(sample.image), ".png"), durable=False)
+
+
+def key(arm: Arm) -> str:
+    """What arms share that are the same training and prediction."""
+    return f"{arm.run(0)} {digest(arm.conditions())}"
+
+
+def page(rows: Sequence[Mapping[str, Any]], data: str, seeds: int) -> str:
+    """The table as Markdown: one line a claim, then what each claim is."""
+    judged = [row for row in rows if row["verdict"] is not None]
+    lines = [
+        f"# Claims of the papers on {data}", "",
+        f"{len(judged)} of {len(rows)} claims are judged, with {seeds} seeds each. A claim is shown where the 95 % interval of "
+        "its difference over seeds leaves out 0 and p < 0.05, after Holm's correction over the judged claims; fewer than "
+        f"{LEAST_SEEDS} seeds show nothing.", "",
+        "| system | claim | source | figure | better | worse | difference | by seed | p | verdict |", f"|{'---|' * 10}",
+        *(_line(row) for row in rows), "",
+    ]  # fmt: skip
+    for row in rows:
+        verdict = f"Source: {row['source']}. Verdict: {told(row)[1]}."
+        lines += [f"## {row['name']}: {row['claim']}", "", row["prose"], "", verdict, ""]
+    return "\n".join(lines)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    percent = FIGURES[row["figure"]].percent
+    sides = [" ".join(_shown(value, percent) for value in row["figures"][side]) for side in ("better", "worse")]
+    titles = [row["better"], row["worse"]]
+    if row["than"]:
+        titles = [f"{row['better']} less {row['worse']}", f"{row['than'][0]} less {row['than'][1]}"]
+    difference, verdict = told(row)
+    cells = [
+        row["system"], row["claim"], row["source"], row["figure"],
+        *(f"{title}: {side}" if side else title for title, side in zip(titles, sides, strict=True)),
+        difference, " ".join(_shown(value, percent, signed=True) for value in row["by_seed"]),
+        "" if row["p"] is None else f"{row['p']:.4f}", verdict,
+    ]  # fmt: skip
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def told(row: Mapping[str, Any]) -> tuple[str, str]:
+    """The difference of a row with half of its interval, and its verdict or the reason why it has none; of shares in percent."""
+    verdict = row["verdict"] or f"none: {row['reason']}"
+    if row["difference"] is None:
+        return "", verdict
+    percent, ends = FIGURES[row["figure"]].percent, row["interval"]
+    half = "" if None in ends else f" ± {_shown((ends[1] - ends[0]) / 2, percent)}"
+    return f"{_shown(row['difference'], percent, signed=True)}{half}", verdict
+
+
+def _shown(value: float | None, percent: bool, signed: bool = False) -> str:
+    if value is None:
+        return "nan"
+    return f"{100 * value if percent else value:{'+' if signed else ''}.1f}"
+
+
+def _plain(prose: str) -> str:
+    return " ".join(prose.split())
+
+
+def _number(p_value: float | None) -> float:
+    return float("nan") if p_value is None else p_value
+
+
+def _nothing(_: str) -> None: ...
+
+
+def _refuse_other_data(out: Path, conditions: Conditions) -> None:
+    try:
+        data = json.loads(read_bytes(out / TABLE))[0]["data"]
+    except (PerpixelError, ValueError, KeyError, IndexError, TypeError, RecursionError):  # no table, or a damaged one
+        return
+    if data != conditions.data:
+        raise UsageError(f"{out}: holds claims on {data}; choose another --out for {conditions.data}.")
