@@ -121,7 +121,7 @@ class TestClaims:
         for system, claim in claims_of(on_scenes()):
             assert claim.name.startswith(f"{system}-")
             assert claim.figure in FIGURES
-            assert all(word in claim.prose for word in ("Varied", "eld", "It counts if")), claim.name
+            assert all(word in " ".join(claim.prose.split()) for word in ("Varied", "eld", "It counts if")), claim.name
             assert 2 <= len(claim.prose.splitlines()) <= 7, claim.name
 
     def test_every_system_of_the_article_has_claims(self) -> None:
@@ -131,22 +131,22 @@ class TestClaims:
         assert named >= {"fcn8s", "parsenet", "deconvnet", "unet", "fpn", "fpn_proposals", "pspnet", "mask_rcnn", "deeplabv1",
                          "deeplabv2", "deeplabv3", "deeplabv3plus", "panet", "encnet"}  # fmt: skip
 
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_every_arm_is_a_training_that_can_begin(self, kind: str) -> None:
+    def test_every_arm_is_a_training_that_can_begin(self) -> None:
         """Its recipes are valid, its networks take their arguments, and its way to predict exists."""
-        fixed, built = KINDS[kind](), set[str]()
-        for _, claim in claims_of(fixed):
-            if fixed.lacking.get("own trunk") or (kind != "scenes" and "own trunk" in claim.needs):
-                continue
-            for arm in (*claim.arms, *(arm.ensemble for arm in claim.arms if arm.ensemble is not None)):
-                Inference(**arm.inference)
-                for settings in arm.recipes():
-                    recipe = Recipe(**{**settings, "weights": "none", "starts_from": None})
-                    described = str((recipe.network, recipe.network_arguments(), recipe.statistics_batches))
-                    if described not in built:
-                        built.add(described)
-                        with torch.device("meta"):
-                            network_of(recipe, scenes.CLASSES)
+        built = set[str]()
+        for fixed in (make() for make in KINDS.values()):
+            for _, claim in claims_of(fixed):
+                if "own trunk" in claim.needs and fixed.base("fcn8s").settings.get("backbone") == "efficientnet_lite0":
+                    continue
+                for arm in (*claim.arms, *(arm.ensemble for arm in claim.arms if arm.ensemble is not None)):
+                    Inference(**arm.inference)
+                    for settings in arm.recipes():
+                        recipe = Recipe(**{**settings, "weights": "none", "starts_from": None})
+                        described = str((recipe.network, recipe.network_arguments(), recipe.statistics_batches))
+                        if described not in built:
+                            built.add(described)
+                            with torch.device("meta"):
+                                network_of(recipe, scenes.CLASSES)
 
     def test_arms_of_scenes_are_entries_of_the_review_but_for_what_is_studied(self) -> None:
         common = {name: value for name, value in review.PROTOCOL.items() if name != "data"}
@@ -185,13 +185,16 @@ def counts_of(hits: int, misses: int) -> PixelCounts:
     return PixelCounts(2, 255, np.array([0, 1], np.int32), np.array([hits, misses], np.int64))
 
 
+MIOU = replace(FIGURES["mIoU"], exchanges=1000)
+
+
 class TestDifferences:
     """mIoU of such pictures is half of the share of pixels that are right, as soon as any is wrong: class 1 has an IoU of 0."""
 
     right, wrong = (tuple(counts_of(*pixels) for _ in range(12)) for pixels in ((9, 1), (5, 5)))
 
     def test_a_difference_is_that_of_the_figures_of_each_seed(self) -> None:
-        judged = difference(FIGURES["mIoU"], Pixels(), [(self.right, self.wrong), (self.wrong, self.wrong)])
+        judged = difference(MIOU, Pixels(), [(self.right, self.wrong), (self.wrong, self.wrong)])
         assert judged.better == pytest.approx((0.45, 0.25))
         assert judged.worse == pytest.approx((0.25, 0.25))
         assert judged.by_seed == pytest.approx((0.2, 0.0))
@@ -199,21 +202,21 @@ class TestDifferences:
 
     def test_p_is_the_share_of_exchanges_that_do_as_well(self) -> None:
         """Of 2 to the 12 exchanges only none and all do as well: 2 of 4,096."""
-        p_value = difference(FIGURES["mIoU"], Pixels(), [(self.right, self.wrong)]).p_value
-        assert p_value == pytest.approx(2 / 4096, abs=5e-4)
+        p_value = difference(MIOU, Pixels(), [(self.right, self.wrong)]).p_value
+        assert p_value == pytest.approx(2 / 4096, abs=2e-3)
         assert p_value > 0
-        assert difference(FIGURES["mIoU"], Pixels(), [(self.wrong, self.wrong)]).p_value == 1
+        assert difference(MIOU, Pixels(), [(self.wrong, self.wrong)]).p_value == 1
 
     def test_seeds_are_exchanged_together(self) -> None:
-        one = difference(FIGURES["mIoU"], Pixels(), [(self.right, self.wrong)])
-        both = difference(FIGURES["mIoU"], Pixels(), [(self.right, self.wrong)] * 3)
+        one = difference(MIOU, Pixels(), [(self.right, self.wrong)])
+        both = difference(MIOU, Pixels(), [(self.right, self.wrong)] * 3)
         assert both.p_value == one.p_value
 
     def test_than_takes_another_difference_away(self) -> None:
         pairs = [(self.right, self.wrong)]
-        assert difference(FIGURES["mIoU"], Pixels(), pairs, pairs).by_seed == pytest.approx((0,))
-        assert difference(FIGURES["mIoU"], Pixels(), pairs, [(self.wrong, self.wrong)]).by_seed == pytest.approx((0.2,))
-        assert difference(FIGURES["mIoU"], Pixels(), pairs, [(self.wrong, self.right)]).by_seed == pytest.approx((0.4,))
+        assert difference(MIOU, Pixels(), pairs, pairs).by_seed == pytest.approx((0,))
+        assert difference(MIOU, Pixels(), pairs, [(self.wrong, self.wrong)]).by_seed == pytest.approx((0.2,))
+        assert difference(MIOU, Pixels(), pairs, [(self.wrong, self.right)]).by_seed == pytest.approx((0.4,))
 
     def test_rare_classes_are_those_below_two_percent(self) -> None:
         class Maps:

@@ -44,15 +44,15 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 # Networks of objects: heads at a quarter of the width, anchors for small pictures, all normalisation of the trunk frozen.
 FROZEN: dict[str, Any] = {"trunk_frozen": 2, "freeze_norm": True, "trunk_lr": 1.0}
 REGIONS: dict[str, Any] = {"width": 0.25, "anchors": (8, 16, 32, 64, 128), "min_size": (256,), "max_size": 320}
+OF_OBJECTS: dict[str, dict[str, Any]] = {"mask_rcnn": REGIONS, "panet": REGIONS, "fpn_proposals": {}}
+# The same on scenes. The smallest proposals have 32 pixels, which few things there have, so pictures are seen twice as large.
 OBJECTS: dict[str, Any] = {
-    **TRAINING, "weights": "none", "steps": 220, "batch": 2, "lr": 1e-3, "decay": 0.0, "clip": 5.0, "colour": 0.2,
+    **TRAINING, "weights": "none", "backbone": "resnet50", "width": 0.25, "steps": 220, "batch": 2, "lr": 1e-3, "decay": 0.0,
+    "clip": 5.0, "colour": 0.2,
 }  # fmt: skip
-OF_OBJECTS: dict[str, dict[str, Any]] = {
-    "mask_rcnn": REGIONS,
-    "panet": REGIONS,
-    "fpn_proposals": {"width": 0.25},
-}
-PROPOSALS_SCALE = 2.0  # the paper's smallest proposals have 32 pixels, which few things of the scenes have
+ON_SCENES: dict[str, dict[str, Any]] = {
+    "mask_rcnn": {**REGIONS, "norm": "batch"}, "panet": {**REGIONS, "norm": "batch"}, "fpn_proposals": {"scale": 2.0},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -133,12 +133,7 @@ def on_scenes(name: str) -> Arm:
     """The arm of an entry of the review; of networks that find objects, which are none, at the same widths."""
     common = {key: value for key, value in review.PROTOCOL.items() if key not in PLACE}
     if name in OF_OBJECTS:
-        settings = {**OBJECTS, "network": name, "backbone": "resnet50", **OF_OBJECTS[name]}
-        if name in ("mask_rcnn", "panet"):
-            settings["norm"] = "batch"
-        else:
-            settings["scale"] = PROPOSALS_SCALE
-        return Arm(name, settings)
+        return Arm(name, {**OBJECTS, "network": name, **ON_SCENES[name]})
     entry = review.ENTRIES[name]
     inference = {setting: getattr(entry.inference, setting) for setting in entry.inference.given}
     return Arm(name, {**common, "network": entry.network, **entry.arguments}, tuple(entry.stages), inference)

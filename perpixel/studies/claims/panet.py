@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from perpixel.studies.claims.claim import Base, Claim
 
-HELD = "Held: its other parts, trunk, its first weights, pictures, learning rate, steps."
-
 
 def claims(base: Base) -> list[Claim]:
     panet = base("panet")
@@ -16,27 +14,31 @@ def claims(base: Base) -> list[Claim]:
     return [
         Claim(
             "panet-path", "a path back up brings places to the coarse levels", "PANet, section 3.1",
-            f"""Section 3.1: from fine levels to the top a second path takes fewer than ten layers; it adds 0.7. Varied: this
-            path, with or without. {HELD} It counts if mask AP is greater with the path.""",
+            """Section 3.1: from fine levels to the top a second path takes fewer than ten layers; it adds 0.7. Varied: this
+            path, with or without. Held: its other parts, trunk, its first weights, pictures, learning rate, steps. It counts
+            if mask AP is greater with the path.""",
             whole, panet.but("no path back up", bottom_up=False), "AP", needs=("objects",),
         ),
         Claim(
             "panet-levels", "a region is better cut out of all levels", "PANet, section 3.2",
-            f"""Section 3.2: features of every level, joined by their maximum, tell more than those of the level that the
+            """Section 3.2: features of every level, joined by their maximum, tell more than those of the level that the
             region's size points to; it adds 0.5. Varied: all levels or the own alone, whose heads have fewer first layers.
-            {HELD} It counts if mask AP is greater with all levels.""",
+            Held: its other parts, trunk, its first weights, pictures, learning rate, steps. It counts if mask AP is greater
+            with all levels.""",
             whole, panet.but("own level alone", pooling="level"), "AP", needs=("objects",),
         ),
         Claim(
             "panet-fusion", "a fully connected branch completes the mask", "PANet, section 3.3",
-            f"""Section 3.3: fully connected layers know where in the region they look, convolutions do not; added together
-            they give 0.7. Varied: this branch, with or without. {HELD} It counts if mask AP is greater with the branch.""",
+            """Section 3.3: fully connected layers know where in the region they look, convolutions do not; added together
+            they give 0.7. Varied: this branch, with or without. Held: its other parts, trunk, its first weights, pictures,
+            learning rate, steps. It counts if mask AP is greater with the branch.""",
             whole, panet.but("no fusion", fc_fusion=False), "AP", needs=("objects",),
         ),
         Claim(
             "panet-head", "a heavier box head helps", "PANet, section 4.2",
-            f"""Its ladder: four convolutions instead of two fully connected layers before classes and boxes add 0.2. Varied:
-            the box head. {HELD} It counts if mask AP is greater with the heavy head.""",
+            """Its ladder: four convolutions instead of two fully connected layers before classes and boxes add 0.2. Varied:
+            the box head. Held: its other parts, trunk, its first weights, pictures, learning rate, steps. It counts if mask
+            AP is greater with the heavy head.""",
             whole, panet.but("two fully connected layers", box_head="two_fc"), "AP", needs=("objects",),
         ),
         Claim(
