@@ -98,7 +98,7 @@ class Study:
         for number, (seed, arm) in enumerate(work, start=1):
             name = f"{number} of {len(work)}: {arm.settings['network']}, {arm.title}, seed {seed}"
             try:
-                self.predicted[key(arm), seed] = self._predict(arm, seed, name)
+                self.predicted[key(arm), seed] = self.predict(arm, seed, name)
             except Interrupted:
                 raise
             except Exception as error:
@@ -110,8 +110,10 @@ class Study:
             self.write()
         return self.write()
 
-    def _predict(self, arm: Arm, seed: int, name: str) -> Path:
-        """Trains an arm and predicts the judged split, as far as that was not done before; returns the folder of predictions."""
+    def predict(self, arm: Arm, seed: int, name: str) -> Path:
+        """Trains an arm and predicts the judged split, as far as that was not done before; returns the folder of predictions.
+
+        `name` stands in the lines of progress. Raises what training and prediction do."""
         run, dataset = self._run(arm, seed), self.conditions.judged
         inference: dict[str, Any] = dict(arm.inference)
         if arm.ensemble is not None:
