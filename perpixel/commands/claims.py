@@ -25,7 +25,7 @@ def claims(
 
     The table is in OUT/claims.md and OUT/claims.json, and is written anew after each training."""
     from perpixel.studies.claims.conditions import conditions
-    from perpixel.studies.claims.study import claims_of, study, told
+    from perpixel.studies.claims.study import PAGE, claims_of, study, told
     from perpixel.terminal import Progress, print_table, show
 
     fixed = conditions(data, root, steps)
@@ -43,7 +43,7 @@ def claims(
         [(row["name"], row["claim"], row["figure"], *told(row)) for row in rows],
     )
     show()
-    show(f"{out / 'claims.md'}: every arm by seed, p, and what each claim says, varies and holds.")
+    show(f"{out / PAGE}: every arm by seed, p, and what each claim says, varies and holds.")
     if done.failed:
         first = next(iter(done.failed.values()))
         raise DataError(f"{len(done.failed)} trainings failed, the others are judged; the first: {first}")

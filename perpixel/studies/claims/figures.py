@@ -25,6 +25,7 @@ from perpixel.measures import class_of
 from perpixel.measures.measure import Measure, mean_of_known
 
 RARE = "IoU of rare classes"
+LOOKED_AT = 20  # pictures
 RARE_SHARE = 0.02  # of the judged pixels; a class with fewer is rare
 LEVEL, LARGEST_P, LEAST_SEEDS = 0.95, 0.05, 3
 TINY = 1e-12  # differences that rounding makes of equal ones
@@ -157,6 +158,7 @@ def rare_classes(dataset: Dataset) -> tuple[int, ...]:
 
 
 def has_objects(dataset: Dataset) -> bool:
-    """Whether the objects of some picture are told apart."""
+    """Whether the objects of one of the first pictures are told apart."""
     view = with_objects(dataset)
-    return any((held := view.sample(index).instances) is not None and len(held.class_ids) for index in range(min(len(view), 20)))
+    held = (view.sample(index).instances for index in range(min(len(view), LOOKED_AT)))
+    return any(objects is not None and len(objects.class_ids) for objects in held)

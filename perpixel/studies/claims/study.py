@@ -59,7 +59,7 @@ SYSTEMS: Mapping[str, Callable[..., list[Claim]]] = {  # in the article's order
     "panet": panet.claims,
     "encnet": encnet.claims,
 }
-TABLE = "claims.json"
+TABLE, PAGE = "claims.json", "claims.md"
 WAITING = "is not trained yet"
 
 
@@ -87,14 +87,19 @@ class Study:
     progress: Callable[[str], Progress]
     failed: dict[tuple[str, int], str] = field(default_factory=dict)
     predicted: dict[tuple[str, int], Path] = field(default_factory=dict)  # folders of predictions, by arm and seed
-    _rows: dict[tuple[Path, str], Rows] = field(default_factory=dict)
-    _differences: dict[str, Difference] = field(default_factory=dict)
+    _rows: dict[tuple[Path, str], Rows] = field(default_factory=dict)  # of the pictures, by predictions and measure
+    _differences: dict[tuple[str, tuple[int, ...]], Difference] = field(default_factory=dict)  # by claim and its judged seeds
 
     def run(self) -> list[dict[str, Any]]:
         """Trains and judges arm after arm, all of a seed before the next; returns the rows of the table."""
         tried = [claim for _, claim in self.chosen if self.conditions.lacks(claim) is None]
         arms = {key(arm): arm for claim in tried for arm in claim.arms}
         work = [(seed, arm) for seed in range(self.seeds) for arm in arms.values()]
+        self.predicted = {(key(arm), seed): folder for seed, arm in work if (folder := self._done(arm, seed)) is not None}
+        work = [(seed, arm) for seed, arm in work if (key(arm), seed) not in self.predicted]
+        self.say(
+            f"{len(tried)} claims, {len(work)} trainings or predictions to do; {self.out / PAGE} is written anew after each."
+        )
         for number, (seed, arm) in enumerate(work, start=1):
             name = f"{number} of {len(work)}: {arm.settings['network']}, {arm.title}, seed {seed}"
             try:
@@ -114,27 +119,33 @@ class Study:
         """Trains an arm and predicts the judged split, as far as that was not done before; returns the folder of predictions.
 
         `name` stands in the lines of progress. Raises what training and prediction do."""
-        run, dataset = self._run(arm, seed), self.conditions.judged
-        inference: dict[str, Any] = dict(arm.inference)
-        if arm.ensemble is not None:
-            inference["ensemble"] = str(self._run(arm.ensemble, seed).name)
-        folder = run / f"predicted-{digest(inference)}"
-        if not missing(folder, dataset) and self._is_of_this_data(run):
+        folder = self._done(arm, seed)
+        if folder is not None:
             return folder
+        folder, inference = self._folder(arm, seed), dict(arm.inference)
         self._train(arm, seed, name)
         if arm.ensemble is not None:
             self._train(arm.ensemble, seed, f"{name}, {arm.ensemble.title}")
             inference["ensemble"] = self._run(arm.ensemble, seed)
-        predict_split(run, dataset, Inference(**inference), folder, self.progress(f"{name}: picture"))
+        shown = self.progress(f"{name}: picture")
+        predict_split(self._run(arm, seed), self.conditions.judged, Inference(**inference), folder, shown)
         return folder
 
     def _run(self, arm: Arm, seed: int) -> Path:
         return self.out / "runs" / arm.run(seed)
 
-    def _is_of_this_data(self, run: Path) -> bool:
-        """Whether a run that is done was judged on the pictures that are judged now."""
-        facts = read_facts(run / RUN) or {"fingerprints": {}}
-        return self.conditions.fingerprint in facts["fingerprints"].values()
+    def _folder(self, arm: Arm, seed: int) -> Path:
+        """The folder of its predictions."""
+        other = {} if arm.ensemble is None else {"ensemble": arm.ensemble.run(seed)}
+        return self._run(arm, seed) / f"predicted-{digest({**arm.inference, **other})}"
+
+    def _done(self, arm: Arm, seed: int) -> Path | None:
+        """The folder of its predictions if every picture of the data as they are now has one."""
+        folder = self._folder(arm, seed)
+        if missing(folder, self.conditions.judged):
+            return None
+        facts = read_facts(self._run(arm, seed) / RUN) or {"fingerprints": {}}
+        return folder if self.conditions.fingerprint in facts["fingerprints"].values() else None
 
     def _train(self, arm: Arm, seed: int, name: str) -> None:
         """Trains the stages that are not trained yet."""
@@ -163,12 +174,12 @@ class Study:
         rows = [self._row(system, claim) for system, claim in self.chosen]
         corrected = holm([_number(row["p_alone"]) for row in rows])
         for row, p_value in zip(rows, corrected, strict=True):
-            judged = self._differences.get(row["name"])
-            if judged is not None and row["reason"] is None:
+            if row["reason"] is None:
+                judged = self._differences[row["name"], tuple(range(self.seeds))]
                 row["p"], row["verdict"] = p_value, judged.verdict(p_value, FIGURES[row["figure"]].larger)
         plain: list[dict[str, Any]] = without_nan(rows)
         write_whole(self.out, TABLE, json.dumps(plain, indent=1).encode())
-        write_whole(self.out, "claims.md", page(plain, self.conditions.title, self.seeds).encode())
+        write_whole(self.out, PAGE, page(plain, self.conditions.title, self.seeds).encode())
         return plain
 
     def _row(self, system: str, claim: Claim) -> dict[str, Any]:
@@ -202,21 +213,20 @@ class Study:
 
     def _judged(self, claim: Claim) -> dict[str, Any]:
         """The figures of the seeds that all arms of the claim have."""
-        ready = [seed for seed in range(self.seeds) if all((key(arm), seed) in self.predicted for arm in claim.arms)]
+        ready = tuple(seed for seed in range(self.seeds) if all((key(arm), seed) in self.predicted for arm in claim.arms))
         if not ready:
             return {}
         figure = FIGURES[claim.figure]
         measure = figure.measure(self.conditions.judged)
         complete = len(ready) == self.seeds
-        judged = self._differences.get(claim.name) if complete else None
+        judged = self._differences.get((claim.name, ready))
         if judged is None:
             rows = [[self._counted(arm, seed, measure) for arm in claim.arms] for seed in ready]
             than = [(of[2], of[3]) for of in rows] if claim.than is not None else []
             rare = self.conditions.rare if "rare classes" in claim.needs else ()
             exchanges = figure.exchanges if complete else 0  # p is that of all seeds
             judged = difference(figure, measure, [(of[0], of[1]) for of in rows], than, rare, exchanges)
-            if complete:
-                self._differences[claim.name] = judged
+            self._differences[claim.name, ready] = judged
         return {
             "difference": judged.mean, "interval": [judged.mean - judged.half, judged.mean + judged.half],
             "by_seed": list(judged.by_seed), "figures": {"better": list(judged.better), "worse": list(judged.worse)},
@@ -224,11 +234,14 @@ class Study:
         }  # fmt: skip
 
     def _counted(self, arm: Arm, seed: int, measure: Any) -> Rows:
+        """The rows of all pictures. They are kept, but those of objects, whose masks need much memory."""
         folder = self.predicted[key(arm), seed]
-        place = folder, repr(measure)
-        if place not in self._rows:
-            self._rows[place] = counted(pairs_of(folder, self.conditions.judged, measure))[0]
-        return self._rows[place]
+        rows = self._rows.get((folder, repr(measure)))
+        if rows is None:
+            rows = counted(pairs_of(folder, self.conditions.judged, measure))[0]
+            if measure.needs != "instances":
+                self._rows[folder, repr(measure)] = rows
+        return rows
 
     def _described(self, claim: Claim) -> dict[str, Any]:
         """What both arms share, what each has of what differs, and how long a training takes."""
