@@ -37,11 +37,7 @@ JSON, PICTURE = "proposal-curve.json", "proposal-curve.png"
 
 
 def proposal_curve(
-    model: Model,
-    dataset: Dataset,
-    counts: Sequence[int] = COUNTS,
-    proposals_by: str = "edge_boxes",
-    merge: str = "max",
+    model: Model, dataset: Dataset, counts: Sequence[int] = COUNTS, proposals_by: str = "edge_boxes", merge: str = "max",
     progress: Progress | None = None,
 ) -> dict[int, Scores]:
     """The scores of `evaluate` for each number of boxes, in rising order.

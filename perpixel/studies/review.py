@@ -1,9 +1,9 @@
 """The review: trains every network at laptop width on `scenes`, and judges all by one protocol, side by side.
 
-REVIEW/runs/NAME/                 the run folder of each network
-REVIEW/table.md, table.json       the scores, best first
-REVIEW/pictures.png               pictures, their truth, and the labels and errors of each network
-REVIEW/overlays/NAME/*.png        the labels of each network over the pictures"""
+    REVIEW/runs/NAME/                 the run folder of each network
+    REVIEW/table.md, table.json       the scores, best first
+    REVIEW/pictures.png               pictures, their truth, and the labels and errors of each network
+    REVIEW/overlays/NAME/*.png        the labels of each network over the pictures"""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ ENTRIES: dict[str, Entry] = {
 }  # fmt: skip
 
 
-def review(out: Path, seed: int, say: Say, progress: Callable[[str], Progress], entries: Mapping[str, Entry] = ENTRIES) -> Path:
+def review(
+    out: Path, seed: int, say: Say, progress: Callable[[str], Progress], entries: Mapping[str, Entry] = ENTRIES
+) -> Path:
     """Trains the networks that are not trained yet, and writes the table and the pictures. Returns the path of the table."""
     scores_by_name: dict[str, Scores] = {}
     for name, entry in entries.items():

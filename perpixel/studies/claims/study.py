@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 
 from perpixel.datasets import Dataset, open_dataset, with_objects
-from perpixel.errors import Interrupted, PerpixelError, UsageError, did_you_mean, failure_of
+from perpixel.errors import Interrupted, PerpixelError, UsageError, did_you_mean, failure_of, is_full, printable
 from perpixel.files import locked, read_bytes, write_whole
 from perpixel.images import encode_image, encode_labels
 from perpixel.judging.answers import pairs_of
@@ -106,12 +106,12 @@ class Study:
                 self.predicted[key(arm), seed] = self.predict(arm, seed, name)
             except Interrupted:
                 raise
-            except Exception as error:
-                sentence = failure_of(self.out, error)
-                if sentence is None:
+            except Exception as error:  # an arm never stops the others, but a full disk stops all
+                if is_full(error):
                     raise
-                self.failed[key(arm), seed] = sentence
-                self.say(f"{name}: failed. {sentence}")
+                reason = failure_of(self.out, error) or f"{type(error).__name__}: {printable(str(error))}"
+                self.failed[key(arm), seed] = reason
+                self.say(f"{name}: failed. {reason}")
             self.write()
         return self.write()
 
@@ -228,7 +228,7 @@ class Study:
             judged = difference(figure, measure, [(of[0], of[1]) for of in rows], than, rare, exchanges)
             self._differences[claim.name, ready] = judged
         return {
-            "difference": judged.mean, "interval": [judged.mean - judged.half, judged.mean + judged.half],
+            "difference": judged.mean, "interval": judged.half,
             "by_seed": list(judged.by_seed), "figures": {"better": list(judged.better), "worse": list(judged.worse)},
             "p_alone": judged.p_value if complete else None,
         }  # fmt: skip
@@ -356,8 +356,8 @@ def told(row: Mapping[str, Any]) -> tuple[str, str]:
     verdict = row["verdict"] or f"none: {row['reason']}"
     if row["difference"] is None:
         return "", verdict
-    percent, ends = FIGURES[row["figure"]].percent, row["interval"]
-    half = "" if None in ends else f" ± {_shown((ends[1] - ends[0]) / 2, percent)}"
+    percent, interval = FIGURES[row["figure"]].percent, row["interval"]
+    half = "" if interval is None else f" ± {_shown(interval, percent)}"
     return f"{_shown(row['difference'], percent, signed=True)}{half}", verdict
 
 
