@@ -686,17 +686,16 @@ SINGLE: dict[str, Fact] = {
          "AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large"),
         "cocodataset.org, Detection Evaluation",
     ),
-    "perpixel.studies.review:PROTOCOL": Fact(
+    "perpixel.studies.entries:PROTOCOL": Fact(
         {
-            "data": "scenes", "weights": "none", "steps": 180, "batch": 8, "optimiser": "adamw", "lr": 2e-3,
-            "schedule": "one_cycle", "decay": 1e-2, "clip": 1.0, "validations": 1, "colour": 0.2,
+            "weights": "none", "steps": 180, "batch": 8, "schedule": "one_cycle", "clip": 1.0, "validations": 1, "colour": 0.2,
             "class_weights": "inverse_square_root",
         },
         OURS,
     ),
-    "perpixel.studies.review:DECONVNET": Fact({"width": 0.125, "side": 128}, OURS),
-    "perpixel.studies.review:FEW_STEPS": Fact({"rates": (1, 2, 3), "norm_momentum": 0.1}, OURS),
-    "perpixel.studies.review:MEASURED": Fact({"statistics_batches": 20, "statistics_batch": 16}, OURS),
+    "perpixel.studies.entries:DECONVNET": Fact({"width": 0.125, "side": 128}, OURS),
+    "perpixel.studies.entries:FEW_STEPS": Fact({"rates": (1, 2, 3), "norm_momentum": 0.1}, OURS),
+    "perpixel.studies.entries:MEASURED": Fact({"statistics_batches": 20, "statistics_batch": 16}, OURS),
     "perpixel.datasets.scenes:SPLITS": Fact({"train": 600, "val": 100, "test": 100}, OURS),
     "perpixel.datasets.scenes:SEED": Fact(1707, OURS),
     "perpixel.datasets.things:SPLITS": Fact({"train": 4800, "val": 480}, OURS),
