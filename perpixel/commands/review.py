@@ -28,7 +28,7 @@ def review(
     make_trunks: Annotated[bool, Parameter(help="Train the trunks anew; leaves them in OUT.", negative=())] = False,
 ) -> None:
     """Train the review's networks at laptop width, judge them by one protocol, and leave table and pictures."""
-    from perpixel.studies.entries import ENTRIES, PROTOCOL
+    from perpixel.studies.entries import ENTRIES, OBJECTS, PROTOCOL
     from perpixel.terminal import Progress, show
 
     if make_trunks or tune:
@@ -43,15 +43,17 @@ def review(
 
             show(str(choose(out, network, seed, say, Progress)))
         return
-    from perpixel.studies.review import Plan, Review
+    from perpixel.studies.review import SCRATCH, Plan, Review
 
     if minutes is not None and steps is not None:
         raise UsageError("--minutes and --steps both say how long a training is; give one.")
     if not 1 <= seeds <= 100 or (steps is not None and steps < 1) or (minutes is not None and not 0 < minutes < 1e6):
         raise UsageError("--seeds is a number from 1 to 100; --steps is 1 or more; --minutes is more than 0.")
     plan = Plan(data, root, tuple(range(seed, seed + seeds)), steps or PROTOCOL["steps"], minutes, network, scratch)
-    done = Review(out, plan, plan.entries(ENTRIES))
+    chosen = plan.entries({**ENTRIES, **OBJECTS})
+    of_objects = {name: entry for name, entry in chosen.items() if name.removesuffix(SCRATCH) in OBJECTS}
+    done = Review(out, plan, {name: entry for name, entry in chosen.items() if name not in of_objects}, of_objects)
     for line in done.run(say, Progress).read_text(encoding="utf-8").splitlines():
         show(line)
     if done.failed:
-        raise DataError(f"{len(done.failed)} of {len(done.entries)} networks failed; the table says why.")
+        raise DataError(f"{len(done.failed)} of {len(chosen)} networks failed; the table says why.")

@@ -86,6 +86,20 @@ ENTRIES: dict[str, Entry] = {
     "encnet": Entry("encnet", {"backbone": "resnet50", "width": 0.25}, DEEP, choices=OF_AUXILIARY),
 }  # fmt: skip
 
+# Networks that find objects, for cars and people: judged by AP and PQ, in a table of their own. Heads at a quarter of the width,
+# anchors for small pictures, seen twice as large. U-Net has the weight map of its paper; its objects are connected regions.
+REGIONS: dict[str, Any] = {
+    "backbone": "resnet50", "width": 0.25, "norm": "batch", "anchors": (8, 16, 32, 64, 128), "min_size": (256,), "max_size": 320,
+}  # fmt: skip
+OF_REGIONS: dict[str, Any] = {**ADAMW, "decay": 0.0, "lr": 1e-3, "batch": 2, "clip": 5.0, "class_weights": "none"}
+OBJECTS: dict[str, Entry] = {
+    "mask_rcnn": Entry("mask_rcnn", REGIONS, RESNET, (OF_REGIONS,)),
+    "panet": Entry("panet", REGIONS, RESNET, (OF_REGIONS,)),
+    "unet_regions": Entry(
+        "unet", ENTRIES["unet"].arguments, None, ({"separation_weights": 10.0},), how="connected regions"
+    ),
+}  # fmt: skip
+
 
 def tuned() -> dict[str, dict[str, Any]]:
     """The settings that tuning chose, by the name of the entry; of entries that it does not have, none."""

@@ -14,7 +14,8 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ from perpixel.networks import YARDSTICKS
 from perpixel.networks.papers import PAPERS, size_of
 from perpixel.sample import Prediction, Sample
 from perpixel.studies.entries import PROTOCOL, UNTUNED, Entry, tuned
+from perpixel.studies.objects import FIGURES as OBJECT_FIGURES
+from perpixel.studies.objects import figures_of, found_in, things_of
 from perpixel.studies.seeds import EXCHANGES, Difference, Known, Mean, differences, rows_of
 from perpixel.terminal import percent
 from perpixel.training.recipe import Recipe
@@ -45,6 +48,7 @@ from perpixel.training.run import HISTORY, Say, minutes_of
 from perpixel.training.train import Progress, train
 from perpixel.version import VERSION
 from perpixel.weights import model_file
+from perpixel.weights.model_file import Model
 
 SHOWN = 8
 TABLE, RECORD, JUDGED = "table.md", "review.json", "judged.json"
@@ -118,40 +122,73 @@ class Review:
     out: Path
     plan: Plan
     entries: Mapping[str, Entry]
+    objects: Mapping[str, Entry] = field(default_factory=dict)  # judged by the objects that they find
     rows: dict[str, list[Judged]] = field(default_factory=dict)
+    found: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     tested: Known = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.dataset = open_dataset(self.plan.data, root=self.plan.root, split="val")
+        self.things = things_of(self.dataset) if self.objects else frozenset()
 
     def run(self, say: Say, progress: Callable[[str], Progress]) -> Path:
         """Trains and judges all, a seed after the other, and renews the record with each. Returns the path of the table."""
         for seed in self.plan.seeds:
             for name, entry in self.entries.items():
-                if name in self.failed:
-                    continue
-                try:
+                with self.failing(name, entry, say):
                     judged = self.judged(name, entry, seed, say, progress)
-                except (Interrupted, KeyboardInterrupt):
-                    raise
-                except Exception as error:  # one network never stops the others
-                    self.failed[name] = failure_of(entry.title, error) or f"{type(error).__name__}: {printable(str(error))}"
-                    say(f"{entry.title}: {self.failed[name]}")
-                else:
                     self.rows.setdefault(name, []).append(judged)
                     say(f"{entry.title}, seed {seed}: mIoU {percent(judged.scores['figures']['mIoU'])}.")
                 self.write()
-        if not self.rows:
+            for name, entry in self.objects.items() if self.things else ():
+                with self.failing(name, entry, say):
+                    run = self.judged_objects(name, entry, seed, say, progress)
+                    self.found.setdefault(name, []).append(run)
+                    say(f"{entry.title}, seed {seed}: mask AP {percent(run['figures']['AP'])}.")
+                self.write()
+        if not self.rows and not self.found:
             raise DataError(f"no network of the review could be trained. {next(iter(self.failed.values()))}")
-        self.write_pictures()
+        if self.rows:
+            self.write_pictures()
         return self.out / TABLE
 
-    def judged(self, name: str, entry: Entry, seed: int, say: Say, progress: Callable[[str], Progress]) -> Judged:
+    @contextmanager
+    def failing(self, name: str, entry: Entry, say: Say) -> Iterator[None]:
+        """Notes why an entry fails, so that it never stops the others."""
+        try:
+            yield
+        except (Interrupted, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            self.failed[name] = failure_of(entry.title, error) or f"{type(error).__name__}: {printable(str(error))}"
+            say(f"{entry.title}: {self.failed[name]}")
+
+    def trained(self, name: str, entry: Entry, seed: int, say: Say, progress: Callable[[str], Progress]) -> tuple[Path, Model]:
         folder = self.out / "runs" / name / str(seed)
         for recipe, stage in self.recipes(entry, folder, seed, self.steps(name, entry), settings_of(name)):
             train(recipe, stage, say=say, progress=progress(f"{entry.title}: step"))
-        model = model_file.load(folder)
+        return folder, model_file.load(folder)
+
+    def judged_objects(
+        self, name: str, entry: Entry, seed: int, say: Say, progress: Callable[[str], Progress]
+    ) -> dict[str, Any]:
+        """The seed, the run folder, the minutes and the figures of a network that finds objects."""
+        folder, model = self.trained(name, entry, seed, say, progress)
+        kept = folder / JUDGED
+        facts = json.loads(kept.read_bytes()) if kept.is_file() else {}
+        if facts.get("weights") != model.digest:
+            told, predictions = progress(f"{entry.title}: picture"), []
+            for index in range(len(self.dataset)):
+                predictions.append(found_in(model, self.dataset.sample(index).image, self.things))
+                told(index + 1, len(self.dataset), "")
+            facts = {"weights": model.digest, "figures": without_nan(figures_of(predictions, self.dataset, self.things))}
+            write_whole(folder, JUDGED, json.dumps(facts).encode())
+        place = str(folder.relative_to(self.out))
+        return {"seed": seed, "folder": place, "minutes": minutes_of(folder), "figures": facts["figures"]}
+
+    def judged(self, name: str, entry: Entry, seed: int, say: Say, progress: Callable[[str], Progress]) -> Judged:
+        folder, model = self.trained(name, entry, seed, say, progress)
         kept = folder / JUDGED
         facts = json.loads(kept.read_bytes()) if kept.is_file() else {}
         if facts.get("weights") != model.digest:
@@ -239,14 +276,14 @@ class Review:
             "command": self.command(), "seeds": self.plan.seeds, "threads": torch.get_num_threads(),
             "versions": {"perpixel": VERSION, "torch": torch.__version__, "python": platform.python_version()},
             "rows": [self.row(name) for name in self.entries if name in self.rows or name in self.failed],
-            "pairs": [pair.to_json() for pair in self.pairs()], "instances": None, "claims": [],
+            "pairs": [pair.to_json() for pair in self.pairs()], "instances": self.instances(), "claims": [],
         }  # fmt: skip
 
-    def row(self, name: str) -> dict[str, Any]:
-        entry, runs = self.entries[name], self.rows.get(name, [])
+    def described(self, name: str, entry: Entry, minutes: Sequence[float | None]) -> dict[str, Any]:
+        """What a row says of its network, whatever judges it."""
         crop = CROP if "crop" in self.of_data() else self.dataset.sample(0).image.shape[:2]
         parameters, multiply_adds = size_of(entry.network, len(self.dataset.classes), crop, **entry.arguments)
-        known = [judged.minutes for judged in runs if judged.minutes is not None]
+        known = [one for one in minutes if one is not None]
         return {
             "name": name, "network": entry.network, "title": entry.title, "arguments": entry.arguments, "how": entry.how,
             "group": "yardsticks" if entry.network in YARDSTICKS else "review",
@@ -254,6 +291,26 @@ class Review:
             "settings": settings_of(name),
             "parameters": parameters, "multiply_adds": multiply_adds, "minutes": sum(known) / len(known) if known else None,
             "paper": PAPERS[entry.network][0], "published": PAPERS[entry.network][1], "failed": self.failed.get(name),
+        }  # fmt: skip
+
+    def instances(self) -> dict[str, Any] | None:
+        """The table of the networks that find objects; none where nothing finds any."""
+        rows = []
+        for name, entry in self.objects.items():
+            runs = self.found.get(name, [])
+            if not runs and name not in self.failed:
+                continue
+            values = {figure: [run["figures"][figure] for run in runs] for figure in OBJECT_FIGURES}
+            rows.append({
+                **self.described(name, entry, [run["minutes"] for run in runs]), "runs": runs,
+                "figures": {name: mean_of(by_seed) for name, by_seed in values.items()} if runs else {},
+            })  # fmt: skip
+        return {"things": [self.dataset.classes.names[one] for one in sorted(self.things)], "rows": rows} if rows else None
+
+    def row(self, name: str) -> dict[str, Any]:
+        entry, runs = self.entries[name], self.rows.get(name, [])
+        return {
+            **self.described(name, entry, [judged.minutes for judged in runs]),
             "runs": [
                 {"seed": one.seed, "folder": str(one.folder.relative_to(self.out)), "scores": one.scores, "history": one.history}
                 for one in runs
@@ -273,11 +330,7 @@ class Review:
         }
         intervals = {**over_pictures.figures, **over_pictures.iou}
         return {
-            name: {
-                "mean": None if None in by_seed else Mean.of(by_seed).mean,
-                "seeds": None if None in by_seed else Mean.of(by_seed).half,
-                "pictures": [intervals[name].low, intervals[name].high],
-            }
+            name: {**mean_of(by_seed), "pictures": [intervals[name].low, intervals[name].high]}
             for name, by_seed in values.items()
         }
 
@@ -319,6 +372,32 @@ class Review:
         write_image(self.out, "pictures.png", draw.sheet(rows, titles))
 
 
+def table_of_objects(instances: Mapping[str, Any]) -> list[str]:
+    """The networks that find objects in Markdown, best first; nothing where there are none."""
+    judged = sorted((row for row in instances["rows"] if row["runs"]), key=lambda row: -(row["figures"]["AP"]["mean"] or 0))
+    if not judged:
+        return []
+    lines = [
+        f"| {row['title']} | {' | '.join(shown(row['figures'][figure]['mean']) for figure in OBJECT_FIGURES)} | {row['paper']} |"
+        for row in judged
+    ]
+    header = ["network", *OBJECT_FIGURES, "paper"]
+    things = " and ".join(instances["things"])
+    return [
+        f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *lines, "",
+        f"Objects of {things}: AP, AP50 and AR of masks as COCO has them, PQ of things, in percent.", "",
+    ]  # fmt: skip
+
+
+def mean_of(by_seed: Sequence[float | None]) -> dict[str, float | None]:
+    """The mean of a figure over seeds and half of its interval; none where a seed has no figure."""
+    known = [value for value in by_seed if value is not None]
+    if len(known) < len(by_seed):
+        return {"mean": None, "seeds": None}
+    mean = Mean.of(known)
+    return {"mean": mean.mean, "seeds": mean.half}
+
+
 def settings_of(name: str) -> dict[str, Any]:
     """The tuned settings of an entry; those of the row from scratch are the same."""
     return {**UNTUNED, **tuned().get(name.removesuffix(SCRATCH), {})}
@@ -346,13 +425,15 @@ def table(record: Mapping[str, Any]) -> str:
         for row in judged
         if row["runs"][0]["scores"]["protocol_hash"] != record["protocol_hash"]
     ]
-    failed = [f"{row['title']}: {row['failed']}" for row in record["rows"] if row["failed"]]
+    instances = record["instances"] or {"rows": []}
+    failed = [f"{row['title']}: {row['failed']}" for row in [*record["rows"], *instances["rows"]] if row["failed"]]
     protocol = record["protocol"] or {}
     rules = "; ".join(str(protocol[key]) for key in ("void", "empty_class", "resize") if key in protocol)
     return "\n".join([
         f"# The review on `{record['data']}` {record['split']}", "",
         f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *lines, "",
         f"IoU in percent, protocol {record['protocol_hash']}: {rules}.", *others, *failed, record["conditions_text"], "",
+        *table_of_objects(instances),
     ])  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def test_training_on_things_is_the_training_of_any_network_and_others_start_from
     # One label a picture, so that the accuracy of pixels is that of pictures.
     assert scores.figures["pixel_accuracy"] == sum(labels == {index} for index, labels in enumerate(named)) / 24
     network = Recipe(data="scenes", network="fpn", width=0.125, weights="none", starts_from=str(tmp_path / "trunk"),
-                     train_split="tune", val_split="tune", steps=1, crop=(32, 32), **{**small, "batch": 1})  # fmt: skip
+                     train_split="tune", val_split="tune", steps=1, crop=(32, 32), **{**small, "batch": 2})  # fmt: skip
     monkeypatch.setitem(scenes.CUT, "tune", (500, 502))
     train(network, tmp_path / "run", say=said.append)
     told = next(line for line in said if "starts from" in line)

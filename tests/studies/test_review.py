@@ -8,18 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perpixel.datasets import open_dataset, scenes
+from perpixel.datasets import open_dataset, scenes, with_objects
 from perpixel.errors import DataError, UsageError
 from perpixel.images import read_labels
 from perpixel.judging.evaluate import evaluate
+from perpixel.measures.instances import AveragePrecision
 from perpixel.networks import NETWORKS, YARDSTICKS
 from perpixel.prediction.inference import Inference
+from perpixel.sample import Instances, Prediction
 from perpixel.studies import entries, review
 from perpixel.studies.entries import ENTRIES, Entry
+from perpixel.studies.objects import figures_of, regions, things_of
 from perpixel.studies.review import Plan, Review
 from perpixel.weights import model_file
 
-OF_OBJECTS = ("mask_rcnn", "panet", "fpn_proposals")  # the review judges a class for every pixel of `scenes`
 SMALL = {"width": 0.05, "side": 32}
 TINY = {
     "fcn8s": Entry("fcn8s", {"width": 0.05, "padding": 1}),
@@ -33,6 +35,12 @@ TINY = {
         inference=Inference(proposals=3, proposals_by="sliding"), how="3 boxes",
     ),
     "broken": Entry("fcn8s", {"width": 0.05, "padding": 1}, starts_from="no/such/trunk"),
+}  # fmt: skip
+OBJECTS_TINY = {
+    "mask_rcnn": Entry(
+        "mask_rcnn", {**entries.REGIONS, "width": 0.0625, "min_size": (64,), "max_size": 80}, None, (entries.OF_REGIONS,)
+    ),
+    "unet_regions": Entry("unet", {"width": 0.0625, "convolutions": "same"}, None, ({"separation_weights": 10.0},), how="regions"),
 }  # fmt: skip
 SEEDS = (0, 1)
 
@@ -146,6 +154,38 @@ def test_two_reviews_with_one_seed_give_the_same_digits(reviewed: Path, record: 
         assert np.array_equal(read_labels(picture), read_labels(tmp_path / "predictions/fcn8s" / picture.name))
 
 
+def test_networks_that_find_objects_have_a_table_of_their_own(tmp_path: Path) -> None:
+    Review(tmp_path, Plan(steps=2), {}, OBJECTS_TINY).run(lambda _: None, silent)
+    instances = json.loads((tmp_path / "review.json").read_text())["instances"]
+    assert instances["things"] == ["car", "person"]
+    rows = {row["name"]: row for row in instances["rows"]}
+    assert rows.keys() == OBJECTS_TINY.keys()
+    for row in rows.values():
+        assert row["failed"] is None
+        assert all(0 <= row["figures"][name]["mean"] <= 1 for name in ("AP", "AP50", "AR", "PQ"))
+    assert "| network | AP | AP50 | AR | PQ | paper |" in (tmp_path / "table.md").read_text()
+    known = evaluate(model_file.load(tmp_path / "runs/mask_rcnn/0"), open_dataset("scenes"), AveragePrecision("mask"))
+    assert rows["mask_rcnn"]["runs"][0]["figures"]["AP"] == known.figures["AP"]
+
+
+def test_regions_are_objects_with_the_mean_of_their_probabilities() -> None:
+    labels = np.array([[1, 1, 0, 1], [0, 0, 0, 1]])
+    probabilities = np.array([[0.5, 1.0, 0.1, 0.2], [0.1, 0.1, 0.1, 0.4]], np.float32)
+    found = regions(labels, probabilities, 1)
+    assert found.numbers.tolist() == [[1, 1, 0, 2], [0, 0, 0, 2]]
+    assert found.scores.tolist() == pytest.approx([0.75, 0.3])
+
+
+def test_the_truth_as_objects_is_found_whole() -> None:
+    dataset = with_objects(open_dataset("scenes"))
+    samples = [dataset.sample(index) for index in range(len(dataset))]
+    objects = [
+        Instances(one.masks, one.class_ids, np.ones(len(one.class_ids), np.float32)) for one in (s.instances for s in samples)
+    ]
+    found = [Prediction(sample.labels, dataset.classes, None, one) for sample, one in zip(samples, objects, strict=True)]
+    assert set(figures_of(found, dataset, things_of(dataset)).values()) == {1.0}
+
+
 def test_pictures_show_every_network(reviewed: Path) -> None:
     assert (reviewed / "pictures.png").is_file()
     assert {path.name for path in (reviewed / "predictions").iterdir()} == TINY.keys() - {"broken"}
@@ -185,6 +225,6 @@ def test_recipes_of_the_review_are_valid_and_start_from_a_trunk_that_fits(name: 
 
 
 def test_all_networks_of_the_review_take_part() -> None:
-    here = {entry.network for entry in ENTRIES.values()}
+    here = {entry.network for entry in [*ENTRIES.values(), *entries.OBJECTS.values()]}
     systems = {name for name in NETWORKS if not name.startswith("torchvision_")} - YARDSTICKS.keys()
-    assert systems - here == {"fcn8s_atonce", "classifier", *OF_OBJECTS}
+    assert systems - here == {"fcn8s_atonce", "classifier", "fpn_proposals"}
