@@ -1,8 +1,9 @@
 """The conditions of claims, fixed before any run: the data, and for each network trunk, size and training.
 
-On `scenes` an arm is an entry of the review (`review.ENTRIES`), and differs from it only in what is studied. On a folder or a
-published set every network stands on `efficientnet_lite0` with ImageNet weights, and one training is for all: of streets and
-other scenes on crops of 128x160, of objects on a background, such as cells, on 256x256."""
+On `scenes` an arm is an entry of the review with its tuned settings (`entries`), and differs from it only in what is studied:
+trunks know `things`, training sees a part of train, and val is judged once. On a folder or a published set every network stands
+on `efficientnet_lite0` with ImageNet weights, and one training is for all: of streets and other scenes on crops of 128x160, of
+objects on a background, such as cells, on 256x256."""
 
 from __future__ import annotations
 
@@ -14,9 +15,10 @@ from typing import Any
 
 from perpixel.datasets import DATASETS, ON_DISK, Dataset, fingerprint, open_dataset
 from perpixel.errors import UsageError
-from perpixel.studies import review
-from perpixel.studies.claims.claim import Arm, Base, Claim
+from perpixel.studies.claims.claim import SHARE, Arm, Base, Claim
 from perpixel.studies.claims.figures import RARE_SHARE, has_objects, rare_classes
+from perpixel.studies.entries import ENTRIES, OBJECTS, OF_REGIONS, PROTOCOL, RESNET, Entry
+from perpixel.studies.review import settings_of
 
 PLACE = ("data", "root", "train_split", "val_split")  # settings that say where the pictures are
 PRETRAINED: dict[str, Any] = {"backbone": "efficientnet_lite0", "weights": "imagenet", "trunk_lr": 0.5}
@@ -45,14 +47,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 FROZEN: dict[str, Any] = {"trunk_frozen": 2, "freeze_norm": True, "trunk_lr": 1.0}
 REGIONS: dict[str, Any] = {"width": 0.25, "anchors": (8, 16, 32, 64, 128), "min_size": (256,), "max_size": 320}
 OF_OBJECTS: dict[str, dict[str, Any]] = {"mask_rcnn": REGIONS, "panet": REGIONS, "fpn_proposals": {}}
-# The same on scenes. The smallest proposals have 32 pixels, which few things there have, so pictures are seen twice as large.
-OBJECTS: dict[str, Any] = {
-    **TRAINING, "weights": "none", "backbone": "resnet50", "width": 0.25, "steps": 220, "batch": 2, "lr": 1e-3, "decay": 0.0,
-    "clip": 5.0, "colour": 0.2,
-}  # fmt: skip
-ON_SCENES: dict[str, dict[str, Any]] = {
-    "mask_rcnn": {**REGIONS, "norm": "batch"}, "panet": {**REGIONS, "norm": "batch"}, "fpn_proposals": {"scale": 2.0},
-}  # fmt: skip
+# On scenes, where the review has none. The smallest proposals have 32 pixels, which few things there have, so pictures are seen
+# twice as large.
+PROPOSALS = Entry("fpn_proposals", {"width": 0.25}, RESNET, ({**OF_REGIONS, "scale": 2.0},))
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,8 @@ def conditions(data: str, root: str | None = None, steps: int | None = None) -> 
     if splits != ("train", "val"):
         place |= dict(zip(PLACE[2:], splits, strict=True))
     train, judged = (open_dataset(data, root=root, split=split) for split in splits)
-    if data in DATASETS:
+    if data in DATASETS:  # a part of train chooses the weights, as in the review
+        place |= {"train_split": "fit", "val_split": "tune"}
         return Conditions(data, place, judged, lambda name: fixed(on_scenes(name)), {})
     cells, shorter = judged.classes.background is not None and has_objects(judged), min(train.sample(0).image.shape[:2])
     lacking = {"own trunk": f"needs a trunk of perpixel's own, and networks of folders stand on {PRETRAINED['backbone']}"}
@@ -130,13 +128,15 @@ def conditions(data: str, root: str | None = None, steps: int | None = None) -> 
 
 
 def on_scenes(name: str) -> Arm:
-    """The arm of an entry of the review; of networks that find objects, which are none, at the same widths."""
-    common = {key: value for key, value in review.PROTOCOL.items() if key not in PLACE}
-    if name in OF_OBJECTS:
-        return Arm(name, {**OBJECTS, "network": name, **ON_SCENES[name]})
-    entry = review.ENTRIES[name]
+    """The arm of an entry of the review, under the review's protocol with the settings that tuning chose."""
+    entry = {**ENTRIES, **OBJECTS, "fpn_proposals": PROPOSALS}[name]
+    learning = {key: value for key, value in settings_of(name).items() if key != SHARE}
+    begun = {} if entry.starts_from is None else {"starts_from": entry.starts_from}
+    settings = {**PROTOCOL, "network": entry.network, **entry.arguments, **learning, **begun}
     inference = {setting: getattr(entry.inference, setting) for setting in entry.inference.given}
-    return Arm(name, {**common, "network": entry.network, **entry.arguments}, tuple(entry.stages), inference)
+    if len(entry.stages) == 1:
+        return Arm(name, {**settings, **entry.stages[0]}, inference=inference)
+    return Arm(name, settings, tuple(entry.stages), inference)
 
 
 def on_folder(name: str, shorter: int, cells: bool) -> Arm:
@@ -148,8 +148,8 @@ def on_folder(name: str, shorter: int, cells: bool) -> Arm:
         settings.pop("class_weights", None)
     elif cells:
         settings |= OF_PIXELS
-    if name == "deconvnet":
-        entry = review.ENTRIES[name]
+    if name == "deconvnet":  # it takes no other trunk
+        entry = ENTRIES[name]
         own = {key: value for key, value in settings.items() if key not in PRETRAINED}
-        settings = {**own, "weights": "none", **entry.arguments}
+        settings = {**own, "weights": "none", "starts_from": entry.starts_from, **entry.arguments}
     return Arm(name, settings)

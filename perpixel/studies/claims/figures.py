@@ -13,34 +13,34 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.datasets import Dataset, things_in, with_objects
+from perpixel.judging.compare import TINY
 from perpixel.judging.intervals import drawn
 from perpixel.measures import class_of
-from perpixel.measures.measure import Measure, mean_of_known
+from perpixel.measures.measure import Measure, mean_of_known, ratio
+from perpixel.studies.seeds import CHANCE, EXCHANGES, half_interval
 
-RARE = "IoU of rare classes"
+RARE, MERGED = "IoU of rare classes", "merged objects"
 LOOKED_AT = 20  # pictures
 RARE_SHARE = 0.02  # of the judged pixels; a class with fewer is rare
-LEVEL, LARGEST_P, LEAST_SEEDS = 0.95, 0.05, 3
-TINY = 1e-12  # differences that rounding makes of equal ones
+LEAST_SEEDS = 3
 
 
 @dataclass(frozen=True)
 class FigureOf:
-    """A figure by its `key` in the figures of a measure; whether a larger one is better, and whether people see it in percent;
-    `exchanges` of the permutation test, fewer where one takes long."""
+    """A figure in 0..1 by its `key` in the figures of a measure; whether a larger one is better; `exchanges` of the permutation
+    test, fewer where one takes long."""
 
     measure: Callable[[Dataset], Measure[Any]]
     key: str
     larger: bool = True
-    percent: bool = True
-    exchanges: int = 10_000
+    exchanges: int = EXCHANGES
 
 
 def _measure(name: str, **settings: Any) -> Callable[[Dataset], Measure[Any]]:
@@ -61,7 +61,7 @@ FIGURES: Mapping[str, FigureOf] = {
     "AP": FigureOf(_measure("instances"), "AP", exchanges=2000),
     "AP75": FigureOf(_measure("instances"), "AP75", exchanges=2000),
     "AR of 100 proposals": FigureOf(_measure("instances", agnostic=True), "AR_100", exchanges=2000),
-    "merged objects": FigureOf(_objects, "merges", larger=False, percent=False),
+    MERGED: FigureOf(_objects, MERGED, larger=False),
 }
 
 
@@ -82,16 +82,11 @@ class Difference:
     @property
     def half(self) -> float:
         """Half of Student's interval of the mean."""
-        if len(self.by_seed) < 2:
-            return math.nan
-        from scipy.special import stdtrit
-
-        count = len(self.by_seed)
-        return float(stdtrit(count - 1, (1 + LEVEL) / 2)) * stdev(self.by_seed) / math.sqrt(count)
+        return half_interval(self.by_seed)
 
     def verdict(self, p_value: float, larger: bool) -> str:
         """`p_value` after the correction. Fewer than three seeds show nothing."""
-        certain = len(self.by_seed) >= LEAST_SEEDS and abs(self.mean) > self.half and p_value < LARGEST_P
+        certain = len(self.by_seed) >= LEAST_SEEDS and abs(self.mean) > self.half and p_value < CHANCE
         return ("shown" if (self.mean > 0) == larger else "opposite") if certain else "not shown"
 
 
@@ -141,6 +136,8 @@ def _exchanged(
         if figure.key == RARE:
             assert made.classes is not None, "pixels are counted by class"
             sides.append(mean_of_known(made.classes[:, list(rare)]))
+        elif figure.key == MERGED:  # predicted objects that hold several, by true objects
+            sides.append(ratio(made.overall["merges"], made.overall["true_objects"] * weights[0].shape[1]))
         else:
             sides.append(made.overall[figure.key])
     return sides[0], sides[1]

@@ -2,7 +2,7 @@
 
     OUT/claims.json, claims.md       the table; it is written anew after each arm
     OUT/runs/NETWORK-DIGEST-SEED/    the run folder of an arm, by the digest of its settings, which arms may share
-    OUT/runs/.../predicted-DIGEST/   its predictions, by the digest of the way to predict
+    OUT/runs/.../predicted-DIGEST/   its predictions, by the digest of the way to predict and of the judged pictures
     OUT/data/first-N/                the first pictures of the training split, for claims of few pictures
 
 The same command continues. What was trained and predicted in OUT is not done again, also not for other names of claims."""
@@ -43,7 +43,7 @@ from perpixel.studies.claims.claim import Arm, Claim, digest
 from perpixel.studies.claims.conditions import Conditions
 from perpixel.studies.claims.figures import FIGURES, LEAST_SEEDS, Difference, Rows, difference
 from perpixel.training.recipe import Recipe
-from perpixel.training.run import RUN, STAGES, Say, minutes_of, read_facts
+from perpixel.training.run import STAGES, Say, minutes_of
 from perpixel.training.train import Progress, train
 from perpixel.weights import model_file
 
@@ -135,17 +135,16 @@ class Study:
         return self.out / "runs" / arm.run(seed)
 
     def _folder(self, arm: Arm, seed: int) -> Path:
-        """The folder of its predictions."""
-        other = {} if arm.ensemble is None else {"ensemble": arm.ensemble.run(seed)}
-        return self._run(arm, seed) / f"predicted-{digest({**arm.inference, **other})}"
+        """The folder of its predictions, by the way to predict and the judged pictures."""
+        described = {**arm.inference, "data": self.conditions.fingerprint}
+        if arm.ensemble is not None:
+            described["ensemble"] = arm.ensemble.run(seed)
+        return self._run(arm, seed) / f"predicted-{digest(described)}"
 
     def _done(self, arm: Arm, seed: int) -> Path | None:
-        """The folder of its predictions if every picture of the data as they are now has one."""
+        """The folder of its predictions if every picture has one."""
         folder = self._folder(arm, seed)
-        if missing(folder, self.conditions.judged):
-            return None
-        facts = read_facts(self._run(arm, seed) / RUN) or {"fingerprints": {}}
-        return folder if self.conditions.fingerprint in facts["fingerprints"].values() else None
+        return None if missing(folder, self.conditions.judged) else folder
 
     def _train(self, arm: Arm, seed: int, name: str) -> None:
         """Trains the stages that are not trained yet."""
@@ -162,11 +161,11 @@ class Study:
             start = into
 
     def _first(self, pictures: int) -> Path:
-        """A folder with the first pictures of the training split, and those that are judged."""
+        """A folder with the first pictures of the training split, and all of the split that chooses the weights."""
         folder, place = self.out / "data" / f"first-{pictures}", self.conditions.place
-        training = open_dataset(place["data"], root=place.get("root"), split=place.get("train_split", "train"))
-        write_folder(with_objects(training), folder, "train", pictures)
-        write_folder(with_objects(self.conditions.judged), folder, "val", len(self.conditions.judged))
+        for split, most in (("train", pictures), ("val", None)):
+            dataset = open_dataset(place["data"], root=place.get("root"), split=place.get(f"{split}_split", split))
+            write_folder(with_objects(dataset), folder, split, len(dataset) if most is None else most)
         return folder
 
     def write(self) -> list[dict[str, Any]]:
@@ -336,8 +335,7 @@ def page(rows: Sequence[Mapping[str, Any]], data: str, seeds: int) -> str:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    percent = FIGURES[row["figure"]].percent
-    sides = [" ".join(_shown(value, percent) for value in row["figures"][side]) for side in ("better", "worse")]
+    sides = [" ".join(_shown(value) for value in row["figures"][side]) for side in ("better", "worse")]
     titles = [row["better"], row["worse"]]
     if row["than"]:
         titles = [f"{row['better']} less {row['worse']}", f"{row['than'][0]} less {row['than'][1]}"]
@@ -345,26 +343,24 @@ def _line(row: Mapping[str, Any]) -> str:
     cells = [
         row["system"], row["claim"], row["source"], row["figure"],
         *(f"{title}: {side}" if side else title for title, side in zip(titles, sides, strict=True)),
-        difference, " ".join(_shown(value, percent, signed=True) for value in row["by_seed"]),
+        difference, " ".join(_shown(value, signed=True) for value in row["by_seed"]),
         "" if row["p"] is None else f"{row['p']:.4f}", verdict,
     ]  # fmt: skip
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
 def told(row: Mapping[str, Any]) -> tuple[str, str]:
-    """The difference of a row with half of its interval, and its verdict or the reason why it has none; of shares in percent."""
+    """The difference of a row with half of its interval, and its verdict or the reason why it has none."""
     verdict = row["verdict"] or f"none: {row['reason']}"
     if row["difference"] is None:
         return "", verdict
-    percent, interval = FIGURES[row["figure"]].percent, row["interval"]
-    half = "" if interval is None else f" ± {_shown(interval, percent)}"
-    return f"{_shown(row['difference'], percent, signed=True)}{half}", verdict
+    half = "" if row["interval"] is None else f" ± {_shown(row['interval'])}"
+    return f"{_shown(row['difference'], signed=True)}{half}", verdict
 
 
-def _shown(value: float | None, percent: bool, signed: bool = False) -> str:
-    if value is None:
-        return "nan"
-    return f"{100 * value if percent else value:{'+' if signed else ''}.1f}"
+def _shown(value: float | None, signed: bool = False) -> str:
+    """In percent."""
+    return "nan" if value is None else f"{100 * value:{'+' if signed else ''}.1f}"
 
 
 def _plain(prose: str) -> str:
