@@ -26,6 +26,13 @@ CHAPTERS = {  # in the order of the article: the networks of each of its systems
     "panet": ("panet",),
     "encnet": ("encnet",),
 }
+NAMES = {  # as the papers write them
+    "fcn32s": "FCN-32s", "fcn16s": "FCN-16s", "fcn8s": "FCN-8s", "fcn8s_atonce": "FCN-8s at once", "parsenet": "ParseNet",
+    "deconvnet": "DeconvNet", "unet": "U-Net", "fpn": "FPN", "fpn_proposals": "FPN proposals", "pspnet": "PSPNet",
+    "mask_rcnn": "Mask R-CNN", "deeplabv1": "DeepLab v1", "deeplabv2": "DeepLab v2", "deeplabv3": "DeepLab v3",
+    "deeplabv3plus": "DeepLab v3+", "panet": "PANet", "encnet": "EncNet", "segformer": "SegFormer", "upernet": "UPerNet",
+    "vit_linear": "ViT, linear",
+}  # fmt: skip
 Values = Mapping[str, object]
 
 
@@ -70,6 +77,7 @@ def class_name(name: str) -> dict[str, str]:
     return {language: texts(language)["classes"].get(name, name) for language in LANGUAGES}
 
 
-def claim_text(claim: str) -> dict[str, str]:
-    """The words of a claim in each language."""
-    return {language: texts(language)["claims"].get(claim, claim) for language in LANGUAGES}
+def claim_text(name: str, claim: str) -> dict[str, str]:
+    """The words of a claim in each language; its own where there are no others."""
+    words = claim[:1].upper() + claim[1:]
+    return {language: texts(language)["claims"].get(name, words) for language in LANGUAGES}

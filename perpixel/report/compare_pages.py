@@ -130,7 +130,7 @@ def _of_review(numbers: Mapping[str, Any], name: str) -> Numbers:
         }
         for row in [*review.ranked(), *review.of_objects]
     }
-    return Numbers(name, f"{review.data}, {review.split}", review.protocol_hash, rows)
+    return Numbers(name, f"{review.data}, {review.split}", review.protocol_hash or "", rows)
 
 
 def _of_comparison(numbers: Mapping[str, Any], name: str) -> Numbers:

@@ -1,6 +1,6 @@
 """The page of a review, an article whose numbers were measured: `REVIEW/report.html`; beside it `report.csv` and `report.png`.
 
-    REVIEW/review.json                what was measured so far (`review_results`)
+    REVIEW/review.json, claims.json   what was measured so far (`review_results`)
     REVIEW/predictions/NAME/*.png     masks of the first seed, by the names of pictures (`review_pictures`)
 
 Texts stand in `article.en.toml` and `article.ko.toml`, the template in `review.html`, what moves in `review.js`."""
@@ -28,7 +28,7 @@ from perpixel.report.live_examples import eight
 from perpixel.report.network_drawing import drawn, stages_of
 from perpixel.report.page import TEMPLATES, json_inside, listed
 from perpixel.report.review_pictures import Pictures, pictures_of
-from perpixel.report.review_results import FILE, MAIN, Claim, Figure, Review, Row, read_review, rising, tested, verdict
+from perpixel.report.review_results import MAIN, Claim, Figure, Review, Row, read_review, rising, tested, verdict
 from perpixel.report.share_picture import write_share_picture
 from perpixel.version import VERSION
 
@@ -48,7 +48,7 @@ def write_page(out: Path, root: str | Path | None = None) -> Path:
 
     `root` is the folder of published sets. Where the pictures cannot be read, the page has none. Raises UntrustedFile where
     `review.json` is no record of a review."""
-    review = read_review(out / FILE)
+    review = read_review(out)
     pictures = pictures_of(review, out, root)
     path = out / "report.html"
     page.write_page(path, "review.html", **_content(review, pictures))
@@ -140,11 +140,9 @@ def _named(values: dict[str, object]) -> dict[str, object]:
 
 
 def _claims_summed(claims: Sequence[Claim]) -> Markup | None:
-    if not claims:
-        return None
-    verdicts = [claim.verdict.replace(" ", "_") for claim in claims]
-    counts = {one: verdicts.count(one) for one in ("shown", "not_shown", "opposite")}
-    return both("verdict.claims", count=len(claims), **counts)
+    verdicts = [claim.verdict for claim in claims if claim.verdict is not None]
+    counts = {one.replace(" ", "_"): verdicts.count(one) for one in ("shown", "not shown", "opposite")}
+    return both("verdict.claims", count=len(verdicts), **counts) if verdicts else None
 
 
 # The table.
@@ -168,8 +166,8 @@ def _table(review: Review) -> list[dict[str, Any]]:
         low_end, high_end = figure.pictures or (None, None)
         seeds = None if figure.seeds is None else (place(mean - figure.seeds), place(mean + figure.seeds))
         rows.append({
-            "row": row, "name": row.name, "title": printable(row.shown_name), "group": row.group,
-            "mean": place(mean), "seeds": seeds,
+            "row": row, "name": row.name, "title": printable(row.shown_name), "detail": printable(row.detail),
+            "group": row.group, "mean": place(mean), "seeds": seeds,
             "pictures": None if low_end is None or high_end is None else (place(low_end), place(high_end)),
             "words": _figure_words(figure), "half": "" if figure.half is None else f"± {100 * figure.half:.1f}",
             "parameters": amount(row.parameters), "multiply_adds": amount(row.multiply_adds),
@@ -308,11 +306,12 @@ def _pairs(review: Review, rows: Sequence[Row]) -> list[Markup]:
 def _claim(claim: Claim) -> dict[str, Any]:
     half = "" if claim.interval is None else f" ± {100 * claim.interval:.1f}"
     by_seed = ", ".join(signed(value) for value in claim.by_seed)
+    verdict = (claim.verdict or "none").replace(" ", "_")
     return {
-        "claim": {language: printable(words) for language, words in article.claim_text(claim.claim).items()},
+        "claim": {language: printable(words) for language, words in article.claim_text(claim.name, claim.claim).items()},
         "source": printable(claim.source), "data": printable(claim.data), "figure": printable(claim.figure),
-        "effect": f"{signed(claim.difference)}{half}", "by_seed": by_seed, "verdict": claim.verdict.replace(" ", "_"),
-        "words": both(f"systems.verdict_{claim.verdict.replace(' ', '_')}"),
+        "effect": f"{signed(claim.difference)}{half}", "by_seed": by_seed, "verdict": verdict,
+        "words": both(f"systems.verdict_{verdict}"), "reason": printable(claim.reason or ""),
     }  # fmt: skip
 
 
@@ -386,7 +385,7 @@ def _made(review: Review) -> list[tuple[Markup, list[tuple[str, str]]]]:
     """Groups of settings: their heading, and their names and values."""
     groups = [
         ("made.conditions", {**review.conditions, "seeds": review.seeds, "threads": review.threads}),
-        ("made.protocol", {**review.protocol, "hash": review.protocol_hash}),
+        ("made.protocol", {**(review.protocol or {}), "hash": review.protocol_hash}),
         ("made.versions", {**review.versions, "perpixel page": VERSION}),
     ]
     return [

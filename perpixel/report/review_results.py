@@ -11,8 +11,9 @@ import msgspec
 
 from perpixel.errors import UntrustedFile
 from perpixel.files import read_bytes
+from perpixel.report.article import NAMES
 
-FILE = "review.json"
+FILE, CLAIMS = "review.json", "claims.json"
 MAIN = "mIoU"
 RISES = 0.01  # of the main figure over the last quarter of a training: so much says that it was too short
 
@@ -61,7 +62,14 @@ class Row(msgspec.Struct, frozen=True):
 
     @property
     def shown_name(self) -> str:
-        return ", ".join(part for part in (self.title or self.name, self.how) if part)
+        """The name of the network as its paper writes it, and how it was trained or predicts."""
+        return ", ".join(part for part in (NAMES.get(self.network, self.title or self.name), self.how) if part)
+
+    @property
+    def detail(self) -> str:
+        """What is not as published: the title without the network's name and without `how`."""
+        words = self.title.removeprefix(self.network).removesuffix(self.how).strip(" ,")
+        return "" if words == NAMES.get(self.network) else words
 
     def value(self, figure: str) -> float | None:
         one = self.figures.get(figure)
@@ -89,10 +97,11 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """A claim of a paper, and whether `better` beats `worse` here."""
+    """A claim of a paper, and whether `better` beats `worse` here. Without a verdict, `reason` says why there is none."""
 
     system: str
     claim: str
+    name: str = ""
     source: str = ""
     better: str = ""
     worse: str = ""
@@ -101,7 +110,8 @@ class Claim(msgspec.Struct, frozen=True):
     interval: float | None = None
     by_seed: list[float | None] = []
     p: float | None = None
-    verdict: str = "not shown"
+    verdict: str | None = None
+    reason: str | None = None
     data: str = ""
 
 
@@ -114,8 +124,8 @@ class Review(msgspec.Struct, frozen=True):
     colours: list[tuple[int, int, int]]
     conditions: dict[str, Any] = {}
     conditions_text: str = ""
-    protocol: dict[str, Any] = {}
-    protocol_hash: str = ""
+    protocol: dict[str, Any] | None = None
+    protocol_hash: str | None = None
     command: str = ""
     versions: dict[str, Any] = {}
     threads: int | None = None
@@ -159,10 +169,17 @@ class Review(msgspec.Struct, frozen=True):
         return {"kind": "review", **plain}
 
 
-def read_review(path: Path) -> Review:
-    """Reads `review.json`. Raises UntrustedFile where it is no such file."""
+def read_review(folder: Path) -> Review:
+    """Reads `review.json` of a folder, and `claims.json` where `perpixel claims` has left one beside it.
+
+    Raises UntrustedFile where either is no such file."""
+    path, claims = folder / FILE, folder / CLAIMS
     try:
-        return msgspec.json.decode(read_bytes(path), type=Review)
+        review = msgspec.json.decode(read_bytes(path), type=Review)
+        if not claims.is_file():
+            return review
+        path = claims
+        return msgspec.structs.replace(review, claims=[*review.claims, *msgspec.json.decode(read_bytes(path), type=list[Claim])])
     except msgspec.DecodeError as error:
         raise UntrustedFile(f"{path}: is no record of a review ({error}); run `perpixel review` again.") from error
 

@@ -184,7 +184,7 @@ def test_scores_of_pictures_are_those_of_their_masks(review: Path, text: str) ->
     from perpixel.datasets import open_dataset
     from perpixel.measures.confusion_matrix import ConfusionMatrix
 
-    dataset, scores = open_dataset(read_review(review / "review.json").data, split="val"), content(text)["pictures"]["scores"]
+    dataset, scores = open_dataset(read_review(review).data, split="val"), content(text)["pictures"]["scores"]
     for place in range(4):
         sample, matrix = dataset.sample(place), ConfusionMatrix(3)
         matrix.add(sample.labels, np.array(Image.open(review / "predictions/fcn8s" / f"{sample.name}.png")))
