@@ -19,6 +19,7 @@ import numpy as np
 from perpixel.codecs import unread
 from perpixel.datasets.folder import SPLITS, Pair, chosen_for_val, list_folder
 from perpixel.datasets.pairing_lists import Lists, find_lists
+from perpixel.datasets.pairing_lossy import levels
 from perpixel.datasets.pairing_masks import COLOURS, look_at_mask
 from perpixel.datasets.pairing_names import (
     MASK_WORDS,
@@ -295,6 +296,11 @@ def _with_roles(files: list[_File]) -> list[_File]:
             else:  # if the first files agree, the others need not be read
                 is_mask = first_are_masks[0] if len(set(first_are_masks)) == 1 else _looks_like_a_mask(file.path)
             with_role.append(replace(file, role="mask" if is_mask else "picture", by_name=False))
+    if all(file.role != "mask" for file in with_role):  # masks that were saved with loss, where no others are
+        with_role = [
+            replace(file, role="mask") if file.role == "picture" and not file.by_name and _looks_like_a_lossy_mask(file.path)
+            else file for file in with_role
+        ]  # fmt: skip
     return sorted(with_role, key=lambda file: file.path)
 
 
@@ -302,15 +308,21 @@ def _has_mask_words(file: _File) -> bool:
     return _without_words(file.path.stem, MASK_WORDS) != _without_words(file.path.stem, frozenset())
 
 
+def _looks_like_a_lossy_mask(path: Path) -> bool:
+    """Whether a JPEG or the like has few colours, of which its pixels certainly are."""
+    look = look_at_mask(path)
+    return bool(look.lossy) and not look_at_mask(path, sorted(levels(look.colours, look.lossy))).cannot
+
+
 def _looks_like_a_mask(path: Path) -> bool:
-    """Whether a file has few different values or colours. A JPEG never has, because compression adds values."""
+    """Whether a file has few different values or colours. A lossy mask counts only where there is no other."""
     if path.suffix.lower() in (".jpg", ".jpeg"):
         return False
     try:
         return len(np.unique(read_labels(path))) <= FEW
     except DataError:
         look = look_at_mask(path)
-        return not look.cannot and len(look.colours if look.writes == COLOURS else look.values) <= FEW
+        return not look.cannot and not look.lossy and len(look.colours if look.writes == COLOURS else look.values) <= FEW
 
 
 # Rules ----------------------------------------------------------------------------------------------------------------------

@@ -24,9 +24,17 @@ from PIL import Image
 from perpixel.classes import ClassTable
 from perpixel.datasets.folder import OBJECTS, SPLITS, Listing, Pair, is_listed, list_folder, truth_folders
 from perpixel.datasets.pairing import as_pair, find_pairs
-from perpixel.datasets.pairing_classes import classes_of_colours, classes_of_values, proposed_void, writing_by_table
+from perpixel.datasets.pairing_classes import (
+    classes_of_colours,
+    classes_of_values,
+    colours_that_may_be,
+    proposed_void,
+    writing_by_table,
+)
+from perpixel.datasets.pairing_lossy import levels, restored, shown
 from perpixel.datasets.pairing_masks import (
     ALPHA,
+    AS_PNG,
     CLEAR,
     COLOURS,
     EQUAL_CHANNELS,
@@ -42,7 +50,7 @@ from perpixel.doctor.repair import PLAN
 from perpixel.errors import DataError, ResourceError, UsageError, failure_of, printable
 from perpixel.files import new_folder, read_bytes, require_folder, walk, write_whole
 from perpixel.formats import FORMATS, annotations_of
-from perpixel.images import encode_image, encode_labels, read_size, read_stored
+from perpixel.images import encode_image, encode_labels, read_header, read_size, read_stored
 from perpixel.tables import to_csv
 from perpixel.terminal import FAILURES
 
@@ -139,10 +147,11 @@ def prepared(folder: Path, copy: Path, say: Callable[[str], None], progress: Cal
 
 
 def _writes_colours(folder: Path) -> bool:
-    """Whether the first mask that can be read has channels, as masks have for which `init` alone wrote the tables."""
+    """Whether the first mask that can be read has channels or was saved with loss, as masks for which `init` alone wrote the
+    tables."""
     for pair in list_folder(folder).pairs:
         try:
-            return pair.mask is not None and read_stored(pair.mask).ndim == 3
+            return pair.mask is not None and (read_stored(pair.mask).ndim == 3 or bool(read_header(pair.mask).lossy))
         except DataError:
             continue
     return False
@@ -231,8 +240,9 @@ def propose(
         return _proposal(folder, table or OBJECTS, pairs, listed, decided, undecided)
     if objects:
         return _of_objects(folder, table, pairs, objects, decided, undecided)
-    looks = _look_at_masks(folder, pairs, undecided)
+    looks, known = _look_at_masks(folder, pairs, table, undecided)
     readable = {path: look for path, look in looks.items() if not look.cannot}
+    decided += _lossy_sentences(looks, known)
     kinds = Counter(look.writes for look in readable.values())
     stems = [pair.image.stem for pair in pairs]
     if table is not None:
@@ -242,6 +252,7 @@ def propose(
         classes, writing = classes_of_colours(folder, stems, readable, decided, undecided)
     else:
         classes, writing = classes_of_values(folder, stems, readable, decided, undecided), Writing()
+    writing = replace(writing, known=known)
     if table is None:
         classes = proposed_void(classes, writing, list(readable), undecided)
     steps, repair = _repair(readable, kinds, writing)
@@ -252,14 +263,36 @@ def propose(
 def _repair(readable: Mapping[Path, MaskLook], kinds: Counter[str], writing: Writing) -> tuple[dict[Path, str], str]:
     """For each mask the repair in words, and one sentence for all. Both are empty where masks can stay as they are."""
     if writing.by_colour is not None:
-        steps = {path: WRITTEN[COLOURS] for path in readable}
+        steps = {path: WRITTEN[COLOURS] for path in readable} | _nearest_steps(readable)
         colours = {colour for look in readable.values() for colour in look.colours}
         return steps, f"{len(steps)} masks write {len(colours)} colours in place of values"
     steps = {path: WRITTEN[look.writes] for path, look in readable.items() if look.writes != VALUES}
+    lossy = _nearest_steps(readable)
     if not steps:
-        return steps, ""
+        return lossy, f"{len(lossy)} masks were saved with loss" if lossy else ""
+    steps |= lossy
     counted = ", ".join(f"{kinds[kind]} masks: {action}" for kind, action in WRITTEN.items() if kinds[kind])
     return steps, f"{len(steps)} masks have several channels ({counted})"
+
+
+def _nearest_steps(readable: Mapping[Path, MaskLook]) -> dict[Path, str]:
+    return {
+        path: f"each pixel of a {look.lossy} written as the nearest of its colours; {look.between} pixels lay between"
+        for path, look in readable.items() if look.lossy
+    }  # fmt: skip
+
+
+def _lossy_sentences(looks: Mapping[Path, MaskLook], known: Sequence[int]) -> list[str]:
+    """What becomes of masks that were saved with loss."""
+    lossy = [look for look in looks.values() if look.lossy and not look.cannot]
+    if not lossy:
+        return []
+    kinds = Counter(look.lossy for look in lossy)
+    between, total = sum(look.between for look in lossy), sum(sum((look.values or look.colours).values()) for look in lossy)
+    counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    nearest = f"each pixel becomes the nearest of {', '.join(map(shown, known[:12]))}{', ...' if len(known) > 12 else ''}"
+    share = f"{between} of {total} pixels ({100 * between / total:.2g} %) lie between"
+    return [f"{len(lossy)} masks were saved with loss ({counted}): {nearest}; {share}. A PNG from their source would be exact."]
 
 
 def _of_objects(
@@ -274,6 +307,10 @@ def _of_objects(
     masks = [mask for masks in objects.values() for mask in masks]
     with ThreadPoolExecutor(THREADS) as pool:
         looks = dict(zip(masks, pool.map(look_at_mask, masks), strict=True))
+        known = _colours_before_loss(folder, looks, table)
+        lossy = [path for path in looks if looks[path].lossy and known]
+        looks |= zip(lossy, pool.map(lambda path: look_at_mask(path, known), lossy), strict=True)
+    decided += _lossy_sentences(looks, known)
     broken = [look.cannot for look in looks.values() if look.cannot]
     if broken:
         undecided.append(f"{len(broken)} masks cannot be read; the first: {broken[0]}")
@@ -289,7 +326,7 @@ def _of_objects(
     )
     repair = f"{len(masks)} masks of one object each are not read as they are"
     proposal = _proposal(folder, table or OBJECTS, pairs, True, decided, undecided)
-    return replace(proposal, objects=objects, repair=repair)
+    return replace(proposal, objects=objects, repair=repair, writing=Writing(known=known))
 
 
 def _proposal(
@@ -323,14 +360,20 @@ def _report_instances(folder: Path, listing: Listing, decided: list[str], undeci
             undecided.append(f"{len(unpaired)} {kind} are left out: {first_names([within(folder, path) for path in unpaired])}.")
 
 
-def _look_at_masks(folder: Path, pairs: Sequence[Pair], undecided: list[str]) -> dict[Path, MaskLook]:
-    """What each mask holds. Adds the masks and pictures that cannot be read, and other sizes, to `undecided`."""
+def _look_at_masks(
+    folder: Path, pairs: Sequence[Pair], table: ClassTable | None, undecided: list[str]
+) -> tuple[dict[Path, MaskLook], tuple[int, ...]]:
+    """What each mask holds, and the packed colours of masks that were saved with loss. Adds the masks and pictures that cannot be
+    read, and other sizes, to `undecided`."""
     broken: list[str] = []
     broken_pictures: list[str] = []
     other_size: list[str] = []
     masks = [pair.truths[0] for pair in pairs]
     with ThreadPoolExecutor(THREADS) as pool:
         looks = dict(zip(masks, pool.map(look_at_mask, masks), strict=True))
+        known = _colours_before_loss(folder, looks, table)
+        lossy = [path for path in looks if looks[path].lossy and known]
+        looks |= zip(lossy, pool.map(lambda path: look_at_mask(path, known), lossy), strict=True)
         sizes = pool.map(_size_or_reason, [pair.image for pair in pairs])
         for path, size in zip(masks, sizes, strict=True):
             if looks[path].cannot:
@@ -347,7 +390,29 @@ def _look_at_masks(folder: Path, pairs: Sequence[Pair], undecided: list[str]) ->
         undecided.append(f"{len(broken_pictures)} pictures cannot be read; the first: {broken_pictures[0]}")
     if other_size:
         undecided.append(f"{len(other_size)} masks differ from their picture in size: {first_names(other_size)}; correct them.")
-    return looks
+    return looks, known
+
+
+def _colours_before_loss(folder: Path, looks: dict[Path, MaskLook], table: ClassTable | None) -> tuple[int, ...]:
+    """The packed colours that masks had before they were saved with loss; none where no mask was.
+
+    Where the colours of all are too near each other, the reason enters `looks`."""
+    plateaus: Counter[int] = Counter()
+    exact: Counter[int] = Counter()
+    for look in looks.values():
+        (plateaus if look.lossy else exact).update(look.colours)
+    lossy = next((look.lossy for look in looks.values() if look.lossy), "")
+    if not plateaus:
+        return ()
+    try:
+        found = levels(plateaus, lossy)
+        return restored(found, colours_that_may_be(folder, table, exact), lossy)
+    except DataError as error:
+        for path, look in looks.items():
+            if look.lossy:
+                reason = f"is a {look.lossy}, whose compression changes mask values, and in all masks together {error}"
+                looks[path] = MaskLook(cannot=f"{path}: {reason}; {AS_PNG}")
+        return ()
 
 
 def _size_or_reason(picture: Path) -> tuple[int, int] | str:
@@ -392,7 +457,7 @@ def _copy(proposal: Proposal, pair: Pair, out: Path, name: str) -> list[tuple[st
         read_size(pair.image)  # raises for what is no picture
         files.append((f"images/{name}{pair.image.suffix}", read_bytes(pair.image)))
         if proposal.objects:
-            data, action = _numbers(proposal.objects[pair.image])
+            data, action = _numbers(proposal.objects[pair.image], proposal.writing.known)
             files.append((f"instances/{name}.png", data))
             steps.append((printable(pair.image), "objects", action))
         elif pair.mask is not None:
@@ -412,14 +477,14 @@ def _copy(proposal: Proposal, pair: Pair, out: Path, name: str) -> list[tuple[st
     return steps
 
 
-def _numbers(masks: Sequence[Path]) -> tuple[bytes, str]:
+def _numbers(masks: Sequence[Path], known: tuple[int, ...]) -> tuple[bytes, str]:
     """The PNG of the numbers of objects, 1 for the first mask, and what was done, with the pixels that two masks claim: the later
     has them. Raises DataError where masks differ in size."""
-    first = _foreground(masks[0])
+    first = _foreground(masks[0], known)
     numbers = np.where(first, 1, 0).astype(np.uint8 if len(masks) < 256 else np.uint16)
     claimed = 0
     for number, path in enumerate(masks[1:], start=2):
-        mask = _foreground(path)
+        mask = _foreground(path, known)
         if mask.shape != numbers.shape:
             sizes = f"is {mask.shape[0]}x{mask.shape[1]}, {masks[0].name} is {first.shape[0]}x{first.shape[1]}"
             raise DataError(f"{path}: {sizes} (height x width); give both the same size.")
@@ -429,17 +494,17 @@ def _numbers(masks: Sequence[Path]) -> tuple[bytes, str]:
     return encode_image(Image.fromarray(numbers), ".png"), f"{len(masks)} masks written as numbers of objects{twice}"
 
 
-def _foreground(path: Path) -> NDArray[np.bool_]:
-    """Where a mask of one object is not black, zero or clear, boolean (H, W)."""
-    look = look_at_mask(path)
+def _foreground(path: Path, known: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Where a mask of one object is not black, zero or clear, boolean (H, W). `known` as in `Writing`."""
+    look = look_at_mask(path, known)
     if look.cannot:
         raise DataError(look.cannot)
     if look.values:
-        shown: NDArray[np.bool_] = Writing().read(path) != 0
+        shown: NDArray[np.bool_] = Writing(known=known).read(path) != 0
         return shown
     order = sorted(look.colours)
     values = {colour: 0 if colour in (0, CLEAR) else place for place, colour in enumerate(order, start=1)}
-    shown = Writing(values).read(path) != 0
+    shown = Writing(values, known).read(path) != 0
     return shown
 
 

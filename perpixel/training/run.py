@@ -255,9 +255,17 @@ def _checked(recipe: Recipe, say: Say, progress: CheckProgress | None, objects: 
             say(f"warning: {message}")
         if len(messages) > SHOWN:
             say(f"warning: {kind}: {len(messages) - SHOWN} more; `perpixel check {where}` lists them.")
+    if len(report.errors) == 1:
+        raise DataError(report.errors[0].message)
     if report.errors:
-        more = f" ({len(report.errors) - 1} more; `perpixel check {where}` lists them)" if len(report.errors) > 1 else ""
-        raise DataError(f"{report.errors[0].message}{more}")
+        kinds = {}
+        for problem in report.errors:
+            kinds.setdefault(problem.kind, []).append(problem.message)
+        lines = [f"{where}: {len(report.errors)} errors; `perpixel check {where}` lists them all."]
+        for kind, messages in kinds.items():
+            lines.append(f"{kind}: {len(messages)}")
+            lines += [f"  {message}" for message in messages[:SHOWN]]
+        raise DataError("\n".join(lines))
     return report
 
 

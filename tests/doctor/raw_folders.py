@@ -330,7 +330,49 @@ def objects(folder: str, picture: str, shift: int = 0) -> Callable[[Path], Truth
     return make
 
 
+def with_loss(
+    folder: str, suffix: str, write: Callable[[np.ndarray], np.ndarray], classes: int = 3, **options: object
+) -> Callable[[Path], Truth]:
+    """Masks saved with loss: squares of 16 pixels and a stripe of two pixels, not on the grid of JPEG's blocks."""
+
+    def make(root: Path) -> Truth:
+        truth: Truth = {}
+        for number, name in enumerate(NAMES):
+            labels = np.zeros((48, 64), np.uint8)
+            labels[3 + number : 21 + number, 5:27] = 1
+            labels[20:37, 30 + number : 55 + number] = 2
+            labels[44:46] = 1
+            labels = labels if classes == 3 else (labels > 0).astype(np.uint8)
+            save(root / f"img/{name}.png", np.random.default_rng(number).integers(0, 256, (48, 64, 3)))
+            save(root / f"{folder}/{name}{suffix}", write(labels), **options)
+            truth[f"img/{name}.png"] = (None, labels)
+        return truth
+
+    return make
+
+
+def thin_lines(root: Path) -> Truth:
+    """White lines of one pixel on black, so that no area is white."""
+    truth: Truth = {}
+    for number, name in enumerate(NAMES):
+        labels = np.zeros((48, 64), np.uint8)
+        labels[:, 5 + number :: 13] = 1
+        save(root / f"img/{name}.jpg", np.random.default_rng(number).integers(0, 256, (48, 64, 3)))
+        save(root / f"gt/{name}.jpg", labels * 255)
+        truth[f"img/{name}.jpg"] = (None, labels)
+    return truth
+
+
 MASKS: dict[str, Callable[[Path], Truth]] = {
+    "black and white in JPEG": with_loss("gt", ".jpg", lambda labels: labels * 255, 2),
+    "black and white in JPEG of RGB": with_loss("gt", ".jpg", lambda labels: np.dstack([labels * 255] * 3), 2, quality=50),
+    "JPEG masks without names": with_loss("y", ".jpg", lambda labels: labels * 255, 2),
+    "two greys in JPEG": with_loss("gt", ".jpeg", lambda labels: labels * 120 + 40, 2),
+    "thin lines in JPEG": thin_lines,
+    "three greys in JPEG": with_loss("gt", ".jpg", lambda labels: labels * 120, quality=95),
+    "few colours in JPEG": with_loss("gt", ".jpg", rgb(COLOURS), quality=95, subsampling=0),
+    "two colours in JPEG": with_loss("gt", ".jpg", rgb(COLOURS), 2, quality=90, subsampling=0),
+    "black and white in lossy WEBP": with_loss("gt", ".webp", lambda labels: labels * 255, 2),
     "0 and 255": of("img/*.jpg", "gt/*.png", classes=2, write=lambda labels: labels * 255),
     "0 and 1, or 0 and 255": of("img/*.jpg", "gt/*.png", classes=2, put=some_of_255),
     "black and white in RGB": of("img/*.jpg", "gt/*.png", classes=2, write=lambda labels: np.dstack([labels * 255] * 3)),
