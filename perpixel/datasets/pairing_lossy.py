@@ -81,11 +81,13 @@ def _require_apart(colours: Sequence[int], lossy: str) -> None:
             raise DataError(f"{clause}, and {least:.0f} is the least that can be told apart after {lossy}")
 
 
-def restored(found: Iterable[int], tables: Iterable[tuple[Sequence[int], bool]], lossy: str) -> tuple[int, ...]:
+def restored(
+    found: Iterable[int], tables: Iterable[tuple[Sequence[int], bool]], lossy: str, of_greys: bool
+) -> tuple[int, ...]:
     """The colours as they were before compression. Each of `tables` has packed colours, and whether it is of this folder: then
     all of them may occur. The first in which all colours of `found` are is taken; else black and white are made exact.
 
-    One colour alone, black or white, gets the other: lines may be too thin for plateaus."""
+    One colour alone, black or white, gets the other if all masks are `of_greys`: lines may be too thin for plateaus."""
     colours = sorted(found)
     for table, own in tables:
         nearest = [min(table, key=lambda entry: _distance(entry, colour), default=-1) for colour in colours]
@@ -93,14 +95,10 @@ def restored(found: Iterable[int], tables: Iterable[tuple[Sequence[int], bool]],
         if near and len(set(nearest)) == len(colours):
             exact = tuple(sorted(set(table))) if own else tuple(sorted(nearest))
             _require_apart(exact, lossy)
-            return _with_opposite(exact)
-    return _with_opposite(
-        tuple(next((end for end in (BLACK, WHITE) if _distance(end, colour) <= DRIFT), colour) for colour in colours)
-    )
-
-
-def _with_opposite(colours: tuple[int, ...]) -> tuple[int, ...]:
-    return (BLACK, WHITE) if colours in ((BLACK,), (WHITE,)) else colours
+            break
+    else:
+        exact = tuple(next((end for end in (BLACK, WHITE) if _distance(end, colour) <= DRIFT), colour) for colour in colours)
+    return (BLACK, WHITE) if exact in ((BLACK,), (WHITE,)) and of_greys else exact
 
 
 def to_nearest(packed: NDArray[np.uint32], known: Sequence[int], path: Path, lossy: str) -> tuple[NDArray[np.uint32], int]:
@@ -117,6 +115,8 @@ def to_nearest(packed: NDArray[np.uint32], known: Sequence[int], path: Path, los
     away = _from_segment(points, table[0], table[1]) if len(known) == 2 else least
     if (away >= apart / 2).any():
         clause = f"is nearer to none of {_list(known)} than half their least distance ({apart / 2:.0f})"
+        if len(known) == 1:
+            clause = f"is not {shown(known[0])}, the only colour that has areas of {TILE}x{TILE} pixels"
         raise _refused(path, lossy, packed, (away >= apart / 2)[places], clause)
     between = (least > apart / 4)[places]
     count = int(np.count_nonzero(between))
@@ -165,6 +165,10 @@ def _distance(one: int, other: int) -> float:
 
 def _rgb(packed: NDArray[np.uint32]) -> NDArray[np.float64]:
     return np.stack([packed >> 16, packed >> 8 & 255, packed & 255], 1).astype(np.float64)
+
+
+def is_grey_mask(packed: NDArray[np.uint32]) -> bool:
+    return bool((packed == (packed & np.uint32(255)) * np.uint32(0x010101)).all())
 
 
 def is_grey(colour: int) -> bool:

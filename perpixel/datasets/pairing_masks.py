@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.classes import Colour
-from perpixel.datasets.pairing_lossy import is_grey, levels, packed_pixels, plateaus, to_nearest
+from perpixel.datasets.pairing_lossy import BLACK, WHITE, is_grey, is_grey_mask, levels, packed_pixels, plateaus, to_nearest
 from perpixel.errors import DataError, failure_of
 from perpixel.images import AnyMask, read_any_mask
 
@@ -58,7 +58,8 @@ def look_at_mask(path: Path, known: Sequence[int] = ()) -> MaskLook:
                 except DataError as error:
                     clause = f"is a {mask.lossy}, whose compression changes mask values: {error}"
                     raise DataError(f"{path}: {clause}; {AS_PNG}") from None
-                return MaskLook(COLOURS, colours=counts, size=size, lossy=mask.lossy)
+                writes = VALUES if is_grey_mask(pixels) else COLOURS
+                return MaskLook(writes, colours=counts, size=size, lossy=mask.lossy)
             writes, pixels, between = _of_lossy(mask, path, known)
         else:
             writes, pixels = _plane(mask, path)
@@ -109,6 +110,21 @@ class Writing:
             raise DataError(f"{path}: {clause}; correct it, or add it to classes.csv.")
         values = np.array([self.by_colour[int(colour)] for colour in known])
         return values.astype(np.uint8 if values.max() <= 255 else np.uint16)[places]
+
+
+def foreground(path: Path, known: Sequence[int] = (BLACK, WHITE)) -> NDArray[np.bool_] | None:
+    """Where a mask of two values or colours is not black, zero or clear, boolean (H, W). None for a mask of more values, and for
+    one that cannot be read. `known` as in `Writing`."""
+    look = look_at_mask(path, known)
+    if look.cannot or len(look.values or look.colours) > 2:
+        return None
+    if look.values:
+        shown: NDArray[np.bool_] = Writing(known=tuple(known)).read(path) != 0
+        return shown
+    order = sorted(look.colours)
+    values = {colour: 0 if colour in (0, CLEAR) else place for place, colour in enumerate(order, start=1)}
+    shown = Writing(values, tuple(known)).read(path) != 0
+    return shown
 
 
 def write_colours(looks: Iterable[MaskLook]) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from perpixel.classes import ClassTable
+from perpixel.classes import ClassTable, distinct_colours
 from perpixel.datasets.folder import OBJECTS, SPLITS, Listing, Pair, is_listed, list_folder, truth_folders
 from perpixel.datasets.pairing import as_pair, find_pairs
 from perpixel.datasets.pairing_classes import (
@@ -41,6 +41,7 @@ from perpixel.datasets.pairing_masks import (
     VALUES,
     MaskLook,
     Writing,
+    foreground,
     look_at_mask,
     write_colours,
 )
@@ -55,6 +56,7 @@ from perpixel.tables import to_csv
 from perpixel.terminal import FAILURES
 
 THREADS = 2
+BACKGROUND = "background"
 SOURCE = ".source"  # in a copy made for a training: the digest of the files that it was made of
 WRITTEN = {  # what masks write -> the repair, in words
     EQUAL_CHANNELS: "three equal channels written as one",
@@ -77,6 +79,8 @@ class Proposal:
     writing: Writing = field(default_factory=Writing)  # how the masks are read
     objects: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)  # of pictures, the masks of one object each
     steps: Mapping[Path, str] = field(default_factory=dict)  # of masks, the repair in words
+    class_of: Mapping[Path, str] = field(default_factory=dict)  # of `objects` that are classes, the name
+    order: tuple[str, ...] = ()  # those names: where masks share pixels, the later has them
 
 
 class Annotations(DataError):
@@ -149,7 +153,8 @@ def prepared(folder: Path, copy: Path, say: Callable[[str], None], progress: Cal
 def _writes_colours(folder: Path) -> bool:
     """Whether the first mask that can be read has channels or was saved with loss, as masks for which `init` alone wrote the
     tables."""
-    for pair in list_folder(folder).pairs:
+    pairs = list_folder(folder).pairs
+    for pair in pairs:
         try:
             return pair.mask is not None and (read_stored(pair.mask).ndim == 3 or bool(read_header(pair.mask).lossy))
         except DataError:
@@ -204,6 +209,7 @@ def propose(
     decided: list[str] = []
     undecided: list[str] = []
     objects: dict[Path, tuple[Path, ...]] = {}
+    class_of: Mapping[Path, str] = {}
     table = ClassTable.read_csv(folder / "classes.csv") if os.path.lexists(folder / "classes.csv") else None
     if is_listed(folder):
         pairs, listed = list(list_folder(folder).pairs), False
@@ -224,6 +230,7 @@ def propose(
         listed = found.listed
         pairs = [as_pair(folder, pair) for pair in found.pairs] if listed else list(list_folder(folder).pairs)
         objects = {pair.image: pair.masks for pair in found.pairs} if found.of_objects else {}
+        class_of = found.class_of
         _report_annotations(folder, undecided)
     counts = Counter(pair.split for pair in pairs)
     decided.append(", ".join(f"{split}: {counts[split]}" for split in SPLITS if counts[split]) + " pictures.")
@@ -239,7 +246,7 @@ def propose(
         decided.append("the classes are background (0) and object (1); give them the names that they have in your pictures.")
         return _proposal(folder, table or OBJECTS, pairs, listed, decided, undecided)
     if objects:
-        return _of_objects(folder, table, pairs, objects, decided, undecided)
+        return _of_objects(folder, table, pairs, objects, class_of, decided, undecided)
     looks, known = _look_at_masks(folder, pairs, table, undecided)
     readable = {path: look for path, look in looks.items() if not look.cannot}
     decided += _lossy_sentences(looks, known)
@@ -300,10 +307,11 @@ def _of_objects(
     table: ClassTable | None,
     pairs: list[Pair],
     objects: Mapping[Path, tuple[Path, ...]],
+    class_of: Mapping[Path, str],
     decided: list[str],
     undecided: list[str],
 ) -> Proposal:
-    """The proposal for pictures with a mask of each object."""
+    """The proposal for pictures with a mask of each object, or of each class."""
     masks = [mask for masks in objects.values() for mask in masks]
     with ThreadPoolExecutor(THREADS) as pool:
         looks = dict(zip(masks, pool.map(look_at_mask, masks), strict=True))
@@ -321,12 +329,56 @@ def _of_objects(
             f"{folder}: pictures have several masks each, and {len(several)} masks hold more than one object ({names}); choose "
             f"the masks with --masks, a part of their paths."
         )
+    if class_of:
+        return _of_classes(folder, table, pairs, objects, class_of, looks, known, decided, undecided)
     decided.append(
         f"{len(masks)} masks show one object each, {len(objects)} pictures have some; the background is their value 0."
     )
     repair = f"{len(masks)} masks of one object each are not read as they are"
     proposal = _proposal(folder, table or OBJECTS, pairs, True, decided, undecided)
     return replace(proposal, objects=objects, repair=repair, writing=Writing(known=known))
+
+
+def _of_classes(
+    folder: Path,
+    table: ClassTable | None,
+    pairs: list[Pair],
+    objects: Mapping[Path, tuple[Path, ...]],
+    class_of: Mapping[Path, str],
+    looks: Mapping[Path, MaskLook],
+    known: tuple[int, ...],
+    decided: list[str],
+    undecided: list[str],
+) -> Proposal:
+    """The proposal for pictures with a mask of each class. Where two share pixels, the class of fewer pixels has them."""
+    pixels: Counter[str] = Counter()
+    for path, look in looks.items():
+        counts = look.values or look.colours
+        pixels[class_of[path]] += sum(count for value, count in counts.items() if value not in (0, CLEAR))
+    named = sorted(name for name in pixels if name.lower() != BACKGROUND)
+    if table is not None and (missing := [name for name in named if name not in table.names]):
+        raise DataError(f"{folder / 'classes.csv'}: has no class {missing[0]}, of which there are masks; add it.")
+    order = tuple(sorted(named, key=lambda name: (-pixels[name], name)))
+    total = max(1, sum(sum((looks[masks[0]].values or looks[masks[0]].colours).values()) for masks in objects.values()))
+    shares = ", ".join(f"{name} ({100 * pixels[name] / total:.3g} %)" for name in named)
+    decided.append(
+        f"{len(class_of)} masks show one class each, named by the files: {shares}; what no mask shows is background."
+    )
+    with ThreadPoolExecutor(THREADS) as pool:
+        shared = [*pool.map(lambda masks: _shared_pixels([m for m in masks if class_of[m] in named], known), objects.values())]
+    if any(shared):
+        undecided.append(
+            f"{sum(shared)} pixels of {sum(map(bool, shared))} pictures lie in the masks of several classes: the class of fewer "
+            f"pixels has them, because what is small is drawn over what is large ({' before '.join(reversed(order))})."
+        )
+    names = (BACKGROUND, *named)
+    colours = ((0, 0, 0), *distinct_colours(len(named)))
+    classes = table or ClassTable(names, colours, tuple((value,) for value in range(len(names))))
+    proposal = _proposal(folder, classes, pairs, True, decided, undecided)
+    repair = f"{len(class_of)} masks of one class each are not read as they are"
+    return replace(
+        proposal, objects=objects, repair=printable(repair), writing=Writing(known=known), class_of=class_of, order=order
+    )
 
 
 def _proposal(
@@ -406,7 +458,8 @@ def _colours_before_loss(folder: Path, looks: dict[Path, MaskLook], table: Class
         return ()
     try:
         found = levels(plateaus, lossy)
-        return restored(found, colours_that_may_be(folder, table, exact), lossy)
+        of_greys = all(look.writes == VALUES for look in looks.values() if look.lossy)
+        return restored(found, colours_that_may_be(folder, table, exact), lossy, of_greys)
     except DataError as error:
         for path, look in looks.items():
             if look.lossy:
@@ -456,7 +509,11 @@ def _copy(proposal: Proposal, pair: Pair, out: Path, name: str) -> list[tuple[st
     try:
         read_size(pair.image)  # raises for what is no picture
         files.append((f"images/{name}{pair.image.suffix}", read_bytes(pair.image)))
-        if proposal.objects:
+        if proposal.class_of:
+            labels, action = _labels_of_classes(proposal, pair.image)
+            files.append((f"masks/{name}.png", encode_labels(labels, proposal.classes)))
+            steps.append((printable(pair.image), "masks of classes", action))
+        elif proposal.objects:
             data, action = _numbers(proposal.objects[pair.image], proposal.writing.known)
             files.append((f"instances/{name}.png", data))
             steps.append((printable(pair.image), "objects", action))
@@ -477,6 +534,36 @@ def _copy(proposal: Proposal, pair: Pair, out: Path, name: str) -> list[tuple[st
     return steps
 
 
+def _shared_pixels(masks: Sequence[Path], known: tuple[int, ...]) -> int:
+    """The number of pixels that several masks show. 0 where one cannot be used."""
+    shown = [foreground(path, known) for path in masks]
+    usable = [one for one in shown if one is not None]
+    if len(usable) < len(shown) or len({one.shape for one in usable}) != 1:
+        return 0
+    return int(np.count_nonzero(np.sum(usable, 0) > 1))
+
+
+def _labels_of_classes(proposal: Proposal, image: Path) -> tuple[NDArray[np.integer], str]:
+    """The class ids (H, W) of a picture with a mask of each class, and what was done, with the number of shared pixels. Raises
+    DataError where masks differ in size."""
+    names = proposal.classes.names
+    masks = {proposal.class_of[path]: path for path in proposal.objects[image]}
+    size = read_size(next(iter(masks.values())), turn=False)
+    labels = np.full(size, names.index(BACKGROUND) if BACKGROUND in names else 0, proposal.classes.dtype)
+    drawn = np.zeros(size, np.bool_)
+    shared = 0
+    for name in (name for name in proposal.order if name in masks):
+        shown = _foreground(masks[name], proposal.writing.known)
+        if shown.shape != size:
+            sizes = f"is {shown.shape[0]}x{shown.shape[1]}, another mask of its picture is {size[0]}x{size[1]}"
+            raise DataError(f"{masks[name]}: {sizes} (height x width); give both the same size.")
+        shared += int(np.count_nonzero(drawn & shown))
+        drawn |= shown
+        labels[shown] = names.index(name)
+    twice = f", {shared} pixels in several, which the class of fewer pixels has" if shared else ""
+    return labels, f"{len(masks)} masks of classes written as values{twice}"
+
+
 def _numbers(masks: Sequence[Path], known: tuple[int, ...]) -> tuple[bytes, str]:
     """The PNG of the numbers of objects, 1 for the first mask, and what was done, with the pixels that two masks claim: the later
     has them. Raises DataError where masks differ in size."""
@@ -495,16 +582,10 @@ def _numbers(masks: Sequence[Path], known: tuple[int, ...]) -> tuple[bytes, str]
 
 
 def _foreground(path: Path, known: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Where a mask of one object is not black, zero or clear, boolean (H, W). `known` as in `Writing`."""
-    look = look_at_mask(path, known)
-    if look.cannot:
-        raise DataError(look.cannot)
-    if look.values:
-        shown: NDArray[np.bool_] = Writing(known=known).read(path) != 0
-        return shown
-    order = sorted(look.colours)
-    values = {colour: 0 if colour in (0, CLEAR) else place for place, colour in enumerate(order, start=1)}
-    shown = Writing(values, known).read(path) != 0
+    """Where a mask of one object or class is not black, zero or clear, boolean (H, W). `known` as in `Writing`."""
+    shown = foreground(path, known)
+    if shown is None:
+        raise DataError(look_at_mask(path, known).cannot or f"{path}: holds more than two values; write one mask for each.")
     return shown
 
 

@@ -363,7 +363,32 @@ def thin_lines(root: Path) -> Truth:
     return truth
 
 
+def class_masks(place: str, overlap: bool = False) -> Callable[[Path], Truth]:
+    """A black and white mask of each class; `{}` stands for the class. With `overlap` the road goes on below the cars."""
+
+    def make(root: Path) -> Truth:
+        truth: Truth = {}
+        for name in NAMES:
+            image, labels = draw(ord(name))
+            labels[18:, :12] = 1
+            labels[20:22, 2:6] = 2
+            save(root / f"images/{name}.jpg", image)
+            for value, title in ((1, "road"), (2, "car")):
+                shown = labels > 0 if overlap and value == 1 and name < "c" else labels == value
+                if value == 1 or name != "f":
+                    save(root / place.replace("*", name).replace("{}", title), shown * 255)
+            truth[f"images/{name}.jpg"] = (None, labels if name != "f" else np.where(labels == 2, 0, labels).astype(np.uint8))
+        return truth
+
+    return make
+
+
 MASKS: dict[str, Callable[[Path], Truth]] = {
+    "a mask for each class, in folders": class_masks("masks/{}/*.png"),
+    "a mask for each class, behind the name": class_masks("masks/*_{}.png"),
+    "a mask for each class, before the name": class_masks("masks/mask_{}_*.png"),
+    "a folder of classes for each picture": class_masks("masks/*/{}.png"),
+    "classes that overlap": class_masks("masks/{}/*.png", overlap=True),
     "black and white in JPEG": with_loss("gt", ".jpg", lambda labels: labels * 255, 2),
     "black and white in JPEG of RGB": with_loss("gt", ".jpg", lambda labels: np.dstack([labels * 255] * 3), 2, quality=50),
     "JPEG masks without names": with_loss("y", ".jpg", lambda labels: labels * 255, 2),
