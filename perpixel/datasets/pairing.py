@@ -107,6 +107,7 @@ def find_pairs(
     suffixes = Counter(path.suffix.lower() for path in picture_files)
     if suffixes:
         decided.append(f"{', '.join(f'{count} {suffix} files' for suffix, count in suffixes.most_common())}: read.")
+    picture_files = _without_drawings(folder, picture_files, masks_in, undecided)
     files = _with_roles(_chosen(folder, _read_names(folder, picture_files), pictures_in, masks_in))
     pictures, masks, others = ([file for file in files if file.role == role] for role in ("picture", "mask", "other"))
     aside_sentence = f"{len(others)} files that seem to be instances or overlays are left aside: "
@@ -234,6 +235,16 @@ def _chosen(folder: Path, files: list[_File], pictures_in: str | None, masks_in:
         if part == masks_in:  # what looks like a mask and was not chosen is none
             files = [file if file.role else replace(file, role="" if _may_be_picture(file) else "other") for file in files]
     return files
+
+
+def _without_drawings(folder: Path, paths: list[Path], masks_in: str | None, undecided: list[str]) -> list[Path]:
+    """The files without Supervisely's masks_human/, which shows in colours what masks_machine/ beside it has in values."""
+    drawn = [path for path in paths if path.parent.name == "masks_human" and (path.parent.parent / "masks_machine").is_dir()]
+    if not drawn or masks_in is not None:
+        return paths
+    examples = first_names([within(folder, path) for path in drawn])
+    undecided.append(f"{len(drawn)} files in masks_human/ show what masks_machine/ has in values, and are not used: {examples}.")
+    return [path for path in paths if path not in set(drawn)]
 
 
 def _may_be_picture(file: _File) -> bool:
@@ -449,7 +460,7 @@ def _names_of_classes(rules: Sequence[_Rule]) -> dict[_Rule, str]:
 def _show_classes(
     mask_of: Mapping[int, list[tuple[_Rule, int]]], rivals: Mapping[_Rule, list[tuple[int, int]]], masks: Sequence[_File]
 ) -> bool:
-    """Whether the masks of a picture have two values each, and share so few pixels that they show classes, not one truth twice."""
+    """Whether masks of a picture have two values each, and share so few pixels that they show classes, not one truth twice."""
     shared: Counter[tuple[_Rule, _Rule]] = Counter()
     smaller: Counter[tuple[_Rule, _Rule]] = Counter()
     for picture, of_picture in [*mask_of.items()][:COMPARED]:

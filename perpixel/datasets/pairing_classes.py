@@ -303,6 +303,10 @@ def _names_from_file(folder: Path, values: Mapping[int, int], decided: list[str]
     """The names of values, from a file with one name a line.
 
     The lines stand for the values in their order, with or without 255; else the number of a line, from 0, is the value."""
+    numbered = _numbered_names(folder)
+    if numbered and set(values) <= numbered.keys():
+        decided.append("the names come from _classes.csv, which names the values.")
+        return {value: VOID_NAME if numbered[value].lower() in VOID_WORDS else numbered[value] for value in values}
     try:
         path, lines_of_file = _read_names(folder)
     except DataError as error:
@@ -325,6 +329,23 @@ def _names_from_file(folder: Path, values: Mapping[int, int], decided: list[str]
         return {value: VOID_NAME if lines[value].lower() in VOID_WORDS else lines[value] for value in without_void}
     undecided.append(f"{path.name} has {len(lines)} names for {len(values)} values and was not used; write one name per value.")
     return {}
+
+
+def _numbered_names(folder: Path) -> dict[int, str]:
+    """The names of values by Roboflow's _classes.csv, a value and a name a line, in the folder or in those of its splits. Empty
+    where there is none, or where two contradict."""
+    names: dict[int, str] = {}
+    for path in files_in(folder, depth=2):
+        if path.name != "_classes.csv":
+            continue
+        try:
+            lines = read_text(path).splitlines()
+        except DataError:
+            continue
+        for match in (re.fullmatch(r"\s*(\d{1,5})\s*,\s*(\S.*?)\s*", line) for line in lines):
+            if match is not None and names.setdefault(int(match[1]), match[2]) != match[2]:
+                return {}
+    return names
 
 
 def _read_names(folder: Path) -> tuple[Path | None, list[tuple[str, Colour | None]]]:

@@ -8,10 +8,11 @@ of 4x4 equal pixels, and each pixel becomes the nearest of them. That is done on
     several colours, at least 32 apart   the nearest; every pixel is nearer to it than half the least distance of two colours, and
                                          no colour is found at borders of two others whose mixture it is
 
-Distances are Euclidean, in RGB. In nuclei and membranes in black and white, at most 4.2 % of the pixels of a file lie between at
-JPEG quality 10, and none at 75; at 75, none becomes the wrong class. In CamVid's masks in SegNet's colours every pixel is certain
-at quality 95 with full colour resolution. With halved colour resolution, which is usual, 2 to 6 % of the pixels of a file are not
-certain at any quality, and a third of these would become a wrong class."""
+Distances are root mean squares over red, green and blue, so that those of greys are the differences of their values. In nuclei
+and membranes in black and white, at most 4.2 % of the pixels of a file lie between at JPEG quality 10, and none at 75; at 75,
+none becomes the wrong class. In CamVid's masks in SegNet's colours every pixel is certain at quality 95 with full colour
+resolution. With halved colour resolution, which is usual, 2 to 6 % of the pixels of a file are not certain at any quality, and a
+third of these would become a wrong class."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ from numpy.typing import NDArray
 from perpixel.errors import DataError
 
 TILE = 4  # pixels on each side of a plateau; the blocks of JPEG and WEBP have a multiple of it
-RADIUS = 16.0  # colours of plateaus so near each other are one, which compression changed
-DRIFT = 6.0  # so near a known colour, a plateau is of this colour
+RADIUS = 10.0  # colours of plateaus so near each other are one, which compression changed
+DRIFT = 4.0  # so near a known colour, a plateau is of this colour
 LEAST_SHARE = 1e-4  # of the plateaus that a colour must have
 TWO_APART, SEVERAL_APART = 64.0, 32.0  # the least distance of colours that can be told apart
 MOST_BETWEEN = 0.1  # of the pixels of a file, farther than a quarter of the least distance from each colour
@@ -160,11 +161,12 @@ def _from_segment(points: NDArray[np.float64], start: NDArray[np.float64], end: 
 
 
 def _distance(one: int, other: int) -> float:
-    return float(np.sqrt(sum(((one >> shift & 255) - (other >> shift & 255)) ** 2 for shift in (0, 8, 16))))
+    return float(np.sqrt(sum(((one >> shift & 255) - (other >> shift & 255)) ** 2 for shift in (0, 8, 16)) / 3))
 
 
 def _rgb(packed: NDArray[np.uint32]) -> NDArray[np.float64]:
-    return np.stack([packed >> 16, packed >> 8 & 255, packed & 255], 1).astype(np.float64)
+    """Red, green and blue (n, 3), scaled so that their Euclidean distance is `_distance`."""
+    return np.stack([packed >> 16, packed >> 8 & 255, packed & 255], 1) / np.sqrt(3)
 
 
 def is_grey_mask(packed: NDArray[np.uint32]) -> bool:

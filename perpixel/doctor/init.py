@@ -46,7 +46,7 @@ from perpixel.datasets.pairing_masks import (
     write_colours,
 )
 from perpixel.datasets.pairing_names import PICTURE_WORDS, first_names, folder_words, within
-from perpixel.doctor.known_sets import ready_set, refuse_panoptic, refuse_several
+from perpixel.doctor.known_sets import ready_set, refuse_panoptic, refuse_several, unread_annotations
 from perpixel.doctor.repair import PLAN
 from perpixel.errors import DataError, ResourceError, UsageError, failure_of, printable
 from perpixel.files import new_folder, read_bytes, require_folder, walk, write_whole
@@ -132,7 +132,8 @@ def prepared(folder: Path, copy: Path, say: Callable[[str], None], progress: Cal
         from perpixel.formats.convert import convert  # only now: it takes time to load
 
         say(f"{folder}: holds {error.title}, which are written as masks: {copy}")
-        convert(folder, copy, progress=progress)
+        for sentence in convert(folder, copy, progress=progress).told:
+            say(sentence)
         write_whole(copy, SOURCE, stamp)
         return copy
     for sentence in (*proposal.decided, *(f"please look: {sentence}" for sentence in proposal.undecided)):
@@ -226,7 +227,7 @@ def propose(
         try:
             found = find_pairs(folder, decided, undecided, pictures_in, masks_in, lists_in)
         except DataError as error:
-            raise _as_annotations(folder) or error from None
+            raise _as_annotations(folder) or unread_annotations(folder) or error from None
         listed = found.listed
         pairs = [as_pair(folder, pair) for pair in found.pairs] if listed else list(list_folder(folder).pairs)
         objects = {pair.image: pair.masks for pair in found.pairs} if found.of_objects else {}

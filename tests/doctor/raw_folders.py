@@ -383,7 +383,36 @@ def class_masks(place: str, overlap: bool = False) -> Callable[[Path], Truth]:
     return make
 
 
+def supervisely(root: Path) -> Truth:
+    truth = fill(root, "ds0/img/*.jpg", "ds0/masks_machine/*.jpg.png")
+    fill(root, "ds0/img/*.jpg", "ds0/masks_human/*.jpg.png", write=rgb(COLOURS))
+    for name in NAMES:
+        put_json(root / f"ds0/ann/{name}.jpg.json", {"objects": [{"classTitle": "car"}]})
+    put_json(root / "meta.json", {"classes": [{"title": "car"}]})
+    return truth
+
+
+def roboflow(root: Path) -> Truth:
+    truth: Truth = {}
+    for folder, split, names in (("train", "train", "abcd"), ("valid", "val", "ef"), ("test", "test", "gh")):
+        hashed = [f"{name}_jpg.rf.{crc32(name.encode()):08x}" for name in names]
+        truth |= fill(root, f"{folder}/*.jpg", f"{folder}/*_mask.png", hashed, split)
+        put_list(root / f"{folder}/_classes.csv", ["Pixel Value, Class", "0, background", "1, road", "2, car"])
+    return truth
+
+
+def masks_of_cvat(root: Path) -> Truth:
+    lines = ["# label:color_rgb:parts:actions", "background:0,0,0::", "road:200,30,60::", "car:10,180,90::"]
+    put_list(root / "labelmap.txt", lines)
+    put_list(root / "ImageSets/Segmentation/default.txt", NAMES)
+    fill(root, "JPEGImages/*.jpg", "SegmentationObject/*.png", write=rgb(COLOURS))
+    return fill(root, "JPEGImages/*.jpg", "SegmentationClass/*.png", write=rgb(COLOURS))
+
+
 MASKS: dict[str, Callable[[Path], Truth]] = {
+    "Supervisely": supervisely,
+    "Roboflow": roboflow,
+    "masks of CVAT": masks_of_cvat,
     "a mask for each class, in folders": class_masks("masks/{}/*.png"),
     "a mask for each class, behind the name": class_masks("masks/*_{}.png"),
     "a mask for each class, before the name": class_masks("masks/mask_{}_*.png"),
@@ -451,10 +480,11 @@ def panoptic(root: Path) -> None:
               "categories": []})  # fmt: skip
 
 
-def yolo(root: Path) -> Truth:
-    """Pictures with labels of YOLO: a polygon a line."""
+def yolo(root: Path, named: bool = True) -> Truth:
+    """Pictures with labels of YOLO: a polygon a line. Only if `named` a file names the class."""
     truth: Truth = {}
-    put_list(root / "data.yaml", ["train: images/train", "val: images/val", "names: [thing]"])
+    if named:
+        put_list(root / "data.yaml", ["train: images/train", "val: images/val", "names: [thing]"])
     for split, names in (("train", "abcd"), ("val", "ef")):
         for name in names:
             image, _ = draw(ord(name))

@@ -320,7 +320,7 @@ class TestMasksSavedWithLoss:
             (SQUARES * 30, {}, "0 and 30 are 30 apart, and 32 is the least that can be told apart after JPEG"),
             (np.tile(np.arange(64) * 4, (48, 1)), {}, "no area of 4x4 pixels has one colour"),
             (np.array([[0, 0, 0], [200, 30, 60], [10, 180, 90]])[SQUARES], {}, r"in which \(.*\) at row \d+, column \d+ is"),
-            (np.where(SQUARES == 2, np.arange(64) * 4, SQUARES * 255), {}, r"at row \d+, column \d+ lies between 0, 255, as 1\d % of"),
+            (np.where(SQUARES == 2, np.arange(64) * 2, SQUARES * 255), {}, r"lies between 0, 255, as 1\d % of"),
             (np.random.default_rng(0).integers(0, 256, (48, 64, 3)), {}, "whose compression changes mask values: no area"),
         ],
     )
@@ -341,6 +341,14 @@ class TestMasksSavedWithLoss:
         with_loss(tmp_path, np.array([[0, 0, 0], [200, 30, 60], [10, 180, 90]])[SQUARES], quality=95, subsampling=0)
         (tmp_path / "class_dict.csv").write_text("name,r,g,b\nmeadow,0,0,0\nhouse,200,30,60\npond,10,180,90\n")
         assert propose(tmp_path).classes.names == ("meadow", "house", "pond")
+
+
+def test_json_of_supervisely_without_masks_is_named_with_what_to_do(tmp_path):
+    put_picture(tmp_path / "ds0/img/a.jpg", 0)
+    (tmp_path / "ds0/ann").mkdir()
+    (tmp_path / "ds0/ann/a.jpg.json").write_text('{"objects": [{"classTitle": "car"}]}')
+    with pytest.raises(DataError, match=r"1 files are JSON of Supervisely \(ds0/ann/a.jpg.json\), which is not read; export it"):
+        propose(tmp_path)
 
 
 def test_pixels_of_several_classes_are_counted_and_the_smaller_class_has_them(tmp_path):
