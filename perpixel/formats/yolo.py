@@ -8,9 +8,9 @@ The format does not define which pixels a polygon covers. Here COCO's rule (`pol
 read again keeps every pixel. Trainers that draw with OpenCV make each object half a pixel larger on all sides. An object of
 several pieces is one polygon: bridges of no width join its pieces, and its holes too.
 
-Without data.yaml, classes.txt names the classes, one a line; without both they are class_0, class_1 ...
-A split is a folder, a text file that lists pictures, or a list of these. The path of a label file has `labels` in place of the last `images` of the picture's path. Where no label file lies there,
-the labels lie in the only other folder that has files with their names."""
+Without data.yaml, classes.txt names the classes, one a line; without both they are class_0, class_1 ... A split is a folder, a
+text file that lists pictures, or a list of these. The path of a label file has `labels` in place of the last `images` of the
+picture's path. Where no label file lies there, the labels lie in the only other folder that has files with their names."""
 
 from __future__ import annotations
 
