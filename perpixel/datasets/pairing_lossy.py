@@ -166,7 +166,8 @@ def _distance(one: int, other: int) -> float:
 
 def _rgb(packed: NDArray[np.uint32]) -> NDArray[np.float64]:
     """Red, green and blue (n, 3), scaled so that their Euclidean distance is `_distance`."""
-    return np.stack([packed >> 16, packed >> 8 & 255, packed & 255], 1) / np.sqrt(3)
+    scaled: NDArray[np.float64] = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], 1) / np.sqrt(3)
+    return scaled
 
 
 def is_grey_mask(packed: NDArray[np.uint32]) -> bool:
