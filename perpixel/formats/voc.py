@@ -137,7 +137,7 @@ def _table(path: Path, masks: _Files) -> ClassTable:
 
 
 def _of_values(path: Path, masks: Sequence[Path]) -> ClassTable:
-    looks = {mask: look for mask in masks if not (look := look_at_mask(mask)).cannot}
+    looks = {mask: look for mask in masks if not (look := look_at_mask(mask)).cannot and not look.lossy}
     if not looks or write_colours(looks.values()):  # colours are VOC's, as tools write them
         return voc.CLASSES
     return classes_of_values(path, [mask.stem for mask in masks], looks, [], [])

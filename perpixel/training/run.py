@@ -37,7 +37,7 @@ from perpixel.version import VERSION
 RECIPE, RUN, HISTORY, SCORES, DATA = "recipe.toml", "run.json", "history.jsonl", "scores.json", "data.json"
 STAGES = "stages"
 OTHERS = ("torchvision", "timm", "numpy")  # packages whose versions are noted beside torch's, without importing them
-SHOWN = 3  # warnings of one kind that are shown
+SHOWN = 3  # warnings, or errors, of one kind that are shown
 _DIGEST = "sha256"
 
 Say = Callable[[str], None]
@@ -255,9 +255,21 @@ def _checked(recipe: Recipe, say: Say, progress: CheckProgress | None, objects: 
             say(f"warning: {message}")
         if len(messages) > SHOWN:
             say(f"warning: {kind}: {len(messages) - SHOWN} more; `perpixel check {where}` lists them.")
+    errors: dict[str, list[str]] = {}
+    for problem in report.errors:
+        errors.setdefault(problem.kind, []).append(problem.message)
+    if len(report.errors) > 1:
+        for kind, messages in errors.items():
+            for message in messages[:SHOWN]:
+                say(f"error: {message}")
+            if len(messages) > SHOWN:
+                say(f"error: {kind}: {len(messages) - SHOWN} more; `perpixel check {where}` lists them.")
+        counts = ", ".join(f"{kind} {len(messages)}" for kind, messages in errors.items())
+        first = report.errors[0].message
+        listed = f"{len(report.errors)} errors ({counts}; `perpixel check {where}` lists them)"
+        raise DataError(f"{where}: {listed}. The first: {first}")
     if report.errors:
-        more = f" ({len(report.errors) - 1} more; `perpixel check {where}` lists them)" if len(report.errors) > 1 else ""
-        raise DataError(f"{report.errors[0].message}{more}")
+        raise DataError(report.errors[0].message)
     return report
 
 
