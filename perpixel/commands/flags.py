@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from cyclopts import Parameter, Token
@@ -126,6 +127,30 @@ def _other_flags() -> Any:
 OtherFlags = _other_flags()
 NO_OTHERS = OtherFlags()
 OtherInferring = Annotated[OtherFlags, Parameter(name="*")]  # type: ignore[valid-type]
+
+
+Sharding = Annotated[
+    str | None,
+    Parameter(
+        help="Do the share i of n of the pictures, i from 0, such as 3/8; auto asks Slurm or SkyPilot, auto/8 Kubernetes too "
+        "(docs/scale.md)."
+    ),
+]
+ShardOut = Annotated[
+    Path | None, Parameter(name="--out", help="With --shard: folder for what the shards find; `perpixel merge` joins it.")
+]
+
+
+def shard_and_folder(shard: str | None, out: Path | None) -> tuple[Any, Path] | None:
+    """The shard and its folder; None where neither is given. Raises UsageError where one of them is."""
+    if shard is None and out is None:
+        return None
+    if shard is None or out is None:
+        lacking, there = ("--out", f"--shard {shard}") if out is None else ("--shard", f"--out {out}")
+        raise UsageError(f"{there}: {lacking} is missing; a shard keeps what it finds in a folder, for `perpixel merge`.")
+    from perpixel.shards import Shard
+
+    return Shard.of(shard), out
 
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON on stdout instead of a table.")]
