@@ -230,7 +230,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A network's result for a picture: `labels` class ids (H, W) at its size, `scores` float32 (C, H, W) in [0, 1] if asked for.
+    """A network's result for a picture: `labels` class ids (H, W) at its size, `scores` float32 (C, H, W) in [0, 1] if asked for,
+    or as `KeptScores` say.
 
     A network that finds objects also gives `instances`. If it labels no pixels, the labels are drawn from its objects: each
     pixel has the class of the object with the highest score; pixels without an object are background, or void where no class is
@@ -239,7 +240,7 @@ class Prediction:
 
     labels: NDArray[Any]
     classes: ClassTable
-    scores: NDArray[np.float32] | None = None
+    scores: NDArray[Any] | None = None
     instances: Instances | None = None
     panoptic: PanopticMap | None = None
 

@@ -35,7 +35,7 @@ def _numbers(_: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
         raise UsageError(f"{flag} {text}: must be numbers with commas between, such as 0.5,0.75,1.") from None
 
 
-def _names(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
+def names(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
     """Names with commas between."""
     return tuple(name.strip() for name in ",".join(token.value for token in tokens).split(",") if name.strip())
 
@@ -103,7 +103,7 @@ class InferenceFlags:
         tuple[str, ...] | None,
         Parameter(
             help="Classes whose objects are told apart, such as car,person. [default: by the classes of --objects-by]",
-            converter=_names,
+            converter=names,
             negative=(),
             metavar="NAME,...",
         ),

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from perpixel.commands.flags import NO_INFERENCE, Inferring, Sharding
+from perpixel.commands.flags import NO_INFERENCE, Inferring, Sharding, names
 from perpixel.commands.opening import given, inference_of, load_on
-from perpixel.errors import did_you_mean
+from perpixel.errors import UsageError, did_you_mean
 from perpixel.terminal import say
 
 
@@ -28,7 +28,14 @@ def predict(
     *,
     out: Annotated[Path, Parameter(help="Folder for masks/ and overlays/.")] = Path("masks"),
     split: Annotated[str | None, Parameter(help="Of a data set's folder: its pictures of this split, or of all.")] = None,
-    scores: Annotated[bool, Parameter(negative=(), help="Also write probabilities, float32 (C, H, W), as .npy.")] = False,
+    scores: Annotated[bool, Parameter(negative=(), help="Also write probabilities (C, H, W), as .npy.")] = False,
+    scores_as: Annotated[
+        str | None, Parameter(help="Their numbers: float32, float16, or uint8 (255 x probability). [default: float32]")
+    ] = None,
+    scores_of: Annotated[
+        tuple[str, ...] | None,
+        Parameter(help="Their classes, such as road,car. [default: all]", converter=names, negative=(), metavar="NAME,..."),
+    ] = None,
     overlays: Annotated[bool, Parameter(help="Write overlays with a legend.")] = True,
     inferring: Inferring = NO_INFERENCE,
     shard: Sharding = None,
@@ -38,6 +45,7 @@ def predict(
     from perpixel.networks.torchvision import LIGHTEST
     from perpixel.prediction.bulk import STDIN, find_pictures, model_and_pictures, pictures_of_split, predict_all
     from perpixel.prediction.inference import PLAIN
+    from perpixel.prediction.kept_scores import KeptScores
     from perpixel.shards import Shard
     from perpixel.terminal import FAILURES, Progress
 
@@ -46,8 +54,15 @@ def predict(
     for text in inputs:
         if text.startswith("-") and text != STDIN and not Path(text).exists():
             settings = (f"--{name.replace('_', '-')}" for name in vars(inferring))
-            known = ("--out", "--split", "--scores", "--overlays", "--no-overlays", "--shard", "--device", *settings)
+            known = ("--out", "--split", "--scores", "--scores-as", "--scores-of", "--overlays", "--no-overlays", "--shard",
+                     "--device", *settings)  # fmt: skip
             raise did_you_mean("option", text, known)
+    kept: bool | KeptScores = scores
+    if scores_as is not None or scores_of is not None:
+        if not scores:
+            flag = "--scores-as" if scores_of is None else "--scores-of"
+            raise UsageError(f"{flag}: belongs to --scores, which is not given; give that too, or leave it out.")
+        kept = KeptScores(scores_as or KeptScores.numbers, scores_of)
     inference = inference_of(given(inferring)) or PLAIN
     named, inputs = model_and_pictures(inputs)
     found_pictures = find_pictures(inputs, out) if split is None else pictures_of_split(inputs, split)
@@ -57,7 +72,7 @@ def predict(
     progress = Progress("predicted")
     counts, left_out = {"done": 0, "skipped": 0, "failed": 0}, list[str]()
     total = len(found_pictures) if of_shard is None else sum(of_shard.has(picture.name) for picture in found_pictures)
-    outcomes = predict_all(model, found_pictures, out, scores, overlays, inference, of_shard)
+    outcomes = predict_all(model, found_pictures, out, kept, overlays, inference, of_shard)
     for number, outcome in enumerate(outcomes, start=1):
         if outcome.status not in counts:
             counts["failed"] += 1

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from perpixel.prediction import panoptic
 from perpixel.prediction.inference import PLAIN, Inference, Predictor
 from perpixel.prediction.instances import INSTANCES, encode_instances
 from perpixel.prediction.journal import SUFFIXES, Done, Journal, ShardJournal
+from perpixel.prediction.kept_scores import KeptScores
 from perpixel.prediction.panoptic import PANOPTIC
 from perpixel.sample import Prediction
 from perpixel.shards import Shard
@@ -122,7 +123,7 @@ def _expand(text: str) -> Iterator[tuple[str, str]]:
 
 
 def predict_all(
-    model: Model, pictures: Sequence[InputPicture], out: Path, scores: bool = False, overlays: bool = True,
+    model: Model, pictures: Sequence[InputPicture], out: Path, scores: bool | KeptScores = False, overlays: bool = True,
     inference: Inference | None = None, shard: Shard | None = None,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture; of a network
@@ -136,10 +137,12 @@ def predict_all(
     predictor = (inference or PLAIN).predictor(model, scores)
     out.mkdir(parents=True, exist_ok=True)
     provided = predictor.provides
-    kinds = {"masks": True, "overlays": overlays, "scores": scores, INSTANCES: "instances" in provided}
+    kinds = {"masks": True, "overlays": overlays, "scores": predictor.scores is not None, INSTANCES: "instances" in provided}
     kinds[PANOPTIC] = "segments" in provided
     folders = [out / name for name, wanted in kinds.items() if wanted]
     head: dict[str, Any] = {"model": predictor.weights, "folders": [folder.name for folder in folders]}
+    if predictor.scores not in (None, KeptScores()):
+        head["scores"] = asdict(predictor.scores)
     if not predictor.inference.plain:
         head["inference"] = predictor.rules
     with (
