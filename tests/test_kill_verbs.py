@@ -25,8 +25,6 @@ VERBS: dict[str, list[str]] = {
     "predict": ["predict", "run", "data/images/val", "--out", "masks", "--scores"],
     "predict --shard": ["predict", "run", "data/images/val", "--out", "masks", "--shard", "0/1"],
     "evaluate --shard": ["evaluate", "data/masks/val", "--data", "./data", "--out", "scores", "--shard", "0/1"],
-    "check --shard": ["check", "./data", "--out", "checked", "--shard", "0/1"],
-    "convert --shard": ["convert", "./data", "shared", "--to", "coco", "--shard", "0/1"],
     "check --fix": ["check", "./wide", "--fix", "fixed"],
     "check --report": ["check", "./data", "--report", "page.html"],
     "init": ["init", "raw"],
