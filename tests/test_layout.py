@@ -18,7 +18,7 @@ ORDER = (
     "losses", "draw", "images", "codecs", "sample", "classes", "tables", "shards", "files", "terminal", "machines", "limits",
     "errors", "version",
 )  # fmt: skip
-INSIDE = {"prediction": ("crf",)}
+INSIDE = {"prediction": ("crf",), "studies": ("claims",)}
 WITHOUT_MODULES = {"recipes"}  # settings as TOML
 
 
