@@ -1,11 +1,11 @@
 """From a network's coarse scores to the labels of all pixels: perpixel against torch, and against torch slab by slab.
 
     python benchmarks/labels.py                                     # 1024x2048, 19 and 150 classes
-    python benchmarks/labels.py --size 16384 16384 --runs 1         # torch is left out where it needs more memory
+    python benchmarks/labels.py --size 16384 16384 --runs 1         # torch is left out where memory is too small for it
 
-torch interpolates the scores of all classes to all pixels and takes the argmax. Toolboxes for medical volumes do this for a slab at
-a time, here of 64 rows. Scores are those of a street-like picture at stride 8. The peak is what a process of its own needs beyond
-its scores: the labels, 1 byte a pixel, are in it."""
+torch interpolates the scores of all classes to all pixels and takes the argmax. Toolboxes for medical volumes do this for a slab
+at a time, here of 64 rows. Scores are those of a street-like picture at stride 8. The peak is what a process of its own needs
+beyond its scores: the labels, 1 byte a pixel, are in it."""
 
 import argparse
 import json

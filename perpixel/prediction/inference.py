@@ -36,7 +36,7 @@ from perpixel.errors import UsageError, did_you_mean
 from perpixel.limits import LARGEST_SCALE, MAX_PIXELS
 from perpixel.networks import InstanceNetwork, Network, finds_objects, labels_pixels, pixel_network, with_output_stride
 from perpixel.prediction import panoptic
-from perpixel.prediction.by_boxes import CONTEXT, MERGES, chosen, merges, side_of
+from perpixel.prediction.by_boxes import CONTEXT, MERGES, chosen, merged_parts, side_of
 from perpixel.prediction.crf.refine import refine
 from perpixel.prediction.crf.settings import CRFS
 from perpixel.prediction.fuse import FUSES, Answer, Rule, in_step
@@ -482,9 +482,8 @@ def _answer(model: Model, image: NDArray[np.uint8], inference: Inference) -> Ite
     if inference.proposals:
         network, symmetries = pixel_network(model.network, "predict"), AVERAGES[inference.average][1]
         boxes = chosen(image, str(inference.proposals_by), str(inference.merge))
-        counts = [inference.proposals]
-        ((_, merged),) = merges(network, len(model.classes), image, boxes, counts, str(inference.merge), symmetries)
-        yield (0, 0, *size), merged.movedim(0, 2).numpy()
+        boxes = boxes[: inference.proposals]
+        yield from merged_parts(network, len(model.classes), image, boxes, str(inference.merge), symmetries)
         return
     total = None
     if inference.window or inference.tile:
