@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.errors import DataError, UsageError, printable
-from perpixel.files import locked, read_bytes, write_whole
+from perpixel.files import locked, read_bytes, require_folder, require_plain, write_whole
 from perpixel.version import VERSION
 
 AUTO = "auto"
@@ -141,7 +141,7 @@ class ShardFile:
         busy = UsageError(f"{self.path}: another process works on this shard; wait for it, or choose another --out.")
         self._open.enter_context(locked(folder, busy, f".{self._file_name}.lock"))
         try:
-            for path in sorted(folder.glob(f"{self.head['kind']}-*.jsonl")):
+            for path in shard_files(folder, self.head["kind"]):
                 if path != self.path:
                     self._require_same(path, head_of(path))
             if os.path.lexists(self.path):
@@ -211,16 +211,24 @@ class Merged:
     contents: list[dict[str, Any]]
 
 
+def shard_files(folder: Path, kind: str) -> list[Path]:
+    """The files of shards of this kind in a folder; none where it cannot be read."""
+    try:
+        names = os.listdir(folder)
+    except (OSError, ValueError):
+        return []
+    return sorted(folder / name for name in names if name.startswith(f"{kind}-") and name.endswith(".jsonl"))
+
+
 def kind_of(folder: Path) -> str:
     """The kind of the shards in a folder. Raises DataError where it holds none, UsageError where it holds those of two kinds."""
-    there = [kind for kind in KINDS if any(folder.glob(f"{kind}-*.jsonl"))]
+    there = [kind for kind in KINDS if shard_files(folder, kind)]
     if len(there) == 1:
         return there[0]
     if there:
         verbs = " and of ".join(KINDS[kind] for kind in there)
         raise UsageError(f"{folder}: holds shards of {verbs}; give each a folder of its own.")
-    if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder; name the --out of the shards.")
+    require_folder(folder, "name the --out of the shards")
     raise DataError(f"{folder}: holds no shards; name the --out of commands with --shard.")
 
 
@@ -231,7 +239,7 @@ def read_shards(folder: Path, kind: str) -> Merged:
     or damaged."""
     shards: dict[int, Path] = {}
     first: tuple[Path, dict[str, Any]] | None = None
-    for path in sorted(folder.glob(f"{kind}-*.jsonl")):
+    for path in shard_files(folder, kind):
         head = head_of(path)
         first = first or (path, head)
         key = _differing(first[1], head)
@@ -291,6 +299,7 @@ def digest_of(names: Iterable[str]) -> str:
 
 def head_of(path: Path) -> dict[str, Any]:
     """The head of a shard's file. Raises DataError for a file that has none."""
+    require_plain(path)
     try:
         with path.open("rb") as file:
             head = _content(file.readline())

@@ -37,7 +37,7 @@ from perpixel.formats.exchange import (
     split_order,
 )
 from perpixel.formats.folder import of_datasets
-from perpixel.shards import Shard, ShardFile, plain, read_shards, typed
+from perpixel.shards import Shard, ShardFile, plain, read_shards, shard_files, typed
 
 KIND = "converted"  # of shards
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -124,7 +124,7 @@ def convert_shard(
     find_format(to)
     if _is_archive(source):
         raise UsageError(f"{source}: each shard would unpack it anew; unpack it yourself, and name the folder.")
-    if os.path.lexists(out) and not (out.is_dir() and (any(out.glob(f"{KIND}-*.jsonl")) or not any(out.iterdir()))):
+    if os.path.lexists(out) and not (out.is_dir() and (shard_files(out, KIND) or not any(out.iterdir()))):
         raise UsageError(f"{out}: exists already; name a new folder.")
     annotated, origin = _read_source(source, origin, root, splits, pictures)
     task, items = _Task.of(annotated, origin, source, to), _chosen(annotated.items, splits, find_format(to).splits)

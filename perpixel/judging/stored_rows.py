@@ -20,7 +20,7 @@ from perpixel.errors import DataError, UsageError, did_you_mean
 from perpixel.judging.evaluate import counted_each
 from perpixel.measures import MEASURES, class_of
 from perpixel.measures.measure import Measure, Pairs
-from perpixel.shards import Shard, ShardFile, plain, read_shards, typed
+from perpixel.shards import Shard, ShardFile, plain, read_shards, shard_files, typed
 
 KIND = "scores"  # of shards
 
@@ -66,7 +66,7 @@ def store(
 
 def holds_rows(path: object) -> bool:
     """Whether a path is a folder of stored rows."""
-    return isinstance(path, str | Path) and any(Path(path).glob(f"{KIND}-*.jsonl"))
+    return isinstance(path, str | Path) and bool(shard_files(Path(path), KIND))
 
 
 def stored(folder: Path, measure: Measure[Any] | None = None) -> tuple[Measure[Any], str, Pairs[Any]]:

@@ -19,7 +19,7 @@ from perpixel.files import digest, read_bytes, remove_partial, write_whole
 from perpixel.prediction import panoptic
 from perpixel.prediction.instances import INSTANCES
 from perpixel.prediction.panoptic import PANOPTIC
-from perpixel.shards import KINDS, Shard, ShardFile, read_shards
+from perpixel.shards import KINDS, Shard, ShardFile, read_shards, shard_files
 
 KIND = "predictions"  # of shards
 JOURNAL = f"{KIND}.jsonl"
@@ -80,7 +80,7 @@ class Journal:
             text = "".join(_line(name, done) for name, done in self._done.items())
             write_whole(out, JOURNAL, (json.dumps(head) + "\n" + text).encode())
         else:
-            if any(out.glob(f"{KIND}-*.jsonl")):
+            if shard_files(out, KIND):
                 raise UsageError(f"{out}: holds what shards predicted; `perpixel merge {out}` joins it, or choose another --out.")
             if any((out / folder).exists() for folder in SUFFIXES):
                 raise UsageError(f"{out}: holds masks or overlays from elsewhere; choose another --out.")
@@ -126,7 +126,7 @@ class ShardJournal:
     ) -> None:  # fmt: skip
         if os.path.lexists(out / JOURNAL):
             _require_same(read_bytes(out / JOURNAL).split(b"\n")[0], head, out)
-        elif not any(out.glob(f"{KIND}-*.jsonl")) and any((out / folder).exists() for folder in SUFFIXES):
+        elif not shard_files(out, KIND) and any((out / folder).exists() for folder in SUFFIXES):
             raise UsageError(f"{out}: holds masks or overlays from elsewhere; choose another --out.")
         self.folders = folders
         self._places = {name: place for place, name in enumerate(names) if shard.has(name)}
