@@ -502,9 +502,9 @@ def _answer(model: Model, image: NDArray[np.uint8], inference: Inference) -> Ite
             cells = sum(each.scores.shape[0] * each.scores.shape[1] for scores in held for each in scores)
             if total is not None or (len(inference.scales) > 1 and cells > _room(size)):
                 for scores in held:
-                    answers = ((strip, rule.turned(read_back(scores, symmetries, size, strip)))
-                               for strip in strips(size, len(model.classes)))  # fmt: skip
-                    total = rule.with_parts(total, answers, (*size, len(model.classes)))
+                    of_scale = ((strip, rule.turned(read_back(scores, symmetries, size, strip)))
+                                for strip in strips(size, len(model.classes)))  # fmt: skip
+                    total = rule.with_parts(total, of_scale, (*size, len(model.classes)))
                 held.clear()
         if total is None:
             for strip in strips(size, len(model.classes)):
