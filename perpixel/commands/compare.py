@@ -33,7 +33,7 @@ def compare(
     *sides: Annotated[
         Path,
         Parameter(
-            help="Two or more: run folders, model files, folders of masks or of scores of shards; COCO results files; or two pages."
+            help="Two or more: runs, model files, folders of masks or of scores of shards; COCO results files; or two pages."
         ),
     ],
     data: Annotated[str | None, Parameter(help="Data set; the runs' own without it.")] = None,
