@@ -184,6 +184,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 OF_CORE = [
     "check data", "check data --report page.html --fix fixed --json", "init raw", "datasets", "download", "download --json",
+    "evaluate data/masks/val --data ./data --shard 0/1 --out rows", "merge rows", "merge rows --json --bootstrap 3",
+    "compare rows data/masks/val --data ./data --samples 3",
+    "check data --shard 0/1 --out checked", "merge checked", "convert ./data yolo-of-shards --to yolo --shard 0/1",
+    "merge yolo-of-shards",
     "convert ./data coco-of-data --to coco", "convert ./data yolo-of-data --to yolo",
     "submission predicted --data voc2012 --root voc --split val --out comp6.tar.gz",
     "explain-score data/masks/val ./data", "explain-score data/masks/val data/masks/val --classes 3",

@@ -18,6 +18,7 @@ import itertools
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from perpixel.formats.exchange import (
     BACKGROUND_NAMES,
     AnnotatedSet,
     Content,
+    Entry,
     Holds,
     Item,
     Notices,
@@ -329,9 +331,8 @@ class Writer:
     def __init__(self, out: Path, classes: ClassTable, notices: Notices) -> None:
         self.out, self.classes, self.notices = out, classes, notices
         self.names = [name for name in classes.names if name.lower() not in BACKGROUND_NAMES]
-        self.splits: set[str] = set()
 
-    def add(self, name: str, split: str, content: Content) -> None:
+    def add(self, name: str, split: str, content: Content, number: int) -> None:
         with all_or_none() as written:
             path = put_picture(content.picture, self.out / "images" / split, name, self.notices, written)
             height, width = read_size(path)
@@ -341,10 +342,10 @@ class Writer:
                 corners = outline.reshape(-1, 2) / (width, height)
                 lines.append(f"{self.names.index(shape.label)} {' '.join(map(repr, corners.ravel().tolist()))}\n")
             write_whole(self.out / "labels" / split, f"{name}.txt", "".join(lines).encode(), durable=False)
-        self.splits.add(split)
 
-    def close(self) -> None:
-        folders: dict[str, Any] = {split: f"images/{split}" for split in ("train", "val", "test") if split in self.splits}
+    def close(self, entries: Sequence[Entry]) -> None:
+        splits = {entry.split for entry in entries}
+        folders: dict[str, Any] = {split: f"images/{split}" for split in ("train", "val", "test") if split in splits}
         content = {"path": ".", **folders, "names": dict(enumerate(self.names))}
         write_whole(self.out, "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 

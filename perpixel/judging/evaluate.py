@@ -54,7 +54,19 @@ def evaluate(
     Raises DataError when a mask is missing or of another size, UsageError when the classes are not those of the data set, for an
     `inference` that does not fit the model, and for what the measure cannot judge."""
     measure = measure or pixels()
-    pairs = pairs_of(model_or_predictions, data, measure, inference)
+    return scores_of(pairs_of(model_or_predictions, data, measure, inference), measure, progress, bootstrap, seed, team, failed)
+
+
+def scores_of(
+    pairs: Pairs[Any],
+    measure: Measure[Any],
+    progress: Progress | None = None,
+    bootstrap: int = 0,
+    seed: int = 0,
+    team: Team = ALONE,
+    failed: Failed = None,
+) -> Scores:
+    """As `evaluate`, of pictures whose truth and predictions are known."""
     rows, digests = counted(pairs, progress, team, failed)
     more = left_out(failed, len(pairs.names), bootstrap)
     if pairs.masks is not None and (doubt := measure.doubt(rows)):
@@ -80,7 +92,7 @@ def counted(
     if pairs.rows is not None:
         return pairs.rows, []
     mine = range(team.rank, len(pairs.names), team.world)
-    judged = team.in_turn(team.all_or_none(lambda: [*_each(pairs, mine, progress, failed)]))
+    judged = team.in_turn(team.all_or_none(lambda: [*counted_each(pairs, mine, progress, failed)]))
     if failed is not None:  # in the order of the pictures, whichever thread or process noted them
         noted = {name: message for part in team.gather(dict(failed)) for name, message in part.items()}
         failed.clear()
@@ -88,7 +100,7 @@ def counted(
     return [row for pair in judged for row, _ in pair], [pair[0][1] if pair else b"" for pair in judged]
 
 
-def _each(
+def counted_each(
     pairs: Pairs[Row], indices: Sequence[int], progress: Progress | None, failed: Failed
 ) -> Iterator[list[tuple[Row, bytes]]]:
     """The row and the digest of each picture; an empty list for one that is noted in `failed`.
@@ -166,7 +178,7 @@ def confusion(
         [dataset.name(index) for index in range(len(dataset))], [], lambda _: {}, dataset.sample,
         lambda _, sample: measure.count(sample, Prediction(answer(sample), dataset.classes)),
     )  # fmt: skip
-    judged = [pair for pairs_of_one in _each(pairs, indices, progress, None) for pair in pairs_of_one]
+    judged = [pair for pairs_of_one in counted_each(pairs, indices, progress, None) for pair in pairs_of_one]
     if not judged:
         return ConfusionMatrix(len(dataset.classes), dataset.classes.void), []
     return matrix_of([row for row, _ in judged]), [digest for _, digest in judged]

@@ -1,4 +1,4 @@
-"""Ctrl-C: a message answers it at once, and it arrives as KeyboardInterrupt, never as another error."""
+"""Ctrl-C, and SIGTERM of a scheduler: a message answers it at once, and it arrives as KeyboardInterrupt, not as another error."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ def _listen(signals: socket.socket, say: Callable[[str], None], left: threading.
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Makes sure that Ctrl-C during the block raises KeyboardInterrupt.
+    """Makes sure that Ctrl-C during the block raises KeyboardInterrupt. So does SIGTERM, by which schedulers stop a process; the
+    first process of a container would not even be ended by it.
 
     Some code turns it into another error: safetensors does, and torch and extension modules do during their import. Other code
     catches it: then KeyboardInterrupt is raised when the block ends. Other errors pass through."""
@@ -96,7 +97,8 @@ def interruptible() -> Iterator[None]:
             pressed = True
             raise
 
-    signal.signal(signal.SIGINT, note)
+    numbers = [signal.SIGINT, *([signal.SIGTERM] if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL else [])]
+    handlers = {number: signal.signal(number, note) for number in numbers}
     try:
         yield
     except Exception as error:
@@ -107,4 +109,5 @@ def interruptible() -> Iterator[None]:
         if pressed:
             raise KeyboardInterrupt
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

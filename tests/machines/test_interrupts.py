@@ -32,6 +32,11 @@ def press() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def terminated() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+
+
 def swallowed(*_: object, **__: object) -> None:
     """What safetensors makes of Ctrl-C while its own code waits for Python's."""
     try:
@@ -63,6 +68,22 @@ class TestInterruptible:
             with pytest.raises(KeyboardInterrupt):
                 turned_into(kind)
         assert signal.getsignal(signal.SIGINT) is before
+
+    def test_sigterm_of_a_scheduler_is_ctrl_c(self) -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt), interruptible():
+            terminated()
+        assert signal.getsignal(signal.SIGTERM) is before is signal.SIG_DFL
+
+    def test_sigterm_that_a_program_handles_stays_its_own(self) -> None:
+        caught: list[int] = []
+        before = signal.signal(signal.SIGTERM, lambda number, _: caught.append(number))
+        try:
+            with interruptible():
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert caught == [signal.SIGTERM]
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def test_other_errors_pass(self) -> None:
         with pytest.raises(ValueError, match="not Ctrl-C"), interruptible():
