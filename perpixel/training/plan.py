@@ -13,7 +13,7 @@ import importlib.util
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from perpixel.datasets import DATASETS, ON_DISK, Dataset, open_dataset
 from perpixel.errors import DataError, PerpixelError, printable
 from perpixel.machines.team import Team, join
 from perpixel.networks import arguments_of
-from perpixel.training.recipe import PLAN, Recipe, argument_names
+from perpixel.training.recipe import PLAN, Recipe, argument_names, left_open
 from perpixel.training.run import Say, remembered
 from perpixel.training.set_facts import SetFacts, set_facts
 from perpixel.training.step_time import Pace, pace_of
@@ -73,7 +73,7 @@ class Clock:
 def names_no_network(recipe: Recipe, origins: Mapping[str, str]) -> bool:
     """Whether `plan` chooses network and settings: for a folder, where the user gave no network, no start, and no argument of
     another network than U-Net."""
-    given = {name for name, origin in origins.items() if origin != "default"}
+    given = origins.keys() - left_open(origins)
     arguments = given & set(argument_names())
     if recipe.data in DATASETS or recipe.data in ON_DISK or not os.path.isdir(recipe.data) or given & {"network", "starts_from"}:
         return False
@@ -107,7 +107,7 @@ def plan(
             )
         except (PerpixelError, OSError):
             return recipe, dict(origins)
-        given = {name for name, origin in origins.items() if origin != "default"}
+        given = origins.keys() - left_open(origins)
         chosen: list[Choice] = []
         facts = None
         if whole:
@@ -131,7 +131,7 @@ def plan(
         return replace(recipe, **settings), {**origins, **reasons}
 
 
-def choices(facts: SetFacts, recipe: Recipe, given: set[str]) -> list[Choice]:
+def choices(facts: SetFacts, recipe: Recipe, given: Set[str]) -> list[Choice]:
     """What the pictures decide, but for the length."""
     network = _network(recipe, given)
     scale = _scale(facts, recipe)
@@ -144,7 +144,7 @@ def choices(facts: SetFacts, recipe: Recipe, given: set[str]) -> list[Choice]:
     return [*chosen, scale, crop, _learning(recipe, network), views, *_classes(facts, recipe)]
 
 
-def _network(recipe: Recipe, given: set[str]) -> Choice:
+def _network(recipe: Recipe, given: Set[str]) -> Choice:
     arguments = given & set(argument_names())
     if "backbone" in given:
         return Choice("network", {"network": "unet"}, f"U-Net on {printable(str(recipe.backbone))}", "that trunk is given")
@@ -246,7 +246,7 @@ def _classes(facts: SetFacts, recipe: Recipe) -> list[Choice]:
 
 def _lengths(
     recipe: Recipe,
-    given: set[str],
+    given: Set[str],
     training: Dataset,
     validation: Dataset,
     facts: SetFacts | None,
@@ -280,7 +280,7 @@ def _lengths(
     return [*chosen, Choice("judging", settings, text, f"it takes {seconds:.0f} s of {60 * minutes:.0f}")]
 
 
-def _steps(recipe: Recipe, given: set[str], steps: int, text: str, why: str) -> Choice:
+def _steps(recipe: Recipe, given: Set[str], steps: int, text: str, why: str) -> Choice:
     """So many steps; the settings that count steps are changed in proportion."""
     settings: dict[str, Any] = {"steps": steps}
     ratio = steps / recipe.steps
@@ -308,7 +308,7 @@ class Length:
 def steps_of(
     minutes: float,
     recipe: Recipe,
-    given: set[str],
+    given: Set[str],
     pace: Pace,
     training: int,
     validation: int,

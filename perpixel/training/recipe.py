@@ -42,6 +42,7 @@ FREE = frozenset({"save_every", "cache_mb", "root"})
 PLACES = ("data", "root", "starts_from")  # settings that may be paths, in which ~ is home
 PLAN = "plan"  # the origin of a setting that `plan` chose; the reason follows it, behind a colon
 LENGTHS = ("steps", "minutes", "epochs")  # settings that say how long a training is; of the strongest origin one counts
+COUNTED = ("step_size", "milestones", "warm_up")  # settings that are steps of a training
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -405,6 +406,14 @@ def to_toml(recipe: Recipe, origins: Mapping[str, str]) -> str:
             written = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
             lines.append(f"{item.name} = {written}  # {printable(origins[item.name])}")
     return "\n".join(lines) + "\n"
+
+
+def left_open(origins: Mapping[str, str]) -> set[str]:
+    """The settings that a plan may choose: those of no origin; and where a length other than steps is given, those that a file
+    counts in its own steps."""
+    strong = {name for name, origin in origins.items() if origin == "flag" or origin.startswith(ENVIRONMENT)}
+    counted = {*COUNTED} - strong if origins["steps"] == "default" else set()
+    return {name for name, origin in origins.items() if origin == "default"} | counted
 
 
 def origins_in(path: Path) -> dict[str, str]:

@@ -31,7 +31,7 @@ from perpixel.doctor.check import Report, check
 from perpixel.errors import DataError, PerpixelError, UntrustedFile, UsageError, printable
 from perpixel.files import MODEL_FILE, locked, remove_partial, walk, write_whole
 from perpixel.machines.team import Team
-from perpixel.training.recipe import PLAN, Recipe, first_difference, merge, origins_in, to_toml
+from perpixel.training.recipe import PLAN, Recipe, first_difference, left_open, merge, origins_in, to_toml
 from perpixel.training.states import STATES, state_folders
 from perpixel.version import VERSION
 
@@ -92,7 +92,7 @@ def remembered(out: Path, recipe: Recipe, origins: Mapping[str, str]) -> tuple[d
         return None
     if before is None:
         return None
-    settings = {name: getattr(before, name) for name in kept if name in origins and origins[name] == "default"}
+    settings = {name: getattr(before, name) for name in kept.keys() & left_open(origins)}
     if not _began(out) and first_difference(before, replace(recipe, **settings)) is not None:
         return None
     return settings, {name: kept[name] for name in settings}

@@ -105,7 +105,8 @@ def set_facts(dataset: Dataset, progress: Callable[[int, int], None] | None = No
     numbered = any(look.objects is not None for look in looks)
     tilt = np.abs(np.mean([look.tilt for look in looks], axis=0)).max(1)
     return SetFacts(
-        number, len(looks), _tenth(sizes), median, dataset.classes.names, tuple(pixels / max(1, pixels.sum())), tuple(widths),
+        number, len(looks), _tenth(sizes), median, dataset.classes.names, tuple((pixels / max(1, pixels.sum())).tolist()),
+        tuple(widths.tolist()),
         float(np.median(regions)) if regions else float("nan"),
         sum(look.touching for look in looks) / max(1, objects) if numbered else float("nan"),
         all(look.grey for look in looks), bool(tilt[0] > UP_AND_DOWN * tilt[1] + NOISE), seconds,

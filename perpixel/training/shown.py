@@ -38,7 +38,8 @@ class Predicted:
 @dataclass(frozen=True)
 class RunNow:
     """A training after a validation, as its page shows it. `summary` is of that validation; where it is `done`, of the kept
-    weights on all of val. `pictures` are the worst and the best by the kept weights, worst first. `class_pixels` are those of train."""
+    weights on all of val. `pictures` are the worst and the best by these, worst first. `class_pixels` are those of
+    train."""
 
     out: Path
     recipe: Recipe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -43,7 +44,7 @@ def pace_of(recipe: Recipe, training: Dataset, validation: Dataset, team: Team) 
     train_mode(network, recipe)
     plain = recipe if recipe.crops == "none" else replace(recipe, crops="none")
     context = (has_border(network) and network.border) or 0
-    counted, seconds = 0, 0.0
+    seconds: list[float] = []
     read = batches(
         training, plain, 0, team.rank, team.world, context, None, finds_objects(network), not labels_pixels(network)
     )  # fmt: skip
@@ -62,12 +63,12 @@ def pace_of(recipe: Recipe, training: Dataset, validation: Dataset, team: Team) 
                 follow(learner.average, network, recipe.ema)
             torch.stack(list(terms.values())).sum().item()  # waits for a GPU
             now = time.monotonic()
-            if number:
-                counted, seconds = counted + 1, seconds + now - began
+            if number or recipe.steps == 1:
+                seconds.append(now - began)
             began = now
-            if counted and seconds > SECONDS and team.world == 1:
+            if sum(seconds) > SECONDS and team.world == 1:
                 break
-    step = max(team.gather(seconds / max(1, counted)))
+    step = max(team.gather(statistics.median(seconds)))
     judge(network, validation, criterion.measure, recipe.scale, count=1)  # not counted
     began = time.monotonic()
     judge(network, validation, criterion.measure, recipe.scale, count=JUDGED)

@@ -200,7 +200,8 @@ def test_a_training_that_is_stopped_says_so_and_leaves_what_can_be_used(tmp_path
     assert re.fullmatch(ANSWER.format("(, [0-9]+ s)?") + "\n", training.until("stopping"))
     last = training.until("perpixel: ")
     assert training.end() == 75
-    sentence = rf"perpixel: {re.escape(str(out))}: stopped after step (\d+) of 100000; the same command continues. .* works on .*: mIoU .* on val so far.\n"
+    place, after = re.escape(str(out)), r"stopped after step (\d+) of 100000; the same command continues."
+    sentence = rf"perpixel: {place}: {after} `perpixel predict .*` works on what is there: mIoU .* on val so far.\n"
     stopped = re.fullmatch(sentence, last)
     assert stopped is not None
     assert read_facts(out / "run.json")["sessions"][0]["to"] == int(stopped[1])
