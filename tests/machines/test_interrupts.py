@@ -114,6 +114,16 @@ class TestStopAfterStep:
                 time.sleep(0.01)
             assert (answers, stop) == ([ANSWER.format("")], [signal.SIGINT])
 
+    def test_the_answer_tells_how_long_the_step_takes(self) -> None:
+        for seconds, told in ((3.4, "stopping after this step, 3 s;"), (0.2, "stopping after this step;")):
+            answers: list[str] = []
+            with stop_after_step(answers.append, lambda: seconds):  # noqa: B023 - called before the next turn
+                press()
+                deadline = time.monotonic() + 20
+                while not answers and time.monotonic() < deadline:
+                    time.sleep(0.01)
+            assert answers[0].startswith(told)
+
     def test_the_second_stops_at_once(self) -> None:
         answers: list[str] = []
         before = signal.getsignal(signal.SIGINT)
