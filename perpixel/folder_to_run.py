@@ -16,8 +16,10 @@ from perpixel.doctor.init import prepared
 from perpixel.errors import UsageError
 from perpixel.judging.scores import Scores
 from perpixel.report.run_page import write_page
-from perpixel.training.plan import QUICK, Clock, names_no_network, plan
+from perpixel.terminal import say
+from perpixel.training.plan import QUICK, names_no_network, plan
 from perpixel.training.recipe import LENGTHS, find, is_recipe, merge
+from perpixel.training.shown import Stopwatch
 from perpixel.training.stages import stages, train_stages
 
 Counted = Callable[..., None]  # (done, total), and of steps a text
@@ -37,14 +39,15 @@ def train(
     *,
     minutes: float | None = None,
     quick: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = say,
     **settings: Any,
 ) -> Scores | None:
     """What `perpixel train` does: trains on a folder of any shape, on a data set by its name, or by a recipe's name or TOML file.
     Returns the scores of the kept weights on val; the run folder `out` holds the weights, pictures and a page.
 
-    `minutes` is about how long all of it takes; `quick` is two minutes. `settings` are those of a recipe, such as
-    `network="unet"`. The same call continues a training that was stopped. Raises the errors of `training.train.train`."""
+    `minutes` is about how long all of it takes; `quick` is two minutes. `say` gets what the command writes to stderr. `settings`
+    are those of a recipe, such as `network="unet"`. The same call continues a training that was stopped. Raises the errors of
+    `training.train.train`."""
     given = {**settings, **({} if minutes is None else {"minutes": float(minutes)})}
     name = str(folder_or_recipe)
     if os.path.isdir(name):
@@ -63,13 +66,13 @@ def run(
     *,
     out: str | Path | None = None,
     quick: bool = False,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = say,
     progress: Callable[[str], Counted] | None = None,
 ) -> Trained:
     """Trains by the settings `given`, on `folder` where it is named, in the run folder `out`, or one below `runs/`.
 
     `progress` makes a line of progress from the name of the counted things. Raises UsageError for two data sets or lengths."""
-    clock, given = Clock(), dict(given)
+    watch, given = Stopwatch(), dict(given)
     if folder is not None and given.setdefault("data", folder) != folder:
         raise UsageError(f"{folder} and --data {given['data']} are two data sets; name one of them.")
     if quick:
@@ -92,7 +95,7 @@ def run(
     place = Path(out) if out else Path("runs") / title
     planned = []
     for stage in stages(file, given):
-        decided, reasons = plan(stage.recipe, stage.origins, stage.folder(place), say, line("looked at"), clock)
+        decided, reasons = plan(stage.recipe, stage.origins, stage.folder(place), say, line("looked at"), watch)
         planned.append(replace(stage, recipe=decided, origins=reasons))
     shown = None if progress is None else progress
     scores = train_stages(planned, place, say, shown, line("checked"), lambda: line("judged"), write_page)

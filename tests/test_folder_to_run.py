@@ -82,7 +82,7 @@ def test_a_planned_training_that_was_stopped_ends_with_the_same_bytes(
     monkeypatch.setattr(plan, "pace_of", lambda *_: Pace(12.0, 0.01))
     given = {"width": 0.05, "device": "cpu", "minutes": 1.0, "batch": 2}
     # The time that is spent is part of the plan, so it is held still.
-    monkeypatch.setattr(plan.Clock, "spent", lambda _: 0.0)
+    monkeypatch.setattr(plan.Stopwatch, "spent", 0.0)
     whole = folder_to_run.run(str(data), None, given, out=tmp_path / "whole", say=quiet).run
     with pytest.raises(Interrupted, match="the same command continues"):
         folder_to_run.run(str(data), None, given, out=tmp_path / "stopped", say=quiet, progress=pressing_at(1))

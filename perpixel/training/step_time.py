@@ -21,6 +21,7 @@ from perpixel.training.recipe import Recipe
 
 SECONDS = 1.5  # of steps that are measured, about; at least one step is
 STEPS = 10  # at most, after one that is not counted
+SLOW = 4.0  # of the first step, which then is counted, though it takes longer than others
 TOGETHER = 3  # steps of processes that share a batch, and have to take equally many
 JUDGED = 2  # pictures that are judged, after one that is not counted
 
@@ -63,7 +64,7 @@ def pace_of(recipe: Recipe, training: Dataset, validation: Dataset, team: Team) 
                 follow(learner.average, network, recipe.ema)
             torch.stack(list(terms.values())).sum().item()  # waits for a GPU
             now = time.monotonic()
-            if number or recipe.steps == 1:
+            if number or recipe.steps == 1 or now - began > SLOW:
                 seconds.append(now - began)
             began = now
             if sum(seconds) > SECONDS and team.world == 1:
