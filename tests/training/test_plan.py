@@ -95,7 +95,7 @@ def test_the_crop_is_the_largest_that_fits_the_pictures_as_the_network_sees_them
 def test_fine_classes_need_a_fine_decoder_and_lines_larger_pictures() -> None:
     by_width = {width: settings(like(widths=(124.0, width, width))) for width in (40.0, 5.0, 1.5)}
     assert {width: (len(found["decoder"]), found["scale"]) for width, found in by_width.items()} == {
-        40.0: (3, by_width[40.0]["scale"]), 5.0: (4, 1.0), 1.5: (4, 2.0),
+        40.0: (3, 0.65), 5.0: (4, 1.0), 1.5: (4, 2.0),
     }  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def test_large_pictures_of_large_things_are_made_smaller_and_keep_what_is_fine()
     large = like(size=(2000, 3000), median=(2000, 3000), widths=(900.0, 300.0, 200.0))
     assert settings(large)["scale"] == module.LEAST_SCALE
     fine = like(size=(2000, 3000), median=(2000, 3000), widths=(900.0, 30.0, 18.0))
-    assert settings(fine)["scale"] == 0.5  # classes of 24 pixels keep 12
+    assert settings(fine)["scale"] == 0.65  # classes of 24 pixels keep 16
 
 
 def test_pictures_are_not_mirrored_where_left_and_right_are_classes() -> None:
@@ -117,7 +117,7 @@ def test_pictures_without_an_upper_side_are_turned_upside_down() -> None:
     assert settings()["flip_vertical"] is False
     assert settings(like(upright=False))["flip_vertical"] is True
     assert "elastic" not in settings(like(upright=False))
-    assert settings(like(upright=False, grey=True))["elastic"] == 9.0  # of a crop of 224x288
+    assert settings(like(upright=False, grey=True))["elastic"] == 10.0  # of a crop of 256x320
 
 
 def test_objects_that_touch_are_kept_apart() -> None:
@@ -131,6 +131,8 @@ def test_objects_that_touch_are_kept_apart() -> None:
 def test_rare_classes_weigh_more() -> None:
     assert settings()["class_weights"] == "inverse_square_root"
     assert "class_weights" not in settings(like(shares=(0.4, 0.3, 0.3)))
+    two = settings(like(classes=("road", "crack"), shares=(0.99, 0.01), widths=(90.0, 20.0)))
+    assert (two["loss"], "class_weights" in two) == ("cross_entropy+dice", False)
     assert settings()["class_crops"] > settings(like(shares=(0.5, 0.45, 0.05)))["class_crops"]
 
 
@@ -230,6 +232,23 @@ def test_ten_lines_at_most_tell_the_plan_and_why(tmp_path: Path, timed: list[Rec
     assert origins["crop"] == "plan: nine in ten pictures hold it"
     assert {origins[name] for name in ("seed", "device")} == {"default"}
     assert [one.crop for one in timed] == [recipe.crop]
+
+
+@pytest.mark.usefixtures("timed")
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"short_sides": (24, 32)}, {"scale_jitter": (1.0, 1.5), "scale_steps": 0.25}, {"loss_mean": "pictures"}, {"accumulate": 8},
+        {"separation_weights": 10.0, "separation_class": "box"}, {"crops": "objects", "crop": (16, 16)},
+        {"schedule": "step", "step_size": 5}, {"milestones": (3, 5), "schedule": "milestones"}, {"loss": "lovasz_softmax"},
+        {"variant": "release"}, {"channels": 1}, {"trunk_frozen": 2}, {"flip": False}, {"validations": 3}, {"val_pictures": 1},
+    ],
+)  # fmt: skip
+def test_a_plan_fits_every_setting_that_is_given(tmp_path: Path, flags: dict[str, Any]) -> None:
+    recipe, _ = planned(folder(tmp_path), minutes=2.0, **flags)
+    assert {name: getattr(recipe, name) for name in flags} == flags
+    assert recipe.batch % recipe.accumulate == 0
+    assert recipe.steps > 10
 
 
 @pytest.mark.usefixtures("timed")
