@@ -238,8 +238,9 @@ def test_ten_lines_at_most_tell_the_plan_and_why(tmp_path: Path, timed: list[Rec
 @pytest.mark.parametrize(
     "flags",
     [
-        {"short_sides": (24, 32)}, {"scale_jitter": (1.0, 1.5), "scale_steps": 0.25}, {"loss_mean": "pictures"}, {"accumulate": 8},
-        {"separation_weights": 10.0, "separation_class": "box"}, {"crops": "objects", "crop": (16, 16)},
+        {"short_sides": (24, 32)}, {"scale_jitter": (1.0, 1.5), "scale_steps": 0.25}, {"loss_mean": "pictures"},
+        {"accumulate": 8}, {"separation_weights": 10.0, "separation_class": "box"},
+        {"crops": "objects", "crop": (16, 16)},
         {"schedule": "step", "step_size": 5}, {"milestones": (3, 5), "schedule": "milestones"}, {"loss": "lovasz_softmax"},
         {"variant": "release"}, {"channels": 1}, {"trunk_frozen": 2}, {"flip": False}, {"validations": 3}, {"val_pictures": 1},
     ],
