@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, nullcontext
@@ -22,7 +23,7 @@ from torch import nn
 
 from perpixel.datasets import Dataset, open_dataset
 from perpixel.errors import Interrupted, PerpixelError, UntrustedFile, UsageError
-from perpixel.files import write_whole
+from perpixel.files import MODEL_FILE, write_whole
 from perpixel.images import write_image
 from perpixel.judging.answers import pairs_of
 from perpixel.judging.evaluate import Judgement, counted, judge
@@ -226,7 +227,8 @@ class _Run:
     def show(self, step: int, judged: Judgement[Any], better: bool, done: bool = False) -> None:
         """Writes the curves, some predictions of the kept weights where these are new, and the page."""
         write_curves(self.out, self.history.entries, self.criterion.drawn)
-        if better or done or not self.shown.pictures:
+        lacking = self.shown.page is not None and not self.shown.pictures
+        if (better or done or lacking) and os.path.isfile(self.out / MODEL_FILE):
             model = model_file.load(self.out, _nothing)
             seconds = Stopwatch(AT_THE_END if done else SHOWN_SECONDS)
             write_image(self.out, "val.png", sheet(model, self.validation, seconds))
@@ -348,11 +350,8 @@ def _first_lines(recipe: Recipe, network: Network, training: Dataset, sound: Sou
     shown = {name: count for name, count in zip(names, pixels, strict=True) if count}
     rarest = min(shown, key=lambda name: shown[name], default="")
     share = f"; the rarest is {rarest}, {100 * shown[rarest] / sum(pixels):.2g} % of the pixels" if len(shown) > 1 else ""
-    yield f"data: {recipe.data}: pictures {splits}; {len(names)} {'class' if len(names) == 1 else 'classes'}{share}."
-    missing = [name for name in names if name not in shown]
-    if missing:
-        remedy = f"add pictures that show {'it' if len(missing) == 1 else 'them'}, or take the row out of classes.csv"
-        yield f"warning: no pixel of {recipe.train_split} shows {', '.join(missing)}, which cannot be learned; {remedy}."
+    missing = f", {len(names) - len(shown)} of them without a pixel in {recipe.train_split}" if len(shown) < len(names) else ""
+    yield f"data: {recipe.data}: pictures {splits}; {len(names)} {'class' if len(names) == 1 else 'classes'}{missing}{share}."
     if recipe.crop is not None and (warning := _crop_too_large(recipe, sound.sizes)):
         yield warning
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -375,8 +374,9 @@ def _crop_too_large(recipe: Recipe, sizes: Mapping[str, int]) -> str:
     small = [size for size in sides if size[0] * most < recipe.crop[0] or size[1] * most < recipe.crop[1]]
     if 2 * len(small) <= len(sides):
         return ""
-    fits = [max(1, min(math.floor(size[axis] * recipe.scale) for size in small)) for axis in (0, 1)]
-    fits = [min(side, crop) // 32 * 32 or side for side, crop in zip(fits, recipe.crop, strict=True)]
+    least = (min(math.floor(size[axis] * recipe.scale) for size in small) for axis in (0, 1))
+    fits = [max(1, min(side, crop)) for side, crop in zip(least, recipe.crop, strict=True)]
+    fits = [side // 32 * 32 or side for side in fits]
     return (
         f"warning: crop = {recipe.crop[0]}x{recipe.crop[1]}: is larger than {len(small)} of {len(sides)} pictures as the network "
         f"sees them, so that much of it is empty; `--crop {fits[0]} {fits[1]}` fits them."
