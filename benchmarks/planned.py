@@ -110,7 +110,7 @@ def spots(random: np.random.Generator, height: int, width: int) -> tuple[np.ndar
             x, y, radius = random.uniform(0, width), random.uniform(0, height), random.uniform(6, 12)
             (pen.ellipse if page is mask else pen.rectangle)((x - radius, y - radius, x + radius, y + radius), 1)
     labels = np.asarray(mask)
-    shift = np.array([40.0, -10.0, -25.0])
+    shift = np.array([75.0, -20.0, -50.0])
     image = ground(random, height, width) + shift * np.maximum(labels, np.asarray(decoys))[..., None]
     return image.clip(0, 255).astype(np.uint8), labels
 

@@ -269,7 +269,7 @@ def _lengths(
     minutes = recipe.minutes or MINUTES
     length = steps_of(minutes, recipe, given, pace, len(training), len(validation), facts, watch.spent, team.world)
     why = f"a step takes {length.step:.2g} s here, a picture of val {pace.picture:.2g} s"
-    text = f"{length.steps} steps of {length.batch} pictures, about {length.minutes:.2g} min"
+    text = f"{length.steps} {'step' if length.steps == 1 else 'steps'} of {length.batch} pictures, about {length.minutes:.2g} min"
     chosen = [_steps(recipe, given, length.steps, text, why)]
     if facts is not None:
         more: dict[str, Any] = {"batch": length.batch, "save_every": max(1, min(100, round(SAVED_EVERY / length.step)))}
