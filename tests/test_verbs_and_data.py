@@ -37,6 +37,7 @@ VERBS: dict[str, list[str]] = {
     "compare --other-average": ["compare", "FIRST", "FIRST", "DATA", "SPLIT", "--samples", "2", "--other-average", "flips"],
     "convert": ["convert", "SET", "OUT", "--splits", "JUDGED"],
     "submission": ["submission", "MASKS", "DATA", "SPLIT", "--out", "OUT.zip"],
+    "claims --list": ["claims", "fcn-pool4", "DATA", "--list"],
     "upper-bound": ["upper-bound", "SET", "SPLIT", "--factors", "4"],
     "proposal-curve": ["proposal-curve", "FIRST", "DATA", "SPLIT", "--counts", "1", "--proposals-by", "sliding", "--out", "OUT"],
 }  # fmt: skip

@@ -2,8 +2,8 @@
 
 Two things vary: what a training ends with, and the pictures that judge it. A difference is shown where both tests say so: the
 interval of Student's t over the differences between equal seeds leaves out 0, and pictures, exchanged between the two systems
-with the counts of all seeds, make a difference as great too seldom (see `judging.compare`). Of one seed only the second is
-known."""
+with the answers of all seeds to them, make a difference as great too seldom (see `judging.compare`). Of one seed only the second
+is known."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def differences(
     """Every two systems, in the order in which they are named. `counts` has for each system one array (N, C, C) a seed: the
     confusion matrix of each of the same N pictures. Tests that are in `known` are not made again; others are added."""
     known = {} if known is None else known
-    rows = {name: rows_of(sum(by_seed[1:], by_seed[0]), void) for name, by_seed in counts.items()}
+    rows = {name: [rows_of(one, void) for one in by_seed] for name, by_seed in counts.items()}
     figures = {name: [mean_iou(one.sum(0), void) for one in by_seed] for name, by_seed in counts.items()}
     pairs = list(combinations(counts, 2))
     for first, second in pairs:
@@ -86,23 +86,27 @@ def differences(
             known[key] = by_chance(rows[first], rows[second], exchanges)
     corrected = holm([known[first, second, len(counts[first])] for first, second in pairs])
     return [
-        Difference(first, second, Mean.of([a - b for a, b in zip(figures[first], figures[second], strict=False)]), p)
+        Difference(first, second, Mean.of([a - b for a, b in zip(figures[first], figures[second], strict=True)]), p)
         for (first, second), p in zip(pairs, corrected, strict=True)
     ]
 
 
-def by_chance(first: Sequence[PixelCounts], second: Sequence[PixelCounts], exchanges: int = EXCHANGES, seed: int = 0) -> float:
-    """p of the permutation test that the mIoU of two systems on the same pictures differs."""
-    measure = Pixels()
-    figures_of = measure.figures(first, second)
-    each = np.repeat(np.eye(2, dtype=np.int64), len(first), axis=1)  # the one alone, the other alone
-    found = drawn(measure, figures_of, each).overall["mIoU"]
-    swap = np.array([*islice(coins(exchanges, seed), len(first))], np.int64).T
-    turned, kept = (
-        drawn(measure, figures_of, np.concatenate(sides, 1)).overall["mIoU"] for sides in ((swap, 1 - swap), (1 - swap, swap))
-    )
-    as_great = int((np.abs(turned - kept) >= abs(found[0] - found[1]) - TINY).sum())
-    return (as_great + 1) / (exchanges + 1)
+def by_chance(
+    first: Sequence[Sequence[PixelCounts]], second: Sequence[Sequence[PixelCounts]], exchanges: int = EXCHANGES, seed: int = 0
+) -> float:
+    """p of the permutation test that the mIoU of two systems on the same pictures differs, in the mean over seeds: a picture is
+    exchanged with the answers of all seeds to it."""
+    measure, pictures = Pixels(), len(first[0])
+    swap = np.array([*islice(coins(exchanges, seed), pictures)], np.int64).T
+    swap = np.concatenate([np.zeros((1, pictures), np.int64), swap])  # the first exchange turns no picture
+    sides = [np.concatenate(side, 1) for side in ((1 - swap, swap), (swap, 1 - swap))]
+    changes = []
+    for one, other in zip(first, second, strict=True):
+        figures_of = measure.figures(one, other)
+        kept, turned = (drawn(measure, figures_of, side).overall["mIoU"] for side in sides)
+        changes.append(kept - turned)
+    means = np.mean(changes, 0)
+    return float((np.abs(means) >= abs(means[0]) - TINY).mean())
 
 
 def mean_iou(counts: NDArray[np.int64], void: int = 255) -> float:

@@ -40,7 +40,9 @@ OBJECTS_TINY = {
     "mask_rcnn": Entry(
         "mask_rcnn", {**entries.REGIONS, "width": 0.0625, "min_size": (64,), "max_size": 80}, None, (entries.OF_REGIONS,)
     ),
-    "unet_regions": Entry("unet", {"width": 0.0625, "convolutions": "same"}, None, ({"separation_weights": 10.0},), how="regions"),
+    "unet_regions": Entry(
+        "unet", {"width": 0.0625, "convolutions": "same"}, None, ({"separation_weights": 10.0},), how="regions"
+    ),
 }  # fmt: skip
 SEEDS = (0, 1)
 

@@ -36,7 +36,7 @@ def test_p_is_that_of_all_exchanges() -> None:
         kept = np.array(turned)[:, None, None]
         one, other = np.where(kept, first, second).sum(0), np.where(kept, second, first).sum(0)
         greater += abs(mean_iou(one) - mean_iou(other)) >= found - 1e-12
-    assert by_chance(rows_of(first), rows_of(second), 20_000) == pytest.approx(greater / 64, abs=0.01)
+    assert by_chance([rows_of(first)], [rows_of(second)], 20_000) == pytest.approx(greater / 64, abs=0.01)
 
 
 def test_a_difference_is_shown_where_pictures_and_seeds_both_say_so() -> None:
