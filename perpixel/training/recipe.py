@@ -378,7 +378,8 @@ def merge(
     decided = file is not None and origins["steps"] == str(file)  # by the plan of the run that the file is of
     if len(lengths) > 1 and not decided:
         first, second = lengths[:2]
-        raise UsageError(f"{first} = {values[first]}: and {second} are two lengths of a training; give one of them.")
+        both = " and ".join(f"{name} = {values[name]:g}" for name in (first, second))
+        raise UsageError(f"{both} are two lengths of a training; give one of them.")
     return Recipe(**values), origins
 
 
