@@ -28,6 +28,7 @@ from perpixel.errors import TORCH, without_torch
 from perpixel.images import write_labels
 
 TORCH_AREAS = {"backbones", "layers", "losses", "networks", "prediction", "studies", "training", "weights"}
+TORCH_AREAS |= {"folder_to_run"}
 # Modules of other areas with a function that imports torch, or what imports it: where a model is judged, or processes meet.
 LATER = {"perpixel.judging.answers", "perpixel.judging.conditions", "perpixel.machines.device", "perpixel.machines.team"}
 HIDDEN = {**os.environ, "PYTHONPATH": python_path(TESTS / "without_torch"), "OMP_NUM_THREADS": "1"}

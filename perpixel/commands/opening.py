@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from perpixel.errors import UsageError, without_torch
 from perpixel.files import MODEL_FILE
+from perpixel.terminal import say
 
 if TYPE_CHECKING:
     from perpixel.measures.measure import Measure
@@ -196,9 +197,12 @@ def inference_of(given: dict[str, Any]) -> Any:
 
 def load_on(run: Path | str, device: str) -> Any:
     from perpixel.machines import device as machine
+    from perpixel.training.run import unfinished
     from perpixel.weights.model_file import load
 
     model = load(run)
+    if (far := unfinished(run)) and not model.card.unfinished:  # which `load` tells
+        say(f"{run}: unfinished, {far}.")
     model.network.to(machine.choose(device))
     return model
 

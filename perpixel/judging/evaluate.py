@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.errors import DataError
@@ -184,14 +186,47 @@ def confusion(
     return matrix_of([row for row, _ in judged]), [digest for _, digest in judged]
 
 
-def judge(network: Network, dataset: Dataset, measure: Measure[Any], scale: float, team: Team = ALONE) -> Summary:
-    """What a measure says of a network in training, which sees pictures at `scale`; leaves it in the mode in which it was.
+@dataclass(frozen=True)
+class Judgement(Generic[Row]):
+    """What a measure says of predictions: of all judged pictures together, and by their numbers a row of each."""
+
+    measure: Measure[Row]
+    summary: Summary
+    rows: Mapping[int, Row]
+
+    def by_picture(self, figure: str) -> dict[int, float]:
+        """A figure of each picture alone, by its number; nan where it is undefined."""
+        once = np.ones((1, 1), np.int64)
+        return {index: float(self.measure.figures([row])(once).overall[figure][0]) for index, row in self.rows.items()}
+
+
+def judge(
+    network: Network,
+    dataset: Dataset,
+    measure: Measure[Row],
+    scale: float,
+    team: Team = ALONE,
+    count: int | None = None,
+    progress: Progress | None = None,
+) -> Judgement[Row]:
+    """What a measure says of a network in training, which sees pictures at `scale`, of `count` pictures spread evenly over the
+    data set, or of all; leaves it in the mode in which it was.
 
     The processes of a team divide the pictures, and all return the same. Raises what `evaluate` does."""
     pairs, training = pairs_in_training(network, dataset, measure, scale), network.training
+    places = spread(len(pairs.names), count)
+    some = replace(pairs, names=[pairs.names[place] for place in places], read=lambda number: pairs.read(places[number]))
     network.eval()
     try:
-        rows, _ = counted(pairs, team=team)
+        rows, _ = counted(some, progress, team)
     finally:
         network.train(training)
-    return measure.summary(rows, pairs.classes, pairs.names)
+    return Judgement(measure, measure.summary(rows, some.classes, some.names), dict(zip(places, rows, strict=True)))
+
+
+def spread(length: int, count: int | None) -> list[int]:
+    """`count` numbers below `length`, evenly spread from the first to the last; all without a count."""
+    if count is None or count >= length:
+        return list(range(length))
+    places: list[int] = np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist()
+    return places
