@@ -12,8 +12,8 @@ from places import ROOT, TESTS
 
 PACKAGE = ROOT / "perpixel"
 ORDER = (
-    "__init__", "__main__", "cli", "commands", "report", "studies", "training", "judging", "doctor", "prediction", "formats",
-    "weights", "measures", "download", "datasets", "networks", "backbones", "layers", "masks",
+    "__init__", "__main__", "cli", "commands", "report", "studies", "export", "training", "judging", "doctor", "prediction",
+    "formats", "weights", "measures", "download", "datasets", "networks", "backbones", "layers", "masks",
     # Modules and folders that all others use.
     "losses", "draw", "images", "codecs", "sample", "classes", "tables", "files", "terminal", "machines", "limits", "errors",
     "version",

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from perpixel.commands.flags import NO_INFERENCE, Inferring
-from perpixel.commands.opening import given, inference_of, load_on
+from perpixel.commands.opening import given, in_engine, inference_of, load_on
 from perpixel.errors import did_you_mean
 from perpixel.terminal import say
 
@@ -32,6 +32,9 @@ def predict(
     overlays: Annotated[bool, Parameter(help="Write overlays with a legend.")] = True,
     inferring: Inferring = NO_INFERENCE,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
+    engine: Annotated[
+        str | None, Parameter(help="What runs the network: torch, onnx, openvino, or auto, which measures. [default: torch]")
+    ] = None,
 ) -> None:
     """Predict masks for pictures of any size; what is done already is skipped."""
     from perpixel.networks.torchvision import LIGHTEST
@@ -43,14 +46,15 @@ def predict(
     for text in inputs:
         if text.startswith("-") and text != STDIN and not Path(text).exists():
             settings = (f"--{name.replace('_', '-')}" for name in vars(inferring))
-            known = ("--out", "--split", "--scores", "--overlays", "--no-overlays", "--device", *settings)
+            known = ("--out", "--split", "--scores", "--overlays", "--no-overlays", "--device", "--engine", *settings)
             raise did_you_mean("option", text, known)
     inference = inference_of(given(inferring)) or PLAIN
     named, inputs = model_and_pictures(inputs)
     found_pictures = find_pictures(inputs, out) if split is None else pictures_of_split(inputs, split)
     if named is None:
         say(f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes.")
-    model = load_on(named or LIGHTEST, device)
+    model = load_on(named or LIGHTEST, device, engine)
+    model = in_engine(model, named, engine, found_pictures)
     progress = Progress("predicted")
     counts, left_out = {"done": 0, "skipped": 0, "failed": 0}, list[str]()
     for number, outcome in enumerate(predict_all(model, found_pictures, out, scores, overlays, inference), start=1):

@@ -139,8 +139,8 @@ def predict_all(
     kinds[PANOPTIC] = "segments" in provided
     folders = [out / name for name, wanted in kinds.items() if wanted]
     head: dict[str, Any] = {"model": predictor.weights, "folders": [folder.name for folder in folders]}
-    if not predictor.inference.plain:
-        head["inference"] = predictor.rules
+    if rules := predictor.rules:
+        head["inference"] = rules
     with (
         locked(out), _Journal(out, folders, head) as journal,
         ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer,

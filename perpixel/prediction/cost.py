@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from perpixel.limits import seen_size
 from perpixel.machines.memory import peak_of
 from perpixel.networks import labels_pixels
 from perpixel.networks.mask_rcnn import RegionNetwork
@@ -59,8 +60,7 @@ def costs_of(
     costs = {}
     for name, predictor in predictors.items():
         model, card = predictor.model, predictor.model.card
-        scale = model.scale_for(image.shape[:2])
-        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+        height, width = seen_size((image.shape[0], image.shape[1]), model.scale_for(image.shape[:2]))
         multiply_adds = None
         if labels_pixels(model.network) or isinstance(model.network, RegionNetwork):
             _, multiply_adds = size_of(card.network, len(model.classes), (height, width), **card.arguments)
