@@ -10,8 +10,8 @@ import pytest
 HAS_TORCH = find_spec("torch") is not None
 # Tests of areas and modules that import torch. Python cannot read these files without it.
 OF_TORCH = {
-    "backbones", "export", "layers", "networks", "prediction", "studies", "training", "weights", "test_facts.py", "test_kill_verbs.py",
-    "test_losses.py", "machines/test_device.py",
+    "backbones", "export", "layers", "networks", "prediction", "studies", "training", "weights", "test_facts.py",
+    "test_kill_verbs.py", "test_losses.py", "machines/test_device.py",
 }  # fmt: skip
 VERBS = {"train", "predict", "export", "review", "networks", "import", "upper-bound", "proposal-curve", "receptive-field"}
 JUDGES = {"evaluate": 1, "compare": 99, "explain-score": 1}  # verb -> predictions that it is given at most; a model's need torch

@@ -41,9 +41,15 @@ class ScoreMap:
     def cornered(cls, scores: Tensor, size: tuple[int, int]) -> ScoreMap:
         """The map whose corner cells lie on the corners of a picture of `size`: `F.interpolate`, corners aligned."""
         height, width = (  # a single cell, or pixel, is read at any stride; without a branch, so that a graph has none
-            torch.sym_max(side - 1, 1) / torch.sym_max(cells - 1, 1) for side, cells in zip(size, scores.shape[-2:], strict=True)
+            greater(side - 1, 1) / greater(cells - 1, 1) for side, cells in zip(size, scores.shape[-2:], strict=True)
         )
         return cls(scores, (height, width), (0.0, 0.0), size, corners=True)
+
+
+def greater(first: int, second: int) -> int:
+    """The greater of two numbers. In a graph that is being traced sizes are open, and `max` would take one for all pictures."""
+    found: int = torch.sym_max(first, second)  # type: ignore[assignment]
+    return found
 
 
 def may_differ_from_0(number: int) -> bool:
@@ -67,7 +73,7 @@ def enlarge(features: Tensor, factor: int, size: tuple[int, int], first: float |
         features = F.interpolate(features, (rows, columns), mode="bilinear", align_corners=True)
     elif factor > 1:
         features = F.interpolate(features, scale_factor=float(factor), mode="bilinear", align_corners=False)
-    missing = torch.sym_max(0, height - lead - features.shape[-2]), torch.sym_max(0, width - lead - features.shape[-1])
+    missing = greater(0, height - lead - features.shape[-2]), greater(0, width - lead - features.shape[-1])
     if lead or any(map(may_differ_from_0, missing)):
         features = F.pad(features, (lead, missing[1], lead, missing[0]), mode="replicate")
     return features[..., :height, :width]

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from perpixel.backbones import VGG16, Backbone, TimmBackbone
 from perpixel.backbones.vgg import scaled
 from perpixel.errors import UsageError, did_you_mean
-from perpixel.layers.score_map import ScoreMap, enlarge, may_differ_from_0
+from perpixel.layers.score_map import ScoreMap, enlarge, greater, may_differ_from_0
 from perpixel.losses import PixelLoss
 from perpixel.sample import Targets
 
@@ -235,7 +235,7 @@ def mirror(images: Tensor, top: int, bottom: int, left: int, right: int) -> Tens
         return images
     for axis, before, after in ((-2, top, bottom), (-1, left, right)):
         side = images.shape[axis]
-        period = torch.scalar_tensor(torch.sym_max(1, 2 * (side - 1)), dtype=torch.int64, device=images.device)
+        period = torch.scalar_tensor(greater(1, 2 * (side - 1)), dtype=torch.int64, device=images.device)
         place = torch.arange(-before, side + after, device=images.device) % period
         images = images.index_select(axis, torch.where(place < side, place, period - place))
     return images
@@ -249,5 +249,4 @@ def centre(features: Tensor, like: Tensor) -> Tensor:
 
 def _missing(side: int, padded: bool) -> int:
     """Pixels until every pool sees an even side: multiples of 16, or 16 k + 60 with valid convolutions, at least 188."""
-    missing: int = -side % 16 if padded else torch.sym_max(188 - side, -(side - 60) % 16)
-    return missing
+    return -side % 16 if padded else greater(188 - side, -(side - 60) % 16)

@@ -140,12 +140,12 @@ class _Engines:
         titles = {engine: _title(model) for engine, model in models.items()}
         size = f"{image.shape[0]}x{image.shape[1]}"
         if not all(size in self._entry(title).get("seconds", {}) for title in titles.values()):
-            for engine, seconds in _timed(models, image).items():
+            for engine, took in _timed(models, image).items():
                 known = self._entry(titles[engine]).get("seconds", {})
-                self._note(titles[engine], seconds={**known, size: seconds})
+                self._note(titles[engine], seconds={**known, size: took})
         seconds = {engine: self._entry(title)["seconds"][size] for engine, title in titles.items()}
         taken = min(seconds, key=lambda engine: seconds[engine])
-        measured = ", ".join(f"{titles[engine]} {1000 * value:.0f} ms" for engine, value in seconds.items())
+        measured = ", ".join(f"{titles[engine]} {1000 * value:.1f} ms" for engine, value in seconds.items())
         self.say(f"engine {taken}: {measured} for a picture of {size} on this machine, {self.threads} threads.")
         return models[taken]
 

@@ -239,7 +239,10 @@ class Inference:
         for name in ("tile", "output_stride"):
             if getattr(self, name) and hasattr(network, "engine"):
                 raise UsageError(f"{name} = {getattr(self, name)}: torch alone runs that; leave engine out.")
-        if scores and not (gives_labels(network) and network.gives_scores):
+        if scores and gives_labels(network):
+            if not network.gives_scores:
+                raise UsageError("scores: this file was exported without them; `perpixel export --scores` adds them.")
+        elif scores:
             pixel_network(network, "scores")
         if self.tile:
             kept(tiled(pixel_network(network, "tile"), self.tile), self.tile)

@@ -10,7 +10,10 @@ borders. So the graph reads the scores where `prediction.score_maps` reads them.
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -19,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from perpixel.errors import ResourceError
-from perpixel.layers.score_map import ScoreMap
+from perpixel.layers.score_map import ScoreMap, greater
 from perpixel.limits import DENOMINATOR, LARGEST_SCALE
 
 BITS = 22  # of the weights of Pillow's resizing
@@ -96,17 +99,16 @@ def seen(size: tuple[int, int], scale: float, side: int | None) -> tuple[int, in
         share = Fraction(scale).limit_denominator(DENOMINATOR)
         above, below = share.numerator, share.denominator
     else:  # no picture is enlarged more than LARGEST_SCALE times
-        below = torch.sym_min(size[0], size[1])
-        above = torch.sym_min(side, int(LARGEST_SCALE) * below)
+        below = -greater(-size[0], -size[1])
+        above = -greater(-side, -int(LARGEST_SCALE) * below)
     return _times(size[0], above, below), _times(size[1], above, below)
 
 
 def _times(side: int, above: int, below: int) -> int:
     doubled = 2 * side * above + below
     whole = doubled // (2 * below)
-    is_half = 1 - torch.sym_min(doubled % (2 * below), 1)
-    rounded: int = torch.sym_max(whole - is_half * (whole % 2), 1)
-    return rounded
+    is_half = 1 + greater(-(doubled % (2 * below)), -1)
+    return greater(whole - is_half * (whole % 2), 1)
 
 
 def resized(pictures: Tensor, size: tuple[int, int] | None) -> Tensor:
@@ -119,13 +121,14 @@ def resized(pictures: Tensor, size: tuple[int, int] | None) -> Tensor:
 def _resized(x: Tensor, axis: int, after: int) -> Tensor:
     """One axis. A pixel is the mean of those before it under a triangle, whose weights are numbers of 2^-22."""
     before = x.shape[axis]
-    widest = torch.sym_max(before, after)  # half the base of the triangle, in pixels before, times `after`
+    widest = greater(before, after)  # half the base of the triangle, in pixels before, times `after`
     taps = 2 * -(-widest // after) + 1
     centres = (2 * torch.arange(after, dtype=torch.int32) + 1) * before  # times 2 * after
-    first = torch.div(centres - 2 * widest + after, 2 * after, rounding_mode="floor").clamp(min=0)
+    begin: Tensor = torch.div(centres - 2 * widest + after, 2 * after, rounding_mode="floor")
+    first = begin.clamp(min=0)
     places = first[:, None] + torch.arange(taps, dtype=torch.int32)  # (after, taps)
-    heights = (2 * widest - ((2 * places + 1) * after - centres[:, None]).abs()).clamp(min=0)
-    heights = torch.where(places < before, heights, 0)
+    distances = ((2 * places + 1) * after - centres[:, None]).abs()
+    heights = torch.where(places < before, (2 * widest - distances).clamp(min=0), 0)
     total = heights.sum(1, keepdim=True, dtype=torch.int32)
     # heights / total in numbers of 2^-22, rounded: as a long division in two steps, so that no number exceeds 2^31.
     high = torch.div(heights << HALF, total, rounding_mode="floor")
@@ -134,7 +137,7 @@ def _resized(x: Tensor, axis: int, after: int) -> Tensor:
     weights = (high << HALF) + low
     around = x.index_select(axis, places.clamp(max=before - 1).flatten()).unflatten(axis, (after, taps))
     shape = [after, taps] + [1] * (x.dim() - axis - 1)
-    sums = (around * weights.reshape(shape)).sum(axis + 1, dtype=torch.int32) + (1 << (BITS - 1))
+    sums: Tensor = (around * weights.reshape(shape)).sum(axis + 1, dtype=torch.int32) + (1 << (BITS - 1))
     return (sums >> BITS).clamp(0, 255)
 
 
@@ -164,7 +167,7 @@ def _places(found: ScoreMap, axis: int, side: int, seen_side: int | None) -> tup
         above = middle * (stride.denominator * start.denominator) + parts * (start.numerator * stride.numerator)
         below = parts * (start.denominator * stride.numerator)
     elif found.corners:
-        last = torch.sym_max(found.span[axis] - 1, 1)
+        last = greater(found.span[axis] - 1, 1)
         above = (pixel if seen_side is None else 2 * middle - parts) * (cells - 1)
         below = last if seen_side is None else 2 * parts * last
     else:
@@ -180,7 +183,7 @@ def as_onnx(graph: Labels | Cells, names: list[str]) -> Any:
     """The graph as an `onnx.ModelProto` whose outputs have these names. Batch, height and width of its input are free.
 
     Raises ResourceError where a package of the extra `export` is missing."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_logs("onnxscript", "onnx_ir", "torch.onnx"):
         warnings.simplefilter("ignore")  # of the exporter's own parts
         try:
             import onnx  # noqa: F401
@@ -198,6 +201,19 @@ def as_onnx(graph: Labels | Cells, names: list[str]) -> Any:
             )  # fmt: skip
     assert program is not None
     return _without_notes(program.model_proto)
+
+
+@contextmanager
+def _without_logs(*names: str) -> Iterator[None]:
+    """Shows only errors of these packages during the block."""
+    loggers = [(logging.getLogger(name), logging.getLogger(name).level) for name in names]
+    try:
+        for logger, _ in loggers:
+            logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        for logger, level in loggers:
+            logger.setLevel(level)
 
 
 def _without_notes(model: Any) -> Any:
