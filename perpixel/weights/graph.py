@@ -122,23 +122,32 @@ def _resized(x: Tensor, axis: int, after: int) -> Tensor:
     """One axis. A pixel is the mean of those before it under a triangle, whose weights are numbers of 2^-22."""
     before = x.shape[axis]
     widest = greater(before, after)  # half the base of the triangle, in pixels before, times `after`
-    taps = 2 * -(-widest // after) + 1
+    taps = 2 * ((widest + after - 1) // after) + 1  # a graph divides towards 0, so no negative number is divided
     centres = (2 * torch.arange(after, dtype=torch.int32) + 1) * before  # times 2 * after
-    begin: Tensor = torch.div(centres - 2 * widest + after, 2 * after, rounding_mode="floor")
-    first = begin.clamp(min=0)
+    first = _quotient((centres - 2 * widest + after).clamp(min=0), 2 * after)
     places = first[:, None] + torch.arange(taps, dtype=torch.int32)  # (after, taps)
     distances = ((2 * places + 1) * after - centres[:, None]).abs()
     heights = torch.where(places < before, (2 * widest - distances).clamp(min=0), 0)
     total = heights.sum(1, keepdim=True, dtype=torch.int32)
     # heights / total in numbers of 2^-22, rounded: as a long division in two steps, so that no number exceeds 2^31.
-    high = torch.div(heights << HALF, total, rounding_mode="floor")
+    high = _quotient(heights << HALF, total)
     rest = (heights << HALF) - high * total
-    low = torch.div((rest << HALF) * 2 + total, 2 * total, rounding_mode="floor")
+    low = _quotient((rest << HALF) * 2 + total, 2 * total)
     weights = (high << HALF) + low
     around = x.index_select(axis, places.clamp(max=before - 1).flatten()).unflatten(axis, (after, taps))
     shape = [after, taps] + [1] * (x.dim() - axis - 1)
     sums: Tensor = (around * weights.reshape(shape)).sum(axis + 1, dtype=torch.int32) + (1 << (BITS - 1))
     return (sums >> BITS).clamp(0, 255)
+
+
+def _quotient(above: Tensor, below: Tensor | int) -> Tensor:
+    """The whole part of above / below, of numbers that are not negative.
+
+    OpenVINO divides whole numbers as float32, so the quotient may be off by one; the remainder tells."""
+    quotient = above // below
+    rest = above - quotient * below
+    corrected: Tensor = quotient + (rest >= below).to(above.dtype) - (rest < 0).to(above.dtype)
+    return corrected
 
 
 def at_pixels(found: ScoreMap, size: tuple[int, int], seen_size: tuple[int, int] | None = None) -> Tensor:
@@ -175,7 +184,7 @@ def _places(found: ScoreMap, axis: int, side: int, seen_side: int | None) -> tup
         above = middle * (twice * cells) - (parts * twice // 2) * found.span[axis]
         below = parts * twice * found.span[axis]
     above = torch.clamp(above, 0, (cells - 1) * below)
-    cell = torch.div(above, below, rounding_mode="floor")
+    cell = _quotient(above, below)
     return cell, (above - cell * below).float() / below
 
 
