@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -23,6 +23,9 @@ def export(
     root: Root = None,
     split: Annotated[str | None, Parameter(help="Its split; without it the run's own, or val.")] = None,
     pictures: Annotated[int | None, Parameter(help="Pictures of it at most, from the first on. [default: all]")] = None,
+    int8: Annotated[bool, Parameter(negative=(), help="Compute with 8 bits; a data set judges the labels.")] = False,
+    calibration: Annotated[int, Parameter(help="Pictures of the training split that ranges are taken from, with --int8.")] = 32,
+    most_loss: Annotated[float, Parameter(help="Points of mean IoU that 8 bits may cost; else no file is written.")] = 1.0,
 ) -> None:
     """Write a file that takes pictures and gives labels without torch; `predict` and `evaluate` take it like a run.
 
@@ -33,8 +36,9 @@ def export(
     from perpixel.export.export import export as write
     from perpixel.terminal import Progress
 
-    if pictures is not None and pictures < 1:
-        raise UsageError(f"--pictures {pictures}: must be 1 or more.")
+    for flag, number in (("--pictures", pictures), ("--calibration", calibration)):
+        if number is not None and number < 1:
+            raise UsageError(f"{flag} {number}: must be 1 or more.")
     place = Path(run)
     if out is None:
         folder = place if place.is_dir() else place.parent if place.exists() else Path()
@@ -48,8 +52,20 @@ def export(
         if data is not None:
             raise
         say(f"no pictures of the training are at hand ({str(error).rstrip('.')}): drawn pictures alone prove the file.")
-    written = write(model, out, to, scores, dataset, pictures, Progress("compared"))
-    say(f"{written.proof.comparison}.")
+    shown = _calibration(place, model, data, root, calibration) if int8 else []
+    written = write(model, out, to, scores, dataset, pictures, Progress("compared"), shown, most_loss)
+    if int8:
+        say(f"IoU in torch to IoU with 8 bits: {written.proof.losses}.")
+    else:
+        say(f"{written.proof.comparison}.")
     if dataset is not None:
         say(f"{written.proof.figures} of {named}, {dataset.split}.")
     say(f"{out}: written, {written.size / 1e6:.1f} MB.")
+
+
+def _calibration(run: Path, model: Any, data: str | None, root: str | None, count: int) -> list[Any]:
+    """So many pictures of the training split, at equal distances."""
+    split = None if data is not None else model.card.recipe.get("train_split")
+    training, _ = open_data(run, model, data, root, split or "train")
+    most = min(count, len(training))
+    return [training.sample(place * len(training) // most).image for place in range(most)]

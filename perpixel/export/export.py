@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from perpixel.datasets import Dataset
 from perpixel.errors import DataError, UsageError, did_you_mean
+from perpixel.export.int8 import quantised
 from perpixel.export.proof import Proof, prove
 from perpixel.files import EXPORTED, digest, require_file_or_nothing, write_whole
 from perpixel.machines.engines import PACKAGES, TITLES, installed, not_installed, open_engine
@@ -25,6 +28,7 @@ from perpixel.weights.graph import Labels, as_onnx
 from perpixel.weights.model_file import Model
 
 SUFFIX_OF = {engine: suffix for suffix, engine in EXPORTED.items()}
+MOST_LOSS = 1.0  # points of mean IoU that 8 bits may cost
 
 
 @dataclass(frozen=True)
@@ -44,21 +48,36 @@ def export(
     data: Dataset | None = None,
     most_pictures: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    calibration: Sequence[NDArray[np.uint8]] = (),
+    most_loss: float = MOST_LOSS,
 ) -> ExportedFile:
     """Writes the file `out` (for OpenVINO also its weights beside it, as `.bin`), with the engine `to` in mind.
 
     The graph takes batches of pictures of any size, and gives labels; with `scores` probabilities too. It is compared with torch
     on drawn pictures of six sizes, and on the pictures of `data`, at most `most_pictures`, which the measure of the training
     judges too. Raises UsageError for a model that cannot be exported, ResourceError where a package is missing, and DataError,
-    with places and scores, where a label differs by more than a tie. Then no file is written."""
+    with places and scores, where a label differs by more than a tie. Then no file is written.
+
+    With pictures for `calibration` the graph computes with 8 bits. Then labels may differ, and the mean IoU on `data`, which must
+    be given, may be lower by at most `most_loss`, in points; else DataError is raised, with the loss of each class."""
     check_destination(out, to)
     _refuse(model)
+    if calibration and data is None:
+        raise UsageError("int8: 8 bits change labels, so a data set must judge the file; name one with --data.")
     graph = graph_of(model, scores)
+    if calibration:
+        graph = quantised(graph, calibration)
     network = ExportedNetwork(open_engine(to, serialized(graph), torch.get_num_threads()))
-    proof = prove(model, network, data, most_pictures, progress)
-    if not proof.comparison.equal:
+    proof = prove(model, network, data, most_pictures, progress, by_pixels=bool(calibration))
+    if calibration and proof.loss > most_loss:
+        raise DataError(
+            f"{out}: not written, for 8 bits cost {proof.loss:.2f} points of mean IoU, and at most {most_loss:g} may be lost: "
+            f"{proof.losses}; calibrate with more pictures, or allow more with --most-loss."
+        )
+    if not calibration and not proof.comparison.equal:
         raise DataError(f"{out}: not written, for {network.engine} gives other labels than torch: {proof.comparison}.")
-    card = ExportCard(asdict(model.card), model.digest, model.side, VERSION, proof=proof.to_json(network.engine))
+    words = f"calibrated by {len(calibration)} pictures" if calibration else ""
+    card = ExportCard(asdict(model.card), model.digest, model.side, VERSION, words, proof.to_json(network.engine))
     write = write_onnx if to == "onnx" else write_openvino
     return ExportedFile(out, proof, write(out, graph, card))
 

@@ -3,7 +3,7 @@ so are the figures of its measure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,17 +23,18 @@ OF_LABELS = ("labels", "label ids", "scores or labels")  # what a measure needs 
 class Proof:
     """What was compared. `torch` and `engine` are the results of a measure on `pictures` of a data set, where there was one."""
 
+    measure: Measure[Any]
     comparison: Comparison = field(default_factory=Comparison)
-    measure: Measure[Any] | None = None
     torch: Summary | None = None
     engine: Summary | None = None
     pictures: int = 0
+    classes: Sequence[str] = ()
 
     def to_json(self, engine: str) -> dict[str, Any]:
         """For the card of a file."""
         found = self.comparison
         values = {"engine": engine, "sizes": SIZES, "batches": BATCHES, "pixels": found.pixels, "ties": found.ties}
-        if self.measure is None or self.engine is None:
+        if self.engine is None:
             return values
         figure = next(iter(self.measure.better))
         return {**values, "pictures": self.pictures, "figure": figure, "value": self.engine.figures[figure]}
@@ -41,11 +42,27 @@ class Proof:
     @property
     def figures(self) -> str:
         """The main figure in torch and in the engine, in words."""
-        if self.measure is None or self.torch is None or self.engine is None:
+        if self.torch is None or self.engine is None:
             return ""
         name = next(iter(self.measure.better))
         values = [shown(self.measure, name, summary.figures[name]) for summary in (self.torch, self.engine)]
         return f"{name} {values[0]} in torch, {values[1]} in the engine, on {self.pictures} pictures"
+
+    @property
+    def loss(self) -> float:
+        """The points of mean IoU that the engine has less than torch, where pixels were judged."""
+        assert self.torch is not None
+        assert self.engine is not None
+        return 100 * (self.torch.totals.mean_iou - self.engine.totals.mean_iou)
+
+    @property
+    def losses(self) -> str:
+        """The IoU of each class in torch and in the engine, in words, the greatest loss first."""
+        assert self.torch is not None
+        assert self.engine is not None
+        each = zip(self.classes, self.torch.totals.iou, self.engine.totals.iou, strict=True)
+        known = sorted(((name, ours, theirs) for name, ours, theirs in each if ours == ours), key=lambda one: one[2] - one[1])
+        return ", ".join(f"{name} {100 * ours:.1f} to {100 * theirs:.1f}" for name, ours, theirs in known)
 
 
 def prove(
@@ -54,9 +71,11 @@ def prove(
     data: Dataset | None = None,
     most_pictures: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    by_pixels: bool = False,
 ) -> Proof:
-    """Compares an exported network with its model, on drawn pictures and on the first pictures of `data`."""
-    proof = Proof()
+    """Compares an exported network with its model, on drawn pictures and on the first pictures of `data`, which are judged by the
+    measure of the training, or `by_pixels`."""
+    proof = Proof(measure=class_of(DEFAULT)() if by_pixels else measure_of(model))
     compare_sizes(model, lambda pictures: network.batch(pictures)[0], proof.comparison)
     if data is not None:
         judge_both(model, network, data, most_pictures, progress, proof)
@@ -75,7 +94,7 @@ def judge_both(
 
     Raises UsageError for a data set with other classes."""
     refuse_other_classes(model, data)
-    measure = measure_of(model)
+    measure = proof.measure
     truth = measure.truth(data)
     count = len(truth) if most_pictures is None else min(len(truth), most_pictures)
     rows: tuple[list[Any], list[Any]] = [], []
@@ -90,8 +109,8 @@ def judge_both(
         if progress is not None:
             progress(index + 1, count)
     names = [truth.name(index) for index in range(count)]
-    classes = list(truth.classes.names)
-    proof.measure, proof.pictures = measure, count
+    proof.classes = classes = list(truth.classes.names)
+    proof.pictures = count
     proof.torch, proof.engine = (measure.summary(side, classes, names) for side in rows)
 
 

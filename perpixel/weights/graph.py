@@ -192,8 +192,7 @@ def as_onnx(graph: Labels | Cells, names: list[str]) -> Any:
     """The graph as an `onnx.ModelProto` whose outputs have these names. Batch, height and width of its input are free.
 
     Raises ResourceError where a package of the extra `export` is missing."""
-    with warnings.catch_warnings(), _without_logs("onnxscript", "onnx_ir", "torch.onnx"):
-        warnings.simplefilter("ignore")  # of the exporter's own parts
+    with quiet():
         try:
             import onnx  # noqa: F401
             import onnxscript  # noqa: F401
@@ -213,16 +212,16 @@ def as_onnx(graph: Labels | Cells, names: list[str]) -> Any:
 
 
 @contextmanager
-def _without_logs(*names: str) -> Iterator[None]:
-    """Shows only errors of these packages during the block."""
-    loggers = [(logging.getLogger(name), logging.getLogger(name).level) for name in names]
+def quiet() -> Iterator[None]:
+    """Without warnings during the block: the packages that make graphs warn of their own parts."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        for logger, _ in loggers:
-            logger.setLevel(logging.ERROR)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        for logger, level in loggers:
-            logger.setLevel(level)
+        logging.disable(before)
 
 
 def _without_notes(model: Any) -> Any:

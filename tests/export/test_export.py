@@ -200,3 +200,22 @@ def test_the_pictures_of_tests_say_every_class(data) -> None:
     labels = perpixel.predict(tiny_model(data.classes), draw_sample(0)[0]).labels
     assert isinstance(tiny_model(data.classes).network, Tiny)
     assert len(np.unique(labels)) == 3
+
+
+def test_8_bits_are_judged_and_too_great_a_loss_leaves_no_file(place: Path, data, tmp_path: Path) -> None:
+    model = tiny_model(data.classes)
+    pictures = [perpixel.open_dataset(place / "data", split="train").sample(0).image]
+    graph = graph_of(model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("perpixel.export.export.graph_of", lambda *_: graph)
+        written = export(model, tmp_path / "model.onnx", data=data, calibration=pictures, most_loss=5)
+        assert read_exported(written.path).card.int8 == "calibrated by 1 pictures"
+        assert {name for name in data.classes.names if f"{name} " in written.proof.losses} == {*data.classes.names}
+        theirs = perpixel.load(written.path)
+        both = [perpixel.predict(one, data.sample(0).image).labels for one in (model, theirs)]
+        assert 0 < (both[0] != both[1]).sum() < both[0].size / 10
+        with pytest.raises(DataError, match=r"8 bits cost -?\d+\.\d\d points of mean IoU, and at most -100 may be lost: \w+ \d"):
+            export(model, tmp_path / "more.onnx", data=data, calibration=pictures, most_loss=-100)
+        with pytest.raises(UsageError, match="int8: 8 bits change labels, so a data set must judge the file"):
+            export(model, tmp_path / "more.onnx", calibration=pictures)
+    assert not (tmp_path / "more.onnx").exists()

@@ -103,7 +103,7 @@ def test_an_engine_with_other_labels_is_refused(model: Model, run: Path) -> None
     with torch.no_grad():
         changed.network.layer.bias.add_(torch.tensor([0.0, 0.5, 0.0]))  # with the digest of the graph that is kept
     (run / "engines/engines.json").unlink()
-    with pytest.raises(DataError, match="engine onnx: gives other labels than torch: .* pixels differ"):
+    with pytest.raises(DataError, match=r"engine onnx: gives other labels than torch: .* pixels differ"):
         in_engine(changed, "onnx", IMAGE, run)
     assert in_engine(changed, "auto", IMAGE, run, said.append) is changed
     assert said[-3].endswith("it is left out.")
