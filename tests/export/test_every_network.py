@@ -1,8 +1,11 @@
 """Every network of the package as a graph in both engines: the labels of torch at six sizes, or a sentence why not."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from networks.test_networks import CASES, CLASSES, OF_OBJECTS, built
+from networks_of_tests import tiny_model
 
 import perpixel
 from perpixel.classes import ClassTable
@@ -33,6 +36,17 @@ def test_labels_are_those_of_torch_at_six_sizes(case: str, engine: str) -> None:
     runs = open_engine(engine, serialized(graph_of(model)), torch.get_num_threads())
     comparison = compare_sizes(model, lambda pictures: runs.run(pictures)[0])
     assert comparison.equal or case in JUMPS, str(comparison)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+@pytest.mark.parametrize(("scale", "side"), [(0.5, None), (0.75, None), (1.5, None), (1.0, 100)])
+def test_so_they_are_where_the_graph_resizes_pictures(scale: float, side: int | None, engine: str) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+    pytest.importorskip("openvino", reason="the extra `export` is not installed")
+    model = replace(tiny_model(ClassTable.of(["ground", "box", "disc"]), scale), side=side)
+    runs = open_engine(engine, serialized(graph_of(model)), torch.get_num_threads())
+    assert compare_sizes(model, lambda pictures: runs.run(pictures)[0]).equal
 
 
 @pytest.mark.parametrize("name", sorted(OF_OBJECTS))

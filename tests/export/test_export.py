@@ -11,10 +11,9 @@ from fakes import draw_sample, make_folder
 
 import perpixel
 from perpixel.errors import DataError, ResourceError, UntrustedFile, UsageError
-from perpixel.export import proof
-from perpixel.export.export import export, graph_of, write_onnx, write_openvino
+from perpixel.export.export import export, write_onnx, write_openvino
 from perpixel.judging.protocol import differing_keys, hash_of
-from perpixel.machines import engines
+from perpixel.prediction.equal_labels import Comparison
 from perpixel.weights.exported_file import FORM, ExportCard, read_exported, serialized
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
@@ -25,12 +24,19 @@ from networks_of_tests import Tiny, tiny_model  # noqa: E402
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set, and a model that sees pictures at half their size as files for both engines."""
+    """A data set, and the file of a model."""
     root = tmp_path_factory.mktemp("export")
     make_folder(root / "data", train=1, val=3)
     data = perpixel.open_dataset(root / "data", split="val")
-    export(tiny_model(data.classes, 0.5), root / "model.onnx", data=data)
+    export(tiny_model(data.classes), root / "model.onnx", data=data)
     return root
+
+
+def graph_in(place: Path):
+    """The graph of that file, which takes seconds to make."""
+    import onnx
+
+    return onnx.load_from_string((place / "model.onnx").read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +47,12 @@ def data(place: Path):
 def in_both_forms(place: Path, data) -> list[Path]:
     file = place / "model.xml"
     if not file.exists():
-        card = read_exported(place / "model.onnx").card
-        import onnx
-
-        write_openvino(file, onnx.load_from_string((place / "model.onnx").read_bytes()), card)
+        write_openvino(file, graph_in(place), read_exported(place / "model.onnx").card)
     return [place / "model.onnx", file]
 
 
 def test_both_forms_give_the_labels_of_torch_at_any_size(place: Path, data) -> None:
-    ours = tiny_model(data.classes, 0.5)
+    ours = tiny_model(data.classes)
     for file in in_both_forms(place, data):
         model = perpixel.load(file)
         for number, size in enumerate(((24, 32), (31, 45), (64, 20))):
@@ -66,7 +69,7 @@ def test_the_other_engine_runs_a_file_of_onnx(place: Path, data) -> None:
     model = load(place / "model.onnx", engine="openvino")
     assert model.network.engine.startswith("OpenVINO")
     image = draw_sample(0)[0]
-    assert np.array_equal(perpixel.predict(model, image).labels, perpixel.predict(tiny_model(data.classes, 0.5), image).labels)
+    assert np.array_equal(perpixel.predict(model, image).labels, perpixel.predict(tiny_model(data.classes), image).labels)
     with pytest.raises(UsageError, match="runs on openvino"):
         load(in_both_forms(place, data)[1], engine="onnx")
     with pytest.raises(UsageError, match="runs on onnx or openvino"):
@@ -75,7 +78,7 @@ def test_the_other_engine_runs_a_file_of_onnx(place: Path, data) -> None:
 
 def test_a_file_is_judged_like_its_run_and_the_protocol_names_the_engine(place: Path, data) -> None:
     theirs = perpixel.evaluate(perpixel.load(place / "model.onnx"), data)
-    ours = perpixel.evaluate(tiny_model(data.classes, 0.5), data)
+    ours = perpixel.evaluate(tiny_model(data.classes), data)
     assert theirs.figures == ours.figures
     assert theirs.protocol["engine"] == f"ONNX Runtime {onnxruntime.__version__}"
     assert differing_keys(ours.protocol, theirs.protocol) == []
@@ -105,7 +108,7 @@ def test_a_verb_takes_a_file_like_a_run(place: Path, data, command, tmp_path: Pa
     assert head["inference"] == {"engine": f"ONNX Runtime {onnxruntime.__version__}"}
     code, out, err = command("evaluate", place / "model.onnx", "--data", place / "data", "--json")
     assert code == 0, err
-    assert json.loads(out)["figures"]["mIoU"] == perpixel.evaluate(tiny_model(data.classes, 0.5), data).mean_iou
+    assert json.loads(out)["figures"]["mIoU"] == perpixel.evaluate(tiny_model(data.classes), data).mean_iou
     for words, sentence in (
         (["--average", "flips"], "average: an exported file labels whole pictures alone; name the run that it was made of."),
         (["--scores"], "scores: this file was exported without them; `perpixel export --scores` adds them."),
@@ -114,16 +117,15 @@ def test_a_verb_takes_a_file_like_a_run(place: Path, data, command, tmp_path: Pa
         assert (code, err) == (2, f"perpixel: {sentence}\n")
 
 
-def test_other_labels_leave_no_file(tmp_path: Path, data, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = tiny_model(data.classes, seed=1)
-    monkeypatch.setattr("perpixel.export.export.graph_of", lambda model, scores: graph_of(other, scores))
+def test_other_labels_leave_no_file(place: Path, tmp_path: Path, data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perpixel.export.export.graph_of", lambda *_: graph_in(place))
     with pytest.raises(DataError, match=r"pixels differ: drawn picture 1 of 1, 5 x 7, row \d, column \d: torch says"):
-        export(tiny_model(data.classes), tmp_path / "model.onnx")
+        export(tiny_model(data.classes, seed=1), tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_tie_is_no_difference(data, monkeypatch: pytest.MonkeyPatch) -> None:
-    comparison = proof.Comparison()
+def test_a_tie_is_no_difference(data) -> None:
+    comparison = Comparison()
     model = tiny_model(data.classes)
     with torch.no_grad():
         for parameter in model.network.layers[-1].parameters():
@@ -143,9 +145,7 @@ def test_damaged_foreign_and_newer_files_are_refused_in_one_sentence(place: Path
     flipped = bytearray(whole)
     flipped[len(whole) // 3] ^= 1
     newer = ExportCard({}, "", None, "9.9", form=FORM + 1)
-    import onnx
-
-    bare = onnx.load_from_string(whole)
+    bare = graph_in(place)
     cases = {
         "flipped": (bytes(flipped), "is damaged, its bytes are not those that were written|cannot be read"),
         "cut": (whole[:-500], "holds no card of perpixel|damaged"),
@@ -174,10 +174,7 @@ def test_damaged_foreign_and_newer_files_are_refused_in_one_sentence(place: Path
 
 
 def test_the_same_graph_gives_the_same_bytes(place: Path, tmp_path: Path) -> None:
-    import onnx
-
-    card = read_exported(place / "model.onnx").card
-    write_onnx(tmp_path / "model.onnx", onnx.load_from_string((place / "model.onnx").read_bytes()), card)
+    write_onnx(tmp_path / "model.onnx", graph_in(place), read_exported(place / "model.onnx").card)
     assert (tmp_path / "model.onnx").read_bytes() == (place / "model.onnx").read_bytes()
 
 
@@ -190,7 +187,6 @@ def test_mistakes_are_told_before_the_work(tmp_path: Path, data, monkeypatch: py
     objects = perpixel.build("mask_rcnn", 3, width=0.0625)
     with pytest.raises(UsageError, match="finds objects, whose number follows from each picture"):
         export(replace(model, network=objects), tmp_path / "model.onnx")
-    monkeypatch.setattr(engines, "installed", list)
     monkeypatch.setattr("perpixel.export.export.installed", list)
     with pytest.raises(ResourceError, match=r'--to onnx needs onnxruntime, .* pip install "perpixel\[export\]" brings it'):
         export(model, tmp_path / "model.onnx")
@@ -202,20 +198,20 @@ def test_the_pictures_of_tests_say_every_class(data) -> None:
     assert len(np.unique(labels)) == 3
 
 
-def test_8_bits_are_judged_and_too_great_a_loss_leaves_no_file(place: Path, data, tmp_path: Path) -> None:
+def test_8_bits_are_judged_and_too_great_a_loss_leaves_no_file(
+    place: Path, data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tiny_model(data.classes)
     pictures = [perpixel.open_dataset(place / "data", split="train").sample(0).image]
-    graph = graph_of(model)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("perpixel.export.export.graph_of", lambda *_: graph)
-        written = export(model, tmp_path / "model.onnx", data=data, calibration=pictures, most_loss=5)
-        assert read_exported(written.path).card.int8 == "calibrated by 1 pictures"
-        assert {name for name in data.classes.names if f"{name} " in written.proof.losses} == {*data.classes.names}
-        theirs = perpixel.load(written.path)
-        both = [perpixel.predict(one, data.sample(0).image).labels for one in (model, theirs)]
-        assert 0 < (both[0] != both[1]).sum() < both[0].size / 10
-        with pytest.raises(DataError, match=r"8 bits cost -?\d+\.\d\d points of mean IoU, and at most -100 may be lost: \w+ \d"):
-            export(model, tmp_path / "more.onnx", data=data, calibration=pictures, most_loss=-100)
-        with pytest.raises(UsageError, match="int8: 8 bits change labels, so a data set must judge the file"):
-            export(model, tmp_path / "more.onnx", calibration=pictures)
+    monkeypatch.setattr("perpixel.export.export.graph_of", lambda *_: graph_in(place))
+    written = export(model, tmp_path / "model.onnx", data=data, calibration=pictures, most_loss=5)
+    assert read_exported(written.path).card.int8 == "calibrated by 1 pictures"
+    assert {name for name in data.classes.names if f"{name} " in written.proof.losses} == {*data.classes.names}
+    theirs = perpixel.load(written.path)
+    both = [perpixel.predict(one, data.sample(0).image).labels for one in (model, theirs)]
+    assert 0 < (both[0] != both[1]).sum() < both[0].size / 10
+    with pytest.raises(DataError, match=r"8 bits cost -?\d+\.\d\d points of mean IoU, and at most -100 may be lost: \w+ \d"):
+        export(model, tmp_path / "more.onnx", data=data, calibration=pictures, most_loss=-100)
+    with pytest.raises(UsageError, match="int8: 8 bits change labels, so a data set must judge the file"):
+        export(model, tmp_path / "more.onnx", calibration=pictures)
     assert not (tmp_path / "more.onnx").exists()

@@ -86,16 +86,6 @@ def test_auto_measures_once_says_so_and_takes_the_fastest(model: Model, run: Pat
     assert " 1.0 ms" in said[-1]
 
 
-def test_of_other_weights_nothing_is_remembered(model: Model, run: Path) -> None:
-    said: list[str] = []
-    other = replace(model, digest="2" * 64)
-    with torch.no_grad():
-        other.network.layer.weight.neg_()
-    theirs = in_engine(other, "onnx", IMAGE, run, said.append)
-    assert len(said) == 1
-    assert np.array_equal(perpixel.predict(theirs, IMAGE).labels, perpixel.predict(other, IMAGE).labels)
-
-
 def test_an_engine_with_other_labels_is_refused(model: Model, run: Path) -> None:
     said: list[str] = []
     in_engine(model, "onnx", IMAGE, run, said.append)
@@ -108,6 +98,16 @@ def test_an_engine_with_other_labels_is_refused(model: Model, run: Path) -> None
     assert in_engine(changed, "auto", IMAGE, run, said.append) is changed
     assert said[-3].endswith("it is left out.")
     assert said[-1].startswith("engine torch: torch ")
+
+
+def test_of_other_weights_nothing_is_remembered(model: Model, run: Path) -> None:
+    said: list[str] = []
+    other = replace(model, digest="2" * 64)
+    with torch.no_grad():
+        other.network.layer.weight.neg_()
+    theirs = in_engine(other, "onnx", IMAGE, run, said.append)
+    assert len(said) == 1
+    assert np.array_equal(perpixel.predict(theirs, IMAGE).labels, perpixel.predict(other, IMAGE).labels)
 
 
 def test_what_cannot_be_is_told_in_one_sentence(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
