@@ -15,7 +15,7 @@ from measure import machine, median, report
 from PIL import Image
 
 VERBS = ("train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
-         "receptive-field", "proposal-curve", "download", "explain-score",
+         "receptive-field", "proposal-curve", "download", "explain-score", "claims",
          "compare", "submission", "convert", "export")  # fmt: skip
 CORE = (
     ["check", "data"], ["datasets"], ["evaluate", "data/masks/val", "--data", "data"],

@@ -45,6 +45,7 @@ VERBS = {
     "download": "download:download",
     "import": "import_weights:import_",
     "review": "review:review",
+    "claims": "claims:claims",
 }
 
 app = App(

@@ -101,6 +101,7 @@ ARGUMENTS: dict[str, dict[str, Fact]] = {
         **of(f"{SEMSEG}: model/pspnet.py", dropout=0.1),
         **ours(weights=None),
     },
+    "classifier": {**of("He et al., CVPR 2016, table 1", backbone="resnet50", stem="plain", width=1.0), **ours(weights=None)},
     "encnet": {
         **of(f"{ENCODING}: models/sseg/encnet.py", backbone="resnet101", variant="code", lateral=True, codewords=32, dropout=0.1,
              width=1.0),
@@ -301,6 +302,10 @@ LAYERS: dict[str, Fact] = {
     "pspnet": Fact(
         [*_resnet101((2, 4)), *_block(1, 512) * 4, *_block(3, 512), "dropout 0.1", SCORE, *AUXILIARY],
         f"{PSPNET}, figure 3; {SEMSEG}: model/pspnet.py, with dropout of values as in the Caffe files",
+    ),
+    "classifier": Fact(
+        [*_resnet((3, 4, 6, 3), (1, 2, 2, 2), [[1]] * 4, [BATCH_NORM]), SCORE],
+        "He et al., CVPR 2016, table 1; its stride lies in the 3x3, as torchvision has it, and class scores are a convolution",
     ),
     "encnet": Fact(
         [
@@ -620,8 +625,8 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
 # Networks and data sets that have no published numbers: the drawing of scenes, folders and annotations of users, coordinates of
 # our own trunks.
 OF_OURS = {
-    f"{SETS}.scenes", f"{SETS}.scenery", f"{SETS}.mask_folder", f"{SETS}.cityscapes_polygons", "perpixel.backbones.places",
-    f"{SETS}.coco_annotations", f"{SETS}.coco_json", f"{SETS}.pairing", f"{SETS}.pairing_names",
+    f"{SETS}.scenes", f"{SETS}.scenery", f"{SETS}.things", f"{SETS}.mask_folder", f"{SETS}.cityscapes_polygons",
+    "perpixel.backbones.places", f"{SETS}.coco_annotations", f"{SETS}.coco_json", f"{SETS}.pairing", f"{SETS}.pairing_names",
     f"{SETS}.pairing_classes", f"{SETS}.pairing_lists", f"{SETS}.pairing_masks",
 }  # fmt: skip
 
@@ -681,19 +686,20 @@ SINGLE: dict[str, Fact] = {
          "AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large"),
         "cocodataset.org, Detection Evaluation",
     ),
-    "perpixel.studies.review:PROTOCOL": Fact(
+    "perpixel.studies.entries:PROTOCOL": Fact(
         {
-            "data": "scenes", "weights": "none", "steps": 180, "batch": 8, "optimiser": "adamw", "lr": 2e-3,
-            "schedule": "one_cycle", "decay": 1e-2, "clip": 1.0, "validations": 1, "colour": 0.2,
+            "weights": "none", "steps": 180, "batch": 8, "schedule": "one_cycle", "clip": 1.0, "validations": 1, "colour": 0.2,
             "class_weights": "inverse_square_root",
         },
         OURS,
     ),
-    "perpixel.studies.review:DECONVNET": Fact({"width": 0.125, "side": 128}, OURS),
-    "perpixel.studies.review:FEW_STEPS": Fact({"rates": (1, 2, 3), "norm_momentum": 0.1}, OURS),
-    "perpixel.studies.review:MEASURED": Fact({"statistics_batches": 20, "statistics_batch": 16}, OURS),
+    "perpixel.studies.entries:DECONVNET": Fact({"width": 0.125, "side": 128}, OURS),
+    "perpixel.studies.entries:FEW_STEPS": Fact({"rates": (1, 2, 3), "norm_momentum": 0.1}, OURS),
+    "perpixel.studies.entries:MEASURED": Fact({"statistics_batches": 20, "statistics_batch": 16}, OURS),
     "perpixel.datasets.scenes:SPLITS": Fact({"train": 600, "val": 100, "test": 100}, OURS),
     "perpixel.datasets.scenes:SEED": Fact(1707, OURS),
+    "perpixel.datasets.things:SPLITS": Fact({"train": 4800, "val": 480}, OURS),
+    "perpixel.datasets.things:SEED": Fact(1708, OURS),
     "perpixel.datasets.pairing_classes:VOID_COLOUR": Fact((224, 224, 192), "VOC's palette, entry 255"),
     "perpixel.networks.papers:PAPERS": Fact(
         {
@@ -712,6 +718,7 @@ SINGLE: dict[str, Fact] = {
             ),
             "unet": (UNET, "warping error 0.000353, ISBI 2012; IoU 0.9203 PhC-U373, 0.7756 DIC-HeLa"),
             "pspnet": ("Zhao et al., CVPR 2017", "85.4 mIoU, VOC 2012 test with COCO, 82.6 without; 80.2 Cityscapes test"),
+            "classifier": ("He et al., CVPR 2016", "22.85 % top-1 error, ImageNet val, ten crops (ResNet-50)"),
             "encnet": ("Zhang et al., CVPR 2018", "51.7 mIoU, PASCAL-Context val; 85.9 VOC 2012 test with COCO"),
             "deeplabv1": ("Chen et al., ICLR 2015", "62.25 mIoU, VOC 2012 val; 67.64 with a CRF; 70.3 test"),
             "deeplabv2": ("Chen et al., TPAMI 2017", "76.35 mIoU, VOC 2012 val; 77.69 with a CRF; 79.7 test"),

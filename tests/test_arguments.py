@@ -40,6 +40,7 @@ READS = [
     ["proposal-curve", "PATH", "--data", "./data"],
     ["receptive-field", "PATH", "data/images/val/p00.jpg"],
     ["receptive-field", "run", "PATH"],
+    ["claims", "fcn-pool4", "--data", "PATH", "--out", "new"],
     ["init", "PATH"],
     ["download", "camvid", "--root", "PATH", "--check"],
     ["import", "PATH", "--network", "unet"],
@@ -55,6 +56,7 @@ WRITES = [
     ["convert", "./data", "PATH"],
     ["receptive-field", "run", "data/images/val/p00.jpg", "--out", "PATH.png"],
     ["proposal-curve", "run", "--data", "./data", "--counts", "1", "--proposals-by", "sliding", "--out", "PATH"],
+    ["claims", "fcn-pool4", "--data", "./data", "--seeds", "1", "--steps", "1", "--out", "PATH"],
 ]
 LONG = "가" * 100  # 300 bytes: longer than any file system takes
 

@@ -201,6 +201,7 @@ OF_TORCH_LINES = {
     "predict data/images/val": "`perpixel predict` needs torch",
     "review --out new": "`perpixel review` needs torch",
     "export run": "`perpixel export` needs torch",
+    "claims --out new": "`perpixel claims` needs torch",
     "networks": "`perpixel networks` needs torch",
     "import weights.pth --network unet": "`perpixel import` needs torch",
     "upper-bound ./data": "`perpixel upper-bound` needs torch",

@@ -32,7 +32,7 @@ from perpixel.networks.parsenet import Normalize
 from perpixel.prediction.inference import AVERAGES
 from perpixel.prediction.proposals import propose
 from perpixel.prediction.windows import step_of
-from perpixel.studies import review
+from perpixel.studies import entries
 from perpixel.training import optimiser
 from perpixel.training.recipe import Recipe
 from perpixel.training.transforms import deformed_places
@@ -247,7 +247,7 @@ SEEN: dict[str, Callable[[], Any]] = {
     "turned versions of unet's average": lambda: len(set(AVERAGES["rotations"][1])),
     "flipped versions of unet's average": lambda: len(set(AVERAGES["flips"][1])),
     "steps of windows of 473 and 713": lambda: (step_of(473), step_of(713)),
-    "boxes in the review": lambda: review.ENTRIES["deconvnet_boxes"].inference.proposals,
+    "boxes in the review": lambda: entries.ENTRIES["deconvnet_boxes"].inference.proposals,
     "width of a band in 3 x 4 hundreds": lambda: width_of((300, 400)),
     "classes, values of the first and the last, values of void": lambda: {
         name: (len(known.classes), known.classes.values[0], known.classes.values[-1], known.classes.void_values)

@@ -13,11 +13,11 @@ from datasets.test_datasets import FOLDERS, MAKERS
 from fakes import make_model
 from hidden_torch import HAS_TORCH
 
-from perpixel.datasets import ON_DISK, Dataset, open_dataset, with_objects
+from perpixel.datasets import DATASETS, ON_DISK, Dataset, open_dataset, with_objects
 from perpixel.images import write_labels
 from perpixel.measures import DEFAULT, MEASURES
 
-MAKERS_HERE = {name: maker for name, maker in MAKERS.items() if name != "scenes"}  # its 60 pictures of val take a minute
+MAKERS_HERE = {name: maker for name, maker in MAKERS.items() if name not in DATASETS}  # drawn, hundreds of pictures: minutes
 
 # Words of a command line: DATA names the set, FIRST and SECOND are models for it, MASKS its truth as masks, CLASS one that has
 # objects, else its last.
@@ -37,6 +37,7 @@ VERBS: dict[str, list[str]] = {
     "compare --other-average": ["compare", "FIRST", "FIRST", "DATA", "SPLIT", "--samples", "2", "--other-average", "flips"],
     "convert": ["convert", "SET", "OUT", "--splits", "JUDGED"],
     "submission": ["submission", "MASKS", "DATA", "SPLIT", "--out", "OUT.zip"],
+    "claims --list": ["claims", "fcn-pool4", "DATA", "--list"],
     "upper-bound": ["upper-bound", "SET", "SPLIT", "--factors", "4"],
     "proposal-curve": ["proposal-curve", "FIRST", "DATA", "SPLIT", "--counts", "1", "--proposals-by", "sliding", "--out", "OUT"],
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 def compare(
     *sides: Annotated[
-        Path, Parameter(help="Two or more, each a run folder, model file, or folder of predicted masks; or COCO results files.")
+        Path,
+        Parameter(help="Two or more: run folders, model files, folders of predicted masks; or COCO results files; or two pages."),
     ],
     data: Annotated[str | None, Parameter(help="Data set; the runs' own without it.")] = None,
     root: Root = None,
@@ -57,7 +59,8 @@ def compare(
 
     Flags such as --crf are for all; with --other- before them, as --other-crf, for the second of two alone. So
     `perpixel compare RUN RUN --other-crf deeplab` compares a model with itself and a CRF. A picture that one side lacks is left
-    out on all, and told. A side of another protocol stands apart."""
+    out on all, and told. A side of another protocol stands apart. Of two pages that `review` or `--report` wrote, the numbers
+    inside are compared, network by network."""
     chosen = chosen_measure(measures)
     for_all, for_second = given(inferring), given(other_inferring, "other_")
     if len(sides) < 2:
@@ -70,6 +73,13 @@ def compare(
             raise UsageError(f"--{flag} {value}: must be 0 or more.")
     if timing and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("--timing: processes that share a machine slow each other down; time in one, without torchrun.")
+    if pages := [side for side in sides if side.suffix.lower() == ".html"]:
+        named = {"data": data, "root": root, "split": split, "slices": slices, "report": report}
+        numbers = {"samples": samples - 1000, "seed": seed, "pictures": pictures - 3, "timing": timing}  # 0 by default
+        flags = [name for name, value in {**named, **numbers}.items() if value]
+        flags += [*for_all, *(f"other_{name}" for name in for_second), *given(measures)]
+        compare_numbers(sides, pages, flags, as_json)
+        return
     from perpixel.judging.compare import compare as judge
     from perpixel.judging.comparison import names_of
     from perpixel.judging.comparison_tables import print_comparison
@@ -112,6 +122,23 @@ def compare(
     if comparison.left_out:
         say_left_out(comparison.left_out, comparison.num_pictures)
         raise SystemExit(DataError.exit_code)
+
+
+def compare_numbers(sides: Sequence[Path], pages: Sequence[Path], flags: Sequence[str], as_json: bool) -> None:
+    """Compares the numbers inside of two pages."""
+    from perpixel.report.compare_pages import compare_pages, print_page_comparison
+    from perpixel.terminal import print_json
+
+    other = next((side for side in sides if side not in pages), None)
+    if other is not None:
+        raise UsageError(f"{pages[0]}: is a page, and {other} is none; name pages alone, or none.")
+    if flags:
+        raise UsageError(f"--{flags[0].replace('_', '-')}: a page holds numbers that were judged already; leave the flag out.")
+    comparison = compare_pages(pages)
+    if as_json:
+        print_json(comparison.to_json())
+    else:
+        print_page_comparison(comparison)
 
 
 def write_report(

@@ -29,6 +29,7 @@ from perpixel.datasets import (
 )
 from perpixel.datasets.folder import Folder
 from perpixel.datasets.scenes import Scenes
+from perpixel.datasets.things import Things
 from perpixel.errors import DataError, did_you_mean
 from perpixel.sample import Sample
 
@@ -82,6 +83,7 @@ class OnDisk:
 
 DATASETS: dict[str, Callable[[str], Dataset]] = {
     "scenes": Scenes,
+    "things": Things,
 }
 
 

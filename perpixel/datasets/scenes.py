@@ -34,6 +34,7 @@ CLASSES = ClassTable(
 )
 THINGS = ("car", "person")  # classes whose objects are told apart
 SPLITS = {"train": 600, "val": 100, "test": 100}
+CUT = {"fit": (0, 500), "tune": (500, 600)}  # from, to: parts of train, for choosing settings without a look at val
 SKIES: tuple[tuple[Colour, Colour], ...] = (  # at the top, at the horizon
     ((88, 134, 196), (186, 208, 226)), ((60, 104, 172), (160, 186, 206)), ((150, 156, 164), (198, 200, 202)),
     ((118, 120, 126), (160, 160, 162)), ((196, 200, 206), (224, 222, 216)), ((112, 116, 150), (226, 180, 146)))  # fmt: skip
@@ -163,18 +164,20 @@ class Scenes:
     """Street scenes of `size`, ten classes, void 255 on a border of one pixel each side around trees, signs, cars and people.
 
     An object that would lose more than half of its pixels to the border keeps all its pixels, and so does every pole. The splits
-    `train` (600), `val` (100), `test` (100) never share a seed; `count` asks for more or fewer pictures. A picture depends on
-    split, index and size only. Instances are the visible pixels of each car and person without the void border, so that
-    `labels[mask]` is the class of the instance. Raises UnknownName for another split."""
+    `train` (600), `val` (100), `test` (100) never share a seed; `count` asks for more or fewer pictures. `fit` (500) and `tune`
+    (100) are the parts of `train`. A picture depends on split, index and size only. Instances are the visible pixels of each
+    car and person without the void border, so that `labels[mask]` is the class of the instance. Raises UnknownName for another
+    split."""
 
     classes = CLASSES
     splits = tuple(SPLITS)
 
     def __init__(self, split: str = "train", count: int | None = None, size: tuple[int, int] = (128, 160)) -> None:
-        if split not in SPLITS:
-            raise errors.did_you_mean("split of scenes", split, SPLITS)
+        if split not in SPLITS and split not in CUT:
+            raise errors.did_you_mean("split of scenes", split, (*SPLITS, *CUT))
         self.split, self.size = split, size
-        self.count = SPLITS[split] if count is None else count
+        self.first, last = CUT.get(split, (0, SPLITS.get(split, 0)))
+        self.count = last - self.first if count is None else count
 
     def __len__(self) -> int:
         return self.count
@@ -182,11 +185,15 @@ class Scenes:
     def name(self, index: int) -> str:
         if not 0 <= index < self.count:
             raise IndexError(f"scenes/{self.split} has {self.count} pictures; there is no number {index}.")
-        return f"{self.split}_{index:05d}"
+        return f"{self._drawn_for}_{index + self.first:05d}"
+
+    @property
+    def _drawn_for(self) -> str:
+        return "train" if self.split in CUT else self.split
 
     def sample(self, index: int) -> Sample:
         name = self.name(index)
-        image, labels, numbers = _drawn(self.split, index, self.size)
+        image, labels, numbers = _drawn(self._drawn_for, index + self.first, self.size)
         masks = numbers == np.arange(1, int(numbers.max()) + 1, dtype=np.uint16)[:, None, None]
         class_ids = np.array([labels[mask][0] for mask in masks], np.int64)
         # Copies, because the caller may change them.

@@ -19,6 +19,7 @@ from perpixel.backbones import WITHOUT_IMAGENET
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import Mean, PixelLoss
+from perpixel.networks.classifier import Classifier
 from perpixel.networks.deconvnet import DeconvNet
 from perpixel.networks.deeplabv1 import DeepLabV1
 from perpixel.networks.deeplabv2 import DeepLabV2
@@ -135,6 +136,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "deeplabv3plus": DeepLabV3Plus,
     "panet": PANet,
     "encnet": EncNet,
+    "classifier": Classifier,
     **{PREFIX + architecture: partial(TorchvisionNetwork, architecture=architecture) for architecture in ARCHITECTURES},
     **YARDSTICKS,
 }

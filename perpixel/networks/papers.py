@@ -31,6 +31,7 @@ PAPERS = {
     "fpn": ("Lin et al., CVPR 2017", "74.5 mIoU, Cityscapes val; 37.5 ADE20K val (mmsegmentation; the paper scores no pixels)"),
     "fpn_proposals": ("Lin et al., CVPR 2017", "48.1 AR at 1,000 masks of any class, the first 5,000 pictures of COCO val2014"),
     "mask_rcnn": ("He et al., ICCV 2017", "mask AP 33.6 COCO minival; 37.1 COCO test-dev (ResNeXt-101)"),
+    "classifier": ("He et al., CVPR 2016", "22.85 % top-1 error, ImageNet val, ten crops (ResNet-50)"),
     "panet": ("Liu et al., CVPR 2018", "mask AP 36.6 COCO test-dev; 42.0 (ResNeXt-101, sizes of pictures drawn)"),
     # torchvision's figures for the weights that it publishes
     "torchvision_fcn_resnet50": ("Long et al., CVPR 2015", "60.5 mIoU, COCO val2017 with VOC's classes"),

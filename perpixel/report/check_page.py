@@ -20,15 +20,15 @@ from perpixel.doctor.defects import KINDS, Problem
 from perpixel.errors import PerpixelError, printable
 from perpixel.images import read_stored
 from perpixel.report import page
-from perpixel.report.page import data_url
+from perpixel.report.page import data_url, shrunk
 from perpixel.version import VERSION
 
 SHOWN = 12  # problems of one kind that are listed
 PLACES = 6  # problems of one kind that are shown as pictures
 SAMPLES = 8
 AROUND = 24  # pixels around the place of a problem that are shown
-SIDE = 160  # about the side of the picture of a place, in pixels of the page
-LARGEST = 320  # the longer side of a sample, in pixels of the page
+OF_PLACE = 160  # about the side of the picture of a place, in pixels of the page
+BARS = ("--bar", "--bar2", "--bar3")  # colours of the frame, for splits
 READ_ERRORS = (PerpixelError, OSError, MemoryError)  # passed over here, because the check reports them
 
 
@@ -38,8 +38,9 @@ def write_page(path: Path, data: str, report: Report, root: str | Path | None = 
     sizes = sorted(report.sizes.items(), key=lambda item: -item[1])
     page.write_page(
         path, "check.html",
-        data=printable(data), version=VERSION, shown=SHOWN, pictures=report.pictures, errors=len(report.errors),
-        warnings=len(report.problems) - len(report.errors), groups=_groups(report.problems), splits=splits,
+        name=printable(Path(data).name or data), data=printable(data), bars=BARS, version=VERSION, shown=SHOWN,
+        pictures=report.pictures, errors=len(report.errors), warnings=len(report.problems) - len(report.errors),
+        groups=_groups(report.problems), splits=splits,
         rows=_rows(report, classes) if classes is not None else [], sizes=sizes[:8], more_sizes=max(0, len(sizes) - 8),
         samples=_samples(data, root),
     )  # fmt: skip
@@ -71,7 +72,7 @@ def _surroundings(defect: Problem) -> dict[str, str] | None:
     height, width = image.shape[:2]
     top, left = max(0, min(row - AROUND, height - 2 * AROUND)), max(0, min(column - AROUND, width - 2 * AROUND))
     part = image[top : top + 2 * AROUND, left : left + 2 * AROUND]
-    factor = max(1, SIDE // max(part.shape[:2]))
+    factor = max(1, OF_PLACE // max(part.shape[:2]))
     picture = Image.fromarray(part).resize((part.shape[1] * factor, part.shape[0] * factor), Image.Resampling.NEAREST)
     x, y = (column - left + 0.5) * factor, (row - top + 0.5) * factor
     pen = ImageDraw.Draw(picture)
@@ -123,8 +124,8 @@ def _samples(data: str, root: str | Path | None) -> list[dict[str, str]]:
                 picture = Image.fromarray(draw.overlay(sample.image, sample.labels, dataset.classes, legend=False))
             except READ_ERRORS:
                 continue
-            picture.thumbnail((LARGEST, LARGEST))
-            samples.append({"source": data_url(picture, ".jpg"), "text": printable(f"{dataset.split}/{sample.name}")})
+            text = printable(f"{dataset.split}/{sample.name}")
+            samples.append({"source": data_url(shrunk(picture, page.SIDE), ".jpg"), "text": text})
     return samples
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ from perpixel.judging.comparison import Comparison, Side
 from perpixel.judging.comparison_tables import apart, basis, in_order, sections, shown, verdicts
 from perpixel.judging.left_out import kinds_of
 from perpixel.report import page
-from perpixel.report.page import data_url
+from perpixel.report.page import at_size_of_page, class_colours, data_url, json_inside, listed
 from perpixel.sample import Prediction, Sample
 
 SHOWN = 12  # pictures at most
-SIDE = 320  # the longer side of a picture, in pixels of the page
 Answers = Mapping[str, Callable[[Sample], Prediction]]
 
 
@@ -29,28 +27,20 @@ def write_page(path: Path, comparison: Comparison, dataset: Dataset | None, answ
     """Writes the page, whole or not at all. The pictures are those of `dataset`; none are shown without it. `answers` predict
     them, by the name of the side; `most` pictures and confusions of each kind are shown."""
     reasons = _chosen(comparison, most)
-    numbers = json.dumps(comparison.to_json()).replace("<", "\\u003c")  # no text ends the element that holds it
     page.write_page(
         path, "compare.html",
-        title=_listed([printable(side.name) for side in comparison.sides]),
+        title=listed([printable(side.name) for side in comparison.sides]),
         verdicts=list(map(printable, verdicts(comparison))), apart=list(map(printable, apart(comparison))),
         basis=basis(comparison), left_out=kinds_of(comparison.left_out),
-        figure=comparison.main, chart=_chart(comparison), numbers=numbers,
+        figure=comparison.main, chart=_chart(comparison), numbers=json_inside(comparison.to_json()),
         sections=[
             {"title": part.title, "header": [*map(printable, part.table.header)], "right": set(part.table.right),
              "rows": [[*map(printable, row)] for row in part.table.rows], "note": part.note}
             for part in sections(comparison, most)
         ],
-        classes=[] if dataset is None else [
-            {"name": printable(name), "colour": tuple(colour)}
-            for name, colour in zip(dataset.classes.names, dataset.classes.colours, strict=True)
-        ],
+        classes=[] if dataset is None else class_colours(dataset.classes.names, dataset.classes.colours),
         pictures=[] if dataset is None else _pictures(comparison, dataset, answers, reasons),
     )  # fmt: skip
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _chart(comparison: Comparison) -> list[dict[str, Any]]:
@@ -118,13 +108,6 @@ def _pictures(comparison: Comparison, dataset: Dataset, answers: Answers, reason
 
 
 def _figure(pixels: draw.RgbImage, text: str, suffix: str) -> dict[str, str]:
-    """A picture at about `SIDE` pixels; small ones are enlarged by whole numbers, so that their pixels stay sharp."""
-    picture = Image.fromarray(pixels)
-    factor = SIDE // max(picture.size)
-    if factor > 1:
-        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-    elif suffix == ".png":
-        picture.thumbnail((SIDE, SIDE), Image.Resampling.NEAREST)
-    else:
-        picture.thumbnail((SIDE, SIDE))
+    """A picture at the size of the page, with a line of text."""
+    picture = at_size_of_page(Image.fromarray(pixels), sharp=suffix == ".png")
     return {"source": data_url(picture, suffix), "text": printable(text)}

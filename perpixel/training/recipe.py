@@ -62,7 +62,8 @@ class Recipe:
     # arguments of the network's constructor, and the weights at the start
     backbone: str | None = _argument("vgg16, alexnet, googlenet, vgg16_reduced, resnet50, xception65 ... or any timm name.")
     weights: str = _setting("auto", "imagenet, none, or auto: imagenet for a full-size trunk without starts_from.")
-    starts_from: str | None = _setting(None, "Run, model file, imported trunk or recipe whose weights it starts with.")
+    starts_from: str | None = _setting(None, "Run, model file, trunk or recipe whose weights it starts with.")
+    stem: str | None = _argument("Classifier: stem of its ResNet, plain as published, or deep as PSPNet and EncNet have it.")
     width: float | None = _argument("Scales every layer; 1 is the paper's.")
     padding: int | None = _argument("FCN: padding of the first convolution, 100 as published or 1.")
     layer: str | None = _argument("FCN: score this feature alone, such as pool3, pool4 or pool5.")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from perpixel import networks
 from perpixel.classes import ClassTable
-from perpixel.datasets import ON_DISK, coco, scenes
+from perpixel.datasets import DATASETS, ON_DISK, coco
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.files import CARD_FILE, LOCK, MODEL_FILE, PARTIAL, digest, locked, new_folder, remove_partial
 from perpixel.networks.segformer import hub_state
@@ -25,7 +25,10 @@ from perpixel.weights.torch_files import read_state
 
 CAFFE, TORCH = ".caffemodel", (".pth", ".pt", ".bin")
 TENSORFLOW = {".index": read_checkpoint, ".pb": read_frozen_graph}
-CLASS_TABLES = {"scenes": scenes.CLASSES, **{name: stored.classes for name, stored in ON_DISK.items()}}
+CLASS_TABLES = {
+    **{name: open_split("train").classes for name, open_split in DATASETS.items()},
+    **{name: stored.classes for name, stored in ON_DISK.items()},
+}
 MOST_CLASSES = 65535
 OUTPUTS = (  # of torchvision's Mask R-CNN: the layers with outputs for each class
     "roi_heads.box_predictor.cls_score.", "roi_heads.box_predictor.bbox_pred.", "roi_heads.mask_predictor.mask_fcn_logits.",

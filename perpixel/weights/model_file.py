@@ -38,6 +38,7 @@ from perpixel.terminal import say
 from perpixel.version import VERSION
 from perpixel.weights.exported_file import is_exported, opened, read_exported
 
+SHIPPED = Path(__file__).parents[1] / "trunks"  # made by `perpixel review --make-trunks`
 _HEADER_KEY, _DIGEST = "perpixel", "sha256"
 _NO_DIGEST = "0" * 64
 _LARGEST_HEADER = 100_000_000  # bytes, as safetensors has it
@@ -197,7 +198,10 @@ def _is_published(name: str | Path) -> bool:
 
 
 def _model_file(run_or_file: str | Path) -> Path:
+    """The file of a run folder, a model file or, where there is none, of the shipped trunk of this name."""
     path = Path(run_or_file)
+    if not os.path.exists(path) and path.name == str(run_or_file) and os.path.isdir(SHIPPED / path.name):
+        path = SHIPPED / path.name
     return path / MODEL_FILE if os.path.isdir(path) else path
 
 

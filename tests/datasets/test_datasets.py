@@ -48,7 +48,7 @@ from perpixel.masks.touching import touching
 from perpixel.sample import Sample
 
 MAKERS: dict[str, Callable[[Path], Path] | None] = {
-    "scenes": None, "folder": make_folder, "instances": make_instances, "voc2012": make_voc,
+    "scenes": None, "things": None, "folder": make_folder, "instances": make_instances, "voc2012": make_voc,
     **dict.fromkeys(context.VIEWS, make_context), **dict.fromkeys(coco.VIEWS, make_coco),
     **dict.fromkeys(siftflow.VIEWS, make_siftflow), "nyud": make_nyud, "isbi2012": make_isbi2012,
     **dict.fromkeys(cell_tracking.FOLDERS, make_cell_tracking), **dict.fromkeys(cityscapes.VIEWS, make_cityscapes),
@@ -169,7 +169,7 @@ def test_masks_that_are_written_read_back(case: Case) -> None:
 
 def test_files_are_there_and_differ_between_splits(case: Case) -> None:
     train, val = map(case.open, case.judged)
-    assert isinstance(train, Stored) == (case.data != "scenes")
+    assert isinstance(train, Stored) == (case.data not in DATASETS)
     if isinstance(train, Stored) and isinstance(val, Stored):
         assert all(path.is_file() for path in train.files())
         if case.data != "isbi2012":  # its pictures are all in one file
@@ -178,7 +178,7 @@ def test_files_are_there_and_differ_between_splits(case: Case) -> None:
             assert {*train.files()} - {*val.files()}
 
 
-@pytest.mark.parametrize("case", [name for name in MAKERS if name != "scenes"], indirect=True)  # which has 800 pictures
+@pytest.mark.parametrize("case", [name for name in MAKERS if name not in DATASETS], indirect=True)  # drawn, hundreds of pictures
 def test_it_is_sound_and_known_by_the_fingerprint_of_its_samples(case: Case) -> None:
     report = check(case.data, root=case.root)
     assert report.problems == ()

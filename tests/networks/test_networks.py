@@ -71,6 +71,8 @@ CASES = {
         dict(backbone="resnet50", width=SMALL, codewords=0, se_loss=0.0, auxiliary=0.0),
     ),
     "encnet on efficientnet_lite0": ("encnet", dict(backbone="efficientnet_lite0")),
+    "classifier": ("classifier", dict(width=SMALL)),
+    "classifier on vgg16_reduced": ("classifier", dict(backbone="vgg16_reduced", width=SMALL)),
     "deeplabv1": ("deeplabv1", dict(width=SMALL)),
     "deeplabv1, 4x4": ("deeplabv1", dict(width=SMALL, head="4x4", rate=2)),
     "deeplabv1 with msc": ("deeplabv1", dict(width=SMALL, msc=True)),
