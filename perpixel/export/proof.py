@@ -53,14 +53,15 @@ class Proof:
         """The points of mean IoU that the engine has less than torch, where pixels were judged."""
         assert self.torch is not None
         assert self.engine is not None
-        return 100 * (self.torch.totals.mean_iou - self.engine.totals.mean_iou)
+        ours, theirs = (float(summary.totals.mean_iou()) for summary in (self.torch, self.engine))
+        return 100 * (ours - theirs)
 
     @property
     def losses(self) -> str:
         """The IoU of each class in torch and in the engine, in words, the greatest loss first."""
         assert self.torch is not None
         assert self.engine is not None
-        each = zip(self.classes, self.torch.totals.iou, self.engine.totals.iou, strict=True)
+        each = zip(self.classes, self.torch.totals.iou(), self.engine.totals.iou(), strict=True)
         known = sorted(((name, ours, theirs) for name, ours, theirs in each if ours == ours), key=lambda one: one[2] - one[1])
         return ", ".join(f"{name} {100 * ours:.1f} to {100 * theirs:.1f}" for name, ours, theirs in known)
 

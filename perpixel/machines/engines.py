@@ -35,9 +35,8 @@ def open_engine(name: str, graph: bytes | Path, threads: int, where: str | Path 
     read the graph; `where` names it."""
     if name not in PACKAGES:
         raise did_you_mean("engine", name, PACKAGES)
-    kind = {"onnx": _OnnxRuntime, "openvino": _OpenVino}[name]
     try:
-        return kind(graph, threads)
+        return _OnnxRuntime(graph, threads) if name == "onnx" else _OpenVino(graph, threads)
     except ModuleNotFoundError as error:
         if error.name != PACKAGES[name]:
             raise

@@ -136,7 +136,7 @@ def test_a_tie_is_no_difference(data) -> None:
     assert (comparison.ties, comparison.differ, comparison.equal) == (24 * 32, 0, True)
     comparison.add(model, "it", image, np.full((24, 32), 2, np.uint8))
     assert (comparison.ties, comparison.differ) == (24 * 32, 24 * 32)
-    assert comparison.listed[0] == "it, row 0, column 0: torch says box (10.000009), the engine disc (5.000000)"
+    assert comparison.listed[0] == "it, row 0, column 0: torch says box (10.000010), the engine disc (5.000000)"
 
 
 def test_damaged_foreign_and_newer_files_are_refused_in_one_sentence(place: Path, data, tmp_path: Path) -> None:
