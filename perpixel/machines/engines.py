@@ -5,13 +5,15 @@ They compute in float32 on the CPU with as many threads as torch has, or as are 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.errors import ResourceError, UntrustedFile, did_you_mean, printable
+from perpixel.errors import DataError, ResourceError, UntrustedFile, did_you_mean, printable
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}  # by engine
 TITLES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
@@ -25,7 +27,7 @@ class Engine(Protocol):
     outputs: tuple[str, ...]
 
     def run(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
-        """What the graph makes of its inputs. Raises MemoryError, or RuntimeError of the engine."""
+        """What the graph makes of its inputs. Raises DataError where the engine cannot run it on them."""
 
 
 def open_engine(name: str, graph: bytes | Path, threads: int, where: str | Path = "the graph") -> Engine:
@@ -59,6 +61,18 @@ def not_installed(subject: str, package: str) -> ResourceError:
     return ResourceError(f"{subject} needs {package}, which is not installed; {EXTRA} brings it.")
 
 
+@contextmanager
+def _failing(title: str) -> Iterator[None]:
+    """Says in one sentence that an engine fails on a graph; each engine raises errors of its own."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = printable(str(error).strip().splitlines()[0]) if str(error).strip() else type(error).__name__
+        raise DataError(f"{title} cannot run the graph on this picture ({reason}); predict with the run, in torch.") from error
+
+
 class _OnnxRuntime:
     def __init__(self, graph: bytes | Path, threads: int) -> None:
         import onnxruntime
@@ -74,7 +88,8 @@ class _OnnxRuntime:
         self.outputs = tuple(one.name for one in self._session.get_outputs())
 
     def run(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
-        found: list[NDArray[Any]] = self._session.run(None, dict(zip(self._inputs, inputs, strict=True)))
+        with _failing(self.title):
+            found: list[NDArray[Any]] = self._session.run(None, dict(zip(self._inputs, inputs, strict=True)))
         return found
 
 
@@ -94,6 +109,7 @@ class _OpenVino:
         self.outputs = tuple(output.get_any_name() for output in self._compiled.outputs)
 
     def run(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
-        self._request.infer(list(inputs))
+        with _failing(self.title):
+            self._request.infer(list(inputs))
         return [np.array(self._request.get_output_tensor(number).data) for number in range(len(self.outputs))]
 

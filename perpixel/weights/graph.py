@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perpixel.errors import ResourceError
+from perpixel.errors import ResourceError, UsageError
 from perpixel.layers.score_map import ScoreMap, greater
 from perpixel.limits import DENOMINATOR, LARGEST_SCALE
 
@@ -203,10 +203,14 @@ def as_onnx(graph: Labels | Cells, names: list[str]) -> Any:
             example, free = _images(example), (0, 2, 3)
         sides = {axis: torch.export.Dim.AUTO for axis in free}
         with torch.no_grad():
-            traced = torch.export.export(graph.eval(), (example,), dynamic_shapes=(sides,), strict=False)
-            program = torch.onnx.export(
-                traced, dynamo=True, opset_version=OPSET, input_names=["pictures"], output_names=names, verbose=False,
-            )  # fmt: skip
+            try:
+                traced = torch.export.export(graph.eval(), (example,), dynamic_shapes=(sides,), strict=False)
+                program = torch.onnx.export(
+                    traced, dynamo=True, opset_version=OPSET, input_names=["pictures"], output_names=names, verbose=False,
+                )  # fmt: skip
+            except (RuntimeError, TypeError, ValueError, AttributeError, KeyError) as error:
+                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                raise UsageError(f"torch makes no graph of this network ({reason}); it runs in torch alone.") from error
     assert program is not None
     return _without_notes(program.model_proto)
 
