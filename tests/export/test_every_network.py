@@ -9,7 +9,7 @@ from networks_of_tests import tiny_model
 
 import perpixel
 from perpixel.classes import ClassTable
-from perpixel.errors import UsageError
+from perpixel.errors import DataError, UsageError
 from perpixel.export.export import export, graph_of
 from perpixel.machines.engines import open_engine
 from perpixel.networks import labels_pixels
@@ -19,6 +19,8 @@ from perpixel.weights.model_file import Model, ModelCard
 
 # Unpooling puts values to the places of maxima. Where two values of a window are nearly equal, an engine may choose the other.
 JUMPS = {"deconvnet"}
+# What `export` refuses today: neither engine runs PSPNet's pooling, and OpenVINO resizes places of patches otherwise.
+REFUSED = {("pspnet", "onnx"), ("pspnet", "openvino"), ("vit_linear", "openvino")}
 
 
 def model_of(network, name: str, arguments: dict[str, object]) -> Model:
@@ -34,8 +36,12 @@ def test_labels_are_those_of_torch_at_six_sizes(case: str, engine: str) -> None:
     pytest.importorskip("openvino", reason="the extra `export` is not installed")
     model = model_of(built(case), *CASES[case])
     runs = open_engine(engine, serialized(graph_of(model)), torch.get_num_threads())
-    comparison = compare_sizes(model, lambda pictures: runs.run(pictures)[0])
-    assert comparison.equal or case in JUMPS, str(comparison)
+    try:
+        comparison = compare_sizes(model, lambda pictures: runs.run(pictures)[0])
+    except DataError:
+        assert (case, engine) in REFUSED
+        return
+    assert comparison.equal == ((case, engine) not in REFUSED) or case in JUMPS, str(comparison)
 
 
 @pytest.mark.slow
