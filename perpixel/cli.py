@@ -36,6 +36,7 @@ VERBS = {
     "check": "check:check",
     "convert": "convert:convert",
     "submission": "submission:submission",
+    "export": "export:export",
     "upper-bound": "upper_bound:upper_bound",
     "proposal-curve": "proposal_curve:proposal_curve",
     "receptive-field": "receptive_field:receptive_field",

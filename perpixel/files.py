@@ -24,6 +24,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 MODEL_FILE, CARD_FILE = "model.safetensors", "model.json"  # in a run folder; the core looks for them without torch
+EXPORTED = {".onnx": "onnx", ".xml": "openvino"}  # suffixes of files of `perpixel export`, with the engine that they are made for
 PARTIAL = ".partial"
 LOCK = ".lock"
 JUNK = frozenset({"__MACOSX"})  # the folder that macOS adds to archives

@@ -27,6 +27,7 @@ READS = [
     ["merge", "PATH"],
     ["compare", "run", "PATH", "--data", "./data"],
     ["predict", "PATH", "data/images/val/p00.jpg"],
+    ["predict", "PATH.onnx", "data/images/val/p00.jpg"],
     ["predict", "run", "PATH"],
     ["predict", "run", "PATH.png"],
     ["check", "PATH"],
@@ -73,7 +74,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_model(root / "run", ClassTable.read_csv(root / "data/classes.csv"))
     (root / "truth.json").write_text('{"images": [], "annotations": [], "categories": []}')
     (root / "results.json").write_text("[]")
-    for suffix in ("", ".png", ".json", ".zip", ".pth", ".caffemodel", ".index"):
+    for suffix in ("", ".png", ".json", ".zip", ".pth", ".caffemodel", ".index", ".onnx"):
         (root / f"loop{suffix}").symlink_to(f"loop{suffix}")
         os.mkfifo(root / f"pipe{suffix}")
         (root / f"file{suffix}").write_text("words")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perpixel.errors import UsageError, without_torch
-from perpixel.files import MODEL_FILE
+from perpixel.files import EXPORTED, MODEL_FILE
 from perpixel.terminal import say
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def validated_by(model: Any) -> tuple[Measure[Any], str]:
 
 
 def _holds_model(run: Path) -> bool:
-    return (run / MODEL_FILE).exists() or run.suffix == Path(MODEL_FILE).suffix
+    return (run / MODEL_FILE).exists() or run.suffix.lower() in (Path(MODEL_FILE).suffix, *EXPORTED)
 
 
 def given(flags: Any, prefix: str = "") -> dict[str, Any]:
@@ -195,16 +195,41 @@ def inference_of(given: dict[str, Any]) -> Any:
     return Inference(**given)
 
 
-def load_on(run: Path | str, device: str) -> Any:
+def load_on(run: Path | str, device: str, engine: str | None = None) -> Any:
+    """The model on a device; an exported file in an engine."""
     from perpixel.machines import device as machine
     from perpixel.training.run import unfinished
     from perpixel.weights.model_file import load
 
-    model = load(run)
+    model = load(run, engine=None if engine == "auto" else engine)
     if (far := unfinished(run)) and not model.card.unfinished:  # which `load` tells
         say(f"{run}: unfinished, {far}.")
     model.network.to(machine.choose(device))
     return model
+
+
+def in_engine(model: Any, run: str | None, engine: str | None, pictures: Sequence[Any]) -> Any:
+    """The model of `run` in an engine that the user names; "auto" measures on the first picture that can be read."""
+    from perpixel.networks import gives_labels
+
+    if engine is None or gives_labels(model.network):
+        return model
+    import numpy as np
+
+    from perpixel.errors import PerpixelError
+    from perpixel.images import read_image
+    from perpixel.prediction import engines
+
+    image = np.zeros((360, 480, 3), np.uint8)  # of no picture that can be read, such as standard input
+    for picture in pictures if engine == engines.AUTO else ():
+        try:
+            image = read_image(picture.path)
+            break
+        except PerpixelError:
+            continue
+    place = Path(run) if run is not None else None
+    beside = None if place is None or not place.exists() else place if place.is_dir() else place.parent
+    return engines.in_engine(model, engine, image, beside)
 
 
 def open_data(run: Path, model: Any, data: str | None, root: str | None, split: str | None) -> tuple[Any, str]:

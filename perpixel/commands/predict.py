@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from perpixel.commands.flags import NO_INFERENCE, Inferring, Sharding, names
-from perpixel.commands.opening import given, inference_of, load_on
+from perpixel.commands.opening import given, in_engine, inference_of, load_on
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.terminal import say
 
@@ -40,6 +40,9 @@ def predict(
     inferring: Inferring = NO_INFERENCE,
     shard: Sharding = None,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
+    engine: Annotated[
+        str | None, Parameter(help="What runs the network: torch, onnx, openvino, or auto, which measures. [default: torch]")
+    ] = None,
 ) -> None:
     """Predict masks for pictures of any size; what is done already is skipped."""
     from perpixel.networks.torchvision import LIGHTEST
@@ -55,7 +58,7 @@ def predict(
         if text.startswith("-") and text != STDIN and not Path(text).exists():
             settings = (f"--{name.replace('_', '-')}" for name in vars(inferring))
             known = ("--out", "--split", "--scores", "--scores-as", "--scores-of", "--overlays", "--no-overlays", "--shard",
-                     "--device", *settings)  # fmt: skip
+                     "--device", "--engine", *settings)  # fmt: skip
             raise did_you_mean("option", text, known)
     kept: bool | KeptScores = scores
     if scores_as is not None or scores_of is not None:
@@ -68,7 +71,8 @@ def predict(
     found_pictures = find_pictures(inputs, out) if split is None else pictures_of_split(inputs, split)
     if named is None:
         say(f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes.")
-    model = load_on(named or LIGHTEST, device)
+    model = load_on(named or LIGHTEST, device, engine)
+    model = in_engine(model, named, engine, found_pictures)
     progress = Progress("predicted")
     counts, left_out = {"done": 0, "skipped": 0, "failed": 0}, list[str]()
     total = len(found_pictures) if of_shard is None else sum(of_shard.has(picture.name) for picture in found_pictures)

@@ -84,13 +84,13 @@ def refuse_network(
     """Raises UsageError, with title and advice, where a network does not predict what the measure judges.
 
     `provided` are the parts of its predictions, where another network adds some."""
-    from perpixel.networks import pixel_network
+    from perpixel.networks import gives_labels, pixel_network
     from perpixel.prediction.inference import provides
 
     part = part_of(measure)
     if part not in (provides(network) if provided is None else provided):
         raise UsageError(f"{title}: predicts no {NAMES.get(part, part)}; {advice}.")
-    if _with_scores(measure):
+    if _with_scores(measure) and not gives_labels(network):
         pixel_network(network, "scores")
 
 

@@ -16,6 +16,7 @@ from perpixel.version import VERSION
 if TYPE_CHECKING:
     from perpixel.datasets import Dataset
 
+FREE = ("weights", "engine")  # keys of a protocol in which scores that stand side by side may differ
 Failed = dict[str, str] | None  # of each picture that cannot be judged, its name and the sentence
 # How every score of a data set is made; it is written into the protocol of each.
 RULES = {
@@ -51,8 +52,8 @@ def protocol(
 def hash_of(protocol: Mapping[str, Any]) -> str:
     """The first 12 digits of the SHA-256 of a protocol: equal for two scores that may stand side by side.
 
-    Everything counts but the weights and what trained them."""
-    judged = {key: value for key, value in protocol.items() if key != "weights"}
+    Everything counts but the weights and what trained them, and the engine that ran them."""
+    judged = {key: value for key, value in protocol.items() if key not in FREE}
     return hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -66,9 +67,9 @@ def refuse_other_protocol(first: Mapping[str, Any], second: Mapping[str, Any]) -
 
 
 def differing_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """The keys in which two protocols differ, apart from the weights."""
+    """The keys in which two protocols differ, apart from the weights and their engine."""
     keys = [*first, *(key for key in second if key not in first)]
-    return [key for key in keys if key != "weights" and first.get(key) != second.get(key)]
+    return [key for key in keys if key not in FREE and first.get(key) != second.get(key)]
 
 
 def other_protocol(others: Mapping[str, Any], own: Mapping[str, Any]) -> str:

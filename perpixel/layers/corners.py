@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from perpixel.layers.score_map import ScoreMap, enlarge
+from perpixel.layers.score_map import ScoreMap, enlarge, may_differ_from_0
 from perpixel.sample import Targets
 
 
@@ -18,7 +18,7 @@ def padded(images: Tensor, stride: int, colour: Tensor) -> Tensor:
     """images (B, 3, H, W) with the sides k * stride + 1. Rows at the bottom and columns on the right are added in `colour`
     (3, 1, 1)."""
     down, right = ((1 - side) % stride for side in images.shape[-2:])
-    return F.pad(images - colour, (0, right, 0, down)) + colour if down or right else images
+    return F.pad(images - colour, (0, right, 0, down)) + colour if any(map(may_differ_from_0, (down, right))) else images
 
 
 def spread(features: Tensor, factor: int, size: tuple[int, int]) -> Tensor:

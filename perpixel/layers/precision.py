@@ -9,9 +9,10 @@ from torch import Tensor
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Switches autocast off on the device of `x`. A device without autocast, such as "meta", stays as it is."""
+    """Switches autocast off on the device of `x`, where it is on."""
     kind = x.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if on else nullcontext()
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Protocol, Self, TypeGuard
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from perpixel.backbones import WITHOUT_IMAGENET
@@ -100,6 +102,18 @@ class CountingNetwork(InstanceNetwork, Protocol):
     void: int
 
     def means(self, images: Tensor, targets: Targets) -> dict[str, Mean]: ...
+
+
+class LabellingNetwork(Network, Protocol):
+    """A graph in place of a network, which gives labels and keeps its scores to itself (`weights.exported_file`).
+
+    `labels(image)`: of a picture, uint8 RGB (H, W, 3), the labels (H, W), and the probabilities (C, H, W) if it `gives_scores`.
+    `engine` says what runs it."""
+
+    engine: str
+    gives_scores: bool
+
+    def labels(self, image: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[np.float32] | None]: ...
 
 
 # Later networks beside the review's systems. In lists and tables they stand behind the systems, in a group of their own.
@@ -218,6 +232,11 @@ def finds_objects(network: object) -> TypeGuard[InstanceNetwork]:
     return all(hasattr(network, name) for name in ("losses", "detect"))
 
 
+def gives_labels(network: object) -> TypeGuard[LabellingNetwork]:
+    """Whether a graph stands in place of a network."""
+    return hasattr(network, "gives_scores")
+
+
 def counts_examples(network: object) -> TypeGuard[CountingNetwork]:
     """Whether the losses of a network of objects come with their numbers of examples."""
     return finds_objects(network) and hasattr(network, "means")
@@ -232,6 +251,8 @@ def pixel_network(network: Network, purpose: str) -> PixelNetwork:
     """`network`, if it gives every pixel a class. Else raises UsageError, whose message begins with the `purpose`."""
     if labels_pixels(network):
         return network
+    if gives_labels(network):
+        raise UsageError(f"{purpose}: an exported file labels whole pictures alone; name the run that it was made of.")
     raise UsageError(f"{purpose}: {type(network).__name__} finds objects and scores no pixels; name a model that scores pixels.")
 
 

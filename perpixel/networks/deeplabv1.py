@@ -117,7 +117,7 @@ class DeepLabV1(nn.Module):
         assert isinstance(self.trunk, VGG16)
         features["image"] = (images - self.trunk.mean) * self.trunk.scale
         strides = {"image": 1, **self.trunk.strides}
-        height, width = (-(-side // stride) for side in images.shape[-2:])
+        height, width = ((side + stride - 1) // stride for side in images.shape[-2:])
         total = spread(scores, STRIDE // stride, (height, width))
         for name, path in self.msc.items():
             step = max(1, stride // strides[name])

@@ -117,7 +117,7 @@ class DeepLabV2(nn.Module):
 
     def _largest(self, maps: list[Tensor], images: Tensor) -> Tensor:
         """The largest score of the scales, at stride 8 of the picture."""
-        size = [-(-(side - 1) // STRIDE) + 1 for side in images.shape[-2:]]
+        size = [(side + STRIDE - 2) // STRIDE + 1 for side in images.shape[-2:]]  # in a graph no negative number is divided
         largest = maps[0]
         for place, scores in enumerate(maps):
             if list(scores.shape[-2:]) != size:

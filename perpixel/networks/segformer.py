@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from perpixel.backbones.states import renamed_state
 from perpixel.backbones.vgg import IMAGENET_MEAN, IMAGENET_STD
 from perpixel.errors import UsageError, did_you_mean
-from perpixel.layers.score_map import ScoreMap
+from perpixel.layers.score_map import ScoreMap, greater, may_differ_from_0
 from perpixel.losses import PixelLoss
 from perpixel.sample import Targets
 
@@ -183,8 +183,8 @@ class Attention(nn.Module):
         seen = x
         if self.reduce is not None and self.norm is not None:
             maps = x.transpose(1, 2).unflatten(2, size)
-            down, right = (max(0, self.reduction - side) for side in size)
-            if down or right:
+            down, right = (greater(0, self.reduction - side) for side in size)
+            if any(map(may_differ_from_0, (down, right))):
                 maps = F.pad(maps, (0, right, 0, down))
             seen = self.norm(self.reduce(maps).flatten(2).transpose(1, 2))
         query, key, value = (

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from perpixel.backbones import VGG16, Backbone, TimmBackbone
 from perpixel.backbones.vgg import scaled
 from perpixel.errors import UsageError, did_you_mean
-from perpixel.layers.score_map import ScoreMap, enlarge
+from perpixel.layers.score_map import ScoreMap, enlarge, greater, may_differ_from_0
 from perpixel.losses import PixelLoss
 from perpixel.sample import Targets
 
@@ -231,11 +231,11 @@ def grey(images: Tensor) -> Tensor:
 
 def mirror(images: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
     """Pads by reflection without repeating the edge, again and again where the border is larger than the picture."""
-    if not any((top, bottom, left, right)):
+    if not any(map(may_differ_from_0, (top, bottom, left, right))):
         return images
     for axis, before, after in ((-2, top, bottom), (-1, left, right)):
         side = images.shape[axis]
-        period = max(1, 2 * (side - 1))
+        period = torch.scalar_tensor(greater(1, 2 * (side - 1)), dtype=torch.int64, device=images.device)
         place = torch.arange(-before, side + after, device=images.device) % period
         images = images.index_select(axis, torch.where(place < side, place, period - place))
     return images
@@ -249,4 +249,4 @@ def centre(features: Tensor, like: Tensor) -> Tensor:
 
 def _missing(side: int, padded: bool) -> int:
     """Pixels until every pool sees an even side: multiples of 16, or 16 k + 60 with valid convolutions, at least 188."""
-    return -side % 16 if padded else max(188 - side, -(side - 60) % 16)
+    return -side % 16 if padded else greater(188 - side, -(side - 60) % 16)

@@ -143,8 +143,8 @@ def predict_all(
     head: dict[str, Any] = {"model": predictor.weights, "folders": [folder.name for folder in folders]}
     if predictor.scores not in (None, KeptScores()):
         head["scores"] = asdict(predictor.scores)
-    if not predictor.inference.plain:
-        head["inference"] = predictor.rules
+    if rules := predictor.rules:
+        head["inference"] = rules
     with (
         _journal(predictor, pictures, out, folders, head, shard) as journal,
         ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer,

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from perpixel.limits import seen_size
 from perpixel.machines.memory import peak_of
-from perpixel.networks import labels_pixels
+from perpixel.networks import gives_labels, labels_pixels
 from perpixel.networks.mask_rcnn import RegionNetwork
 from perpixel.networks.papers import size_of
 from perpixel.prediction.inference import Predictor
@@ -59,12 +60,12 @@ def costs_of(
     costs = {}
     for name, predictor in predictors.items():
         model, card = predictor.model, predictor.model.card
-        scale = model.scale_for(image.shape[:2])
-        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-        multiply_adds = None
-        if labels_pixels(model.network) or isinstance(model.network, RegionNetwork):
-            _, multiply_adds = size_of(card.network, len(model.classes), (height, width), **card.arguments)
+        height, width = seen_size((image.shape[0], image.shape[1]), model.scale_for(image.shape[:2]))
+        multiply_adds, exported = None, gives_labels(model.network)
         parameters = sum(parameter.numel() for parameter in model.network.parameters())
+        if exported or labels_pixels(model.network) or isinstance(model.network, RegionNetwork):
+            built, multiply_adds = size_of(card.network, len(model.classes), (height, width), **card.arguments)
+            parameters = built if exported else parameters
         costs[name] = Cost(parameters, multiply_adds, (height, width), minutes.get(name), speeds.get(name))
     return costs
 
@@ -98,7 +99,8 @@ def speeds_of(
 
 def _peak(predictor: Predictor, image: Image) -> int | None:
     """Bytes that a prediction takes at most beyond what is held before it: of the GPU, where the network is on one."""
-    device = next(predictor.model.network.parameters()).device
+    weights = next(predictor.model.network.parameters(), None)  # none of an exported file
+    device = torch.device("cpu") if weights is None else weights.device
     if device.type == "cpu":
         return peak_of(lambda: predictor(image))
     if device.type != "cuda":

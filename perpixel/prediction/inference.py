@@ -34,7 +34,15 @@ from torch import Tensor
 from perpixel.classes import ClassTable
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.limits import LARGEST_SCALE, MAX_PIXELS
-from perpixel.networks import InstanceNetwork, Network, finds_objects, labels_pixels, pixel_network, with_output_stride
+from perpixel.networks import (
+    InstanceNetwork,
+    Network,
+    finds_objects,
+    gives_labels,
+    labels_pixels,
+    pixel_network,
+    with_output_stride,
+)  # fmt: skip
 from perpixel.prediction import panoptic
 from perpixel.prediction.by_boxes import CONTEXT, MERGES, chosen, merged_parts, side_of
 from perpixel.prediction.crf.refine import refine
@@ -227,9 +235,17 @@ class Inference:
         if of_pixels and finds_objects(network):
             setting = of_pixels[0]
             raise UsageError(f"{setting}: {type(network).__name__} finds objects in the picture as it is; leave {setting} out.")
+        if self.given and gives_labels(network):
+            pixel_network(network, self.given[0])
+        for name in ("tile", "output_stride"):
+            if getattr(self, name) and hasattr(network, "engine"):
+                raise UsageError(f"{name} = {getattr(self, name)}: torch alone runs that; leave engine out.")
         keeping = KeptScores() if scores is True else scores or None
         if keeping is not None:
-            pixel_network(network, "scores")
+            if not gives_labels(network):
+                pixel_network(network, "scores")
+            elif not network.gives_scores:
+                raise UsageError("scores: this file was exported without them; `perpixel export --scores` adds them.")
             keeping.ids(model.classes)
         if self.tile:
             kept(tiled(pixel_network(network, "tile"), self.tile), self.tile)
@@ -257,7 +273,6 @@ class Inference:
             )
         pixel_network(other.ready(), "ensemble").to(next(model.network.parameters()).device)
         return other
-
 
     def _objects(self, model: Model, objects_by: Model | str | Path) -> Objects:
         """The network of objects, ready to be merged with `model`."""
@@ -329,6 +344,8 @@ class Predictor:
         """The entries of a score's protocol that differ from the rules of a whole picture; empty for default settings."""
         model, inference = self.model, self.inference
         rules: dict[str, Any] = {}
+        if hasattr(model.network, "engine"):
+            rules["engine"] = model.network.engine
         scales = [self._seen_at(scale) for scale in inference.scales]
         if inference.proposals:
             side = side_of(pixel_network(model.network, "proposals"))
@@ -431,7 +448,8 @@ class Predictor:
 
 def provides(network: Network) -> frozenset[str]:
     """The parts that predictions of a network by itself can have: labels, scores of pixels, instances."""
-    parts = {"labels": True, "scores": labels_pixels(network), "instances": finds_objects(network)}
+    scores = labels_pixels(network) or (gives_labels(network) and network.gives_scores)
+    parts = {"labels": True, "scores": scores, "instances": finds_objects(network)}
     return frozenset(part for part, provided in parts.items() if provided)
 
 
@@ -440,6 +458,9 @@ def whole_picture(
 ) -> Callable[[], Prediction]:
     """Runs a network on a whole picture at `scale`; calling the result makes the prediction, on any thread."""
     size = image.shape[0], image.shape[1]
+    if gives_labels(network):
+        labels, probabilities = network.labels(image)
+        return lambda: Prediction(labels, classes, probabilities if scores else None)
     objects = _objects(network, image, scale) if finds_objects(network) else None
     if labels_pixels(network):
         cell_scores = score_map(network, image, scale)

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from perpixel.layers.score_map import ScoreMap
+from perpixel.limits import seen_size
 from perpixel.machines.compiled import compiled
 from perpixel.networks import PixelNetwork
 
@@ -94,12 +95,15 @@ def score_map(network: PixelNetwork, image: NDArray[np.uint8], scale: float = 1.
 
 
 def resized(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """The picture at `scale` times its size, at least a pixel each way; bilinear, antialiased where it shrinks."""
+    """The picture at `scale` times its size, at least a pixel each way; bilinear, antialiased where it shrinks.
+
+    Columns come first, then rows, as by Pillow up to version 12; later ones begin with the rows of some high pictures."""
     height, width = image.shape[:2]
-    size = max(1, round(height * scale)), max(1, round(width * scale))
+    size = seen_size((height, width), scale)
     if size == (height, width):
         return image
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    narrowed = Image.fromarray(image).resize((size[1], height), Image.Resampling.BILINEAR)
+    return np.asarray(narrowed.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 @torch.inference_mode()

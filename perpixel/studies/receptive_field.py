@@ -30,6 +30,7 @@ from torch.nn import functional as F
 
 from perpixel import draw
 from perpixel.errors import UsageError
+from perpixel.limits import seen_size
 from perpixel.networks import PixelNetwork, pixel_network
 from perpixel.prediction.score_maps import to_tensor
 from perpixel.weights.model_file import Model
@@ -188,7 +189,7 @@ def _scores(network_or_model: Model | nn.Module, images: Tensor, at: tuple[int, 
     else:
         network, scale = network_or_model.eval(), 1.0
     height, width = images.shape[-2:]
-    input_size = max(1, round(height * scale)), max(1, round(width * scale))
+    input_size = seen_size((height, width), scale)
     if input_size != (height, width):
         images = F.interpolate(images, input_size, mode="bilinear", antialias=True)
     row, column = (

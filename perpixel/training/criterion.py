@@ -12,7 +12,7 @@ from perpixel.errors import DataError, UsageError, did_you_mean
 from perpixel.judging.answers import part_of, refuse_network
 from perpixel.measures import DEFAULT, class_of, named
 from perpixel.measures.measure import Measure, decimals_of, shown
-from perpixel.networks import Network, labels_pixels
+from perpixel.networks import Network, gives_labels, labels_pixels
 from perpixel.training.recipe import Recipe
 
 OF_OBJECTS = "instances"  # the measure of a network that finds objects and labels no pixels, unless the recipe names another
@@ -72,7 +72,7 @@ def criterion_of(recipe: Recipe, network: Network, validation: Dataset) -> Crite
 
 def usual_measure(network: Network) -> str:
     """The measure that judges a network where none is named."""
-    return DEFAULT if labels_pixels(network) else OF_OBJECTS
+    return DEFAULT if labels_pixels(network) or gives_labels(network) else OF_OBJECTS
 
 
 def _refuse_without_background(recipe: Recipe, classes: ClassTable) -> None:

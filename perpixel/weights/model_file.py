@@ -36,6 +36,7 @@ from perpixel.networks import Network, as_network
 from perpixel.networks.torchvision import LIGHTEST, PUBLISHED, fetch, torchvision_state
 from perpixel.terminal import say
 from perpixel.version import VERSION
+from perpixel.weights.exported_file import is_exported, opened, read_exported
 
 SHIPPED = Path(__file__).parents[1] / "trunks"  # made by `perpixel review --make-trunks`
 _HEADER_KEY, _DIGEST = "perpixel", "sha256"
@@ -124,15 +125,18 @@ def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> 
     write_whole(folder, CARD_FILE, (text + "\n").encode())
 
 
-def load(run_or_file: str | Path, say: Callable[[str], None] = say) -> Model:
+def load(run_or_file: str | Path, say: Callable[[str], None] = say, engine: str | None = None) -> Model:
     """The model of a run folder or of a model file, on the CPU and ready to predict. Loads nothing from the network.
 
     `say` receives two messages: that the training is unfinished, and that the file is too old to have a digest.
+    A file that `perpixel export` wrote is run by an engine beside torch: by `engine`, "onnx" or "openvino", or that of its form.
     A name such as "torchvision_lraspp_mobilenet_v3_large" that no file has stands for that network with the weights of
     torchvision, which are fetched once. Raises DataError when there is no file, UntrustedFile when it is
     damaged or no perpixel model, UsageError for a trunk alone, ResourceError when published weights cannot be fetched."""
     if _is_published(run_or_file):
         return _published(str(run_or_file))
+    if is_exported(run_or_file):
+        return _exported(Path(run_or_file), engine)
     stored = read(run_or_file, say)
     card = stored.card
     if card.unfinished:
@@ -155,6 +159,8 @@ def read(run_or_file: str | Path, say: Callable[[str], None] = say) -> Stored:
     if _is_published(run_or_file):
         model = _published(str(run_or_file))
         return Stored(model.card, model.network.state_dict(), model.digest)
+    if is_exported(run_or_file):
+        raise UsageError(f"{printable(run_or_file)}: is an exported file, from which nothing can start; name the run of it.")
     path = _model_file(run_or_file)
     if not os.path.isfile(path):
         raise DataError(
@@ -264,6 +270,19 @@ def _published(name: str) -> Model:
     network.load_state_dict(torchvision_state(network, published.state, str(published.file)))
     card = ModelCard(name, {}, published.classes.to_json(), {}, 1.0, 0, {}, "COCO, pictures with VOC's classes", "torchvision's")
     return Model(as_network(network.eval()), published.classes, card, digest(published.file), published.side)
+
+
+def _exported(path: Path, engine: str | None) -> Model:
+    """The graph of an exported file, as a model. Raises the errors of `read_exported` and `opened`."""
+    exported = read_exported(path)
+    try:
+        card = _sound(ModelCard(**exported.card.model))
+        classes = ClassTable.from_json(card.classes)
+        networks.title(card.network, card.arguments)
+    except (TypeError, PerpixelError) as error:
+        reason = printable(str(error))
+        raise UntrustedFile(f"{printable(path)}: its card does not fit this version of perpixel: {reason}") from error
+    return Model(opened(path, exported, engine), classes, card, exported.digest, exported.card.side)
 
 
 def _sound(card: ModelCard) -> ModelCard:
