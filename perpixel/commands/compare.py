@@ -76,8 +76,9 @@ def compare(
     if pages := [side for side in sides if side.suffix.lower() == ".html"]:
         named = {"data": data, "root": root, "split": split, "slices": slices, "report": report}
         numbers = {"samples": samples - 1000, "seed": seed, "pictures": pictures - 3, "timing": timing}  # 0 by default
-        ways = [*for_all, *(f"other_{name}" for name in for_second), *given(measures)]
-        compare_numbers(sides, pages, [name for name, value in {**named, **numbers}.items() if value] + ways, as_json)
+        flags = [name for name, value in {**named, **numbers}.items() if value]
+        flags += [*for_all, *(f"other_{name}" for name in for_second), *given(measures)]
+        compare_numbers(sides, pages, flags, as_json)
         return
     from perpixel.judging.compare import compare as judge
     from perpixel.judging.comparison import names_of
