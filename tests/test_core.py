@@ -28,7 +28,7 @@ from perpixel.errors import TORCH, without_torch
 from perpixel.images import write_labels
 
 TORCH_AREAS = {"backbones", "layers", "losses", "networks", "prediction", "studies", "training", "weights"}
-# Modules of other areas with a function that imports torch, or what imports it: where a model is judged or drawn, or processes meet.
+# Modules of other areas with a function that imports torch, or what imports it: where models are judged or drawn, processes meet.
 LATER = {
     "perpixel.judging.answers", "perpixel.judging.conditions", "perpixel.machines.device", "perpixel.machines.team",
     "perpixel.report.network_drawing",
