@@ -3,6 +3,7 @@
     REVIEW/runs/NAME/SEED/            the run folder of each training
     REVIEW/predictions/NAME/*.png     the labels of the first seed's network for each picture
     REVIEW/review.json                all figures, renewed after each training, from which the table and the page are made
+    REVIEW/report.html                the article that runs, made of the record; report.csv, report.png
     REVIEW/table.md                   the figures of the networks, best first
     REVIEW/pictures.png               pictures, their truth, and the labels and errors of each network
 
@@ -35,8 +36,9 @@ from perpixel.judging.intervals import intervals_of
 from perpixel.judging.scores import Scores
 from perpixel.measures.measure import without_nan
 from perpixel.measures.pixels import PixelCounts, Pixels
-from perpixel.networks import YARDSTICKS
+from perpixel.networks import YARDSTICKS, title
 from perpixel.networks.papers import PAPERS, size_of
+from perpixel.report.review_page import write_page
 from perpixel.sample import Prediction, Sample
 from perpixel.studies.entries import PROTOCOL, UNTUNED, Entry, tuned
 from perpixel.studies.objects import FIGURES as OBJECT_FIGURES
@@ -263,6 +265,7 @@ class Review:
         record = self.record()
         write_whole(self.out, RECORD, json.dumps(without_nan(record), indent=1).encode())
         write_whole(self.out, TABLE, table(record).encode())
+        write_page(self.out, self.plan.root)
 
     def record(self) -> dict[str, Any]:
         classes = self.dataset.classes
@@ -285,7 +288,8 @@ class Review:
         parameters, multiply_adds = size_of(entry.network, len(self.dataset.classes), crop, **entry.arguments)
         known = [one for one in minutes if one is not None]
         return {
-            "name": name, "network": entry.network, "title": entry.title, "arguments": entry.arguments, "how": entry.how,
+            "name": name, "network": entry.network, "title": title(entry.network, entry.arguments),
+            "arguments": entry.arguments, "how": entry.how,
             "group": "yardsticks" if entry.network in YARDSTICKS else "review",
             "pretrained": "none" if entry.starts_from is None else "things",
             "settings": settings_of(name),
@@ -378,7 +382,7 @@ def table_of_objects(instances: Mapping[str, Any]) -> list[str]:
     if not judged:
         return []
     lines = [
-        f"| {row['title']} | {' | '.join(shown(row['figures'][figure]['mean']) for figure in OBJECT_FIGURES)} | {row['paper']} |"
+        f"| {named(row)} | {' | '.join(shown(row['figures'][figure]['mean']) for figure in OBJECT_FIGURES)} | {row['paper']} |"
         for row in judged
     ]
     header = ["network", *OBJECT_FIGURES, "paper"]
@@ -387,6 +391,10 @@ def table_of_objects(instances: Mapping[str, Any]) -> list[str]:
         f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *lines, "",
         f"Objects of {things}: AP, AP50 and AR of masks as COCO has them, PQ of things, in percent.", "",
     ]  # fmt: skip
+
+
+def named(row: Mapping[str, Any]) -> str:
+    return ", ".join(filter(None, (row["title"], row["how"])))
 
 
 def mean_of(by_seed: Sequence[float | None]) -> dict[str, float | None]:
@@ -413,20 +421,20 @@ def table(record: Mapping[str, Any]) -> str:
         half = figures["mIoU"]["seeds"]
         minutes = "" if row["minutes"] is None else f"{row['minutes']:.1f}"
         cells = [
-            row["title"], f"{row['parameters'] / 1e6:.2f} M", f"{row['multiply_adds'] / 1e9:.2f} G", minutes,
+            named(row), f"{row['parameters'] / 1e6:.2f} M", f"{row['multiply_adds'] / 1e9:.2f} G", minutes,
             shown(figures["mIoU"]["mean"]) + ("" if half is None or math.isnan(half) else f" ± {shown(half)}"),
             *(shown(figures[name]["mean"]) for name in ("pixel_accuracy", *record["classes"])),
             row["paper"],
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     others = [
-        f"{row['title']}: protocol {row['runs'][0]['scores']['protocol_hash']}, "
+        f"{named(row)}: protocol {row['runs'][0]['scores']['protocol_hash']}, "
         f"{row['runs'][0]['scores']['protocol']['window']}; multiply-adds are those of a box."
         for row in judged
         if row["runs"][0]["scores"]["protocol_hash"] != record["protocol_hash"]
     ]
     instances = record["instances"] or {"rows": []}
-    failed = [f"{row['title']}: {row['failed']}" for row in [*record["rows"], *instances["rows"]] if row["failed"]]
+    failed = [f"{named(row)}: {row['failed']}" for row in [*record["rows"], *instances["rows"]] if row["failed"]]
     protocol = record["protocol"] or {}
     rules = "; ".join(str(protocol[key]) for key in ("void", "empty_class", "resize") if key in protocol)
     return "\n".join([

@@ -20,6 +20,7 @@ from perpixel.studies.claims.figures import RARE_SHARE, has_objects, rare_classe
 from perpixel.studies.entries import ENTRIES, OBJECTS, OF_REGIONS, PROTOCOL, RESNET, Entry
 from perpixel.studies.review import settings_of
 
+SCENES = "scenes"
 PLACE = ("data", "root", "train_split", "val_split")  # settings that say where the pictures are
 PRETRAINED: dict[str, Any] = {"backbone": "efficientnet_lite0", "weights": "imagenet", "trunk_lr": 0.5}
 TRAINING: dict[str, Any] = {
@@ -119,7 +120,7 @@ def conditions(data: str, root: str | None = None, steps: int | None = None) -> 
     if splits != ("train", "val"):
         place |= dict(zip(PLACE[2:], splits, strict=True))
     train, judged = (open_dataset(data, root=root, split=split) for split in splits)
-    if data in DATASETS:  # a part of train chooses the weights, as in the review
+    if data == SCENES:  # a part of train chooses the weights, as in the review
         place |= {"train_split": "fit", "val_split": "tune"}
         return Conditions(data, place, judged, lambda name: fixed(on_scenes(name)), {})
     cells, shorter = judged.classes.background is not None and has_objects(judged), min(train.sample(0).image.shape[:2])

@@ -24,7 +24,7 @@ from perpixel.judging.compare import TINY
 from perpixel.judging.intervals import drawn
 from perpixel.measures import class_of
 from perpixel.measures.measure import Measure, mean_of_known, ratio
-from perpixel.studies.seeds import CHANCE, EXCHANGES, half_interval
+from perpixel.studies.seeds import CHANCE, half_interval
 
 RARE, MERGED = "IoU of rare classes", "merged objects"
 LOOKED_AT = 20  # pictures
@@ -40,7 +40,7 @@ class FigureOf:
     measure: Callable[[Dataset], Measure[Any]]
     key: str
     larger: bool = True
-    exchanges: int = EXCHANGES
+    exchanges: int = 4000
 
 
 def _measure(name: str, **settings: Any) -> Callable[[Dataset], Measure[Any]]:
@@ -67,8 +67,7 @@ FIGURES: Mapping[str, FigureOf] = {
 
 @dataclass(frozen=True)
 class Difference:
-    """Of a figure between two arms: that of each seed, their mean, the ends of its interval (nan for one seed), and p without a
-    correction; and the figure of both arms by seed."""
+    """Of a figure between two arms: that of each seed, the figures of both arms by seed, and p without a correction."""
 
     by_seed: tuple[float, ...]
     better: tuple[float, ...]
@@ -81,7 +80,7 @@ class Difference:
 
     @property
     def half(self) -> float:
-        """Half of Student's interval of the mean."""
+        """Half of Student's 95 % interval of the mean; nan for one seed."""
         return half_interval(self.by_seed)
 
     def verdict(self, p_value: float, larger: bool) -> str:
