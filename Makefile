@@ -54,6 +54,7 @@ review: .venv/ready
 benchmarks: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[benchmarks]"
 	$(BIN)/python benchmarks/counting.py
+	$(BIN)/python benchmarks/labels.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/crf.py
 	$(BIN)/python benchmarks/bootstrap.py

@@ -1,6 +1,7 @@
 """perpixel: the review that runs. Semantic segmentation networks, trained as published and judged by one protocol.
 
-    model = perpixel.load("runs/camvid")
+    perpixel.train("street", out="runs/street", minutes=5)  # a folder of pictures and masks
+    model = perpixel.load("runs/street")
     prediction = perpixel.predict(model, "street.jpg")     # labels (H, W), class table
 
 Names are imported when they are first used, so that `perpixel --help` does not wait for torch, and the core works without it."""
@@ -13,6 +14,7 @@ from perpixel.version import VERSION as __version__
 if TYPE_CHECKING:
     from perpixel.classes import ClassTable as ClassTable
     from perpixel.datasets import open_dataset as open_dataset
+    from perpixel.folder_to_run import train as train
     from perpixel.judging.evaluate import evaluate as evaluate
     from perpixel.measures.confusion_matrix import ConfusionMatrix as ConfusionMatrix
     from perpixel.networks import build as build
@@ -35,6 +37,7 @@ _HOMES = {
     "load": "weights.model_file",
     "open_dataset": "datasets",
     "predict": "prediction.predict",
+    "train": "folder_to_run",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -32,6 +32,7 @@ VERBS = {
     "explain-score": "explain_score:explain_score",
     "compare": "compare:compare",
     "predict": "predict:predict",
+    "merge": "merge:merge",
     "check": "check:check",
     "convert": "convert:convert",
     "submission": "submission:submission",

@@ -277,14 +277,15 @@ def remove_partial(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, busy: UsageError | None = None) -> Iterator[None]:
+def locked(folder: Path, busy: UsageError | None = None, name: str = LOCK) -> Iterator[None]:
     """Locks `folder` against other processes until the block or this process ends. Windows has no such lock.
 
+    Processes that work on different files of the folder give the lock of each another `name`.
     Raises `busy` when another process holds the lock. Its default is a UsageError that names the folder."""
     if fcntl is None:
         yield
         return
-    with (folder / LOCK).open("w") as file:
+    with (folder / name).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -122,12 +122,17 @@ class AnyMask:
     pixels: NDArray[Any]  # the values of `read_labels` (H, W), or channels (H, W, 2 to 4): grey or RGB, then alpha
     palette: NDArray[np.uint8] | None  # the colours (n, 3) of the values
     white: int  # the greatest value that one channel could hold: 1 where the file has one bit
+    lossy: str = ""  # the name of a compression that changed the values; empty where there is none
 
 
 def read_any_mask(source: PictureFile) -> AnyMask:
-    """A mask as it is stored, in one channel or in several. Raises DataError as `read_labels` does, but for coloured masks."""
+    """A mask as it is stored, in one channel or in several. Raises DataError as `read_labels` does, but for masks that are
+    coloured, or were saved with loss. Of the latter `pixels` are grey values or channels of 8 bits."""
     with _opened(source) as image:
-        if image.mode in ("LA", "RGB", "RGBA", "PA") and not _lossy(image, source):
+        if (lossy := _lossy(image, source)) and image.mode in ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr"):
+            stored = image.convert("RGB") if image.mode in ("CMYK", "YCbCr") else image
+            return AnyMask(np.array(stored), None, 255, lossy)
+        if image.mode in ("LA", "RGB", "RGBA", "PA"):
             _require_checksum(image, source)
             return AnyMask(np.array(image.convert("RGBA") if image.mode == "PA" else image), None, 255)
         values = _labels_of(image, source)

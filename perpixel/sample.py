@@ -73,6 +73,17 @@ class Crop:
         return Crop.of(mask, top, left, self.size)
 
 
+@dataclass(frozen=True)
+class PlainInstances:
+    """The content of `Instances`, as files keep it."""
+
+    crops: tuple[Crop, ...]
+    size: tuple[int, int]
+    class_ids: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    scores: NDArray[np.float32] | None
+
+
 class Instances:
     """Objects of one picture: `masks` bool (N, H, W), `class_ids` int64 (N,), `scores` float32 (N,) in [0, 1] or none.
 
@@ -116,6 +127,16 @@ class Instances:
         objects._crops, objects._size = crops, size
         objects.class_ids, objects.scores, objects.crowd = class_ids, scores, crowd
         return objects
+
+    def plain(self) -> PlainInstances:
+        """Its content, for a file (see `shards.plain`)."""
+        crops = tuple(self.crop(index) for index in range(len(self.class_ids)))
+        return PlainInstances(crops, self.size, self.class_ids, self.crowd, self.scores)
+
+    @classmethod
+    def of_plain(cls, content: PlainInstances) -> Instances:
+        """The inverse of `plain`."""
+        return cls.of_crops(content.crops, content.size, content.class_ids, content.crowd, content.scores)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -209,7 +230,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A network's result for a picture: `labels` class ids (H, W) at its size, `scores` float32 (C, H, W) in [0, 1] if asked for.
+    """A network's result for a picture: `labels` class ids (H, W) at its size, `scores` float32 (C, H, W) in [0, 1] if asked for,
+    or as `KeptScores` say.
 
     A network that finds objects also gives `instances`. If it labels no pixels, the labels are drawn from its objects: each
     pixel has the class of the object with the highest score; pixels without an object are background, or void where no class is
@@ -218,7 +240,7 @@ class Prediction:
 
     labels: NDArray[Any]
     classes: ClassTable
-    scores: NDArray[np.float32] | None = None
+    scores: NDArray[Any] | None = None
     instances: Instances | None = None
     panoptic: PanopticMap | None = None
 

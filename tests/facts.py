@@ -627,7 +627,7 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
 OF_OURS = {
     f"{SETS}.scenes", f"{SETS}.scenery", f"{SETS}.things", f"{SETS}.mask_folder", f"{SETS}.cityscapes_polygons",
     "perpixel.backbones.places", f"{SETS}.coco_annotations", f"{SETS}.coco_json", f"{SETS}.pairing", f"{SETS}.pairing_names",
-    f"{SETS}.pairing_classes", f"{SETS}.pairing_lists", f"{SETS}.pairing_masks",
+    f"{SETS}.pairing_classes", f"{SETS}.pairing_lists", f"{SETS}.pairing_lossy", f"{SETS}.pairing_masks",
 }  # fmt: skip
 
 # What follows from the numbers above, or only numbers columns and bytes.

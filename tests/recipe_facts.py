@@ -42,6 +42,7 @@ DEFAULTS: dict[str, Fact] = {
         scale=1.0, crop=None, scale_jitter=(1.0, 1.0), flip=True, colour=0.0, class_crops=0.0, flip_vertical=False, rotate=0.0,
         fill="mirror",
         elastic=0.0, crops="none", crop_balance=0.5, proposals="edge_boxes", proposal_overlap=0.5,
+        minutes=None, epochs=None, patience=None, val_pictures=None,
         steps=1000, batch=8, sampling="shuffled", accumulate=1, optimiser="adamw", lr=1e-3, trunk_lr=1.0,
         trunk_frozen=0, freeze_norm=False, score_lr=1.0,
         bias_lr=1.0, momentum=0.9, decay=1e-4, bias_decay=False, schedule="poly", step_size=None, gamma=0.1,

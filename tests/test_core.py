@@ -28,6 +28,7 @@ from perpixel.errors import TORCH, without_torch
 from perpixel.images import write_labels
 
 TORCH_AREAS = {"backbones", "layers", "losses", "networks", "prediction", "studies", "training", "weights"}
+TORCH_AREAS |= {"folder_to_run"}
 # Modules of other areas with a function that imports torch, or what imports it: where models are judged or drawn, processes meet.
 LATER = {
     "perpixel.judging.answers", "perpixel.judging.conditions", "perpixel.machines.device", "perpixel.machines.team",
@@ -187,6 +188,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 OF_CORE = [
     "check data", "check data --report page.html --fix fixed --json", "init raw", "datasets", "download", "download --json",
+    "evaluate data/masks/val --data ./data --shard 0/1 --out rows", "merge rows", "merge rows --json --bootstrap 3",
+    "compare rows data/masks/val --data ./data --samples 3",
+    "check data --shard 0/1 --out checked", "merge checked", "convert ./data yolo-of-shards --to yolo --shard 0/1",
+    "merge yolo-of-shards",
     "convert ./data coco-of-data --to coco", "convert ./data yolo-of-data --to yolo",
     "submission predicted --data voc2012 --root voc --split val --out comp6.tar.gz",
     "explain-score data/masks/val ./data", "explain-score data/masks/val data/masks/val --classes 3",

@@ -23,6 +23,8 @@ from perpixel.images import write_labels
 LRASPP = "torchvision_lraspp_mobilenet_v3_large"
 VERBS: dict[str, list[str]] = {
     "predict": ["predict", "run", "data/images/val", "--out", "masks", "--scores"],
+    "predict --shard": ["predict", "run", "data/images/val", "--out", "masks", "--shard", "0/1"],
+    "evaluate --shard": ["evaluate", "data/masks/val", "--data", "./data", "--out", "scores", "--shard", "0/1"],
     "check --fix": ["check", "./wide", "--fix", "fixed"],
     "check --report": ["check", "./data", "--report", "page.html"],
     "init": ["init", "raw"],

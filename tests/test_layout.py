@@ -12,11 +12,11 @@ from places import ROOT, TESTS
 
 PACKAGE = ROOT / "perpixel"
 ORDER = (
-    "__init__", "__main__", "cli", "commands", "report", "studies", "training", "judging", "doctor", "prediction", "formats",
-    "weights", "measures", "download", "datasets", "networks", "backbones", "layers", "masks",
+    "__init__", "__main__", "cli", "commands", "folder_to_run", "studies", "report", "training", "judging", "doctor",
+    "prediction", "formats", "weights", "measures", "download", "datasets", "networks", "backbones", "layers", "masks",
     # Modules and folders that all others use.
-    "losses", "draw", "images", "codecs", "sample", "classes", "tables", "files", "terminal", "machines", "limits", "errors",
-    "version",
+    "losses", "draw", "images", "codecs", "sample", "classes", "tables", "shards", "files", "terminal", "machines", "limits",
+    "errors", "version",
 )  # fmt: skip
 INSIDE = {"prediction": ("crf",), "studies": ("claims",)}
 WITHOUT_MODULES = {"recipes", "trunks"}  # settings as TOML, weights

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from perpixel.commands.flags import AsJson, Root
+from perpixel.commands.flags import AsJson, Root, Sharding, ShardOut, shard_and_folder
 from perpixel.errors import UsageError
 from perpixel.terminal import say
 
 if TYPE_CHECKING:
+    from perpixel.doctor.check import Report
     from perpixel.doctor.defects import Problem
+    from perpixel.shards import Shard
 
 SHOWN = 3  # problems of one kind, and steps of one kind of repair, that are shown
 
@@ -24,11 +26,20 @@ def check(
     root: Root = None,
     fix: Annotated[Path | None, Parameter(help="Write a repaired copy of the folder here, with its plan.csv.")] = None,
     report: Annotated[Path | None, Parameter(help="Write statistics, pictures and defects as one HTML page here.")] = None,
+    shard: Sharding = None,
+    out: ShardOut = None,
     as_json: AsJson = False,
 ) -> None:
     """Refuse an unsound data set: some 70 kinds of defect, each with file, pixel, value and repair (docs/check.md)."""
+    of_shard = shard_and_folder(shard, out)
+    if of_shard is not None:
+        from perpixel.shards import refuse_with_shard
+
+        refuse_with_shard(shard, {"fix": fix, "report": report, "json": as_json})
+        _of_shard(data, root, *of_shard)
+        return
     from perpixel.doctor.check import check as examine
-    from perpixel.terminal import Progress, print_json, show
+    from perpixel.terminal import Progress
 
     if report is not None:
         from perpixel.report.page import require_page
@@ -47,6 +58,13 @@ def check(
     if fix is not None:
         examined = _fixed(Path(data), examined, fix)
         data = str(fix)
+    tell(data, examined, as_json)
+
+
+def tell(data: str, examined: Report, as_json: bool) -> None:
+    """Prints a report. Leaves with the exit code of damaged data where it has errors."""
+    from perpixel.terminal import print_json, show
+
     if as_json:
         print_json(examined.to_json())
     else:
@@ -54,6 +72,20 @@ def check(
     say(f"{data}: {sum(examined.pictures.values())} pictures, {len(examined.errors)} errors, "
         f"{len(examined.problems) - len(examined.errors)} warnings.")  # fmt: skip
     if examined.errors:
+        raise SystemExit(3)
+
+
+def _of_shard(data: str, root: str | None, shard: Shard, out: Path) -> None:
+    """Checks the samples of a shard, and shows the problems of each by itself."""
+    from perpixel.doctor.check import check_shard
+    from perpixel.terminal import Progress, show
+
+    checked = check_shard(data, out, shard, Progress("checked"), root)
+    _show_problems(checked.problems, show)
+    errors = sum(problem.severity == "error" for problem in checked.problems)
+    say(f"{out}: {checked.done} checked, {checked.before} before, {errors} errors, {len(checked.problems) - errors} warnings. "
+        f"Shard {shard} of {checked.samples} pictures; then: perpixel merge {out}")  # fmt: skip
+    if errors:
         raise SystemExit(3)
 
 

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 def compare(
     *sides: Annotated[
         Path,
-        Parameter(help="Two or more: run folders, model files, folders of predicted masks; or COCO results files; or two pages."),
+        Parameter(
+            help="Two or more: runs, model files, folders of masks or of scores of shards; COCO results files; or two pages."
+        ),
     ],
     data: Annotated[str | None, Parameter(help="Data set; the runs' own without it.")] = None,
     root: Root = None,
@@ -101,6 +103,8 @@ def compare(
             name, told = names_of(sides[:1])[0], ", ".join(f"{key} {value}" for key, value in for_second.items())
             names = [name, f"{name}, {told}"]
         opened = open_sides(sides, measure, data, root, split, team.device_name, ways)
+        if report is not None and any(side.data is None for side in opened):
+            raise UsageError(f"--report {report}: shows pictures, which rows of shards do not name; compare runs or masks.")
         if timing and all(isinstance(side.predictions, Path) for side in opened):
             raise UsageError("--timing: masks and results are predicted already; name a run or model file, or leave it out.")
         progress = Progress("drawn" if opened[0].by_files and measure.needs == "instances" else "judged")

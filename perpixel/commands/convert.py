@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from perpixel.commands.flags import AsJson, Root
+from perpixel.commands.flags import AsJson, Root, Sharding
 from perpixel.terminal import say
+
+if TYPE_CHECKING:
+    from perpixel.formats.convert import Report
+    from perpixel.shards import Shard
 
 
 def convert(
@@ -28,14 +32,42 @@ def convert(
         list[str] | None, Parameter(help="Splits to write, such as val. [default: all]", negative=(), consume_multiple=True)
     ] = None,
     root: Root = None,
+    shard: Sharding = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a data set in another format; report the content that this format cannot hold, by name and count
     (docs/formats.md)."""
-    from perpixel.formats.convert import convert as run
-    from perpixel.terminal import Progress, print_json, show
+    if shard is not None:
+        from perpixel.shards import Shard, refuse_with_shard
 
-    report = run(source, out, to, origin, root, splits, pictures, Progress("converted"))
+        refuse_with_shard(shard, {"json": as_json})
+        options = {"to": to, "origin": origin, "root": root, "splits": splits, "pictures": pictures}
+        _of_shard(source, out, Shard.of(shard), options)
+        return
+    from perpixel.formats.convert import convert as run
+    from perpixel.terminal import Progress
+
+    tell(out, run(source, out, to, origin, root, splits, pictures, Progress("converted")), to, as_json)
+
+
+def _of_shard(source: str, out: Path, shard: Shard, options: dict[str, Any]) -> None:
+    """Writes the pictures of a shard."""
+    from perpixel.formats.convert import convert_shard
+    from perpixel.terminal import Progress
+
+    converted = convert_shard(source, out, shard, **options, progress=Progress("converted"))
+    for sentence in converted.failed:
+        say(sentence)
+    say(f"{out}: {converted.done} pictures, {len(converted.failed)} left out. Shard {shard} of {converted.pictures} pictures; "
+        f"then: perpixel merge {out}")  # fmt: skip
+    if converted.failed:
+        raise SystemExit(3)
+
+
+def tell(out: Path, report: Report, to: str, as_json: bool) -> None:
+    """Prints the report of a conversion. Leaves with the exit code of damaged data where a picture was left out."""
+    from perpixel.terminal import print_json, show
+
     if as_json:
         print_json(vars(report))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from cyclopts import Parameter, Token
@@ -34,7 +35,7 @@ def _numbers(_: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
         raise UsageError(f"{flag} {text}: must be numbers with commas between, such as 0.5,0.75,1.") from None
 
 
-def _names(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
+def names(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
     """Names with commas between."""
     return tuple(name.strip() for name in ",".join(token.value for token in tokens).split(",") if name.strip())
 
@@ -102,7 +103,7 @@ class InferenceFlags:
         tuple[str, ...] | None,
         Parameter(
             help="Classes whose objects are told apart, such as car,person. [default: by the classes of --objects-by]",
-            converter=_names,
+            converter=names,
             negative=(),
             metavar="NAME,...",
         ),
@@ -126,6 +127,30 @@ def _other_flags() -> Any:
 OtherFlags = _other_flags()
 NO_OTHERS = OtherFlags()
 OtherInferring = Annotated[OtherFlags, Parameter(name="*")]  # type: ignore[valid-type]
+
+
+Sharding = Annotated[
+    str | None,
+    Parameter(
+        help="Do the share i of n of the pictures, i from 0, such as 3/8; auto asks Slurm or SkyPilot, auto/8 Kubernetes too "
+        "(docs/scale.md)."
+    ),
+]
+ShardOut = Annotated[
+    Path | None, Parameter(name="--out", help="With --shard: folder for what the shards find; `perpixel merge` joins it.")
+]
+
+
+def shard_and_folder(shard: str | None, out: Path | None) -> tuple[Any, Path] | None:
+    """The shard and its folder; None where neither is given. Raises UsageError where one of them is."""
+    if shard is None and out is None:
+        return None
+    if shard is None or out is None:
+        lacking, there = ("--out", f"--shard {shard}") if out is None else ("--shard", f"--out {out}")
+        raise UsageError(f"{there}: {lacking} is missing; a shard keeps what it finds in a folder, for `perpixel merge`.")
+    from perpixel.shards import Shard
+
+    return Shard.of(shard), out
 
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON on stdout instead of a table.")]

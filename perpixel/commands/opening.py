@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from perpixel.errors import UsageError, without_torch
 from perpixel.files import MODEL_FILE
+from perpixel.terminal import say
 
 if TYPE_CHECKING:
-    from perpixel.judging.scores import Scores
     from perpixel.measures.measure import Measure
     from perpixel.prediction.cost import Cost
 
@@ -23,8 +23,8 @@ VIEWS = {"instances": "coco", "segments": "coco_panoptic"}
 class Judged:
     """Predictions, and the data that judge them; `named` is the name of the data in messages."""
 
-    predictions: Any  # a model, or the path of a folder of masks or of a results file
-    data: Any  # a data set, or the path of an annotation file
+    predictions: Any  # a model, or the path of a folder of masks, of a results file, or of rows that shards counted
+    data: Any  # a data set, or the path of an annotation file; None for rows
     named: str
 
     @property
@@ -32,12 +32,14 @@ class Judged:
         return isinstance(self.data, Path)
 
     def place(self) -> str:
+        if self.data is None:
+            return f"by {self.named}"
         return f"by {self.named}" if self.by_files else f"on {self.named}, {self.data.split}"
 
-    def title(self, measure: Measure[Any], scores: Scores) -> str:
+    def title(self, measure: Measure[Any]) -> str:
         if self.by_files:
             kind = f"{vars(measure)['kind']} AP" if "kind" in vars(measure) else "panoptic quality"
-            return f"{kind} {self.place()}, {scores.protocol['pictures']} pictures"
+            return f"{kind} {self.place()}"
         return f"{'masks' if isinstance(self.predictions, Path) else self.predictions.card.title} {self.place()}"
 
 
@@ -63,9 +65,31 @@ def open_sides(
     ways: Sequence[dict[str, Any]],
 ) -> list[Judged]:
     """What is compared: models, each by its own data set where none is named, masks by that of the first model, or results files
-    by one annotation file. `ways` are the flags of each that say how to predict.
+    by one annotation file; and rows that shards counted, which need no data. `ways` are the flags of each that say how to
+    predict.
 
     Raises UsageError for results files beside anything else, and for flags with what is judged as it is."""
+    from perpixel.judging.stored_rows import holds_rows
+
+    counted = [path for path in paths if holds_rows(path)]
+    others = [path for path in paths if path not in counted]
+    for path, way in zip(paths, ways, strict=True):
+        if path in counted:
+            refuse_ways(path, "rows", way)
+    ways_of_others = [way for path, way in zip(paths, ways, strict=True) if path not in counted]
+    opened = iter(_open_sides(others, measure, data, root, split, device, ways_of_others) if others else ())
+    return [Judged(path, None, "the rows that shards counted") if path in counted else next(opened) for path in paths]
+
+
+def _open_sides(
+    paths: Sequence[Path],
+    measure: Measure[Any],
+    data: str | None,
+    root: str | None,
+    split: str | None,
+    device: str,
+    ways: Sequence[dict[str, Any]],
+) -> list[Judged]:
     files = [path for path in paths if judged_by_files(measure, path)]
     if files and len(files) < len(paths):
         other = next(path for path in paths if path not in files)
@@ -173,9 +197,12 @@ def inference_of(given: dict[str, Any]) -> Any:
 
 def load_on(run: Path | str, device: str) -> Any:
     from perpixel.machines import device as machine
+    from perpixel.training.run import unfinished
     from perpixel.weights.model_file import load
 
     model = load(run)
+    if (far := unfinished(run)) and not model.card.unfinished:  # which `load` tells
+        say(f"{run}: unfinished, {far}.")
     model.network.to(machine.choose(device))
     return model
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from perpixel.commands.flags import NO_INFERENCE, Inferring
+from perpixel.commands.flags import NO_INFERENCE, Inferring, Sharding, names
 from perpixel.commands.opening import given, inference_of, load_on
-from perpixel.errors import did_you_mean
+from perpixel.errors import UsageError, did_you_mean
 from perpixel.terminal import say
 
 
@@ -28,23 +28,41 @@ def predict(
     *,
     out: Annotated[Path, Parameter(help="Folder for masks/ and overlays/.")] = Path("masks"),
     split: Annotated[str | None, Parameter(help="Of a data set's folder: its pictures of this split, or of all.")] = None,
-    scores: Annotated[bool, Parameter(negative=(), help="Also write probabilities, float32 (C, H, W), as .npy.")] = False,
+    scores: Annotated[bool, Parameter(negative=(), help="Also write probabilities (C, H, W), as .npy.")] = False,
+    scores_as: Annotated[
+        str | None, Parameter(help="Their numbers: float32, float16, or uint8 (255 x probability). [default: float32]")
+    ] = None,
+    scores_of: Annotated[
+        tuple[str, ...] | None,
+        Parameter(help="Their classes, such as road,car. [default: all]", converter=names, negative=(), metavar="NAME,..."),
+    ] = None,
     overlays: Annotated[bool, Parameter(help="Write overlays with a legend.")] = True,
     inferring: Inferring = NO_INFERENCE,
+    shard: Sharding = None,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
 ) -> None:
     """Predict masks for pictures of any size; what is done already is skipped."""
     from perpixel.networks.torchvision import LIGHTEST
     from perpixel.prediction.bulk import STDIN, find_pictures, model_and_pictures, pictures_of_split, predict_all
     from perpixel.prediction.inference import PLAIN
+    from perpixel.prediction.kept_scores import KeptScores
+    from perpixel.shards import Shard
     from perpixel.terminal import FAILURES, Progress
 
+    of_shard = None if shard is None else Shard.of(shard)
     inputs = [run, *(pictures or ())]
     for text in inputs:
         if text.startswith("-") and text != STDIN and not Path(text).exists():
             settings = (f"--{name.replace('_', '-')}" for name in vars(inferring))
-            known = ("--out", "--split", "--scores", "--overlays", "--no-overlays", "--device", *settings)
+            known = ("--out", "--split", "--scores", "--scores-as", "--scores-of", "--overlays", "--no-overlays", "--shard",
+                     "--device", *settings)  # fmt: skip
             raise did_you_mean("option", text, known)
+    kept: bool | KeptScores = scores
+    if scores_as is not None or scores_of is not None:
+        if not scores:
+            flag = "--scores-as" if scores_of is None else "--scores-of"
+            raise UsageError(f"{flag}: belongs to --scores, which is not given; give that too, or leave it out.")
+        kept = KeptScores(scores_as or KeptScores.numbers, scores_of)
     inference = inference_of(given(inferring)) or PLAIN
     named, inputs = model_and_pictures(inputs)
     found_pictures = find_pictures(inputs, out) if split is None else pictures_of_split(inputs, split)
@@ -53,7 +71,9 @@ def predict(
     model = load_on(named or LIGHTEST, device)
     progress = Progress("predicted")
     counts, left_out = {"done": 0, "skipped": 0, "failed": 0}, list[str]()
-    for number, outcome in enumerate(predict_all(model, found_pictures, out, scores, overlays, inference), start=1):
+    total = len(found_pictures) if of_shard is None else sum(of_shard.has(picture.name) for picture in found_pictures)
+    outcomes = predict_all(model, found_pictures, out, kept, overlays, inference, of_shard)
+    for number, outcome in enumerate(outcomes, start=1):
         if outcome.status not in counts:
             counts["failed"] += 1
             say(outcome.status)
@@ -62,9 +82,10 @@ def predict(
         left_out += outcome.dropped
         for sentence in outcome.dropped if len(left_out) <= FAILURES else ():
             say(sentence)
-        progress(number, len(found_pictures))
+        progress(number, total)
     if len(left_out) > FAILURES:
         say(f"... and {len(left_out) - FAILURES} more such sentences of what reading leaves out.")
-    say(f"{out}: {counts['done']} predicted, {counts['skipped']} done before, {counts['failed']} failed.")
+    following = "" if of_shard is None else f" Shard {of_shard} of {len(found_pictures)} pictures; then: perpixel merge {out}"
+    say(f"{out}: {counts['done']} predicted, {counts['skipped']} done before, {counts['failed']} failed.{following}")
     if counts["failed"]:
         raise SystemExit(3)

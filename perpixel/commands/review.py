@@ -43,6 +43,7 @@ def review(
 
             show(str(choose(out, network, seed, say, Progress)))
         return
+    from perpixel.report.review_page import write_page
     from perpixel.studies.review import SCRATCH, Plan, Review
 
     if minutes is not None and steps is not None:
@@ -53,6 +54,7 @@ def review(
     chosen = plan.entries({**ENTRIES, **OBJECTS})
     of_objects = {name: entry for name, entry in chosen.items() if name.removesuffix(SCRATCH) in OBJECTS}
     done = Review(out, plan, {name: entry for name, entry in chosen.items() if name not in of_objects}, of_objects)
+    done.page = lambda folder: write_page(folder, root)
     for line in done.run(say, Progress).read_text(encoding="utf-8").splitlines():
         show(line)
     if done.failed:

@@ -11,7 +11,8 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ import numpy as np
 from perpixel.codecs import unread
 from perpixel.datasets.folder import SPLITS, Pair, chosen_for_val, list_folder
 from perpixel.datasets.pairing_lists import Lists, find_lists
-from perpixel.datasets.pairing_masks import COLOURS, look_at_mask
+from perpixel.datasets.pairing_lossy import levels
+from perpixel.datasets.pairing_masks import COLOURS, foreground, look_at_mask
 from perpixel.datasets.pairing_names import (
     MASK_WORDS,
     OTHER_WORDS,
@@ -40,6 +42,8 @@ FEW = 64  # most different values of a mask, where names do not decide
 RIVAL = 0.5  # a second rule that fits this share of the pictures is a second candidate
 MANY_FOLDERS = 6  # more folders, or rules, are not shown one by one
 FEW_RULES = 6  # more rules for the same pictures are names of objects
+SHARED = 0.5  # masks of two classes share at most this part of the smaller one; of two graders they share more
+COMPARED = 8  # pictures whose masks are compared for that
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Found:
     pairs: tuple[RawPair, ...]
     listed: bool
     of_objects: bool = False  # the masks show one object each
+    class_of: Mapping[Path, str] = field(default_factory=dict)  # of masks that show one class each, its name
 
 
 @dataclass(frozen=True)
@@ -102,10 +107,12 @@ def find_pairs(
     suffixes = Counter(path.suffix.lower() for path in picture_files)
     if suffixes:
         decided.append(f"{', '.join(f'{count} {suffix} files' for suffix, count in suffixes.most_common())}: read.")
+    picture_files = _without_drawings(folder, picture_files, masks_in, undecided)
     files = _with_roles(_chosen(folder, _read_names(folder, picture_files), pictures_in, masks_in))
     pictures, masks, others = ([file for file in files if file.role == role] for role in ("picture", "mask", "other"))
     aside_sentence = f"{len(others)} files that seem to be instances or overlays are left aside: "
     aside_sentence += f"{first_names([within(folder, file.path) for file in others])}."
+    class_of: dict[Path, str] = {}
     lists = find_lists(folder, paths, picture_files, lists_in)
     matches, pictures, masks = _of_lists(lists, pictures, masks)
     if matches:
@@ -117,7 +124,7 @@ def find_pairs(
             message = f"found {len(pictures) or len(masks)} {missing}" if pictures or masks else f"found no {missing}"
             advice = "put pictures into images/ and masks of the same names into masks/."
             raise DataError(" ".join([f"{folder}: {message}; {advice}", *([aside_sentence] if others else []), *left_out]))
-        matches, pictures, masks = _match(folder, pictures, masks, decided)
+        matches, pictures, masks = _match(folder, pictures, masks, decided, class_of)
     if not matches:
         names = f"{within(folder, pictures[0].path)} and {within(folder, masks[0].path)}"
         message = f"{folder}: no picture and mask share a name (such as {names}); give a mask its picture's name."
@@ -129,7 +136,7 @@ def find_pairs(
             undecided.append(
                 f"{len(unpaired)} {kind} are left out: {first_names([within(folder, file.path) for file in unpaired])}."
             )
-    of_objects = any(len(truths) > 1 for _, truths in matches)
+    of_objects = any(len(truths) > 1 for _, truths in matches)  # or of classes, where `class_of` says it
     pairs = [
         RawPair(picture.path, tuple(mask.path for mask in truths), picture.split or truths[0].split)
         for picture, truths in matches
@@ -152,7 +159,8 @@ def find_pairs(
         pairs = [replace(p, split="val") if p.split == "train" and name_by_image[p.image] in val else p for p in pairs]
         where = "move some in the copy to change it" if of_objects else "edit pairs.csv to change it"
         decided.append(f"val is a fifth of the pictures, chosen by the digest of their names; {where}.")
-    return Found(tuple(sorted(pairs, key=lambda p: (SPLITS.index(p.split), name_of(folder, p.image)))), True, of_objects)
+    return Found(tuple(sorted(pairs, key=lambda p: (SPLITS.index(p.split), name_of(folder, p.image)))), True,
+                 of_objects, class_of)  # fmt: skip
 
 
 def _split_by_names(pairs: list[RawPair], decided: list[str]) -> list[RawPair]:
@@ -229,6 +237,16 @@ def _chosen(folder: Path, files: list[_File], pictures_in: str | None, masks_in:
     return files
 
 
+def _without_drawings(folder: Path, paths: list[Path], masks_in: str | None, undecided: list[str]) -> list[Path]:
+    """The files without Supervisely's masks_human/, which shows in colours what masks_machine/ beside it has in values."""
+    drawn = [path for path in paths if path.parent.name == "masks_human" and (path.parent.parent / "masks_machine").is_dir()]
+    if not drawn or masks_in is not None:
+        return paths
+    examples = first_names([within(folder, path) for path in drawn])
+    undecided.append(f"{len(drawn)} files in masks_human/ show what masks_machine/ has in values, and are not used: {examples}.")
+    return [path for path in paths if path not in set(drawn)]
+
+
 def _may_be_picture(file: _File) -> bool:
     return not _has_mask_words(file) and not _looks_like_a_mask(file.path)
 
@@ -295,6 +313,11 @@ def _with_roles(files: list[_File]) -> list[_File]:
             else:  # if the first files agree, the others need not be read
                 is_mask = first_are_masks[0] if len(set(first_are_masks)) == 1 else _looks_like_a_mask(file.path)
             with_role.append(replace(file, role="mask" if is_mask else "picture", by_name=False))
+    if all(file.role != "mask" for file in with_role):  # masks that were saved with loss, where no others are
+        with_role = [
+            replace(file, role="mask") if file.role == "picture" and not file.by_name and _looks_like_a_lossy_mask(file.path)
+            else file for file in with_role
+        ]  # fmt: skip
     return sorted(with_role, key=lambda file: file.path)
 
 
@@ -302,15 +325,21 @@ def _has_mask_words(file: _File) -> bool:
     return _without_words(file.path.stem, MASK_WORDS) != _without_words(file.path.stem, frozenset())
 
 
+def _looks_like_a_lossy_mask(path: Path) -> bool:
+    """Whether a JPEG or the like has few colours, of which its pixels certainly are."""
+    look = look_at_mask(path)
+    return bool(look.lossy) and not look_at_mask(path, sorted(levels(look.colours, look.lossy))).cannot
+
+
 def _looks_like_a_mask(path: Path) -> bool:
-    """Whether a file has few different values or colours. A JPEG never has, because compression adds values."""
+    """Whether a file has few different values or colours. A lossy mask counts only where there is no other."""
     if path.suffix.lower() in (".jpg", ".jpeg"):
         return False
     try:
         return len(np.unique(read_labels(path))) <= FEW
     except DataError:
         look = look_at_mask(path)
-        return not look.cannot and len(look.colours if look.writes == COLOURS else look.values) <= FEW
+        return not look.cannot and not look.lossy and len(look.colours if look.writes == COLOURS else look.values) <= FEW
 
 
 # Rules ----------------------------------------------------------------------------------------------------------------------
@@ -331,20 +360,26 @@ def _of_lists(lists: Lists | None, pictures: list[_File], masks: list[_File]) ->
 
 
 def _match(
-    folder: Path, pictures: list[_File], masks: list[_File], decided: list[str]
+    folder: Path, pictures: list[_File], masks: list[_File], decided: list[str], class_of: dict[Path, str]
 ) -> tuple[_Matches, list[_File], list[_File]]:
     """The pairs, and the pictures and masks without a partner. First names decide as they are, then without regard to case and
-    leading zeros. Raises DataError where two rules fit the same pictures."""
+    leading zeros. `class_of` gets the names of the classes, of masks that show one each. Raises DataError where two rules fit the
+    same pictures."""
     matches: _Matches = []
     for normal in (False, True):
         if pictures and masks:
-            more, pictures, masks = _match_by_rules(folder, pictures, masks, normal, decided)
+            more, pictures, masks = _match_by_rules(folder, pictures, masks, normal, decided, class_of)
             matches += more
     return sorted(matches, key=lambda match: match[0].path), pictures, sorted(masks, key=lambda file: file.path)
 
 
 def _match_by_rules(
-    folder: Path, pictures: list[_File], masks: list[_File], normal: bool, decided: list[str]
+    folder: Path,
+    pictures: list[_File],
+    masks: list[_File],
+    normal: bool,
+    decided: list[str],
+    class_of: dict[Path, str],
 ) -> tuple[_Matches, list[_File], list[_File]]:
     votes = _votes(pictures, masks, normal)
     order = sorted(votes, key=lambda rule: _rank(rule, votes[rule], len(pictures)))
@@ -376,10 +411,15 @@ def _match_by_rules(
                 raise _two_candidates(folder, "picture", examples)
     several = len({picture for pairs in rivals.values() for picture, _ in pairs})
     whole = [rule for rule, pairs in rivals.items() if len(pairs) >= RIVAL * len(mask_of)]
-    if whole and len(whole) < FEW_RULES:
+    names = _names_of_classes([*dict.fromkeys(rule for of_picture in mask_of.values() for rule, _ in of_picture), *rivals])
+    of_classes = bool(whole) and bool(names) and _show_classes(mask_of, rivals, masks)
+    if of_classes:
+        class_of |= {masks[mask].path: names[rule] for of_picture in mask_of.values() for rule, mask in of_picture}
+        class_of |= {masks[mask].path: names[rule] for rule, pairs in rivals.items() for _, mask in pairs}
+    elif whole and len(whole) < FEW_RULES:
         examples = [(masks[mask_of[picture][0][1]], masks[mask]) for picture, mask in rivals[whole[0]]]
         raise _two_candidates(folder, "mask", examples)
-    if several >= RIVAL * len(mask_of):  # a mask for each object
+    if of_classes or several >= RIVAL * len(mask_of):  # a mask for each class or object
         for rule in order:
             for picture, mask in rivals.get(rule, ()):
                 if mask not in picture_of:
@@ -391,14 +431,52 @@ def _match_by_rules(
     ]
     by_rule: dict[tuple[str, str, str], list[tuple[_File, list[_File]]]] = defaultdict(list)
     several_folders = len({file.path.parent for file in pictures}) > MANY_FOLDERS
+    kind = "class" if of_classes else "object"
     for picture, of_picture in mask_of.items():
         files = (pictures[picture], sorted((masks[mask] for _, mask in of_picture), key=lambda file: file.path))
-        pattern = of_picture[0][0].pattern() if len(of_picture) == 1 else "one file for each object"
+        pattern = of_picture[0][0].pattern() if len(of_picture) == 1 else f"one file for each {kind}"
         places = [_place(folder, file, several_folders) for file in (files[0], files[1][0])]
         by_rule[places[0], places[1], pattern].append(files)
     decided += _rule_sentences(by_rule)
     left = [file for place, file in enumerate(pictures) if place not in mask_of]
     return matches, left, [file for place, file in enumerate(masks) if place not in picture_of]
+
+
+def _names_of_classes(rules: Sequence[_Rule]) -> dict[_Rule, str]:
+    """The name of a class for each rule, by the words in which the rules differ. Empty where a rule has none, or has numbers."""
+    words = {
+        rule: [word for word in re.split(r"[/=*_\-. ]+", f"{rule.masks} {rule.before or ''} {rule.behind}") if word]
+        for rule in rules
+    }  # fmt: skip
+    common = set.intersection(*(set(of_rule) for of_rule in words.values())) if words else set()
+    names = {
+        rule: "_".join(word for word in of_rule if word not in common and word.lower() not in MASK_WORDS)
+        for rule, of_rule in words.items()
+    }  # fmt: skip
+    distinct = len(set(names.values())) == len(names) > 1
+    return names if distinct and all(name and not re.search(r"\d", name) for name in names.values()) else {}
+
+
+def _show_classes(
+    mask_of: Mapping[int, list[tuple[_Rule, int]]], rivals: Mapping[_Rule, list[tuple[int, int]]], masks: Sequence[_File]
+) -> bool:
+    """Whether masks of a picture have two values each, and share so few pixels that they show classes, not one truth twice."""
+    shared: Counter[tuple[_Rule, _Rule]] = Counter()
+    smaller: Counter[tuple[_Rule, _Rule]] = Counter()
+    for picture, of_picture in [*mask_of.items()][:COMPARED]:
+        files = dict(of_picture) | {rule: mask for rule, pairs in rivals.items() for place, mask in pairs if place == picture}
+        shown: dict[_Rule, np.ndarray] = {}
+        for rule, mask in files.items():
+            values = foreground(masks[mask].path)
+            if values is None:
+                return False
+            shown[rule] = values
+        for one, other in combinations(shown, 2):
+            if shown[one].shape != shown[other].shape:
+                return False
+            shared[one, other] += int(np.count_nonzero(shown[one] & shown[other]))
+            smaller[one, other] += int(min(shown[one].sum(), shown[other].sum()))
+    return all(shared[rules] <= SHARED * count for rules, count in smaller.items()) and any(smaller.values())
 
 
 def _place(folder: Path, file: _File, several: bool) -> str:

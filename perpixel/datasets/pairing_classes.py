@@ -132,13 +132,23 @@ def _entries(
             colour: (value, VOID_NAME if name.lower() in VOID_WORDS else name) for colour, (value, name) in coloured.items()
             if colour in counts
         }  # fmt: skip
+    for place, (title, table) in enumerate(_known_sets(pictures)):
+        least = LEAST_OF_KNOWN if place else 2
+        if len(counts) >= least and counts.keys() <= table.keys():
+            decided.append(f"the colours are {title}.")
+            return {colour: table[colour] for colour in counts}
+    return {}
+
+
+def _known_sets(pictures: Sequence[str]) -> list[tuple[str, dict[int, tuple[int, str]]]]:
+    """The published colours, each set with its title: by packed colour the value and the name. VOC's are the first."""
     of_voc = {
         packed(colour): (value, f"class_{value}" if value else "background") for value, colour in enumerate(voc.CLASSES.colours)
     }
     if voc.are_names_of_voc(pictures):
         of_voc = {colour: (value, voc.CLASSES.names[value]) for colour, (value, _) in of_voc.items()}
     of_voc[packed(VOID_COLOUR)] = (voc.VOID, VOID_NAME)
-    known: list[tuple[str, dict[int, tuple[int, str]]]] = [
+    return [
         ("VOC's colours, whose places in its table are the values", of_voc),
         ("those of CamVid, in SegNet's 11 classes", {
             **{packed(colour): (place, name) for place, (name, colour) in enumerate(camvid.OF_SEGNET.items())},
@@ -153,12 +163,24 @@ def _entries(
             for label in reversed(cityscapes_labels.DRAWN)
         }),
     ]  # fmt: skip
-    for title, table in known:
-        least = 2 if table is of_voc else LEAST_OF_KNOWN
-        if len(counts) >= least and counts.keys() <= table.keys():
-            decided.append(f"the colours are {title}.")
-            return {colour: table[colour] for colour in counts}
-    return {}
+
+
+def colours_that_may_be(folder: Path, table: ClassTable | None, exact: Mapping[int, int]) -> list[tuple[list[int], bool]]:
+    """The packed colours that masks of this folder may have, as `pairing_lossy.restored` takes them: by a class table, as colours
+    and as values, by other masks, by a file of names, and by the published sets."""
+    tables: list[tuple[list[int], bool]] = []
+    if table is not None:
+        with_void = [(table.void_colour, table.void_values)] if table.void_values else []
+        coloured = [*zip(table.colours, table.values, strict=True), *with_void]
+        tables.append(([value * 0x010101 for _, values in coloured for value in values if value <= 255], True))
+        tables.append(([packed(colour) for colour, _ in coloured], True))
+    elif exact:
+        tables.append((list(exact), False))
+    try:
+        named = [packed(colour) for _, colour in _read_names(folder)[1] if colour is not None]
+    except DataError:  # `_names_from_file` tells it
+        named = []
+    return [*tables, (named, True), *((list(known), False) for _, known in _known_sets(()))]
 
 
 def writing_by_table(table: ClassTable, looks: Mapping[Path, MaskLook]) -> Writing:
@@ -281,6 +303,10 @@ def _names_from_file(folder: Path, values: Mapping[int, int], decided: list[str]
     """The names of values, from a file with one name a line.
 
     The lines stand for the values in their order, with or without 255; else the number of a line, from 0, is the value."""
+    numbered = _numbered_names(folder)
+    if numbered and set(values) <= numbered.keys():
+        decided.append("the names come from _classes.csv, which names the values.")
+        return {value: VOID_NAME if numbered[value].lower() in VOID_WORDS else numbered[value] for value in values}
     try:
         path, lines_of_file = _read_names(folder)
     except DataError as error:
@@ -303,6 +329,23 @@ def _names_from_file(folder: Path, values: Mapping[int, int], decided: list[str]
         return {value: VOID_NAME if lines[value].lower() in VOID_WORDS else lines[value] for value in without_void}
     undecided.append(f"{path.name} has {len(lines)} names for {len(values)} values and was not used; write one name per value.")
     return {}
+
+
+def _numbered_names(folder: Path) -> dict[int, str]:
+    """The names of values by Roboflow's _classes.csv, a value and a name a line, in the folder or in those of its splits. Empty
+    where there is none, or where two contradict."""
+    names: dict[int, str] = {}
+    for path in files_in(folder, depth=2):
+        if path.name != "_classes.csv":
+            continue
+        try:
+            lines = read_text(path).splitlines()
+        except DataError:
+            continue
+        for match in (re.fullmatch(r"\s*(\d{1,5})\s*,\s*(\S.*?)\s*", line) for line in lines):
+            if match is not None and names.setdefault(int(match[1]), match[2]) != match[2]:
+                return {}
+    return names
 
 
 def _read_names(folder: Path) -> tuple[Path | None, list[tuple[str, Colour | None]]]:

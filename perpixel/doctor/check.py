@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -28,12 +28,14 @@ from perpixel.datasets.folder import SPLITS, Pair, folder_classes, list_folder, 
 from perpixel.doctor import coco_defects, mask_defects, picture_defects, set_defects, unlearned
 from perpixel.doctor.defects import Problem, failed, problem
 from perpixel.doctor.set_defects import SampleResult
-from perpixel.errors import DataError, printable
+from perpixel.errors import DataError, UsageError, printable
 from perpixel.files import require_folder
 from perpixel.images import Header, read_labels
 from perpixel.machines.memory import keep_freed_memory
 from perpixel.sample import Sample
+from perpixel.shards import Shard, ShardFile, plain, read_shards, typed
 
+KIND = "checked"  # of shards
 THREADS = 2
 COLOURED = ("RGB", "RGBA", "LA", "PA", "CMYK", "La", "RGBa", "YCbCr", "RGBX", "LAB")
 
@@ -72,57 +74,134 @@ def check(
     `judged_splits` are checked. `progress` gets the numbers of checked samples and of all samples. With `objects` those
     are counted that teach nothing.
     Raises DataError or UnknownName where there is nothing to check: no such folder, no class table, no files."""
+    if str(data).endswith(".json"):
+        problems_in_file, count = coco_defects.of_file(Path(data))
+        return Report(tuple(problems_in_file), {}, {Path(data).stem: count}, {}, {})
+    planned = _planned(data, root, splits, objects)
+    results = [*_checked([job for _, job in planned.jobs], progress)]
+    return _report(planned, [(split, result) for (split, _), result in zip(planned.jobs, results, strict=True)])
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """What is to be checked: the defects that are known before a sample is read, the class table and where it stands, and of each
+    sample the split and the function that checks it; by `names` as `split\0name`."""
+
+    problems: tuple[Problem, ...]
+    classes: ClassTable
+    table: str
+    published: bool
+    chosen: bool  # splits are chosen
+    jobs: Sequence[tuple[str, Callable[[], SampleResult]]] = ()
+    names: Sequence[str] = ()
+
+
+def _planned(data: str | Path, root: str | Path | None, splits: Sequence[str] | None, objects: bool) -> _Planned:
     keep_freed_memory()
-    problems: list[Problem] = []
-    jobs: list[tuple[str, Callable[[], SampleResult]]]  # the split of a sample, and the function that checks it
     name = str(data)
-    if name.endswith(".json"):
-        problems_in_file, count = coco_defects.of_file(Path(name))
-        return Report(tuple(problems_in_file), {}, {Path(name).stem: count}, {}, {})
     if name in DATASETS or name in ON_DISK:
         datasets = judged_splits(name, root, splits)
-        classes, table = next(iter(datasets.values())).classes, name
-        if splits is None and name in ON_DISK:
-            problems += set_defects.of_splits(name, ON_DISK[name].judged, datasets)
+        classes = next(iter(datasets.values())).classes
+        problems = set_defects.of_splits(name, ON_DISK[name].judged, datasets) if splits is None and name in ON_DISK else []
         if objects:
             datasets = {split: with_objects(dataset) for split, dataset in datasets.items()}
-        jobs = [(split, partial(_check_sample, dataset, i)) for split, dataset in datasets.items() for i in range(len(dataset))]
-    else:
-        root = Path(data)
-        if not os.path.isdir(root):
-            open_dataset(data)  # raises: no such name, no such folder
-        require_folder(root, "allow it")
-        classes, table = folder_classes(root), str(root / "classes.csv")
-        listing = list_folder(root)
-        problems += set_defects.of_listing(root, listing)
-        if not listing.pairs and not problems:
-            raise DataError(f"{root}: holds no pictures and masks; put them into images/ and masks/.")
-        chosen_splits = SPLITS if splits is None or {*splits} <= {*SPLITS} else splits  # folds are checked alone, else all splits
-        jobs = [(split, partial(_check_pair, pair, classes, objects)) for split in chosen_splits for pair in listing.of(split)]
-        problems += set_defects.of_table(classes, table)
+        each = [(split, dataset, i) for split, dataset in datasets.items() for i in range(len(dataset))]
+        return _Planned(
+            tuple(problems), classes, name, name in ON_DISK, splits is not None,
+            [(split, partial(_check_sample, dataset, i)) for split, dataset, i in each],
+            [f"{split}\0{dataset.name(i)}" for split, dataset, i in each],
+        )  # fmt: skip
+    folder = Path(data)
+    if not os.path.isdir(folder):
+        open_dataset(data)  # raises: no such name, no such folder
+    require_folder(folder, "allow it")
+    classes, table = folder_classes(folder), str(folder / "classes.csv")
+    listing = list_folder(folder)
+    problems = set_defects.of_listing(folder, listing)
+    if not listing.pairs and not problems:
+        raise DataError(f"{folder}: holds no pictures and masks; put them into images/ and masks/.")
+    chosen_splits = SPLITS if splits is None or {*splits} <= {*SPLITS} else splits  # folds are checked alone, else all splits
+    pairs = [(split, pair) for split in chosen_splits for pair in listing.of(split)]
+    problems += set_defects.of_table(classes, table)
+    return _Planned(
+        tuple(problems), classes, table, False, splits is not None,
+        [(split, partial(_check_pair, pair, classes, objects)) for split, pair in pairs],
+        [f"{split}\0{pair.name}" for split, pair in pairs],
+    )  # fmt: skip
 
-    results: list[tuple[str, SampleResult]] = []
+
+def _checked(
+    jobs: Sequence[Callable[[], SampleResult]], progress: Callable[[int, int], None] | None
+) -> Iterator[SampleResult]:
+    """The result of each job, in their order."""
     with ThreadPoolExecutor(THREADS) as pool:  # a worker drops its picture before it takes the next
         try:
-            for (split, _), result in zip(jobs, pool.map(lambda job: job[1](), jobs), strict=True):
-                results.append((split, result))
+            for done, result in enumerate(pool.map(lambda job: job(), jobs), start=1):
+                yield result
                 if progress:
-                    progress(len(results), len(jobs))
+                    progress(done, len(jobs))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return _report(problems, results, classes, table, name in ON_DISK, splits is not None)
 
 
-def _report(
-    problems: list[Problem],
-    results: list[tuple[str, SampleResult]],
-    classes: ClassTable,
-    table: str,
-    published: bool,
-    chosen: bool,
-) -> Report:
-    problems += [problem for _, result in results for problem in result.problems]
+@dataclass(frozen=True)
+class Checked:
+    """What a shard did: samples that it checked now, samples that were checked before, and all problems of both."""
+
+    done: int
+    before: int
+    problems: tuple[Problem, ...]
+    samples: int  # of the whole set
+
+
+def check_shard(
+    data: str | Path, out: Path, shard: Shard, progress: Callable[[int, int], None] | None = None, root: str | Path | None = None
+) -> Checked:
+    """Checks the samples of a shard and keeps the results in `out`; what was kept before is not checked again.
+
+    Raises the errors of `check`; UsageError for a JSON file, which is checked as a whole, and where `out` holds other work."""
+    if str(data).endswith(".json"):
+        raise UsageError(f"{data}: a file of annotations is checked as a whole, in one process; leave --shard out.")
+    planned = _planned(data, root, None, False)
+    head = {
+        "problems": planned.problems, "classes": planned.classes.to_json(), "table": planned.table,
+        "published": planned.published, "data": str(data),
+    }  # fmt: skip
+    with ShardFile(out, KIND, shard, plain(head), planned.names) as file:
+        before = [typed(file.done[place]["result"], SampleResult, str(file.path)) for place in sorted(file.done)]
+        places, problems = file.open_places, [problem for result in before for problem in result.problems]
+        for place, result in zip(places, _checked([planned.jobs[place][1] for place in places], progress), strict=True):
+            file.add(place, {"result": plain(result)})
+            problems += result.problems
+    return Checked(len(places), len(before), tuple(problems), len(planned.names))
+
+
+def merge_checked(folder: Path) -> tuple[str, Report]:
+    """The name of the data set, and the report of all samples, which shards checked: that of one process. What no shard sees by
+    itself is found here: copies in two shards, classes without a pixel.
+
+    Raises the errors of `read_shards`."""
+    merged = read_shards(folder, KIND)
+    try:
+        head = merged.head
+        planned = _Planned(
+            typed(head["problems"], tuple[Problem, ...], str(folder)), ClassTable.from_json(head["classes"]), str(head["table"]),
+            bool(head["published"]), False,
+        )  # fmt: skip
+        data = str(head["data"])
+    except KeyError as error:
+        raise DataError(f"{folder}: its shards do not say what they checked ({error} is missing); check again.") from None
+    results = [
+        (name.partition("\0")[0], typed(content.get("result"), SampleResult, f"{folder}, {name}"))
+        for name, content in zip(merged.names, merged.contents, strict=True)
+    ]
+    return data, _report(planned, results)
+
+
+def _report(planned: _Planned, results: list[tuple[str, SampleResult]]) -> Report:
+    classes, table, published = planned.classes, planned.table, planned.published
+    problems = [*planned.problems, *(problem for _, result in results for problem in result.problems)]
     class_pixels: dict[str, list[int]] = {}
     pictures: dict[str, int] = {}
     sizes: dict[str, int] = defaultdict(int)
@@ -135,7 +214,7 @@ def _report(
         if result.size is not None:
             sizes[f"{result.size[0]}x{result.size[1]}"] += 1
     problems = set_defects.of_folders(problems, table)
-    problems += set_defects.of_pictures(results, published, overlap=published and chosen)
+    problems += set_defects.of_pictures(results, published, overlap=published and planned.chosen)
     if any(result.pixels is not None for _, result in results):
         problems += set_defects.of_empty_masks(results, classes)
         problems += set_defects.of_classes(class_pixels, classes, table)

@@ -81,7 +81,7 @@ KINDS: dict[str, Kind] = {
     "16-bit mask": Kind("warning", "16 bits per pixel for values that 8 can hold: other programs show it black, or scale it",
                         "save it with 8"),
     "JPEG mask": Kind("error", "a mask saved with loss, as JPEG or lossy WEBP: values near borders are wrong",
-                      "export it again as PNG; what is lost cannot be computed"),
+                      "export it again as PNG; where its values are few, `perpixel init FOLDER --fix COPY` takes the nearest"),
     "palette expanded": Kind("error", "colours of the class table in place of values",
                              "write the values, as palette or grey PNG"),
     "colour-coded mask": Kind("error", "colours in place of values", "write values, with a table of the colours in classes.csv"),

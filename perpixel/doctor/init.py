@@ -21,32 +21,42 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from perpixel.classes import ClassTable
+from perpixel.classes import ClassTable, distinct_colours
 from perpixel.datasets.folder import OBJECTS, SPLITS, Listing, Pair, is_listed, list_folder, truth_folders
 from perpixel.datasets.pairing import as_pair, find_pairs
-from perpixel.datasets.pairing_classes import classes_of_colours, classes_of_values, proposed_void, writing_by_table
+from perpixel.datasets.pairing_classes import (
+    classes_of_colours,
+    classes_of_values,
+    colours_that_may_be,
+    proposed_void,
+    writing_by_table,
+)
+from perpixel.datasets.pairing_lossy import levels, restored, shown
 from perpixel.datasets.pairing_masks import (
     ALPHA,
+    AS_PNG,
     CLEAR,
     COLOURS,
     EQUAL_CHANNELS,
     VALUES,
     MaskLook,
     Writing,
+    foreground,
     look_at_mask,
     write_colours,
 )
 from perpixel.datasets.pairing_names import PICTURE_WORDS, first_names, folder_words, within
-from perpixel.doctor.known_sets import ready_set, refuse_panoptic, refuse_several
+from perpixel.doctor.known_sets import ready_set, refuse_panoptic, refuse_several, unread_annotations
 from perpixel.doctor.repair import PLAN
 from perpixel.errors import DataError, ResourceError, UsageError, failure_of, printable
 from perpixel.files import new_folder, read_bytes, require_folder, walk, write_whole
 from perpixel.formats import FORMATS, annotations_of
-from perpixel.images import encode_image, encode_labels, read_size, read_stored
+from perpixel.images import encode_image, encode_labels, read_header, read_size, read_stored
 from perpixel.tables import to_csv
 from perpixel.terminal import FAILURES
 
 THREADS = 2
+BACKGROUND = "background"
 SOURCE = ".source"  # in a copy made for a training: the digest of the files that it was made of
 WRITTEN = {  # what masks write -> the repair, in words
     EQUAL_CHANNELS: "three equal channels written as one",
@@ -69,6 +79,8 @@ class Proposal:
     writing: Writing = field(default_factory=Writing)  # how the masks are read
     objects: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)  # of pictures, the masks of one object each
     steps: Mapping[Path, str] = field(default_factory=dict)  # of masks, the repair in words
+    class_of: Mapping[Path, str] = field(default_factory=dict)  # of `objects` that are classes, the name
+    order: tuple[str, ...] = ()  # those names: where masks share pixels, the later has them
 
 
 class Annotations(DataError):
@@ -120,7 +132,8 @@ def prepared(folder: Path, copy: Path, say: Callable[[str], None], progress: Cal
         from perpixel.formats.convert import convert  # only now: it takes time to load
 
         say(f"{folder}: holds {error.title}, which are written as masks: {copy}")
-        convert(folder, copy, progress=progress)
+        for sentence in convert(folder, copy, progress=progress).told:
+            say(sentence)
         write_whole(copy, SOURCE, stamp)
         return copy
     for sentence in (*proposal.decided, *(f"please look: {sentence}" for sentence in proposal.undecided)):
@@ -139,10 +152,12 @@ def prepared(folder: Path, copy: Path, say: Callable[[str], None], progress: Cal
 
 
 def _writes_colours(folder: Path) -> bool:
-    """Whether the first mask that can be read has channels, as masks have for which `init` alone wrote the tables."""
-    for pair in list_folder(folder).pairs:
+    """Whether the first mask that can be read has channels or was saved with loss, as masks for which `init` alone wrote the
+    tables."""
+    pairs = list_folder(folder).pairs
+    for pair in pairs:
         try:
-            return pair.mask is not None and read_stored(pair.mask).ndim == 3
+            return pair.mask is not None and (read_stored(pair.mask).ndim == 3 or bool(read_header(pair.mask).lossy))
         except DataError:
             continue
     return False
@@ -195,6 +210,7 @@ def propose(
     decided: list[str] = []
     undecided: list[str] = []
     objects: dict[Path, tuple[Path, ...]] = {}
+    class_of: Mapping[Path, str] = {}
     table = ClassTable.read_csv(folder / "classes.csv") if os.path.lexists(folder / "classes.csv") else None
     if is_listed(folder):
         pairs, listed = list(list_folder(folder).pairs), False
@@ -211,10 +227,11 @@ def propose(
         try:
             found = find_pairs(folder, decided, undecided, pictures_in, masks_in, lists_in)
         except DataError as error:
-            raise _as_annotations(folder) or error from None
+            raise _as_annotations(folder) or unread_annotations(folder) or error from None
         listed = found.listed
         pairs = [as_pair(folder, pair) for pair in found.pairs] if listed else list(list_folder(folder).pairs)
         objects = {pair.image: pair.masks for pair in found.pairs} if found.of_objects else {}
+        class_of = found.class_of
         _report_annotations(folder, undecided)
     counts = Counter(pair.split for pair in pairs)
     decided.append(", ".join(f"{split}: {counts[split]}" for split in SPLITS if counts[split]) + " pictures.")
@@ -230,9 +247,10 @@ def propose(
         decided.append("the classes are background (0) and object (1); give them the names that they have in your pictures.")
         return _proposal(folder, table or OBJECTS, pairs, listed, decided, undecided)
     if objects:
-        return _of_objects(folder, table, pairs, objects, decided, undecided)
-    looks = _look_at_masks(folder, pairs, undecided)
+        return _of_objects(folder, table, pairs, objects, class_of, decided, undecided)
+    looks, known = _look_at_masks(folder, pairs, table, undecided)
     readable = {path: look for path, look in looks.items() if not look.cannot}
+    decided += _lossy_sentences(looks, known)
     kinds = Counter(look.writes for look in readable.values())
     stems = [pair.image.stem for pair in pairs]
     if table is not None:
@@ -242,6 +260,7 @@ def propose(
         classes, writing = classes_of_colours(folder, stems, readable, decided, undecided)
     else:
         classes, writing = classes_of_values(folder, stems, readable, decided, undecided), Writing()
+    writing = replace(writing, known=known)
     if table is None:
         classes = proposed_void(classes, writing, list(readable), undecided)
     steps, repair = _repair(readable, kinds, writing)
@@ -252,14 +271,36 @@ def propose(
 def _repair(readable: Mapping[Path, MaskLook], kinds: Counter[str], writing: Writing) -> tuple[dict[Path, str], str]:
     """For each mask the repair in words, and one sentence for all. Both are empty where masks can stay as they are."""
     if writing.by_colour is not None:
-        steps = {path: WRITTEN[COLOURS] for path in readable}
+        steps = {path: WRITTEN[COLOURS] for path in readable} | _nearest_steps(readable)
         colours = {colour for look in readable.values() for colour in look.colours}
         return steps, f"{len(steps)} masks write {len(colours)} colours in place of values"
     steps = {path: WRITTEN[look.writes] for path, look in readable.items() if look.writes != VALUES}
+    lossy = _nearest_steps(readable)
     if not steps:
-        return steps, ""
+        return lossy, f"{len(lossy)} masks were saved with loss" if lossy else ""
+    steps |= lossy
     counted = ", ".join(f"{kinds[kind]} masks: {action}" for kind, action in WRITTEN.items() if kinds[kind])
     return steps, f"{len(steps)} masks have several channels ({counted})"
+
+
+def _nearest_steps(readable: Mapping[Path, MaskLook]) -> dict[Path, str]:
+    return {
+        path: f"each pixel of a {look.lossy} written as the nearest of its colours; {look.between} pixels lay between"
+        for path, look in readable.items() if look.lossy
+    }  # fmt: skip
+
+
+def _lossy_sentences(looks: Mapping[Path, MaskLook], known: Sequence[int]) -> list[str]:
+    """What becomes of masks that were saved with loss."""
+    lossy = [look for look in looks.values() if look.lossy and not look.cannot]
+    if not lossy:
+        return []
+    kinds = Counter(look.lossy for look in lossy)
+    between, total = sum(look.between for look in lossy), sum(sum((look.values or look.colours).values()) for look in lossy)
+    counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    nearest = f"each pixel becomes the nearest of {', '.join(map(shown, known[:12]))}{', ...' if len(known) > 12 else ''}"
+    share = f"{between} of {total} pixels ({100 * between / total:.2g} %) lie between"
+    return [f"{len(lossy)} masks were saved with loss ({counted}): {nearest}; {share}. A PNG from their source would be exact."]
 
 
 def _of_objects(
@@ -267,13 +308,18 @@ def _of_objects(
     table: ClassTable | None,
     pairs: list[Pair],
     objects: Mapping[Path, tuple[Path, ...]],
+    class_of: Mapping[Path, str],
     decided: list[str],
     undecided: list[str],
 ) -> Proposal:
-    """The proposal for pictures with a mask of each object."""
+    """The proposal for pictures with a mask of each object, or of each class."""
     masks = [mask for masks in objects.values() for mask in masks]
     with ThreadPoolExecutor(THREADS) as pool:
         looks = dict(zip(masks, pool.map(look_at_mask, masks), strict=True))
+        known = _colours_before_loss(folder, looks, table)
+        lossy = [path for path in looks if looks[path].lossy and known]
+        looks |= zip(lossy, pool.map(lambda path: look_at_mask(path, known), lossy), strict=True)
+    decided += _lossy_sentences(looks, known)
     broken = [look.cannot for look in looks.values() if look.cannot]
     if broken:
         undecided.append(f"{len(broken)} masks cannot be read; the first: {broken[0]}")
@@ -284,12 +330,56 @@ def _of_objects(
             f"{folder}: pictures have several masks each, and {len(several)} masks hold more than one object ({names}); choose "
             f"the masks with --masks, a part of their paths."
         )
+    if class_of:
+        return _of_classes(folder, table, pairs, objects, class_of, looks, known, decided, undecided)
     decided.append(
         f"{len(masks)} masks show one object each, {len(objects)} pictures have some; the background is their value 0."
     )
     repair = f"{len(masks)} masks of one object each are not read as they are"
     proposal = _proposal(folder, table or OBJECTS, pairs, True, decided, undecided)
-    return replace(proposal, objects=objects, repair=repair)
+    return replace(proposal, objects=objects, repair=repair, writing=Writing(known=known))
+
+
+def _of_classes(
+    folder: Path,
+    table: ClassTable | None,
+    pairs: list[Pair],
+    objects: Mapping[Path, tuple[Path, ...]],
+    class_of: Mapping[Path, str],
+    looks: Mapping[Path, MaskLook],
+    known: tuple[int, ...],
+    decided: list[str],
+    undecided: list[str],
+) -> Proposal:
+    """The proposal for pictures with a mask of each class. Where two share pixels, the class of fewer pixels has them."""
+    pixels: Counter[str] = Counter()
+    for path, look in looks.items():
+        counts = look.values or look.colours
+        pixels[class_of[path]] += sum(count for value, count in counts.items() if value not in (0, CLEAR))
+    named = sorted(name for name in pixels if name.lower() != BACKGROUND)
+    if table is not None and (missing := [name for name in named if name not in table.names]):
+        raise DataError(f"{folder / 'classes.csv'}: has no class {missing[0]}, of which there are masks; add it.")
+    order = tuple(sorted(named, key=lambda name: (-pixels[name], name)))
+    total = max(1, sum(sum((looks[masks[0]].values or looks[masks[0]].colours).values()) for masks in objects.values()))
+    shares = ", ".join(f"{name} ({100 * pixels[name] / total:.3g} %)" for name in named)
+    decided.append(
+        f"{len(class_of)} masks show one class each, named by the files: {shares}; what no mask shows is background."
+    )
+    with ThreadPoolExecutor(THREADS) as pool:
+        shared = [*pool.map(lambda masks: _shared_pixels([m for m in masks if class_of[m] in named], known), objects.values())]
+    if any(shared):
+        undecided.append(
+            f"{sum(shared)} pixels of {sum(map(bool, shared))} pictures lie in the masks of several classes: the class of fewer "
+            f"pixels has them, because what is small is drawn over what is large ({' before '.join(reversed(order))})."
+        )
+    names = (BACKGROUND, *named)
+    colours = ((0, 0, 0), *distinct_colours(len(named)))
+    classes = table or ClassTable(names, colours, tuple((value,) for value in range(len(names))))
+    proposal = _proposal(folder, classes, pairs, True, decided, undecided)
+    repair = f"{len(class_of)} masks of one class each are not read as they are"
+    return replace(
+        proposal, objects=objects, repair=printable(repair), writing=Writing(known=known), class_of=class_of, order=order
+    )
 
 
 def _proposal(
@@ -323,14 +413,20 @@ def _report_instances(folder: Path, listing: Listing, decided: list[str], undeci
             undecided.append(f"{len(unpaired)} {kind} are left out: {first_names([within(folder, path) for path in unpaired])}.")
 
 
-def _look_at_masks(folder: Path, pairs: Sequence[Pair], undecided: list[str]) -> dict[Path, MaskLook]:
-    """What each mask holds. Adds the masks and pictures that cannot be read, and other sizes, to `undecided`."""
+def _look_at_masks(
+    folder: Path, pairs: Sequence[Pair], table: ClassTable | None, undecided: list[str]
+) -> tuple[dict[Path, MaskLook], tuple[int, ...]]:
+    """What each mask holds, and the packed colours of masks that were saved with loss. Adds the masks and pictures that cannot be
+    read, and other sizes, to `undecided`."""
     broken: list[str] = []
     broken_pictures: list[str] = []
     other_size: list[str] = []
     masks = [pair.truths[0] for pair in pairs]
     with ThreadPoolExecutor(THREADS) as pool:
         looks = dict(zip(masks, pool.map(look_at_mask, masks), strict=True))
+        known = _colours_before_loss(folder, looks, table)
+        lossy = [path for path in looks if looks[path].lossy and known]
+        looks |= zip(lossy, pool.map(lambda path: look_at_mask(path, known), lossy), strict=True)
         sizes = pool.map(_size_or_reason, [pair.image for pair in pairs])
         for path, size in zip(masks, sizes, strict=True):
             if looks[path].cannot:
@@ -347,7 +443,30 @@ def _look_at_masks(folder: Path, pairs: Sequence[Pair], undecided: list[str]) ->
         undecided.append(f"{len(broken_pictures)} pictures cannot be read; the first: {broken_pictures[0]}")
     if other_size:
         undecided.append(f"{len(other_size)} masks differ from their picture in size: {first_names(other_size)}; correct them.")
-    return looks
+    return looks, known
+
+
+def _colours_before_loss(folder: Path, looks: dict[Path, MaskLook], table: ClassTable | None) -> tuple[int, ...]:
+    """The packed colours that masks had before they were saved with loss; none where no mask was.
+
+    Where the colours of all are too near each other, the reason enters `looks`."""
+    plateaus: Counter[int] = Counter()
+    exact: Counter[int] = Counter()
+    for look in looks.values():
+        (plateaus if look.lossy else exact).update(look.colours)
+    lossy = next((look.lossy for look in looks.values() if look.lossy), "")
+    if not plateaus:
+        return ()
+    try:
+        found = levels(plateaus, lossy)
+        of_greys = all(look.writes == VALUES for look in looks.values() if look.lossy)
+        return restored(found, colours_that_may_be(folder, table, exact), lossy, of_greys)
+    except DataError as error:
+        for path, look in looks.items():
+            if look.lossy:
+                reason = f"is a {look.lossy}, whose compression changes mask values, and in all masks together {error}"
+                looks[path] = MaskLook(cannot=f"{path}: {reason}; {AS_PNG}")
+        return ()
 
 
 def _size_or_reason(picture: Path) -> tuple[int, int] | str:
@@ -391,8 +510,12 @@ def _copy(proposal: Proposal, pair: Pair, out: Path, name: str) -> list[tuple[st
     try:
         read_size(pair.image)  # raises for what is no picture
         files.append((f"images/{name}{pair.image.suffix}", read_bytes(pair.image)))
-        if proposal.objects:
-            data, action = _numbers(proposal.objects[pair.image])
+        if proposal.class_of:
+            labels, action = _labels_of_classes(proposal, pair.image)
+            files.append((f"masks/{name}.png", encode_labels(labels, proposal.classes)))
+            steps.append((printable(pair.image), "masks of classes", action))
+        elif proposal.objects:
+            data, action = _numbers(proposal.objects[pair.image], proposal.writing.known)
             files.append((f"instances/{name}.png", data))
             steps.append((printable(pair.image), "objects", action))
         elif pair.mask is not None:
@@ -412,14 +535,44 @@ def _copy(proposal: Proposal, pair: Pair, out: Path, name: str) -> list[tuple[st
     return steps
 
 
-def _numbers(masks: Sequence[Path]) -> tuple[bytes, str]:
+def _shared_pixels(masks: Sequence[Path], known: tuple[int, ...]) -> int:
+    """The number of pixels that several masks show. 0 where one cannot be used."""
+    shown = [foreground(path, known) for path in masks]
+    usable = [one for one in shown if one is not None]
+    if len(usable) < len(shown) or len({one.shape for one in usable}) != 1:
+        return 0
+    return int(np.count_nonzero(np.sum(usable, 0) > 1))
+
+
+def _labels_of_classes(proposal: Proposal, image: Path) -> tuple[NDArray[np.integer], str]:
+    """The class ids (H, W) of a picture with a mask of each class, and what was done, with the number of shared pixels. Raises
+    DataError where masks differ in size."""
+    names = proposal.classes.names
+    masks = {proposal.class_of[path]: path for path in proposal.objects[image]}
+    size = read_size(next(iter(masks.values())), turn=False)
+    labels = np.full(size, names.index(BACKGROUND) if BACKGROUND in names else 0, proposal.classes.dtype)
+    drawn = np.zeros(size, np.bool_)
+    shared = 0
+    for name in (name for name in proposal.order if name in masks):
+        shown = _foreground(masks[name], proposal.writing.known)
+        if shown.shape != size:
+            sizes = f"is {shown.shape[0]}x{shown.shape[1]}, another mask of its picture is {size[0]}x{size[1]}"
+            raise DataError(f"{masks[name]}: {sizes} (height x width); give both the same size.")
+        shared += int(np.count_nonzero(drawn & shown))
+        drawn |= shown
+        labels[shown] = names.index(name)
+    twice = f", {shared} pixels in several, which the class of fewer pixels has" if shared else ""
+    return labels, f"{len(masks)} masks of classes written as values{twice}"
+
+
+def _numbers(masks: Sequence[Path], known: tuple[int, ...]) -> tuple[bytes, str]:
     """The PNG of the numbers of objects, 1 for the first mask, and what was done, with the pixels that two masks claim: the later
     has them. Raises DataError where masks differ in size."""
-    first = _foreground(masks[0])
+    first = _foreground(masks[0], known)
     numbers = np.where(first, 1, 0).astype(np.uint8 if len(masks) < 256 else np.uint16)
     claimed = 0
     for number, path in enumerate(masks[1:], start=2):
-        mask = _foreground(path)
+        mask = _foreground(path, known)
         if mask.shape != numbers.shape:
             sizes = f"is {mask.shape[0]}x{mask.shape[1]}, {masks[0].name} is {first.shape[0]}x{first.shape[1]}"
             raise DataError(f"{path}: {sizes} (height x width); give both the same size.")
@@ -429,17 +582,11 @@ def _numbers(masks: Sequence[Path]) -> tuple[bytes, str]:
     return encode_image(Image.fromarray(numbers), ".png"), f"{len(masks)} masks written as numbers of objects{twice}"
 
 
-def _foreground(path: Path) -> NDArray[np.bool_]:
-    """Where a mask of one object is not black, zero or clear, boolean (H, W)."""
-    look = look_at_mask(path)
-    if look.cannot:
-        raise DataError(look.cannot)
-    if look.values:
-        shown: NDArray[np.bool_] = Writing().read(path) != 0
-        return shown
-    order = sorted(look.colours)
-    values = {colour: 0 if colour in (0, CLEAR) else place for place, colour in enumerate(order, start=1)}
-    shown = Writing(values).read(path) != 0
+def _foreground(path: Path, known: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Where a mask of one object or class is not black, zero or clear, boolean (H, W). `known` as in `Writing`."""
+    shown = foreground(path, known)
+    if shown is None:
+        raise DataError(look_at_mask(path, known).cannot or f"{path}: holds more than two values; write one mask for each.")
     return shown
 
 

@@ -12,7 +12,7 @@ from perpixel.datasets import ON_DISK, judged_splits
 from perpixel.datasets.pairing_masks import look_at_mask
 from perpixel.datasets.pairing_names import MASK_WORDS, OTHER_WORDS, PICTURE_WORDS, folder_words, is_split, within
 from perpixel.errors import DataError, PerpixelError
-from perpixel.files import files_in, walk
+from perpixel.files import files_in, read_text, walk
 from perpixel.formats import FORMATS, annotations_of
 from perpixel.images import PICTURE_SUFFIXES, read_size
 
@@ -59,6 +59,18 @@ def ready_set(folder: Path) -> Ready | None:
         views.append(name)
         pictures = pictures or {split: len(dataset) for split, dataset in splits.items()}
     return Ready(views[0], tuple(views), pictures, folder) if views else None
+
+
+def unread_annotations(folder: Path) -> DataError | None:
+    """The error for annotations of a tool that are not read, with what to do. None where there are none."""
+    files = [path for path in walk(folder) if path.suffix.lower() == ".json" and path.parent.name == "ann"]
+    if not any('"classTitle"' in read_text(path) for path in files[:LOOKED_AT]):
+        return None
+    name = within(folder, files[0])
+    return DataError(
+        f"{folder}: {len(files)} files are JSON of Supervisely ({name}), which is not read; export it there as masks "
+        f"(masks_machine/) or as COCO."
+    )
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ def format_of(path: Path) -> str:
         ("folder", lambda: has_masks),
         ("labelme", lambda: any(labelme.is_labelme(read_json_or_none(file)) for file in labelme.files(path)[:FEW])),
         ("coco", lambda: coco.files_by_content(path)),
+        ("yolo", lambda: yolo.has_labels_without_names(path)),
         ("label-studio", lambda: label_studio.file_by_content(path)),
     ]
     for name, is_there in signs:

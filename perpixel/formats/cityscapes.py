@@ -13,6 +13,7 @@ Names of another form than CITY_SEQUENCE_FRAME become own_000001_000019 and so o
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from perpixel.datasets.cityscapes import SPLITS, SUFFIX, Cityscapes
 from perpixel.datasets.cityscapes_labels import DRAWN, PER_LABEL
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import write_whole
-from perpixel.formats.exchange import AnnotatedSet, Content, Holds, Notices, number_objects
+from perpixel.formats.exchange import AnnotatedSet, Content, Entry, Holds, Notices, number_objects
 from perpixel.formats.folder import of_datasets
 from perpixel.formats.pictures import all_or_none, put_picture
 from perpixel.images import encode_image
@@ -74,13 +75,13 @@ class Writer:
         self.ids[: len(classes)] = [ids.get(name, 0) for name in classes.names]
         self.unknown_ids = [id for id, name in enumerate(classes.names) if name in unknown]
         self.with_instances = [id for id, name in enumerate(classes.names) if name in ids and DRAWN[ids[name]].has_instances]
-        self.names: list[tuple[str, str]] = []
 
-    def add(self, name: str, split: str, content: Content) -> None:
+    def add(self, name: str, split: str, content: Content, number: int) -> list[str]:
+        """The name that a picture got, and its former one behind its split."""
         short, split = name.rpartition("/")[2], split or "train"
         city = short.partition("_")[0]
         if not OFFICIAL.match(short):
-            city, short = CITY, f"{CITY}_{len(self.names) + 1:06d}_000019"
+            city, short = CITY, f"{CITY}_{number:06d}_000019"
             self.notices.add("names", name)
         labels = self.ids[content.labels]
         numbered_objects = number_objects(content, self.classes, self.notices, name, by_vote=False)
@@ -94,9 +95,9 @@ class Writer:
             for kind, values in (("labelIds", labels.astype(np.uint8)), ("instanceIds", instance_ids)):
                 png = encode_image(Image.fromarray(values), ".png")
                 written.append(write_whole(folder, f"{short}_gtFine_{kind}.png", png, durable=False))
-        self.names.append((short, f"{split}/{name}"))
         self.notices.add("unknown class", name, int(np.isin(content.labels, self.unknown_ids).sum()))
         self._note_groups(instance_ids, content.instances, name)
+        return [short, f"{split}/{name}"]
 
     def _numbered(self, labels: NDArray[Any], numbers: NDArray[Any], objects: Instances, name: str) -> NDArray[np.uint16]:
         """The instance ids (H, W): label ids, and over them the ids of the numbered objects."""
@@ -125,6 +126,7 @@ class Writer:
         others = [] if objects is None else [index for index in crowds if objects.class_ids[index] not in self.with_instances]
         self.notices.add("no object", name, len(others))
 
-    def close(self) -> None:
-        if any(short != name.rpartition("/")[2] for short, name in self.names):
-            write_whole(self.out, "names.csv", to_csv(("name", "was"), self.names))
+    def close(self, entries: Sequence[Entry]) -> None:
+        names = [(entry.content[0], entry.content[1]) for entry in entries]
+        if any(short != name.rpartition("/")[2] for short, name in names):
+            write_whole(self.out, "names.csv", to_csv(("name", "was"), names))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from perpixel.formats.exchange import (
     BACKGROUND_NAMES,
     AnnotatedSet,
     Content,
+    Entry,
     Holds,
     Item,
     Notices,
@@ -173,10 +175,9 @@ def _content(
 class Writer:
     def __init__(self, out: Path, classes: ClassTable, notices: Notices) -> None:
         self.out, self.classes, self.notices = out, classes, notices
-        self.pictures: dict[str, list[dict[str, Any]]] = {}
-        self.objects: dict[str, list[dict[str, Any]]] = {}
 
-    def add(self, name: str, split: str, content: Content) -> None:
+    def add(self, name: str, split: str, content: Content, number: int) -> dict[str, Any]:
+        """The entries of a picture and of its objects, without their ids."""
         folder = self.out / "images" / split
         with all_or_none() as written:
             path = put_picture(content.picture, folder, name, self.notices, written)
@@ -184,11 +185,8 @@ class Writer:
             objects = [
                 self._object(shape, height, width) for shape in shapes_of(content, self.classes, HOLDS, self.notices, name)
             ]
-        pictures, listed = self.pictures.setdefault(split, []), self.objects.setdefault(split, [])
-        file_name = path.relative_to(folder).as_posix()
-        pictures.append({"id": len(pictures) + 1, "file_name": file_name, "height": height, "width": width})
-        for entry in objects:
-            listed.append({"id": len(listed) + 1, "image_id": len(pictures), **entry})
+        picture = {"file_name": path.relative_to(folder).as_posix(), "height": height, "width": width}
+        return {"picture": picture, "objects": objects}
 
     def _object(self, shape: Shape, height: int, width: int) -> dict[str, Any]:
         crop, pixels = shape.crop, shape.crop.pixels
@@ -200,13 +198,19 @@ class Writer:
             "bbox": [crop.left, crop.top, crop.shape[1], crop.shape[0]], "segmentation": segmentation,
         }  # fmt: skip
 
-    def close(self) -> None:
+    def close(self, entries: Sequence[Entry]) -> None:
+        splits: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {}
+        for entry in entries:
+            pictures, objects = splits.setdefault(entry.split, ([], []))
+            pictures.append({"id": len(pictures) + 1, **entry.content["picture"]})
+            for of_object in entry.content["objects"]:
+                objects.append({"id": len(objects) + 1, "image_id": len(pictures), **of_object})
         categories = [
             {"id": id, "name": name, "supercategory": ""}
             for id, name in enumerate(self.classes.names, start=1)
             if name.lower() not in BACKGROUND_NAMES
         ]
-        for split, pictures in self.pictures.items():
-            content = {"images": pictures, "annotations": self.objects[split], "categories": categories}
+        for split, (pictures, objects) in splits.items():
+            content = {"images": pictures, "annotations": objects, "categories": categories}
             name = f"instances_{split}.json" if split else "instances.json"
             write_whole(self.out / "annotations", name, json.dumps(content).encode())

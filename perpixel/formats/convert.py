@@ -8,21 +8,38 @@ left out. From a format and back to it, no pixel changes that the format can hol
 
 from __future__ import annotations
 
+import os
 import shutil
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from perpixel.classes import ClassTable
 from perpixel.datasets import DATASETS, ON_DISK, judged_splits
 from perpixel.datasets.folder import chosen_for_val
 from perpixel.download.archives import unpack
 from perpixel.errors import DataError, PerpixelError, UsageError, did_you_mean, failure_of, printable
-from perpixel.files import is_hidden, new_folder
+from perpixel.files import is_hidden, new_folder, sync_below
 from perpixel.formats import FORMATS, find_format, format_of
-from perpixel.formats.exchange import NOTICES, AnnotatedSet, Content, Item, background_of, failing, reason_refused, split_order
+from perpixel.formats.exchange import (
+    NOTICES,
+    AnnotatedSet,
+    Content,
+    Entry,
+    Item,
+    Notices,
+    Writer,
+    background_of,
+    failing,
+    reason_refused,
+    split_order,
+)
 from perpixel.formats.folder import of_datasets
+from perpixel.shards import Shard, ShardFile, plain, read_shards, shard_files, typed
 
+KIND = "converted"  # of shards
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 OWN_PICTURES = ("folder", "cityscapes")  # formats of sets whose pictures have their place in them
 UNPACKED = ".source"  # the folder to which an archive is unpacked
@@ -66,56 +83,149 @@ def convert(
 
         try:
             path = source
-            if str(source).lower().endswith(ARCHIVES) and Path(source).is_file():
+            if _is_archive(source):
                 unpack(Path(source), partial, {"": UNPACKED})
                 path = _only_folder_in(unpacked)
             annotated, origin = _read_source(path, origin, root, splits, pictures)
-            report = _write(annotated, origin, source, partial, to, splits, progress)
+            task = _Task.of(annotated, origin, source, to)
+            items = _chosen(annotated.items, splits, find_format(to).splits)
+            written = _written(items, range(len(items)), task.writer(partial, annotated.notices), annotated, progress)
+            report = task.closed(partial, items, [*written])
         except PerpixelError as error:
             raise type(error)(with_known_paths(str(error))) from None
         shutil.rmtree(unpacked, ignore_errors=True)
     return replace(report, told=[*map(with_known_paths, report.told)], failed=[*map(with_known_paths, report.failed)])
 
 
-def _write(
-    annotated: AnnotatedSet,
-    origin: str,
+@dataclass(frozen=True)
+class Converted:
+    """What a shard did: pictures that it wrote, a sentence for each that was left out, and the number of pictures of the set."""
+
+    done: int
+    failed: tuple[str, ...]
+    pictures: int
+
+
+def convert_shard(
     source: str | Path,
-    partial: Path,
-    to: str,
-    splits: Sequence[str] | None,
-    progress: Callable[[int, int], None],
-) -> Report:
-    """Writes the pictures of an annotated set, each whole or not at all. Pictures that fail are left out."""
-    for name in annotated.classes.names:
-        if reason := reason_refused(name):
-            raise DataError(f"{source}: the class {name!r} {reason}; rename it.")
-    items = _chosen(annotated.items, splits, find_format(to).splits)
-    writer = find_format(to).writer(partial, annotated.classes, annotated.notices)
-    done: dict[str, int] = {}
-    failed: list[str] = []
-    has_shapes = False
-    for number, item in enumerate(items, start=1):
-        before = dict(annotated.notices.kinds)
+    out: Path,
+    shard: Shard,
+    to: str = "folder",
+    origin: str | None = None,
+    root: str | Path | None = None,
+    splits: Sequence[str] | None = None,
+    pictures: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Converted:
+    """Writes the pictures of a shard below `out`, where its siblings may write too; `merge_converted` completes the data set.
+
+    Raises the errors of `convert`; UsageError for an archive, which each shard would unpack anew, and for an `out` that holds
+    files that no shard wrote."""
+    find_format(to)
+    if _is_archive(source):
+        raise UsageError(f"{source}: each shard would unpack it anew; unpack it yourself, and name the folder.")
+    if os.path.lexists(out) and not (out.is_dir() and (shard_files(out, KIND) or not any(out.iterdir()))):
+        raise UsageError(f"{out}: exists already; name a new folder.")
+    annotated, origin = _read_source(source, origin, root, splits, pictures)
+    task, items = _Task.of(annotated, origin, source, to), _chosen(annotated.items, splits, find_format(to).splits)
+    task.writer(out, annotated.notices)  # raises before anything is written
+    with ShardFile(out, KIND, shard, plain(task), [f"{item.split}\0{item.name}" for item in items], anew=True) as file:
+        writer, done, failed = task.writer(out, annotated.notices), 0, list[str]()
+        for place, record in zip(file.places, _written(items, file.places, writer, annotated, progress), strict=True):
+            file.add(place, record)
+            done += "failed" not in record
+            failed += [record["failed"]] if "failed" in record else []
+        sync_below(out)
+    return Converted(done, tuple(failed), len(items))
+
+
+def merge_converted(out: Path) -> tuple[Report, str]:
+    """Completes the data set whose pictures shards wrote below `out`, with the files that need all pictures: the bytes that one
+    process would have written. The files of the shards stay. Returns the report, and the name of the format.
+
+    Raises the errors of `read_shards`, and those of `convert` that need all pictures."""
+    merged = read_shards(out, KIND)
+    task = typed({key: value for key, value in merged.head.items() if key != "perpixel"}, _Task, str(out))
+    items = [Item(name, split, failing(DataError(name))) for split, name in (name.split("\0", 1) for name in merged.names)]
+    return task.closed(out, items, merged.contents), task.to
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is converted, apart from the pictures: the formats, the class table, and what reading has noted already."""
+
+    source: str
+    origin: str
+    to: str
+    classes: dict[str, Any]
+    advice: str
+    notices: Notices
+
+    @classmethod
+    def of(cls, annotated: AnnotatedSet, origin: str, source: str | Path, to: str) -> _Task:
+        """Raises DataError for the name of a class that not every format can hold."""
+        for name in annotated.classes.names:
+            if reason := reason_refused(name):
+                raise DataError(f"{source}: the class {name!r} {reason}; rename it.")
+        notices = Notices(dict(annotated.notices.kinds), [*annotated.notices.notes])
+        return cls(str(source), origin, to, annotated.classes.to_json(), annotated.advice, notices)
+
+    @property
+    def table(self) -> ClassTable:
+        return ClassTable.from_json(self.classes)
+
+    def writer(self, out: Path, notices: Notices) -> Writer:
+        return find_format(self.to).writer(out, self.table, notices)
+
+    def closed(self, out: Path, items: Sequence[Item], written: Sequence[Mapping[str, Any]]) -> Report:
+        """Writes the files that need all pictures, of what `_written` says of each item, and the report."""
+        notices = Notices(dict(self.notices.kinds), [*self.notices.notes])
+        done, entries, failed = dict[str, int](), list[Entry](), list[str]()
+        for item, record in zip(items, written, strict=True):
+            if "failed" in record:
+                failed.append(record["failed"])
+                continue
+            for kind, count in record["notices"].items():
+                notices.add(kind, item.name, count)
+            done[item.split] = done.get(item.split, 0) + 1
+            entries.append(Entry(item.name, item.split, record["entry"]))
+        if not done:
+            raise DataError(f"{self.source}: no picture could be used; the first: {failed[0]}")
+        if self.origin in FORMATS and not FORMATS[self.origin].holds.maps and not any(map(_has_shapes, written)):
+            raise DataError(_no_shape_kept(notices, self.advice, self.origin, self.source, len(entries)))
+        self.writer(out, notices).close(entries)
+        return Report(self.origin, done, notices.sentences(self.to), failed)
+
+
+def _written(
+    items: Sequence[Item], places: Sequence[int], writer: Writer, annotated: AnnotatedSet, progress: Callable[[int, int], None]
+) -> Iterator[dict[str, Any]]:
+    """Writes the items at these places, each whole or not at all. For each: the entry for `close`, whether it has shapes, and
+    what was noted, by the kind; or the sentence that says why it is left out."""
+    notices = annotated.notices
+    for number, place in enumerate(places, start=1):
+        item = items[place]
+        notices.kinds = {}
         try:
             _require_usable_name(item.name)
             content = item.read()
-            writer.add(item.name, item.split, content)
-            done[item.split] = done.get(item.split, 0) + 1
-            has_shapes = has_shapes or _shows_something(content, annotated)
+            entry = writer.add(item.name, item.split, content, place + 1)
+            noted = {kind: count for kind, (count, _, _) in notices.kinds.items()}
+            yield {"entry": entry, "shapes": _shows_something(content, annotated), "notices": noted}
         except Exception as error:
             sentence = failure_of(printable(item.name), error)
             if sentence is None:
                 raise
-            failed.append(sentence)
-            annotated.notices.kinds = before
-        progress(number, len(items))
-    if not done:
-        raise DataError(f"{source}: no picture could be used; the first: {failed[0]}")
-    if not has_shapes and origin in FORMATS and not FORMATS[origin].holds.maps:
-        raise DataError(_no_shape_kept(annotated, origin, source, sum(done.values())))
-    writer.close()
-    return Report(origin, done, annotated.notices.sentences(to), failed)
+            yield {"failed": sentence}
+        progress(number, len(places))
+
+
+def _has_shapes(record: Mapping[str, Any]) -> bool:
+    return bool(record.get("shapes"))
+
+
+def _is_archive(source: str | Path) -> bool:
+    return str(source).lower().endswith(ARCHIVES) and Path(source).is_file()
 
 
 def _shows_something(content: Content, annotated: AnnotatedSet) -> bool:
@@ -125,11 +235,11 @@ def _shows_something(content: Content, annotated: AnnotatedSet) -> bool:
     return bool((content.labels != background_of(annotated.classes)).any())
 
 
-def _no_shape_kept(annotated: AnnotatedSet, origin: str, source: str | Path, pictures: int) -> str:
+def _no_shape_kept(notices: Notices, advice: str, origin: str, source: str | Path, pictures: int) -> str:
     """The sentence for annotations without any usable shape."""
-    kinds = annotated.notices.kinds
+    kinds = notices.kinds
     reasons = [f"{kinds[kind][0]} {NOTICES[kind]}" for kind in LEFT_OUT if kind in kinds] or ["nothing is marked on any"]
-    advice = annotated.advice or (
+    advice = advice or (
         "mark objects with outlines or masks that have a label, or name other splits with --splits, or the format with --from"
     )
     return f"{source}: of {pictures} pictures, read as {origin}, no shape was kept: {'; '.join(reasons)}; {advice}."

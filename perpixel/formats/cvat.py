@@ -10,10 +10,11 @@ because entities are defined there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
 
@@ -26,6 +27,7 @@ from perpixel.files import files_in, read_bytes, write_whole
 from perpixel.formats.exchange import (
     AnnotatedSet,
     Content,
+    Entry,
     Holds,
     Item,
     Notices,
@@ -248,35 +250,35 @@ def _of_runs(attributes: dict[str, str], size: tuple[int, int]) -> NDArray[np.bo
 class Writer:
     def __init__(self, out: Path, classes: ClassTable, notices: Notices) -> None:
         self.out, self.classes, self.notices = out, classes, notices
-        self.pages: list[str] = []
-        self.void = self.crowd = False
 
-    def add(self, name: str, split: str, content: Content) -> None:
+    def add(self, name: str, split: str, content: Content, number: int) -> dict[str, Any]:
+        """The element of a picture behind its id, and whether it has void and crowds."""
         images = self.out / "images"
         with all_or_none() as written:
             path = put_picture(content.picture, images / split, name, self.notices, written)
             height, width = read_size(path)
             drawn_shapes = list(shapes_of(content, self.classes, HOLDS, self.notices, name))
         subset = f" subset={quoteattr(split)}" if split else ""
-        lines = [f'  <image id="{len(self.pages)}" name={quoteattr(path.relative_to(images).as_posix())}{subset} '
-                 f'width="{width}" height="{height}">']  # fmt: skip
-        for order, shape in enumerate(drawn_shapes):
-            self.void |= shape.label == VOID_NAME
-            self.crowd |= shape.crowd
-            lines.append(_written(shape, order))
-        self.pages.append("\n".join([*lines, "  </image>"]))
+        lines = [f'name={quoteattr(path.relative_to(images).as_posix())}{subset} width="{width}" height="{height}">']
+        lines += [_written(shape, order) for order, shape in enumerate(drawn_shapes)]
+        return {
+            "element": "\n".join([*lines, "  </image>"]), "void": any(shape.label == VOID_NAME for shape in drawn_shapes),
+            "crowd": any(shape.crowd for shape in drawn_shapes),
+        }  # fmt: skip
 
-    def close(self) -> None:
+    def close(self, entries: Sequence[Entry]) -> None:
+        pages = [f'  <image id="{id}" {entry.content["element"]}' for id, entry in enumerate(entries)]
+        void, crowd = (any(entry.content[key] for entry in entries) for key in ("void", "crowd"))
         attribute = ("<attribute><name>crowd</name><mutable>False</mutable><input_type>checkbox</input_type>"
-                     "<default_value>false</default_value><values></values></attribute>") if self.crowd else ""  # fmt: skip
+                     "<default_value>false</default_value><values></values></attribute>") if crowd else ""  # fmt: skip
         labels = "\n".join(
             f"    <label><name>{quoteattr(name)[1:-1]}</name><color>{colour}</color><attributes>{attribute}</attributes></label>"
-            for name, colour in label_colours(self.classes, self.void)
+            for name, colour in label_colours(self.classes, void)
         )
         write_whole(self.out, "annotations.xml", (
             '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
-            f"  <meta><task><size>{len(self.pages)}</size><mode>annotation</mode><labels>\n{labels}\n  </labels></task></meta>\n"
-            + "\n".join([*self.pages, "</annotations>\n"])
+            f"  <meta><task><size>{len(pages)}</size><mode>annotation</mode><labels>\n{labels}\n  </labels></task></meta>\n"
+            + "\n".join([*pages, "</annotations>\n"])
         ).encode())  # fmt: skip
 
 

@@ -145,12 +145,24 @@ class AnnotatedSet:
     advice: str = ""  # for a person whose set has no usable shape
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A picture that is written, by name and split; and `content`, the JSON that its format's `close` needs of it."""
+
+    name: str
+    split: str
+    content: Any
+
+
 class Writer(Protocol):
-    """Writes a data set below an empty folder, picture by picture. `close` writes the files that need all pictures."""
+    """Writes a data set below a folder, picture by picture. `number` is the place of a picture in the set, from 1.
+
+    `add` returns what `close` needs of a picture. `close` writes the files that need all pictures, which other processes may have
+    added: it looks at nothing but their entries, in the order of the set."""
 
     def __init__(self, out: Path, classes: ClassTable, notices: Notices) -> None: ...
-    def add(self, name: str, split: str, content: Content) -> None: ...
-    def close(self) -> None: ...
+    def add(self, name: str, split: str, content: Content, number: int) -> Any: ...
+    def close(self, entries: Sequence[Entry]) -> None: ...
 
 
 def background_of(classes: ClassTable) -> int | None:

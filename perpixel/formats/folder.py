@@ -7,6 +7,7 @@ OUT/classes.csv"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from perpixel.datasets import Dataset, HasPictures, with_objects
 from perpixel.datasets.folder import SPLITS, Folder, list_folder
 from perpixel.errors import DataError
 from perpixel.files import write_whole
-from perpixel.formats.exchange import AnnotatedSet, Content, Holds, Item, Notices, number_objects
+from perpixel.formats.exchange import AnnotatedSet, Content, Entry, Holds, Item, Notices, number_objects
 from perpixel.formats.pictures import all_or_none, put_picture
 from perpixel.images import encode_image, write_labels
 
@@ -50,10 +51,9 @@ def _content(dataset: Dataset, index: int) -> Content:
 class Writer:
     def __init__(self, out: Path, classes: ClassTable, notices: Notices) -> None:
         self.out, self.classes, self.notices = out, classes, notices
-        self._without_objects: list[tuple[str, tuple[int, ...]]] = []
-        self._objects = False
 
-    def add(self, name: str, split: str, content: Content) -> None:
+    def add(self, name: str, split: str, content: Content, number: int) -> list[int] | None:
+        """The size of a picture without objects."""
         path = f"{split}/{name}" if split else name
         numbered = number_objects(content, self.classes, self.notices, name)
         if numbered is not None and numbered[0].max(initial=0) > 65535:
@@ -64,16 +64,17 @@ class Writer:
             if numbered is not None:
                 self._write_numbers(path, numbered[0])
         if content.instances is None or numbered is None:
-            self._without_objects.append((path, content.labels.shape))
-            return
+            return list(content.labels.shape)
         self.notices.add("crowd", name, int(content.instances.crowd.sum()))
-        self._objects = True
+        return None
 
-    def close(self) -> None:
+    def close(self, entries: Sequence[Entry]) -> None:
         self.classes.write_csv(self.out / "classes.csv")
-        if self._objects:  # a folder has instances of all its pictures, or of no picture
-            for path, size in self._without_objects:
-                self._write_numbers(path, np.zeros(size, np.int32))
+        if any(entry.content is None for entry in entries):  # a folder has instances of all its pictures, or of no picture
+            for entry in entries:
+                if entry.content is not None:
+                    path = f"{entry.split}/{entry.name}" if entry.split else entry.name
+                    self._write_numbers(path, np.zeros(entry.content, np.int32))
 
     def _write_numbers(self, path: str, numbers: np.ndarray) -> None:
         stored = numbers.astype(np.uint8 if numbers.max(initial=0) <= 255 else np.uint16)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -40,6 +40,7 @@ from perpixel.files import files_in, write_whole
 from perpixel.formats.exchange import (
     AnnotatedSet,
     Content,
+    Entry,
     Holds,
     Item,
     Notices,
@@ -383,31 +384,34 @@ def encode_brush(mask: NDArray[np.bool_]) -> list[int]:
 class Writer:
     def __init__(self, out: Path, classes: ClassTable, notices: Notices) -> None:
         self.out, self.classes, self.notices = out, classes, notices
-        self.tasks: list[dict[str, Any]] = []
-        self.void = False
 
-    def add(self, name: str, split: str, content: Content) -> None:
+    def add(self, name: str, split: str, content: Content, number: int) -> dict[str, Any]:
+        """The address of a picture, and its results without their ids."""
         with all_or_none() as written:
             path = put_picture(content.picture, self.out / "images" / split, name, self.notices, written)
             height, width = read_size(path)
             drawn_shapes = list(shapes_of(content, self.classes, HOLDS, self.notices, name))
-        results = []
-        for place, shape in enumerate(drawn_shapes):
-            self.void |= shape.label == VOID_NAME
-            results.append({
-                "id": f"{len(self.tasks) + 1}-{place + 1}", "type": "brushlabels", "from_name": "label", "to_name": "image",
+        results = [
+            {
+                "type": "brushlabels", "from_name": "label", "to_name": "image",
                 "original_width": width, "original_height": height, "image_rotation": 0,
                 "value": {"format": "rle", "rle": encode_brush(shape.crop.mask), "brushlabels": [shape.label]},
                 **({"meta": {"text": [CROWD]}} if shape.crowd else {}),
-            })  # fmt: skip
+            }
+            for shape in drawn_shapes
+        ]  # fmt: skip
         address = f"/data/local-files/?d={quote(path.relative_to(self.out).as_posix())}"
-        self.tasks.append({"id": len(self.tasks) + 1, "data": {"image": address}, "annotations": [{"result": results}]})
+        return {"image": address, "results": results, "void": any(shape.label == VOID_NAME for shape in drawn_shapes)}
 
-    def close(self) -> None:
-        names_and_colours = label_colours(self.classes, self.void)
+    def close(self, entries: Sequence[Entry]) -> None:
+        tasks = []
+        for id, entry in enumerate(entries, start=1):
+            results = [{"id": f"{id}-{place}", **result} for place, result in enumerate(entry.content["results"], start=1)]
+            tasks.append({"id": id, "data": {"image": entry.content["image"]}, "annotations": [{"result": results}]})
+        names_and_colours = label_colours(self.classes, any(entry.content["void"] for entry in entries))
         labels = "\n".join(f'    <Label value={quoteattr(name)} background="{colour}"/>' for name, colour in names_and_colours)
         write_whole(self.out, "labels.xml", (
             f'<View>\n  <Image name="image" value="$image"/>\n  <BrushLabels name="label" toName="image">\n{labels}\n'
             "  </BrushLabels>\n</View>\n"
         ).encode())  # fmt: skip
-        write_whole(self.out, "tasks.json", json.dumps(self.tasks, ensure_ascii=False).encode())
+        write_whole(self.out, "tasks.json", json.dumps(tasks, ensure_ascii=False).encode())

@@ -16,7 +16,7 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from perpixel.files import in_either_form, is_hidden, walk, write_whole
 from perpixel.formats.exchange import (
     AnnotatedSet,
     Content,
+    Entry,
     Holds,
     Item,
     Notices,
@@ -228,7 +229,7 @@ class Writer:
     def __init__(self, out: Path, classes: ClassTable, notices: Notices) -> None:
         self.out, self.classes, self.notices = out, classes, notices
 
-    def add(self, name: str, split: str, content: Content) -> None:
+    def add(self, name: str, split: str, content: Content, number: int) -> None:
         with all_or_none() as written:
             path = put_picture(content.picture, self.out / split, name, self.notices, written)
             height, width = read_size(path)
@@ -240,7 +241,7 @@ class Writer:
             document_json = json.dumps(document, ensure_ascii=False, indent=1)
             write_whole(self.out / split, f"{name}.json", document_json.encode(), durable=False)
 
-    def close(self) -> None:
+    def close(self, entries: Sequence[Entry]) -> None:
         """Writes no more: every file is complete."""
 
 

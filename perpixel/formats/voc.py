@@ -34,6 +34,7 @@ from perpixel.files import files_in, read_text, write_whole
 from perpixel.formats.exchange import (
     AnnotatedSet,
     Content,
+    Entry,
     Holds,
     Item,
     Notices,
@@ -137,7 +138,7 @@ def _table(path: Path, masks: _Files) -> ClassTable:
 
 
 def _of_values(path: Path, masks: Sequence[Path]) -> ClassTable:
-    looks = {mask: look for mask in masks if not (look := look_at_mask(mask)).cannot}
+    looks = {mask: look for mask in masks if not (look := look_at_mask(mask)).cannot and not look.lossy}
     if not looks or write_colours(looks.values()):  # colours are VOC's, as tools write them
         return voc.CLASSES
     return classes_of_values(path, [mask.stem for mask in masks], looks, [], [])
@@ -205,10 +206,11 @@ class Writer:
         self.table = ClassTable(tuple(classes.names[id] for id in order), tuple(colours), values, (VOID,), VOID_COLOUR)
         self.written_value = np.full(classes.void + 1, VOID, np.uint8)
         self.written_value[order] = np.arange(len(order))
-        self.names: dict[str, list[str]] = {}
+        self.taken: set[str] = set()
 
-    def add(self, name: str, split: str, content: Content) -> None:
-        key = f"{split}/{name}" if any(name in names for names in self.names.values()) else name
+    def add(self, name: str, split: str, content: Content, number: int) -> str:
+        """The name in the lists. Of pictures of one name in several splits the later have their split before it."""
+        key = f"{split}/{name}" if name in self.taken else name
         numbered = number_objects(content, self.classes, self.notices, name)
         if numbered is not None and numbered[0].max(initial=0) >= VOID:
             raise DataError(f"{name}: has {numbered[0].max()} objects; a mask of VOC holds {VOID - 1}.")
@@ -222,12 +224,16 @@ class Writer:
                 palette[VOID] = VOID_COLOUR
                 stored.putpalette(palette.tobytes())
                 write_whole(self.out / OBJECTS, f"{key}.png", encode_image(stored, ".png"), durable=False)
-        self.names.setdefault(split or "train", []).append(key)
+        self.taken.add(key)
         self.notices.add("crowd", name, 0 if content.instances is None else int(content.instances.crowd.sum()))
+        return key
 
-    def close(self) -> None:
+    def close(self, entries: Sequence[Entry]) -> None:
         lists = self.out / "ImageSets" / "Segmentation"
-        for split, names in self.names.items():
+        by_split: dict[str, list[str]] = {}
+        for entry in entries:
+            by_split.setdefault(entry.split or "train", []).append(entry.content)
+        for split, names in by_split.items():
             write_whole(lists, f"{split}.txt", voc.write_list(names))
         rows = zip(self.table.names, self.table.colours, strict=True)
         lines = "".join(f"{name}:{','.join(map(str, colour))}::\n" for name, colour in rows)

@@ -8,9 +8,9 @@ The format does not define which pixels a polygon covers. Here COCO's rule (`pol
 read again keeps every pixel. Trainers that draw with OpenCV make each object half a pixel larger on all sides. An object of
 several pieces is one polygon: bridges of no width join its pieces, and its holes too.
 
-Without data.yaml, classes.txt names the classes, one a line. A split is a folder, a text file that lists pictures, or a list of
-these. The path of a label file has `labels` in place of the last `images` of the picture's path. Where no label file lies there,
-the labels lie in the only other folder that has files with their names."""
+Without data.yaml, classes.txt names the classes, one a line; without both they are class_0, class_1 ... A split is a folder, a
+text file that lists pictures, or a list of these. The path of a label file has `labels` in place of the last `images` of the
+picture's path. Where no label file lies there, the labels lie in the only other folder that has files with their names."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import itertools
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from perpixel.formats.exchange import (
     BACKGROUND_NAMES,
     AnnotatedSet,
     Content,
+    Entry,
     Holds,
     Item,
     Notices,
@@ -96,13 +98,41 @@ def has_labels(folder: Path) -> bool:
     return False
 
 
+def has_labels_without_names(folder: Path) -> bool:
+    """Whether folders called labels hold lines of YOLO, and there are pictures."""
+    in_labels = any("labels" in path.relative_to(folder).parts for path in walk(folder) if path.suffix.lower() == ".txt")
+    return in_labels and has_labels(folder) and bool(_pictures(folder))
+
+
+def _numbered(root: Path) -> list[str]:
+    """Names class_0, class_1 ... up to the greatest class that begins a line of the files in folders called labels."""
+    greatest = -1
+    for path in walk(root):
+        if path.suffix.lower() == ".txt" and "labels" in path.relative_to(root).parts:
+            try:
+                lines = _lines(path)
+            except DataError:  # its picture is reported when it is read
+                continue
+            firsts = [int(match[1]) for line in lines if (match := re.match(r"(\d{1,4})\s+\S+\s", line))]
+            greatest = max([greatest, *firsts])
+    return [f"class_{number}" for number in range(greatest + 1)]
+
+
 def read(path: Path, pictures: Path | None) -> AnnotatedSet:
     """Reads a data set of YOLO. Raises DataError for a table without names, and where no split or no picture exists."""
     names_of = table(path)
-    if names_of is None:
-        raise DataError(f"{path}: has no data.yaml and no classes.txt; add one that names the classes.")
     root, notices = path if path.is_dir() else path.parent, Notices()
-    names, places = _yaml(names_of, notices, pictures is None) if names_of.suffix.lower() in YAML else (_lines(names_of), {})
+    names: list[Any]
+    places: dict[str, list[Path]] = {}
+    if names_of is None:
+        names = _numbered(root)
+        if not names:
+            raise DataError(f"{path}: has no data.yaml and no classes.txt; add one that names the classes.")
+        notices.notes.append(f"no data.yaml and no classes.txt name the classes: they are {names[0]} to {names[-1]}.")
+    elif names_of.suffix.lower() in YAML:
+        names, places = _yaml(names_of, notices, pictures is None)
+    else:
+        names = list(_lines(names_of))
     names = [required_text(name, "a name", str(names_of)) for name in names]
     if len(set(names)) < len(names):
         raise DataError(f"{names_of}: two classes have one name; give each its own.")
@@ -301,9 +331,8 @@ class Writer:
     def __init__(self, out: Path, classes: ClassTable, notices: Notices) -> None:
         self.out, self.classes, self.notices = out, classes, notices
         self.names = [name for name in classes.names if name.lower() not in BACKGROUND_NAMES]
-        self.splits: set[str] = set()
 
-    def add(self, name: str, split: str, content: Content) -> None:
+    def add(self, name: str, split: str, content: Content, number: int) -> None:
         with all_or_none() as written:
             path = put_picture(content.picture, self.out / "images" / split, name, self.notices, written)
             height, width = read_size(path)
@@ -313,10 +342,10 @@ class Writer:
                 corners = outline.reshape(-1, 2) / (width, height)
                 lines.append(f"{self.names.index(shape.label)} {' '.join(map(repr, corners.ravel().tolist()))}\n")
             write_whole(self.out / "labels" / split, f"{name}.txt", "".join(lines).encode(), durable=False)
-        self.splits.add(split)
 
-    def close(self) -> None:
-        folders: dict[str, Any] = {split: f"images/{split}" for split in ("train", "val", "test") if split in self.splits}
+    def close(self, entries: Sequence[Entry]) -> None:
+        splits = {entry.split for entry in entries}
+        folders: dict[str, Any] = {split: f"images/{split}" for split in ("train", "val", "test") if split in splits}
         content = {"path": ".", **folders, "names": dict(enumerate(self.names))}
         write_whole(self.out, "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 

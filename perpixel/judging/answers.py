@@ -64,8 +64,9 @@ def pairs_of(
 def pairs_in_training(network: Network, data: Dataset, measure: Measure[Row], scale: float) -> Pairs[Row]:
     """The pictures of `data` as `measure` judges a network in training, which sees them at `scale`; without a protocol."""
     from perpixel.prediction.inference import whole_picture
+    from perpixel.prediction.kept_scores import KeptScores
 
-    truth, scores = measure.truth(data), _with_scores(measure)
+    truth, scores = measure.truth(data), KeptScores() if _with_scores(measure) else None
 
     def predicted(image: NDArray[np.uint8]) -> Prediction:
         return whole_picture(network, data.classes, image, scale, scores)()

@@ -32,6 +32,7 @@ from perpixel.judging.evaluate import Progress, counted, pixels
 from perpixel.judging.intervals import GROUPS, Samples, drawn, few_pictures, intervals_from
 from perpixel.judging.left_out import LeftOut
 from perpixel.judging.protocol import hash_of, other_protocol, refuse_other_protocol
+from perpixel.judging.stored_rows import stored
 from perpixel.judging.where import Confusion, by_picture, confusions, groups_of, slices
 from perpixel.machines.team import ALONE, Team
 from perpixel.measures import DEFAULT
@@ -82,7 +83,7 @@ def coins(samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
 
 def compare(
     judged: Sequence[Model | str | Path],
-    data: Dataset | str | Path | list[Dataset | str | Path],
+    data: Dataset | str | Path | list[Dataset | str | Path | None] | None,
     measure: Measure[Any] | None = None,
     samples_drawn: int = 1000,
     seed: int = 0,
@@ -92,12 +93,12 @@ def compare(
     names: Sequence[str] | None = None,
     table: Path | None = None,
 ) -> Comparison:
-    """Compares two or more models, folders of masks or results files by a measure.
+    """Compares two or more models, folders of masks or results files by a measure; or folders of rows that shards counted.
 
-    `data` is what all are judged by, or one for each; `inference` how all models predict, or one for each, which are then ranked
-    although they predict in different ways. `names` are those of the sides, made of paths without them. `table` is a CSV file
-    whose columns divide the pictures into slices (see `groups_of`). The processes of a `team` divide the pictures and all return
-    what one process would.
+    `data` is what all are judged by, or one for each, and None for rows; `inference` how all models predict, or one for each,
+    which are then ranked although they predict in different ways. `names` are those of the sides, made of paths without them.
+    `table` is a CSV file whose columns divide the pictures into slices (see `groups_of`). The processes of a `team` divide the
+    pictures and all return what one process would.
 
     A picture that cannot be judged on one side is left out on all, and told. A side whose protocol is not that of most others
     stands apart. Raises UsageError that names the field where no two protocols agree, DataError where no picture is left, and
@@ -109,7 +110,7 @@ def compare(
     sets = data if isinstance(data, list) else [data] * len(judged)
     ways = inference if isinstance(inference, list) else [inference] * len(judged)
     names = names or names_of([each if isinstance(each, str | Path) else each.card.title for each in judged])
-    pairs = [pairs_of(each, its_data, measure, way) for each, its_data, way in zip(judged, sets, ways, strict=True)]
+    pairs = [_pairs(each, its_data, measure, way) for each, its_data, way in zip(judged, sets, ways, strict=True)]
     rules = [dict(each.rules) for each in pairs] if any(way != ways[0] for way in ways) else []
     protocols = [_shared(each, rules) for each in pairs]
     if all(each.rows is None for each in pairs):
@@ -158,6 +159,14 @@ def compare(
         0 if groups is None else groups.missing,
         few_pictures(measure, len(pictures)),
     )  # fmt: skip
+
+
+def _pairs(
+    judged: Model | str | Path, data: Dataset | str | Path | None, measure: Measure[Any], way: Inference | None
+) -> Pairs[Any]:
+    if data is None:
+        return stored(Path(str(judged)), measure)[2]
+    return pairs_of(judged, data, measure, way)
 
 
 def _confusions(measure: Measure[Any], rows: Mapping[str, Sequence[Any]], classes: Sequence[str]) -> list[Confusion]:

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.errors import DataError
@@ -54,7 +56,19 @@ def evaluate(
     Raises DataError when a mask is missing or of another size, UsageError when the classes are not those of the data set, for an
     `inference` that does not fit the model, and for what the measure cannot judge."""
     measure = measure or pixels()
-    pairs = pairs_of(model_or_predictions, data, measure, inference)
+    return scores_of(pairs_of(model_or_predictions, data, measure, inference), measure, progress, bootstrap, seed, team, failed)
+
+
+def scores_of(
+    pairs: Pairs[Any],
+    measure: Measure[Any],
+    progress: Progress | None = None,
+    bootstrap: int = 0,
+    seed: int = 0,
+    team: Team = ALONE,
+    failed: Failed = None,
+) -> Scores:
+    """As `evaluate`, of pictures whose truth and predictions are known."""
     rows, digests = counted(pairs, progress, team, failed)
     more = left_out(failed, len(pairs.names), bootstrap)
     if pairs.masks is not None and (doubt := measure.doubt(rows)):
@@ -80,7 +94,7 @@ def counted(
     if pairs.rows is not None:
         return pairs.rows, []
     mine = range(team.rank, len(pairs.names), team.world)
-    judged = team.in_turn(team.all_or_none(lambda: [*_each(pairs, mine, progress, failed)]))
+    judged = team.in_turn(team.all_or_none(lambda: [*counted_each(pairs, mine, progress, failed)]))
     if failed is not None:  # in the order of the pictures, whichever thread or process noted them
         noted = {name: message for part in team.gather(dict(failed)) for name, message in part.items()}
         failed.clear()
@@ -88,7 +102,7 @@ def counted(
     return [row for pair in judged for row, _ in pair], [pair[0][1] if pair else b"" for pair in judged]
 
 
-def _each(
+def counted_each(
     pairs: Pairs[Row], indices: Sequence[int], progress: Progress | None, failed: Failed
 ) -> Iterator[list[tuple[Row, bytes]]]:
     """The row and the digest of each picture; an empty list for one that is noted in `failed`.
@@ -166,20 +180,53 @@ def confusion(
         [dataset.name(index) for index in range(len(dataset))], [], lambda _: {}, dataset.sample,
         lambda _, sample: measure.count(sample, Prediction(answer(sample), dataset.classes)),
     )  # fmt: skip
-    judged = [pair for pairs_of_one in _each(pairs, indices, progress, None) for pair in pairs_of_one]
+    judged = [pair for pairs_of_one in counted_each(pairs, indices, progress, None) for pair in pairs_of_one]
     if not judged:
         return ConfusionMatrix(len(dataset.classes), dataset.classes.void), []
     return matrix_of([row for row, _ in judged]), [digest for _, digest in judged]
 
 
-def judge(network: Network, dataset: Dataset, measure: Measure[Any], scale: float, team: Team = ALONE) -> Summary:
-    """What a measure says of a network in training, which sees pictures at `scale`; leaves it in the mode in which it was.
+@dataclass(frozen=True)
+class Judgement(Generic[Row]):
+    """What a measure says of predictions: of all judged pictures together, and by their numbers a row of each."""
+
+    measure: Measure[Row]
+    summary: Summary
+    rows: Mapping[int, Row]
+
+    def by_picture(self, figure: str) -> dict[int, float]:
+        """A figure of each picture alone, by its number; nan where it is undefined."""
+        once = np.ones((1, 1), np.int64)
+        return {index: float(self.measure.figures([row])(once).overall[figure][0]) for index, row in self.rows.items()}
+
+
+def judge(
+    network: Network,
+    dataset: Dataset,
+    measure: Measure[Row],
+    scale: float,
+    team: Team = ALONE,
+    count: int | None = None,
+    progress: Progress | None = None,
+) -> Judgement[Row]:
+    """What a measure says of a network in training, which sees pictures at `scale`, of `count` pictures spread evenly over the
+    data set, or of all; leaves it in the mode in which it was.
 
     The processes of a team divide the pictures, and all return the same. Raises what `evaluate` does."""
     pairs, training = pairs_in_training(network, dataset, measure, scale), network.training
+    places = spread(len(pairs.names), count)
+    some = replace(pairs, names=[pairs.names[place] for place in places], read=lambda number: pairs.read(places[number]))
     network.eval()
     try:
-        rows, _ = counted(pairs, team=team)
+        rows, _ = counted(some, progress, team)
     finally:
         network.train(training)
-    return measure.summary(rows, pairs.classes, pairs.names)
+    return Judgement(measure, measure.summary(rows, some.classes, some.names), dict(zip(places, rows, strict=True)))
+
+
+def spread(length: int, count: int | None) -> list[int]:
+    """`count` numbers below `length`, evenly spread from the first to the last; all without a count."""
+    if count is None or count >= length:
+        return list(range(length))
+    places: list[int] = np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist()
+    return places

@@ -41,7 +41,7 @@ from perpixel.errors import DataError, UsageError, did_you_mean
 from perpixel.files import write_whole
 from perpixel.images import encode_image, encode_labels
 from perpixel.judging.sound_predictions import Problem, sound_masks, sound_objects
-from perpixel.masks.rle import encode
+from perpixel.masks.rle import encode, encode_part
 from perpixel.measures.instances import read_results
 from perpixel.prediction.instances import INSTANCES
 from perpixel.prediction.panoptic import PANOPTIC
@@ -138,7 +138,8 @@ def _results_of_objects(
             if boxes:
                 entry["bbox"] = [float(side) for side in (crop.left, crop.top, crop.shape[1], crop.shape[0])]
             else:
-                entry["segmentation"] = {"size": list(objects.size), "counts": encode(crop.mask)}
+                counts = encode_part(crop.pixels, crop.top, crop.left, crop.size)
+                entry["segmentation"] = {"size": list(objects.size), "counts": counts}
             listed.append({**entry, "score": float(objects.scores[place])})
     yield f"{stem}.json", json.dumps(listed).encode()
 

@@ -64,6 +64,16 @@ def encode(mask: NDArray[Any]) -> str:
     return compress(_runs(mask))
 
 
+def encode_part(pixels: NDArray[np.bool_], top: int, left: int, size: tuple[int, int]) -> str:
+    """The string of `encode` for a mask of `size` that has `pixels` (h, w) from `top`, `left` on and is empty elsewhere, without
+    making that mask."""
+    height, width = size
+    turns = np.diff(np.pad(pixels.astype(np.int8), ((1, 1), (0, 0))), axis=0).T  # (w, h + 1): 1 where a run begins, -1 behind it
+    column, row = np.nonzero(turns)
+    ends = (left + column) * height + top + row
+    return compress(without_empty(np.diff(np.concatenate([[0], ends, [height * width]]))))
+
+
 def runs(mask: NDArray[Any]) -> list[int]:
     """The plain run lengths of a mask (H, W). The first run has the value 0, and may be 0 pixels long."""
     lengths: list[int] = _runs(mask).tolist()

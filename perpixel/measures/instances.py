@@ -44,9 +44,9 @@ from perpixel.datasets.coco_annotations import (
 from perpixel.datasets.coco_json import Box, ResultEntry, box_array, quick, rle_runs, sound_boxes
 from perpixel.errors import DataError, UsageError, did_you_mean
 from perpixel.files import read_bytes
-from perpixel.masks.rle import compress, encode, shown
+from perpixel.masks.rle import compress, encode_part, shown
 from perpixel.measures.measure import Better, Figures, FiguresOf, Measure, Needs, Pairs, Summary, Table, columns, percent
-from perpixel.sample import Instances, Prediction, Sample
+from perpixel.sample import Crop, Instances, Prediction, Sample
 from perpixel.version import VERSION
 
 if TYPE_CHECKING:  # modules with compiled code take 0.4 s to load
@@ -248,7 +248,7 @@ class AveragePrecision(Measure[InstancePair]):
             raise DataError(f"{truth.name}: no objects are predicted; judge a network that detects, or a results file.")
         held = truth.instances
         digest = hashlib.sha256(f"{truth.name}\0{held.class_ids.tolist()}\0{held.crowd.tolist()}".encode())
-        digest.update(json.dumps([encode(mask) for mask in held.masks]).encode())
+        digest.update(json.dumps([_string(held.crop(index)) for index in range(len(held.class_ids))]).encode())
         return InstancePair(_small(held), _small(predicted.instances)), digest.digest()
 
     def figures(self, *sides: Sequence[InstancePair]) -> FiguresOf:
@@ -313,9 +313,9 @@ def truth_of(instances: Sequence[Instances], classes: Sequence[str]) -> Annotati
     for id, held in enumerate(instances):
         pictures[id] = picture = ListedPicture(id, str(id), *held.size)
         objects[id] = [
-            Annotated(place, picture, int(class_id), json.dumps({"size": mask.shape, "counts": encode(mask)}).encode(),
-                      float(mask.sum()), _box(mask), bool(crowd))
-            for place, (mask, class_id, crowd) in enumerate(zip(_each_mask(held), held.class_ids, held.crowd, strict=True))
+            Annotated(place, picture, int(class_id), json.dumps({"size": crop.size, "counts": _string(crop)}).encode(),
+                      float(crop.pixels.sum()), _box(crop), bool(crowd))
+            for place, (crop, class_id, crowd) in enumerate(zip(_each_crop(held), held.class_ids, held.crowd, strict=True))
         ]  # fmt: skip
     return Annotations(Path("truth"), pictures, dict(enumerate(classes)), objects)
 
@@ -328,14 +328,18 @@ def results_of(instances: Sequence[Instances]) -> list[Result]:
         if objects.scores is None or not np.isfinite(objects.scores).all():
             problem = "no scores" if objects.scores is None else "a score that is not finite"
             raise DataError(f"picture {id}: its objects have {problem}; AP ranks objects by their scores.")
-        for mask, class_id, score in zip(_each_mask(objects), objects.class_ids, objects.scores, strict=True):
-            results.append(Result(id, int(class_id), float(score), _box(mask), encode(mask)))
+        for crop, class_id, score in zip(_each_crop(objects), objects.class_ids, objects.scores, strict=True):
+            results.append(Result(id, int(class_id), float(score), _box(crop), _string(crop)))
     return results
 
 
-def _each_mask(objects: Instances) -> Iterator[NDArray[np.bool_]]:
-    """The masks of objects one by one, because the masks of a thousand objects together would fill the memory."""
-    return (objects.mask(index) for index in range(len(objects.class_ids)))
+def _each_crop(objects: Instances) -> Iterator[Crop]:
+    """The objects one by one, without masks of the size of the picture: those of 10,000 would fill the memory."""
+    return (objects.crop(index) for index in range(len(objects.class_ids)))
+
+
+def _string(crop: Crop) -> str:
+    return encode_part(crop.pixels, crop.top, crop.left, crop.size)
 
 
 def _of_one_category(entries: Entries) -> Entries:
@@ -344,12 +348,9 @@ def _of_one_category(entries: Entries) -> Entries:
     return replace(ordered, categories=np.zeros_like(ordered.categories))
 
 
-def _box(mask: NDArray[np.bool_]) -> Box:
-    """Left, top, width and height of the pixels of a mask (H, W); zeros for an empty one."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return 0.0, 0.0, 0.0, 0.0
-    return float(columns[0]), float(rows[0]), float(np.ptp(columns)) + 1, float(np.ptp(rows)) + 1
+def _box(crop: Crop) -> Box:
+    """Left, top, width and height of the pixels of an object; zeros for one without pixels."""
+    return float(crop.left), float(crop.top), float(crop.shape[1]), float(crop.shape[0])
 
 
 def _objects(truth: Annotations, kind: str) -> tuple[Entries, str]:

@@ -9,10 +9,10 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,18 @@ from PIL import Image
 from perpixel import draw
 from perpixel.datasets.folder import Folder
 from perpixel.errors import DataError, UsageError, failure_of
-from perpixel.files import MODEL_FILE, digest, locked, read_bytes, remove_partial, walk, write_whole
+from perpixel.files import MODEL_FILE, locked, read_bytes, walk, write_whole
 from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_image
 from perpixel.prediction import panoptic
-from perpixel.prediction.inference import PLAIN, Inference
+from perpixel.prediction.inference import PLAIN, Inference, Predictor
 from perpixel.prediction.instances import INSTANCES, encode_instances
+from perpixel.prediction.journal import SUFFIXES, Done, Journal, ShardJournal
+from perpixel.prediction.kept_scores import KeptScores
 from perpixel.prediction.panoptic import PANOPTIC
 from perpixel.sample import Prediction
+from perpixel.shards import Shard
 from perpixel.weights.model_file import Model
 
-JOURNAL = "predictions.jsonl"
-SUFFIXES = {"masks": ".png", "overlays": ".png", "scores": ".npy", INSTANCES: ".json", PANOPTIC: ".png"}  # of results, by folder
 PICTURES = ("masks", "overlays", PANOPTIC)  # folders of results that are pictures
 STDIN = "-"
 
@@ -122,8 +123,8 @@ def _expand(text: str) -> Iterator[tuple[str, str]]:
 
 
 def predict_all(
-    model: Model, pictures: Iterable[InputPicture], out: Path, scores: bool = False, overlays: bool = True,
-    inference: Inference | None = None,
+    model: Model, pictures: Sequence[InputPicture], out: Path, scores: bool | KeptScores = False, overlays: bool = True,
+    inference: Inference | None = None, shard: Shard | None = None,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture; of a network
     of objects also `out/instances/NAME.json` (see `instances`). Of two networks that are merged it writes these, and
@@ -131,23 +132,26 @@ def predict_all(
 
     Reading, computing and writing overlap; at most a handful of pictures is in memory. A picture that fails is reported and
     the rest go on. What a former call finished with the same model, picture and options is skipped; the journal tells.
+    A `shard` predicts its share of the pictures alone; its siblings may write into the same folder (see `journal`).
     Raises UsageError when `out` holds predictions of another model, or `inference` does not fit this one."""
     predictor = (inference or PLAIN).predictor(model, scores)
     out.mkdir(parents=True, exist_ok=True)
     provided = predictor.provides
-    kinds = {"masks": True, "overlays": overlays, "scores": scores, INSTANCES: "instances" in provided}
+    kinds = {"masks": True, "overlays": overlays, "scores": predictor.scores is not None, INSTANCES: "instances" in provided}
     kinds[PANOPTIC] = "segments" in provided
     folders = [out / name for name, wanted in kinds.items() if wanted]
     head: dict[str, Any] = {"model": predictor.weights, "folders": [folder.name for folder in folders]}
+    if predictor.scores not in (None, KeptScores()):
+        head["scores"] = asdict(predictor.scores)
     if not predictor.inference.plain:
         head["inference"] = predictor.rules
     with (
-        locked(out), _Journal(out, folders, head) as journal,
+        _journal(predictor, pictures, out, folders, head, shard) as journal,
         ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer,
     ):  # fmt: skip
         reading: list[tuple[InputPicture, Future[_Read]]] = []
         writing: list[tuple[InputPicture, tuple[str, ...], Future[str]]] = []
-        remaining = iter(pictures)
+        remaining = iter(pictures if shard is None else [picture for picture in pictures if shard.has(picture.name)])
 
         def read_ahead() -> None:
             while len(reading) < 3 and (picture := next(remaining, None)) is not None:
@@ -166,15 +170,33 @@ def predict_all(
                 written = writer.submit(_write, picture, read.image, finish, out, overlays, journal, read.key)
                 writing.append((picture, read.dropped, written))
             except Exception as error:
-                yield _failed(picture, error)
+                yield _failed(picture, error, journal)
             while len(writing) > 2 or (writing and writing[0][2].done()):
-                yield _written(*writing.pop(0))
+                yield _written(*writing.pop(0), journal)
         for item in writing:
-            yield _written(*item)
+            yield _written(*item, journal)
         if predictor.objects is not None and journal.segments:
             things = frozenset(predictor.objects.things.values())
             content = panoptic.results(journal.segments, model.classes, things, predictor.rules)
             write_whole(out, f"{PANOPTIC}.json", json.dumps(content).encode())
+
+
+@contextmanager
+def _journal(
+    predictor: Predictor, pictures: Sequence[InputPicture], out: Path, folders: list[Path], head: dict[str, Any],
+    shard: Shard | None,
+) -> Iterator[Journal | ShardJournal]:  # fmt: skip
+    """The journal of this process, open, while no other process does the same work."""
+    if shard is None:
+        with locked(out), Journal(out, folders, head) as journal:
+            yield journal
+        return
+    maps = None
+    if predictor.objects is not None:
+        things = sorted({*predictor.objects.things.values()})
+        maps = {"classes": predictor.model.classes.to_json(), "things": things, "rules": predictor.rules}
+    with ShardJournal(out, folders, head, shard, [picture.name for picture in pictures], maps) as of_shard:
+        yield of_shard
 
 
 @dataclass(frozen=True)
@@ -186,7 +208,7 @@ class _Read:
     dropped: tuple[str, ...] = ()
 
 
-def _read(picture: InputPicture, journal: _Journal) -> _Read:
+def _read(picture: InputPicture, journal: Journal | ShardJournal) -> _Read:
     where = "standard input" if picture.path == STDIN else picture.path
     data = sys.stdin.buffer.read() if picture.path == STDIN else read_bytes(picture.path)
     key = hashlib.sha256(data).hexdigest()
@@ -200,7 +222,7 @@ def _read(picture: InputPicture, journal: _Journal) -> _Read:
 
 def _write(
     picture: InputPicture, image: NDArray[np.uint8], finish: Callable[[], Prediction], out: Path, overlays: bool,
-    journal: _Journal, key: str,
+    journal: Journal | ShardJournal, key: str,
 ) -> str:  # fmt: skip
     prediction = finish()
     classes, merged = prediction.classes, prediction.panoptic
@@ -223,109 +245,23 @@ def _write(
         of_map = panoptic.entry_of(file_name, image.shape[:2], segments, classes)
     for folder, data in parts.items():
         write_whole(out / folder, f"{picture.name}{SUFFIXES[folder]}", data, durable=False)
-    journal.add(picture.name, key, {folder: hashlib.sha256(data).hexdigest() for folder, data in parts.items()}, of_map)
+    journal.add(picture.name, Done(key, {folder: hashlib.sha256(data).hexdigest() for folder, data in parts.items()}, of_map))
     return "done"
 
 
-def _written(picture: InputPicture, left_out: tuple[str, ...], future: Future[str]) -> Outcome:
+def _written(
+    picture: InputPicture, left_out: tuple[str, ...], future: Future[str], journal: Journal | ShardJournal
+) -> Outcome:
     try:
         return Outcome(picture, future.result(), left_out)
     except Exception as error:
-        return _failed(picture, error)
+        return _failed(picture, error, journal)
 
 
-def _failed(picture: InputPicture, error: Exception) -> Outcome:
+def _failed(picture: InputPicture, error: Exception, journal: Journal | ShardJournal) -> Outcome:
     """What made one picture fail, so that the others go on. Raises the error where it is a bug, or will stop them all."""
     sentence = failure_of(picture.path, error)
     if sentence is None:
         raise error
+    journal.fail(picture.name, sentence)
     return Outcome(picture, sentence)
-
-
-@dataclass(frozen=True)
-class _Done:
-    """A line of the journal: the digests of a picture and of each file that was made of it, and what panoptic.json says of it."""
-
-    picture: str
-    files: dict[str, str]
-    segments: dict[str, Any] | None = None
-
-
-class _Journal:
-    """`predictions.jsonl`: first the model, the folders written and how, then name and digests of each picture that is done, and
-    the segments of its panoptic map."""
-
-    def __init__(self, out: Path, folders: list[Path], head: dict[str, Any]) -> None:
-        self.path, self.folders = out / JOURNAL, folders
-        self._done: dict[str, _Done] = {}
-        remove_partial(out)
-        for folder in folders:
-            for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-                remove_partial(place)
-        lines = read_bytes(self.path).split(b"\n") if os.path.lexists(self.path) else []
-        if any(lines):
-            self._check(lines[0], head, out)
-            for line in lines[1:]:
-                try:
-                    entry = json.loads(line)
-                    name, done = str(entry["name"]), _Done(entry["picture"], dict(entry["files"]), entry.get("segments"))
-                    if done.segments is None or {*done.segments} == {"picture", "size", "segments_info"}:
-                        self._done[name] = done
-                except (ValueError, KeyError, TypeError, RecursionError):
-                    continue  # cut off by a kill, or damaged: the picture is predicted again
-            # A broken last line must not swallow the next entry.
-            text = "".join(self._line(name, done) for name, done in self._done.items())
-            write_whole(out, JOURNAL, (json.dumps(head) + "\n" + text).encode())
-        else:
-            if any((out / folder).exists() for folder in SUFFIXES):
-                raise UsageError(f"{out}: holds masks or overlays from elsewhere; choose another --out.")
-            write_whole(out, JOURNAL, (json.dumps(head) + "\n").encode())
-        self._file = self.path.open("a")
-
-    @staticmethod
-    def _check(line: bytes, head: dict[str, Any], out: Path) -> None:
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
-            found = None
-        if found != head:
-            raise UsageError(f"{out}: holds predictions of another model or with other options; choose another --out.")
-
-    def has(self, name: str, key: str) -> bool:
-        """Whether the picture with this digest is done, and each file of it is still as it was written."""
-        done = self._done.get(name)
-        return done is not None and done.picture == key and all(map(partial(self._is_sound, name, done), self.folders))
-
-    @staticmethod
-    def _is_sound(name: str, done: _Done, folder: Path) -> bool:
-        file = folder / f"{name}{SUFFIXES[folder.name]}"
-        try:
-            return digest(file) == done.files.get(folder.name)
-        except OSError:
-            return False
-
-    @staticmethod
-    def _line(name: str, done: _Done) -> str:
-        segments = {} if done.segments is None else {"segments": done.segments}
-        return json.dumps({"name": name, "picture": done.picture, "files": done.files, **segments}) + "\n"
-
-    def add(self, name: str, key: str, files: dict[str, str], segments: dict[str, Any] | None) -> None:
-        done = _Done(key, files, segments)
-        if segments is not None:
-            self._done[name] = done
-        self._file.write(self._line(name, done))
-        self._file.flush()
-
-    @property
-    def segments(self) -> dict[str, dict[str, Any]]:
-        """What panoptic.json says of each picture whose map is there, by its name."""
-        return {name: done.segments for name, done in self._done.items()
-                if done.segments is not None and (self.path.parent / PANOPTIC / f"{name}.png").is_file()}  # fmt: skip
-
-    def __enter__(self) -> _Journal:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()

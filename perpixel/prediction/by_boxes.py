@@ -23,13 +23,16 @@ from torch.nn import functional as F
 
 from perpixel.masks.boxes import enlarge
 from perpixel.networks import PixelNetwork
+from perpixel.prediction.fuse import Answer
 from perpixel.prediction.proposals import propose
+from perpixel.prediction.score_maps import Scores, Window
 from perpixel.prediction.symmetries import Symmetry, turned, turned_back
 
 CONTEXT = 1.2  # the factor by which the sides of a box grow
 SIDE = 224  # pixels: the side of the square that a box is resized to, where the network has no side of its own
 SKIPPED = 112  # pixels: `released` skips boxes with a smaller side
 BATCH = 8  # boxes that pass through the network together
+AT_ONCE = 2**25  # scores of pixels in memory together; a picture with more is merged strip by strip
 MERGES = {
     "max": "maximum, 0 outside of a box",
     "sum": "sum, 0 outside of a box",
@@ -83,10 +86,65 @@ def merges(
             yield count, merged
 
 
+def merged_parts(
+    network: PixelNetwork, classes: int, image: NDArray[np.uint8], boxes: NDArray[np.int64], merge: str,
+    symmetries: Sequence[Symmetry],
+) -> Iterator[tuple[Window, Answer]]:  # fmt: skip
+    """Parts that cover the picture, each with the merged scores (h, w, C) of all boxes: the picture itself, or strips of a large
+    one.
+
+    For strips memory holds the scores of each box at the network's side, and a strip."""
+    height, width = image.shape[:2]
+    rows = max(1, AT_ONCE // (classes * width))
+    if rows >= height:
+        ((_, whole),) = merges(network, classes, image, boxes, [len(boxes)], merge, symmetries)
+        yield (0, 0, height, width), whole.movedim(0, 2).numpy()
+        return
+    answers = [
+        (box, np.ascontiguousarray(scores.movedim(0, 2).numpy())) for box, scores in _at_side(network, image, boxes, symmetries)
+    ]
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        merged = np.full((bottom - top, width, classes), -np.inf if merge == "max" else 0, np.float32)
+        covering = np.zeros((bottom - top, width, 1), np.int32)  # the number of boxes that hold a pixel
+        for (first, left, last, right), scores in answers:
+            inside = max(first, top), max(left, 0), min(last, bottom), min(right, width)
+            if inside[0] >= inside[2] or inside[1] >= inside[3]:
+                continue
+            place = slice(inside[0] - top, inside[2] - top), slice(inside[1], inside[3])
+            window = inside[0] - first, inside[1] - left, inside[2] - first, inside[3] - left
+            answer = _part(scores, (last - first, right - left), window)
+            (np.add if merge == "sum" else np.maximum)(merged[place], answer, out=merged[place])
+            covering[place] += 1
+        if merge == "max":  # as in `merges`
+            np.maximum(merged, 0, out=merged, where=covering != max(1, len(boxes)))
+        yield (top, 0, bottom, width), merged
+
+
+def _part(scores: Answer, size: tuple[int, int], window: Window) -> Answer:
+    """The scores (side, side, C) of a box resized to its `size`, in a window of the box."""
+    side = scores.shape[0]
+    if min(size) >= side:  # no antialiasing, so that only the window is interpolated
+        return Scores(scores, 1, 0.0, (side, side)).interpolated(size, window)
+    top, left, bottom, right = window
+    resized = F.interpolate(torch.from_numpy(scores).movedim(2, 0)[None], size, mode="bilinear", antialias=True)[0]
+    answer: Answer = resized[:, top:bottom, left:right].movedim(0, 2).numpy()
+    return answer
+
+
 def _answers(
     network: PixelNetwork, image: NDArray[np.uint8], boxes: NDArray[np.int64], symmetries: Sequence[Symmetry]
 ) -> Iterator[tuple[tuple[int, int, int, int], Tensor]]:
     """Each box with its scores (C, h, w) at its own size."""
+    for (top, left, bottom, right), scores in _at_side(network, image, boxes, symmetries):
+        size = bottom - top, right - left
+        yield (top, left, bottom, right), F.interpolate(scores[None], size, mode="bilinear", antialias=True)[0]
+
+
+def _at_side(
+    network: PixelNetwork, image: NDArray[np.uint8], boxes: NDArray[np.int64], symmetries: Sequence[Symmetry]
+) -> Iterator[tuple[tuple[int, int, int, int], Tensor]]:
+    """Each box with its scores (C, side, side) as the network gives them."""
     picture, side = Image.fromarray(image), side_of(network)
     for start in range(0, len(boxes), BATCH):
         batch = boxes[start : start + BATCH].tolist()
@@ -95,10 +153,7 @@ def _answers(
         for symmetry in symmetries:
             total = total + turned_back(_logits(network, turned(crops, symmetry, 1)), symmetry, 1)
         scores = torch.from_numpy(total / np.float32(len(symmetries))).movedim(-1, 1)
-        for box, answer in zip(batch, scores, strict=True):
-            top, left, bottom, right = box
-            size = bottom - top, right - left
-            yield (top, left, bottom, right), F.interpolate(answer[None], size, mode="bilinear", antialias=True)[0]
+        yield from (((box[0], box[1], box[2], box[3]), answer) for box, answer in zip(batch, scores, strict=True))
 
 
 def _cut(picture: Image.Image, box: Sequence[int], side: int) -> NDArray[np.uint8]:

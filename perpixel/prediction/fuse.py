@@ -14,7 +14,7 @@ An answer is an array of raw scores (h, w, C). Sources of the rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from perpixel.prediction.score_maps import log_sum
+from perpixel.prediction.score_maps import Window, log_sum
 
 Answer = NDArray[np.float32]
 NONE = float(np.finfo(np.float32).min)  # the start of a maximum, and of a sum of logarithms
@@ -57,7 +57,7 @@ class Rule:
     logarithms: bool = False
     gives_probabilities: bool = False
 
-    def no_scale(self, shape: tuple[int, int, int]) -> Answer:
+    def no_scale(self, shape: tuple[int, ...]) -> Answer:
         """The array that `add_scale` begins with."""
         return np.full(shape, 0 if self.over_scales is np.add else NONE, np.float32)
 
@@ -69,6 +69,23 @@ class Rule:
         """Divides the sum over `scales` scales by their number, in place, where the rule takes a mean."""
         if self.over_scales is np.add:
             total /= np.float32(scales)
+
+    def with_parts(
+        self, total: Answer | None, parts: Iterable[tuple[Window, Answer]], shape: tuple[int, int, int]
+    ) -> Answer:
+        """`total`, made where there is none, with the parts of one more scale."""
+        joined = self.no_scale(shape) if total is None else total
+        for (top, left, bottom, right), answer in parts:
+            self.add_scale(joined[top:bottom, left:right], answer)
+        return joined
+
+    def over_all(self, answers: Sequence[Answer]) -> Answer:
+        """The answers of all scales to one part, joined."""
+        total = self.no_scale(answers[0].shape)
+        for answer in answers:
+            self.add_scale(total, answer)
+        self.finish(total, len(answers))
+        return total
 
     @property
     def no_window(self) -> float:
@@ -85,6 +102,34 @@ class Rule:
             total -= np.log(counts)
         else:
             total /= counts
+
+
+def in_step(sources: Sequence[Iterable[tuple[Window, Answer]]], size: tuple[int, int]) -> Iterator[tuple[Window, list[Answer]]]:
+    """Parts that cover a picture of `size`, each with the answers of all sources.
+
+    A source gives parts that cover the picture, from the top down and from left to right, cut in its own way. One source keeps
+    its parts; those of several become strips of the full width. Memory holds a row of the parts of each."""
+    if len(sources) == 1:
+        yield from ((window, [answer]) for window, answer in sources[0])
+        return
+    rows = [_rows(source, size[1]) for source in sources]
+    held, top = [next(row) for row in rows], 0
+    while top < size[0]:
+        bottom = min(last for _, last, _ in held)
+        yield (top, 0, bottom, size[1]), [answer[top - first : bottom - first] for first, _, answer in held]
+        if bottom < size[0]:
+            held = [next(row) if one[1] == bottom else one for row, one in zip(rows, held, strict=True)]
+        top = bottom
+
+
+def _rows(parts: Iterable[tuple[Window, Answer]], width: int) -> Iterator[tuple[int, int, Answer]]:
+    """First row, end and answer of each row of parts, in the full width."""
+    row: list[Answer] = []
+    for (top, _, bottom, right), answer in parts:
+        row.append(answer)
+        if right == width:
+            yield top, bottom, np.concatenate(row, 1) if len(row) > 1 else row[0]
+            row.clear()
 
 
 FUSES = {

@@ -36,11 +36,12 @@ from perpixel.errors import UsageError, did_you_mean
 from perpixel.limits import LARGEST_SCALE, MAX_PIXELS
 from perpixel.networks import InstanceNetwork, Network, finds_objects, labels_pixels, pixel_network, with_output_stride
 from perpixel.prediction import panoptic
-from perpixel.prediction.by_boxes import CONTEXT, MERGES, chosen, merges, side_of
+from perpixel.prediction.by_boxes import CONTEXT, MERGES, chosen, merged_parts, side_of
 from perpixel.prediction.crf.refine import refine
 from perpixel.prediction.crf.settings import CRFS
-from perpixel.prediction.fuse import FUSES, Answer, Rule
+from perpixel.prediction.fuse import FUSES, Answer, Rule, in_step
 from perpixel.prediction.instances import labels_of
+from perpixel.prediction.kept_scores import KeptScores
 from perpixel.prediction.proposals import METHODS, propose
 from perpixel.prediction.score_maps import Scores, Window, resized, score_map, to_tensor
 from perpixel.prediction.symmetries import ALL, FLIPS, Symmetry, read_back, scores_of_turned
@@ -216,18 +217,20 @@ class Inference:
         """Whether the network is run once on the whole picture, perhaps scaled, and its scores are not changed."""
         return not (self.proposals or self.tile or self.ensemble or self.crf or self._several)
 
-    def predictor(self, model: Model, scores: bool = False) -> Predictor:
+    def predictor(self, model: Model, scores: bool | KeptScores = False) -> Predictor:
         """The predictor of `model` with these settings: its network is ready, and the second model loaded on its device.
 
-        `scores` asks for probabilities of pixels. Raises UsageError for a setting that does not fit `model`, and the errors of
-        `load`."""
+        `scores` asks for probabilities of pixels, of all classes as float32 where it is True. Raises UsageError for a setting
+        that does not fit `model`, and the errors of `load`."""
         network = model.ready()
         of_pixels = [name for name in self.given if name not in OF_OBJECTS]
         if of_pixels and finds_objects(network):
             setting = of_pixels[0]
             raise UsageError(f"{setting}: {type(network).__name__} finds objects in the picture as it is; leave {setting} out.")
-        if scores:
+        keeping = KeptScores() if scores is True else scores or None
+        if keeping is not None:
             pixel_network(network, "scores")
+            keeping.ids(model.classes)
         if self.tile:
             kept(tiled(pixel_network(network, "tile"), self.tile), self.tile)
         if self.proposals:  # raises before the first picture where the method needs a package that is not installed
@@ -242,7 +245,7 @@ class Inference:
         if self.output_stride:
             model = replace(model, network=with_output_stride(network, self.output_stride))
         other = None if self.ensemble is None else self._second(model, self.ensemble)
-        return Predictor(model, self, other, scores, None if self.objects_by is None else self._objects(model, self.objects_by))
+        return Predictor(model, self, other, keeping, None if self.objects_by is None else self._objects(model, self.objects_by))
 
     def _second(self, model: Model, ensemble: Model | str | Path) -> Model:
         """The second model, ready to join `model`."""
@@ -281,13 +284,13 @@ class Objects:
 class Predictor:
     """A model with the settings of its predictions. `Inference.predictor` makes it, and has checked that the two go together.
 
-    `other` is the second model of an ensemble. With `scores` predictions also have the probabilities (C, H, W), with
+    `other` is the second model of an ensemble. With `scores` predictions also have these probabilities (C, H, W), with
     `objects` a panoptic map."""
 
     model: Model
     inference: Inference
     other: Model | None
-    scores: bool
+    scores: KeptScores | None
     objects: Objects | None = None
 
     def __call__(self, image: NDArray[np.uint8]) -> Prediction:
@@ -381,22 +384,49 @@ class Predictor:
         return "+".join(model.digest for model in models if model is not None)
 
     def _joined(self, image: NDArray[np.uint8]) -> Prediction:
-        """Joined scores of the first network, and scores of the second network -> probabilities -> CRF."""
-        scores = _answer(self.model, image, self.inference)
-        other, crf = self.other, self.inference.crf
-        is_probability = self.inference.rule.gives_probabilities
+        """Joined scores of the first network, and scores of the second network -> probabilities -> CRF.
+
+        Scores of all pixels are in memory only where they are asked for, or a CRF refines them."""
+        size, classes, crf = (image.shape[0], image.shape[1]), self.model.classes, self.inference.crf
+        labels = np.empty(size, classes.dtype)
+        kept = None if self.scores is None else self.scores.empty(size, classes)
+        to_refine = np.empty((len(classes), *size), np.float32) if crf else None
+        for (top, left, bottom, right), joined in self._parts(image, size):
+            part = slice(top, bottom), slice(left, right)
+            labels[part] = joined.argmax(0).numpy()
+            if to_refine is not None or kept is not None:
+                probabilities = (joined if self._is_probability else joined.softmax(0)).numpy()
+                if to_refine is not None:
+                    to_refine[:, *part] = probabilities
+                elif kept is not None and self.scores is not None:
+                    self.scores.put(kept, part, probabilities, classes)
+        if to_refine is not None and crf is not None:
+            refined = refine(image, to_refine, CRFS[crf])
+            labels = refined.argmax(0).astype(classes.dtype)
+            if kept is not None and self.scores is not None:
+                self.scores.put(kept, (slice(None), slice(None)), refined, classes)
+        return Prediction(labels, classes, kept)
+
+    @property
+    def _is_probability(self) -> bool:
+        """Whether joined scores are probabilities; otherwise a softmax makes them."""
+        return self.inference.rule.gives_probabilities or (self.other is not None and self.inference.ensemble_by == "mean")
+
+    def _parts(self, image: NDArray[np.uint8], size: tuple[int, int]) -> Iterator[tuple[Window, Tensor]]:
+        """Parts that cover the picture, each with the joined scores (C, h, w) of all networks."""
+        other, rule = self.other, self.inference.rule
+        second = None
         if other is not None:
-            second = score_map(pixel_network(other.network, "ensemble"), image, other.scale_for(image.shape[:2]))
-            other_scores = _channels_first(second.interpolated(image.shape[:2]))
-            if self.inference.ensemble_by == "mean":
-                scores, is_probability = ((scores if is_probability else scores.softmax(0)) + other_scores.softmax(0)) / 2, True
-            else:
-                scores = scores.clamp(min=0) * other_scores.clamp(min=0)
-        probabilities = scores if is_probability or not (self.scores or crf) else scores.softmax(0)
-        if crf is not None:
-            scores = probabilities = torch.from_numpy(refine(image, probabilities.contiguous().numpy(), CRFS[crf]))
-        labels = scores.argmax(0).numpy().astype(self.model.classes.dtype)
-        return Prediction(labels, self.model.classes, probabilities.numpy() if self.scores else None)
+            second = score_map(pixel_network(other.network, "ensemble"), image, other.scale_for(size))
+        for window, answer in _answer(self.model, image, self.inference):
+            scores = _channels_first(answer)
+            if second is not None:
+                other_scores = _channels_first(second.interpolated(size, window))
+                if self.inference.ensemble_by == "mean":
+                    scores = ((scores if rule.gives_probabilities else scores.softmax(0)) + other_scores.softmax(0)) / 2
+                else:
+                    scores = scores.clamp(min=0) * other_scores.clamp(min=0)
+            yield window, scores
 
 
 def provides(network: Network) -> frozenset[str]:
@@ -406,7 +436,7 @@ def provides(network: Network) -> frozenset[str]:
 
 
 def whole_picture(
-    network: Network, classes: ClassTable, image: NDArray[np.uint8], scale: float, scores: bool = False
+    network: Network, classes: ClassTable, image: NDArray[np.uint8], scale: float, scores: KeptScores | None = None
 ) -> Callable[[], Prediction]:
     """Runs a network on a whole picture at `scale`; calling the result makes the prediction, on any thread."""
     size = image.shape[0], image.shape[1]
@@ -415,10 +445,18 @@ def whole_picture(
         cell_scores = score_map(network, image, scale)
         return lambda: Prediction(
             cell_scores.labels(size).astype(classes.dtype, copy=False), classes,
-            cell_scores.probabilities(size) if scores else None, objects,
+            None if scores is None else _kept(cell_scores, size, scores, classes), objects,
         )  # fmt: skip
     assert objects is not None, "a network labels pixels or finds objects"
     return lambda: Prediction(labels_of(objects, classes), classes, None, objects)
+
+
+def _kept(cell_scores: Scores, size: tuple[int, int], scores: KeptScores, classes: ClassTable) -> NDArray[Any]:
+    """The probabilities at each pixel, in the memory of those that are kept and of a strip."""
+    kept = scores.empty(size, classes)
+    for strip in strips(size, len(classes)):
+        scores.put(kept, (slice(strip[0], strip[2]), slice(None)), cell_scores.probabilities(size, strip), classes)
+    return kept
 
 
 @torch.inference_mode()
@@ -434,41 +472,74 @@ def seen_at(model: Model) -> float | str:
     return model.scale if model.side is None else f"shorter side {model.side}"
 
 
-def _answer(model: Model, image: NDArray[np.uint8], inference: Inference) -> Tensor:
-    """The joined scores (C, H, W) of one model for a picture: raw scores, or probabilities where the rule gives them.
+def _answer(model: Model, image: NDArray[np.uint8], inference: Inference) -> Iterator[tuple[Window, Answer]]:
+    """Parts that cover a picture, each with the joined scores (h, w, C) of one model: raw scores, or probabilities where the rule
+    gives them.
 
-    Memory holds them, the network's scores at one scale, and strips."""
+    Memory holds the network's scores at each scale, before they are interpolated, and a part. Where these are more than the
+    scores of all pixels, it holds those instead, and the scores of one scale."""
     size, rule = (image.shape[0], image.shape[1]), inference.rule
     if inference.proposals:
         network, symmetries = pixel_network(model.network, "predict"), AVERAGES[inference.average][1]
         boxes = chosen(image, str(inference.proposals_by), str(inference.merge))
-        counts = [inference.proposals]
-        ((_, merged),) = merges(network, len(model.classes), image, boxes, counts, str(inference.merge), symmetries)
-        return merged
-    total = rule.no_scale((*size, len(model.classes)))
-    for scale in inference.scales:
-        for (top, left, bottom, right), answer in _at(scale, model, image, inference):
-            rule.add_scale(total[top:bottom, left:right], answer)
+        boxes = boxes[: inference.proposals]
+        yield from merged_parts(network, len(model.classes), image, boxes, str(inference.merge), symmetries)
+        return
+    total = None
+    if inference.window or inference.tile:
+        parts = [_cut(scale, model, image, inference) for scale in inference.scales]
+        if len(parts) == 1 or _rows_held(model, size, inference) * size[1] <= _room(size):
+            for window, answers in in_step(parts, size):
+                yield window, rule.over_all(answers)
+            return
+        for answers_of_scale in parts:
+            total = rule.with_parts(total, answers_of_scale, (*size, len(model.classes)))
+    else:
+        network, symmetries = pixel_network(model.network, "predict"), AVERAGES[inference.average][1]
+        held: list[list[Scores]] = []
+        for scale in inference.scales:
+            held.append(scores_of_turned(network, resized(image, inference.factor(model, size, scale)), symmetries))
+            cells = sum(each.scores.shape[0] * each.scores.shape[1] for scores in held for each in scores)
+            if total is not None or (len(inference.scales) > 1 and cells > _room(size)):
+                for scores in held:
+                    of_scale = ((strip, rule.turned(read_back(scores, symmetries, size, strip)))
+                                for strip in strips(size, len(model.classes)))  # fmt: skip
+                    total = rule.with_parts(total, of_scale, (*size, len(model.classes)))
+                held.clear()
+        if total is None:
+            for strip in strips(size, len(model.classes)):
+                yield strip, rule.over_all([rule.turned(read_back(scores, symmetries, size, strip)) for scores in held])
+            return
+    assert total is not None
     rule.finish(total, len(inference.scales))
-    return _channels_first(total)
+    yield (0, 0, *size), total
 
 
-def _at(scale: float, model: Model, image: NDArray[np.uint8], inference: Inference) -> Iterator[tuple[Window, Answer]]:
-    """Parts that cover the picture, each with its scores (h, w, C) at one scale: by tiles, by windows, or of the whole
-    picture."""
+def _room(size: tuple[int, int]) -> int:
+    """The scores of a class that may be in memory, before it is better to hold those of all pixels."""
+    return size[0] * size[1]
+
+
+def _rows_held(model: Model, size: tuple[int, int], inference: Inference) -> float:
+    """The rows of the picture that have as many scores as the parts at all scales that are in memory together."""
+    rows = 0.0
+    for scale in inference.scales:
+        factor = inference.factor(model, size, scale)
+        rows += min(inference.window, size[0] * factor) * factor if inference.window else inference.tile / factor
+    return rows
+
+
+def _cut(scale: float, model: Model, image: NDArray[np.uint8], inference: Inference) -> Iterator[tuple[Window, Answer]]:
+    """Parts that cover the picture, each with its scores (h, w, C) at one scale: by windows or by tiles."""
     size, classes, rule = (image.shape[0], image.shape[1]), len(model.classes), inference.rule
     network, symmetries = pixel_network(model.network, "predict"), AVERAGES[inference.average][1]
     seen = resized(image, inference.factor(model, size, scale))
     if inference.window:
         yield from windows(network, classes, seen, size, inference.window, inference.step, symmetries, rule)
-    elif inference.tile:
-        for parts in zip(*(_tiles(model, seen, size, inference, [each]) for each in symmetries), strict=True):
-            window = parts[0][0]
-            yield window, rule.turned([part.interpolated(size, window) for _, part in parts])
-    else:
-        scores = scores_of_turned(network, seen, symmetries)
-        for strip in strips(size, classes):
-            yield strip, rule.turned(read_back(scores, symmetries, size, strip))
+        return
+    for parts in zip(*(_tiles(model, seen, size, inference, [each]) for each in symmetries), strict=True):
+        window = parts[0][0]
+        yield window, rule.turned([part.interpolated(size, window) for _, part in parts])
 
 
 def _tiles(

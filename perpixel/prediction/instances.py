@@ -49,7 +49,7 @@ def encode_instances(objects: Instances, classes: ClassTable) -> bytes:
             "class": classes.names[class_id],
             "score": None if objects.scores is None else float(objects.scores[index]),
             "bbox": [float(side) for side in (crop.left, crop.top, crop.shape[1], crop.shape[0])],
-            "segmentation": {"size": size, "counts": rle.encode(crop.mask)},
+            "segmentation": {"size": size, "counts": rle.encode_part(crop.pixels, crop.top, crop.left, crop.size)},
             "iscrowd": int(objects.crowd[index]),
         })  # fmt: skip
     return json.dumps({"size": size, "objects": entries}).encode()

@@ -53,9 +53,9 @@ class Scores:
         lines = mixed(self.scores[row], self.scores[below], row_share[:, None, None])
         return mixed(lines[:, column], lines[:, right], column_share[:, None])
 
-    def probabilities(self, size: tuple[int, int]) -> NDArray[np.float32]:
+    def probabilities(self, size: tuple[int, int], window: Window | None = None) -> NDArray[np.float32]:
         """Softmax (C, H, W) of the interpolated scores."""
-        return torch.from_numpy(self.interpolated(size)).movedim(2, 0).softmax(0).numpy()
+        return torch.from_numpy(self.interpolated(size, window)).movedim(2, 0).softmax(0).numpy()
 
     def _places(self, axis: int, size: tuple[int, int], window: Window | None) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """For each pixel the cell before it and the share of the next cell; the outermost cells reach to the edge."""

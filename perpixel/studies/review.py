@@ -38,7 +38,6 @@ from perpixel.measures.measure import without_nan
 from perpixel.measures.pixels import PixelCounts, Pixels
 from perpixel.networks import YARDSTICKS, title
 from perpixel.networks.papers import PAPERS, size_of
-from perpixel.report.review_page import write_page
 from perpixel.sample import Prediction, Sample
 from perpixel.studies.entries import PROTOCOL, UNTUNED, Entry, tuned
 from perpixel.studies.objects import FIGURES as OBJECT_FIGURES
@@ -129,6 +128,7 @@ class Review:
     found: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     tested: Known = field(default_factory=dict)
+    page: Callable[[Path], object] | None = None  # makes the page of the record in this folder
 
     def __post_init__(self) -> None:
         self.dataset = open_dataset(self.plan.data, root=self.plan.root, split="val")
@@ -265,7 +265,8 @@ class Review:
         record = self.record()
         write_whole(self.out, RECORD, json.dumps(without_nan(record), indent=1).encode())
         write_whole(self.out, TABLE, table(record).encode())
-        write_page(self.out, self.plan.root)
+        if self.page is not None:
+            self.page(self.out)
 
     def record(self) -> dict[str, Any]:
         classes = self.dataset.classes

@@ -49,6 +49,23 @@ class History:
         self.entries.append({"step": step, **without_nan(figures)})
         return better
 
+    @property
+    def without_better(self) -> int:
+        """How many validations in a row, the last included, brought no better figure."""
+        best: float | None = None
+        count = 0
+        for entry in self.entries:
+            if self.criterion.figure in entry:
+                score = math.nan if entry[self.criterion.figure] is None else entry[self.criterion.figure]
+                better = self.criterion.improves(score, best)
+                best, count = (score, 0) if better else (best, count + 1)
+        return count
+
+    @property
+    def over(self) -> bool:
+        """Whether the patience of the recipe is at its end."""
+        return self.recipe.patience is not None and self.without_better >= self.recipe.patience
+
     def text(self) -> str:
         """The last losses and the last score, for the progress line."""
         losses: dict[str, float] = next((entry["losses"] for entry in reversed(self.entries) if "losses" in entry), {})

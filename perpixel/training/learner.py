@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,7 +25,7 @@ from perpixel.machines.team import Team
 from perpixel.networks import Network, as_network, counts_examples, finds_objects, labels_pixels, trunk_of
 from perpixel.networks.mask_rcnn import RegionNetwork
 from perpixel.sample import Targets
-from perpixel.training.batches import batches
+from perpixel.training.batches import Batch, batches
 from perpixel.training.optimiser import optimiser_of
 from perpixel.training.recipe import Recipe
 from perpixel.training.run import Say
@@ -242,6 +242,30 @@ def follow(average: Network, network: Network, decay: float) -> None:
     for a, b in zip(ours, theirs, strict=True):
         if not a.is_floating_point():
             a.copy_(b)
+
+
+@contextmanager
+def enough_to_normalise(recipe: Recipe, part: Batch, team: Team) -> Iterator[None]:
+    """Raises UsageError where a layer of the network normalises over one value, for which torch raises a ValueError at the first
+    step: the layer's map has one cell, and a part of the batch one picture."""
+    try:
+        yield
+    except ValueError as error:
+        if "Expected more than 1" not in str(error):
+            raise
+        parts = recipe.accumulate * team.world
+        if "spatial" in str(error):  # the layer normalises each picture by itself
+            remedy = "give a larger --crop"
+        elif recipe.batch >= 2 * team.world:
+            most = next(n for n in range(recipe.batch // (2 * team.world), 0, -1) if recipe.batch % (n * team.world) == 0)
+            remedy = f"give --accumulate {most}, for parts of two pictures or more"
+        else:
+            remedy = f"give --batch {2 * parts} or more"
+        size = "x".join(map(str, part.images.shape[-2:]))
+        raise UsageError(
+            f"batch = {recipe.batch}: {recipe.network} has a layer that normalises over the values of a part of the batch, and "
+            f"of {len(part.names)} picture of {size} it has one value; {remedy}."
+        ) from error
 
 
 def _measured_layers(network: Network, recipe: Recipe) -> list[nn.BatchNorm2d]:

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from types import MappingProxyType, UnionType
+from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from perpixel.errors import DataError, UsageError, did_you_mean, printable
@@ -40,7 +40,9 @@ LARGEST_SIGMA = 100.0  # pixels
 # fingerprints tell whether the data are the same.
 FREE = frozenset({"save_every", "cache_mb", "root"})
 PLACES = ("data", "root", "starts_from")  # settings that may be paths, in which ~ is home
-CHOSEN = "chosen"  # the origin of a setting that `plan` chose
+PLAN = "plan"  # the origin of a setting that `plan` chose; the reason follows it, behind a colon
+LENGTHS = ("steps", "minutes", "epochs")  # settings that say how long a training is; of the strongest origin one counts
+COUNTED = ("step_size", "milestones", "warm_up")  # settings that are steps of a training
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -151,6 +153,11 @@ class Recipe:
     proposal_overlap: float = _setting(0.5, "Crops of proposals: least overlap (IoU) of box and object.")
     # how it learns
     steps: int = _setting(1000, "Optimiser steps.")
+    minutes: float | None = _setting(
+        None, "About how long all of it takes: the steps follow from the time of a step, measured before the first."
+    )
+    epochs: float | None = _setting(None, "How often each training picture is seen, on average: the steps follow from it.")
+    patience: int | None = _setting(None, "Ends after so many validations in a row without a better figure.")
     batch: int = _setting(8, "Pictures per step, over all processes and accumulated parts.")
     sampling: str = _setting("shuffled", "shuffled, epoch after epoch, or replacement: each picture drawn from all.")
     accumulate: int = _setting(1, "Parts into which a process splits its share of the batch to save memory.")
@@ -194,6 +201,9 @@ class Recipe:
     device: str = _setting("auto", "auto, cpu, cuda ...")
     # what it reports and keeps
     validations: int = _setting(10, "How often val is judged, evenly spread; the best weights are kept.")
+    val_pictures: int | None = _setting(
+        None, "Pictures of val, evenly spread, that are judged in training; without, all. At its end all are judged."
+    )
     measure: str | None = _setting(
         None, "Measure of val: pixels, instances, objects=CLASS, surfaces ...; without, pixels; of objects alone, instances."
     )
@@ -210,6 +220,12 @@ class Recipe:
             object.__setattr__(self, name, _with_home(getattr(self, name)))
         for name in ("steps", "batch", "accumulate", "statistics_batch", "log_every", "save_every", "validations"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("patience", "val_pictures"):
+            count = getattr(self, name)
+            _require(count is None or count >= 1, name, count, "1 or more")
+        for name in ("minutes", "epochs"):
+            length = getattr(self, name)
+            _require(length is None or 0 < length < math.inf, name, length, "above 0")
         _require(0 < self.lr < math.inf, "lr", self.lr, "above 0")
         _require(0 < self.scale <= LARGEST_SCALE, "scale", self.scale, f"above 0 and at most {LARGEST_SCALE:g}")
         for name in (
@@ -333,19 +349,16 @@ def _own() -> dict[str, Path]:
 
 
 def merge(
-    file: Path | None,
-    flags: Mapping[str, Any],
-    environment: Mapping[str, str] = os.environ,
-    chosen: Mapping[str, Any] = MappingProxyType({}),
+    file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ
 ) -> tuple[Recipe, dict[str, str]]:
-    """The recipe and the origin of each setting: "default", the file's name, the variable's name, or "flag"; "chosen" for the
-    settings that `plan` chose, which win over defaults alone.
+    """The recipe and the origin of each setting: "default", the file's name, the variable's name, or "flag".
 
-    Raises UsageError or UnknownName, with the name of the setting and its origin."""
+    Of `LENGTHS` only those of the strongest origin count. Raises UsageError or UnknownName, with the name of the setting and its
+    origin."""
     hints = get_type_hints(Recipe)
     values: dict[str, Any] = {}
     origins = dict.fromkeys(hints, "default")
-    given: list[tuple[str, dict[str, Any]]] = [(CHOSEN, dict(chosen))]
+    given: list[tuple[str, dict[str, Any]]] = []
     if file is not None:
         given.append((str(file), read_toml(file)))
     for key, text in environment.items():
@@ -354,10 +367,19 @@ def merge(
             given.append((key, {name: _from_text(text, hints[name], key) if name in hints else text}))
     given.append(("flag", dict(flags)))
     for origin, settings in given:
+        if not settings.keys().isdisjoint(LENGTHS):  # weaker lengths give way; steps stay as what milestones are a part of
+            values |= dict.fromkeys(LENGTHS[1:])
+            origins |= dict.fromkeys(LENGTHS, "default")
         for name, value in settings.items():
             if name not in hints:
                 raise did_you_mean(f"setting ({printable(origin)})", name[:LONGEST_SHOWN], hints)
             values[name], origins[name] = _fitted(value, hints[name], name, origin), origin
+    lengths = [name for name in LENGTHS if origins[name] != "default"]
+    decided = file is not None and origins["steps"] == str(file)  # by the plan of the run that the file is of
+    if len(lengths) > 1 and not decided:
+        first, second = lengths[:2]
+        both = " and ".join(f"{name} = {values[name]:g}" for name in (first, second))
+        raise UsageError(f"{both} are two lengths of a training; give one of them.")
     return Recipe(**values), origins
 
 
@@ -386,6 +408,23 @@ def to_toml(recipe: Recipe, origins: Mapping[str, str]) -> str:
             written = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
             lines.append(f"{item.name} = {written}  # {printable(origins[item.name])}")
     return "\n".join(lines) + "\n"
+
+
+def left_open(origins: Mapping[str, str]) -> set[str]:
+    """The settings that a plan may choose: those of no origin; and where a length other than steps is given, those that a file
+    counts in its own steps."""
+    strong = {name for name, origin in origins.items() if origin == "flag" or origin.startswith(ENVIRONMENT)}
+    counted = {*COUNTED} - strong if origins["steps"] == "default" else set()
+    return {name for name, origin in origins.items() if origin == "default"} | counted
+
+
+def origins_in(path: Path) -> dict[str, str]:
+    """The origin of each setting in a file that `to_toml` wrote; no file has none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return {}
+    return {line.split(" = ", 1)[0]: line.rsplit("  # ", 1)[1] for line in lines if "  # " in line}
 
 
 def first_difference(old: Recipe, new: Recipe) -> str | None:

@@ -2,7 +2,8 @@
 
     recipe.toml    every setting with its origin        data.json       results of the check of the data set
     run.json       versions, machine, sessions          history.jsonl   losses and scores by step
-    model.safetensors, model.json, scores.json, val.png, curves.png, last/
+    model.safetensors, model.json, val.png, curves.png, report.html, last/
+    scores.json     of the kept weights on all of val, when the training is done
     crops.safetensors    the boxes that are trained on, where the recipe has `crops`
     stages/NAME/   the runs of the recipes that this recipe starts from
 
@@ -18,7 +19,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,14 @@ from perpixel.doctor.check import Report, check
 from perpixel.errors import DataError, PerpixelError, UntrustedFile, UsageError, printable
 from perpixel.files import MODEL_FILE, locked, remove_partial, walk, write_whole
 from perpixel.machines.team import Team
-from perpixel.training.recipe import Recipe, first_difference, merge, to_toml
+from perpixel.training.recipe import PLAN, Recipe, first_difference, left_open, merge, origins_in, to_toml
 from perpixel.training.states import STATES, state_folders
 from perpixel.version import VERSION
 
 RECIPE, RUN, HISTORY, SCORES, DATA = "recipe.toml", "run.json", "history.jsonl", "scores.json", "data.json"
 STAGES = "stages"
 OTHERS = ("torchvision", "timm", "numpy")  # packages whose versions are noted beside torch's, without importing them
-SHOWN = 3  # warnings of one kind that are shown
+SHOWN = 3  # warnings, or errors, of one kind that are shown
 _DIGEST = "sha256"
 
 Say = Callable[[str], None]
@@ -81,6 +82,22 @@ def _began(out: Path) -> bool:
     return bool(state_folders(out)) or os.path.lexists(out / MODEL_FILE)
 
 
+def remembered(out: Path, recipe: Recipe, origins: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]] | None:
+    """The settings that the plan of the run in `out` chose and `recipe` leaves open, and the origin of each. None without a plan;
+    and for a run that kept no state or model, where its other settings are not those of `recipe`."""
+    kept = {name: origin for name, origin in origins_in(out / RECIPE).items() if origin.split(":")[0] == PLAN}
+    try:
+        before = merge(out / RECIPE, {}, {})[0] if kept else None
+    except PerpixelError:
+        return None
+    if before is None:
+        return None
+    settings = {name: getattr(before, name) for name in kept.keys() & left_open(origins)}
+    if not _began(out) and first_difference(before, replace(recipe, **settings)) is not None:
+        return None
+    return settings, {name: kept[name] for name in settings}
+
+
 def _difference(out: Path, recipe: Recipe) -> str | None:
     """The first setting in which the recipe kept in `out` trains differently; None where there is no difference.
 
@@ -114,11 +131,13 @@ def _digest(facts: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Sound:
-    """Results of the data check: pixels of each class in train; fingerprint and number of pictures of each split."""
+    """Results of the data check: pixels of each class in train; fingerprint and number of pictures of each split; number of
+    pictures by size, such as "480x640"."""
 
     class_pixels: list[int]
     fingerprints: dict[str, str]
     pictures: dict[str, int]
+    sizes: dict[str, int]
 
 
 def sound_data(
@@ -150,11 +169,12 @@ def sound_data(
                 "class_pixels": report.class_pixels[recipe.train_split][:-1],
                 "fingerprints": report.fingerprints,
                 "pictures": report.pictures,
+                "sizes": report.sizes,
                 "unlearned": list(unlearned),
             }
             write_facts(out, DATA, known)
     known = team.from_first(known)
-    return Sound(known["class_pixels"], known["fingerprints"], known["pictures"])
+    return Sound(known["class_pixels"], known["fingerprints"], known["pictures"], known.get("sizes", {}))
 
 
 def _fingerprints(out: Path, known: Mapping[str, Any]) -> Any:
@@ -231,6 +251,20 @@ def minutes_of(run: Path) -> float | None:
     return None if not seconds or None in facts or None in seconds else sum(seconds) / 60
 
 
+def unfinished(run: str | Path) -> str:
+    """How far the training in a run folder is, such as "step 120 of 740"; empty where it is done, and for
+    another folder or file."""
+    folder = Path(run)
+    if not os.path.isfile(folder / RECIPE) or os.path.isfile(folder / SCORES):
+        return ""
+    states = [path.name for path in state_folders(folder)]
+    try:
+        steps = merge(folder / RECIPE, {}, {})[0].steps
+    except PerpixelError:
+        return ""
+    return f"step {int(max(states).rpartition('-')[2])} of {steps}" if states else f"before its first kept step of {steps}"
+
+
 def data_of(run: Path, recipe: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """Data set and root of the recipe of a run; `run` is the run folder or a file in it.
 
@@ -255,9 +289,21 @@ def _checked(recipe: Recipe, say: Say, progress: CheckProgress | None, objects: 
             say(f"warning: {message}")
         if len(messages) > SHOWN:
             say(f"warning: {kind}: {len(messages) - SHOWN} more; `perpixel check {where}` lists them.")
+    errors: dict[str, list[str]] = {}
+    for problem in report.errors:
+        errors.setdefault(problem.kind, []).append(problem.message)
+    if len(report.errors) > 1:
+        for kind, messages in errors.items():
+            for message in messages[:SHOWN]:
+                say(f"error: {message}")
+            if len(messages) > SHOWN:
+                say(f"error: {kind}: {len(messages) - SHOWN} more; `perpixel check {where}` lists them.")
+        counts = ", ".join(f"{kind} {len(messages)}" for kind, messages in errors.items())
+        first = report.errors[0].message
+        listed = f"{len(report.errors)} errors ({counts}; `perpixel check {where}` lists them)"
+        raise DataError(f"{where}: {listed}. The first: {first}")
     if report.errors:
-        more = f" ({len(report.errors) - 1} more; `perpixel check {where}` lists them)" if len(report.errors) > 1 else ""
-        raise DataError(f"{report.errors[0].message}{more}")
+        raise DataError(report.errors[0].message)
     return report
 
 

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from perpixel.errors import PerpixelError, UsageError
@@ -20,6 +19,7 @@ from perpixel.judging.scores import Scores
 from perpixel.networks import title
 from perpixel.training.recipe import Recipe, find, first_difference, is_recipe, merge
 from perpixel.training.run import RECIPE, SCORES, STAGES, CheckProgress, Say
+from perpixel.training.shown import Page
 from perpixel.training.train import Progress, train
 from perpixel.weights.model_file import is_trunk
 
@@ -32,24 +32,27 @@ class Stage:
     recipe: Recipe
     origins: Mapping[str, str]
 
+    def folder(self, out: Path) -> Path:
+        """The run folder of the stage, where the last one has `out`."""
+        return out / STAGES / self.name if self.name else out
+
 
 def stages(
     file: Path | None,
     flags: Mapping[str, Any],
     environment: Mapping[str, str] = os.environ,
-    chosen: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Stage]:
     """The trainings that a recipe file asks for, in order. Flags and environment change each of them; but `starts_from` changes
-    the last one, or the first one when it is a trunk. `chosen` are the settings that `plan` chose for the last one.
+    the last one, or the first one when it is a trunk.
 
     Raises UsageError when recipes start from each other in a circle, and whatever `merge` raises."""
-    given = Stage("", *merge(file, flags, environment, chosen))
+    given = Stage("", *merge(file, flags, environment))
     origin = given.recipe.starts_from
     trunk = origin if origin is not None and not is_recipe(origin) and is_trunk(origin) else None
     # The user's start of the last stage is not the start of the stages before it.
     flags = {name: value for name, value in flags.items() if name != "starts_from"}
     environment = {key: value for key, value in environment.items() if key != "PERPIXEL_STARTS_FROM"}
-    planned = [given if trunk is None else Stage("", *merge(file, flags, environment, chosen))]
+    planned = [given if trunk is None else Stage("", *merge(file, flags, environment))]
     while (start := planned[0].recipe.starts_from) is not None and is_recipe(start):
         name = Path(start).stem
         if any(stage.name == name for stage in planned):
@@ -68,22 +71,24 @@ def train_stages(
     say: Say = print,
     progress: Callable[[str], Progress] | None = None,
     checked: CheckProgress | None = None,
+    judging: Callable[[], CheckProgress] | None = None,
+    page: Page | None = None,
 ) -> Scores | None:
     """Trains each stage from the weights of the stage before it, the last in `out`; returns the scores of the last.
 
     `progress` makes a progress line from the name of the counted steps. `checked` is called with each picture that the data check
-    has finished."""
+    has finished. `judging` and `page` are those of `train`."""
     scores = None
     before: Path | None = None
     for stage in planned:
-        folder = out / STAGES / stage.name if stage.name else out
+        folder = stage.folder(out)
         recipe = stage.recipe if before is None else replace(stage.recipe, starts_from=str(before))
         if stage.name and _finished(folder, recipe):
             say(f"{folder}: is done.")
         else:
             named = stage.name or title(recipe.network, recipe.network_arguments())
             shown = progress(f"{named} on {recipe.data}: step") if progress else None
-            scores = train(recipe, folder, stage.origins, say, shown, checked)
+            scores = train(recipe, folder, stage.origins, say, shown, checked, judging, page)
         before = folder
     return scores
 

@@ -9,22 +9,24 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from perpixel import draw
 from perpixel.datasets import Dataset, open_dataset
 from perpixel.errors import Interrupted, PerpixelError, UntrustedFile, UsageError
-from perpixel.files import write_whole
+from perpixel.files import MODEL_FILE, write_whole
 from perpixel.images import write_image
-from perpixel.judging.evaluate import evaluate, judge
+from perpixel.judging.answers import pairs_of
+from perpixel.judging.evaluate import Judgement, counted, judge
 from perpixel.judging.scores import Scores
 from perpixel.losses import class_weights
 from perpixel.machines.interrupts import stop_after_step
@@ -32,8 +34,7 @@ from perpixel.machines.memory import keep_freed_memory
 from perpixel.machines.team import Team, join
 from perpixel.measures import DEFAULT
 from perpixel.measures.measure import Summary
-from perpixel.networks import Network, finds_objects, has_border, labels_pixels
-from perpixel.prediction.predict import predict
+from perpixel.networks import Network, begins_with_imagenet, finds_objects, has_border, labels_pixels, title
 from perpixel.training import states
 from perpixel.training.batches import Batch, batches
 from perpixel.training.criterion import Criterion, criterion_of, refuse_truth
@@ -41,6 +42,7 @@ from perpixel.training.history import History, write_curves
 from perpixel.training.learner import (
     Learner,
     begin_with,
+    enough_to_normalise,
     follow,
     lagging_statistics,
     learner_of,
@@ -53,13 +55,30 @@ from perpixel.training.not_finite import NotFinite, refuse
 from perpixel.training.object_crops import object_crops
 from perpixel.training.optimiser import flat, rate_of, unflatten
 from perpixel.training.recipe import Recipe
-from perpixel.training.run import HISTORY, SCORES, CheckProgress, Say, Sound, begin_session, claim, end_session, sound_data
+from perpixel.training.run import SCORES, CheckProgress, Say, Sound, begin_session, claim, end_session, sound_data
+from perpixel.training.shown import AT_THE_END, SHOWN_SECONDS, Page, RunNow, Shown, Stopwatch, sheet, worst_and_best
 from perpixel.weights import model_file
 from perpixel.weights.model_file import ModelCard
 
-SHOWN = 6  # pictures in the sheet of a run
+QUICK = 8.0  # seconds of a validation after a stop
 
 Progress = Callable[[int, int, str], None]
+
+
+class Clock:
+    """How long a step still takes, by the last one of its kind: a step alone, or one with a validation after it."""
+
+    def __init__(self) -> None:
+        self.kind, self.began, self.took = "", time.monotonic(), dict[str, float]()
+
+    def begin(self, kind: str) -> None:
+        now = time.monotonic()
+        self.took[self.kind] = now - self.began
+        self.kind, self.began = kind, now
+
+    def left(self) -> float:
+        """Seconds; 0 where none of its kind was done yet."""
+        return max(0.0, self.took.get(self.kind, 0.0) - (time.monotonic() - self.began))
 
 
 def train(
@@ -69,9 +88,13 @@ def train(
     say: Say = print,
     progress: Progress | None = None,
     checked: CheckProgress | None = None,
+    judging: Callable[[], CheckProgress] | None = None,
+    page: Page | None = None,
 ) -> Scores | None:
     """Trains into the run folder `out`, or continues there; returns the scores of the kept weights on `val`. `progress` is called
-    after each step, `checked` after each picture of the data check.
+    after each step, `checked` after each picture of the data check; `judging` makes a function that is called after each judged
+    picture of a long validation. `page` writes the page of the run, after each validation and at the end. The steps are those of
+    the recipe: `plan` decides them by `minutes` or `epochs`.
 
     Under `torchrun` the processes share each batch; all but the first return None. Raises UsageError when `out` belongs to
     another recipe, DataError for an unsound data set, Interrupted (resumable) on SIGINT or SIGTERM, NotFinite when a loss,
@@ -82,12 +105,14 @@ def train(
     criterion = criterion_of(recipe, network, validation)
     with join(recipe.device) as team, claim(out, recipe, origins) if team.rank == 0 else nullcontext():
         if team.rank:  # the first process speaks for all
-            say, progress = _nothing, None
-        run = _set_up(recipe, out, network, criterion, training, validation, team, say, checked)
+            say, progress, judging, page = _nothing, None, None, None
+        run = _set_up(recipe, out, network, criterion, training, validation, team, say, checked, Shown(judging, page))
         learner, history, optimiser, scaler = run.learner, run.history, run.learner.optimiser, run.learner.scaler
-        with stop_after_step(say) as stop, closing(run.batches()) as reader:
+        step, clock = run.start, Clock()
+        with stop_after_step(say, clock.left) as stop, closing(run.batches()) as reader:
             train_mode(network, recipe)
             for step, parts in enumerate(reader, start=run.start + 1):
+                clock.begin("validation" if validates(recipe, step) else "step")
                 torch.manual_seed(_step_seed(recipe.seed, step, team.rank))
                 rate = rate_of(recipe, step - 1)
                 for group in optimiser.param_groups:
@@ -118,21 +143,26 @@ def train(
                 if learner.average is not None:
                     follow(learner.average, network, min(recipe.ema, step / (step + 9)))
                 history.add(step, rate, dict(zip(means, team.sum(np.array(list(means.values()))).tolist(), strict=True)))
-                judging = validates(recipe, step)
-                if judging:
+                judged_now = validates(recipe, step)
+                if judged_now:
                     run.validate(step)
                 if progress is not None:
                     progress(step, recipe.steps, history.text())
-                if judging or step % recipe.save_every == 0 or stopping:
+                if judged_now or step % recipe.save_every == 0 or stopping:
                     run.keep(step)
+                if history.over:
+                    say(f"{out}: ends after step {step} of {recipe.steps}: {recipe.patience} validations brought nothing better.")
+                    break
                 if stopping and step < recipe.steps:
                     run.end_session(step)
-                    raise Interrupted(f"{out}: stopped after step {step} of {recipe.steps}; the same command continues.")
+                    raise Interrupted(
+                        f"{out}: stopped after step {step} of {recipe.steps}; the same command continues. {run.left_behind(step)}"
+                    )
         if team.rank:
             return None
-        if run.start < recipe.steps:
-            run.end_session(recipe.steps)
-        return _finish(out, validation, criterion)
+        if run.start < step:
+            run.end_session(step)
+        return run.finish(step)
 
 
 def _nothing(_: str) -> None: ...
@@ -167,13 +197,14 @@ class _Run:
     history: History
     start: int
     began: float
+    shown: Shown
 
     def batches(self) -> Generator[list[Batch]]:
         network, team = self.learner.network, self.team
         context = network.border if has_border(network) else 0
         return batches(
-            self.training, self.recipe, self.start, team.rank, team.world, context, self.class_weights,
-            finds_objects(network), not labels_pixels(network),
+            self.training, self.recipe, self.recipe.steps if self.history.over else self.start, team.rank, team.world, context,
+            self.class_weights, finds_objects(network), not labels_pixels(network),
         )  # fmt: skip
 
     def validate(self, step: int) -> None:
@@ -182,11 +213,51 @@ class _Run:
         recipe, team, network = self.recipe, self.team, self.learner.kept
         if recipe.statistics_batches:
             measure_batch_norm(network, self.training, recipe, team)
-        summary = judge(network, self.validation, self.criterion.measure, recipe.scale, team)
+        judged = judge(
+            network, self.validation, self.criterion.measure, recipe.scale, team, recipe.val_pictures, self.shown.progress()
+        )  # fmt: skip
         train_mode(self.learner.network, recipe)
-        if self.history.add_validation(step, summary) and team.rank == 0:
-            model_file.save_model(self.out, network.state_dict(), self._card(step, summary))
-            write_curves(self.out, self.history.entries, self.criterion.drawn)
+        better = self.history.add_validation(step, judged.summary)
+        if team.rank:
+            return
+        if better:
+            model_file.save_model(self.out, network.state_dict(), self._card(step, judged.summary))
+        self.show(step, judged, better)
+
+    def show(self, step: int, judged: Judgement[Any], better: bool, done: bool = False) -> None:
+        """Writes the curves, some predictions of the kept weights where these are new, and the page."""
+        write_curves(self.out, self.history.entries, self.criterion.drawn)
+        lacking = self.shown.page is not None and not self.shown.pictures
+        if (better or done or lacking) and os.path.isfile(self.out / MODEL_FILE):
+            model = model_file.load(self.out, _nothing)
+            seconds = Stopwatch(AT_THE_END if done else SHOWN_SECONDS)
+            write_image(self.out, "val.png", sheet(model, self.validation, seconds))
+            if self.shown.page is not None:
+                self.shown.pictures = worst_and_best(model, self.validation, judged.by_picture(self.criterion.figure), seconds)
+        if self.shown.page is not None:
+            self.shown.page(RunNow(
+                self.out, self.recipe, step, done, self.training.classes, self.sound.class_pixels, self.sound.pictures,
+                self.history.entries, self.criterion, judged.summary, self.shown.pictures,
+            ))  # fmt: skip
+
+    def left_behind(self, step: int) -> str:
+        """What the user has after a stop. Where no weights were judged yet, the last are, on as many pictures as are judged
+        quickly; states stay as they are, so that the training continues as if nobody had stopped it."""
+        what = f"`perpixel predict {self.out} PICTURES` works on what is there"
+        if self.team.world > 1:
+            return f"{what}."
+        if self.history.best is None:
+            network, measure, scale = self.learner.kept, self.criterion.measure, self.recipe.scale
+            began = time.monotonic()
+            judge(network, self.validation, measure, scale, count=1)
+            count = max(1, min(self.recipe.val_pictures or len(self.validation), int(QUICK / (time.monotonic() - began))))
+            judged = judge(network, self.validation, measure, scale, count=count)
+            model_file.save_model(self.out, network.state_dict(), self._card(step, judged.summary, count))
+            self.show(step, judged, better=True)
+            value = self.criterion.text(judged.summary.figures[self.criterion.figure])
+        else:
+            value = self.criterion.text(self.history.best)
+        return f"{what}: {value} on val so far."
 
     def keep(self, step: int) -> None:
         """Saves a state to resume from and the history; before the first validation also the weights."""
@@ -196,6 +267,17 @@ class _Run:
         if self.history.best is None:  # so that an unfinished run can be used; its card has no score
             model_file.save_model(self.out, self.learner.kept.state_dict(), self._card(step, None))
 
+    def finish(self, step: int) -> Scores:
+        """Judges the kept weights on all of val; writes their figures, pictures and the page."""
+        model = model_file.load(self.out, _nothing)
+        measure = self.criterion.measure
+        pairs = pairs_of(model, self.validation, measure)
+        rows, digests = counted(pairs, self.shown.progress())
+        scores = Scores(measure, measure.summary(rows, pairs.classes, pairs.names), pairs.protocol(digests), len(rows))
+        write_whole(self.out, SCORES, json.dumps(scores.to_json(), indent=1).encode())
+        self.show(step, Judgement(measure, scores.summary, dict(enumerate(rows))), better=True, done=True)
+        return scores
+
     def end_session(self, step: int) -> None:
         if self.team.rank == 0:
             end_session(self.out, step, time.monotonic() - self.began)
@@ -204,11 +286,14 @@ class _Run:
     def criterion(self) -> Criterion:
         return self.history.criterion
 
-    def _card(self, step: int, summary: Summary | None) -> ModelCard:
+    def _card(self, step: int, summary: Summary | None, count: int | None = None) -> ModelCard:
+        """The card of the weights after `step`, with their figures on `count` pictures of val."""
         recipe, fingerprints = self.recipe, self.sound.fingerprints
         settings = recipe.to_json()
         settings.pop("cache_mb"), settings.pop("save_every")
-        judged_on = {"split": recipe.val_split, "data": fingerprints[recipe.val_split]}
+        judged_on: dict[str, Any] = {"split": recipe.val_split, "data": fingerprints[recipe.val_split]}
+        if (count := count or recipe.val_pictures or len(self.validation)) < len(self.validation):
+            judged_on["pictures"] = count
         if self.criterion.measure.name != DEFAULT:
             judged_on["measure"] = self.criterion.measure.name
         return ModelCard(
@@ -226,7 +311,7 @@ class _Run:
 
 def _set_up(
     recipe: Recipe, out: Path, network: Network, criterion: Criterion, training: Dataset, validation: Dataset, team: Team,
-    say: Say, checked: CheckProgress | None,
+    say: Say, checked: CheckProgress | None, shown: Shown,
 ) -> _Run:  # fmt: skip
     """Checks the data, gives the network the weights of its start or of the last state, and begins a session in run.json."""
     if recipe.statistics_batches and recipe.statistics_batch % team.world:
@@ -250,9 +335,52 @@ def _set_up(
     warning = None if start else lagging_statistics(network, recipe)
     if warning is not None:
         say(warning)
-    if start < recipe.steps and team.rank == 0:
+    if not start:
+        for line in _first_lines(recipe, network, training, sound, team):
+            say(line)
+    if start < recipe.steps and not history.over and team.rank == 0:
         begin_session(out, recipe, team, sound, start, started_from, say)
-    return _Run(recipe, out, team, training, validation, sound, weights, learner, history, start, time.monotonic())
+    return _Run(recipe, out, team, training, validation, sound, weights, learner, history, start, time.monotonic(), shown)
+
+
+def _first_lines(recipe: Recipe, network: Network, training: Dataset, sound: Sound, team: Team) -> Iterator[str]:
+    """What the training is about: a line each on the data, the network and the machine; and what the user should know first."""
+    splits = ", ".join(f"{split} {count:,}" for split, count in sound.pictures.items())
+    names, pixels = training.classes.names, sound.class_pixels
+    shown = {name: count for name, count in zip(names, pixels, strict=True) if count}
+    rarest = min(shown, key=lambda name: shown[name], default="")
+    share = f"; the rarest is {rarest}, {100 * shown[rarest] / sum(pixels):.2g} % of the pixels" if len(shown) > 1 else ""
+    missing = f", {len(names) - len(shown)} of them without a pixel in {recipe.train_split}" if len(shown) < len(names) else ""
+    yield f"data: {recipe.data}: pictures {splits}; {len(names)} {'class' if len(names) == 1 else 'classes'}{missing}{share}."
+    if recipe.crop is not None and (warning := _crop_too_large(recipe, sound.sizes)):
+        yield warning
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    arguments = recipe.network_arguments()
+    weights = "begins with random weights"
+    if recipe.starts_from is not None:
+        weights = f"begins with {recipe.starts_from}"
+    elif begins_with_imagenet(recipe.network, arguments, recipe.weights):
+        weights = "its trunk begins with weights of ImageNet, the rest with random ones"
+    yield f"network: {title(recipe.network, arguments)}, {parameters / 1e6:.3g} million parameters; {weights}."
+    threads, others = torch.get_num_threads(), f", {team.world} processes" if team.world > 1 else ""
+    yield f"machine: {team.device}, {threads} {'thread' if threads == 1 else 'threads'}{others}."
+
+
+def _crop_too_large(recipe: Recipe, sizes: Mapping[str, int]) -> str:
+    """A warning where most pictures are smaller than the crop, even at the greatest scale; else empty."""
+    assert recipe.crop is not None
+    most = recipe.scale * recipe.scale_jitter[1]
+    sides = [[int(side) for side in size.split("x")] for size, count in sizes.items() for _ in range(count)]
+    small = [size for size in sides if size[0] * most < recipe.crop[0] or size[1] * most < recipe.crop[1]]
+    if 2 * len(small) <= len(sides):
+        return ""
+    least = (min(math.floor(size[axis] * recipe.scale) for size in small) for axis in (0, 1))
+    fits = [max(1, min(side, crop)) for side, crop in zip(least, recipe.crop, strict=True)]
+    fits = [side // 32 * 32 or side for side in fits]
+    return (
+        f"warning: crop = {recipe.crop[0]}x{recipe.crop[1]}: is larger than {len(small)} of {len(sides)} pictures as the network "
+        f"sees them, so that much of it is empty; `--crop {fits[0]} {fits[1]}` fits them."
+    )
 
 
 def _save(out: Path, step: int, learner: Learner, history: History) -> None:
@@ -308,30 +436,6 @@ def validates(recipe: Recipe, step: int) -> bool:
     return any(round(recipe.steps * n / recipe.validations) == step for n in range(max(1, nearest - 1), nearest + 2))
 
 
-@contextmanager
-def enough_to_normalise(recipe: Recipe, part: Batch, team: Team) -> Iterator[None]:
-    """Raises UsageError where a layer of the network normalises over one value, for which torch raises a ValueError at the first
-    step: the layer's map has one cell, and a part of the batch one picture."""
-    try:
-        yield
-    except ValueError as error:
-        if "Expected more than 1" not in str(error):
-            raise
-        parts = recipe.accumulate * team.world
-        if "spatial" in str(error):  # the layer normalises each picture by itself
-            remedy = "give a larger --crop"
-        elif recipe.batch >= 2 * team.world:
-            most = next(n for n in range(recipe.batch // (2 * team.world), 0, -1) if recipe.batch % (n * team.world) == 0)
-            remedy = f"give --accumulate {most}, for parts of two pictures or more"
-        else:
-            remedy = f"give --batch {2 * parts} or more"
-        size = "x".join(map(str, part.images.shape[-2:]))
-        raise UsageError(
-            f"batch = {recipe.batch}: {recipe.network} has a layer that normalises over the values of a part of the batch, and "
-            f"of {len(part.names)} picture of {size} it has one value; {remedy}."
-        ) from error
-
-
 def _share(recipe: Recipe, part: Batch, judged: float) -> float:
     """The factor for the mean loss over the pixels of `part`, such that the losses of all parts sum to the loss of the whole
     batch.
@@ -343,26 +447,6 @@ def _share(recipe: Recipe, part: Batch, judged: float) -> float:
     if recipe.loss_mean == "parts":
         return len(part.names) / recipe.batch
     return part.judged / max(judged, 1)
-
-
-def _finish(out: Path, validation: Dataset, criterion: Criterion) -> Scores:
-    """Judges the kept weights; writes their figures, a sheet of pictures and the curves."""
-    model = model_file.load(out)
-    scores = evaluate(model, validation, criterion.measure)
-    write_whole(out, SCORES, json.dumps(scores.to_json(), indent=1).encode())
-    rows = []
-    for index in np.linspace(0, len(validation) - 1, min(SHOWN, len(validation))).astype(int):
-        sample = validation.sample(int(index))
-        assert sample.labels is not None
-        predicted = predict(model, sample.image).labels
-        rows.append([
-            sample.image, draw.colours(sample.labels, model.classes), draw.colours(predicted, model.classes),
-            draw.error_map(sample.labels, predicted, model.classes.void),
-        ])  # fmt: skip
-    write_image(out, "val.png", draw.sheet(rows, ("picture", "truth", "prediction", "errors in red")))
-    history = [json.loads(line) for line in (out / HISTORY).read_text().splitlines()]
-    write_curves(out, history, criterion.drawn)
-    return scores
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

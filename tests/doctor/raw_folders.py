@@ -330,7 +330,103 @@ def objects(folder: str, picture: str, shift: int = 0) -> Callable[[Path], Truth
     return make
 
 
+def with_loss(
+    folder: str, suffix: str, write: Callable[[np.ndarray], np.ndarray], classes: int = 3, **options: object
+) -> Callable[[Path], Truth]:
+    """Masks saved with loss: squares of 16 pixels and a stripe of two pixels, not on the grid of JPEG's blocks."""
+
+    def make(root: Path) -> Truth:
+        truth: Truth = {}
+        for number, name in enumerate(NAMES):
+            labels = np.zeros((48, 64), np.uint8)
+            labels[3 + number : 21 + number, 5:27] = 1
+            labels[20:37, 30 + number : 55 + number] = 2
+            labels[44:46] = 1
+            labels = labels if classes == 3 else (labels > 0).astype(np.uint8)
+            save(root / f"img/{name}.png", np.random.default_rng(number).integers(0, 256, (48, 64, 3)))
+            save(root / f"{folder}/{name}{suffix}", write(labels), **options)
+            truth[f"img/{name}.png"] = (None, labels)
+        return truth
+
+    return make
+
+
+def thin_lines(root: Path) -> Truth:
+    """White lines of one pixel on black, so that no area is white."""
+    truth: Truth = {}
+    for number, name in enumerate(NAMES):
+        labels = np.zeros((48, 64), np.uint8)
+        labels[:, 5 + number :: 13] = 1
+        save(root / f"img/{name}.jpg", np.random.default_rng(number).integers(0, 256, (48, 64, 3)))
+        save(root / f"gt/{name}.jpg", labels * 255)
+        truth[f"img/{name}.jpg"] = (None, labels)
+    return truth
+
+
+def class_masks(place: str, overlap: bool = False) -> Callable[[Path], Truth]:
+    """A black and white mask of each class; `{}` stands for the class. With `overlap` the road goes on below the cars."""
+
+    def make(root: Path) -> Truth:
+        truth: Truth = {}
+        for name in NAMES:
+            image, labels = draw(ord(name))
+            labels[18:, :12] = 1
+            labels[20:22, 2:6] = 2
+            save(root / f"images/{name}.jpg", image)
+            for value, title in ((1, "road"), (2, "car")):
+                shown = labels > 0 if overlap and value == 1 and name < "c" else labels == value
+                if value == 1 or name != "f":
+                    save(root / place.replace("*", name).replace("{}", title), shown * 255)
+            truth[f"images/{name}.jpg"] = (None, labels if name != "f" else np.where(labels == 2, 0, labels).astype(np.uint8))
+        return truth
+
+    return make
+
+
+def supervisely(root: Path) -> Truth:
+    truth = fill(root, "ds0/img/*.jpg", "ds0/masks_machine/*.jpg.png")
+    fill(root, "ds0/img/*.jpg", "ds0/masks_human/*.jpg.png", write=rgb(COLOURS))
+    for name in NAMES:
+        put_json(root / f"ds0/ann/{name}.jpg.json", {"objects": [{"classTitle": "car"}]})
+    put_json(root / "meta.json", {"classes": [{"title": "car"}]})
+    return truth
+
+
+def roboflow(root: Path) -> Truth:
+    truth: Truth = {}
+    for folder, split, names in (("train", "train", "abcd"), ("valid", "val", "ef"), ("test", "test", "gh")):
+        hashed = [f"{name}_jpg.rf.{crc32(name.encode()):08x}" for name in names]
+        truth |= fill(root, f"{folder}/*.jpg", f"{folder}/*_mask.png", hashed, split)
+        put_list(root / f"{folder}/_classes.csv", ["Pixel Value, Class", "0, background", "1, road", "2, car"])
+    return truth
+
+
+def masks_of_cvat(root: Path) -> Truth:
+    lines = ["# label:color_rgb:parts:actions", "background:0,0,0::", "road:200,30,60::", "car:10,180,90::"]
+    put_list(root / "labelmap.txt", lines)
+    put_list(root / "ImageSets/Segmentation/default.txt", NAMES)
+    fill(root, "JPEGImages/*.jpg", "SegmentationObject/*.png", write=rgb(COLOURS))
+    return fill(root, "JPEGImages/*.jpg", "SegmentationClass/*.png", write=rgb(COLOURS))
+
+
 MASKS: dict[str, Callable[[Path], Truth]] = {
+    "Supervisely": supervisely,
+    "Roboflow": roboflow,
+    "masks of CVAT": masks_of_cvat,
+    "a mask for each class, in folders": class_masks("masks/{}/*.png"),
+    "a mask for each class, behind the name": class_masks("masks/*_{}.png"),
+    "a mask for each class, before the name": class_masks("masks/mask_{}_*.png"),
+    "a folder of classes for each picture": class_masks("masks/*/{}.png"),
+    "classes that overlap": class_masks("masks/{}/*.png", overlap=True),
+    "black and white in JPEG": with_loss("gt", ".jpg", lambda labels: labels * 255, 2),
+    "black and white in JPEG of RGB": with_loss("gt", ".jpg", lambda labels: np.dstack([labels * 255] * 3), 2, quality=50),
+    "JPEG masks without names": with_loss("y", ".jpg", lambda labels: labels * 255, 2),
+    "two greys in JPEG": with_loss("gt", ".jpeg", lambda labels: labels * 120 + 40, 2),
+    "thin lines in JPEG": thin_lines,
+    "three greys in JPEG": with_loss("gt", ".jpg", lambda labels: labels * 120, quality=95),
+    "few colours in JPEG": with_loss("gt", ".jpg", rgb(COLOURS), quality=95, subsampling=0),
+    "two colours in JPEG": with_loss("gt", ".jpg", rgb(COLOURS), 2, quality=90, subsampling=0),
+    "black and white in lossy WEBP": with_loss("gt", ".webp", lambda labels: labels * 255, 2),
     "0 and 255": of("img/*.jpg", "gt/*.png", classes=2, write=lambda labels: labels * 255),
     "0 and 1, or 0 and 255": of("img/*.jpg", "gt/*.png", classes=2, put=some_of_255),
     "black and white in RGB": of("img/*.jpg", "gt/*.png", classes=2, write=lambda labels: np.dstack([labels * 255] * 3)),
@@ -384,10 +480,11 @@ def panoptic(root: Path) -> None:
               "categories": []})  # fmt: skip
 
 
-def yolo(root: Path) -> Truth:
-    """Pictures with labels of YOLO: a polygon a line."""
+def yolo(root: Path, named: bool = True) -> Truth:
+    """Pictures with labels of YOLO: a polygon a line. Only if `named` a file names the class."""
     truth: Truth = {}
-    put_list(root / "data.yaml", ["train: images/train", "val: images/val", "names: [thing]"])
+    if named:
+        put_list(root / "data.yaml", ["train: images/train", "val: images/val", "names: [thing]"])
     for split, names in (("train", "abcd"), ("val", "ef")):
         for name in names:
             image, _ = draw(ord(name))

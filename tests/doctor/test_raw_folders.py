@@ -295,6 +295,13 @@ class TestSetsThatAreKnown:
         assert command("init", tmp_path / "raw", "--fix", tmp_path / "copy")[0] == 0
         assert_shows(tmp_path / "copy", truth)
 
+    def test_classes_of_yolo_without_names_are_numbered(self, tmp_path: Path, command: Command) -> None:
+        truth = yolo(tmp_path / "raw", named=False)
+        code, out, err = command("init", tmp_path / "raw", "--fix", tmp_path / "copy")
+        assert (code, "no data.yaml and no classes.txt name the classes: they are class_0 to class_0." in out) == (0, True), err
+        assert open_dataset(tmp_path / "copy").classes.names[1:] == ("class_0",)
+        assert_shows(tmp_path / "copy", truth)
+
     def test_masks_win_over_yolo_and_it_is_told(self, tmp_path: Path) -> None:
         truth = masks_and_yolo(tmp_path)
         proposal = init(tmp_path)
@@ -379,6 +386,10 @@ class TestClasses:
             ("colours of CamVid", ("sky", "road", "tree", "car"), ((0,), (3,), (5,), (8,))),
             ("colours with a table", ("meadow", "house", "pond"), ((0,), (1,), (2,))),
             ("void borders in colours", ("background", "class_1", "class_2"), ((0,), (1,), (2,))),
+            ("Roboflow", ("background", "road", "car"), ((0,), (1,), (2,))),
+            ("masks of CVAT", ("background", "road", "car"), ((0,), (1,), (2,))),
+            ("a mask for each class, behind the name", ("background", "car", "road"), ((0,), (1,), (2,))),
+            ("two greys in JPEG", ("class_40", "class_160"), ((40,), (160,))),
             ("void borders in grey", ("background", "foreground"), ((0,), (255,))),
             ("0 and 1, or 0 and 255", ("background", "foreground"), ((0,), (1, 255))),
             ("black and white in RGB", ("background", "foreground"), ((0,), (255,))),

@@ -191,9 +191,9 @@ class TestConvert:
         content = Content(np.zeros((*numbers.shape, 3), np.uint8), (numbers > 0).astype(np.uint8), objects)
         writer = FORMATS[format].writer(tmp_path, classes, Notices())
         with pytest.raises(DataError, match=f"has {most + 1} objects"):
-            writer.add("a", "train", content)
+            writer.add("a", "train", content, 1)
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-        writer.close()
+        writer.close([])
         assert not any("a" in path.read_text().split() for path in tmp_path.rglob("*.txt"))
 
     def test_a_folder_that_only_begins_like_a_split_is_none(self, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from perpixel.classes import ClassTable
 from perpixel.errors import DataError
 from perpixel.formats import FORMATS, format_of
 from perpixel.formats.convert import convert
-from perpixel.formats.exchange import AnnotatedSet, Content, Holds, Notices, Shape, background_of, draw_shapes
+from perpixel.formats.exchange import AnnotatedSet, Content, Entry, Holds, Notices, Shape, background_of, draw_shapes
 from perpixel.formats.label_studio import KINDS, decode_brush, encode_brush
 from perpixel.images import encode_image
 from perpixel.masks.polygons import ellipse, fill
@@ -46,8 +46,8 @@ def written_and_read(format: str, content: Content, classes: ClassTable, folder:
     out = folder / "out"
     out.mkdir()
     writer = FORMATS[format].writer(out, classes, notices)
-    writer.add("aachen_000000_000019", "val", content)
-    writer.close()
+    name, split = "aachen_000000_000019", "val"
+    writer.close([Entry(name, split, writer.add(name, split, content, 1))])
     assert format_of(out) == format
     annotated = FORMATS[format].read(out, None)
     assert [item.split for item in annotated.items] == ["val"]

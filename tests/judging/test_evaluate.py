@@ -236,7 +236,7 @@ class TestModel:
         val, network = open_dataset(data), model.ready().train(training)
         before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         for measure in (Pixels(), Surfaces(), Calibration()):
-            summary = judge(network, val, measure, 1.0)
+            summary = judge(network, val, measure, 1.0).summary
             assert network.training == training
             assert summary.to_json() == evaluate(model, val, measure).summary.to_json()
             network.train(training)

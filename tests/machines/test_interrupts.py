@@ -32,6 +32,11 @@ def press() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def terminated() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+
+
 def swallowed(*_: object, **__: object) -> None:
     """What safetensors makes of Ctrl-C while its own code waits for Python's."""
     try:
@@ -63,6 +68,22 @@ class TestInterruptible:
             with pytest.raises(KeyboardInterrupt):
                 turned_into(kind)
         assert signal.getsignal(signal.SIGINT) is before
+
+    def test_sigterm_of_a_scheduler_is_ctrl_c(self) -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt), interruptible():
+            terminated()
+        assert signal.getsignal(signal.SIGTERM) is before is signal.SIG_DFL
+
+    def test_sigterm_that_a_program_handles_stays_its_own(self) -> None:
+        caught: list[int] = []
+        before = signal.signal(signal.SIGTERM, lambda number, _: caught.append(number))
+        try:
+            with interruptible():
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert caught == [signal.SIGTERM]
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def test_other_errors_pass(self) -> None:
         with pytest.raises(ValueError, match="not Ctrl-C"), interruptible():
@@ -112,14 +133,24 @@ class TestStopAfterStep:
             deadline = time.monotonic() + 20
             while not answers and time.monotonic() < deadline:
                 time.sleep(0.01)
-            assert (answers, stop) == ([ANSWER], [signal.SIGINT])
+            assert (answers, stop) == ([ANSWER.format("")], [signal.SIGINT])
+
+    def test_the_answer_tells_how_long_the_step_takes(self) -> None:
+        for seconds, told in ((3.4, "stopping after this step, 3 s;"), (0.2, "stopping after this step;")):
+            answers: list[str] = []
+            with stop_after_step(answers.append, lambda: seconds):  # noqa: B023 - called before the next turn
+                press()
+                deadline = time.monotonic() + 20
+                while not answers and time.monotonic() < deadline:
+                    time.sleep(0.01)
+            assert answers[0].startswith(told)
 
     def test_the_second_stops_at_once(self) -> None:
         answers: list[str] = []
         before = signal.getsignal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             pressed_twice(answers)
-        assert answers == [ANSWER]
+        assert answers == [ANSWER.format("")]
         assert signal.getsignal(signal.SIGINT) is before
         assert signal.set_wakeup_fd(-1) == -1
 
@@ -148,7 +179,7 @@ def test_the_second_ends_a_command_that_computes_for_minutes() -> None:
         lines = iter(process.stdout.readline, "")
         assert next(lines) == "busy\n"
         process.send_signal(signal.SIGINT)
-        assert next(lines) == f"{ANSWER}\n"
+        assert next(lines) == f"{ANSWER.format('')}\n"
         process.send_signal(signal.SIGINT)
         assert next(lines) == f"perpixel: {interrupts.STOPPED}\n"
         assert process.wait(timeout=60) == 75
@@ -197,10 +228,11 @@ def test_a_training_that_is_stopped_says_so_and_leaves_what_can_be_used(tmp_path
     training = Training(*flags)
     training.until(r"step \d+/100000")
     training.process.send_signal(signal.SIGINT)
-    assert training.until("stopping") == f"{ANSWER}\n"
+    assert re.fullmatch(ANSWER.format("(, [0-9]+ s)?") + "\n", training.until("stopping"))
     last = training.until("perpixel: ")
     assert training.end() == 75
-    sentence = rf"perpixel: {re.escape(str(out))}: stopped after step (\d+) of 100000; the same command continues.\n"
+    place, after = re.escape(str(out)), r"stopped after step (\d+) of 100000; the same command continues."
+    sentence = rf"perpixel: {place}: {after} `perpixel predict .*` works on what is there: mIoU .* on val so far.\n"
     stopped = re.fullmatch(sentence, last)
     assert stopped is not None
     assert read_facts(out / "run.json")["sessions"][0]["to"] == int(stopped[1])

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from perpixel.masks.rle import columns, compress, decode, encode, read_runs, runs
+from perpixel.masks.rle import columns, compress, decode, encode, encode_part, read_runs, runs
+from perpixel.sample import Crop
 
 # pycocotools has not followed NumPy 2 in its __array__.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -28,6 +29,12 @@ def test_runs_go_down_the_columns_and_begin_with_0() -> None:
 
 def test_the_string_of_a_mask_that_coco_published() -> None:
     assert compress([6, 1, 40, 4, 5, 4, 5, 4, 21]) == "61X13mN000`0"  # of maskApi.h
+
+
+@given(masks)
+def test_a_part_has_the_string_of_its_mask(mask: np.ndarray) -> None:
+    crop = Crop.of(mask)
+    assert encode_part(crop.pixels, crop.top, crop.left, crop.size) == encode(mask)
 
 
 @given(masks)

@@ -566,7 +566,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(tmp_path: Path, monkeyp
             return len(self) >= 2
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "stop_after_step", lambda _: nullcontext(Stop()))
+        patch.setattr(training, "stop_after_step", lambda *_: nullcontext(Stop()))
         with pytest.raises(Interrupted, match="stopped after step 2 of 4"):
             train(recipe, tmp_path / "parts", say=lambda _: None)
     train(recipe, tmp_path / "parts", say=lambda _: None)

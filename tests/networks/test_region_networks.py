@@ -434,7 +434,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(tmp_path: Path, monkeyp
     recipe = recipe_of(data, network=name)
     assert train(recipe, tmp_path / "whole", say=lambda _: None) is not None
     with monkeypatch.context() as patch:
-        patch.setattr(training, "stop_after_step", lambda _: Stop())
+        patch.setattr(training, "stop_after_step", lambda *_: Stop())
         with pytest.raises(Interrupted, match="stopped after step 3 of 4"):
             train(recipe, tmp_path / "parts", say=lambda _: None)
     train(recipe, tmp_path / "parts", say=lambda _: None)

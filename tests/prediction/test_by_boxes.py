@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from perpixel.networks import Network
-from perpixel.prediction.by_boxes import BATCH, MERGES, chosen, merges
+from perpixel.prediction import by_boxes
+from perpixel.prediction.by_boxes import BATCH, MERGES, chosen, merged_parts, merges
 from perpixel.prediction.symmetries import ALL, FLIPS, Symmetry
 
 
@@ -193,3 +194,26 @@ class TestChosen:
 
     def test_none_is_left_of_a_small_picture(self) -> None:
         assert chosen(black(60, 60), "sliding", "released").shape == (0, 4)
+
+
+class Noise(Made):
+    """Scores of four classes, another for each pixel of each box."""
+
+    def answer(self, images: Tensor) -> Tensor:
+        return torch.randn(len(images), 4, self.side, self.side, generator=torch.Generator().manual_seed(len(self.shown)))
+
+
+@pytest.mark.parametrize("merge", MERGES)
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_strips_of_a_large_picture_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch, merge: str, rows: int) -> None:
+    """Boxes that lie apart and above each other, leave the picture, are larger and smaller than the network's side, and one that
+    holds every pixel; and no box at all."""
+    image = np.zeros((40, 50, 3), np.uint8)
+    boxes = np.array([[-3, -2, 45, 55], [5, 6, 25, 30], [20, 10, 24, 48], [30, 30, 60, 70], [0, 0, 4, 5], [-9, 3, 9, 4]])
+    for held in (boxes, boxes[:1], boxes[:0]):
+        ((_, expected),) = merges(Noise(8), 4, image, held, [len(held)], merge, ALL[:1])
+        monkeypatch.setattr(by_boxes, "AT_ONCE", rows * 4 * 50)
+        parts = [*merged_parts(Noise(8), 4, image, held, merge, ALL[:1])]
+        assert [window for window, _ in parts] == [(top, 0, min(top + rows, 40), 50) for top in range(0, 40, rows)]
+        found = np.concatenate([scores for _, scores in parts])
+        np.testing.assert_allclose(found, expected.movedim(0, 2).numpy(), rtol=0, atol=1e-5)

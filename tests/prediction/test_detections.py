@@ -19,9 +19,10 @@ from perpixel.classes import ClassTable
 from perpixel.errors import DataError, UsageError
 from perpixel.images import read_image, read_labels
 from perpixel.networks import NETWORKS
-from perpixel.prediction.bulk import JOURNAL, find_pictures, predict_all
+from perpixel.prediction.bulk import find_pictures, predict_all
 from perpixel.prediction.inference import PLAIN, Inference
 from perpixel.prediction.instances import encode_instances, labels_of, read_instances
+from perpixel.prediction.journal import JOURNAL
 from perpixel.sample import Instances
 from perpixel.training.recipe import Recipe
 from perpixel.training.train import train

@@ -1,6 +1,8 @@
 """Scales, mirror and windows, joined by each rule, against the same in plain torch; and that they need little memory."""
 
 import tracemalloc
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +16,10 @@ from torch.nn import functional as F
 
 import perpixel
 from perpixel.errors import UsageError
+from perpixel.prediction import inference as inference_module
 from perpixel.prediction import windows
 from perpixel.prediction.fuse import FUSES
-from perpixel.prediction.inference import AVERAGES, Inference
+from perpixel.prediction.inference import AVERAGES, Inference, Predictor
 from perpixel.weights.model_file import Model
 
 SCALES = (0.5, 1.0, 1.25)
@@ -229,17 +232,21 @@ def test_great_scores_stay_finite(image: np.ndarray) -> None:
             np.testing.assert_allclose(found.scores, expected, atol=1e-3)
 
 
-@pytest.mark.parametrize(("window", "most"), [(0, 1.5), (89, 2.6)])
-@pytest.mark.parametrize("rule", ["probabilities", "encnet"])
-def test_memory_holds_about_two_arrays_of_all_scores(rule: str, window: int, most: float) -> None:
-    """The greatest scale has three times the pixels of the picture. NumPy's memory alone is measured, and everything is
-    an eighth of a Cityscapes picture and its windows of 713."""
+@pytest.mark.parametrize(("settings", "most"), [
+    ({"scales": (1, 1.75), "average": "mirror", "fuse": "probabilities"}, 0.3),
+    ({"scales": (1, 1.75), "average": "mirror", "fuse": "encnet"}, 0.3),
+    ({"scales": (1, 1.75), "average": "mirror", "window": 89, "fuse": "encnet"}, 2.6),  # whose rows are those of the picture
+    ({"scales": (1, 1.75), "average": "mirror", "window": 40, "fuse": "encnet"}, 1.2),
+    ({"window": 40}, 0.5), ({"average": "flips"}, 0.15), ({"ensemble": True}, 0.15),
+])  # fmt: skip
+def test_labels_need_no_array_of_all_scores(settings: dict[str, Any], most: float) -> None:
+    """In arrays of all scores. The greatest scale has three times the pixels of the picture. NumPy's memory alone is measured,
+    and everything is an eighth of a Cityscapes picture and its windows of 713."""
     classes = 19
     torch.manual_seed(0)
     model = model_of(Coarse(classes, 9, 8), classes)
     image = np.zeros((128, 256, 3), np.uint8)
-    inference = Inference(scales=(1, 1.75), average="mirror", window=window, fuse=rule)
-    predictor = inference.predictor(model)
+    predictor = Inference(**{key: model if value is True else value for key, value in settings.items()}).predictor(model)
     predictor(image[:16, :16])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(windows, "PIECE", windows.PIECE // 64)
@@ -248,6 +255,37 @@ def test_memory_holds_about_two_arrays_of_all_scores(rule: str, window: int, mos
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < most * 4 * classes * 128 * 256
+
+
+@pytest.mark.parametrize("settings", [
+    {"scales": (0.5, 1, 1.5)}, {"scales": (0.5, 1), "average": "flips"}, {"scales": (0.6, 1.3), "window": 24, "fuse": "pspnet"},
+    {"scales": (0.5, 1, 1.5), "fuse": "maximum"}, {"scales": (0.5, 1), "fuse": "encnet", "ensemble": True},
+])  # fmt: skip
+def test_strips_give_what_arrays_of_all_scores_give(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network's map is so fine that strips would need more memory; then whole arrays are joined, with the same values."""
+    torch.manual_seed(1)
+    model = model_of(Coarse(5, 5, 2), 5)
+    image = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
+    predictor = Inference(**{key: model if value is True else value for key, value in settings.items()}).predictor(model, True)
+    parts: list[int] = []
+    before = Predictor._parts
+
+    def counted(*words: Any) -> Iterator[Any]:
+        for part in before(*words):
+            parts[-1] += 1
+            yield part
+
+    monkeypatch.setattr(Predictor, "_parts", counted)
+    found = []
+    for piece, size in ((64, 10**6), (64, 0)):
+        parts.append(0)
+        monkeypatch.setattr(windows, "PIECE", piece)
+        monkeypatch.setattr(inference_module, "_room", lambda _, size=size: size)
+        found.append(predictor(image))
+    assert parts[0] > 10
+    assert parts[1] == 1
+    np.testing.assert_array_equal(found[0].labels, found[1].labels)
+    np.testing.assert_allclose(found[0].scores, found[1].scores, atol=1e-6)
 
 
 REFUSED = {

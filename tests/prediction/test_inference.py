@@ -19,12 +19,13 @@ from perpixel.errors import UnknownName, UsageError
 from perpixel.judging.evaluate import evaluate
 from perpixel.judging.protocol import RULES
 from perpixel.networks import build
-from perpixel.prediction.bulk import JOURNAL, find_pictures, predict_all
+from perpixel.prediction.bulk import find_pictures, predict_all
 from perpixel.prediction.by_boxes import chosen, merges
 from perpixel.prediction.crf.refine import refine
 from perpixel.prediction.crf.settings import CRFS
 from perpixel.prediction.fuse import FUSES
 from perpixel.prediction.inference import AVERAGES, PLAIN, Inference
+from perpixel.prediction.journal import JOURNAL
 from perpixel.prediction.predict import predict
 from perpixel.prediction.proposals import METHODS
 from perpixel.prediction.score_maps import score_map, to_tensor

@@ -25,8 +25,9 @@ from perpixel.cli import main
 from perpixel.errors import DataError, UsageError
 from perpixel.files import MODEL_FILE
 from perpixel.images import read_image, read_labels, read_palette
-from perpixel.prediction.bulk import JOURNAL, find_pictures
+from perpixel.prediction.bulk import find_pictures
 from perpixel.prediction.inference import Predictor
+from perpixel.prediction.journal import JOURNAL
 from perpixel.prediction.predict import predict
 from perpixel.training.recipe import Recipe
 from perpixel.training.train import train

@@ -15,8 +15,9 @@ from perpixel.errors import Interrupted, UntrustedFile, UsageError
 from perpixel.files import MODEL_FILE
 from perpixel.training import states
 from perpixel.training.recipe import Recipe
-from perpixel.training.run import HISTORY
+from perpixel.training.run import HISTORY, unfinished
 from perpixel.training.train import train
+from perpixel.weights import model_file
 
 # Everything that has a state: dropout, batch normalisation, momentum, average, jitter, partial sums of the history.
 SETTINGS = {
@@ -137,6 +138,21 @@ class TestInProcess:
         assert scores is not None
         assert (stopped / MODEL_FILE).read_bytes() == (whole / MODEL_FILE).read_bytes()
         assert (stopped / HISTORY).read_bytes() == (whole / HISTORY).read_bytes()
+
+    def test_a_stop_before_the_first_validation_leaves_judged_weights(
+        self, data: Path, tmp_path: Path, straight_here: dict[str, bytes]
+    ) -> None:
+        out = tmp_path / "run"
+        with pytest.raises(Interrupted, match=r"stopped after step 2 of 6; .* works on what is there: mIoU .* on val so far"):
+            train(recipe_for(data), out, say=lambda _: None, progress=self.stop_after(1))
+        card = model_file.load(out, lambda _: None).card
+        assert (card.step, card.score["split"]) == (2, "val")
+        assert "mIoU" in card.score
+        assert (out / "val.png").is_file()
+        assert unfinished(out) == "step 2 of 6"
+        train(recipe_for(data), out, say=lambda _: None)
+        assert finished_bytes(out) == straight_here
+        assert unfinished(out) == ""
 
     @pytest.mark.parametrize("harm", ["flip", "cut", "delete"])
     @pytest.mark.parametrize("name", ["network.safetensors", "average.safetensors", "state.json", "manifest.json"])

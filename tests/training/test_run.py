@@ -187,6 +187,20 @@ def test_warnings_of_the_data_are_told_the_first_of_each_kind_and_how_many_more(
     assert seen == [(number, 6) for number in range(1, 7)]
 
 
+def test_errors_of_many_files_are_told_by_kind_with_three_examples(data: Path, tmp_path: Path) -> None:
+    place, messages = shutil.copytree(data, tmp_path / "data"), []
+    masks = sorted(place.glob("masks/*/*.png"))
+    for mask in masks[:5]:
+        Image.fromarray(np.full((24, 32), 77, np.uint8)).save(mask)
+    masks[5].write_bytes(b"")
+    words = r"6 errors \(unknown value 5, empty file 1; `perpixel check .*` lists them\)\. The first: .*value 77 at row 0"
+    with pytest.raises(DataError, match=words):
+        train(recipe_for(place, steps=1), tmp_path / "run", say=messages.append)
+    errors = [text for text in messages if text.startswith("error: ")]
+    assert [sum(word in text for text in errors) for word in ("value 77", "0 bytes")] == [3, 1]
+    assert f"error: unknown value: 2 more; `perpixel check {place}` lists them." in errors
+
+
 class TestClaim:
     def test_a_damaged_recipe_is_told_and_refused(self, data: Path, run: tuple[Path, bytes], tmp_path: Path) -> None:
         for content in (b"lr = ", b"\xff", b"a" + b".a" * 2_000 + b" = 1", b"stepz = 1"):

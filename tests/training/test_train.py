@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,6 +25,7 @@ from perpixel.cli import main
 from perpixel.errors import DataError, UnknownName, UsageError
 from perpixel.files import MODEL_FILE
 from perpixel.images import read_image
+from perpixel.judging.evaluate import judge, pixels
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.networks import NETWORKS
@@ -247,6 +249,48 @@ def test_batch_normalisation_of_one_value_is_told_at_the_first_step_with_what_wo
     assert not states.state_folders(tmp_path / "run")
     works = replace(recipe, batch=max(recipe.batch, 2), accumulate=max(1, recipe.accumulate // 2), steps=1)
     assert train(works, tmp_path / "run", say=quiet) is not None
+
+
+def test_patience_ends_a_training_that_does_not_get_better(data: Path, tmp_path: Path) -> None:
+    """The first figure is the best, and the next two are equal to it. The same command has nothing left to do."""
+    recipe = small(data, steps=12, validations=6, lr=1e-12, dropout=0.0, norm=None, patience=2)
+    messages: list[str] = []
+    scores = train(recipe, tmp_path / "run", say=messages.append)
+    assert f"{tmp_path / 'run'}: ends after step 6 of 12: 2 validations brought nothing better." in messages
+    before = (tmp_path / "run" / HISTORY).read_bytes()
+    again = train(recipe, tmp_path / "run", say=messages.append)
+    assert scores is not None
+    assert again is not None
+    assert again.to_json() == scores.to_json()
+    assert (tmp_path / "run" / HISTORY).read_bytes() == before
+    assert json.loads((tmp_path / "run/run.json").read_text())["sessions"][-1]["to"] == 6
+
+
+def test_some_pictures_are_judged_in_training_and_all_at_the_end(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    scores = train(small(data, val_pictures=2), out, say=quiet)
+    assert scores is not None
+    assert scores.pictures == 4
+    assert model_file.load(out).card.score["pictures"] == 2
+    val = perpixel.open_dataset(data, split="val")
+    found = judge(model_file.load(out).network, val, pixels(), 1.0, count=2)
+    assert [*found.rows] == [0, 3]
+    assert found.by_picture("mIoU").keys() == {0, 3}
+
+
+def test_what_a_training_is_about_is_said_at_its_start(data: Path, tmp_path: Path) -> None:
+    table = (data / "classes.csv").read_text()
+    (data / "classes.csv").write_text(table.replace("255,void", "7,ghost,9,9,9\n255,void"))
+    messages: list[str] = []
+    train(small(data, crop=(64, 16), steps=1), tmp_path / "run", say=messages.append)
+    said = "\n".join(messages)
+    classes = r"4 classes, 1 of them without a pixel in train; the rarest is disc, [\d.]+ % of the pixels"
+    assert re.search(rf"^data: .*: pictures train 8, val 4; {classes}\.$", said, re.M)
+    assert "class 'ghost' has no pixel in any mask" in said
+    assert "crop = 64x16: is larger than 12 of 12 pictures as the network sees them" in said
+    assert "`--crop 24 16` fits them" in said
+    assert re.search(r"^network: unet .*, 0\.0\d+ million parameters; begins with random weights\.$", said, re.M)
+    assert re.search(r"^machine: cpu, \d+ threads?\.$", said, re.M)
 
 
 class TestNotFinite:

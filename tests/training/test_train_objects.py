@@ -82,7 +82,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(
             return self.asked >= 3
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "stop_after_step", lambda _: _manager(Stop()))
+        patch.setattr(module, "stop_after_step", lambda *_: _manager(Stop()))
         with pytest.raises(Interrupted, match="stopped after step 3 of 6"):
             train(recipe, tmp_path / "parts", say=quiet)
     train(recipe, tmp_path / "parts", say=quiet)
