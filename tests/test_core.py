@@ -29,8 +29,11 @@ from perpixel.images import write_labels
 
 TORCH_AREAS = {"backbones", "export", "layers", "losses", "networks", "prediction", "studies", "training", "weights"}
 TORCH_AREAS |= {"folder_to_run"}
-# Modules of other areas with a function that imports torch, or what imports it: where a model is judged, or processes meet.
-LATER = {"perpixel.judging.answers", "perpixel.judging.conditions", "perpixel.machines.device", "perpixel.machines.team"}
+# Modules of other areas with a function that imports torch, or what imports it: where models are judged or drawn, processes meet.
+LATER = {
+    "perpixel.judging.answers", "perpixel.judging.conditions", "perpixel.machines.device", "perpixel.machines.team",
+    "perpixel.report.network_drawing",
+}  # fmt: skip
 HIDDEN = {**os.environ, "PYTHONPATH": python_path(TESTS / "without_torch"), "OMP_NUM_THREADS": "1"}
 
 

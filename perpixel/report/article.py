@@ -4,6 +4,7 @@ A page shows one language and holds both; each text stands there twice, and a ru
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from functools import cache, reduce
@@ -48,9 +49,10 @@ def text(language: str, key: str) -> Any:
 
 
 def filled(language: str, key: str, values: Values) -> Markup:
-    """A text with its braces filled in. A value that is a mapping has a text for each language."""
+    """A text with its braces filled in, and `code` as such. A value that is a mapping has a text for each language."""
     own = {name: value[language] if isinstance(value, Mapping) else value for name, value in values.items()}
-    return Markup(escape(text(language, key).strip().replace(" %", NARROW + "%").replace("± ", "±" + NARROW))).format(**own)
+    words = text(language, key).strip().replace(" %", NARROW + "%").replace("± ", "±" + NARROW)
+    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", escape(words))).format(**own)
 
 
 def both(key: str, **values: object) -> Markup:

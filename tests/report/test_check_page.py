@@ -46,6 +46,13 @@ def test_every_problem_stands_on_the_page(root: Path, place: Path, kind: str) ->
     assert ("data:image/png;base64," in text) == (report.problems[0].pixel is not None)
 
 
+def test_the_title_is_the_folders_name_and_each_bar_has_its_split(root: Path, place: Path) -> None:  # noqa: F811
+    text = page_of(root, place)
+    assert f"<h1>{root.name}</h1>" in text
+    header = text.split('<table class="chart">')[1].split("</tr>")[0]
+    assert re.findall(r"background:var\((--bar\d?)\)\"></i>(\w+)", header) == [("--bar", "train"), ("--bar2", "val")]
+
+
 def test_nothing_is_loaded_from_elsewhere(root: Path, place: Path) -> None:  # noqa: F811
     text = page_of(root, place)
     assert re.findall(r"(?:src|href)=\"(?!data:)", text) == []
