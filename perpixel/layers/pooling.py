@@ -21,7 +21,7 @@ def average_pool(x: Tensor, grids: Sequence[int]) -> list[Tensor]:
         shares = torch.cat(
             [(rows[:, None, :, None] * columns[None, :, None, :]).flatten(2).flatten(0, 1) for rows, columns in sides]
         )
-        means = torch.bmm(cells, shares.T.expand(len(x), -1, -1)).to(x.dtype)
+        means = torch.bmm(cells, shares.T.expand(x.shape[0], -1, -1)).to(x.dtype)
     parts = means.split([bins**2 for bins in grids], 2)
     return [part.unflatten(2, (bins, bins)) for part, bins in zip(parts, grids, strict=True)]
 
