@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from perpixel.errors import ResourceError, UsageError
 from perpixel.layers.score_map import ScoreMap, greater
 from perpixel.limits import DENOMINATOR, LARGEST_SCALE
+from perpixel.weights.graph_parts import Alike
 
 BITS = 22  # of the weights of Pillow's resizing
 HALF = BITS // 2
@@ -204,7 +205,8 @@ def as_onnx(graph: Labels | Cells, names: list[str]) -> Any:
         sides = {axis: torch.export.Dim.AUTO for axis in free}
         with torch.no_grad():
             try:
-                traced = torch.export.export(graph.eval(), (example,), dynamic_shapes=(sides,), strict=False)
+                with Alike():
+                    traced = torch.export.export(graph.eval(), (example,), dynamic_shapes=(sides,), strict=False)
                 program = torch.onnx.export(
                     traced, dynamo=True, opset_version=OPSET, input_names=["pictures"], output_names=names, verbose=False,
                 )  # fmt: skip

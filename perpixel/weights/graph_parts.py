@@ -1,0 +1,88 @@
+"""Functions of torch that engines compute otherwise, in terms of what all engines compute alike.
+
+    a resize that smooths             products with two matrices        OpenVINO has its filter for some forms alone
+    a maximum with its place          comparisons within its window     engines choose another of equal values
+    unpooling                         comparisons with the places       no engine has it for batches of any size"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+KEYS = -0.5  # a of the cubic filter (Keys, "Cubic Convolution Interpolation", 1981) with which PyTorch and Pillow smooth
+
+
+class Alike(TorchFunctionMode):
+    """While this mode is on, torch calls the functions of this module instead of its own."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function is F.interpolate and kwargs.get("antialias") and kwargs.get("size") is not None:
+            return smoothed(args[0], kwargs["size"], kwargs["mode"])
+        if function is F.max_pool2d_with_indices and _halves(*args[:3]):
+            return pooled_in_pairs(args[0])
+        if function is F.max_unpool2d and _halves(args[1], *args[2:4]):
+            return unpooled_in_pairs(args[0], args[1])
+        return function(*args, **kwargs)
+
+
+def _halves(x: Tensor, window: Any, stride: Any = None) -> bool:
+    """Whether windows of 2 x 2 tile x."""
+    return {window, stride} <= {2, (2, 2), None} and not x.shape[-2] % 2 and not x.shape[-1] % 2
+
+
+def smoothed(x: Tensor, size: Sequence[int], mode: str) -> Tensor:
+    """`F.interpolate(x, size, mode=mode, antialias=True)` of x (B, C, h, w), "bilinear" or "bicubic"."""
+    rows, columns = (_shares(before, after, FILTERS[mode]) for before, after in zip(x.shape[-2:], size, strict=True))
+    return rows @ x @ columns.T
+
+
+def _shares(before: int, after: int, height: Callable[[Tensor], Tensor]) -> Tensor:
+    """(after, before): the share of each pixel before in each pixel after, by their distance in sides of the larger pixel.
+
+    Numbers are rounded where torch rounds them: a middle near pixel 400 is known to 1e-5 alone."""
+    ratio = torch.scalar_tensor(before, dtype=torch.float32) / after
+    middle = ratio * (torch.arange(after)[:, None] + 0.5)
+    distance = torch.arange(before) - middle + 0.5
+    heights = height((distance / ratio.clamp(min=1)).abs())
+    return heights / heights.sum(1, keepdim=True)
+
+
+def _linear(far: Tensor) -> Tensor:
+    return (1 - far).clamp(min=0)
+
+
+def _cubic(far: Tensor) -> Tensor:
+    near = ((KEYS + 2) * far - (KEYS + 3)) * far * far + 1
+    return torch.where(far < 1, near, torch.where(far < 2, (((far - 5) * far + 8) * far - 4) * KEYS, 0.0))
+
+
+FILTERS = {"bilinear": _linear, "bicubic": _cubic}
+
+
+def pooled_in_pairs(x: Tensor) -> tuple[Tensor, Tensor]:
+    """`F.max_pool2d(x, 2, return_indices=True)`: the maxima of windows of 2 x 2, and the places in their planes, of equal
+    values the first."""
+    height, width = x.shape[-2:]
+    corner = (2 * torch.arange(height // 2) * width)[:, None] + 2 * torch.arange(width // 2)
+    most, place = x[..., ::2, ::2], corner.expand(*x.shape[:-2], -1, -1)
+    for down, right in ((0, 1), (1, 0), (1, 1)):
+        other = x[..., down::2, right::2]
+        place = torch.where(other > most, corner + (down * width + right), place)
+        most = torch.maximum(most, other)
+    return most, place
+
+
+def unpooled_in_pairs(x: Tensor, places: Tensor) -> Tensor:
+    """`F.max_unpool2d(x, places, 2)` with places in the windows of 2 x 2: the values at their places among zeros."""
+    height, width = (2 * side for side in x.shape[-2:])
+    cells = torch.arange(height * width).unflatten(0, (height, width))
+    values, chosen = (each.repeat_interleave(2, -2).repeat_interleave(2, -1) for each in (x, places))
+    return torch.where(chosen == cells, values, 0.0)
