@@ -102,6 +102,8 @@ class _OpenVino:
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",  # else processors with half precision use it
             "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False,
+            # Layers prepared for another size of pictures may come back for this one: SegFormer then gave other labels (2026.4).
+            "CPU_RUNTIME_CACHE_CAPACITY": 0,
         }  # fmt: skip
         self._compiled: Any = core.compile_model(model, "CPU", settings)
         self._request: Any = self._compiled.create_infer_request()

@@ -1,8 +1,8 @@
 """Functions of torch that engines compute otherwise, in terms of what all engines compute alike.
 
-    a resize that smooths             products with two matrices        OpenVINO has its filter for some forms alone
-    a maximum with its place          comparisons within its window     engines choose another of equal values
-    unpooling                         comparisons with the places       no engine has it for batches of any size"""
+a resize that smooths       products with two matrices      OpenVINO smooths otherwise
+a maximum with its place    comparisons within its window   of equal values engines choose another
+unpooling                   comparisons with the places     its windows are tiles, so nothing need be scattered"""
 
 from __future__ import annotations
 
@@ -26,16 +26,22 @@ class Alike(TorchFunctionMode):
         kwargs = kwargs or {}
         if function is F.interpolate and kwargs.get("antialias") and kwargs.get("size") is not None:
             return smoothed(args[0], kwargs["size"], kwargs["mode"])
-        if function is F.max_pool2d_with_indices and _halves(*args[:3]):
+        if function is F.max_pool2d_with_indices and _by_pairs(*args[1:], **kwargs) and _even(args[0]):
             return pooled_in_pairs(args[0])
-        if function is F.max_unpool2d and _halves(args[1], *args[2:4]):
+        if function is F.max_unpool2d and _by_pairs(*args[2:], **kwargs):
             return unpooled_in_pairs(args[0], args[1])
         return function(*args, **kwargs)
 
 
-def _halves(x: Tensor, window: Any, stride: Any = None) -> bool:
-    """Whether windows of 2 x 2 tile x."""
-    return {window, stride} <= {2, (2, 2), None} and not x.shape[-2] % 2 and not x.shape[-1] % 2
+def _by_pairs(
+    window: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, output_size: Any = None, **others: bool
+) -> bool:
+    """Whether windows are 2 x 2, side by side, and nothing more is asked for."""
+    return {window, stride} <= {2, (2, 2), None} and (padding, dilation, output_size) == (0, 1, None)
+
+
+def _even(x: Tensor) -> bool:
+    return not any(side % 2 for side in x.shape[-2:])
 
 
 def smoothed(x: Tensor, size: Sequence[int], mode: str) -> Tensor:

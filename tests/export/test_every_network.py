@@ -9,7 +9,7 @@ from networks_of_tests import tiny_model
 
 import perpixel
 from perpixel.classes import ClassTable
-from perpixel.errors import DataError, UsageError
+from perpixel.errors import UsageError
 from perpixel.export.export import export, graph_of
 from perpixel.machines.engines import open_engine
 from perpixel.networks import labels_pixels
@@ -17,10 +17,9 @@ from perpixel.prediction.equal_labels import compare_sizes
 from perpixel.weights.exported_file import serialized
 from perpixel.weights.model_file import Model, ModelCard
 
-# Unpooling puts values to the places of maxima. Where two values of a window are nearly equal, an engine may choose the other.
-JUMPS = {"deconvnet"}
-# What `export` refuses today: neither engine runs PSPNet's pooling, and OpenVINO resizes places of patches otherwise.
-REFUSED = {("pspnet", "onnx"), ("pspnet", "openvino"), ("vit_linear", "openvino")}
+# Unpooling puts values to the places of maxima. Where two values of a window are equal but for rounding, an engine may choose the
+# other. So does torch in float64.
+JUMPS = {("deconvnet", "openvino")}
 
 
 def model_of(network, name: str, arguments: dict[str, object]) -> Model:
@@ -36,12 +35,9 @@ def test_labels_are_those_of_torch_at_six_sizes(case: str, engine: str) -> None:
     pytest.importorskip("openvino", reason="the extra `export` is not installed")
     model = model_of(built(case), *CASES[case])
     runs = open_engine(engine, serialized(graph_of(model)), torch.get_num_threads())
-    try:
-        comparison = compare_sizes(model, lambda pictures: runs.run(pictures)[0])
-    except DataError:
-        assert (case, engine) in REFUSED
-        return
-    assert comparison.equal == ((case, engine) not in REFUSED) or case in JUMPS, str(comparison)
+    comparison = compare_sizes(model, lambda pictures: runs.run(pictures)[0])
+    most = comparison.pixels // 10_000 if (case, engine) in JUMPS else 0
+    assert comparison.differ <= most, str(comparison)
 
 
 @pytest.mark.slow
