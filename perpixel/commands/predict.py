@@ -53,6 +53,8 @@ def predict(
     from perpixel.terminal import FAILURES, Progress
 
     of_shard = None if shard is None else Shard.of(shard)
+    if of_shard is not None and engine == "auto":
+        raise UsageError("--engine auto: each shard would measure for itself, and shards must run alike; name an engine.")
     inputs = [run, *(pictures or ())]
     for text in inputs:
         if text.startswith("-") and text != STDIN and not Path(text).exists():

@@ -460,7 +460,8 @@ def whole_picture(
     size = image.shape[0], image.shape[1]
     if gives_labels(network):
         labels, probabilities = network.labels(image)
-        return lambda: Prediction(labels, classes, probabilities if scores else None)
+        kept = None if scores is None or probabilities is None else scores.of(probabilities, classes)
+        return lambda: Prediction(labels, classes, kept)
     objects = _objects(network, image, scale) if finds_objects(network) else None
     if labels_pixels(network):
         cell_scores = score_map(network, image, scale)

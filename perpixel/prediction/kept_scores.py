@@ -42,3 +42,11 @@ class KeptScores:
         for place, id in enumerate(self.ids(table)):
             of_class = probabilities[id]
             kept[place][part] = np.rint(of_class * np.float32(255)) if self.numbers == "uint8" else of_class
+
+    def of(self, probabilities: NDArray[np.float32], table: ClassTable) -> NDArray[Any]:
+        """(classes, H, W) of the probabilities (C, H, W) of all classes."""
+        if self == KeptScores():
+            return probabilities
+        kept = self.empty(probabilities.shape[1:], table)
+        self.put(kept, (slice(None), slice(None)), probabilities, table)
+        return kept

@@ -78,8 +78,16 @@ class ExportedNetwork(nn.Module):
         return found[0][0], found[1][0] if self.gives_scores else None
 
     def batch(self, images: NDArray[np.uint8]) -> list[NDArray[Any]]:
-        """The labels (B, H, W) of pictures (B, H, W, 3), and if the graph gives them the probabilities (B, C, H, W)."""
-        return self._engine.run(np.ascontiguousarray(images))
+        """The labels (B, H, W) of pictures (B, H, W, 3), and if the graph gives them the probabilities (B, C, H, W).
+
+        Raises DataError where the engine gives labels of other pictures: OpenVINO may stop without an error."""
+        found = self._engine.run(np.ascontiguousarray(images))
+        if found[0].shape != images.shape[:3]:
+            raise DataError(
+                f"{self.engine} gives labels of the shape {found[0].shape} for pictures of the shape {images.shape[:3]}; predict "
+                "with the run, in torch."
+            )
+        return found
 
     def losses(self, images: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
         raise UsageError("an exported file cannot be trained; train the run that it was made of.")

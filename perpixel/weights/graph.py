@@ -155,7 +155,7 @@ def at_pixels(found: ScoreMap, size: tuple[int, int], seen_size: tuple[int, int]
     """The scores (B, C, H, W) at each pixel of pictures of `size`, which the network saw at `seen_size` if that is given."""
     scores = found.scores.float()
     if seen_size is None and found.span is None and (found.stride, found.shift) == (1, 0):
-        return scores
+        return scores[:, :, : size[0], : size[1]]  # there may be more, of the border that a network adds
     for axis in (0, 1):
         cell, share = _places(found, axis, size[axis], None if seen_size is None else seen_size[axis])
         following = torch.clamp(cell + 1, max=scores.shape[axis + 2] - 1)

@@ -2,6 +2,7 @@
 
 a resize that smooths       products with two matrices      OpenVINO smooths otherwise
 a maximum with its place    comparisons within its window   of equal values engines choose another
+edges that go on            cells by their number           OpenVINO stops, without an error, at a map of one cell
 unpooling                   comparisons with the places     its windows are tiles, so nothing need be scattered"""
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Alike(TorchFunctionMode):
             return pooled_in_pairs(args[0])
         if function is F.max_unpool2d and _by_pairs(*args[2:], **kwargs):
             return unpooled_in_pairs(args[0], args[1])
+        if function is F.pad and kwargs.get("mode") == "replicate":
+            return continued(args[0], args[1])
         return function(*args, **kwargs)
 
 
@@ -92,3 +95,11 @@ def unpooled_in_pairs(x: Tensor, places: Tensor) -> Tensor:
     cells = torch.arange(height * width).unflatten(0, (height, width))
     values, chosen = (each.repeat_interleave(2, -2).repeat_interleave(2, -1) for each in (x, places))
     return torch.where(chosen == cells, values, 0.0)
+
+
+def continued(x: Tensor, margins: Sequence[int]) -> Tensor:
+    """`F.pad(x, margins, mode="replicate")`, where margins begin with the last axis."""
+    for axis, (before, after) in enumerate(zip(margins[::2], margins[1::2], strict=True), start=1):
+        cells = x.shape[-axis]
+        x = x.index_select(x.dim() - axis, torch.arange(-before, cells + after).clamp(0, cells - 1))
+    return x

@@ -46,3 +46,12 @@ def test_what_is_not_replaced_stays() -> None:
     assert torch.equal(spread, F.max_unpool2d(most, places, 2, output_size=(9, 9)))
     with Alike():
         assert torch.equal(F.interpolate(x, (4, 4), mode="bilinear"), F.interpolate(x, size=(4, 4), mode="bilinear"))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (5, 7)])
+def test_edges_go_on_as_torchs(size: tuple[int, int]) -> None:
+    x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    for margins in ((1, 2, 3, 0), (0, 4), (0, 0, 0, 0)):
+        with Alike():
+            ours = F.pad(x, margins, mode="replicate") if len(margins) == 4 else F.pad(x[0], margins, mode="replicate")
+        assert torch.equal(ours, F.pad(x if len(margins) == 4 else x[0], margins, mode="replicate"))

@@ -125,3 +125,10 @@ def test_what_cannot_be_is_told_in_one_sentence(model: Model, monkeypatch: pytes
     assert in_engine(model, "auto", IMAGE, say=said.append) is model
     assert said[-1] == 'engine torch: no other engine is installed (pip install "perpixel[export]" brings two).'
     assert in_engine(model, "torch", IMAGE) is model
+
+
+def test_shards_run_alike_so_none_measures_for_itself(command, tmp_path: Path) -> None:
+    code, _, err = command("predict", tmp_path, tmp_path, "--engine", "auto", "--shard", "0/2")
+    assert (code, err) == (
+        2, "perpixel: --engine auto: each shard would measure for itself, and shards must run alike; name an engine.\n",
+    )  # fmt: skip

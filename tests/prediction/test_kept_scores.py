@@ -1,5 +1,6 @@
 """Scores in files: of chosen classes, as float32, float16 or uint8; the same numbers from every way to predict."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from coarse_networks import Coarse, model_of
 from fakes import draw_sample, make_folder, make_model
 
 from perpixel.classes import ClassTable
-from perpixel.errors import UnknownName, UsageError
+from perpixel.errors import DataError, UnknownName, UsageError
 from perpixel.prediction.inference import PLAIN, Inference
 from perpixel.prediction.kept_scores import NUMBERS, KeptScores
+from perpixel.weights.exported_file import ExportedNetwork
 
 CLASSES = ["ground", "box", "disc"]
 NEAR = {"float32": 0, "float16": 2**-11, "uint8": 0.5 / 255 + 1e-7}  # by half of the last digit
@@ -30,6 +32,36 @@ def test_numbers_are_those_of_all_scores(inference: Inference, numbers: str) -> 
     values = kept.scores.astype(np.float64) / (255 if numbers == "uint8" else 1)
     np.testing.assert_allclose(values, every.scores[[2, 0]], rtol=0, atol=NEAR[numbers])
     np.testing.assert_array_equal(kept.labels, every.labels)
+
+
+@pytest.mark.parametrize("numbers", NUMBERS)
+def test_an_exported_file_keeps_what_is_asked_for(numbers: str) -> None:
+    image = np.zeros((5, 7, 3), np.uint8)
+    probabilities = torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(0)).numpy()
+    model = replace(model_of(Coarse(3, 5, 4), 3), network=ExportedNetwork(FakeEngine(probabilities)))
+    kept = PLAIN.predictor(model, KeptScores(numbers, (model.classes.names[2],)))(image).scores
+    assert (kept.dtype, kept.shape) == (np.dtype(numbers), (1, 5, 7))
+    values = kept.astype(np.float64) / (255 if numbers == "uint8" else 1)
+    np.testing.assert_allclose(values, probabilities[[2]], rtol=0, atol=NEAR[numbers])
+    assert PLAIN.predictor(model, scores=True)(image).scores.shape == (3, 5, 7)
+
+
+def test_labels_of_another_size_are_no_answer() -> None:
+    model = replace(model_of(Coarse(3, 5, 4), 3), network=ExportedNetwork(FakeEngine(np.zeros((3, 5, 7), np.float32))))
+    with pytest.raises(DataError, match=r"gives labels of the shape \(1, 5, 7\) for pictures of the shape \(1, 6, 7\)"):
+        PLAIN.predictor(model)(np.zeros((6, 7, 3), np.uint8))
+
+
+@dataclass
+class FakeEngine:
+    """An engine that gives these probabilities (C, H, W) for each picture."""
+
+    probabilities: np.ndarray
+    title: str = "Engine 1.0"
+    outputs: tuple[str, ...] = ("labels", "scores")
+
+    def run(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        return [self.probabilities.argmax(0)[None].astype(np.uint8), self.probabilities[None]]
 
 
 def test_what_is_no_type_and_no_class_is_refused() -> None:
