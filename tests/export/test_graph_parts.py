@@ -55,3 +55,20 @@ def test_edges_go_on_as_torchs(size: tuple[int, int]) -> None:
         with Alike():
             ours = F.pad(x, margins, mode="replicate") if len(margins) == 4 else F.pad(x[0], margins, mode="replicate")
         assert torch.equal(ours, F.pad(x if len(margins) == 4 else x[0], margins, mode="replicate"))
+
+
+@pytest.mark.parametrize("window", [2, 3])
+@pytest.mark.parametrize("sides", [(2, 2), (3, 2), (9, 8), (8, 9)])
+def test_pools_that_round_up_are_torchs(window: int, sides: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *sides, generator=torch.Generator().manual_seed(0))
+    for padding in (0, 1):
+        pool = torch.nn.MaxPool2d(window, 2, padding, ceil_mode=True)
+        with Alike():
+            ours = pool(x)
+        assert torch.equal(ours, pool(x))
+
+
+def test_a_graph_pools_a_map_of_one_cell() -> None:
+    with Alike():
+        traced = torch.export.export(torch.nn.MaxPool2d(2, ceil_mode=True), (torch.zeros(1, 1, 4, 4),), strict=False)
+    assert "pad" in str(traced.graph), "the function was replaced"
