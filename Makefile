@@ -49,7 +49,7 @@ oracles: .venv/ready .oracles/ready
 
 review: .venv/ready
 	$(BIN)/perpixel review --out review
-	@echo "perpixel: see review/table.md, review/pictures.png and review/overlays/"
+	@echo "perpixel: see review/report.html, review/table.md and review/pictures.png"
 
 benchmarks: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[benchmarks]"

@@ -53,7 +53,11 @@ def review(
     plan = Plan(data, root, tuple(range(seed, seed + seeds)), steps or PROTOCOL["steps"], minutes, network, scratch)
     chosen = plan.entries({**ENTRIES, **OBJECTS})
     of_objects = {name: entry for name, entry in chosen.items() if name.removesuffix(SCRATCH) in OBJECTS}
-    done = Review(out, plan, {name: entry for name, entry in chosen.items() if name not in of_objects}, of_objects)
+    of_pixels = {name: entry for name, entry in chosen.items() if name not in of_objects}
+    if not plan.long and not network:  # so few steps teach nobody to find objects
+        say(f"{', '.join(entry.title for entry in of_objects.values())}: only with --steps above {plan.steps}, or --minutes.")
+        of_objects = {}
+    done = Review(out, plan, of_pixels, of_objects)
     done.page = lambda folder: write_page(folder, root)
     for line in done.run(say, Progress).read_text(encoding="utf-8").splitlines():
         show(line)

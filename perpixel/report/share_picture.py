@@ -17,7 +17,7 @@ from perpixel.report.review_results import MAIN, Row
 
 SIZE = (1200, 630)  # width and height that networks of people expect
 INK, QUIET, PAPER, BAR, LINE = (27, 31, 36), (87, 96, 106), (255, 255, 255), (47, 109, 181), (201, 209, 217)
-MOST = 12  # networks
+MOST = 16  # networks; further ones are told by their number
 Photo = NDArray[np.uint8]
 
 
@@ -26,11 +26,13 @@ def write_share_picture(path: Path, heading: str, verdict: str, rows: Sequence[R
     page = Image.new("RGB", SIZE, PAPER)
     pen = ImageDraw.Draw(page)
     pen.text((48, 36), heading, QUIET, _font(24))
-    lines = textwrap.wrap(verdict, 62)[:3]
+    lines = textwrap.wrap(verdict.replace("\u202f", " "), 62)[:3]  # the font has no narrow space
     for number, line in enumerate(lines):
         pen.text((48, 74 + 44 * number), line, INK, _font(36))
     top = 90 + 44 * len(lines)
     _chart(pen, rows[:MOST], (48, top, 700 if strip else SIZE[0] - 48, SIZE[1] - 30))
+    if len(rows) > MOST:
+        pen.text((48, SIZE[1] - 26), f"and {len(rows) - MOST} more", QUIET, _font(18))
     if strip:
         _strip(page, strip, (748, top, SIZE[0] - 48, SIZE[1] - 30))
     write_whole(path.parent, path.name, encode_image(page, ".png"))

@@ -75,6 +75,11 @@ class Plan:
     names: tuple[str, ...] = ()
     scratch: bool = False
 
+    @property
+    def long(self) -> bool:
+        """Whether trainings are longer than those of the quick review."""
+        return self.steps > PROTOCOL["steps"] or self.minutes is not None
+
     def entries(self, entries: Mapping[str, Entry]) -> dict[str, Entry]:
         """Raises UnknownName for a name that no entry has, UsageError for no seed."""
         for name in self.names:
@@ -238,8 +243,8 @@ class Review:
     def of_data(self) -> dict[str, Any]:
         """Settings that follow from the data set. On `scenes` a part of train chooses the weights, so that val is judged once."""
         if self.plan.data == "scenes":
-            long = self.plan.steps > PROTOCOL["steps"] or self.plan.minutes is not None
-            return {"data": "scenes", "train_split": "fit", "val_split": "tune", "validations": VALIDATIONS if long else 1}
+            validations = VALIDATIONS if self.plan.long else 1
+            return {"data": "scenes", "train_split": "fit", "val_split": "tune", "validations": validations}
         shorter = min(self.dataset.sample(0).image.shape[:2])
         return {"data": self.plan.data, "root": self.plan.root, "crop": CROP, "scale": min(1.0, SHORTER / shorter)}
 
