@@ -17,8 +17,8 @@ from perpixel.prediction.equal_labels import compare_sizes
 from perpixel.weights.exported_file import serialized
 from perpixel.weights.model_file import Model, ModelCard
 
-# Thirty random layers make rounding 100 times what it was, and unpooling puts values to the places of maxima: where two values of a
-# window are equal but for rounding, an engine may choose the other. So does torch in float64.
+# Unpooling puts values to the places of maxima. Where two values of a window are equal but for rounding, which thirty random
+# layers make 100 times what it was, an engine may choose the other. So does torch in float64.
 JUMPS = "deconvnet"
 
 
