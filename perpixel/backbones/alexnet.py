@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from perpixel.backbones.vgg import ILSVRC_MEAN, SCALE, scaled
 from perpixel.errors import UsageError, did_you_mean
-from perpixel.layers.score_map import greater, may_differ_from_0
 
 CHANNELS = (96, 256, 384, 384, 256)
 FC = 4096
@@ -102,9 +101,9 @@ class CeilPool(nn.MaxPool2d):
         super().__init__(3, stride=2, ceil_mode=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        down, right = (greater(2 - side, 0) for side in x.shape[-2:])
-        if any(map(may_differ_from_0, (down, right))):
-            x = F.pad(x, (0, right, 0, down))
+        height, width = x.shape[-2:]
+        if 1 in (height, width):
+            x = F.pad(x, (0, int(width == 1), 0, int(height == 1)))
         pooled: Tensor = super().forward(x)
         return pooled
 

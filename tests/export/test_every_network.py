@@ -9,7 +9,7 @@ from networks_of_tests import tiny_model
 
 import perpixel
 from perpixel.classes import ClassTable
-from perpixel.errors import UsageError
+from perpixel.errors import DataError, UsageError
 from perpixel.export.export import export, graph_of
 from perpixel.machines.engines import open_engine
 from perpixel.networks import labels_pixels
@@ -20,6 +20,8 @@ from perpixel.weights.model_file import Model, ModelCard
 # Unpooling puts values to the places of maxima. Where two values of a window are equal but for rounding, which thirty random
 # layers make 100 times what it was, an engine may choose the other. So does torch in float64.
 JUMPS = "deconvnet"
+# Their pools of 3 x 3 come to a side of 1 in a picture of 5 x 7, where the graph has no branch for it.
+REFUSED = {"fcn8s on alexnet, padding 1", "fcn32s on googlenet", "fcn8s on googlenet, learned"}
 
 
 def model_of(network, name: str, arguments: dict[str, object]) -> Model:
@@ -35,7 +37,14 @@ def test_labels_are_those_of_torch_at_six_sizes(case: str, engine: str) -> None:
     pytest.importorskip("openvino", reason="the extra `export` is not installed")
     model = model_of(built(case), *CASES[case])
     runs = open_engine(engine, serialized(graph_of(model)), torch.get_num_threads())
-    comparison = compare_sizes(model, lambda pictures: runs.run(pictures)[0])
+    try:
+        comparison = compare_sizes(model, lambda pictures: runs.run(pictures)[0])
+    except DataError:
+        assert case in REFUSED
+        return
+    if case in REFUSED:
+        assert not comparison.equal
+        return
     most = comparison.pixels // 10_000 if case.startswith(JUMPS) else 0
     assert comparison.differ <= most, str(comparison)
 
