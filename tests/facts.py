@@ -496,6 +496,7 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
         **of("torchvision's references/segmentation/train.py", AUXILIARY_WEIGHT=0.5),
     },
     "perpixel.prediction.by_boxes": {
+        **ours(AT_ONCE=2**25),
         **of("Noh et al., ICCV 2015", CONTEXT=1.2, SIDE=224),
         **of(f"{DECONV}: inference/generate_EDeconvNet_CRF_results.m", SKIPPED=112),
         **ours(BATCH=8),

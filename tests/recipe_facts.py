@@ -29,7 +29,7 @@ from facts import (
 # What a recipe does not set. Nobody published these as defaults of a recipe; where a paper has the same value it is said.
 DEFAULTS: dict[str, Fact] = {
     **ours(
-        data="scenes", root=None, train_split="train", val_split="val", network="fcn8s", backbone=None, weights="auto",
+        data="scenes", root=None, train_split="train", val_split="val", network="fcn8s", backbone=None, stem=None, weights="auto",
         starts_from=None, width=None, padding=None, layer=None, learned_upsampling=None, features=None, fusion=None,
         normalize=None, norm_scale=None, side=None, unpooling=None, batch_norm=None, variant=None, channels=None,
         convolutions=None, norm=None, skips=None, decoder=None, dropout=None, bins=None, pooling=None, reduce=None, lateral=None,
