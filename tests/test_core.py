@@ -228,7 +228,7 @@ REFUSED = {  # with torch in the same words
     "train --data ./data --stpes 4": "Did you mean --steps?",
     "evaluate data/masks/val --data ./daat": "daat: there is no such folder",
 }
-NAMES_OF_TORCH = {"Inference", "build", "load", "predict"}
+NAMES_OF_TORCH = {"Inference", "build", "load", "predict", "train"}
 RUN = """
 import io, json, sys
 from contextlib import redirect_stderr, redirect_stdout

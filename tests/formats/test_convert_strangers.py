@@ -283,10 +283,10 @@ class TestOneBadEntry:
         exported = export("labelme", tmp_path / "in", GOOD)
         whole = FORMATS["coco"].writer.add
 
-        def add(self: Any, name: str, *rest: Any) -> None:
+        def add(self: Any, name: str, *rest: Any) -> Any:
             if name == "b":
                 raise MemoryError
-            whole(self, name, *rest)
+            return whole(self, name, *rest)
 
         monkeypatch.setattr(FORMATS["coco"].writer, "add", add)
         self.require_failure(convert(exported, tmp_path / "out", "coco"), "b: needs more memory than there is")

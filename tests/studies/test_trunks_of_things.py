@@ -30,6 +30,7 @@ def test_a_shipped_trunk_is_what_the_table_makes(name: str) -> None:
     stored, trunk = model_file.read(name), TRUNKS[name]
     recipe = stored.card.recipe
     wanted = json.loads(json.dumps({**COMMON, **trunk.training, **trunk.arguments}))  # lists, as a card has them
+    del wanted["save_every"]  # which changes no weight, and is in no card
     assert {key: recipe[key] for key in wanted} == wanted
     assert {tensor.dtype for tensor in stored.tensors.values() if tensor.is_floating_point()} == {torch.float16}
 
