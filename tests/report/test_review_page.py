@@ -22,7 +22,6 @@ from perpixel.report.page import TEMPLATES, numbers_in
 from perpixel.report.review_page import write_page
 from perpixel.report.review_results import Review, read_review, verdict
 
-pytestmark = pytest.mark.needs_torch
 VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "use", "rect", "line", "path", "polyline"}
 
 
@@ -105,6 +104,7 @@ def visible(text: str, language: str) -> str:
 # Numbers.
 
 
+@pytest.mark.needs_torch
 def test_the_verdict_is_made_from_the_numbers(text: str) -> None:
     sentence = r"FCN-8s is the best of 2 networks with \d+\.\d ± \d\.\d % mIoU: chance explains its lead over none"
     assert re.search(sentence, visible(text, "en"))
@@ -149,6 +149,7 @@ def test_a_difference_turned_round_has_the_other_sign() -> None:
     assert (one.difference, other.difference) == (0.1, -0.1)
 
 
+@pytest.mark.needs_torch
 def test_the_numbers_inside_are_those_of_the_review(review: Path) -> None:
     inside, record = numbers_in(review / "report.html"), json.loads((review / "review.json").read_text())
     assert inside["kind"] == "review"
@@ -161,6 +162,7 @@ def test_the_numbers_inside_are_those_of_the_review(review: Path) -> None:
         }
 
 
+@pytest.mark.needs_torch
 def test_the_csv_has_a_line_for_every_figure(review: Path) -> None:
     record = json.loads((review / "review.json").read_text())
     lines = list(csv.DictReader((review / "report.csv").read_text().splitlines()))
@@ -171,6 +173,7 @@ def test_the_csv_has_a_line_for_every_figure(review: Path) -> None:
     assert float(line["low_over_pictures"]) == pytest.approx(rows[1]["figures"]["mIoU"]["pictures"][0], abs=1e-6)
 
 
+@pytest.mark.needs_torch
 def test_every_number_of_the_table_leads_to_its_pictures(page: Page, text: str) -> None:
     inside = content(text)
     links = [one for one in page.all("a") if "data-network" in one["attributes"]]
@@ -181,6 +184,7 @@ def test_every_number_of_the_table_leads_to_its_pictures(page: Page, text: str) 
         assert np.array(inside["pictures"]["scores"][name]).shape == (4, 2 + 3)
 
 
+@pytest.mark.needs_torch
 def test_scores_of_pictures_are_those_of_their_masks(review: Path, text: str) -> None:
     from perpixel.datasets import open_dataset
     from perpixel.measures.confusion_matrix import ConfusionMatrix
@@ -193,6 +197,7 @@ def test_scores_of_pictures_are_those_of_their_masks(review: Path, text: str) ->
         assert scores["fcn8s"][place] == pytest.approx([1000 * value for value in expected], abs=0.5)
 
 
+@pytest.mark.needs_torch
 def test_packed_masks_are_the_masks(review: Path, text: str) -> None:
     inside = content(text)["pictures"]
     place = [one["name"] for one in inside["networks"]].index("fcn32s")
@@ -205,6 +210,7 @@ def test_packed_masks_are_the_masks(review: Path, text: str) -> None:
 # What stands on it.
 
 
+@pytest.mark.needs_torch
 def test_all_systems_have_a_chapter_in_the_order_of_the_article(page: Page) -> None:
     chapters = [one["attributes"]["id"] for one in page.all("article")]
     assert chapters == ["fcn", "parsenet", "deconvnet", "unet", "fpn", "pspnet", "mask_rcnn", "deeplab", "panet", "encnet"]
@@ -213,6 +219,7 @@ def test_all_systems_have_a_chapter_in_the_order_of_the_article(page: Page) -> N
     )
 
 
+@pytest.mark.needs_torch
 def test_every_network_of_the_review_belongs_to_a_chapter() -> None:
     from perpixel.networks import NETWORKS, YARDSTICKS
 
@@ -220,6 +227,7 @@ def test_every_network_of_the_review_belongs_to_a_chapter() -> None:
     assert {name for names in article.CHAPTERS.values() for name in names} == systems
 
 
+@pytest.mark.needs_torch
 def test_what_failed_and_what_is_to_come_is_told(text: str) -> None:
     shown = visible(text, "en")
     assert "U-Net: the loss is not finite at step 3; lower lr" in shown
@@ -228,12 +236,14 @@ def test_what_failed_and_what_is_to_come_is_told(text: str) -> None:
     assert "This system is not in this review." in shown
 
 
+@pytest.mark.needs_torch
 def test_a_claim_stands_in_the_chapter_of_its_system(page: Page) -> None:
     (chapter,) = [one for one in page.all("article") if one["attributes"]["id"] == "fcn"]
     assert "The skips sharpen." in chapter["text"]
     assert "✓ shown" in chapter["text"]
 
 
+@pytest.mark.needs_torch
 def test_claims_beside_the_record_are_read_and_may_have_no_verdict(tmp_path: Path) -> None:
     out = make_review(tmp_path, claims=[])
     claim = {"system": "pspnet", "name": "pspnet-bins", "claim": "four grids of bins are better than one bin", "verdict": None,
@@ -248,6 +258,7 @@ def test_claims_beside_the_record_are_read_and_may_have_no_verdict(tmp_path: Pat
         write_page(out)
 
 
+@pytest.mark.needs_torch
 def test_every_claim_has_korean_words_and_a_chapter() -> None:
     from perpixel.studies.claims.conditions import conditions
     from perpixel.studies.claims.study import claims_of
@@ -257,6 +268,7 @@ def test_every_claim_has_korean_words_and_a_chapter() -> None:
     assert {system for system, _ in every} <= article.CHAPTERS.keys()
 
 
+@pytest.mark.needs_torch
 def test_chance_is_grey_and_says_so(tmp_path: Path) -> None:
     pairs = [{"a": "fcn8s", "b": "fcn32s", "difference": 0.01, "interval": 0.02, "p": 0.4, "shown": False}]
     out = make_review(tmp_path, pairs=pairs)
@@ -275,6 +287,7 @@ def test_a_page_of_nothing_yet_and_of_unknown_data(tmp_path: Path) -> None:
         assert picture.size == (1200, 630)
 
 
+@pytest.mark.needs_torch
 def test_a_mask_that_is_missing_or_damaged_is_left_out(tmp_path: Path) -> None:
     out = make_review(tmp_path)
     first, second, *_ = sorted((out / "predictions/fcn8s").iterdir())
@@ -291,6 +304,7 @@ def test_what_is_no_record_is_refused_in_a_sentence(tmp_path: Path) -> None:
         write_page(tmp_path)
 
 
+@pytest.mark.needs_torch
 def test_names_write_no_html_and_nothing_is_loaded(tmp_path: Path, text: str) -> None:
     record = json.loads((make_review(tmp_path) / "review.json").read_text())
     record["rows"][0]["title"] = "</script><b>FCN"
@@ -304,6 +318,7 @@ def test_names_write_no_html_and_nothing_is_loaded(tmp_path: Path, text: str) ->
         assert re.findall(r"https?://|@import|fetch\(|XMLHttpRequest", one) == []
 
 
+@pytest.mark.needs_torch
 def test_the_page_is_small(review: Path) -> None:
     assert (review / "report.html").stat().st_size < 500_000
 
@@ -351,6 +366,7 @@ def test_published_figures_are_alike_in_both_languages() -> None:
         assert [figure for figure, _ in english] == [figure for figure, _ in korean]
 
 
+@pytest.mark.needs_torch
 def test_korean_words_are_hidden_in_english_and_the_other_way(text: str) -> None:
     assert 'html[data-language="en"] .ko, html[data-language="ko"] .en { display: none; }' in text
     outside = [part for part in re.findall("[가-힣]+", visible(text, "en")) if part != "한국어"]
@@ -360,6 +376,7 @@ def test_korean_words_are_hidden_in_english_and_the_other_way(text: str) -> None
 # For everyone.
 
 
+@pytest.mark.needs_torch
 def test_every_control_has_a_label_and_every_picture_words(page: Page) -> None:
     for one in page.all("input", "select"):
         assert "label" in one["around"], one["attributes"]
@@ -372,6 +389,7 @@ def test_every_control_has_a_label_and_every_picture_words(page: Page) -> None:
         assert hidden, one["attributes"]
 
 
+@pytest.mark.needs_torch
 def test_headings_go_down_one_by_one(page: Page) -> None:
     levels = [int(one["tag"][1]) for one in page.all("h1", "h2", "h3", "h4")]
     assert levels[0] == 1
@@ -379,6 +397,7 @@ def test_headings_go_down_one_by_one(page: Page) -> None:
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
+@pytest.mark.needs_torch
 def test_ids_are_unique_and_every_reference_is_there(page: Page) -> None:
     ids = [one["attributes"]["id"] for one in page.elements if "id" in one["attributes"]]
     assert len(ids) == len(set(ids))
@@ -388,6 +407,7 @@ def test_ids_are_unique_and_every_reference_is_there(page: Page) -> None:
             assert not value or value in ids, value
 
 
+@pytest.mark.needs_torch
 def test_tables_name_their_rows_and_columns(page: Page) -> None:
     assert all("scope" in one["attributes"] for one in page.all("th"))
 
