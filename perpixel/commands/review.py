@@ -55,7 +55,7 @@ def review(
     of_objects = {name: entry for name, entry in chosen.items() if name.removesuffix(SCRATCH) in OBJECTS}
     of_pixels = {name: entry for name, entry in chosen.items() if name not in of_objects}
     if not plan.long and not network:  # so few steps teach nobody to find objects
-        say(f"{', '.join(entry.title for entry in of_objects.values())}: only with --steps above {plan.steps}, or --minutes.")
+        say(f"{', '.join(of_objects)} find objects, and learn that only with --steps above {plan.steps}, or --minutes.")
         of_objects = {}
     done = Review(out, plan, of_pixels, of_objects)
     done.page = lambda folder: write_page(folder, root)

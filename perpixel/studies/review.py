@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from perpixel import draw
 from perpixel.datasets import open_dataset
-from perpixel.errors import DataError, Interrupted, UsageError, did_you_mean, failure_of, printable
+from perpixel.errors import DataError, Interrupted, UntrustedFile, UsageError, did_you_mean, failure_of, printable
 from perpixel.files import write_whole
 from perpixel.images import read_labels, write_image
 from perpixel.judging.answers import pairs_of
@@ -140,7 +140,10 @@ class Review:
         self.things = things_of(self.dataset) if self.objects else frozenset()
 
     def run(self, say: Say, progress: Callable[[str], Progress]) -> Path:
-        """Trains and judges all, a seed after the other, and renews the record with each. Returns the path of the table."""
+        """Trains and judges all, a seed after the other, and renews the record with each. Returns the path of the table.
+
+        Raises UsageError where the folder holds a review of other data or another length, which stays as it is."""
+        self.refuse_other_review()
         for seed in self.plan.seeds:
             for name, entry in self.entries.items():
                 with self.failing(name, entry, say):
@@ -159,6 +162,20 @@ class Review:
         if self.rows:
             self.write_pictures()
         return self.out / TABLE
+
+    def refuse_other_review(self) -> None:
+        path = self.out / RECORD
+        if not path.is_file():
+            return
+        try:
+            known = json.loads(path.read_bytes())
+            then = {"data": known["data"], "steps": known["conditions"]["steps"], "minutes": known["conditions"]["minutes"]}
+        except (ValueError, KeyError, TypeError):
+            raise UntrustedFile(f"{path}: is damaged; delete it, and the same command makes it anew of the runs.") from None
+        for name, before in then.items():
+            now = getattr(self.plan, name)
+            if now != before:
+                raise UsageError(f"{self.out}: holds a review with {name} {before}, not {now}; choose another --out.")
 
     @contextmanager
     def failing(self, name: str, entry: Entry, say: Say) -> Iterator[None]:
@@ -354,7 +371,7 @@ class Review:
         length = f"{self.plan.minutes:g} minutes" if self.plan.minutes else f"{self.plan.steps} steps"
         trunks = "trunks trained on `things`, as the cards in perpixel/trunks say, where the paper starts from ImageNet"
         untuned = [entry.title for name, entry in self.entries.items() if name.removesuffix(SCRATCH) not in tuned()]
-        chosen = "learning rate and optimiser of each chosen by an equal number of trials on a part of train"
+        chosen = "learning rate and optimiser of each chosen by an equal number of trials on a part of the training set of scenes"
         return (
             f"{length} of {PROTOCOL['batch']} pictures for each network and seed; {trunks}; "
             f"{chosen if not untuned else 'not tuned: ' + ', '.join(untuned)}; class weights {PROTOCOL['class_weights']}; "

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from perpixel.datasets import open_dataset, scenes, with_objects
-from perpixel.errors import DataError, UsageError
+from perpixel.errors import DataError, UntrustedFile, UsageError
 from perpixel.images import read_labels
 from perpixel.judging.evaluate import evaluate
 from perpixel.measures.instances import AveragePrecision
@@ -186,6 +186,20 @@ def test_the_truth_as_objects_is_found_whole() -> None:
     ]
     found = [Prediction(sample.labels, dataset.classes, None, one) for sample, one in zip(samples, objects, strict=True)]
     assert set(figures_of(found, dataset, things_of(dataset)).values()) == {1.0}
+
+
+@pytest.mark.parametrize("plan", [Plan(steps=5), Plan(steps=4, minutes=1.0)])
+def test_a_review_of_another_length_leaves_what_the_folder_holds(reviewed: Path, plan: Plan) -> None:
+    before = {name: (reviewed / name).read_bytes() for name in ("review.json", "table.md")}
+    with pytest.raises(UsageError, match="choose another --out"):
+        Review(reviewed, plan, TINY).run(lambda _: None, silent)
+    assert {name: (reviewed / name).read_bytes() for name in before} == before
+
+
+def test_a_damaged_record_is_told(tmp_path: Path) -> None:
+    (tmp_path / "review.json").write_bytes(b'{"data": 1}')
+    with pytest.raises(UntrustedFile, match="is damaged"):
+        Review(tmp_path, Plan(steps=1), TINY).run(lambda _: None, silent)
 
 
 def test_pictures_show_every_network(reviewed: Path) -> None:
