@@ -164,7 +164,7 @@ def predict_all(
         _journal(predictor, pictures, out, folders, head, shard) as journal,
         ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer,
     ):  # fmt: skip
-        reading: list[tuple[InputPicture, Future[_Read]]] = []
+        reading: list[tuple[InputPicture, Future[_Read | None]]] = []
         writing: list[tuple[InputPicture, tuple[str, ...], Future[str]]] = []
         chosen = pictures if shard is None else [picture for picture in pictures if shard.has(picture.name)]
         remaining, frames = _with_frames(chosen, videos), Frames()

@@ -40,8 +40,8 @@ def about_how_many(path: str) -> int:
     try:
         with _opened(path) as (_, stream):
             if stream.frames or not (stream.duration and stream.average_rate):
-                return max(1, stream.frames)
-            return max(1, round(stream.duration * stream.time_base * stream.average_rate))
+                return max(1, int(stream.frames))
+            return max(1, int(stream.duration * stream.time_base * stream.average_rate))
     except (DataError, UsageError):
         return 1
 
