@@ -14,7 +14,7 @@ from perpixel.errors import DataError, UsageError, printable
 
 MOST_BYTES = 2**30  # of a picture's file
 WEB = frozenset({"http", "https"})  # without folders and patterns; behind ? stands what the server is asked
-ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def is_address(text: str) -> bool:
