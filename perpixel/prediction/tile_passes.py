@@ -247,7 +247,8 @@ class _Run(TorchDispatchMode):
 
     def _interpolated(self, key: Key, special: Special, given: dict[str, Any]) -> Tensor:
         """Bilinear interpolation at the places of the cells in the whole picture, in float32 as torch computes them."""
-        x, ours = given["input"] if "input" in given else given["self"], self._parts.whole.specials[key]
+        x: Tensor = given["self"]
+        ours = self._parts.whole.specials[key]
         assert special.result is not None
         assert ours.result is not None
         for axis, scale in enumerate((given["scales_h"], given["scales_w"])):
