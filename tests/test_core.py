@@ -143,7 +143,7 @@ def test_torch_is_an_extra() -> None:
     assert packages(project["optional-dependencies"]["torch"]) == {*TORCH}
     for extra in ("weights", "export", "proposals", "benchmarks"):  # which are of no use without networks
         assert "perpixel[torch]" in project["optional-dependencies"][extra]
-    assert ".[torch,weights,export,dev]" in (ROOT / "Makefile").read_text()
+    assert ".[torch,weights,export,raster,dev]" in (ROOT / "Makefile").read_text()
 
 
 def test_every_extra_that_a_sentence_names_is_there() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from perpixel.commands.flags import NO_INFERENCE, Inferring, Sharding, names
+from perpixel.commands.flags import NO_INFERENCE, Inferring, Sharding, names, whole_numbers
 from perpixel.commands.opening import given, in_engine, inference_of, load_on
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.terminal import say
@@ -37,6 +37,22 @@ def predict(
         Parameter(help="Their classes, such as road,car. [default: all]", converter=names, negative=(), metavar="NAME,..."),
     ] = None,
     overlays: Annotated[bool, Parameter(help="Write overlays with a legend.")] = True,
+    memory: Annotated[
+        str | None, Parameter(help="Of rasters (GeoTIFF ...): what the process may take, such as 1.5GB. [default: 2GB]")
+    ] = None,
+    bands: Annotated[
+        tuple[int, ...] | None,
+        Parameter(
+            help="Their bands in the model's order, such as 4,3,2. [default: red, green, blue]",
+            converter=whole_numbers,
+            negative=(),
+            metavar="INT,...",
+        ),
+    ] = None,
+    level: Annotated[int, Parameter(help="Of a pyramid (COG, whole slide): its smaller copy of this number, from 1.")] = 0,
+    polygons: Annotated[
+        str | None, Parameter(help="Also write regions as GeoJSON: wgs84 (longitude, latitude) or crs (the raster's own).")
+    ] = None,
     inferring: Inferring = NO_INFERENCE,
     shard: Sharding = None,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
@@ -44,11 +60,12 @@ def predict(
         str | None, Parameter(help="What runs the network: torch, onnx, openvino, or auto, which measures. [default: torch]")
     ] = None,
 ) -> None:
-    """Predict masks for pictures of any size; what is done already is skipped."""
+    """Predict masks for pictures of any size; what is done already is skipped. Rasters keep their place (docs/rasters.md)."""
     from perpixel.networks.torchvision import LIGHTEST
     from perpixel.prediction.bulk import STDIN, find_pictures, model_and_pictures, pictures_of_split, predict_all
     from perpixel.prediction.inference import PLAIN
     from perpixel.prediction.kept_scores import KeptScores
+    from perpixel.prediction.rasters import RasterSettings, memory_of
     from perpixel.shards import Shard
     from perpixel.terminal import FAILURES, Progress
 
@@ -60,7 +77,7 @@ def predict(
         if text.startswith("-") and text != STDIN and not Path(text).exists():
             settings = (f"--{name.replace('_', '-')}" for name in vars(inferring))
             known = ("--out", "--split", "--scores", "--scores-as", "--scores-of", "--overlays", "--no-overlays", "--shard",
-                     "--device", "--engine", *settings)  # fmt: skip
+                     "--memory", "--bands", "--level", "--polygons", "--device", "--engine", *settings)  # fmt: skip
             raise did_you_mean("option", text, known)
     kept: bool | KeptScores = scores
     if scores_as is not None or scores_of is not None:
@@ -69,6 +86,7 @@ def predict(
             raise UsageError(f"{flag}: belongs to --scores, which is not given; give that too, or leave it out.")
         kept = KeptScores(scores_as or KeptScores.numbers, scores_of)
     inference = inference_of(given(inferring)) or PLAIN
+    rasters = RasterSettings(None if memory is None else memory_of(memory), bands, level, polygons)
     named, inputs = model_and_pictures(inputs)
     found_pictures = find_pictures(inputs, out) if split is None else pictures_of_split(inputs, split)
     if named is None:
@@ -78,7 +96,14 @@ def predict(
     progress = Progress("predicted")
     counts, left_out = {"done": 0, "skipped": 0, "failed": 0}, list[str]()
     total = len(found_pictures) if of_shard is None else sum(of_shard.has(picture.name) for picture in found_pictures)
-    outcomes = predict_all(model, found_pictures, out, kept, overlays, inference, of_shard)
+    watched: dict[str, Progress] = {}
+
+    def watch(file: str, done: int, rows: int) -> None:
+        if file not in watched:
+            watched[file] = Progress(f"{file}: rows")
+        watched[file](done, rows)
+
+    outcomes = predict_all(model, found_pictures, out, kept, overlays, inference, of_shard, rasters, watch)
     for number, outcome in enumerate(outcomes, start=1):
         if outcome.status not in counts:
             counts["failed"] += 1

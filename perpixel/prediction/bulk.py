@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from perpixel import draw
+from perpixel.codecs import tiff
+from perpixel.codecs.geotiff import is_raster
 from perpixel.datasets.folder import Folder
 from perpixel.errors import DataError, UsageError, failure_of
-from perpixel.files import MODEL_FILE, locked, read_bytes, walk, write_whole
+from perpixel.files import MODEL_FILE, digest, locked, read_bytes, require_plain, temporary_of, walk, write_whole
 from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_image
 from perpixel.prediction import panoptic
 from perpixel.prediction.inference import PLAIN, Inference, Predictor
@@ -31,6 +33,7 @@ from perpixel.prediction.instances import INSTANCES, encode_instances
 from perpixel.prediction.journal import SUFFIXES, Done, Journal, ShardJournal
 from perpixel.prediction.kept_scores import KeptScores
 from perpixel.prediction.panoptic import PANOPTIC
+from perpixel.prediction.rasters import PLAIN_RASTERS, RasterSettings, Watch, predict_raster
 from perpixel.sample import Prediction
 from perpixel.shards import Shard
 from perpixel.weights.model_file import Model
@@ -124,11 +127,14 @@ def _expand(text: str) -> Iterator[tuple[str, str]]:
 
 def predict_all(
     model: Model, pictures: Sequence[InputPicture], out: Path, scores: bool | KeptScores = False, overlays: bool = True,
-    inference: Inference | None = None, shard: Shard | None = None,
+    inference: Inference | None = None, shard: Shard | None = None, rasters: RasterSettings = PLAIN_RASTERS,
+    watch: Watch = lambda file, done, total: None,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture; of a network
     of objects also `out/instances/NAME.json` (see `instances`). Of two networks that are merged it writes these, and
-    `out/panoptic/NAME.png` with `out/panoptic.json` (see `panoptic`) when all pictures are done.
+    `out/panoptic/NAME.png` with `out/panoptic.json` (see `panoptic`) when all pictures are done. Of a TIFF that is a raster
+    (`geotiff.is_raster`), and of every TIFF where `rasters` has a setting, it writes what `predict_raster` says; `watch` is told
+    how far that is.
 
     Reading, computing and writing overlap; at most a handful of pictures is in memory. A picture that fails is reported and
     the rest go on. What a former call finished with the same model, picture and options is skipped; the journal tells.
@@ -139,12 +145,16 @@ def predict_all(
     provided = predictor.provides
     kinds = {"masks": True, "overlays": overlays, "scores": predictor.scores is not None, INSTANCES: "instances" in provided}
     kinds[PANOPTIC] = "segments" in provided
+    kinds["polygons"] = rasters.polygons is not None
     folders = [out / name for name, wanted in kinds.items() if wanted]
     head: dict[str, Any] = {"model": predictor.weights, "folders": [folder.name for folder in folders]}
     if predictor.scores not in (None, KeptScores()):
         head["scores"] = asdict(predictor.scores)
     if rules := predictor.rules:
         head["inference"] = rules
+    if rasters.rules:
+        head["rasters"] = rasters.rules
+    unfinished = {picture.name for picture in pictures if temporary_of(out / "masks" / f"{picture.name}.tif").exists()}
     with (
         _journal(predictor, pictures, out, folders, head, shard) as journal,
         ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer,
@@ -155,7 +165,7 @@ def predict_all(
 
         def read_ahead() -> None:
             while len(reading) < 3 and (picture := next(remaining, None)) is not None:
-                reading.append((picture, reader.submit(_read, picture, journal)))
+                reading.append((picture, reader.submit(_read, picture, journal, rasters)))
 
         read_ahead()
         while reading:
@@ -163,12 +173,18 @@ def predict_all(
             read_ahead()
             try:
                 read = future.result()
-                if read.image is None:
+                if read.done:
                     yield Outcome(picture, "skipped")
                     continue
+                if read.image is None:
+                    written = predict_raster(predictor, Path(picture.path), picture.name, out, rasters, overlays, watch)
+                    journal.add(picture.name, Done(read.key, written.files, raster=True))
+                    again = f"{picture.path}: an earlier call ended before its mask was whole; it was predicted from the start."
+                    yield Outcome(picture, "done", (*written.told, *([again] if picture.name in unfinished else [])))
+                    continue
                 finish = predictor.begin(read.image)
-                written = writer.submit(_write, picture, read.image, finish, out, overlays, journal, read.key)
-                writing.append((picture, read.dropped, written))
+                writing_now = writer.submit(_write, picture, read.image, finish, out, overlays, journal, read.key)
+                writing.append((picture, read.dropped, writing_now))
             except Exception as error:
                 yield _failed(picture, error, journal)
             while len(writing) > 2 or (writing and writing[0][2].done()):
@@ -201,23 +217,41 @@ def _journal(
 
 @dataclass(frozen=True)
 class _Read:
-    """A picture's digest, its pixels unless the journal says that it is done, and what reading left out."""
+    """A picture's digest, whether the journal says that it is done, its pixels unless it is done or a raster, and what reading
+    left out."""
 
     key: str
+    done: bool = False
     image: NDArray[np.uint8] | None = None
     dropped: tuple[str, ...] = ()
 
 
-def _read(picture: InputPicture, journal: Journal | ShardJournal) -> _Read:
+def _read(picture: InputPicture, journal: Journal | ShardJournal, rasters: RasterSettings) -> _Read:
     where = "standard input" if picture.path == STDIN else picture.path
+    if picture.path != STDIN and _as_raster(Path(picture.path), rasters):
+        key = digest(Path(picture.path))
+        return _Read(key, journal.has(picture.name, key))
     data = sys.stdin.buffer.read() if picture.path == STDIN else read_bytes(picture.path)
+    if picture.path == STDIN and tiff.read_tags(io.BytesIO(data)).keys() & tiff.RASTER_TAGS:
+        raise DataError(f"{where}: is a raster, and its mask must lie in the same place; give the name of its file.")
     key = hashlib.sha256(data).hexdigest()
     if journal.has(picture.name, key):
-        return _Read(key)
+        return _Read(key, done=True)
     try:
-        return _Read(key, read_image(data), tuple(f"{where}: {left_out.clause}." for left_out in dropped(data)))
+        return _Read(key, False, read_image(data), tuple(f"{where}: {left_out.clause}." for left_out in dropped(data)))
     except DataError as error:
         raise DataError(str(error).replace(BYTES_NAME, where)) from error
+
+
+def _as_raster(path: Path, rasters: RasterSettings) -> bool:
+    """Whether a picture is read as a raster. Raises DataError where the settings ask for that and it is no TIFF."""
+    if not rasters.named:
+        return is_raster(path)
+    require_plain(path)
+    with path.open("rb") as file:
+        if file.read(4) not in tiff.SIGNATURES:
+            raise DataError(f"{path}: is no TIFF, and --{rasters.named} belongs to rasters; leave it out, or the picture.")
+    return True
 
 
 def _write(

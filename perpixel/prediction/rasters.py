@@ -1,0 +1,331 @@
+"""Rasters -> masks with the same place on the earth, by windows, in an amount of memory that the user names.
+
+    RasterSettings(memory=memory_of("1.5GB"), polygons="wgs84")
+
+A raster is read, predicted and written by tiles. A network whose scores reach only so far gives the labels of one pass over the
+whole raster (`tiles`). Any other network, such as one that pools over the whole picture, sees windows one by one, which overlap
+by a third; of each window the labels nearest to its centre are kept. The mask's metadata says which. The network sees each raster
+at the model's scale; a model that sees pictures at a shorter side sees rasters as they are.
+
+The side of tiles follows from the memory, by measuring what a small tile takes. It changes no label of a network of the first
+kind."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from perpixel import draw
+from perpixel.codecs.geojson import write_geojson
+from perpixel.codecs.geotiff import BLOCK, MaskFile, Raster, open_raster
+from perpixel.errors import ResourceError, UsageError, did_you_mean
+from perpixel.files import digest, new_file, write_whole
+from perpixel.images import encode_image
+from perpixel.limits import seen_size
+from perpixel.machines.memory import peak_of
+from perpixel.masks.regions import regions, rows_of_band
+from perpixel.networks import has_border, labels_pixels, pixel_network
+from perpixel.prediction.inference import Predictor
+from perpixel.prediction.journal import file_of
+from perpixel.prediction.score_maps import Window, score_map
+from perpixel.prediction.tiles import labels_by_tiles
+from perpixel.version import VERSION
+from perpixel.weights.model_file import Model
+
+MEMORY = 2 * 10**9  # bytes of the process, where no other number is given
+UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+POLYGONS = {"wgs84": "longitude and latitude, as GeoJSON asks", "crs": "coordinates of the raster's own CRS"}
+LARGEST_SIDE, SMALLEST_SIDE, MEASURED_SIDE = 4096, 64, 384  # pixels that the network sees, of tiles
+WINDOW_SIDE = 1024  # of windows, whose side changes labels: this, or as much less by halves as fits
+UNMEASURED_SIDE = 1024  # where the system does not count memory
+CACHED = 1 / 8  # share of the memory for decoded tiles of files
+SPARE = 96 * 10**6  # bytes for pieces of files, overlays and what Python keeps
+LARGER = 1.25  # what a large tile may take more than a small one, by pixel
+LEAST = 40.0  # bytes of a pixel: bytes and floats of three bands, and the scores of two classes
+OVERLAY_SIDE = 2048  # pixels: the longest side of an overlay
+Watch = Callable[[str, int, int], None]  # told the file, the rows that are done, and all its rows
+
+
+@dataclass(frozen=True)
+class RasterSettings:
+    """How rasters are predicted. Where a setting differs from its default, every picture must be a TIFF, and is a raster.
+
+    `memory`: bytes that the process may take; None for 2 GB. `bands`: numbers of the bands that the model sees, from 1, in its
+    order. `level`: of a pyramid, 0 for the full size. `polygons`: a name of POLYGONS, or None for none.
+    Raises UsageError for a value that cannot work, UnknownName for a name."""
+
+    memory: int | None = None
+    bands: tuple[int, ...] | None = None
+    level: int = 0
+    polygons: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.bands is not None and (len(self.bands) not in (1, 3) or min(self.bands) < 1):
+            raise UsageError(f"bands = {','.join(map(str, self.bands))}: name 1 or 3 bands by their numbers from 1, as 3,2,1.")
+        if self.level < 0:
+            raise UsageError(f"level = {self.level}: must be 0 (full size) or above.")
+        if self.polygons is not None and self.polygons not in POLYGONS:
+            raise did_you_mean("way to write polygons", self.polygons, POLYGONS)
+
+    @property
+    def named(self) -> str:
+        """The first setting that differs from its default; empty where none does."""
+        return next((item.name for item in fields(self) if getattr(self, item.name) != item.default), "")
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """The settings that change results, where they differ from their defaults."""
+        return {name: value for name, value in asdict(self).items() if name != "memory" and value not in (None, 0)}
+
+
+PLAIN_RASTERS = RasterSettings()
+
+
+def memory_of(text: str) -> int:
+    """The bytes that a text such as 1.5GB or 800MB names. Raises UsageError for another text, and for less than 100 MB."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", text.strip())
+    units = {unit.lower(): factor for unit, factor in UNITS.items()}
+    if found is None or found[2].lower() not in units:
+        raise UsageError(f"memory = {text!r}: must be a number with a unit, such as 1.5GB or 800MB.")
+    memory = round(float(found[1]) * units[found[2].lower()])
+    if memory < 10**8:
+        raise UsageError(f"memory = {text!r}: is less than a network needs; give 500MB or more.")
+    return memory
+
+
+@dataclass(frozen=True)
+class Written:
+    """The digests of the files that were made of a raster, by folder, and sentences about what the user must know."""
+
+    files: dict[str, str]
+    told: tuple[str, ...]
+
+
+def predict_raster(
+    predictor: Predictor, path: Path, name: str, out: Path, settings: RasterSettings, overlay: bool, watch: Watch
+) -> Written:
+    """Writes `out/masks/NAME.tif`; if asked, `out/polygons/NAME.geojson`, and `out/overlays/NAME.png` with one pixel for each
+    2 x 2, 3 x 3 ... of a raster of more than 2048 pixels a side.
+
+    Raises UsageError for settings of inference that tiles cannot have, ResourceError where the memory does not suffice or
+    rasterio is not installed, DataError for a file that cannot be read, and OSError for one that cannot be written."""
+    model = _seen_as_it_is(predictor)
+    memory = settings.memory or MEMORY
+    written = {"masks": out / "masks" / file_of("masks", name, raster=True)}
+    with open_raster(path, settings.bands, settings.level, cache=round(memory * CACHED)) as raster:
+        tiled = Tiling(model, raster.size, memory, path)
+        small = _Small(raster.size) if overlay else None
+        words = {"PERPIXEL": VERSION, "MODEL": predictor.weights, "TILES": tiled.rule}
+
+        def read(window: Window) -> NDArray[np.uint8]:
+            pixels = raster.read(window)
+            if small is not None:
+                small.add(small.image, window, pixels)
+            return pixels
+
+        with new_file(written["masks"].parent, written["masks"].name) as partial:
+            with MaskFile(partial, raster, model.classes, words) as mask:
+                for window, labels in _in_rows(tiled.labels(read), raster, model.classes.dtype):
+                    no_data = raster.no_data(window)
+                    if no_data is not None:
+                        labels[no_data] = model.classes.void
+                    if small is not None:
+                        small.add(small.labels, window, labels)
+                    mask.write(window, labels)
+                    watch(str(path), window[2], raster.size[0])
+            mask.finish()
+            if settings.polygons is not None:
+                written["polygons"] = out / "polygons" / file_of("polygons", name, raster=True)
+                with new_file(written["polygons"].parent, written["polygons"].name) as file:
+                    bands = mask.labels(rows_of_band(raster.size[1]))
+                    parts = regions(bands, model.classes.void)
+                    write_geojson(file, parts, model.classes, raster.crs, raster.transform, settings.polygons == "crs")
+        if small is not None:
+            written["overlays"] = out / "overlays" / file_of("overlays", name, raster=True)
+            drawn = Image.fromarray(draw.overlay(small.image, small.labels, model.classes))
+            write_whole(written["overlays"].parent, written["overlays"].name, encode_image(drawn, ".png"))
+        told = [*raster.left_out]
+        if tiled.reason:
+            told.append(f"{path}: {tiled.reason}; so it is predicted by {tiled.rule}.")
+        if settings.polygons == "wgs84" and (raster.crs is None or raster.transform is None):
+            told.append(f"{path}: has no CRS or no transform, so its polygons are in pixels, x to the right and y down.")
+    return Written({folder: digest(file) for folder, file in written.items()}, tuple(told))
+
+
+def _seen_as_it_is(predictor: Predictor) -> Model:
+    """The model, which sees a raster at its scale. Raises UsageError for settings that tiles cannot have."""
+    inference = predictor.inference
+    if not inference.plain:
+        setting = inference.given[0]
+        raise UsageError(f"{setting}: a raster is predicted in one pass by tiles, without {setting}; leave it out.")
+    if predictor.scores is not None:
+        raise UsageError("scores: those of a raster would fill the disk, so they are not written; leave scores out.")
+    pixel_network(predictor.model.network, "a raster")
+    return replace(predictor.model, side=None)
+
+
+class Tiling:
+    """The tiles of a raster for one model: their side, as the network sees it, follows from the memory.
+
+    `rule` says how labels come about, in the words of a mask's metadata. Where they are not those of one pass over the whole,
+    `reason` says why, and otherwise it is empty. Raises ResourceError where the memory does not suffice for the smallest tile."""
+
+    def __init__(self, model: Model, size: tuple[int, int], memory: int, path: Path) -> None:
+        self.model, self.size, self.reason = model, size, ""
+        network = pixel_network(model.ready(), "a raster")
+        try:
+            labels_by_tiles(model, _unread, size, _fitting(network, LARGEST_SIDE))
+        except UsageError as error:
+            self.reason = str(error).rstrip(".")
+        side, whole = self._largest(memory, path), max(seen_size(size, model.scale))
+        if not self.reason:
+            self.side, self.rule = _fitting(network, side), "tiles, with the labels of one pass over the whole raster"
+            try:
+                labels_by_tiles(model, _unread, size, self.side)
+            except UsageError as error:
+                raise ResourceError(f"{path}: --memory allows tiles of {self.side} pixels; {error} Give more memory.") from error
+        elif side >= whole:
+            self.side, self.reason, self.rule = whole, "", "one pass over the whole raster"
+        else:
+            self.side = WINDOW_SIDE >> max(0, math.ceil(math.log2(WINDOW_SIDE / side)))
+            self.rule = (f"windows of {self.side} pixels as the network sees them, which overlap by a third; each labels the "
+                         "pixels that are nearest to its centre")  # fmt: skip
+        self._by_windows = not self.rule.startswith("tiles")
+
+    def labels(self, read: Callable[[Window], NDArray[np.uint8]]) -> Iterator[tuple[Window, NDArray[Any]]]:
+        """Disjoint windows that cover the raster, row by row, each with its class ids."""
+        if self._by_windows:
+            return _labels_by_windows(self.model, read, self.size, math.ceil(self.side / self.model.scale))
+        exact: Iterator[tuple[Window, NDArray[Any]]] = labels_by_tiles(self.model, read, self.size, self.side)
+        return exact
+
+    def _largest(self, memory: int, path: Path) -> int:
+        """The side of the largest tile that fits the memory, as the network sees it."""
+        bytes_per_pixel = _bytes_per_pixel(self.model)
+        held = _resident()
+        if bytes_per_pixel is None or held is None:
+            return UNMEASURED_SIDE
+        of_row = self.size[1] * np.dtype(self.model.classes.dtype).itemsize  # labels wait for those of their row of tiles
+        strip = of_row / self.model.scale  # for each row of a tile
+        left = memory * (1 - CACHED) - held - SPARE - of_row * BLOCK
+        if left > 0:
+            fits = (math.sqrt(strip * strip + 4 * bytes_per_pixel * left) - strip) / (2 * bytes_per_pixel)
+            if fits >= SMALLEST_SIDE:
+                return min(LARGEST_SIDE, int(fits))
+        lacking = bytes_per_pixel * SMALLEST_SIDE**2 + strip * SMALLEST_SIDE - left
+        raise ResourceError(
+            f"{path}: {memory / 1e6:.0f} MB of memory are too few for tiles of {SMALLEST_SIDE} pixels; give --memory "
+            f"{math.ceil((memory + lacking / (1 - CACHED)) / 1e7) * 10}MB or more."
+        )
+
+
+def _bytes_per_pixel(model: Model) -> float | None:
+    """What one pass takes for each pixel that the network sees, by measuring a small one; None where that is not counted."""
+    network = pixel_network(model.network, "a raster")
+    border = network.border if has_border(network) else 0
+    blank = np.zeros((max(1, round(MEASURED_SIDE / model.scale)),) * 2 + (3,), np.uint8)
+
+    def work() -> None:
+        for _ in _labels_by_windows(model, lambda window: blank, (blank.shape[0], blank.shape[1]), blank.shape[0]):
+            pass
+
+    work()  # what is imported and compiled now stays, and is no part of a pass
+    taken = peak_of(work)
+    return None if taken is None else LARGER * max(taken / (MEASURED_SIDE + 2 * border) ** 2, LEAST)
+
+
+def _unread(window: Window) -> NDArray[np.uint8]:
+    raise AssertionError("no window is read before the first is asked for")
+
+
+def _fitting(network: object, side: int) -> int:
+    """The largest side up to `side` that a network's tiles can have: of valid convolutions 16 k + 60."""
+    if labels_pixels(network) and has_border(network):
+        least = 2 * network.border + 20
+        return max(least, least + (side - least) // 16 * 16)
+    return side // 32 * 32 if side > 64 else side
+
+
+def _resident() -> int | None:
+    """Bytes of memory that the process holds; None where the system does not tell."""
+    if sys.platform != "linux":
+        return None
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    import resource
+
+    return pages * resource.getpagesize()
+
+
+def _labels_by_windows(
+    model: Model, read: Callable[[Window], NDArray[np.uint8]], size: tuple[int, int], side: int
+) -> Iterator[tuple[Window, NDArray[Any]]]:
+    """As `labels_by_tiles`, by windows of `side` x `side` pixels that the network sees one by one. They overlap by a third, and
+    each labels the pixels that are nearest to its centre."""
+    network = pixel_network(model.network, "a raster")
+    rows, columns = (_spans(length, side) for length in size)
+    for top, bottom, first_row, last_row in rows:
+        for left, right, first_column, last_column in columns:
+            pixels = read((top, left, bottom, right))
+            labels = score_map(network, pixels, model.scale).labels(pixels.shape[:2])
+            kept = labels[first_row - top : last_row - top, first_column - left : last_column - left]
+            yield (first_row, first_column, last_row, last_column), kept.astype(model.classes.dtype, copy=False)
+
+
+def _spans(length: int, side: int) -> list[tuple[int, int, int, int]]:
+    """For each window along a side: where it begins and ends, and where the pixels that it labels begin and end."""
+    step = max(1, side * 2 // 3)
+    starts = [*range(0, length - side, step), max(0, length - side)]
+    ends = [min(length, start + side) for start in starts]
+    borders = [0, *((start + end + 1) // 2 for start, end in zip(starts[1:], ends, strict=False)), length]
+    return [(start, end, borders[i], borders[i + 1]) for i, (start, end) in enumerate(zip(starts, ends, strict=True))]
+
+
+def _in_rows(
+    parts: Iterator[tuple[Window, NDArray[Any]]], raster: Raster, dtype: Any
+) -> Iterator[tuple[Window, NDArray[Any]]]:
+    """The same labels in windows of the full width that begin at multiples of BLOCK rows, so that each tile of the mask is
+    written once, and the mask does not depend on the windows. `parts` come row by row."""
+    height, width = raster.size
+    waiting = np.empty((0, width), dtype)
+    first = 0  # the first row of `waiting`
+    for (top, left, bottom, right), labels in parts:
+        while top >= first + BLOCK:
+            yield (first, 0, first + BLOCK, width), waiting[:BLOCK].copy()
+            waiting, first = waiting[BLOCK:], first + BLOCK
+        if bottom > first + len(waiting):
+            longer = np.empty((bottom - first, width), dtype)
+            longer[: len(waiting)] = waiting
+            waiting = longer
+        waiting[top - first : bottom - first, left:right] = labels
+    for begin in range(0, height - first, BLOCK):
+        end = min(begin + BLOCK, height - first)
+        yield (first + begin, 0, first + end, width), waiting[begin:end].copy()
+
+
+class _Small:
+    """Every n-th pixel of a raster and its labels, for an overlay."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.step = max(1, -(-max(size) // OVERLAY_SIDE))
+        rows, columns = (-(-length // self.step) for length in size)
+        self.image = np.zeros((rows, columns, 3), np.uint8)
+        self.labels = np.zeros((rows, columns), np.uint16)
+
+    def add(self, small: NDArray[Any], window: Window, pixels: NDArray[Any]) -> None:
+        """Puts the pixels of a window into `small`, which is `image` or `labels`."""
+        step, (top, left, _, _) = self.step, window
+        part = pixels[-top % step :: step, -left % step :: step]
+        row, column = -(-top // step), -(-left // step)
+        small[row : row + part.shape[0], column : column + part.shape[1]] = part
