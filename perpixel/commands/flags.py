@@ -69,7 +69,7 @@ class InferenceFlags:
     ] = None
     tile: Annotated[
         int | None,
-        Parameter(help="Side of U-Net's input tiles, such as 572: a picture of any size needs the memory of one tile."),
+        Parameter(help="Side of tiles, such as 1024: a picture of any size in the memory of one, with the scores of the whole."),
     ] = None
     average: Annotated[
         str | None, Parameter(help="Join turned pictures: none, mirror (2), flips (4) or rotations (7). [default: none]")

@@ -6,7 +6,7 @@ network into a panoptic map. Sources:
 
 - Scales: DeepLab v2 and v3, PSPNet and EncNet; without windows the scores of a scale are read at the pixels of the picture.
 - Boxes: DeconvNet (Noh et al., ICCV 2015) and its released code; see `by_boxes`.
-- Tiles: U-Net (Ronneberger et al., MICCAI 2015, section 2); see `tiles`.
+- Tiles: U-Net (Ronneberger et al., MICCAI 2015, section 2), and any network whose reach is known; see `tiles`.
 - Windows: the released code of PSPNet and EncNet; see `windows`.
 - Averages: U-Net's released scripts average the scores of 4 flips. The paper averages "7 rotated versions" and does not say
   which. Here they are the seven ways to turn a square sheet: by 90, 180 and 270 degrees, and over its four axes. No turn needs
@@ -20,7 +20,7 @@ network into a panoptic map. Sources:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from math import isqrt
 from pathlib import Path
@@ -39,6 +39,7 @@ from perpixel.networks import (
     Network,
     finds_objects,
     gives_labels,
+    has_border,
     labels_pixels,
     pixel_network,
     with_output_stride,
@@ -53,7 +54,7 @@ from perpixel.prediction.kept_scores import KeptScores
 from perpixel.prediction.proposals import METHODS, propose
 from perpixel.prediction.score_maps import Scores, Window, resized, score_map, to_tensor
 from perpixel.prediction.symmetries import ALL, FLIPS, Symmetry, read_back, scores_of_turned
-from perpixel.prediction.tiles import kept, tiled, tiles
+from perpixel.prediction.tiles import check_tile, tiles
 from perpixel.prediction.windows import step_of, strips, windows
 from perpixel.sample import Instances, Prediction
 from perpixel.weights.model_file import Model, load
@@ -75,9 +76,10 @@ class Inference:
     """Settings of prediction; by default the network is run once on the whole picture.
 
     `proposals`: boxes by the method `proposals_by` (default edge_boxes), enlarged 1.2 times, each resized to the network's
-    `side`, merged by `merge`: max (equation 1, default), sum (equation 2) or released. `tile`: side of U-Net's input tiles, 16 k
-    + 60. `average`: none, mirror (2), flips (4) or rotations (7); of each box where there are boxes. `ensemble`: a second model,
-    run on the whole picture, joined by `ensemble_by`: mean (default) or product. `crf`: deeplab or deconvnet.
+    `side`, merged by `merge`: max (equation 1, default), sum (equation 2) or released. `tile`: side of the parts of a picture that
+    the network sees one by one, with the scores of the whole picture (`tiles`); 16 k + 60 of U-Net. `average`: none, mirror (2),
+    flips (4) or rotations (7); of each box where there are boxes. `ensemble`: a second model, run on the whole picture, joined by
+    `ensemble_by`: mean (default) or product. `crf`: deeplab or deconvnet.
 
     `scales`: factors of the size that the model sees pictures at, each once. `base`: with it the longer side of the scaled
     picture is `base` times the scale, whatever the model's own scale. `window`: side of the square windows that the network sees
@@ -248,7 +250,7 @@ class Inference:
                 raise UsageError("scores: this file was exported without them; `perpixel export --scores` adds them.")
             keeping.ids(model.classes)
         if self.tile:
-            kept(tiled(pixel_network(network, "tile"), self.tile), self.tile)
+            check_tile(pixel_network(network, "tile"), self.tile)
         if self.proposals:  # raises before the first picture where the method needs a package that is not installed
             propose(np.zeros((8, 8, 3), np.uint8), str(self.proposals_by))
         if self.crf and len(model.classes) == 1:
@@ -329,11 +331,9 @@ class Predictor:
         if inference.once:
             scale = inference.factor(model, size, inference.scales[0])
             return whole_picture(model.network, model.classes, image, scale, self.scores)
-        raw = inference.rule is FUSES["scores"] and len(inference.scales) == 1
-        if inference.tile and raw and not (self.other or inference.crf or self.scores):  # in the memory of a tile
+        if inference.tile and not (inference._several or self.other or inference.crf or self.scores):  # in the memory of a tile
             labels = np.empty(size, model.classes.dtype)
-            seen = resized(image, inference.factor(model, size, inference.scales[0]))
-            for (top, left, bottom, right), part in _tiles(model, seen, size, inference, AVERAGES[inference.average][1]):
+            for (top, left, bottom, right), (part,) in _tiles(inference.scales[0], model, image, inference):
                 labels[top:bottom, left:right] = part.labels(size, (top, left, bottom, right))
             return lambda: Prediction(labels, model.classes)
         prediction = self._joined(image)
@@ -355,7 +355,9 @@ class Predictor:
                 f"{inference.merge}: {MERGES[str(inference.merge)]}"
             )
         if inference.tile:
-            rules["window"] = f"tiles of {inference.tile}, overlapping by the border, mirrored beyond the picture"
+            border = has_border(model.network)
+            overlap = "by the border, mirrored beyond the picture" if border else "by the reach of scores, equal to the whole"
+            rules["window"] = f"tiles of {inference.tile}, overlapping {overlap}"
         if inference.window:
             rules["window"] = (
                 f"{inference.window} x {inference.window} at every {inference.step} pixels, the last flush with the border; "
@@ -554,21 +556,20 @@ def _rows_held(model: Model, size: tuple[int, int], inference: Inference) -> flo
 def _cut(scale: float, model: Model, image: NDArray[np.uint8], inference: Inference) -> Iterator[tuple[Window, Answer]]:
     """Parts that cover the picture, each with its scores (h, w, C) at one scale: by windows or by tiles."""
     size, classes, rule = (image.shape[0], image.shape[1]), len(model.classes), inference.rule
-    network, symmetries = pixel_network(model.network, "predict"), AVERAGES[inference.average][1]
-    seen = resized(image, inference.factor(model, size, scale))
     if inference.window:
+        network, symmetries = pixel_network(model.network, "predict"), AVERAGES[inference.average][1]
+        seen = resized(image, inference.factor(model, size, scale))
         yield from windows(network, classes, seen, size, inference.window, inference.step, symmetries, rule)
         return
-    for parts in zip(*(_tiles(model, seen, size, inference, [each]) for each in symmetries), strict=True):
-        window = parts[0][0]
-        yield window, rule.turned([part.interpolated(size, window) for _, part in parts])
+    for window, scores in _tiles(scale, model, image, inference):
+        yield window, rule.turned(read_back(scores, AVERAGES[inference.average][1], size, window))
 
 
-def _tiles(
-    model: Model, seen: NDArray[np.uint8], size: tuple[int, int], inference: Inference, symmetries: Sequence[Symmetry]
-) -> Iterator[tuple[Window, Scores]]:
-    network = tiled(pixel_network(model.network, "tile"), inference.tile)
-    return tiles(network, seen, size, inference.tile, symmetries)
+def _tiles(scale: float, model: Model, image: NDArray[np.uint8], inference: Inference) -> Iterator[tuple[Window, list[Scores]]]:
+    """Windows that cover the picture, each with its scores from every turned picture, at one scale."""
+    size, symmetries = (image.shape[0], image.shape[1]), AVERAGES[inference.average][1]
+    seen = resized(image, inference.factor(model, size, scale))
+    return tiles(pixel_network(model.network, "tile"), seen, size, inference.tile, symmetries)
 
 
 def _channels_first(scores: NDArray[np.float32]) -> Tensor:

@@ -60,12 +60,18 @@ class Scores:
 
     def _places(self, axis: int, size: tuple[int, int], window: Window | None) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """For each pixel the cell before it and the share of the next cell; the outermost cells reach to the edge."""
-        first, last = (0, size[axis]) if window is None else (window[axis], window[axis + 2])
-        pixel = (np.arange(first, last) + 0.5) * self.seen[axis] / size[axis] - 0.5
+        pixels = (0, size[axis]) if window is None else (window[axis], window[axis + 2])
         stride, shift = (np.broadcast_to(value, 2)[axis] for value in (self.stride, self.shift))
-        at = np.clip(pixel / stride + shift - self.origin[axis], 0, self.scores.shape[axis] - 1)
+        places = places_of(pixels, size[axis], self.seen[axis], stride, shift)
+        at = np.clip(places - self.origin[axis], 0, self.scores.shape[axis] - 1)
         cell = at.astype(np.int32)
         return cell, (at - cell).astype(np.float32)
+
+
+def places_of(pixels: tuple[int, int], side: int, seen: int, stride: float, shift: float) -> NDArray[np.float64]:
+    """The places on a map, in cells, of the pixels first..last-1 of a side, which the network sees with `seen` pixels."""
+    middles: NDArray[np.float64] = (np.arange(*pixels) + 0.5) * seen / side - 0.5
+    return middles / stride + shift
 
 
 def _mixed(first: NDArray[np.float32], second: NDArray[np.float32], share: NDArray[np.float32]) -> NDArray[np.float32]:

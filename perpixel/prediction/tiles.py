@@ -1,67 +1,277 @@
-"""Overlap-tile (U-Net, section 2 and figure 2): a picture of any size by passes over tiles, in the memory of one tile.
+"""Tiles: a picture of any size by passes over parts of it, in the memory of one part, with the scores of one pass over the whole.
 
-A network with valid convolutions gives no scores for a border on each side of its input. So inputs overlap by this border, and at
-the edges of the picture the border shows the picture mirrored. Every score is computed from the same pixels, and on the same
-pooling grid, as in one pass over the whole picture, so tiles leave no seams."""
+A network with valid convolutions (U-Net, section 2 and figure 2: overlap-tile) gives no scores for a border on each side of its
+input. So inputs overlap by this border, and at the edges of the picture the border shows the picture mirrored.
+
+The parts of any other network overlap by the reach of its scores, which follows from its layers (`reach`). Each part begins on
+the grid of the network's strides and leaves the same rest on it as the whole picture. So each score is computed from the same
+pixels, on the same pooling grid, as in one pass over the whole picture. The edges of a part are those of the picture, or lie out
+of reach. Scores differ by the rounding of sums in another order alone. A network whose scores cannot be followed is refused."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.errors import UsageError
-from perpixel.networks import BorderedNetwork, PixelNetwork, has_border
-from perpixel.prediction.score_maps import Scores, Window, scores_of
-from perpixel.prediction.symmetries import Symmetry, turned, turned_back, turned_window
+from perpixel.limits import seen_size
+from perpixel.networks import BorderedNetwork, PixelNetwork, has_border, pixel_network
+from perpixel.prediction.reach import NoReach, Reach, equal_maps, reach
+from perpixel.prediction.score_maps import Scores, Window, places_of, scores_of
+from perpixel.prediction.symmetries import Symmetry, turned, turned_window
+from perpixel.weights.model_file import Model
 
-GRID = 16  # pixels: four pools of 2, so tiles begin at multiples of 16
-REST = 4  # an output has 16 n + 4 pixels, because every pool needs an even side
+GRID = 16  # pixels: four pools of 2, so U-Net's tiles begin at multiples of 16
+REST = 4  # an output of valid convolutions has 16 n + 4 pixels, because every pool needs an even side
+MULTIPLES = (1, 2, 4, 8)  # of the grid of strides, for networks that pad pictures to a multiple of it
+BITS = 22  # of the shares by which Pillow resizes
+LARGE = 1 << 20  # side of a picture that every tile is smaller than
+Show = Callable[[Window], NDArray[np.uint8]]  # a window of a picture -> its pixels, uint8 RGB (h, w, 3)
+
+
+def labels_by_tiles(
+    model: Model, read: Callable[[Window], NDArray[np.uint8]], size: tuple[int, int], side: int
+) -> Iterator[tuple[Window, NDArray[Any]]]:
+    """Disjoint windows that cover a picture of `size` (height, width), row by row, each with its labels.
+
+    `read` gives the pixels of a window, uint8 RGB (h, w, 3). It is asked for windows inside the picture alone, one a pass: the
+    window whose labels come next, and the pixels around it that its scores reach, at most `side` x `side` pixels as the network
+    sees them (U-Net with valid convolutions: that many with the mirrored border). Memory holds one such pass.
+
+    The labels are those of one pass over the whole picture at the model's scale, pixel by pixel, but for ties: pixels whose two
+    largest scores differ by rounding alone. Raises UsageError before the first window for a network or a side by which this
+    cannot be kept."""
+    network = pixel_network(model.ready(), "tile")
+    seen = seen_size(size, model.scale_for(size))
+    check_tile(network, side)
+    cut = cut_for(network, seen, side)
+    show = read if seen == size else partial(resized_part, read, size, seen)
+    return (
+        (window, cut.scores(show, size, window).labels(size, window).astype(model.classes.dtype, copy=False))
+        for window in cut.windows(size)
+    )
 
 
 def tiles(
-    network: BorderedNetwork, image: NDArray[np.uint8], size: tuple[int, int], side: int, symmetries: Sequence[Symmetry]
-) -> Iterator[tuple[Window, Scores]]:
-    """Windows that cover a picture of `size`, each with its scores; `image` is the picture as the network sees it.
+    network: PixelNetwork, image: NDArray[np.uint8], size: tuple[int, int], side: int, symmetries: Sequence[Symmetry]
+) -> Iterator[tuple[Window, list[Scores]]]:
+    """Windows that cover a picture of `size`, each with its scores in the picture turned by each of `symmetries`, for
+    `symmetries.read_back`; `image` is the picture as the network sees it.
 
-    A pass sees `side` x `side` pixels with the border. In turned pictures, and where `image` has another size, a window may not
-    begin on the grid; then a pass sees up to 32 pixels more each way. Scores are the mean over `symmetries`."""
+    In turned pictures a window may not begin on the grid of strides, so windows are smaller where there are several."""
     seen = image.shape[0], image.shape[1]
-    most = kept(network, side)
-    step = [most if ours == theirs else max(1, int((most - 2) * ours / theirs)) for ours, theirs in zip(size, seen, strict=True)]
-    for top in range(0, size[0], step[0]):
-        for left in range(0, size[1], step[1]):
-            window = top, left, min(top + step[0], size[0]), min(left + step[1], size[1])
-            cells = _cells(window, size, seen)
-            parts = (
-                turned_back(_valid(network, turned(image, symmetry), turned_window(cells, seen, symmetry)), symmetry)
-                for symmetry in symmetries
-            )
-            total = np.array(next(parts), np.float32)
-            for part in parts:
-                total += part
-            total /= len(symmetries)
-            yield window, Scores(total, 1, 0.0, seen, cells[:2])
+    cuts = {symmetry: cut_for(network, _swapped(seen, symmetry), side) for symmetry in symmetries}
+    if len(symmetries) == 1 and not any(symmetries[0]):
+        windows = cuts[symmetries[0]].windows(size)
+    else:
+        steps = [_swapped(cut.step(_swapped(size, symmetry)), symmetry) for symmetry, cut in cuts.items()]
+        windows = _grid_of(size, (min(step[0] for step in steps), min(step[1] for step in steps)))
+    for window in windows:
+        scores = []
+        for symmetry, cut in cuts.items():
+            show = partial(_window_of, turned(image, symmetry))
+            scores.append(cut.scores(show, _swapped(size, symmetry), turned_window(window, size, symmetry)))
+        yield window, scores
 
 
-def tiled(network: PixelNetwork, side: int) -> BorderedNetwork:
-    """`network` itself. Raises UsageError where it has no border by which tiles could overlap."""
+def _swapped(size: tuple[int, int], symmetry: Symmetry) -> tuple[int, int]:
+    """The size of a turned picture; of its size that of the picture."""
+    return size[::-1] if symmetry[0] else size
+
+
+def check_tile(network: PixelNetwork, side: int) -> None:
+    """Raises UsageError where the network has no tiles, or none of this side."""
     if has_border(network):
-        return network
-    raise UsageError(
-        f"tile = {side}: {type(network).__name__} pads its convolutions, so a tile is not a part of the picture to it; "
-        "only a network with valid convolutions has tiles: unet as published."
-    )
+        kept(network, side)
+    else:
+        _padded_cut(network, (LARGE, LARGE), side)
+
+
+def cut_for(network: PixelNetwork, seen: tuple[int, int], side: int) -> BorderedCut | PaddedCut:
+    """How a picture that the network sees at the size `seen` is cut into tiles. Raises UsageError as `check_tile` does."""
+    if has_border(network):
+        return BorderedCut(network, seen, side)
+    return _padded_cut(network, seen, side)
+
+
+class BorderedCut:
+    """Tiles of a network with valid convolutions. A pass sees `side` x `side` pixels with the border, up to 32 more each way
+    where a window does not begin on the grid."""
+
+    def __init__(self, network: BorderedNetwork, seen: tuple[int, int], side: int) -> None:
+        self.network, self.seen, self.most = network, seen, kept(network, side)
+
+    def windows(self, size: tuple[int, int]) -> Iterator[Window]:
+        """Windows that cover a picture of `size`."""
+        return _grid_of(size, self.step(size))
+
+    def step(self, size: tuple[int, int]) -> tuple[int, int]:
+        rows, columns = (
+            self.most if ours == theirs else max(1, int((self.most - 2) * ours / theirs))
+            for ours, theirs in zip(size, self.seen, strict=True)
+        )
+        return rows, columns
+
+    def scores(self, show: Show, size: tuple[int, int], window: Window) -> Scores:
+        """The scores of a window of the picture of `size`, from one pass."""
+        cells = _cells(window, size, self.seen)
+        return Scores(_valid(self.network, show, self.seen, cells), 1, 0.0, self.seen, cells[:2])
+
+
+@dataclass(frozen=True)
+class PaddedCut:
+    """Tiles of a network that pads its layers, for pictures that it sees at the size `seen`.
+
+    All passes see `tile` pixels and begin at multiples of `grid`; the last ends with the picture. A cut spoils `before` and
+    `after` cells of the map, whose cells are `pixels` apart. The whole picture has `cells`, a pass `of_tile`. `stride` and
+    `shift` are those of the whole picture's `ScoreMap`. All are pairs, for rows and columns."""
+
+    network: PixelNetwork
+    seen: tuple[int, int]
+    tile: tuple[int, int]
+    grid: tuple[int, int]
+    before: tuple[int, int]
+    after: tuple[int, int]
+    pixels: tuple[Fraction, Fraction]
+    cells: tuple[int, int]
+    of_tile: tuple[int, int]
+    stride: float | tuple[float, float]
+    shift: float | tuple[float, float]
+
+    def windows(self, size: tuple[int, int]) -> Iterator[Window]:
+        """The largest windows that cover a picture of `size` by one pass each."""
+        rows, columns = (list(self._steps(axis, size)) for axis in (0, 1))
+        return ((top, left, bottom, right) for (top, bottom), (left, right) in product(rows, columns))
+
+    def step(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of windows that one pass covers, wherever they begin."""
+        steps = []
+        for axis in (0, 1):
+            room = self.of_tile[axis] - self.before[axis] - self.after[axis] - (self.grid[axis] / self.pixels[axis] - 1)
+            apart = np.broadcast_to(self.stride, 2)[axis] * size[axis] / self.seen[axis]
+            steps.append(size[axis] if self.tile[axis] == self.seen[axis] else max(1, math.floor(float(room - 2) * apart)))
+        return steps[0], steps[1]
+
+    def scores(self, show: Show, size: tuple[int, int], window: Window) -> Scores:
+        """The scores of a window of the picture of `size`, from one pass."""
+        starts, sound = [], []
+        for axis in (0, 1):
+            first, last = self._read(axis, size)
+            start = self._start(axis, int(first[window[axis]]))
+            cells = self._sound(axis, start)
+            assert cells[0] <= first[window[axis]], "a pass begins before its window"
+            assert last[window[axis + 2] - 1] < cells[1], "a pass ends behind its window"
+            starts.append(start)
+            sound.append(cells)
+        (top, left), (height, width) = starts, self.tile
+        scores = scores_of(self.network.score_map, self.network, show((top, left, top + height, left + width))).scores
+        assert scores.shape[:2] == self.of_tile, "a pass has the map of its size"
+        rows, columns = (
+            slice(*(int(cell - start / pixels) for cell in cells))
+            for cells, start, pixels in zip(sound, starts, self.pixels, strict=True)
+        )
+        return Scores(scores[rows, columns], self.stride, self.shift, self.seen, (sound[0][0], sound[1][0]))
+
+    def _read(self, axis: int, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first and the last cell of the map that each pixel of a side reads."""
+        stride, shift = (np.broadcast_to(value, 2)[axis] for value in (self.stride, self.shift))
+        places = places_of((0, size[axis]), size[axis], self.seen[axis], stride, shift)
+        first = np.clip(places, 0, self.cells[axis] - 1).astype(np.int64)
+        return first, np.minimum(first + 1, self.cells[axis] - 1)
+
+    def _steps(self, axis: int, size: tuple[int, int]) -> Iterator[tuple[int, int]]:
+        first, last = self._read(axis, size)
+        begin = 0
+        while begin < size[axis]:
+            end = int(np.searchsorted(last, self._sound(axis, self._start(axis, int(first[begin])))[1]))
+            assert end > begin, "a pass has scores"
+            yield begin, end
+            begin = end
+
+    def _start(self, axis: int, cell: int) -> int:
+        """The first pixel of a pass whose first sound cell is `cell` or before it."""
+        first = math.floor((cell - self.before[axis]) * self.pixels[axis] / self.grid[axis]) * self.grid[axis]
+        return max(0, min(first, self.seen[axis] - self.tile[axis]))
+
+    def _sound(self, axis: int, start: int) -> tuple[int, int]:
+        """The cells of the whole picture's map that a pass from pixel `start` gives: the first, and the first behind them."""
+        cell = int(start / self.pixels[axis])
+        at_end = start + self.tile[axis] == self.seen[axis]
+        return cell + (self.before[axis] if start else 0), cell + self.of_tile[axis] - (0 if at_end else self.after[axis])
+
+
+def _padded_cut(network: PixelNetwork, seen: tuple[int, int], side: int) -> PaddedCut:
+    """Raises UsageError where the network cannot be followed, or a tile of `side` pixels has no scores."""
+    cut = seen[0] > side, seen[1] > side
+    try:
+        whole = reach(network, seen, cut)
+        grid = _grid(network, whole, cut)
+        tile = _tile_of(network, whole, grid, side, cut)
+        part = reach(network, tile, cut)
+        equal_maps(whole, part)
+    except NoReach as error:
+        raise UsageError(
+            f"tile = {side}: tiles of {type(network).__name__} have other scores than the whole picture, for {error}; leave tile "
+            f"out, or give window."
+        ) from None
+    (rows, columns), (all_rows, all_columns) = part.sides, whole.sides
+    return PaddedCut(
+        network, seen, tile, grid, (rows.before, columns.before), (rows.after, columns.after), (rows.stride, columns.stride),
+        (all_rows.cells, all_columns.cells), (rows.cells, columns.cells), whole.score_map.stride, whole.score_map.shift,
+    )  # fmt: skip
+
+
+def _grid(network: PixelNetwork, whole: Reach, cut: tuple[bool, bool]) -> tuple[int, int]:
+    """The grid on which parts begin: that of the strides, or a multiple where pictures are padded to one. Raises NoReach."""
+    for multiple in MULTIPLES:
+        grid = whole.grid[0] * multiple, whole.grid[1] * multiple
+        less = [pixels - step if fewer else pixels for pixels, step, fewer in zip(whole.size, grid, cut, strict=True)]
+        try:
+            equal_maps(whole, reach(network, (max(1, less[0]), max(1, less[1])), cut))
+        except NoReach:
+            if multiple == MULTIPLES[-1]:
+                raise
+        else:
+            break
+    return grid
+
+
+def _tile_of(network: PixelNetwork, whole: Reach, grid: tuple[int, int], side: int, cut: tuple[bool, bool]) -> tuple[int, int]:
+    """The largest tile of at most `side` pixels a side with the rest that the whole picture leaves on the grid."""
+    tile = []
+    for axis in (0, 1):
+        pixels, ours = whole.size[axis], whole.sides[axis]
+        if not cut[axis]:
+            tile.append(pixels)
+            continue
+        # A pass begins up to a step of the grid before the cells that it is made for, and needs two of them.
+        needed = ours.before + ours.after + grid[axis] / ours.stride + 1
+        least = pixels - math.floor((ours.cells - needed) * ours.stride)
+        fits = side - (side - pixels) % grid[axis]
+        if fits < least:
+            around = math.ceil(max(ours.before, ours.after) * ours.stride)
+            raise UsageError(
+                f"tile = {side}: scores of {type(network).__name__} reach {around} pixels around them, so a tile has "
+                f"{least + grid[axis] - 1} pixels a side or more; give at least that."
+            )
+        tile.append(fits)
+    return tile[0], tile[1]
 
 
 def kept(network: BorderedNetwork, side: int) -> int:
     """The side of the scores on the grid that a tile of `side` x `side` pixels gives. Raises UsageError for a wrong side."""
     least = 2 * network.border + REST + GRID
     if side < least or (side - least) % GRID:
-        raise UsageError(f"tile = {side}: an input tile has 16 k + 60 pixels a side and at least {least}, such as 572.")
+        nearest = max(least, least + round((side - least) / GRID) * GRID)
+        raise UsageError(f"tile = {side}: an input tile has 16 k + 60 pixels a side and at least {least}, such as {nearest}.")
     return side - 2 * network.border - REST
 
 
@@ -70,6 +280,47 @@ def mirrored(side: int, first: int, last: int) -> NDArray[Any]:
     period = max(1, 2 * (side - 1))
     place = np.arange(first, last) % period
     return np.where(place < side, place, period - place)
+
+
+def _grid_of(size: tuple[int, int], step: tuple[int, int]) -> Iterator[Window]:
+    for top in range(0, size[0], step[0]):
+        for left in range(0, size[1], step[1]):
+            yield top, left, min(top + step[0], size[0]), min(left + step[1], size[1])
+
+
+def _window_of(image: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
+    top, left, bottom, right = window
+    return image[top:bottom, left:right]
+
+
+def resized_part(read: Show, size: tuple[int, int], seen: tuple[int, int], window: Window) -> NDArray[np.uint8]:
+    """A window of the picture at the size `seen`: the bytes of `resized`, from the pixels of the picture of `size` it needs.
+
+    Pillow's `resize` of a part knows the part's place in float32 alone, which is not exact, so its sums are made here."""
+    rows, columns = (_shares(window[axis], window[axis + 2], size[axis], seen[axis]) for axis in (0, 1))
+    top, left = rows[0][0, 0], columns[0][0, 0]
+    picture = read((int(top), int(left), int(rows[0].max()) + 1, int(columns[0].max()) + 1))
+    for axis, (taps, shares) in ((1, (columns[0] - left, columns[1])), (0, (rows[0] - top, rows[1]))):
+        total = np.full(np.insert(np.delete(picture.shape, axis), axis, len(taps)), 1 << (BITS - 1), np.int32)
+        for tap, share in zip(taps.T, shares.T, strict=True):
+            total += picture.take(tap, axis).astype(np.int32) * np.expand_dims(share, (1 - axis, 2))
+        picture = (total >> BITS).clip(0, 255).astype(np.uint8)
+    return picture
+
+
+def _shares(first: int, last: int, side: int, seen: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """For each of the pixels first..last-1 of a side of `seen` pixels: the pixels of a side of `side` that Pillow's bilinear
+    filter reads, and their shares of 2**BITS. A share is 0 where a place is repeated."""
+    scale = side / seen
+    wide = max(scale, 1.0)  # the filter is as wide as a pixel of the smaller picture
+    centres = (np.arange(first, last) + 0.5) * scale
+    begin = np.maximum(0, (centres - wide + 0.5).astype(np.int64))
+    end = np.minimum(side, (centres + wide + 0.5).astype(np.int64))
+    taps = begin[:, None] + np.arange(int((end - begin).max()))
+    weights = np.maximum(0, 1 - np.abs((taps - centres[:, None] + 0.5) * (1 / wide)))
+    weights[taps >= end[:, None]] = 0
+    weights /= np.add.accumulate(weights, 1)[:, -1:]  # in the order of Pillow's sum
+    return np.minimum(taps, side - 1), (weights * (1 << BITS) + 0.5).astype(np.int32)
 
 
 def _cells(window: Window, size: tuple[int, int], seen: tuple[int, int]) -> Window:
@@ -82,13 +333,15 @@ def _cells(window: Window, size: tuple[int, int], seen: tuple[int, int]) -> Wind
     return first[0], first[1], last[0], last[1]
 
 
-def _valid(network: BorderedNetwork, image: NDArray[np.uint8], cells: Window) -> NDArray[np.float32]:
-    """Scores (h, w, C) of a window of `image`, from the tile around it that begins on the grid."""
+def _valid(network: BorderedNetwork, show: Show, seen: tuple[int, int], cells: Window) -> NDArray[np.float32]:
+    """Scores (h, w, C) of a window of the picture, from the tile around it that begins on the grid."""
     starts = [first // GRID * GRID for first in cells[:2]]
     ends = [last + (REST - last) % GRID for last in cells[2:]]
     rows, columns = (
         mirrored(side, first - network.border, last + network.border)
-        for side, first, last in zip(image.shape, starts, ends, strict=False)
+        for side, first, last in zip(seen, starts, ends, strict=True)
     )
-    scores = scores_of(network.valid_score_map, network, image[np.ix_(rows, columns)]).scores
+    top, left = int(rows.min()), int(columns.min())
+    image = show((top, left, int(rows.max()) + 1, int(columns.max()) + 1))
+    scores = scores_of(network.valid_score_map, network, image[np.ix_(rows - top, columns - left)]).scores
     return scores[cells[0] - starts[0] : cells[2] - starts[0], cells[1] - starts[1] : cells[3] - starts[1]]

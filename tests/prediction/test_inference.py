@@ -483,7 +483,7 @@ class TestCommand:
             (["--merge", "max"], 2, "merge = 'max': belongs to proposals, which is not given; give proposals too"),
             (["--crf", "deconvnett"], 2, "no crf 'deconvnett'; did you mean 'deconvnet'? Known: "),
             (["--proposals", "5", "--tile", "204"], 2, "proposals = 5 and tile = 204: a box is no tile; give one of them."),
-            (["--tile", "200"], 2, "tile = 200: an input tile has 16 k + 60 pixels a side and at least 204, such as 572."),
+            (["--tile", "200"], 2, "tile = 200: an input tile has 16 k + 60 pixels a side and at least 204, such as 204."),
             (["--ensemble", "nowhere"], 3, "nowhere: there is no model file"),
             (["--average", "rotation"], 2, "no average 'rotation'; did you mean 'rotations'?"),
             (["--scales", "0.5,half"], 2, "--scales 0.5,half: must be numbers with commas between, such as 0.5,0.75,1."),

@@ -8,15 +8,17 @@ import torch
 from fakes import say_every_class
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import perpixel
 from perpixel.classes import ClassTable
 from perpixel.errors import UsageError
 from perpixel.networks.unet import mirror
+from perpixel.prediction.equal_labels import Comparison
 from perpixel.prediction.inference import Inference
-from perpixel.prediction.score_maps import score_map
+from perpixel.prediction.score_maps import resized, score_map
 from perpixel.prediction.symmetries import ALL, turned, turned_back, turned_window
-from perpixel.prediction.tiles import kept, mirrored, tiles
+from perpixel.prediction.tiles import kept, labels_by_tiles, mirrored, resized_part, tiles
 from perpixel.weights.model_file import Model, ModelCard
 
 LEAST = 204  # the smallest tile: 16 pixels a side are kept
@@ -68,7 +70,7 @@ class TestEqual:
         network.valid_score_map = lambda images: valid(images.double())
         image, seen = noise(40, 50), 0
         whole = score_map(network, image).scores
-        for (top, left, bottom, right), part in tiles(network, image, (40, 50), LEAST, ALL[:1]):
+        for (top, left, bottom, right), (part,) in tiles(network, image, (40, 50), LEAST, ALL[:1]):
             assert np.array_equal(part.scores, whole[top:bottom, left:right])
             seen += part.scores[..., 0].size
         assert seen == 40 * 50
@@ -87,6 +89,95 @@ class TestEqual:
         whole = perpixel.predict(scaled, image, scores=True)
         by_tiles = perpixel.predict(scaled, image, True, Inference(tile=LEAST))
         np.testing.assert_allclose(by_tiles.scores, whole.scores, atol=1e-4)
+
+
+def model_of(name: str, **arguments: object) -> Model:
+    """A network with random weights, scores included, that tells three classes apart."""
+    torch.manual_seed(0)
+    network = perpixel.build(name, 3, **arguments).eval()
+    for layer in network.score.values() if name.startswith("fcn") else ():
+        nn.init.normal_(layer.weight)
+    classes = ClassTable.of(["a", "b", "c"])
+    return Model(network, classes, ModelCard(name, arguments, classes.to_json(), {}, 1.0, 0, {}, "", ""), "digest")
+
+
+def by_tiles(model: Model, image: np.ndarray, side: int) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
+    """The labels of all windows in one array, and the windows that were read."""
+    labels, reads = np.full(image.shape[:2], 255, np.uint8), []
+
+    def read(window: tuple[int, int, int, int]) -> np.ndarray:
+        top, left, bottom, right = window
+        assert 0 <= top < bottom <= image.shape[0]
+        assert 0 <= left < right <= image.shape[1]
+        reads.append(window)
+        return image[top:bottom, left:right]
+
+    windows = []
+    for window, part in labels_by_tiles(model, read, image.shape[:2], side):
+        top, left, bottom, right = window
+        assert (labels[top:bottom, left:right] == 255).all()
+        labels[top:bottom, left:right] = part
+        windows.append(window)
+    assert windows == sorted(windows)
+    return labels, reads
+
+
+class TestNetworksThatPad:
+    """Every network of the contract table is compared in `test_tiles_of_networks.py`."""
+
+    @pytest.mark.parametrize("size", [(260, 301), (90, 250), (225, 40), (17, 9)], ids=str)
+    def test_labels_and_reads(self, size: tuple[int, int]) -> None:
+        model, image = model_of("unet", width=0.03, convolutions="same"), noise(*size)
+        labels, reads = by_tiles(model, image, 224)
+        comparison = Comparison()
+        comparison.add(model, "noise", image, labels)
+        assert comparison.equal, str(comparison)
+        assert comparison.ties < 10
+        assert max(bottom - top for top, _, bottom, _ in reads) <= 224
+        assert max(right - left for _, left, _, right in reads) <= 224
+        assert (len(reads) == 1) == (max(size) <= 224)
+
+    @pytest.mark.parametrize("scale", [0.5, 0.7, 1.6, 3.0])
+    def test_parts_of_a_resized_picture_are_read_as_it(self, scale: float) -> None:
+        image = noise(97, 83)
+        whole = resized(image, scale)
+        height, width = whole.shape[:2]
+        for window in ((0, 0, height, width), (0, 0, 5, 7), (height - 9, width - 3, height, width), (7, 11, 32, 30)):
+            shown = resized_part(lambda w: image[w[0] : w[2], w[1] : w[3]], (97, 83), (height, width), window)
+            assert np.array_equal(shown, whole[window[0] : window[2], window[1] : window[3]])
+
+    def test_where_the_network_sees_another_size(self) -> None:
+        model = model_of("unet", width=0.03, convolutions="same")
+        model = replace(model, card=replace(model.card, scale=1.7))
+        image = noise(150, 201)
+        labels, reads = by_tiles(model, image, 240)
+        assert len(reads) > 4
+        comparison = Comparison()
+        comparison.add(model, "noise", image, labels)
+        assert comparison.equal, str(comparison)
+
+    @pytest.mark.parametrize("average", ["none", "mirror", "flips", "rotations"])
+    def test_averages_and_scores(self, average: str) -> None:
+        model, image = model_of("unet", width=0.03, convolutions="same"), noise(80, 260)
+        whole = perpixel.predict(model, image, True, Inference(average=average))
+        tiled = perpixel.predict(model, image, True, Inference(average=average, tile=240))
+        np.testing.assert_allclose(tiled.scores, whole.scores, atol=1e-4)
+
+    def test_scales(self) -> None:
+        model, image = model_of("unet", width=0.03, convolutions="same"), noise(170, 150)
+        whole = perpixel.predict(model, image, True, Inference(scales=(1, 1.5)))
+        tiled = perpixel.predict(model, image, True, Inference(scales=(1, 1.5), tile=230))
+        np.testing.assert_allclose(tiled.scores, whole.scores, atol=1e-4)
+
+    def test_a_side_too_small_is_told_with_one_that_works(self) -> None:
+        model, image = model_of("fcn32s", width=0.03), noise(600, 500)
+        with pytest.raises(UsageError, match=r"^tile = 100: scores of FCN reach 224 pixels .* has 479 pixels a side or more"):
+            by_tiles(model, image, 100)
+        by_tiles(model, image, 479)
+
+    def test_a_network_whose_scores_cannot_be_followed(self) -> None:
+        with pytest.raises(UsageError, match=r"^tile = 512: tiles of SegFormer have other scores than the whole picture"):
+            by_tiles(model_of("segformer"), noise(600, 600), 512)
 
 
 class TestMemory:
@@ -110,14 +201,6 @@ class TestRefusals:
     @pytest.mark.parametrize(("side", "keeps"), [(204, 16), (572, 384)])
     def test_what_a_tile_gives(self, model: Model, side: int, keeps: int) -> None:
         assert kept(model.network, side) == keeps
-
-    @pytest.mark.parametrize(
-        ("name", "arguments"), [("unet", {"convolutions": "same", "width": 0.03}), ("parsenet", {"width": 0.03})], ids=str
-    )
-    def test_a_network_that_pads(self, model: Model, name: str, arguments: dict[str, object]) -> None:
-        padded = replace(model, network=perpixel.build(name, 3, **arguments).eval())
-        with pytest.raises(UsageError, match=r"^tile = 572: .* pads its convolutions"):
-            perpixel.predict(padded, noise(4, 4), inference=Inference(tile=572))
 
 
 @given(side=st.integers(1, 9), before=st.integers(0, 30), after=st.integers(0, 30))
