@@ -107,10 +107,10 @@ class Raster:
 
 
 @contextmanager
-def open_raster(path: Path, bands: Sequence[int] | None = None, level: int = 0, cache: int = CACHE) -> Iterator[Raster]:
+def open_raster(path: Path, bands: Sequence[str] | None = None, level: int = 0, cache: int = CACHE) -> Iterator[Raster]:
     """The raster of a TIFF file, open during the block, in which GDAL keeps at most `cache` bytes of decoded tiles.
 
-    Without `bands` they are red, green and blue, or the only band. `level` counts the smaller copies of a pyramid, from 1; 0 is
+    `bands` are numbers from 1, or names that the file gives; without them, red, green and blue, or the only band. `level` counts the smaller copies of a pyramid, from 1; 0 is
     the full size. Raises ResourceError where rasterio is not installed, DataError for a file that cannot be read or holds several
     pictures, values that are not of 8 bits, or more bands than are read; UsageError for a band or level that it does not have."""
     require_plain(path)
@@ -129,7 +129,7 @@ def open_raster(path: Path, bands: Sequence[int] | None = None, level: int = 0, 
 
 
 def _raster(
-    path: Path, source: Any, bands: Sequence[int] | None, left_out: tuple[str, ...], transform: Any, whole: Any
+    path: Path, source: Any, bands: Sequence[str] | None, left_out: tuple[str, ...], transform: Any, whole: Any
 ) -> Raster:
     """`source` is the chosen level of the file that is open as `whole`."""
     from rasterio.enums import ColorInterp, MaskFlags
@@ -162,23 +162,28 @@ def _raster(
     )  # fmt: skip
 
 
-def _chosen(path: Path, source: Any, colours: Sequence[str], bands: Sequence[int] | None) -> tuple[int, ...]:
+def _chosen(path: Path, source: Any, colours: Sequence[str], bands: Sequence[str] | None) -> tuple[int, ...]:
     """The numbers of the bands to read. Raises DataError or UsageError where it is not clear which, or one does not exist."""
     count = len(colours)
+    names = [_named(source, number, colour) for number, colour in enumerate(colours, start=1)]
+    listed = ", ".join(f"{number} {name}" for number, name in enumerate(names, start=1))
     if bands is not None:
-        wrong = next((band for band in bands if not 1 <= band <= count), None)
+        known = {**{name.casefold(): number for number, name in enumerate(names, start=1) if names.count(name) == 1},
+                 **{str(number): number for number in range(1, count + 1)}}  # fmt: skip
+        wrong = next((word for word in bands if word.casefold() not in known), None)
         if wrong is not None:
-            raise UsageError(f"{path}: has the bands 1 to {count}, no band {wrong}; correct --bands.")
-        return tuple(bands)
+            raise UsageError(f"{path}: has no band {printable(wrong)!r}, but {listed}; correct --bands.")
+        if len(bands) not in (1, 3):
+            raise UsageError(f"{path}: --bands {','.join(bands)}: the model sees 3 bands, or 1 as grey, not {len(bands)}; correct it.")
+        return tuple(known[word.casefold()] for word in bands)
     seen = [number for number, colour in enumerate(colours, start=1) if colour != "alpha"]
     by_colour = [colours.index(colour) + 1 for colour in ("red", "green", "blue") if colours.count(colour) == 1]
     if len(seen) == 1:
         return tuple(seen)
     if len(seen) == 3:
         return tuple(by_colour) if len(by_colour) == 3 else tuple(seen)
-    named = ", ".join(f"{number} {_named(source, number, colour)}" for number, colour in enumerate(colours, start=1))
     raise DataError(
-        f"{path}: has {count} bands ({named}), and the model sees 3; choose them, in its order, with --bands "
+        f"{path}: has {count} bands ({listed}), and the model sees 3; choose them, in its order, with --bands "
         f"{','.join(map(str, by_colour if len(by_colour) == 3 else range(1, 1 + min(3, count))))}, say."
     )
 

@@ -35,15 +35,6 @@ def _numbers(_: Any, tokens: Sequence[Token]) -> tuple[float, ...]:
         raise UsageError(f"{flag} {text}: must be numbers with commas between, such as 0.5,0.75,1.") from None
 
 
-def whole_numbers(hint: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
-    """Whole numbers with commas between. Raises UsageError for other text."""
-    numbers = _numbers(hint, tokens)
-    if any(number != int(number) for number in numbers):
-        flag = tokens[0].keyword or "the flag"
-        raise UsageError(f"{flag} {','.join(token.value for token in tokens)}: must be whole numbers, such as 3,2,1.")
-    return tuple(map(int, numbers))
-
-
 def names(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
     """Names with commas between."""
     return tuple(name.strip() for name in ",".join(token.value for token in tokens).split(",") if name.strip())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from perpixel.commands.flags import NO_INFERENCE, Inferring, Sharding, names, whole_numbers
+from perpixel.commands.flags import NO_INFERENCE, Inferring, Sharding, names
 from perpixel.commands.opening import given, in_engine, inference_of, load_on
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.terminal import say
@@ -41,12 +41,12 @@ def predict(
         str | None, Parameter(help="Of rasters (GeoTIFF ...): what the process may take, such as 1.5GB. [default: 2GB]")
     ] = None,
     bands: Annotated[
-        tuple[int, ...] | None,
+        tuple[str, ...] | None,
         Parameter(
-            help="Their bands in the model's order, such as 4,3,2. [default: red, green, blue]",
-            converter=whole_numbers,
+            help="Which of their bands are the model's, in its order: numbers from 1, or names, such as 4,3,2.",
+            converter=names,
             negative=(),
-            metavar="INT,...",
+            metavar="BAND,...",
         ),
     ] = None,
     level: Annotated[int, Parameter(help="Of a pyramid (COG, whole slide): its smaller copy of this number, from 1.")] = 0,

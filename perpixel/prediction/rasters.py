@@ -59,18 +59,16 @@ Watch = Callable[[str, int, int], None]  # told the file, the rows that are done
 class RasterSettings:
     """How rasters are predicted. Where a setting differs from its default, every picture must be a TIFF, and is a raster.
 
-    `memory`: bytes that the process may take; None for 2 GB. `bands`: numbers of the bands that the model sees, from 1, in its
-    order. `level`: of a pyramid, 0 for the full size. `polygons`: a name of POLYGONS, or None for none.
+    `memory`: bytes that the process may take; None for 2 GB. `bands`: those that the model sees, in its order, by number from 1
+    or by name. `level`: of a pyramid, 0 for the full size. `polygons`: a name of POLYGONS, or None for none.
     Raises UsageError for a value that cannot work, UnknownName for a name."""
 
     memory: int | None = None
-    bands: tuple[int, ...] | None = None
+    bands: tuple[str, ...] | None = None
     level: int = 0
     polygons: str | None = None
 
     def __post_init__(self) -> None:
-        if self.bands is not None and (len(self.bands) not in (1, 3) or min(self.bands) < 1):
-            raise UsageError(f"bands = {','.join(map(str, self.bands))}: name 1 or 3 bands by their numbers from 1, as 3,2,1.")
         if self.level < 0:
             raise UsageError(f"level = {self.level}: must be 0 (full size) or above.")
         if self.polygons is not None and self.polygons not in POLYGONS:
