@@ -9,7 +9,7 @@ of the CRS, which the file then names as GeoJSON of 2008 did."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from perpixel.codecs.geotiff import gdal_errors
 from perpixel.errors import DataError
 
 WGS84 = "EPSG:4326"
+TOGETHER = 50_000  # corners that are transformed in one call
 DIGITS = 9  # of degrees: a tenth of a millimetre
 
 
@@ -34,17 +35,32 @@ def write_geojson(path: Path, regions: Iterable[Any], classes: ClassTable, crs: 
     count = 0
     with path.open("wb") as file:
         file.write(b'{"type": "FeatureCollection",' + place.named + b' "features": [')
-        for region in regions:
-            properties: dict[str, Any] = {"class": classes.names[region.label], "id": region.label, "pixels": region.pixels}
-            if place.metres is not None:
-                properties["area"] = round(region.pixels * place.metres, 6)
-            rings = [place.coordinates(ring) for ring in (region.outer, *region.holes)]
-            geometry = {"type": "Polygon", "coordinates": rings}
-            feature = {"type": "Feature", "properties": properties, "geometry": geometry}
-            file.write((b",\n" if count else b"\n") + msgspec.json.encode(feature))
-            count += 1
+        for batch in _batches(regions):
+            rings = iter(place.coordinates([ring for region in batch for ring in (region.outer, *region.holes)]))
+            for region in batch:
+                properties: dict[str, Any] = {"class": classes.names[region.label], "id": region.label, "pixels": region.pixels}
+                if place.metres is not None:
+                    properties["area"] = round(region.pixels * place.metres, 6)
+                coordinates = [next(rings) for _ in range(1 + len(region.holes))]
+                geometry = {"type": "Polygon", "coordinates": coordinates}
+                feature = {"type": "Feature", "properties": properties, "geometry": geometry}
+                file.write((b",\n" if count else b"\n") + msgspec.json.encode(feature))
+                count += 1
         file.write(b"\n]}\n")
     return count
+
+
+def _batches(regions: Iterable[Any]) -> Iterator[list[Any]]:
+    """Regions with about TOGETHER corners each time."""
+    batch, corners = list[Any](), 0
+    for region in regions:
+        batch.append(region)
+        corners += len(region.outer) + sum(map(len, region.holes))
+        if corners >= TOGETHER:
+            yield batch
+            batch, corners = [], 0
+    if batch:
+        yield batch
 
 
 class _Place:
@@ -68,15 +84,19 @@ class _Place:
             name = f"urn:ogc:def:crs:EPSG::{code}" if code else crs.to_wkt()
             self.named = b' "crs": ' + msgspec.json.encode({"type": "name", "properties": {"name": name}}) + b","
 
-    def coordinates(self, ring: NDArray[np.int32]) -> list[list[float]]:
-        """The closed ring, with the interior on the side that the RFC asks for."""
-        closed = np.concatenate([ring, ring[:1]])
-        if self._turned:
-            closed = closed[::-1]
-        if self._transform is None:
-            whole: list[list[float]] = closed.tolist()
-            return whole
-        x, y = self._transform * (closed[:, 0].astype(np.float64), closed[:, 1].astype(np.float64))
+    def coordinates(self, rings: Sequence[NDArray[np.int32]]) -> Iterator[list[list[float]]]:
+        """The closed rings, with the interior on the side that the RFC asks for."""
+        closed = [np.concatenate([ring, ring[:1]])[:: -1 if self._turned else 1] for ring in rings]
+        corners = np.concatenate(closed)
+        ends = np.cumsum([len(ring) for ring in closed])
+        placed = corners if self._transform is None else np.round(self._placed(corners), self._digits)
+        return (part.tolist() for part in np.split(placed, ends[:-1]))
+
+    def _placed(self, corners: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Corners (n, 2) in pixels as coordinates."""
+        a, b, c, d, e, f = tuple(self._transform)[:6]
+        columns, rows = corners[:, 0].astype(np.float64), corners[:, 1].astype(np.float64)
+        x, y = a * columns + b * rows + c, d * columns + e * rows + f
         if self._to_wgs84:
             from rasterio.warp import transform
 
@@ -86,5 +106,4 @@ class _Place:
                 raise DataError(f"{self._crs}: cannot be transformed to {WGS84} ({error}); give --polygons crs.") from error
             if not (np.isfinite(x).all() and np.isfinite(y).all()):
                 raise DataError(f"{self._crs}: a corner of a polygon has no place in {WGS84}; give --polygons crs.")
-        corners: list[list[float]] = np.round(np.stack([x, y], 1), self._digits).tolist()
-        return corners
+        return np.stack([x, y], 1)

@@ -110,9 +110,10 @@ class Raster:
 def open_raster(path: Path, bands: Sequence[str] | None = None, level: int = 0, cache: int = CACHE) -> Iterator[Raster]:
     """The raster of a TIFF file, open during the block, in which GDAL keeps at most `cache` bytes of decoded tiles.
 
-    `bands` are numbers from 1, or names that the file gives; without them, red, green and blue, or the only band. `level` counts the smaller copies of a pyramid, from 1; 0 is
-    the full size. Raises ResourceError where rasterio is not installed, DataError for a file that cannot be read or holds several
-    pictures, values that are not of 8 bits, or more bands than are read; UsageError for a band or level that it does not have."""
+    `bands` are numbers from 1, or names that the file gives; without them, red, green and blue, or the only band. `level` counts
+    the smaller copies of a pyramid, from 1; 0 is the full size. Raises ResourceError where rasterio is not installed, DataError
+    for a file that cannot be read or holds several pictures, values that are not of 8 bits, or more bands than are read;
+    UsageError for a band or level that it does not have."""
     require_plain(path)
     rasterio = _rasterio(path)
     with rasterio.Env(GDAL_CACHEMAX=cache, GDAL_TIFF_OVR_BLOCKSIZE=BLOCK):
@@ -124,8 +125,10 @@ def open_raster(path: Path, bands: Sequence[str] | None = None, level: int = 0, 
                 yield _raster(path, source, bands, left_out, source.transform, source)
                 return
             with _level(path, source, level) as smaller:
-                factors = source.width / smaller.width, source.height / smaller.height
-                yield _raster(path, smaller, bands, left_out, source.transform * source.transform.scale(*factors), source)
+                wide, high = source.width / smaller.width, source.height / smaller.height
+                a, b, x, d, e, y = tuple(source.transform)[:6]
+                transform = rasterio.Affine(a * wide, b * high, x, d * wide, e * high, y)
+                yield _raster(path, smaller, bands, left_out, transform, source)
 
 
 def _raster(
@@ -174,7 +177,7 @@ def _chosen(path: Path, source: Any, colours: Sequence[str], bands: Sequence[str
         if wrong is not None:
             raise UsageError(f"{path}: has no band {printable(wrong)!r}, but {listed}; correct --bands.")
         if len(bands) not in (1, 3):
-            raise UsageError(f"{path}: --bands {','.join(bands)}: the model sees 3 bands, or 1 as grey, not {len(bands)}; correct it.")
+            raise UsageError(f"{path}: --bands {','.join(bands)}: the model sees 3, or 1 as grey, not {len(bands)}; correct it.")
         return tuple(known[word.casefold()] for word in bands)
     seen = [number for number, colour in enumerate(colours, start=1) if colour != "alpha"]
     by_colour = [colours.index(colour) + 1 for colour in ("red", "green", "blue") if colours.count(colour) == 1]

@@ -33,7 +33,7 @@ from perpixel.prediction.instances import INSTANCES, encode_instances
 from perpixel.prediction.journal import SUFFIXES, Done, Journal, ShardJournal
 from perpixel.prediction.kept_scores import KeptScores
 from perpixel.prediction.panoptic import PANOPTIC
-from perpixel.prediction.rasters import PLAIN_RASTERS, RasterSettings, Watch, predict_raster
+from perpixel.prediction.rasters import PLAIN_RASTERS, RasterPredictor, RasterSettings, Watch
 from perpixel.sample import Prediction
 from perpixel.shards import Shard
 from perpixel.weights.model_file import Model
@@ -133,7 +133,7 @@ def predict_all(
     """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture; of a network
     of objects also `out/instances/NAME.json` (see `instances`). Of two networks that are merged it writes these, and
     `out/panoptic/NAME.png` with `out/panoptic.json` (see `panoptic`) when all pictures are done. Of a TIFF that is a raster
-    (`geotiff.is_raster`), and of every TIFF where `rasters` has a setting, it writes what `predict_raster` says; `watch` is told
+    (`geotiff.is_raster`), and of every TIFF where `rasters` has a setting, it writes what `RasterPredictor` says; `watch` is told
     how far that is.
 
     Reading, computing and writing overlap; at most a handful of pictures is in memory. A picture that fails is reported and
@@ -167,6 +167,7 @@ def predict_all(
             while len(reading) < 3 and (picture := next(remaining, None)) is not None:
                 reading.append((picture, reader.submit(_read, picture, journal, rasters)))
 
+        of_rasters: RasterPredictor | None = None
         read_ahead()
         while reading:
             picture, future = reading.pop(0)
@@ -177,7 +178,8 @@ def predict_all(
                     yield Outcome(picture, "skipped")
                     continue
                 if read.image is None:
-                    written = predict_raster(predictor, Path(picture.path), picture.name, out, rasters, overlays, watch)
+                    of_rasters = of_rasters or RasterPredictor(predictor, rasters, overlays, watch)
+                    written = of_rasters.predict(Path(picture.path), picture.name, out)
                     journal.add(picture.name, Done(read.key, written.files, raster=True))
                     again = f"{picture.path}: an earlier call ended before its mask was whole; it was predicted from the start."
                     yield Outcome(picture, "done", (*written.told, *([again] if picture.name in unfinished else [])))

@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from PIL import Image
 
 from perpixel import draw
 from perpixel.codecs.geojson import write_geojson
-from perpixel.codecs.geotiff import BLOCK, MaskFile, Raster, open_raster
+from perpixel.codecs.geotiff import BLOCK, MaskFile, open_raster
 from perpixel.errors import ResourceError, UsageError, did_you_mean
 from perpixel.files import digest, new_file, write_whole
 from perpixel.images import encode_image
@@ -108,137 +109,158 @@ class Written:
     told: tuple[str, ...]
 
 
-def predict_raster(
-    predictor: Predictor, path: Path, name: str, out: Path, settings: RasterSettings, overlay: bool, watch: Watch
-) -> Written:
-    """Writes `out/masks/NAME.tif`; if asked, `out/polygons/NAME.geojson`, and `out/overlays/NAME.png` with one pixel for each
-    2 x 2, 3 x 3 ... of a raster of more than 2048 pixels a side.
+class RasterPredictor:
+    """Predicts rasters. What one pass takes is measured once, for the first raster that needs more than a small tile.
 
-    Raises UsageError for settings of inference that tiles cannot have, ResourceError where the memory does not suffice or
-    rasterio is not installed, DataError for a file that cannot be read, and OSError for one that cannot be written."""
-    model = _seen_as_it_is(predictor)
-    memory = settings.memory or MEMORY
-    written = {"masks": out / "masks" / file_of("masks", name, raster=True)}
-    with open_raster(path, settings.bands, settings.level, cache=round(memory * CACHED)) as raster:
-        tiled = Tiling(model, raster.size, memory, path)
-        small = _Small(raster.size) if overlay else None
-        words = {"PERPIXEL": VERSION, "MODEL": predictor.weights, "TILES": tiled.rule}
+    Raises UsageError for settings of inference that tiles cannot have."""
 
-        def read(window: Window) -> NDArray[np.uint8]:
-            pixels = raster.read(window)
+    def __init__(self, predictor: Predictor, settings: RasterSettings, overlays: bool, watch: Watch) -> None:
+        inference = predictor.inference
+        if not inference.plain:
+            setting = inference.given[0]
+            raise UsageError(f"{setting}: a raster is predicted in one pass by tiles, without {setting}; leave it out.")
+        if predictor.scores is not None:
+            raise UsageError("scores: those of a raster would fill the disk, so they are not written; leave scores out.")
+        pixel_network(predictor.model.network, "a raster")
+        self.weights, self.settings, self.overlays, self.watch = predictor.weights, settings, overlays, watch
+        self.model = replace(predictor.model, side=None)
+        self.memory = settings.memory or MEMORY
+
+    def predict(self, path: Path, name: str, out: Path) -> Written:
+        """Writes `out/masks/NAME.tif`; if asked, `out/polygons/NAME.geojson`, and `out/overlays/NAME.png` with one pixel for each
+        2 x 2, 3 x 3 ... of a raster of more than 2048 pixels a side.
+
+        Raises ResourceError where the memory does not suffice or rasterio is not installed, DataError for a file that cannot be
+        read, and OSError for one that cannot be written."""
+        classes, settings = self.model.classes, self.settings
+        written = {"masks": out / "masks" / file_of("masks", name, raster=True)}
+        with open_raster(path, settings.bands, settings.level, cache=round(self.memory * CACHED)) as raster:
+            tiling = self.tiling(raster.size, path)
+            small = _Small(raster.size) if self.overlays else None
+            words = {"PERPIXEL": VERSION, "MODEL": self.weights, "TILES": tiling.rule}
+
+            def read(window: Window) -> NDArray[np.uint8]:
+                pixels = raster.read(window)
+                if small is not None:
+                    small.add(small.image, window, pixels)
+                return pixels
+
+            with new_file(written["masks"].parent, written["masks"].name) as partial:
+                with MaskFile(partial, raster, classes, words) as mask:
+                    for window, labels in _in_rows(tiling.labels(read), raster.size, classes.dtype):
+                        no_data = raster.no_data(window)
+                        if no_data is not None:
+                            labels[no_data] = classes.void
+                        if small is not None:
+                            small.add(small.labels, window, labels)
+                        mask.write(window, labels)
+                        self.watch(str(path), window[2], raster.size[0])
+                mask.finish()
+                if settings.polygons is not None:
+                    written["polygons"] = out / "polygons" / file_of("polygons", name, raster=True)
+                    with new_file(written["polygons"].parent, written["polygons"].name) as file:
+                        parts = regions(mask.labels(rows_of_band(raster.size[1])), classes.void)
+                        write_geojson(file, parts, classes, raster.crs, raster.transform, settings.polygons == "crs")
             if small is not None:
-                small.add(small.image, window, pixels)
-            return pixels
+                written["overlays"] = out / "overlays" / file_of("overlays", name, raster=True)
+                drawn = Image.fromarray(draw.overlay(small.image, small.labels, classes))
+                write_whole(written["overlays"].parent, written["overlays"].name, encode_image(drawn, ".png"))
+            told = [*raster.left_out]
+            if tiling.reason:
+                told.append(f"{path}: {tiling.reason}; so it is predicted by {tiling.rule}.")
+            if settings.polygons == "wgs84" and (raster.crs is None or raster.transform is None):
+                told.append(f"{path}: has no CRS or no transform, so its polygons are not in WGS 84.")
+        return Written({folder: digest(file) for folder, file in written.items()}, tuple(told))
 
-        with new_file(written["masks"].parent, written["masks"].name) as partial:
-            with MaskFile(partial, raster, model.classes, words) as mask:
-                for window, labels in _in_rows(tiled.labels(read), raster, model.classes.dtype):
-                    no_data = raster.no_data(window)
-                    if no_data is not None:
-                        labels[no_data] = model.classes.void
-                    if small is not None:
-                        small.add(small.labels, window, labels)
-                    mask.write(window, labels)
-                    watch(str(path), window[2], raster.size[0])
-            mask.finish()
-            if settings.polygons is not None:
-                written["polygons"] = out / "polygons" / file_of("polygons", name, raster=True)
-                with new_file(written["polygons"].parent, written["polygons"].name) as file:
-                    bands = mask.labels(rows_of_band(raster.size[1]))
-                    parts = regions(bands, model.classes.void)
-                    write_geojson(file, parts, model.classes, raster.crs, raster.transform, settings.polygons == "crs")
-        if small is not None:
-            written["overlays"] = out / "overlays" / file_of("overlays", name, raster=True)
-            drawn = Image.fromarray(draw.overlay(small.image, small.labels, model.classes))
-            write_whole(written["overlays"].parent, written["overlays"].name, encode_image(drawn, ".png"))
-        told = [*raster.left_out]
-        if tiled.reason:
-            told.append(f"{path}: {tiled.reason}; so it is predicted by {tiled.rule}.")
-        if settings.polygons == "wgs84" and (raster.crs is None or raster.transform is None):
-            told.append(f"{path}: has no CRS or no transform, so its polygons are in pixels, x to the right and y down.")
-    return Written({folder: digest(file) for folder, file in written.items()}, tuple(told))
-
-
-def _seen_as_it_is(predictor: Predictor) -> Model:
-    """The model, which sees a raster at its scale. Raises UsageError for settings that tiles cannot have."""
-    inference = predictor.inference
-    if not inference.plain:
-        setting = inference.given[0]
-        raise UsageError(f"{setting}: a raster is predicted in one pass by tiles, without {setting}; leave it out.")
-    if predictor.scores is not None:
-        raise UsageError("scores: those of a raster would fill the disk, so they are not written; leave scores out.")
-    pixel_network(predictor.model.network, "a raster")
-    return replace(predictor.model, side=None)
-
-
-class Tiling:
-    """The tiles of a raster for one model: their side, as the network sees it, follows from the memory.
-
-    `rule` says how labels come about, in the words of a mask's metadata. Where they are not those of one pass over the whole,
-    `reason` says why, and otherwise it is empty. Raises ResourceError where the memory does not suffice for the smallest tile."""
-
-    def __init__(self, model: Model, size: tuple[int, int], memory: int, path: Path) -> None:
-        self.model, self.size, self.reason = model, size, ""
-        network = pixel_network(model.ready(), "a raster")
-        try:
-            labels_by_tiles(model, _unread, size, _fitting(network, LARGEST_SIDE))
-        except UsageError as error:
-            self.reason = str(error).rstrip(".")
-        side, whole = self._largest(memory, path), max(seen_size(size, model.scale))
-        if not self.reason:
-            self.side, self.rule = _fitting(network, side), "tiles, with the labels of one pass over the whole raster"
+    def tiling(self, size: tuple[int, int], path: Path) -> Tiling:
+        """The tiles of a raster. Raises ResourceError where the memory does not suffice for the smallest."""
+        model, reason = self.model, self._why_no_tiles
+        whole, network = max(seen_size(size, model.scale)), pixel_network(model.network, "a raster")
+        side = MEASURED_SIDE if whole <= MEASURED_SIDE else self._largest(size[1], path)
+        if not reason:
+            side = _fitting(network, side)
             try:
-                labels_by_tiles(model, _unread, size, self.side)
+                labels_by_tiles(model, _unread, size, side)
             except UsageError as error:
-                raise ResourceError(f"{path}: --memory allows tiles of {self.side} pixels; {error} Give more memory.") from error
-        elif side >= whole:
-            self.side, self.reason, self.rule = whole, "", "one pass over the whole raster"
-        else:
-            self.side = WINDOW_SIDE >> max(0, math.ceil(math.log2(WINDOW_SIDE / side)))
-            self.rule = (f"windows of {self.side} pixels as the network sees them, which overlap by a third; each labels the "
-                         "pixels that are nearest to its centre")  # fmt: skip
-        self._by_windows = not self.rule.startswith("tiles")
+                why = str(error).removeprefix(f"tile = {side}: ").rsplit("; ", 1)[0]
+                raise ResourceError(
+                    f"{path}: {self.memory / 1e6:.0f} MB of memory allow tiles of {side} pixels, but {why}; give more --memory."
+                ) from error
+            return Tiling(model, size, side, "", "tiles, with the labels of one pass over the whole raster")
+        if side >= whole:
+            return Tiling(model, size, whole, "", "one pass over the whole raster", windows=True)
+        side = WINDOW_SIDE >> max(0, math.ceil(math.log2(WINDOW_SIDE / side)))
+        rule = f"windows of {side} pixels as the network sees them, which overlap by a third; each labels what is nearest to its "
+        return Tiling(model, size, side, reason, rule + "centre", windows=True)
 
-    def labels(self, read: Callable[[Window], NDArray[np.uint8]]) -> Iterator[tuple[Window, NDArray[Any]]]:
-        """Disjoint windows that cover the raster, row by row, each with its class ids."""
-        if self._by_windows:
-            return _labels_by_windows(self.model, read, self.size, math.ceil(self.side / self.model.scale))
-        exact: Iterator[tuple[Window, NDArray[Any]]] = labels_by_tiles(self.model, read, self.size, self.side)
-        return exact
+    @cached_property
+    def _why_no_tiles(self) -> str:
+        """Why no tiles can have the labels of the whole; empty where they can."""
+        network, size = pixel_network(self.model.ready(), "a raster"), (2 * LARGEST_SIDE, 2 * LARGEST_SIDE)
+        try:
+            labels_by_tiles(self.model, _unread, size, _fitting(network, LARGEST_SIDE))
+        except UsageError as error:
+            return str(error).split(": ", 1)[-1].rsplit("; ", 1)[0]
+        return ""
 
-    def _largest(self, memory: int, path: Path) -> int:
-        """The side of the largest tile that fits the memory, as the network sees it."""
-        bytes_per_pixel = _bytes_per_pixel(self.model)
+    def _largest(self, width: int, path: Path) -> int:
+        """The side of the largest tile that fits the memory, as the network sees it, for a raster of this width."""
+        bytes_per_pixel = self._bytes_per_pixel
+        peak_of(lambda: None)  # gives back the memory that was freed and kept, which tiles will use again
         held = _resident()
         if bytes_per_pixel is None or held is None:
             return UNMEASURED_SIDE
-        of_row = self.size[1] * np.dtype(self.model.classes.dtype).itemsize  # labels wait for those of their row of tiles
+        of_row = width * np.dtype(self.model.classes.dtype).itemsize  # labels wait for those of their row of tiles
         strip = of_row / self.model.scale  # for each row of a tile
-        left = memory * (1 - CACHED) - held - SPARE - of_row * BLOCK
+        left = self.memory * (1 - CACHED) - held - SPARE - of_row * BLOCK
         if left > 0:
             fits = (math.sqrt(strip * strip + 4 * bytes_per_pixel * left) - strip) / (2 * bytes_per_pixel)
             if fits >= SMALLEST_SIDE:
                 return min(LARGEST_SIDE, int(fits))
         lacking = bytes_per_pixel * SMALLEST_SIDE**2 + strip * SMALLEST_SIDE - left
         raise ResourceError(
-            f"{path}: {memory / 1e6:.0f} MB of memory are too few for tiles of {SMALLEST_SIDE} pixels; give --memory "
-            f"{math.ceil((memory + lacking / (1 - CACHED)) / 1e7) * 10}MB or more."
+            f"{path}: {self.memory / 1e6:.0f} MB of memory are too few for tiles of {SMALLEST_SIDE} pixels; give --memory "
+            f"{math.ceil((self.memory + lacking / (1 - CACHED)) / 1e7) * 10}MB or more."
         )
 
+    @cached_property
+    def _bytes_per_pixel(self) -> float | None:
+        """What one pass takes for each pixel that the network sees, by measuring a small one; None where that is not counted."""
+        model = self.model
+        network = pixel_network(model.ready(), "a raster")
+        border = network.border if has_border(network) else 0
+        side = max(1, round(MEASURED_SIDE / model.scale))
+        blank = np.zeros((side, side, 3), np.uint8)
 
-def _bytes_per_pixel(model: Model) -> float | None:
-    """What one pass takes for each pixel that the network sees, by measuring a small one; None where that is not counted."""
-    network = pixel_network(model.network, "a raster")
-    border = network.border if has_border(network) else 0
-    blank = np.zeros((max(1, round(MEASURED_SIDE / model.scale)),) * 2 + (3,), np.uint8)
+        def work() -> None:
+            for _ in _labels_by_windows(model, lambda window: blank, (side, side), side):
+                pass
 
-    def work() -> None:
-        for _ in _labels_by_windows(model, lambda window: blank, (blank.shape[0], blank.shape[1]), blank.shape[0]):
-            pass
+        work()  # what is imported and compiled now stays, and is no part of a pass
+        taken = peak_of(work)
+        return None if taken is None else LARGER * max(taken / (MEASURED_SIDE + 2 * border) ** 2, LEAST)
 
-    work()  # what is imported and compiled now stays, and is no part of a pass
-    taken = peak_of(work)
-    return None if taken is None else LARGER * max(taken / (MEASURED_SIDE + 2 * border) ** 2, LEAST)
+
+@dataclass(frozen=True)
+class Tiling:
+    """The tiles of a raster of `size` for one model, or `windows`. Their `side` is of pixels as the network sees them.
+
+    `rule` says how labels come about, in the words of a mask's metadata. Where they are not those of one pass over the whole,
+    `reason` says why, and otherwise it is empty."""
+
+    model: Model
+    size: tuple[int, int]
+    side: int
+    reason: str
+    rule: str
+    windows: bool = False
+
+    def labels(self, read: Callable[[Window], NDArray[np.uint8]]) -> Iterator[tuple[Window, NDArray[Any]]]:
+        """Disjoint windows that cover the raster, row by row, each with its class ids."""
+        if self.windows:
+            return _labels_by_windows(self.model, read, self.size, math.ceil(self.side / self.model.scale))
+        exact: Iterator[tuple[Window, NDArray[Any]]] = labels_by_tiles(self.model, read, self.size, self.side)
+        return exact
 
 
 def _unread(window: Window) -> NDArray[np.uint8]:
@@ -291,11 +313,11 @@ def _spans(length: int, side: int) -> list[tuple[int, int, int, int]]:
 
 
 def _in_rows(
-    parts: Iterator[tuple[Window, NDArray[Any]]], raster: Raster, dtype: Any
+    parts: Iterator[tuple[Window, NDArray[Any]]], size: tuple[int, int], dtype: Any
 ) -> Iterator[tuple[Window, NDArray[Any]]]:
     """The same labels in windows of the full width that begin at multiples of BLOCK rows, so that each tile of the mask is
     written once, and the mask does not depend on the windows. `parts` come row by row."""
-    height, width = raster.size
+    height, width = size
     waiting = np.empty((0, width), dtype)
     first = 0  # the first row of `waiting`
     for (top, left, bottom, right), labels in parts:
