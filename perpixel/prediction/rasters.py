@@ -17,7 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,11 @@ POLYGONS = {"wgs84": "longitude and latitude, as GeoJSON asks", "crs": "coordina
 LARGEST_SIDE, SMALLEST_SIDE, MEASURED_SIDE = 4096, 64, 384  # pixels that the network sees, of tiles
 WINDOW_SIDE = 1024  # of windows, whose side changes labels: this, or as much less by halves as fits
 UNMEASURED_SIDE = 1024  # where the system does not count memory
-CACHED = 1 / 8  # share of the memory for decoded tiles of files
-SPARE = 96 * 10**6  # bytes for pieces of files, overlays and what Python keeps
+CACHED = 1 / 16  # share of the memory for decoded tiles of files
+SPARE = 64 * 10**6  # bytes for pieces of files, overlays and what Python keeps
+FULL = 0.93  # share of the memory above which kept memory is given back before the next tile
 LARGER = 1.25  # what a large tile may take more than a small one, by pixel
-LEAST = 40.0  # bytes of a pixel: bytes and floats of three bands, and the scores of two classes
+LEAST = 40.0  # bytes for each pixel of a pass, at the least: three bands as bytes and floats, and labels
 OVERLAY_SIDE = 2048  # pixels: the longest side of an overlay
 Watch = Callable[[str, int, int], None]  # told the file, the rows that are done, and all its rows
 
@@ -125,6 +126,7 @@ class RasterPredictor:
         self.weights, self.settings, self.overlays, self.watch = predictor.weights, settings, overlays, watch
         self.model = replace(predictor.model, side=None)
         self.memory = settings.memory or MEMORY
+        self._measured = 0, LEAST  # the side of the largest pass that was measured, and its bytes for each pixel
 
     def predict(self, path: Path, name: str, out: Path) -> Written:
         """Writes `out/masks/NAME.tif`; if asked, `out/polygons/NAME.geojson`, and `out/overlays/NAME.png` with one pixel for each
@@ -140,6 +142,8 @@ class RasterPredictor:
             words = {"PERPIXEL": VERSION, "MODEL": self.weights, "TILES": tiling.rule}
 
             def read(window: Window) -> NDArray[np.uint8]:
+                if (_resident() or 0) > FULL * self.memory:
+                    _give_back()
                 pixels = raster.read(window)
                 if small is not None:
                     small.add(small.image, window, pixels)
@@ -176,7 +180,7 @@ class RasterPredictor:
         """The tiles of a raster. Raises ResourceError where the memory does not suffice for the smallest."""
         model, reason = self.model, self._why_no_tiles
         whole, network = max(seen_size(size, model.scale)), pixel_network(model.network, "a raster")
-        side = MEASURED_SIDE if whole <= MEASURED_SIDE else self._largest(size[1], path)
+        side = MEASURED_SIDE if whole <= MEASURED_SIDE else self._largest(size[1], whole, path)
         if not reason:
             side = _fitting(network, side)
             try:
@@ -203,42 +207,57 @@ class RasterPredictor:
             return str(error).split(": ", 1)[-1].rsplit("; ", 1)[0]
         return ""
 
-    def _largest(self, width: int, path: Path) -> int:
-        """The side of the largest tile that fits the memory, as the network sees it, for a raster of this width."""
-        bytes_per_pixel = self._bytes_per_pixel
-        peak_of(lambda: None)  # gives back the memory that was freed and kept, which tiles will use again
-        held = _resident()
-        if bytes_per_pixel is None or held is None:
-            return UNMEASURED_SIDE
+    def _largest(self, width: int, whole: int, path: Path) -> int:
+        """The side of the largest tile that fits the memory, as the network sees it, for a raster of this width, and of `whole`
+        pixels along its longer side as the network sees it."""
+        if self._measured[0] == 0:
+            self._pass(MEASURED_SIDE)  # what is imported and compiled now stays, and is no part of a pass
         of_row = width * np.dtype(self.model.classes.dtype).itemsize  # labels wait for those of their row of tiles
         strip = of_row / self.model.scale  # for each row of a tile
-        left = self.memory * (1 - CACHED) - held - SPARE - of_row * BLOCK
+        left = self._left(of_row)
+        per_pixel = None if left is None else self._bytes_per_pixel(left, whole)
+        left = self._left(of_row)
+        if per_pixel is None or left is None:
+            return UNMEASURED_SIDE
         if left > 0:
-            fits = (math.sqrt(strip * strip + 4 * bytes_per_pixel * left) - strip) / (2 * bytes_per_pixel)
+            fits = (math.sqrt(strip * strip + 4 * per_pixel * left) - strip) / (2 * per_pixel)
             if fits >= SMALLEST_SIDE:
                 return min(LARGEST_SIDE, int(fits))
-        lacking = bytes_per_pixel * SMALLEST_SIDE**2 + strip * SMALLEST_SIDE - left
+        lacking = per_pixel * SMALLEST_SIDE**2 + strip * SMALLEST_SIDE - left
         raise ResourceError(
             f"{path}: {self.memory / 1e6:.0f} MB of memory are too few for tiles of {SMALLEST_SIDE} pixels; give --memory "
             f"{math.ceil((self.memory + lacking / (1 - CACHED)) / 1e7) * 10}MB or more."
         )
 
-    @cached_property
-    def _bytes_per_pixel(self) -> float | None:
-        """What one pass takes for each pixel that the network sees, by measuring a small one; None where that is not counted."""
-        model = self.model
-        network = pixel_network(model.ready(), "a raster")
-        border = network.border if has_border(network) else 0
-        side = max(1, round(MEASURED_SIDE / model.scale))
-        blank = np.zeros((side, side, 3), np.uint8)
+    def _left(self, of_row: int) -> float | None:
+        """Bytes that are left for a tile and the labels of its row; None where the system does not count."""
+        _give_back()
+        held = _resident()
+        return None if held is None else self.memory * (1 - CACHED) - held - SPARE - of_row * BLOCK
 
-        def work() -> None:
-            for _ in _labels_by_windows(model, lambda window: blank, (side, side), side):
-                pass
+    def _bytes_per_pixel(self, left: float, whole: int) -> float | None:
+        """What one pass takes at most for each pixel that the network sees; None where the system does not count.
 
-        work()  # what is imported and compiled now stays, and is no part of a pass
-        taken = peak_of(work)
-        return None if taken is None else LARGER * max(taken / (MEASURED_SIDE + 2 * border) ** 2, LEAST)
+        Passes over blank pictures tell, each of twice the side of the one before, because a small pass tells little of a large
+        one; they end where the next might take half of what is left, or is larger than the raster."""
+        side, per_pixel = self._measured
+        while side == 0 or (2 * side <= min(whole, LARGEST_SIDE) and LARGER * per_pixel * (2 * side) ** 2 < left / 2):
+            side = 2 * side or MEASURED_SIDE
+            taken = peak_of(partial(self._pass, side))
+            if taken is None:
+                return None
+            per_pixel = max(taken / side**2, LEAST)
+            self._measured = side, per_pixel
+        return LARGER * per_pixel
+
+    def _pass(self, side: int) -> None:
+        """One pass over a blank picture of which the network sees `side` x `side` pixels, with its border if it has one."""
+        network = pixel_network(self.model.ready(), "a raster")
+        inner = max(1, side - 2 * network.border) if has_border(network) else side
+        shown = max(1, round(inner / self.model.scale))
+        blank = np.zeros((shown, shown, 3), np.uint8)
+        for _ in _labels_by_windows(self.model, lambda window: blank.copy(), (shown, shown), shown):
+            pass
 
 
 @dataclass(frozen=True)
@@ -273,6 +292,12 @@ def _fitting(network: object, side: int) -> int:
         least = 2 * network.border + 20
         return max(least, least + (side - least) // 16 * 16)
     return side // 32 * 32 if side > 64 else side
+
+
+def _give_back() -> None:
+    """Gives the system the memory that was freed and kept (`machines.memory`), so that it does not count twice, nor falls into ever
+    smaller pieces."""
+    peak_of(lambda: None)
 
 
 def _resident() -> int | None:
