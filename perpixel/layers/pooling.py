@@ -1,4 +1,6 @@
-"""Pooling to grids of bins, for PSPNet and UPerNet. In an exported graph, too, the bins follow the size of the map."""
+"""Pooling to grids of bins, for PSPNet and UPerNet. In an exported graph, too, the bins follow the size of the map.
+
+Like torch's functions, both poolings can be overridden by torch's protocol of functions, as `prediction.tile_passes` does."""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from perpixel.layers.precision import at_least_float32, full_precision
 
@@ -14,9 +17,12 @@ def average_pool(x: Tensor, grids: Sequence[int]) -> list[Tensor]:
     """x (B, C, h, w) -> for each grid of n x n bins (B, C, n, n), the means of x in its bins.
 
     It equals `F.adaptive_avg_pool2d`. The matrices for rows and columns follow the size of x in an exported graph too."""
+    if has_torch_function_unary(x):
+        pooled: list[Tensor] = handle_torch_function(average_pool, (x,), x, grids)
+        return pooled
     with full_precision(x):
         cells = at_least_float32(x).flatten(2)
-        sides = [[_shares(side, bins, cells) for side in x.shape[-2:]] for bins in grids]
+        sides = [[shares_of(side, bins, cells) for side in x.shape[-2:]] for bins in grids]
         # (h w, bins of all grids): one product reads x once, in either memory layout.
         shares = torch.cat(
             [(rows[:, None, :, None] * columns[None, :, None, :]).flatten(2).flatten(0, 1) for rows, columns in sides]
@@ -28,13 +34,16 @@ def average_pool(x: Tensor, grids: Sequence[int]) -> list[Tensor]:
 
 def max_pool(x: Tensor, grids: Sequence[int]) -> list[Tensor]:
     """x (B, C, h, w) -> for each grid the maxima of x in the same bins; `F.adaptive_max_pool2d`, also in an exported graph."""
+    if has_torch_function_unary(x):
+        pooled: list[Tensor] = handle_torch_function(max_pool, (x,), x, grids)
+        return pooled
     return [_maxima(_maxima(x, bins, 2), bins, 3) for bins in grids]
 
 
 POOLINGS: dict[str, Callable[[Tensor, Sequence[int]], list[Tensor]]] = {"average": average_pool, "max": max_pool}
 
 
-def _shares(cells: int, bins: int, like: Tensor) -> Tensor:
+def shares_of(cells: int, bins: int, like: Tensor) -> Tensor:
     """(bins, cells): the share of each cell in each bin. Bins divide the side evenly. A cell counts in every bin it touches."""
     bin = torch.arange(bins, device=like.device)[:, None]
     cell = torch.arange(cells, device=like.device)

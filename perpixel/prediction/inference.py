@@ -39,7 +39,6 @@ from perpixel.networks import (
     Network,
     finds_objects,
     gives_labels,
-    has_border,
     labels_pixels,
     pixel_network,
     with_output_stride,
@@ -54,7 +53,7 @@ from perpixel.prediction.kept_scores import KeptScores
 from perpixel.prediction.proposals import METHODS, propose
 from perpixel.prediction.score_maps import Scores, Window, resized, score_map, to_tensor
 from perpixel.prediction.symmetries import ALL, FLIPS, Symmetry, read_back, scores_of_turned
-from perpixel.prediction.tiles import check_tile, tiles
+from perpixel.prediction.tiles import tiles, tiling_of
 from perpixel.prediction.windows import step_of, strips, windows
 from perpixel.sample import Instances, Prediction
 from perpixel.weights.model_file import Model, load
@@ -76,10 +75,10 @@ class Inference:
     """Settings of prediction; by default the network is run once on the whole picture.
 
     `proposals`: boxes by the method `proposals_by` (default edge_boxes), enlarged 1.2 times, each resized to the network's
-    `side`, merged by `merge`: max (equation 1, default), sum (equation 2) or released. `tile`: side of the parts of a picture that
-    the network sees one by one, with the scores of the whole picture (`tiles`); 16 k + 60 of U-Net. `average`: none, mirror (2),
-    flips (4) or rotations (7); of each box where there are boxes. `ensemble`: a second model, run on the whole picture, joined by
-    `ensemble_by`: mean (default) or product. `crf`: deeplab or deconvnet.
+    `side`, merged by `merge`: max (equation 1, default), sum (equation 2) or released. `tile`: side of the parts of a picture
+    that the network sees one by one, with the scores of the whole picture (`tiles`); 16 k + 60 of U-Net. `average`: none, mirror
+    (2), flips (4) or rotations (7); of each box where there are boxes. `ensemble`: a second model, run on the whole picture,
+    joined by `ensemble_by`: mean (default) or product. `crf`: deeplab or deconvnet.
 
     `scales`: factors of the size that the model sees pictures at, each once. `base`: with it the longer side of the scaled
     picture is `base` times the scale, whatever the model's own scale. `window`: side of the square windows that the network sees
@@ -250,7 +249,7 @@ class Inference:
                 raise UsageError("scores: this file was exported without them; `perpixel export --scores` adds them.")
             keeping.ids(model.classes)
         if self.tile:
-            check_tile(pixel_network(network, "tile"), self.tile)
+            tiling_of(pixel_network(network, "tile"), self.tile)
         if self.proposals:  # raises before the first picture where the method needs a package that is not installed
             propose(np.zeros((8, 8, 3), np.uint8), str(self.proposals_by))
         if self.crf and len(model.classes) == 1:
@@ -355,9 +354,8 @@ class Predictor:
                 f"{inference.merge}: {MERGES[str(inference.merge)]}"
             )
         if inference.tile:
-            border = has_border(model.network)
-            overlap = "by the border, mirrored beyond the picture" if border else "by the reach of scores, equal to the whole"
-            rules["window"] = f"tiles of {inference.tile}, overlapping {overlap}"
+            words = tiling_of(pixel_network(model.network, "tile"), inference.tile).words
+            rules["window"] = f"tiles of {inference.tile}, {words}"
         if inference.window:
             rules["window"] = (
                 f"{inference.window} x {inference.window} at every {inference.step} pixels, the last flush with the border; "

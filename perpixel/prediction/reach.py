@@ -9,8 +9,12 @@ the padding of a layer. All other cells of a part equal those of the whole pictu
   or cut to another map do the same at the bottom and at the right;
 - every operation is the same, with the same settings, and every map is smaller by exactly the cells that the part lacks.
 
-`equal_maps` checks the last condition operation by operation. An operation without a rule is refused by its name. So is an
-operation that joins the whole picture, and interpolation whose factor follows from the size of the picture."""
+`equal_maps` checks the last condition operation by operation. An operation without a rule is refused by its name.
+
+Some operations need the whole picture, and still a part at a time is enough (`Special`). Sums, means, maxima and products of
+matrices over all cells, poolings to grids of bins and group normalisation are sums of what parts give: `tile_passes` makes them
+in passes. Interpolation whose factor follows from the size of the picture, and interpolation of pooled grids, are computed for a
+part at the places of its cells in the whole picture."""
 
 from __future__ import annotations
 
@@ -18,14 +22,16 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil, lcm, prod
+from math import ceil, floor, lcm, prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from perpixel.errors import PerpixelError
+from perpixel.layers.pooling import average_pool, max_pool
 from perpixel.layers.score_map import ScoreMap
 from perpixel.networks import PixelNetwork
 
@@ -52,15 +58,35 @@ class Side:
 
 
 Sides = tuple[Side, Side]  # rows, columns; of one dimension where cells lie in a single row, row by row
+ANY = Fraction(0)  # the stride of a map that fits every other map of as many cells
+Key = tuple[str, int]  # name of an operation, and its number among the operations of this name
+
+
+@dataclass(frozen=True)
+class Special:
+    """An operation that needs the whole picture.
+
+    `kind`: "mean", "sum", "norm", "amax", "product", "group_norm", "average_pool" and "max_pool" join all cells of the map with
+    `sides`; "stretched" interpolates this map to the map with `result`, and "placed" a grid of bins. `level`: the operations over
+    all cells on which it depends, one behind the other."""
+
+    kind: str
+    level: int
+    sides: Sides | None
+    result: Sides | None
+
+    @property
+    def joins(self) -> bool:
+        return self.kind not in ("stretched", "placed")
 
 
 @dataclass(frozen=True)
 class Step:
-    """An operation on maps: its name, its settings, and the sides of its result."""
+    """An operation on maps: its name, its settings, and the sides of its result, if that is a map."""
 
     operation: str
     settings: tuple[Any, ...]
-    sides: Sides
+    sides: Sides | None
 
 
 @dataclass(frozen=True)
@@ -69,25 +95,40 @@ class Reach:
 
     size: tuple[int, int]
     steps: tuple[Step, ...]
+    specials: dict[Key, Special]
     score_map: ScoreMap
     sides: Sides
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of pixels after which all layers begin anew on the same cell."""
-        rows, columns = (lcm(*(step.sides[axis].stride.numerator for step in self.steps)) for axis in (0, 1))
+        sides = [step.sides for step in self.steps if step.sides is not None]
+        rows, columns = (lcm(*(each[axis].stride.numerator or 1 for each in sides)) for axis in (0, 1))
         return rows, columns
 
+    @property
+    def levels(self) -> int:
+        """The operations over all cells, one behind the other."""
+        return max((special.level + 1 for special in self.specials.values() if special.joins), default=0)
 
-def reach(network: PixelNetwork, size: tuple[int, int], cut: tuple[bool, bool] = (True, True)) -> Reach:
+    @property
+    def factors(self) -> list[tuple[Fraction, Fraction]]:
+        """The factors of bilinear interpolations, in their order."""
+        return [step.settings[1] for step in self.steps if step.operation == "upsample_bilinear2d"]
+
+
+def reach(
+    network: PixelNetwork, size: tuple[int, int], cut: tuple[bool, bool] = (True, True), large: Reach | None = None
+) -> Reach:
     """The reach of the network's scores in a picture of `size` (height, width).
 
-    `cut`: whether parts will have fewer rows, and fewer columns. Raises NoReach."""
+    `cut`: whether parts will have fewer rows, and fewer columns. `large`: the reach in a very large picture, which tells the
+    factors of interpolations between sizes that are rounded. Raises NoReach."""
     shapes = _without_values(network)
     images = torch.empty(1, 3, *size, device="meta")
-    follower = _Follower(images, cut)
+    follower = _Follower(images, cut, [] if large is None else large.factors)
     try:
-        with torch.no_grad(), follower:
+        with torch.no_grad(), _Poolings(follower), follower:
             score_map = shapes.score_map(images)
     except NoReach:
         raise
@@ -95,20 +136,23 @@ def reach(network: PixelNetwork, size: tuple[int, int], cut: tuple[bool, bool] =
         raise NoReach(f"its layers do not run on shapes alone ({str(error).splitlines()[0]})") from error
     sides = follower.sides_of(score_map.scores)
     if sides is None or (sides[0].dim, sides[1].dim) != (2, 3):
-        raise NoReach("its scores do not depend on the picture, cell by cell")
-    return Reach(size, tuple(follower.steps), score_map, sides)
+        raise NoReach("its scores are not those of cells of the picture")
+    return Reach(size, tuple(follower.steps), follower.specials, score_map, sides)
 
 
 def equal_maps(whole: Reach, part: Reach) -> None:
     """Raises NoReach unless every operation on the part is that on the whole picture, on a map with fewer cells."""
-    if len(whole.steps) != len(part.steps):
+    if len(whole.steps) != len(part.steps) or whole.specials.keys() != part.specials.keys():
         raise NoReach("its layers are others for another size of the picture")
     for ours, theirs in zip(whole.steps, part.steps, strict=True):
         if (ours.operation, ours.settings) != (theirs.operation, theirs.settings):
             raise NoReach(f"its operation {ours.operation} changes with the size of the picture")
         for axis in (0, 1):
-            more, less = ours.sides[axis], theirs.sides[axis]
-            as_many = (more.cells - less.cells) * more.stride == whole.size[axis] - part.size[axis]
+            more, less = (None if step.sides is None else step.sides[axis] for step in (ours, theirs))
+            if more is None or less is None:
+                continue
+            missing = whole.size[axis] - part.size[axis]
+            as_many = more.stride == ANY or (more.cells - less.cells) * more.stride == missing
             if (more.dim, more.stride) != (less.dim, less.stride) or not as_many:
                 raise NoReach(f"the map of its operation {ours.operation} does not follow the size of the picture")
 
@@ -123,18 +167,36 @@ def _without_values(network: PixelNetwork) -> Any:
     return copy.deepcopy(network, memo)
 
 
+class _Poolings(TorchFunctionMode):
+    """Hands poolings of `layers.pooling` to a follower, as operations of their own."""
+
+    def __init__(self, follower: _Follower) -> None:
+        super().__init__()
+        self._follower = follower
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (average_pool, max_pool):
+            return self._follower.pooled(func.__name__, *args)
+        return func(*args, **(kwargs or {}))
+
+
 class _Follower(TorchDispatchMode):
     """Notes the sides of every tensor that depends on the picture, operation by operation."""
 
-    def __init__(self, images: Tensor, cut: tuple[bool, bool]) -> None:
+    def __init__(self, images: Tensor, cut: tuple[bool, bool], factors: Sequence[tuple[Fraction, Fraction]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.cut = cut
+        self.cut, self.factors = cut, iter(factors)  # of interpolations that are still to come
         self.steps: list[Step] = []
+        self.specials: dict[Key, Special] = {}
+        self.key: Key = ("", 0)  # of the present operation
+        self.level = 0  # of the operands of the present operation
+        self._counts: dict[str, int] = {}
         self._sides: dict[int, Sides] = {}
+        self._levels: dict[int, int] = {}  # of tensors that depend on the whole picture
         self._values: dict[int, Tensor] = {}  # of tensors that are made from numbers alone
         self._kept: list[Any] = [images]  # so that no other tensor gets the id of one of them
         self._places: set[int] = set()  # ids of tensors that hold places in a map
-        self._note(images, (Side(2, images.shape[2]), Side(3, images.shape[3])))
+        self._sides[id(images)] = Side(2, images.shape[2]), Side(3, images.shape[3])
 
     def sides_of(self, tensor: Tensor) -> Sides | None:
         return self._sides.get(id(tensor))
@@ -142,28 +204,52 @@ class _Follower(TorchDispatchMode):
     def value_of(self, tensor: Tensor) -> Tensor | None:
         return self._values.get(id(tensor))
 
-    def _note(self, tensor: Tensor, sides: Sides) -> None:
-        self._sides[id(tensor)] = sides
+    def special(self, kind: str, sides: Sides | None = None, result: Sides | None = None) -> None:
+        """Notes the present operation as one that needs the whole picture."""
+        self.specials[self.key] = Special(kind, self.level, sides, result)
+
+    def pooled(self, name: str, x: Tensor, grids: Sequence[int]) -> list[Tensor]:
+        """The grids of a pooling, without values."""
+        sides = _map(self, x, name)
+        self.key, self.level = self._next(name), self._levels.get(id(x), 0)
+        self.special(name, sides)
+        self.steps.append(Step(name, tuple(grids), None))
+        results = [torch.empty(*x.shape[:-2], bins, bins, device=x.device) for bins in grids]
+        self._kept.extend(results)
+        self._levels |= {id(result): self.level + 1 for result in results}
+        return results
+
+    def _next(self, name: str) -> Key:
+        self._counts[name] = self._counts.get(name, 0) + 1
+        return name, self._counts[name]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        schema = func._schema
-        given = {argument.name: argument.default_value for argument in schema.arguments if argument.has_default_value()}
-        given |= {argument.name: value for argument, value in zip(schema.arguments, args, strict=False)} | kwargs
+        given = named_arguments(func, args, kwargs)
         results = [part for part in (result if isinstance(result, (tuple, list)) else (result,)) if isinstance(part, Tensor)]
         self._kept.extend(results)
         tensors = list(_tensors_in(given.values()))
-        name = schema.name.removeprefix("aten::")
-        if schema.is_mutable and name.endswith("_") and isinstance(args[0], Tensor) and args[0]._is_view():
+        name = func._schema.name.removeprefix("aten::")
+        self.key = self._next(name)
+        self.level = max((self._levels.get(id(tensor), 0) for tensor in tensors), default=0)
+        if func._schema.is_mutable and name.endswith("_") and isinstance(args[0], Tensor) and args[0]._is_view():
             raise NoReach(f"its operation {name} writes into a part of another map")
         name = name if name == "copy_" else name.removesuffix("_")
         if any(id(tensor) in self._places for tensor in tensors):
             raise NoReach(f"its operation {name} reads places in a map, which a part of the picture does not have")
         if any(id(tensor) in self._sides for tensor in tensors):
             self._follow(name, given, results)
+        elif self.level and name == "upsample_bilinear2d":
+            sides = tuple(Side(dim, results[0].shape[dim], ANY) for dim in (2, 3))
+            self._sides[id(results[0])] = sides[0], sides[1]
+            self.special("placed", None, (sides[0], sides[1]))
+            self.steps.append(Step("placed", (given["align_corners"],), (sides[0], sides[1])))
         elif results and all(id(tensor) in self._values for tensor in tensors) and not name.startswith(UNSURE):
             self._compute(func, args, kwargs, results)
+        joined = self.key in self.specials and self.specials[self.key].joins
+        if self.level or joined:
+            self._levels |= {id(tensor): self.level + joined for tensor in results}
         return result
 
     def _follow(self, name: str, given: dict[str, Any], results: list[Tensor]) -> None:
@@ -175,8 +261,8 @@ class _Follower(TorchDispatchMode):
         for number, tensor in enumerate(results):
             if name == "max_pool2d_with_indices" and number == 1:
                 self._places.add(id(tensor))
-            elif number == 0 or name in SEVERAL:
-                self._note(tensor, sides)
+            elif sides is not None and (number == 0 or name in SEVERAL):
+                self._sides[id(tensor)] = sides
 
     def _compute(self, func: Any, args: Any, kwargs: Any, results: list[Tensor]) -> None:
         """The values of tensors that are made from numbers alone."""
@@ -198,8 +284,15 @@ class _Follower(TorchDispatchMode):
 UNSURE = ("empty", "new_empty", "rand", "normal", "bernoulli")  # operations without sure values
 MOST_VALUES = 1 << 20  # of a tensor that is made from numbers
 SEVERAL = {"split", "split_with_sizes", "unbind"}  # whose results are all maps
-Found = tuple[tuple[Any, ...], Sides]
+Found = tuple[tuple[Any, ...], Sides | None]
 Rule = Callable[[_Follower, dict[str, Any], Tensor], Found]
+
+
+def named_arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+    """The arguments of an operation by their names, with the defaults of those that are not given."""
+    arguments = func._schema.arguments
+    given = {argument.name: argument.default_value for argument in arguments if argument.has_default_value()}
+    return {**given, **{argument.name: value for argument, value in zip(arguments, args, strict=False)}, **kwargs}
 
 
 def _tensors_in(values: Any) -> Any:
@@ -280,35 +373,52 @@ def _pool_of_channels(follower: _Follower, given: dict[str, Any], result: Tensor
 
 
 def _bilinear(follower: _Follower, given: dict[str, Any], result: Tensor) -> Found:
-    sides, factors, cornered = _map(follower, given["self"], "upsample_bilinear2d"), [], given["align_corners"]
-    found = []
+    sides, cornered = _map(follower, given["self"], "upsample_bilinear2d"), given["align_corners"]
+    known = next(follower.factors, None)
+    found, factors, stretched = [], [], False
     for axis, scale in enumerate((given["scales_h"], given["scales_w"])):
         side = sides[axis]
         cells = result.shape[side.dim]
         steps, more = (side.cells - 1, cells - 1) if cornered else (side.cells, cells)
+        exact = scale is not None and not cornered and floor(side.cells * Fraction(scale)) == cells
+        factor = Fraction(scale) if exact else Fraction(more, steps) if steps and more else Fraction(1)
+        nominal = (known[axis] if known else factor).limit_denominator(MOST_PARTS)
+        factors.append(nominal)
         if not follower.cut[axis]:
             found.append(side.to(cells, 0, 0))
-            continue
-        if scale is not None and not cornered and (side.cells * Fraction(scale)).__floor__() == cells:
-            factor = Fraction(scale)
-        else:
-            factor = Fraction(more, steps) if steps else Fraction(1)
-        if factor.denominator != 1 or factor < 1:
-            raise NoReach(
-                f"it interpolates a map of {side.cells} cells to {cells}, and this factor is another one for other pictures"
-            )
-        r = int(factor)
-        if r == 1 and cells == side.cells:
+        elif nominal != factor or nominal.denominator > 1:
+            stretched = True
+            found.append(_stretched(side, cells, nominal, steps, more))
+        elif factor == 1 and cells == side.cells:
             found.append(side)
         elif cornered:
-            last = r * (side.cells - 1 - side.after)
-            found.append(side.to(cells, r * side.before, cells - 1 - last, side.stride / r))
+            behind = cells - 1 - int(factor) * (side.cells - 1 - side.after)
+            found.append(side.to(cells, int(factor) * side.before, behind, side.stride / factor))
         else:
-            first = ceil(r * (side.before + Fraction(1, 2)) - Fraction(1, 2))
-            last = ceil(r * (side.cells - Fraction(1, 2) - side.after) - Fraction(1, 2)) - 1
-            found.append(side.to(cells, first, cells - 1 - last, side.stride / r))
-        factors.append(r)
+            first = ceil(factor * (side.before + Fraction(1, 2)) - Fraction(1, 2))
+            last = ceil(factor * (side.cells - Fraction(1, 2) - side.after) - Fraction(1, 2)) - 1
+            found.append(side.to(cells, first, cells - 1 - last, side.stride / factor))
+    if stretched:
+        follower.special("stretched", sides, (found[0], found[1]))
     return (cornered, tuple(factors)), (found[0], found[1])
+
+
+MOST_PARTS = 64  # the largest denominator of a factor of interpolation
+
+
+def _stretched(side: Side, cells: int, factor: Fraction, steps: int, more: int) -> Side:
+    """Interpolation from edge to edge, or from corner to corner, of sizes that are rounded: the last cell lies farthest from its
+    place by the nominal `factor`. All places are those in the whole picture (`tile_passes`)."""
+    drift = abs(steps - more / factor)
+    if drift > MOST_DRIFT:
+        raise NoReach(
+            f"it interpolates a map of {side.cells} cells to {cells}, and this factor is another one for other pictures"
+        )
+    before, after = (ceil((spoilt + drift + 2) * factor) for spoilt in (side.before, side.after))
+    return side.to(cells, before, after + max(0, cells - floor(side.cells * factor)), side.stride / factor)
+
+
+MOST_DRIFT = 16  # cells
 
 
 def _nearest(follower: _Follower, given: dict[str, Any], result: Tensor) -> Found:
@@ -316,17 +426,21 @@ def _nearest(follower: _Follower, given: dict[str, Any], result: Tensor) -> Foun
     for axis, scale in enumerate((given["scales_h"], given["scales_w"])):
         side = sides[axis]
         cells = result.shape[side.dim]
+        factor = max(1, -(-cells // side.cells))
+        factors.append(Fraction(factor))
         if not follower.cut[axis]:
             found.append(side.to(cells, 0, 0))
             continue
-        factor = max(1, -(-cells // side.cells))
         step = 1 / scale if scale else side.cells / cells
         places = torch.arange(cells, dtype=torch.float32).mul(step).floor().long().clamp(max=side.cells - 1)
         if not torch.equal(places, torch.arange(cells) // factor):
             raise NoReach(f"it repeats cells of a map of {side.cells} unevenly to have {cells}")
         found.append(side.to(cells, factor * side.before, cells - factor * (side.cells - side.after), side.stride / factor))
-        factors.append(factor)
-    return tuple(factors), (found[0], found[1])
+    return (False, tuple(factors)), (found[0], found[1])
+
+
+def _smoothed(follower: _Follower, given: dict[str, Any], result: Tensor) -> Found:
+    raise NoReach("it resizes every picture to one size")
 
 
 def _padded(follower: _Follower, given: dict[str, Any], result: Tensor) -> Found:
@@ -418,10 +532,11 @@ def _merged(follower: _Follower, found: Sequence[Sides]) -> Sides:
     for axis in (0, 1):
         sides = [each[axis] for each in found]
         first = sides[0]
-        apart = follower.cut[axis] and any(side.stride != first.stride for side in sides)
-        if apart or any((side.dim, side.cells) != (first.dim, first.cells) for side in sides):
+        strides = {side.stride for side in sides} - {ANY}
+        if (follower.cut[axis] and len(strides) > 1) or any((side.dim, side.cells) != (first.dim, first.cells) for side in sides):
             raise NoReach("it joins maps whose cells do not lie on each other")
-        merged.append(replace(first, before=max(side.before for side in sides), after=max(side.after for side in sides)))
+        before, after = max(side.before for side in sides), max(side.after for side in sides)
+        merged.append(Side(first.dim, first.cells, max(strides, default=ANY), before, after))
     return merged[0], merged[1]
 
 
@@ -443,7 +558,7 @@ def _joined(follower: _Follower, given: dict[str, Any], result: Tensor) -> Found
     if result.dim() > tensors[0].dim():
         return (dim,), _moved(sides, dim)
     if dim in (sides[0].dim, sides[1].dim):
-        raise NoReach("it puts maps beside each other")
+        raise NoReach("it puts other values beside the cells of a map, as attention does")
     return (dim,), sides
 
 
@@ -459,6 +574,12 @@ def _norm(follower: _Follower, given: dict[str, Any], result: Tensor) -> Found:
     return (), _source(follower, given["input"], "native_batch_norm")
 
 
+def _group_norm(follower: _Follower, given: dict[str, Any], result: Tensor) -> Found:
+    sides = _map(follower, given["input"], "native_group_norm")
+    follower.special("group_norm", sides)
+    return (given["C"], given["group"]), sides
+
+
 def _layer_norm(follower: _Follower, given: dict[str, Any], result: Tensor) -> Found:
     sides = _source(follower, given["input"], "native_layer_norm")
     if max(side.dim for side in sides) >= result.dim() - len(given["normalized_shape"]):
@@ -467,20 +588,26 @@ def _layer_norm(follower: _Follower, given: dict[str, Any], result: Tensor) -> F
 
 
 def _reduced(follower: _Follower, given: dict[str, Any], result: Tensor) -> Found:
-    """Sums and the like over dimensions that are no rows or columns."""
-    sides, source = _source(follower, given["self"], "sum"), given["self"]
-    dims = given["dim"]
+    """Sums and the like, over all cells or over dimensions that are no rows or columns."""
+    sides, source, name = _source(follower, given["self"], "sum"), given["self"], follower.key[0]
+    dims = given.get("dim")
     dims = [dims] if isinstance(dims, int) else list(dims or range(source.dim()))
     dims = sorted(dim % source.dim() for dim in dims)
-    if any(side.dim in dims for side in sides):
-        raise NoReach(GLOBAL)
-    rows, columns = (
-        side if given["keepdim"] else replace(side, dim=side.dim - sum(dim < side.dim for dim in dims)) for side in sides
-    )
-    return (tuple(dims), given["keepdim"]), (rows, columns)
+    power, keepdim = given.get("ord"), given.get("keepdim", False)
+    settings = (tuple(dims), keepdim, power)
+    inside = {side.dim for side in sides} & set(dims)
+    if inside:
+        kind = JOINS.get(name)
+        if kind is None or inside != {side.dim for side in sides} or power not in (None, 2):
+            raise NoReach(GLOBAL)
+        follower.special(kind, sides)
+        return settings, None
+    rows, columns = (side if keepdim else replace(side, dim=side.dim - sum(dim < side.dim for dim in dims)) for side in sides)
+    return settings, (rows, columns)
 
 
-GLOBAL = "it joins the whole picture"
+JOINS = {"mean": "mean", "sum": "sum", "amax": "amax", "linalg_vector_norm": "norm"}
+GLOBAL = "an operation joins the whole picture in a way that parts cannot add to"
 
 
 def _softmax(follower: _Follower, given: dict[str, Any], result: Tensor) -> Found:
@@ -578,6 +705,12 @@ def _product_of_matrices(follower: _Follower, given: dict[str, Any], result: Ten
     if added and follower.sides_of(given["self"]) is not None:
         raise NoReach("its operation addmm adds a map to a product")
     left, right = follower.sides_of(first), follower.sides_of(second)
+    if left is not None and right is not None and not added:
+        ends = left[0].dim == left[1].dim == first.dim() - 1 and right[0].dim == right[1].dim == second.dim() - 2
+        if ends and [(side.cells, side.stride) for side in left] == [(side.cells, side.stride) for side in right]:
+            moved = [replace(side, dim=first.dim() - 1) for side in right]
+            follower.special("product", _merged(follower, [left, (moved[0], moved[1])]))
+            return (), None
     if left is not None and right is None and left[0].dim == left[1].dim == first.dim() - 2:
         return (), left
     if right is not None and left is None and right[0].dim == right[1].dim == second.dim() - 1:
@@ -589,7 +722,7 @@ _SAME = (
     "relu", "add", "sub", "rsub", "mul", "div", "neg", "abs", "sigmoid", "hardswish", "silu", "gelu", "mish", "clamp",
     "clamp_min", "clamp_max", "hardtanh", "hardsigmoid", "elu", "leaky_relu", "tanh", "exp", "log", "pow", "sqrt", "rsqrt",
     "square", "maximum", "minimum", "where", "_to_copy", "clone", "alias", "detach", "lift_fresh", "contiguous", "softplus",
-    "reciprocal", "erf", "threshold", "lerp",
+    "reciprocal", "erf", "threshold", "lerp", "addcmul",
 )  # fmt: skip
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_SAME, _pointwise),
@@ -600,15 +733,17 @@ RULES: dict[str, Rule] = {
     "avg_pool3d": _pool_of_channels,
     "upsample_bilinear2d": _bilinear,
     "upsample_nearest2d": _nearest,
+    **dict.fromkeys(("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "upsample_bicubic2d"), _smoothed),
     **dict.fromkeys(("constant_pad_nd", "replication_pad2d", "reflection_pad2d"), _padded),
     "slice": _sliced,
     "index_select": _selected_rows,
     "cat": _joined,
     "stack": _joined,
     **dict.fromkeys(("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"), _norm),
+    "native_group_norm": _group_norm,
     "native_layer_norm": _layer_norm,
-    **dict.fromkeys(("sum", "mean", "amax", "amin"), _reduced),
-    "_softmax": _softmax,
+    **dict.fromkeys(("sum", "mean", "amax", "amin", "linalg_vector_norm"), _reduced),
+    **dict.fromkeys(("_softmax", "_safe_softmax"), _softmax),
     "permute": _permuted,
     "transpose": _transposed_dims,
     "t": _transposed_dims,

@@ -12,28 +12,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from itertools import product
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from perpixel.errors import UsageError
+from perpixel.layers.score_map import ScoreMap
 from perpixel.limits import seen_size
 from perpixel.networks import BorderedNetwork, PixelNetwork, has_border, pixel_network
-from perpixel.prediction.reach import NoReach, Reach, equal_maps, reach
-from perpixel.prediction.score_maps import Scores, Window, places_of, scores_of
+from perpixel.prediction.reach import NoReach, Reach, Side, equal_maps, reach
+from perpixel.prediction.score_maps import Scores, Window, places_of, scores_of, to_tensor
 from perpixel.prediction.symmetries import Symmetry, turned, turned_window
+from perpixel.prediction.tile_passes import Parts, results_over, run_part
 from perpixel.weights.model_file import Model
 
 GRID = 16  # pixels: four pools of 2, so U-Net's tiles begin at multiples of 16
 REST = 4  # an output of valid convolutions has 16 n + 4 pixels, because every pool needs an even side
 MULTIPLES = (1, 2, 4, 8)  # of the grid of strides, for networks that pad pictures to a multiple of it
 BITS = 22  # of the shares by which Pillow resizes
-LARGE = 1 << 20  # side of a picture that every tile is smaller than
+LARGE = 30241  # side of a very large picture: 1 more than a multiple of all strides
+MOST_SIZES = 64  # of pictures whose cuts are kept
 Show = Callable[[Window], NDArray[np.uint8]]  # a window of a picture -> its pixels, uint8 RGB (h, w, 3)
 
 
@@ -51,13 +57,15 @@ def labels_by_tiles(
     cannot be kept."""
     network = pixel_network(model.ready(), "tile")
     seen = seen_size(size, model.scale_for(size))
-    check_tile(network, side)
-    cut = cut_for(network, seen, side)
+    cut = tiling_of(network, side).cut(seen)
     show = read if seen == size else partial(resized_part, read, size, seen)
-    return (
-        (window, cut.scores(show, size, window).labels(size, window).astype(model.classes.dtype, copy=False))
-        for window in cut.windows(size)
-    )
+    return _labelled(cut, show, size, model.classes.dtype)
+
+
+def _labelled(cut: Cut, show: Show, size: tuple[int, int], dtype: Any) -> Iterator[tuple[Window, NDArray[Any]]]:
+    scores = cut.scorer(show, size)
+    for window in cut.windows(size):
+        yield window, scores(window).labels(size, window).astype(dtype, copy=False)
 
 
 def tiles(
@@ -67,19 +75,19 @@ def tiles(
     `symmetries.read_back`; `image` is the picture as the network sees it.
 
     In turned pictures a window may not begin on the grid of strides, so windows are smaller where there are several."""
-    seen = image.shape[0], image.shape[1]
-    cuts = {symmetry: cut_for(network, _swapped(seen, symmetry), side) for symmetry in symmetries}
+    seen, tiling = (image.shape[0], image.shape[1]), tiling_of(network, side)
+    cuts = {symmetry: tiling.cut(_swapped(seen, symmetry)) for symmetry in symmetries}
+    scorers = {
+        symmetry: cut.scorer(partial(_window_of, turned(image, symmetry)), _swapped(size, symmetry))
+        for symmetry, cut in cuts.items()
+    }
     if len(symmetries) == 1 and not any(symmetries[0]):
         windows = cuts[symmetries[0]].windows(size)
     else:
         steps = [_swapped(cut.step(_swapped(size, symmetry)), symmetry) for symmetry, cut in cuts.items()]
         windows = _grid_of(size, (min(step[0] for step in steps), min(step[1] for step in steps)))
     for window in windows:
-        scores = []
-        for symmetry, cut in cuts.items():
-            show = partial(_window_of, turned(image, symmetry))
-            scores.append(cut.scores(show, _swapped(size, symmetry), turned_window(window, size, symmetry)))
-        yield window, scores
+        yield window, [scores(turned_window(window, size, symmetry)) for symmetry, scores in scorers.items()]
 
 
 def _swapped(size: tuple[int, int], symmetry: Symmetry) -> tuple[int, int]:
@@ -87,19 +95,88 @@ def _swapped(size: tuple[int, int], symmetry: Symmetry) -> tuple[int, int]:
     return size[::-1] if symmetry[0] else size
 
 
-def check_tile(network: PixelNetwork, side: int) -> None:
-    """Raises UsageError where the network has no tiles, or none of this side."""
-    if has_border(network):
-        kept(network, side)
-    else:
-        _padded_cut(network, (LARGE, LARGE), side)
+class Cut(Protocol):
+    """How the pictures that a network sees at one size are cut into tiles."""
+
+    def windows(self, size: tuple[int, int]) -> Iterator[Window]:
+        """The largest windows that cover a picture of `size` by one pass each, row by row."""
+
+    def step(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of windows that one pass covers, wherever they begin."""
+
+    def scorer(self, show: Show, size: tuple[int, int]) -> Callable[[Window], Scores]:
+        """The scores of a picture of `size`, which `show` shows as the network sees it, by windows."""
 
 
-def cut_for(network: PixelNetwork, seen: tuple[int, int], side: int) -> BorderedCut | PaddedCut:
-    """How a picture that the network sees at the size `seen` is cut into tiles. Raises UsageError as `check_tile` does."""
-    if has_border(network):
-        return BorderedCut(network, seen, side)
-    return _padded_cut(network, seen, side)
+_TILINGS: WeakKeyDictionary[Any, dict[int, Tiling]] = WeakKeyDictionary()
+
+
+def tiling_of(network: PixelNetwork, side: int) -> Tiling:
+    """The tiles of a network, of at most `side` pixels a side. Raises UsageError for a network, or a side, without such tiles."""
+    known = _TILINGS.setdefault(network, {})
+    if side not in known or known[side].layers != repr(network):
+        known[side] = Tiling(network, side)
+    return known[side]
+
+
+class Tiling:
+    """The tiles of a network, of at most `side` pixels a side. Raises UsageError for a network, or a side, without such tiles.
+
+    `words` say in a protocol how tiles overlap. `layers` describes the network for which this holds."""
+
+    def __init__(self, network: PixelNetwork, side: int) -> None:
+        self.side, self.layers = side, repr(network)
+        self._network = ref(network)
+        self._cuts: dict[tuple[int, int], Cut] = {}
+        self.words = "overlapping by the border, mirrored beyond the picture"
+        if has_border(network):
+            kept(network, side)
+            return
+        with _told(network, side):
+            self._large = reach(network, (LARGE, LARGE))
+            self._cut(network, (LARGE, LARGE))
+        passes = self._large.levels
+        self.words = "overlapping by the reach of scores, which equal those of the whole picture"
+        if passes:
+            self.words += f"; operations over the whole picture summed in {passes} passes before"
+
+    def cut(self, seen: tuple[int, int]) -> Cut:
+        """How pictures that the network sees at the size `seen` are cut. Raises UsageError where that cannot be."""
+        network = self._network()
+        assert network is not None, "the network is in use"
+        if seen not in self._cuts:
+            with _told(network, self.side):
+                self._cuts = {seen: self._cut(network, seen), **dict(list(self._cuts.items())[: MOST_SIZES - 1])}
+        return self._cuts[seen]
+
+    def _cut(self, network: PixelNetwork, seen: tuple[int, int]) -> Cut:
+        if has_border(network):
+            return BorderedCut(network, seen, self.side)
+        if max(seen) <= self.side:
+            return WholeCut(network, seen)
+        cut = seen[0] > self.side, seen[1] > self.side
+        whole = reach(network, seen, cut, self._large)
+        grid = _grid(network, whole, cut, self._large)
+        part = reach(network, _tile_of(network, whole, grid, self.side, cut), cut, self._large)
+        equal_maps(whole, part)
+        parts = Parts(whole, part, grid)
+        parts.check()
+        for level in range(whole.levels):
+            for axis in (0, 1):
+                parts.starts(axis, level)
+        return PaddedCut(network, parts)
+
+
+@contextmanager
+def _told(network: PixelNetwork, side: int) -> Iterator[None]:
+    """Tells the user why a network has no tiles."""
+    try:
+        yield
+    except NoReach as error:
+        raise UsageError(
+            f"tile = {side}: tiles of {type(network).__name__} have other scores than the whole picture, for {error}; leave tile "
+            f"out, or give window."
+        ) from None
 
 
 class BorderedCut:
@@ -110,7 +187,6 @@ class BorderedCut:
         self.network, self.seen, self.most = network, seen, kept(network, side)
 
     def windows(self, size: tuple[int, int]) -> Iterator[Window]:
-        """Windows that cover a picture of `size`."""
         return _grid_of(size, self.step(size))
 
     def step(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -120,122 +196,128 @@ class BorderedCut:
         )
         return rows, columns
 
-    def scores(self, show: Show, size: tuple[int, int], window: Window) -> Scores:
-        """The scores of a window of the picture of `size`, from one pass."""
-        cells = _cells(window, size, self.seen)
-        return Scores(_valid(self.network, show, self.seen, cells), 1, 0.0, self.seen, cells[:2])
+    def scorer(self, show: Show, size: tuple[int, int]) -> Callable[[Window], Scores]:
+        def scores(window: Window) -> Scores:
+            cells = _cells(window, size, self.seen)
+            return Scores(_valid(self.network, show, self.seen, cells), 1, 0.0, self.seen, cells[:2])
+
+        return scores
 
 
-@dataclass(frozen=True)
-class PaddedCut:
-    """Tiles of a network that pads its layers, for pictures that it sees at the size `seen`.
-
-    All passes see `tile` pixels and begin at multiples of `grid`; the last ends with the picture. A cut spoils `before` and
-    `after` cells of the map, whose cells are `pixels` apart. The whole picture has `cells`, a pass `of_tile`. `stride` and
-    `shift` are those of the whole picture's `ScoreMap`. All are pairs, for rows and columns."""
+@dataclass(frozen=True, eq=False)
+class WholeCut:
+    """A picture that is not larger than a tile: one pass."""
 
     network: PixelNetwork
     seen: tuple[int, int]
-    tile: tuple[int, int]
-    grid: tuple[int, int]
-    before: tuple[int, int]
-    after: tuple[int, int]
-    pixels: tuple[Fraction, Fraction]
-    cells: tuple[int, int]
-    of_tile: tuple[int, int]
-    stride: float | tuple[float, float]
-    shift: float | tuple[float, float]
 
     def windows(self, size: tuple[int, int]) -> Iterator[Window]:
-        """The largest windows that cover a picture of `size` by one pass each."""
+        return _grid_of(size, size)
+
+    def step(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size
+
+    def scorer(self, show: Show, size: tuple[int, int]) -> Callable[[Window], Scores]:
+        whole = cache(lambda: scores_of(self.network.score_map, self.network, show((0, 0, *self.seen))))
+        return lambda window: whole()
+
+
+@dataclass(frozen=True, eq=False)
+class PaddedCut:
+    """Tiles of a network that pads its layers, by the reach of its scores. All have one size; the last ends with the picture."""
+
+    network: PixelNetwork
+    parts: Parts
+
+    def windows(self, size: tuple[int, int]) -> Iterator[Window]:
         rows, columns = (list(self._steps(axis, size)) for axis in (0, 1))
         return ((top, left, bottom, right) for (top, bottom), (left, right) in product(rows, columns))
 
     def step(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of windows that one pass covers, wherever they begin."""
-        steps = []
+        steps, (whole, part) = [], (self.parts.whole, self.parts.part)
         for axis in (0, 1):
-            room = self.of_tile[axis] - self.before[axis] - self.after[axis] - (self.grid[axis] / self.pixels[axis] - 1)
-            apart = np.broadcast_to(self.stride, 2)[axis] * size[axis] / self.seen[axis]
-            steps.append(size[axis] if self.tile[axis] == self.seen[axis] else max(1, math.floor(float(room - 2) * apart)))
+            side = part.sides[axis]
+            room = side.cells - side.before - side.after - (self.parts.grid[axis] / side.stride - 1)
+            apart = np.broadcast_to(whole.score_map.stride, 2)[axis] * size[axis] / whole.size[axis]
+            fits = max(1, math.floor(float(room - 2) * apart))
+            steps.append(size[axis] if part.size[axis] == whole.size[axis] else fits)
         return steps[0], steps[1]
 
-    def scores(self, show: Show, size: tuple[int, int], window: Window) -> Scores:
-        """The scores of a window of the picture of `size`, from one pass."""
-        starts, sound = [], []
-        for axis in (0, 1):
-            first, last = self._read(axis, size)
-            start = self._start(axis, int(first[window[axis]]))
-            cells = self._sound(axis, start)
-            assert cells[0] <= first[window[axis]], "a pass begins before its window"
-            assert last[window[axis + 2] - 1] < cells[1], "a pass ends behind its window"
-            starts.append(start)
-            sound.append(cells)
-        (top, left), (height, width) = starts, self.tile
-        scores = scores_of(self.network.score_map, self.network, show((top, left, top + height, left + width))).scores
-        assert scores.shape[:2] == self.of_tile, "a pass has the map of its size"
-        rows, columns = (
-            slice(*(int(cell - start / pixels) for cell in cells))
-            for cells, start, pixels in zip(sound, starts, self.pixels, strict=True)
-        )
-        return Scores(scores[rows, columns], self.stride, self.shift, self.seen, (sound[0][0], sound[1][0]))
+    def scorer(self, show: Show, size: tuple[int, int]) -> Callable[[Window], Scores]:
+        (height, width), parts, network = self.parts.part.size, self.parts, self.network
+        device = next(network.parameters()).device
+
+        def pixels(start: tuple[int, int]) -> NDArray[np.uint8]:
+            return show((start[0], start[1], start[0] + height, start[1] + width))
+
+        results = results_over(parts, network, lambda start: to_tensor(pixels(start)).to(device))
+
+        def run(start: tuple[int, int], images: Tensor) -> ScoreMap:
+            if not parts.part.specials:
+                return network.score_map(images)
+            score_map = run_part(parts, network, images, start, results)
+            assert score_map is not None, "a run to the end has scores"
+            return score_map
+
+        def scores(window: Window) -> Scores:
+            (top, rows), (left, columns) = (self._place(axis, size, window) for axis in (0, 1))
+            start = top, left
+            part = scores_of(partial(run, start), network, pixels(start)).scores
+            assert part.shape[:2] == tuple(side.cells for side in parts.part.sides), "a pass has the map of its size"
+            first = [parts.offset(axis, start[axis], *self._sides(axis)) for axis in (0, 1)]
+            part = part[rows[0] - first[0] : rows[1] - first[0], columns[0] - first[1] : columns[1] - first[1]]
+            whole = parts.whole
+            return Scores(part, whole.score_map.stride, whole.score_map.shift, whole.size, (rows[0], columns[0]))
+
+        return scores
+
+    def _sides(self, axis: int) -> tuple[Side, Side]:
+        return self.parts.whole.sides[axis], self.parts.part.sides[axis]
+
+    def _place(self, axis: int, size: tuple[int, int], window: Window) -> tuple[int, tuple[int, int]]:
+        """The first pixel of the pass for a window, and the sound cells of this pass."""
+        first, last = self._read(axis, size)
+        start = self._start(axis, int(first[window[axis]]))
+        sound = self.parts.sound(axis, start, *self._sides(axis))
+        assert sound[0] <= first[window[axis]], "a pass begins before its window"
+        assert last[window[axis + 2] - 1] < sound[1], "a pass ends behind its window"
+        return start, sound
 
     def _read(self, axis: int, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The first and the last cell of the map that each pixel of a side reads."""
-        stride, shift = (np.broadcast_to(value, 2)[axis] for value in (self.stride, self.shift))
-        places = places_of((0, size[axis]), size[axis], self.seen[axis], stride, shift)
-        first = np.clip(places, 0, self.cells[axis] - 1).astype(np.int64)
-        return first, np.minimum(first + 1, self.cells[axis] - 1)
+        whole, cells = self.parts.whole, self.parts.whole.sides[axis].cells
+        stride, shift = (np.broadcast_to(value, 2)[axis] for value in (whole.score_map.stride, whole.score_map.shift))
+        places = places_of((0, size[axis]), size[axis], whole.size[axis], stride, shift)
+        first = np.clip(places, 0, cells - 1).astype(np.int64)
+        return first, np.minimum(first + 1, cells - 1)
 
     def _steps(self, axis: int, size: tuple[int, int]) -> Iterator[tuple[int, int]]:
         first, last = self._read(axis, size)
         begin = 0
         while begin < size[axis]:
-            end = int(np.searchsorted(last, self._sound(axis, self._start(axis, int(first[begin])))[1]))
+            start = self._start(axis, int(first[begin]))
+            end = int(np.searchsorted(last, self.parts.sound(axis, start, *self._sides(axis))[1]))
             assert end > begin, "a pass has scores"
             yield begin, end
             begin = end
 
     def _start(self, axis: int, cell: int) -> int:
         """The first pixel of a pass whose first sound cell is `cell` or before it."""
-        first = math.floor((cell - self.before[axis]) * self.pixels[axis] / self.grid[axis]) * self.grid[axis]
-        return max(0, min(first, self.seen[axis] - self.tile[axis]))
-
-    def _sound(self, axis: int, start: int) -> tuple[int, int]:
-        """The cells of the whole picture's map that a pass from pixel `start` gives: the first, and the first behind them."""
-        cell = int(start / self.pixels[axis])
-        at_end = start + self.tile[axis] == self.seen[axis]
-        return cell + (self.before[axis] if start else 0), cell + self.of_tile[axis] - (0 if at_end else self.after[axis])
+        (whole, part), grid = self._sides(axis), self.parts.grid[axis]
+        last = self.parts.whole.size[axis] - self.parts.part.size[axis]
+        if not last:
+            return 0
+        first = math.floor((cell - part.before) * Fraction(last, whole.cells - part.cells) / grid) * grid
+        return max(0, min(first, last))
 
 
-def _padded_cut(network: PixelNetwork, seen: tuple[int, int], side: int) -> PaddedCut:
-    """Raises UsageError where the network cannot be followed, or a tile of `side` pixels has no scores."""
-    cut = seen[0] > side, seen[1] > side
-    try:
-        whole = reach(network, seen, cut)
-        grid = _grid(network, whole, cut)
-        tile = _tile_of(network, whole, grid, side, cut)
-        part = reach(network, tile, cut)
-        equal_maps(whole, part)
-    except NoReach as error:
-        raise UsageError(
-            f"tile = {side}: tiles of {type(network).__name__} have other scores than the whole picture, for {error}; leave tile "
-            f"out, or give window."
-        ) from None
-    (rows, columns), (all_rows, all_columns) = part.sides, whole.sides
-    return PaddedCut(
-        network, seen, tile, grid, (rows.before, columns.before), (rows.after, columns.after), (rows.stride, columns.stride),
-        (all_rows.cells, all_columns.cells), (rows.cells, columns.cells), whole.score_map.stride, whole.score_map.shift,
-    )  # fmt: skip
-
-
-def _grid(network: PixelNetwork, whole: Reach, cut: tuple[bool, bool]) -> tuple[int, int]:
+def _grid(network: PixelNetwork, whole: Reach, cut: tuple[bool, bool], large: Reach) -> tuple[int, int]:
     """The grid on which parts begin: that of the strides, or a multiple where pictures are padded to one. Raises NoReach."""
     for multiple in MULTIPLES:
         grid = whole.grid[0] * multiple, whole.grid[1] * multiple
         less = [pixels - step if fewer else pixels for pixels, step, fewer in zip(whole.size, grid, cut, strict=True)]
         try:
-            equal_maps(whole, reach(network, (max(1, less[0]), max(1, less[1])), cut))
+            equal_maps(whole, reach(network, (max(1, less[0]), max(1, less[1])), cut, large))
         except NoReach:
             if multiple == MULTIPLES[-1]:
                 raise
@@ -252,9 +334,12 @@ def _tile_of(network: PixelNetwork, whole: Reach, grid: tuple[int, int], side: i
         if not cut[axis]:
             tile.append(pixels)
             continue
-        # A pass begins up to a step of the grid before the cells that it is made for, and needs two of them.
-        needed = ours.before + ours.after + grid[axis] / ours.stride + 1
-        least = pixels - math.floor((ours.cells - needed) * ours.stride)
+        # A pass begins up to a step of the grid before the cells that it is made for. Interpolation reads two of them.
+        maps = [(ours, 2), *((special.sides[axis], 1) for special in whole.specials.values() if special.joins and special.sides)]
+        least = 1
+        for map, cells in maps:
+            needed = map.before + map.after + grid[axis] / map.stride - 1 + cells
+            least = max(least, pixels - math.floor((map.cells - needed) * map.stride))
         fits = side - (side - pixels) % grid[axis]
         if fits < least:
             around = math.ceil(max(ours.before, ours.after) * ours.stride)
