@@ -187,7 +187,7 @@ def read_header(source: PictureFile, turn: bool = True) -> Header:
         width, height = image.size
         bits = 16 if image.mode.startswith("I;16") or ";16" in _raw_mode(image) else 8
         bands, unread, alpha = _bands(image)
-        pages = int(getattr(image, "n_frames", 1))
+        pages = _pages(image)
         orientation = int(_orientation(image)) if turn else 1
         lossy = _lossy(image, source)
         return Header(str(image.format), image.mode, (height, width), orientation, pages, alpha, bands, unread, bits, lossy)
@@ -297,9 +297,24 @@ def read_alpha(source: PictureFile) -> NDArray[np.uint8]:
 
 
 def count_pages(source: PictureFile) -> int:
-    """The number of pictures in a file, such as the slices of a TIFF stack. It is 1 for formats that hold one picture."""
+    """The number of pictures in a file, such as the slices of a TIFF stack. It is 1 for formats that hold one picture.
+
+    Smaller copies of a picture, which rasters have, and masks of transparency are no further pictures."""
     with _opened(source) as image:
-        return int(getattr(image, "n_frames", 1))
+        return _pages(image)
+
+
+def _pages(image: Image.Image) -> int:
+    """The number of `count_pages`. The file is at its first page again afterwards."""
+    frames = int(getattr(image, "n_frames", 1))
+    if image.format != "TIFF" or frames == 1:
+        return frames
+    pages = 0
+    for frame in range(frames):
+        image.seek(frame)
+        pages += not int(image.tag_v2.get(tiff.KIND_OF_PAGE, 0)) & tiff.NO_PICTURE  # type: ignore[attr-defined]
+    image.seek(0)
+    return max(1, pages)
 
 
 def read_palette(source: PictureFile) -> NDArray[np.uint8] | None:

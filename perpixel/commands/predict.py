@@ -40,6 +40,22 @@ def predict(
         Parameter(help="Their classes, such as road,car. [default: all]", converter=names, negative=(), metavar="NAME,..."),
     ] = None,
     overlays: Annotated[bool, Parameter(help="Write overlays with a legend.")] = True,
+    memory: Annotated[
+        str | None, Parameter(help="Of rasters (GeoTIFF ...): what the process may take, such as 1.5GB. [default: 2GB]")
+    ] = None,
+    bands: Annotated[
+        tuple[str, ...] | None,
+        Parameter(
+            help="Which of their bands are the model's, in its order: numbers from 1, or names, such as 4,3,2.",
+            converter=names,
+            negative=(),
+            metavar="BAND,...",
+        ),
+    ] = None,
+    level: Annotated[int, Parameter(help="Of a pyramid (COG, whole slide): its smaller copy of this number, from 1.")] = 0,
+    polygons: Annotated[
+        str | None, Parameter(help="Also write regions as GeoJSON: wgs84 (longitude, latitude) or crs (the raster's own).")
+    ] = None,
     inferring: Inferring = NO_INFERENCE,
     shard: Sharding = None,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
@@ -47,11 +63,12 @@ def predict(
         str | None, Parameter(help="What runs the network: torch, onnx, openvino, or auto, which measures. [default: torch]")
     ] = None,
 ) -> None:
-    """Predict masks for pictures of any size, and for the frames of videos; what is done already is skipped."""
+    """Predict masks for pictures of any size, for frames of videos, and for rasters (docs/rasters.md); what is done is skipped."""
     from perpixel.networks.torchvision import LIGHTEST
     from perpixel.prediction.bulk import STDIN, find_pictures, model_and_pictures, pictures_of_split, predict_all
     from perpixel.prediction.inference import PLAIN
     from perpixel.prediction.kept_scores import KeptScores
+    from perpixel.prediction.rasters import RasterSettings, memory_of
     from perpixel.prediction.stores import is_address
     from perpixel.prediction.videos import about_how_many
     from perpixel.shards import Shard
@@ -65,7 +82,7 @@ def predict(
         if text.startswith("-") and text != STDIN and not Path(text).exists():
             settings = (f"--{name.replace('_', '-')}" for name in vars(inferring))
             known = ("--out", "--split", "--scores", "--scores-as", "--scores-of", "--overlays", "--no-overlays", "--shard",
-                     "--device", "--engine", *settings)  # fmt: skip
+                     "--memory", "--bands", "--level", "--polygons", "--device", "--engine", *settings)  # fmt: skip
             raise did_you_mean("option", text, known)
     kept: bool | KeptScores = scores
     if scores_as is not None or scores_of is not None:
@@ -76,6 +93,7 @@ def predict(
     if is_address(str(out).replace(":/", "://")):  # Path joins slashes
         raise UsageError(f"--out {out}: results are written on this machine; name a folder, and copy it to the store.")
     inference = inference_of(given(inferring)) or PLAIN
+    rasters = RasterSettings(None if memory is None else memory_of(memory), bands, level, polygons)
     named, inputs = model_and_pictures(inputs)
     found_pictures = find_pictures(inputs, out) if split is None else pictures_of_split(inputs, split)
     if named is None:
@@ -88,7 +106,14 @@ def predict(
     for picture in found_pictures:
         if picture.is_video:
             total += about_how_many(picture.path) - 1
-    outcomes = predict_all(model, found_pictures, out, kept, overlays, inference, of_shard)
+    watched: dict[str, Progress] = {}
+
+    def watch(file: str, done: int, rows: int) -> None:
+        if file not in watched:
+            watched[file] = Progress(f"{file}: rows")
+        watched[file](done, rows)
+
+    outcomes = predict_all(model, found_pictures, out, kept, overlays, inference, of_shard, rasters, watch)
     for number, outcome in enumerate(outcomes, start=1):
         if outcome.status not in counts:
             counts["failed"] += 1

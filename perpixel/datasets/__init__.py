@@ -69,6 +69,13 @@ class HasPictures(Protocol):
     def picture(self, index: int) -> Path: ...
 
 
+@runtime_checkable
+class HasTruths(Protocol):
+    """A data set with one file of truth for each picture, a mask or instances."""
+
+    def truth(self, index: int) -> Path: ...
+
+
 @dataclass(frozen=True)
 class OnDisk:
     """A published data set below a folder that the user names. All but `open` is known without the folder."""

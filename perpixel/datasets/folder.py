@@ -115,6 +115,9 @@ class Folder:
     def picture(self, index: int) -> Path:
         return self.pairs[index].image
 
+    def truth(self, index: int) -> Path:
+        return self.pairs[index].truths[0]
+
     def sample(self, index: int) -> Sample:
         """Raises DataError naming the file when picture, mask and instances cannot be read or do not fit each other."""
         pair = self.pairs[index]

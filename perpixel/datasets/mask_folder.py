@@ -41,6 +41,9 @@ class MaskFolder:
     def name(self, index: int) -> str:
         return self.masks[index][0]
 
+    def truth(self, index: int) -> Path:
+        return self.masks[index][1]
+
     def sample(self, index: int) -> Sample:
         """Raises DataError naming the file when it cannot be read, or holds a value that is in no class."""
         name, path = self.masks[index]

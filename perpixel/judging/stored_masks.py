@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.classes import refuse_void
-from perpixel.datasets import Dataset, HasPictures
+from perpixel.classes import ClassTable, refuse_void
+from perpixel.codecs import tiff
+from perpixel.datasets import Dataset, HasPictures, HasTruths
 from perpixel.datasets.cityscapes import Cityscapes, train_ids
 from perpixel.datasets.coco import panoptic_ids, require_listed
 from perpixel.datasets.coco_annotations import read_panoptic
@@ -23,16 +25,23 @@ from perpixel.prediction.instances import INSTANCES, labels_of, read_instances
 from perpixel.prediction.panoptic import PANOPTIC
 from perpixel.sample import PanopticMap, Prediction, Sample, Segment
 
-SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+TIFF_SUFFIXES = (".tif", ".tiff")
+SUFFIXES = (".png", *TIFF_SUFFIXES, ".bmp")
 
 
 def masks_of(folder: Path, dataset: Dataset) -> Callable[[Sample], Prediction]:
     """A function from a sample to its mask: the file that is called as the sample, or as the file of its picture, which may lie
     in a folder of its city, say; in `folder`, or in its `masks/`.
 
-    It raises DataError for a mask that is missing, of another size than the truth, or of other values."""
-    files = _pictures(dataset)
-    return lambda sample: Prediction(_labels(folder, sample, files.get(sample.name), dataset), dataset.classes)
+    It raises DataError for a mask that is missing, of another size or georeference than the truth, or of other values."""
+    files, truths = _pictures(dataset), _truths(dataset)
+
+    def answer(sample: Sample) -> Prediction:
+        labels, path = _labels(folder, sample, files.get(sample.name), dataset)
+        _require_place(path, [file for file in (truths.get(sample.name), files.get(sample.name)) if file is not None])
+        return Prediction(labels, dataset.classes)
+
+    return answer
 
 
 def objects_of(folder: Path, dataset: Dataset) -> Callable[[Sample], Prediction]:
@@ -89,6 +98,33 @@ def _pictures(dataset: Dataset) -> dict[str, Path]:
     return {dataset.name(index): dataset.picture(index) for index in range(len(dataset))}
 
 
+def _truths(dataset: Dataset) -> dict[str, Path]:
+    """The files of the truth by the names of their samples, where each has one."""
+    if not isinstance(dataset, HasTruths):
+        return {}
+    return {dataset.name(index): dataset.truth(index) for index in range(len(dataset))}
+
+
+def _require_place(path: Path, others: list[Path]) -> None:
+    """Raises DataError where a mask states another georeference than the first of `others` that states one."""
+    place = _georeference(path)
+    for other in others if place is not None else ():
+        if (true_place := _georeference(other)) is not None:
+            if place is not None and place.differs(true_place):
+                raise DataError(
+                    f"{path}: lies elsewhere than its truth ({place}; {other.name}: {true_place}); predict the raster of the "
+                    "truth, or warp the mask to its pixels."
+                )
+            return
+
+
+def _georeference(path: Path) -> tiff.Georeference | None:
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return None
+    with path.open("rb") as file:
+        return tiff.read_georeference(file)
+
+
 def label_ids_of(folder: Path, dataset: Dataset) -> Callable[[Sample], Prediction]:
     """The same for masks of label ids, as Cityscapes' server takes them: PNGs anywhere below the folder, named
     CITY_SEQUENCE_FRAME*.png. Values are not looked at."""
@@ -96,11 +132,12 @@ def label_ids_of(folder: Path, dataset: Dataset) -> Callable[[Sample], Predictio
     return lambda sample: Prediction(read_labels_fast(_only_file(names, sample.name, folder)), dataset.classes)
 
 
-def _labels(folder: Path, sample: Sample, picture: Path | None, dataset: Dataset) -> NDArray[Any]:
+def _labels(folder: Path, sample: Sample, picture: Path | None, dataset: Dataset) -> tuple[NDArray[Any], Path]:
+    """The class ids of the mask of a sample, and its file."""
     path = _file(sample.name, picture, [folder, folder / "masks"], SUFFIXES)
     if not path.exists():
         raise DataError(f"{path}: there is no mask for the picture {sample.name}; predict it first.")
-    mask, classes = read_labels(path), dataset.classes
+    mask, classes = read_labels(path), _with_no_data(path, dataset.classes)
     assert sample.labels is not None
     if mask.shape != sample.labels.shape:
         raise DataError(f"{path}: is {mask.shape}, the truth {sample.labels.shape}; masks are judged at the truth's size.")
@@ -109,7 +146,19 @@ def _labels(folder: Path, sample: Sample, picture: Path | None, dataset: Dataset
         refuse_void(mask, (labels == classes.void) & (sample.labels != classes.void), str(path))
     except DataError as error:
         raise (train_ids(mask, path) if isinstance(dataset, Cityscapes) else None) or error from None
-    return labels
+    return labels, path
+
+
+def _with_no_data(path: Path, classes: ClassTable) -> ClassTable:
+    """The table, by which the value that a TIFF declares for no data is void, unless it is a class."""
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return classes
+    with path.open("rb") as file:
+        value = tiff.read_no_data(file)
+    known = {value for values in (*classes.values, classes.void_values) for value in values}
+    if value is None or value in known or not 0 <= value <= 65535:
+        return classes
+    return replace(classes, void_values=(*classes.void_values, value))
 
 
 def _file(name: str, picture: Path | None, folders: list[Path], suffixes: tuple[str, ...]) -> Path:

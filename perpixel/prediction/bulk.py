@@ -22,9 +22,11 @@ from PIL import Image
 
 from perpixel import draw
 from perpixel.classes import ClassTable
+from perpixel.codecs import tiff
+from perpixel.codecs.geotiff import is_raster
 from perpixel.datasets.folder import Folder
 from perpixel.errors import DataError, UsageError, failure_of
-from perpixel.files import MODEL_FILE, locked, read_bytes, walk, write_whole
+from perpixel.files import MODEL_FILE, digest, locked, read_bytes, require_plain, temporary_of, walk, write_whole
 from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_image, read_labels
 from perpixel.prediction import panoptic
 from perpixel.prediction.inference import PLAIN, Inference, Predictor
@@ -32,6 +34,7 @@ from perpixel.prediction.instances import INSTANCES, encode_instances
 from perpixel.prediction.journal import SUFFIXES, Done, Journal, ShardJournal
 from perpixel.prediction.kept_scores import KeptScores
 from perpixel.prediction.panoptic import PANOPTIC
+from perpixel.prediction.rasters import PLAIN_RASTERS, RasterPredictor, RasterSettings, Watch
 from perpixel.prediction.stores import is_address, pictures_at, read_at
 from perpixel.prediction.videos import OVERLAY, VIDEO_SUFFIXES, Frames, frame_name, write_overlay
 from perpixel.sample import Prediction
@@ -141,11 +144,14 @@ def _expand(text: str) -> Iterator[tuple[str, str]]:
 
 def predict_all(
     model: Model, pictures: Sequence[InputPicture], out: Path, scores: bool | KeptScores = False, overlays: bool = True,
-    inference: Inference | None = None, shard: Shard | None = None,
+    inference: Inference | None = None, shard: Shard | None = None, rasters: RasterSettings = PLAIN_RASTERS,
+    watch: Watch = lambda file, done, total: None,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture; of a network
     of objects also `out/instances/NAME.json` (see `instances`). Of two networks that are merged it writes these, and
-    `out/panoptic/NAME.png` with `out/panoptic.json` (see `panoptic`) when all pictures are done.
+    `out/panoptic/NAME.png` with `out/panoptic.json` (see `panoptic`) when all pictures are done. Of a TIFF that is a raster
+    (`geotiff.is_raster`), and of every TIFF where `rasters` has a setting, it writes what `RasterPredictor` says; `watch` is told
+    how far that is.
 
     Each frame of a video is a picture, named by its place (see `videos`); where overlays are wanted, they make a video too.
 
@@ -161,12 +167,16 @@ def predict_all(
     provided = predictor.provides
     kinds = {"masks": True, "overlays": overlays, "scores": predictor.scores is not None, INSTANCES: "instances" in provided}
     kinds[PANOPTIC] = "segments" in provided
+    kinds["polygons"] = rasters.polygons is not None
     folders = [out / name for name, wanted in kinds.items() if wanted]
     head: dict[str, Any] = {"model": predictor.weights, "folders": [folder.name for folder in folders]}
     if predictor.scores not in (None, KeptScores()):
         head["scores"] = asdict(predictor.scores)
     if rules := predictor.rules:
         head["inference"] = rules
+    if rasters.rules:
+        head["rasters"] = rasters.rules
+    unfinished = {picture.name for picture in pictures if temporary_of(out / "masks" / f"{picture.name}.tif").exists()}
     with (
         _journal(predictor, pictures, out, folders, head, shard) as journal,
         ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer,
@@ -178,8 +188,9 @@ def predict_all(
 
         def read_ahead() -> None:
             while len(reading) < 3 and (picture := next(remaining, None)) is not None:
-                reading.append((picture, reader.submit(_read, picture, journal, frames)))
+                reading.append((picture, reader.submit(_read, picture, journal, frames, rasters)))
 
+        of_rasters: RasterPredictor | None = None
         read_ahead()
         while reading:
             picture, future = reading.pop(0)
@@ -191,14 +202,21 @@ def predict_all(
                     continue
                 if picture.frame is not None:
                     videos[picture.path].frames += 1
-                if read.image is None:
+                if read.done:
                     yield Outcome(picture, "skipped")
                     continue
                 if picture.frame is not None:
                     videos[picture.path].new = True
+                if read.image is None:
+                    of_rasters = of_rasters or RasterPredictor(predictor, rasters, overlays, watch)
+                    written = of_rasters.predict(Path(picture.path), picture.name, out)
+                    journal.add(picture.name, Done(read.key, written.files, raster=True))
+                    again = f"{picture.path}: an earlier call ended before its mask was whole; it was predicted from the start."
+                    yield Outcome(picture, "done", (*written.told, *([again] if picture.name in unfinished else [])))
+                    continue
                 finish = predictor.begin(read.image)
-                written = writer.submit(_write, picture, read.image, finish, out, overlays, journal, read.key)
-                writing.append((picture, read.dropped, written))
+                writing_now = writer.submit(_write, picture, read.image, finish, out, overlays, journal, read.key)
+                writing.append((picture, read.dropped, writing_now))
             except Exception as error:
                 if picture.frame is not None:
                     videos[picture.path].whole = False
@@ -280,31 +298,55 @@ def _ids(mask: Path, classes: ClassTable) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class _Read:
-    """A picture's digest, its pixels unless the journal says that it is done, and what reading left out."""
+    """A picture's digest, whether the journal says that it is done, its pixels unless it is done or a raster, and what reading
+    left out."""
 
     key: str
+    done: bool = False
     image: NDArray[np.uint8] | None = None
     dropped: tuple[str, ...] = ()
 
 
-def _read(picture: InputPicture, journal: Journal | ShardJournal, frames: Frames) -> _Read | None:
+def _read(picture: InputPicture, journal: Journal | ShardJournal, frames: Frames, rasters: RasterSettings) -> _Read | None:
     """None behind the last frame of a video."""
     if picture.frame is not None:
         pixels = frames.read(picture.path, picture.frame)
         if pixels is None:
             return None
         key = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-        return _Read(key) if journal.has(picture.name, key) else _Read(key, pixels)
+        return _Read(key, done=True) if journal.has(picture.name, key) else _Read(key, False, pixels)
     where = "standard input" if picture.path == STDIN else picture.path
-    read = read_at if is_address(picture.path) else read_bytes
-    data = sys.stdin.buffer.read() if picture.path == STDIN else read(picture.path)
+    of_file = picture.path != STDIN and not is_address(picture.path)
+    if of_file and _as_raster(Path(picture.path), rasters):
+        key = digest(Path(picture.path))
+        return _Read(key, journal.has(picture.name, key))
+    data = _bytes_of(picture.path)
+    if not of_file and tiff.read_tags(io.BytesIO(data)).keys() & tiff.RASTER_TAGS:
+        raise DataError(f"{where}: is a raster, and its mask must lie in the same place; give the name of its file.")
     key = hashlib.sha256(data).hexdigest()
     if journal.has(picture.name, key):
-        return _Read(key)
+        return _Read(key, done=True)
     try:
-        return _Read(key, read_image(data), tuple(f"{where}: {left_out.clause}." for left_out in dropped(data)))
+        return _Read(key, False, read_image(data), tuple(f"{where}: {left_out.clause}." for left_out in dropped(data)))
     except DataError as error:
         raise DataError(str(error).replace(BYTES_NAME, where)) from error
+
+
+def _as_raster(path: Path, rasters: RasterSettings) -> bool:
+    """Whether a picture is read as a raster. Raises DataError where the settings ask for that and it is no TIFF."""
+    if not rasters.named:
+        return is_raster(path)
+    require_plain(path)
+    with path.open("rb") as file:
+        if file.read(4) not in tiff.SIGNATURES:
+            raise DataError(f"{path}: is no TIFF, and --{rasters.named} belongs to rasters; leave it out, or the picture.")
+    return True
+
+
+def _bytes_of(path: str) -> bytes:
+    if path == STDIN:
+        return sys.stdin.buffer.read()
+    return read_at(path) if is_address(path) else read_bytes(path)
 
 
 def _write(

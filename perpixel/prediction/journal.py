@@ -23,34 +23,44 @@ from perpixel.shards import KINDS, Shard, ShardFile, read_shards, shard_files
 
 KIND = "predictions"  # of shards
 JOURNAL = f"{KIND}.jsonl"
-SUFFIXES = {"masks": ".png", "overlays": ".png", "scores": ".npy", INSTANCES: ".json", PANOPTIC: ".png"}  # of results, by folder
+SUFFIXES = {"masks": ".png", "overlays": ".png", "scores": ".npy", INSTANCES: ".json", PANOPTIC: ".png",
+            "polygons": ".geojson"}  # of results, by folder  # fmt: skip
+RASTER_SUFFIXES = SUFFIXES | {"masks": ".tif"}  # of the results of a raster
+
+
+def file_of(folder: str, name: str, raster: bool) -> str:
+    """The name of a file of results below its folder."""
+    return name + (RASTER_SUFFIXES if raster else SUFFIXES).get(folder, "")
 
 
 @dataclass(frozen=True)
 class Done:
-    """A picture that is done: the digests of it and of each file that was made of it, and what panoptic.json says of it."""
+    """A picture that is done: the digests of it and of each file that was made of it, what panoptic.json says of it, and whether
+    it is a raster."""
 
     picture: str
     files: dict[str, str]
     segments: dict[str, Any] | None = None
+    raster: bool = False
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Done | None:
         """What a line says; None where it says something else."""
         try:
-            done = cls(str(entry["picture"]), dict(entry["files"]), entry.get("segments"))
+            done = cls(str(entry["picture"]), dict(entry["files"]), entry.get("segments"), entry.get("raster") is True)
         except (ValueError, KeyError, TypeError):
             return None
         return done if done.segments is None or {*done.segments} == {"picture", "size", "segments_info"} else None
 
     def to_json(self) -> dict[str, Any]:
         segments = {} if self.segments is None else {"segments": self.segments}
-        return {"picture": self.picture, "files": self.files, **segments}
+        raster = {"raster": True} if self.raster else {}
+        return {"picture": self.picture, "files": self.files, **segments, **raster}
 
     def is_sound(self, folder: Path, name: str) -> bool:
         """Whether the file of the picture `name` in one of the folders of results is as it was written."""
         try:
-            return digest(folder / f"{name}{SUFFIXES[folder.name]}") == self.files.get(folder.name)
+            return digest(folder / file_of(folder.name, name, self.raster)) == self.files.get(folder.name)
         except OSError:
             return False
 
@@ -201,8 +211,9 @@ def merge_predictions(out: Path, progress: Callable[[int, int], None] = lambda d
             done = Done.of(content)
             for folder in head["folders"]:
                 if done is None or not done.is_sound(out / folder, name):
+                    file = file_of(folder, name, done is not None and done.raster)
                     raise DataError(
-                        f"{out / folder / name}{SUFFIXES.get(folder, '')}: is missing, or not as its shard wrote it; run "
+                        f"{out / folder / file}: is missing, or not as its shard wrote it; run "
                         f"{KINDS[KIND]} again with the same --shard, which mends it."
                     )
             assert done is not None
