@@ -11,7 +11,9 @@ from typing import BinaryIO
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BITS, COMPRESSION, BANDS, EXTRA_BANDS, NUMBERS = 258, 259, 277, 338, 339  # tags; EXTRA_BANDS tells alpha from other bands
+SIGNED, FLOATS = 2, 3  # values of NUMBERS
 COLOURS = {"1": 1, "L": 1, "P": 1, "LA": 1, "PA": 1, "La": 1, "CMYK": 4}  # bands that are read, by Pillow's mode; else 1 or 3
+WIDTH, HEIGHT, ORIENTATION, NO_DATA = 256, 257, 274, 42113  # NO_DATA is GDAL's, a number as text
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # struct's letter for each type of whole number that a tag may have
 _MOST = 64  # values that are read of one tag, and the most bits per band that are plausible
 _COMPRESSIONS = {
@@ -53,6 +55,16 @@ def read_tiff(file: BinaryIO) -> Tiff | None:
         return None
     picture = Tiff(*(tags.get(tag, (1,))[0] for tag in (BANDS, BITS, NUMBERS, COMPRESSION)))
     return picture if 0 < picture.bands < 65536 and 0 < picture.bits <= _MOST else None
+
+
+def read_size(file: BinaryIO) -> tuple[int, int] | None:
+    """Height and width of the first picture, as its orientation turns it. None where the file is no sound TIFF."""
+    try:
+        tags = _tags(file)
+        height, width, orientation = tags[HEIGHT][0], tags[WIDTH][0], tags.get(ORIENTATION, (1,))[0]
+    except (struct.error, ValueError, OverflowError, OSError, MemoryError, KeyError):
+        return None
+    return (width, height) if orientation > 4 else (height, width)
 
 
 def _tags(file: BinaryIO) -> dict[int, tuple[int, ...]]:

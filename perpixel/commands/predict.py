@@ -36,6 +36,13 @@ def predict(
         tuple[str, ...] | None,
         Parameter(help="Their classes, such as road,car. [default: all]", converter=names, negative=(), metavar="NAME,..."),
     ] = None,
+    bands: Annotated[
+        tuple[str, ...] | None,
+        Parameter(
+            help="Which bands of a picture are the model's, in its order: numbers from 1, or names, such as 4,3,2.",
+            converter=names, negative=(), metavar="BAND,...", consume_multiple=True,
+        ),
+    ] = None,
     overlays: Annotated[bool, Parameter(help="Write overlays with a legend.")] = True,
     inferring: Inferring = NO_INFERENCE,
     shard: Sharding = None,
@@ -59,8 +66,8 @@ def predict(
     for text in inputs:
         if text.startswith("-") and text != STDIN and not Path(text).exists():
             settings = (f"--{name.replace('_', '-')}" for name in vars(inferring))
-            known = ("--out", "--split", "--scores", "--scores-as", "--scores-of", "--overlays", "--no-overlays", "--shard",
-                     "--device", "--engine", *settings)  # fmt: skip
+            known = ("--out", "--split", "--scores", "--scores-as", "--scores-of", "--bands", "--overlays", "--no-overlays",
+                     "--shard", "--device", "--engine", *settings)  # fmt: skip
             raise did_you_mean("option", text, known)
     kept: bool | KeptScores = scores
     if scores_as is not None or scores_of is not None:
@@ -74,11 +81,13 @@ def predict(
     if named is None:
         say(f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes.")
     model = load_on(named or LIGHTEST, device, engine)
+    if engine not in (None, "torch") and model.bands is not None:
+        raise UsageError(f"--engine {engine}: runs RGB, and the model takes {model.bands}; leave it out.")
     model = in_engine(model, named, engine, found_pictures)
     progress = Progress("predicted")
     counts, left_out = {"done": 0, "skipped": 0, "failed": 0}, list[str]()
     total = len(found_pictures) if of_shard is None else sum(of_shard.has(picture.name) for picture in found_pictures)
-    outcomes = predict_all(model, found_pictures, out, kept, overlays, inference, of_shard)
+    outcomes = predict_all(model, found_pictures, out, kept, overlays, inference, of_shard, bands)
     for number, outcome in enumerate(outcomes, start=1):
         if outcome.status not in counts:
             counts["failed"] += 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def export(
     if not calibration and not proof.comparison.equal:
         raise DataError(f"{out}: not written, for {network.engine} gives other labels than torch: {proof.comparison}.")
     words = f"calibrated by {len(calibration)} pictures" if calibration else ""
-    card = ExportCard(asdict(model.card), model.digest, model.side, VERSION, words, proof.to_json(network.engine))
+    card = ExportCard(model.card.to_json(), model.digest, model.side, VERSION, words, proof.to_json(network.engine))
     write = write_onnx if to == "onnx" else write_openvino
     return ExportedFile(out, proof, write(out, graph, card))
 

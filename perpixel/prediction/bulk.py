@@ -24,13 +24,14 @@ from perpixel import draw
 from perpixel.datasets.folder import Folder
 from perpixel.errors import DataError, UsageError, failure_of
 from perpixel.files import MODEL_FILE, locked, read_bytes, walk, write_whole
-from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_image
+from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels
 from perpixel.prediction import panoptic
 from perpixel.prediction.inference import PLAIN, Inference, Predictor
 from perpixel.prediction.instances import INSTANCES, encode_instances
 from perpixel.prediction.journal import SUFFIXES, Done, Journal, ShardJournal
 from perpixel.prediction.kept_scores import KeptScores
 from perpixel.prediction.panoptic import PANOPTIC
+from perpixel.prediction.pictures import read_picture
 from perpixel.sample import Prediction
 from perpixel.shards import Shard
 from perpixel.weights.model_file import Model
@@ -124,7 +125,7 @@ def _expand(text: str) -> Iterator[tuple[str, str]]:
 
 def predict_all(
     model: Model, pictures: Sequence[InputPicture], out: Path, scores: bool | KeptScores = False, overlays: bool = True,
-    inference: Inference | None = None, shard: Shard | None = None,
+    inference: Inference | None = None, shard: Shard | None = None, bands: Sequence[str] | None = None,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture; of a network
     of objects also `out/instances/NAME.json` (see `instances`). Of two networks that are merged it writes these, and
@@ -132,6 +133,7 @@ def predict_all(
 
     Reading, computing and writing overlap; at most a handful of pictures is in memory. A picture that fails is reported and
     the rest go on. What a former call finished with the same model, picture and options is skipped; the journal tells.
+    `bands` name those of each picture that are the model's, in its order; see `read_picture`.
     A `shard` predicts its share of the pictures alone; its siblings may write into the same folder (see `journal`).
     Raises UsageError when `out` holds predictions of another model, or `inference` does not fit this one."""
     predictor = (inference or PLAIN).predictor(model, scores)
@@ -145,6 +147,8 @@ def predict_all(
         head["scores"] = asdict(predictor.scores)
     if rules := predictor.rules:
         head["inference"] = rules
+    if bands is not None:
+        head["bands"] = [*bands]
     with (
         _journal(predictor, pictures, out, folders, head, shard) as journal,
         ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer,
@@ -155,7 +159,7 @@ def predict_all(
 
         def read_ahead() -> None:
             while len(reading) < 3 and (picture := next(remaining, None)) is not None:
-                reading.append((picture, reader.submit(_read, picture, journal)))
+                reading.append((picture, reader.submit(_read, picture, journal, model, bands)))
 
         read_ahead()
         while reading:
@@ -167,7 +171,7 @@ def predict_all(
                     yield Outcome(picture, "skipped")
                     continue
                 finish = predictor.begin(read.image)
-                written = writer.submit(_write, picture, read.image, finish, out, overlays, journal, read.key)
+                written = writer.submit(_write, picture, model.shown(read.image), finish, out, overlays, journal, read.key)
                 writing.append((picture, read.dropped, written))
             except Exception as error:
                 yield _failed(picture, error, journal)
@@ -204,18 +208,22 @@ class _Read:
     """A picture's digest, its pixels unless the journal says that it is done, and what reading left out."""
 
     key: str
-    image: NDArray[np.uint8] | None = None
+    image: NDArray[Any] | None = None
     dropped: tuple[str, ...] = ()
 
 
-def _read(picture: InputPicture, journal: Journal | ShardJournal) -> _Read:
+def _read(
+    picture: InputPicture, journal: Journal | ShardJournal, model: Model, bands: Sequence[str] | None
+) -> _Read:  # fmt: skip
     where = "standard input" if picture.path == STDIN else picture.path
     data = sys.stdin.buffer.read() if picture.path == STDIN else read_bytes(picture.path)
     key = hashlib.sha256(data).hexdigest()
     if journal.has(picture.name, key):
         return _Read(key)
     try:
-        return _Read(key, read_image(data), tuple(f"{where}: {left_out.clause}." for left_out in dropped(data)))
+        image = read_picture(data, model.bands, bands, where)
+        left_out = dropped(data) if model.bands is None and bands is None else ()
+        return _Read(key, image, tuple(f"{where}: {part.clause}." for part in left_out))
     except DataError as error:
         raise DataError(str(error).replace(BYTES_NAME, where)) from error
 
