@@ -81,8 +81,6 @@ def predict(
     if named is None:
         say(f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes.")
     model = load_on(named or LIGHTEST, device, engine)
-    if engine not in (None, "torch") and model.bands is not None:
-        raise UsageError(f"--engine {engine}: runs RGB, and the model takes {model.bands}; leave it out.")
     model = in_engine(model, named, engine, found_pictures)
     progress = Progress("predicted")
     counts, left_out = {"done": 0, "skipped": 0, "failed": 0}, list[str]()

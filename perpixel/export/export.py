@@ -25,7 +25,7 @@ from perpixel.networks import finds_objects, gives_labels, labels_pixels
 from perpixel.version import VERSION
 from perpixel.weights.exported_file import KEY, ExportCard, ExportedNetwork, serialized, stamped
 from perpixel.weights.graph import Labels, as_onnx
-from perpixel.weights.model_file import Model
+from perpixel.weights.model_file import Model, refuse_bands
 
 SUFFIX_OF = {engine: suffix for suffix, engine in EXPORTED.items()}
 MOST_LOSS = 1.0  # points of mean IoU that 8 bits may cost
@@ -99,6 +99,7 @@ def _refuse(model: Model) -> None:
     network = model.network
     if gives_labels(network):
         raise UsageError("this is an exported file already; name the run that it was made of.")
+    refuse_bands(model, "export")
     if finds_objects(network) and not labels_pixels(network):
         raise UsageError(
             f"{model.card.title} finds objects, whose number follows from each picture: its graph would have no labels to give; "

@@ -156,6 +156,12 @@ class Stored:
     digest: str
 
 
+def refuse_bands(model: Model, purpose: str) -> None:
+    """Raises UsageError, whose message begins with the `purpose`, for a model of other bands than RGB."""
+    if model.bands is not None:
+        raise UsageError(f"{purpose}: is for RGB alone, and the model takes {model.bands}; name a model of RGB.")
+
+
 def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> None:
     """Writes the model file whole, then its card for people. Raises PerpixelError for a weight that is not finite."""
     bad = first_not_finite(network)
