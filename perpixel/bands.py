@@ -157,6 +157,15 @@ class Bands:
                     absent[..., band] |= equal
         return absent if absent is not None and absent.any() else None
 
+    def with_nan(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """The pixels (H, W, N) with NaN where a band has no data; of floats where there is such a pixel."""
+        absent = self.missing(pixels)
+        if absent is None:
+            return pixels
+        pixels = pixels.astype(np.result_type(pixels.dtype, np.float32))
+        pixels[absent] = np.nan
+        return pixels
+
     def scaled(self, pixels: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         """What a network sees of pixels (H, W, N) as they are stored: float32 in [0, 1], and (H, W) where a band has no data."""
         absent = self.missing(pixels)

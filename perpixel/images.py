@@ -434,7 +434,8 @@ def _not_read(source: PictureFile) -> NotRead | None:
     """The error for a file whose first bytes show a kind that is not read. None where they show no known kind."""
     tiff_kind = _tiff_of(source)
     if tiff_kind is not None:
-        message = f"is a {tiff_kind}, which is not read; save it as PNG or TIFF of 1 or 3 bands of 8 bits, or 1 of 16"
+        remedy = "save it as PNG or TIFF of 1 or 3 bands of 8 bits, or 1 of 16; of a picture, a bands.csv may name the bands"
+        message = f"is a {tiff_kind}, which is not read; {remedy}"
         return NotRead(f"{_name(source)}: {message}.")
     with closing(_file(source)) as file:
         name = unread.by_start(file.read(512))

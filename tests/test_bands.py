@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +328,10 @@ class TestPictures:
         turned = of_bands(open_dataset(place / "SET"), ("swir", "nir", "red", "green", "blue")).sample(0)
         assert np.array_equal(turned.image, sample.image[..., ::-1])
         assert np.array_equal(model.picture_of(turned), sample.image)
+        given = bands_of(open_dataset(place / "SET"))
+        assert given is not None
+        holes = replace(sample, bands=replace(given, nodata=(int(sample.image[0, 0, 0]), *given.nodata[1:])))
+        assert np.isnan(model.picture_of(holes)[0, 0, 0]), "what the set calls no data is none for the model, too"
         lacking = of_bands(open_dataset(place / "SET"), ("nir",)).sample(0)
         with pytest.raises(UsageError, match=r"has 1 band \(nir\), and the model takes 5 bands .*; blue is not among them"):
             model.picture_of(lacking)

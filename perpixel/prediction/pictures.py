@@ -48,6 +48,7 @@ def read_picture(
     elif count == number:
         places = tuple(range(number))
     else:
+        remedy = remedy if count > number else "it needs all of them"
         raise DataError(f"{name}: has {count_of(count)}, and the model was trained on {takes}; {remedy}.")
     chosen = np.ascontiguousarray(pixels[..., list(places)])
     if bands is None and chosen.dtype != np.uint8:

@@ -147,9 +147,10 @@ def _bands(bands: Bands, recipe: Recipe) -> Choice:
     """The range of each band, so that a training that continues has the same."""
     listed = bands_of(of_bands(open_dataset(recipe.data, split=recipe.train_split), recipe.bands))
     by_file = [] if listed is None else [name for name, limits in zip(listed.names, listed.ranges, strict=True) if limits]
-    percentiles = f"the {LOW:g}st and {HIGH:g}th percentile of {recipe.train_split}"
-    why = FILE if len(by_file) == len(bands) else f"{percentiles}, and of {', '.join(by_file)} {FILE}" if by_file else percentiles
-    return Choice("bands", {"band_ranges": bands.flat_ranges}, f"0 to 1 are {bands.in_words()}", f"so says {why}")
+    percentiles = f"by the {LOW:g}st and {HIGH:g}th percentile of {recipe.train_split}"
+    why = f"by {FILE}" if len(by_file) == len(bands) else percentiles
+    why += f", {', '.join(by_file)} by {FILE}" if 0 < len(by_file) < len(bands) else ""
+    return Choice("bands", {"band_ranges": bands.flat_ranges}, f"0 to 1 are {bands.in_words()}", why)
 
 
 def _network(recipe: Recipe, given: Set[str]) -> Choice:

@@ -342,8 +342,10 @@ def _first_lines(recipe: Recipe, network: Network, training: Dataset, sound: Sou
     missing = f", {len(names) - len(shown)} of them without a pixel in {recipe.train_split}" if len(shown) < len(names) else ""
     yield f"data: {recipe.data}: pictures {splits}; {len(names)} {'class' if len(names) == 1 else 'classes'}{missing}{share}."
     if (bands := bands_of(training)) is not None:
-        hue = "" if not recipe.colour else f"; colour = {recipe.colour:g} changes brightness and contrast, for bands have no hue"
-        yield f"bands: 0 to 1 are {bands.in_words()}{hue}."
+        if recipe.band_ranges is None:  # else it was given, or the plan told
+            yield f"bands: 0 to 1 are {bands.in_words()}."
+        if recipe.colour:
+            yield f"colour = {recipe.colour:g}: changes brightness and contrast alone, for bands have no hue."
     if recipe.crop is not None and (warning := _crop_too_large(recipe, sound.sizes)):
         yield warning
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -352,7 +354,8 @@ def _first_lines(recipe: Recipe, network: Network, training: Dataset, sound: Sou
     if recipe.starts_from is not None:
         weights = f"begins with {recipe.starts_from}"
     elif begins_with_imagenet(recipe.network, arguments, recipe.weights):
-        weights = "its trunk begins with weights of ImageNet, the rest with random ones"
+        wide = "" if bands is None else f", their first filters made for {len(bands)} bands"
+        weights = f"its trunk begins with weights of ImageNet{wide}, the rest with random ones"
     yield f"network: {title(recipe.network, arguments)}, {parameters / 1e6:.3g} million parameters; {weights}."
     threads, others = torch.get_num_threads(), f", {team.world} processes" if team.world > 1 else ""
     yield f"machine: {team.device}, {threads} {'thread' if threads == 1 else 'threads'}{others}."

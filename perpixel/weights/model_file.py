@@ -116,11 +116,16 @@ class Model:
 
         Raises UsageError where the sample lacks one of them."""
         bands = self.bands
-        if bands is None or sample.bands is None or sample.bands.names == bands.names:
+        if bands is None or sample.bands is None:
             return sample.image
-        bands.refuse(sample.bands.names, sample.name)
-        known = [name.casefold() for name in sample.bands.names]
-        return np.ascontiguousarray(sample.image[..., [known.index(name.casefold()) for name in bands.names]])
+        image, given = sample.image, sample.bands
+        if given.names != bands.names:
+            bands.refuse(given.names, sample.name)
+            known = [name.casefold() for name in given.names]
+            places = [known.index(name.casefold()) for name in bands.names]
+            image = np.ascontiguousarray(image[..., places])
+            given = given.chosen([given.names[place] for place in places])
+        return image if given.nodata == bands.nodata else given.with_nan(image)
 
     def seen(self, image: NDArray[Any]) -> NDArray[Any]:
         """What the network sees of a picture at its size: RGB as it is; the model's bands, as files store them, float32 in

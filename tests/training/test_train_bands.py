@@ -81,7 +81,7 @@ def test_ranges_are_kept_in_the_recipe_and_the_model_file(root: Path, tmp_path: 
     expected = [0.0, 4000.0, low, high]
     (line,) = [line for line in (run / "recipe.toml").read_text().splitlines() if line.startswith("band_ranges")]
     assert json.loads(line.split(" = ")[1].split("  # ")[0]) == expected
-    assert line.endswith("plan: so says the 1st and 99th percentile of train, and of nir bands.csv")
+    assert line.endswith("plan: by the 1st and 99th percentile of train, nir by bands.csv")
     model = load(run)
     assert model.bands is not None
     assert (model.bands.names, list(model.bands.flat_ranges)) == (("nir", "green"), expected)
@@ -103,7 +103,8 @@ def test_a_planned_training_on_a_pretrained_trunk_takes_bands(root: Path, tmp_pa
                            "--device", "cpu")  # fmt: skip
     assert code == 0, err
     assert "U-Net on efficientnet_lite0" in err
-    assert "brightness and contrast, for bands have no hue" in err
+    assert "changes brightness and contrast alone, for bands have no hue" in err
+    assert "weights of ImageNet, their first filters made for 5 bands" in err
     with safe_open(run / "model.safetensors", framework="pt") as file:
         assert file.get_tensor("trunk.body.conv_stem.weight").shape[1] == 5
 
