@@ -263,7 +263,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.needs_torch
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * ("crf" in name)) for name in COMMANDS])
 def test_a_verb_takes_bands_or_says_why_not(place: Path, name: str, command: Any) -> None:
     words, sentence = COMMANDS[name]
@@ -335,6 +334,14 @@ class TestPictures:
         lacking = of_bands(open_dataset(place / "SET"), ("nir",)).sample(0)
         with pytest.raises(UsageError, match=r"has 1 band \(nir\), and the model takes 5 bands .*; blue is not among them"):
             model.picture_of(lacking)
+
+    def test_a_video_is_rgb(self, place: Path, tmp_path: Path) -> None:
+        import perpixel
+        from perpixel.prediction.bulk import InputPicture, predict_all
+
+        model = perpixel.load(place / "RUN")
+        with pytest.raises(UsageError, match=r"film\.mp4: frames of a video are RGB, and the model takes 5 bands"):
+            next(predict_all(model, [InputPicture("film.mp4", "film")], tmp_path))
 
     def test_predict_takes_arrays_as_files_store_them(self, place: Path) -> None:
         import perpixel
