@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from typing import Any, BinaryIO
 
@@ -34,6 +35,9 @@ def read(file: BinaryIO, name: str, kind: Tiff | None) -> NDArray[Any]:
             raise DataError(f"{name}: is a {kind or 'TIFF'}, of no plain numbers; save it as 8 or 16 bits or float.")
         if height * width > MAX_PIXELS or height * width * count * first.dtype.itemsize > 8 * MAX_PIXELS:
             raise DataError(f"{name}: {height}x{width} pixels of {count} bands are too many to read at once; cut it into tiles.")
+        for page in pages:
+            if len(page.dataoffsets) < (parts := math.prod(page.chunked)):
+                raise DataError(f"{name}: lists {len(page.dataoffsets)} of the {parts} parts of its pixels; the file is damaged.")
         try:
             planes = [page.asarray() for page in pages]
         except (ValueError, ImportError) as error:  # without the package imagecodecs it decodes few kinds
