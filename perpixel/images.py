@@ -20,9 +20,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from zlib_ng import zlib_ng
 
 from perpixel.classes import ClassTable
-from perpixel.codecs import tiff, unread
+from perpixel.codecs import tiff, tiff_bands, unread
 from perpixel.codecs.encode_png import encode_png
-from perpixel.errors import DataError, printable
+from perpixel.errors import DataError, PerpixelError, printable
 from perpixel.files import read_bytes, require_plain, write_whole
 from perpixel.limits import MAX_PIXELS
 
@@ -48,6 +48,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _QUARTER_TURNS = frozenset({5, 6, 7, 8})
+_AS_BANDS = frozenset({"L", "LA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I;16N"})  # modes whose values are those stored
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA", "La", "RGBa"})
 
 PictureFile = Path | str | bytes  # the path of a picture or mask, or the bytes of its file
@@ -83,6 +84,52 @@ def image_of(image: Image.Image, name: str, turn: bool = True, kind: tiff.Tiff |
     if turned.mode == "P" and "transparency" in turned.info:
         turned = turned.convert("RGBA")
     return np.array(turned if turned.mode == "RGB" else turned.convert("RGB"))
+
+
+def read_bands(source: PictureFile) -> NDArray[Any]:
+    """A picture with all bands as they are stored, (H, W, N): grey is one band, and alpha is a band like the others.
+
+    Numbers keep their type, so that 16 bits stay 16 bits. Of a TIFF whose pages are of one band, one size and one type, each page
+    is a band. Where a TIFF says which value means no data, as GDAL does, such pixels become NaN in float. Orientation is applied.
+    Raises DataError as `read_image` does, and for a file whose bands cannot be read as they are, such as a palette;
+    ResourceError for a TIFF where tifffile is not installed."""
+    if not isinstance(source, bytes):
+        require_plain(source)
+    with _reading(source):
+        with closing(_file(source)) as file:
+            if file.read(4) in tiff.SIGNATURES:
+                kind = tiff.read_tiff(file)
+                file.seek(0)
+                return tiff_bands.read(file, _name(source), kind)
+        with _opened(source) as image:
+            _require_checksum(image, source)
+            if image.mode not in _AS_BANDS or (image.mode in ("RGB", "RGBA", "LA") and ";16" in _raw_mode(image)):
+                deep = "picture of several channels of 16 bits" if ";16" in _raw_mode(image) else f"{image.mode} picture"
+                raise NotRead(f"{_name(source)}: is a {deep}, whose bands are not read as they are; save it as TIFF.")
+            orientation = _orientation(image)
+            turned = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+            pixels = np.array(turned)
+            return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def unread_pages(source: Path | str) -> int:
+    """How many further pictures a TIFF holds that `read_bands` leaves out: those of the size of the first."""
+    with _reading(source), closing(_file(source)) as file:
+        return tiff_bands.unread_pages(file)
+
+
+def resampled(
+    pixels: NDArray[Any], size: tuple[int, int], how: Image.Resampling, box: tuple[float, float, float, float] | None = None
+) -> NDArray[Any]:
+    """Pixels at `size` = (height, width), or a `box` of them (left, upper, right, lower). uint8 RGB as a picture, other values
+    (H, W, N) band by band, as floats."""
+    if pixels.ndim == 3 and pixels.dtype != np.uint8:
+        planes = [
+            np.asarray(Image.fromarray(np.ascontiguousarray(pixels[..., band])).resize(size[::-1], how, box))
+            for band in range(pixels.shape[2])
+        ]
+        return np.stack(planes, axis=2)
+    return np.asarray(Image.fromarray(pixels).resize(size[::-1], how, box))
 
 
 def read_labels(source: PictureFile, page: int = 0) -> NDArray[Any]:
@@ -160,6 +207,18 @@ def read_size(source: PictureFile, turn: bool = True) -> tuple[int, int]:
         width, height = image.size
         turned = turn and _orientation(image) in _QUARTER_TURNS
     return (width, height) if turned else (height, width)
+
+
+def read_size_of_bands(source: PictureFile) -> tuple[int, int]:
+    """`(height, width)` of `read_bands`, without its pixels."""
+    try:
+        return read_size(source)
+    except NotRead:
+        with closing(_file(source)) as file:
+            size = tiff.read_size(file)
+        if size is None:
+            raise
+        return size
 
 
 @dataclass(frozen=True)
@@ -393,7 +452,8 @@ def _not_read(source: PictureFile) -> NotRead | None:
     """The error for a file whose first bytes show a kind that is not read. None where they show no known kind."""
     tiff_kind = _tiff_of(source)
     if tiff_kind is not None:
-        message = f"is a {tiff_kind}, which is not read; save it as PNG or TIFF of 1 or 3 bands of 8 bits, or 1 of 16"
+        remedy = "save it as PNG or TIFF of 1 or 3 bands of 8 bits, or 1 of 16; of a picture, a bands.csv may name the bands"
+        message = f"is a {tiff_kind}, which is not read; {remedy}"
         return NotRead(f"{_name(source)}: {message}.")
     with closing(_file(source)) as file:
         name = unread.by_start(file.read(512))
@@ -415,14 +475,20 @@ def _opened(source: PictureFile, page: int = 0) -> Iterator[Image.Image]:
     if not isinstance(source, bytes):
         require_plain(source)  # a pipe may never end
     file: BinaryIO | str = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+    with _reading(source), Image.open(file, formats=FORMATS) as image:
+        _require_size(image, source)
+        if page:
+            image.seek(page)
+            _require_size(image, source)  # each page has its own size
+        yield image
+
+
+@contextmanager
+def _reading(source: PictureFile) -> Iterator[None]:
+    """Each error of reading the file in the block becomes a DataError."""
     try:
-        with Image.open(file, formats=FORMATS) as image:
-            _require_size(image, source)
-            if page:
-                image.seek(page)
-                _require_size(image, source)  # each page has its own size
-            yield image
-    except DataError:
+        yield
+    except PerpixelError:
         raise
     except FileNotFoundError as error:
         raise DataError(f"{_name(source)}: there is no such file.") from error

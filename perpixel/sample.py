@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel.bands import Bands
 from perpixel.classes import ClassTable
 
 if TYPE_CHECKING:  # nothing here computes with tensors, so torch need not be installed
@@ -220,12 +221,20 @@ class PanopticMap:
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with its truth: `image` uint8 RGB (H, W, 3), `labels` class ids (H, W) with void, or none."""
+    """One picture with its truth: `image` uint8 RGB (H, W, 3), `labels` class ids (H, W) with void, or none.
+
+    Where `bands` are given, the image has these (H, W, N), as the file stores them."""
 
     name: str
-    image: NDArray[np.uint8]
+    image: NDArray[Any]
     labels: NDArray[Any] | None = None
     instances: Instances | None = None
+    bands: Bands | None = field(default=None, kw_only=True)
+
+    @property
+    def shown(self) -> NDArray[np.uint8]:
+        """The picture for people, uint8 RGB (H, W, 3): the image itself where it is RGB."""
+        return self.image if self.bands is None else self.bands.shown(self.image)
 
 
 @dataclass(frozen=True)

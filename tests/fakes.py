@@ -5,13 +5,14 @@ import struct
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hidden_torch import HAS_TORCH
 from PIL import Image
 from scipy.io import savemat
 
+from perpixel.bands import Bands
 from perpixel.classes import VOID_NAME, ClassTable
 from perpixel.datasets import coco
 from perpixel.datasets.camvid import COLOURS, VOID
@@ -52,6 +53,32 @@ def make_folder(root: Path, train: int = 8, val: int = 4, size: tuple[int, int] 
             Image.fromarray(labels).save(root / "masks" / split / f"p{number:02d}.png")
             seed += 1
     (root / "classes.csv").write_text(CLASSES_CSV)
+    return root
+
+
+BANDS_CSV = "name,low,high,nodata\nblue,0,4000,\ngreen,,,\nred,,,\nnir,0,4000,\nswir,,,\n"
+
+
+def draw_bands(seed: int, size: tuple[int, int] = (24, 32)) -> tuple[np.ndarray, np.ndarray]:
+    """Five bands of 12 bits in 16, uint16 (H, W, 5), and labels, which the fourth band alone tells apart: others are noise."""
+    _, labels = draw_sample(seed, size)
+    rng = np.random.default_rng(seed)
+    bands = rng.integers(300, 3000, (*size, 5)).astype(np.float64)
+    bands[..., 3] = 600 + 900.0 * np.where(labels == 255, 0, labels) + rng.normal(0, 60, size)
+    return np.clip(bands, 0, 4000).astype(np.uint16), labels
+
+
+def make_bands(root: Path, train: int = 8, val: int = 4, size: tuple[int, int] = (24, 32)) -> Path:
+    """A folder as `make_folder` makes it, of TIFF pictures of five bands, with their names in `bands.csv`."""
+    for number in range(train + val):
+        split = "train" if number < train else "val"
+        bands, labels = draw_bands(number, size)
+        for kind in ("images", "masks"):
+            (root / kind / split).mkdir(parents=True, exist_ok=True)
+        (root / "images" / split / f"p{number:02d}.tif").write_bytes(tiff_of(bands))
+        Image.fromarray(labels).save(root / "masks" / split / f"p{number:02d}.png")
+    (root / "classes.csv").write_text(CLASSES_CSV)
+    (root / "bands.csv").write_text(BANDS_CSV)
     return root
 
 
@@ -100,8 +127,9 @@ def say_every_class(network: "nn.Module") -> "nn.Module":
     return network
 
 
-def make_model(folder: Path, classes: ClassTable, seed: int = 0, **card: str) -> None:
-    """The model file of an untrained, narrow U-Net; `card` are words of its card. Where torch is hidden, nothing is made."""
+def make_model(folder: Path, classes: ClassTable, seed: int = 0, bands: Bands | None = None, **card: str) -> None:
+    """The model file of an untrained, narrow U-Net; `card` are words of its card, `bands` those that it takes. Where torch is
+    hidden, nothing is made."""
     if not HAS_TORCH:
         return
     import torch
@@ -110,9 +138,10 @@ def make_model(folder: Path, classes: ClassTable, seed: int = 0, **card: str) ->
     from perpixel.weights.model_file import ModelCard, save_model
 
     torch.manual_seed(seed)
-    arguments = {"convolutions": "same", "width": 0.05}
+    arguments: dict[str, Any] = {"convolutions": "same", "width": 0.05}
+    arguments |= {} if bands is None else {"channels": len(bands)}
     network = perpixel.build("unet", len(classes), **arguments)
-    words = {"trained_on": "", "licence": "", **card}
+    words: dict[str, Any] = {"trained_on": "", "licence": "", **card, **({} if bands is None else {"bands": bands.to_json()})}
     folder.mkdir(parents=True, exist_ok=True)
     save_model(folder, network.state_dict(), ModelCard("unet", arguments, classes.to_json(), {}, 1.0, 0, {}, **words))
 

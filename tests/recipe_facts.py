@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Fact] = {
         data="scenes", root=None, train_split="train", val_split="val", network="fcn8s", backbone=None, stem=None, weights="auto",
         starts_from=None, width=None, padding=None, layer=None, learned_upsampling=None, features=None, fusion=None,
         normalize=None, norm_scale=None, side=None, unpooling=None, batch_norm=None, variant=None, channels=None,
+        bands=None, band_ranges=None,
         convolutions=None, norm=None, skips=None, decoder=None, dropout=None, bins=None, pooling=None, reduce=None, lateral=None,
         codewords=None, se_loss=None, auxiliary=None, head=None, rate=None, msc=None, rates=None, scales=None, stride_in=None,
         output_stride=None,

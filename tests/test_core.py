@@ -149,7 +149,7 @@ def test_torch_is_an_extra() -> None:
 def test_every_extra_that_a_sentence_names_is_there() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {name for path in MODULES.values() for name in re.findall(r"perpixel\[(\w+)\]", path.read_text())}
-    assert named == {"torch", "weights", "export", "proposals", "raster", "video"}
+    assert named == {"torch", "weights", "export", "proposals", "raster", "video", "bands"}
     assert named <= extras.keys()
 
 

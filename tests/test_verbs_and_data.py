@@ -13,7 +13,7 @@ from datasets.test_datasets import FOLDERS, MAKERS
 from fakes import make_model
 from hidden_torch import HAS_TORCH
 
-from perpixel.datasets import DATASETS, ON_DISK, Dataset, open_dataset, with_objects
+from perpixel.datasets import DATASETS, ON_DISK, Dataset, bands_of, open_dataset, with_objects
 from perpixel.images import write_labels
 from perpixel.measures import DEFAULT, MEASURES
 
@@ -52,7 +52,7 @@ for measure, entry in MEASURES.items():
         VERBS[f"evaluate {flag[0]}"] = ["evaluate", "FIRST", "DATA", "SPLIT", *flag]
         VERBS[f"evaluate masks {flag[0]}"] = ["evaluate", "MASKS", "DATA", "SPLIT", *flag]
         VERBS[f"compare {flag[0]}"] = ["compare", "FIRST", "SECOND", "DATA", "SPLIT", "--samples", "2", *flag]
-WITHOUT_OBJECTS = {"folder", "context59", "context60", "context33", "siftflow", "siftflow_geometric", "nyud", "ade20k",
+WITHOUT_OBJECTS = {"folder", "bands", "context59", "context60", "context33", "siftflow", "siftflow_geometric", "nyud", "ade20k",
                    "camvid32", "camvid11", "coco_stuff92"}  # fmt: skip
 WITHOUT_VOID = {"instances", "context60", "coco", "coco_voc21", "isbi2012", "nuclei2018"}  # in the splits of the fakes
 ARCHIVES = {"voc2012": "out.tar.gz", "cityscapes": "out.zip", "cityscapes30": "out.zip",
@@ -61,6 +61,11 @@ ARCHIVES = {"voc2012": "out.tar.gz", "cityscapes": "out.zip", "cityscapes30": "o
 MEANINGLESS: dict[str, tuple[Callable[[str], bool], str]] = {
     "train --separation-weights": (lambda name: name in WITHOUT_OBJECTS, "numbers no objects in"),
     "submission": (lambda name: name not in ARCHIVES, "server"),
+    "train --crops": (lambda name: name == "bands", r"crops = 'objects': are made of RGB pictures, and these have 5 bands"),
+    "convert": (lambda name: name == "bands", "its pictures have 5 bands .*; convert takes RGB alone"),
+    "convert --shard": (lambda name: name == "bands", "its pictures have 5 bands .*; convert takes RGB alone"),
+    "claims --list": (lambda name: name == "bands", "its pictures have 5 bands .*, and the claims are of networks on RGB"),
+    "proposal-curve": (lambda name: name == "bands", "boxes are found in RGB, and the model takes 5 bands"),
 }
 BY_FILES = "judges a results file by an annotation file|is a folder, not a file"
 for words in ("evaluate", "evaluate masks", "compare"):
@@ -90,7 +95,8 @@ class Place:
         self.set: Dataset = open_dataset(self.data, root=data if self.named else None, split=self.judged[1])
         classes = self.set.classes
         for seed, folder in enumerate(("FIRST", "SECOND")):
-            make_model(root / folder, classes, seed)
+            bands = bands_of(self.set)
+            make_model(root / folder, classes, seed, None if bands is None else bands.with_ranges((0, 4000) * len(bands)))
         for index in range(len(self.set)):
             labels = self.set.sample(index).labels
             write_labels(root / "MASKS", f"{self.set.name(index)}.png", np.where(labels == classes.void, 0, labels), classes)

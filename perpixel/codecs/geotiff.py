@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel.bands import Bands
 from perpixel.classes import ClassTable
 from perpixel.codecs import tiff
 from perpixel.errors import DataError, ResourceError, UsageError, printable
@@ -71,12 +72,22 @@ class Raster:
     _palette: NDArray[np.uint8] | None = None
     _masked: bool = False
     _control_points: Mapping[str, Any] = field(default_factory=dict)
+    _as_stored: bool = False
 
-    def read(self, window: Window) -> NDArray[np.uint8]:
-        """The pixels of a window that lies inside, uint8 RGB (h, w, 3). Grey is repeated three times.
+    def read(self, window: Window) -> NDArray[Any]:
+        """The pixels of a window that lies inside, uint8 RGB (h, w, 3), grey repeated three times; or, where it was opened for a
+        model of other bands, these as they are stored (h, w, N), NaN where they have no data.
 
         Raises DataError, which names the window, where the file is damaged there."""
         bands = self._stored(window, self.bands)
+        if self._as_stored:
+            pixels = np.ascontiguousarray(np.moveaxis(bands, 0, 2))
+            lacking = np.moveaxis(self._stored(window, self.bands, masks=True) == 0, 0, 2) if self._masked else None
+            if lacking is None or not lacking.any():
+                return pixels
+            pixels = pixels.astype(np.result_type(pixels.dtype, np.float32))
+            pixels[lacking] = np.nan
+            return pixels
         if self._palette is not None:
             coloured: NDArray[np.uint8] = self._palette[bands[0]]
             return coloured
@@ -91,13 +102,13 @@ class Raster:
         nothing: NDArray[np.bool_] = (masks == 0).all(0)
         return nothing
 
-    def _stored(self, window: Window, bands: Sequence[int], masks: bool = False) -> NDArray[np.uint8]:
+    def _stored(self, window: Window, bands: Sequence[int], masks: bool = False) -> NDArray[Any]:
         from rasterio.windows import Window as Place
 
         top, left, bottom, right = window
         read = self._source.read_masks if masks else self._source.read
         try:
-            values: NDArray[np.uint8] = read(list(bands), window=Place(left, top, right - left, bottom - top))
+            values: NDArray[Any] = read(list(bands), window=Place(left, top, right - left, bottom - top))
         except gdal_errors(OSError, ValueError) as error:
             where = f"rows {top} to {bottom - 1}, columns {left} to {right - 1}"
             raise DataError(
@@ -107,10 +118,14 @@ class Raster:
 
 
 @contextmanager
-def open_raster(path: Path, bands: Sequence[str] | None = None, level: int = 0, cache: int = CACHE) -> Iterator[Raster]:
+def open_raster(
+    path: Path, bands: Sequence[str] | None = None, level: int = 0, cache: int = CACHE, takes: Bands | None = None
+) -> Iterator[Raster]:
     """The raster of a TIFF file, open during the block, in which GDAL keeps at most `cache` bytes of decoded tiles.
 
-    `bands` are numbers from 1, or names that the file gives; without them, red, green and blue, or the only band. `level` counts
+    `bands` are numbers from 1, or names that the file gives; without them, red, green and blue, or the only band. For a model
+    that `takes` other bands, they are those that it was trained on: of as many as its data set stored, or of as many as it takes.
+    `level` counts
     the smaller copies of a pyramid, from 1; 0 is the full size. Raises ResourceError where rasterio is not installed, DataError
     for a file that cannot be read or holds several pictures, values that are not of 8 bits, or more bands than are read;
     UsageError for a band or level that it does not have."""
@@ -122,32 +137,33 @@ def open_raster(path: Path, bands: Sequence[str] | None = None, level: int = 0, 
         with source:
             left_out = _refuse_pages(path, source)
             if level == 0:
-                yield _raster(path, source, bands, left_out, source.transform, source)
+                yield _raster(path, source, bands, left_out, source.transform, source, takes)
                 return
             with _level(path, source, level) as smaller:
                 wide, high = source.width / smaller.width, source.height / smaller.height
                 a, b, x, d, e, y = tuple(source.transform)[:6]
                 transform = rasterio.Affine(a * wide, b * high, x, d * wide, e * high, y)
-                yield _raster(path, smaller, bands, left_out, transform, source)
+                yield _raster(path, smaller, bands, left_out, transform, source, takes)
 
 
 def _raster(
-    path: Path, source: Any, bands: Sequence[str] | None, left_out: tuple[str, ...], transform: Any, whole: Any
-) -> Raster:
+    path: Path, source: Any, bands: Sequence[str] | None, left_out: tuple[str, ...], transform: Any, whole: Any,
+    takes: Bands | None,
+) -> Raster:  # fmt: skip
     """`source` is the chosen level of the file that is open as `whole`."""
     from rasterio.enums import ColorInterp, MaskFlags
 
     colours = [each.name for each in whole.colorinterp]
-    chosen = _chosen(path, whole, colours, bands)
+    chosen = _chosen(path, whole, colours, bands, takes)
     kinds = {whole.dtypes[band - 1] for band in chosen}
-    if kinds != {"uint8"}:
+    if takes is None and kinds != {"uint8"}:
         kind = ", ".join(sorted(kinds))
         raise DataError(
             f"{path}: has values of {kind}, and the model sees 8 bits; stretch them to 0..255 as in its training, with "
             "gdal_translate -ot Byte -scale LOW HIGH 0 255, say."
         )
     palette = None
-    if len(chosen) == 1 and whole.colorinterp[chosen[0] - 1] == ColorInterp.palette:
+    if takes is None and len(chosen) == 1 and whole.colorinterp[chosen[0] - 1] == ColorInterp.palette:
         palette = np.zeros((256, 3), np.uint8)
         for value, colour in whole.colormap(chosen[0]).items():
             palette[value] = colour[:3]
@@ -161,11 +177,13 @@ def _raster(
         control["rpcs"] = whole.rpcs
     return Raster(
         path, (source.height, source.width), chosen, tuple(source.overviews(chosen[0])), left_out, whole.crs,
-        None if transform.is_identity or points else transform, source, palette, masked, control,
+        None if transform.is_identity or points else transform, source, palette, masked, control, takes is not None,
     )  # fmt: skip
 
 
-def _chosen(path: Path, source: Any, colours: Sequence[str], bands: Sequence[str] | None) -> tuple[int, ...]:
+def _chosen(
+    path: Path, source: Any, colours: Sequence[str], bands: Sequence[str] | None, takes: Bands | None
+) -> tuple[int, ...]:
     """The numbers of the bands to read. Raises DataError or UsageError where it is not clear which, or one does not exist."""
     count = len(colours)
     names = [_named(source, number, colour) for number, colour in enumerate(colours, start=1)]
@@ -176,10 +194,20 @@ def _chosen(path: Path, source: Any, colours: Sequence[str], bands: Sequence[str
         wrong = next((word for word in bands if word.casefold() not in known), None)
         if wrong is not None:
             raise UsageError(f"{path}: has no band {printable(wrong)!r}, but {listed}; correct --bands.")
-        if len(bands) not in (1, 3):
+        if takes is not None and len(bands) != len(takes):
+            raise UsageError(f"{path}: --bands {','.join(bands)}: are {len(bands)}, and the model takes {takes}; name those.")
+        if takes is None and len(bands) not in (1, 3):
             raise UsageError(f"{path}: --bands {','.join(bands)}: the model sees 3, or 1 as grey, not {len(bands)}; correct it.")
         return tuple(known[word.casefold()] for word in bands)
     seen = [number for number, colour in enumerate(colours, start=1) if colour != "alpha"]
+    if takes is not None:
+        if len(takes.stored) in (count, len(seen)):
+            return tuple((range(1, count + 1) if len(takes.stored) == count else seen)[place] for place in takes.places)
+        if len(seen) == len(takes):
+            return tuple(seen)
+        order = ",".join(map(str, range(1, 1 + len(takes))))
+        remedy = f"name those, in its order, with --bands {order}, say" if count > len(takes) else "it needs all of them"
+        raise DataError(f"{path}: has {count} bands ({listed}), and the model was trained on {takes}; {remedy}.")
     by_colour = [colours.index(colour) + 1 for colour in ("red", "green", "blue") if colours.count(colour) == 1]
     if len(seen) == 1:
         return tuple(seen)

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BITS, COMPRESSION, BANDS, EXTRA_BANDS, NUMBERS = 258, 259, 277, 338, 339  # tags; EXTRA_BANDS tells alpha from other bands
-KIND_OF_PAGE, WIDTH, HEIGHT = 254, 256, 257
+SIGNED, FLOATS = 2, 3  # values of NUMBERS
+KIND_OF_PAGE, WIDTH, HEIGHT, ORIENTATION = 254, 256, 257, 274
 NO_PICTURE = 1 | 4  # bits of KIND_OF_PAGE: a smaller copy of another page, and a mask of transparency
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_KEYS, NODATA, RPC = 33550, 33922, 34264, 34735, 42113, 50844  # of rasters
 RASTER_TAGS = frozenset({PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_KEYS, NODATA, RPC})
@@ -133,6 +134,16 @@ def read_tags(file: BinaryIO) -> dict[int, tuple[Any, ...]]:
         return _tags(file)
     except (struct.error, ValueError, OverflowError, OSError, MemoryError):
         return {}
+
+
+def read_size(file: BinaryIO) -> tuple[int, int] | None:
+    """Height and width of the first picture, as its orientation turns it. None where the file is no sound TIFF."""
+    tags = read_tags(file)
+    try:
+        height, width, orientation = tags[HEIGHT][0], tags[WIDTH][0], tags.get(ORIENTATION, (1,))[0]
+    except (KeyError, IndexError):
+        return None
+    return (width, height) if orientation > 4 else (height, width)
 
 
 def _tags(file: BinaryIO) -> dict[int, tuple[Any, ...]]:

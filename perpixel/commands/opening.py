@@ -134,9 +134,9 @@ def costs(
         names[place]: (inference_of(ways[place]) or PLAIN).predictor(side.predictions) for place, side in models.items()
     }
     minutes = {names[place]: minutes_of(paths[place]) for place in models}
-    images = [data.sample(index).image for index in range(min(max(1, timing), len(data)))]
-    speeds = speeds_of(predictors, images, Progress("timed")) if timing else {}
-    return costs_of(predictors, images[0], minutes, speeds)
+    samples = [data.sample(index) for index in range(min(max(1, timing), len(data)))]
+    speeds = speeds_of(predictors, samples, Progress("timed")) if timing else {}
+    return costs_of(predictors, samples[0].image, minutes, speeds)
 
 
 def judged_by_files(measure: Measure[Any], run: Path) -> bool:

@@ -39,18 +39,16 @@ def predict(
         tuple[str, ...] | None,
         Parameter(help="Their classes, such as road,car. [default: all]", converter=names, negative=(), metavar="NAME,..."),
     ] = None,
-    overlays: Annotated[bool, Parameter(help="Write overlays with a legend.")] = True,
-    memory: Annotated[
-        str | None, Parameter(help="Of rasters (GeoTIFF ...): what the process may take, such as 1.5GB. [default: 2GB]")
-    ] = None,
     bands: Annotated[
         tuple[str, ...] | None,
         Parameter(
-            help="Which of their bands are the model's, in its order: numbers from 1, or names, such as 4,3,2.",
-            converter=names,
-            negative=(),
-            metavar="BAND,...",
+            help="Which bands of a picture are the model's, in its order: numbers from 1, or names, such as 4,3,2.",
+            converter=names, negative=(), metavar="BAND,...", consume_multiple=True,
         ),
+    ] = None,
+    overlays: Annotated[bool, Parameter(help="Write overlays with a legend.")] = True,
+    memory: Annotated[
+        str | None, Parameter(help="Of rasters (GeoTIFF ...): what the process may take, such as 1.5GB. [default: 2GB]")
     ] = None,
     level: Annotated[int, Parameter(help="Of a pyramid (COG, whole slide): its smaller copy of this number, from 1.")] = 0,
     polygons: Annotated[
@@ -81,8 +79,8 @@ def predict(
     for text in inputs:
         if text.startswith("-") and text != STDIN and not Path(text).exists():
             settings = (f"--{name.replace('_', '-')}" for name in vars(inferring))
-            known = ("--out", "--split", "--scores", "--scores-as", "--scores-of", "--overlays", "--no-overlays", "--shard",
-                     "--memory", "--bands", "--level", "--polygons", "--device", "--engine", *settings)  # fmt: skip
+            known = ("--out", "--split", "--scores", "--scores-as", "--scores-of", "--bands", "--overlays", "--no-overlays",
+                     "--shard", "--memory", "--level", "--polygons", "--device", "--engine", *settings)  # fmt: skip
             raise did_you_mean("option", text, known)
     kept: bool | KeptScores = scores
     if scores_as is not None or scores_of is not None:
@@ -93,7 +91,7 @@ def predict(
     if is_address(str(out).replace(":/", "://")):  # Path joins slashes
         raise UsageError(f"--out {out}: results are written on this machine; name a folder, and copy it to the store.")
     inference = inference_of(given(inferring)) or PLAIN
-    rasters = RasterSettings(None if memory is None else memory_of(memory), bands, level, polygons)
+    rasters = RasterSettings(None if memory is None else memory_of(memory), level, polygons)
     named, inputs = model_and_pictures(inputs)
     found_pictures = find_pictures(inputs, out) if split is None else pictures_of_split(inputs, split)
     if named is None:
@@ -113,7 +111,7 @@ def predict(
             watched[file] = Progress(f"{file}: rows")
         watched[file](done, rows)
 
-    outcomes = predict_all(model, found_pictures, out, kept, overlays, inference, of_shard, rasters, watch)
+    outcomes = predict_all(model, found_pictures, out, kept, overlays, inference, of_shard, bands, rasters, watch)
     for number, outcome in enumerate(outcomes, start=1):
         if outcome.status not in counts:
             counts["failed"] += 1

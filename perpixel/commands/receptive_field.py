@@ -28,10 +28,12 @@ def receptive_field(
     from perpixel.studies.receptive_field import SHARE, draw_probe
     from perpixel.studies.receptive_field import receptive_field as examine
     from perpixel.terminal import Progress, percent, show
+    from perpixel.weights.model_file import refuse_bands
 
     if out.is_dir() or out.suffix.lower() not in PICTURE_SUFFIXES:
         raise UsageError(f"{out}: is no name of a picture; end --out with a file name like field.png.")
     model = load_on(run, device)
+    refuse_bands(model, "receptive-field")
     image = read_image(picture)
     require_file_or_nothing(out)
     out.parent.mkdir(parents=True, exist_ok=True)  # raises before minutes of probing where nothing can be written

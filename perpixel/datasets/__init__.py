@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
+from perpixel.bands import FILE, Bands
 from perpixel.classes import ClassTable
 from perpixel.datasets import (
     ade20k,
@@ -30,7 +31,8 @@ from perpixel.datasets import (
 from perpixel.datasets.folder import Folder
 from perpixel.datasets.scenes import Scenes
 from perpixel.datasets.things import Things
-from perpixel.errors import DataError, did_you_mean
+from perpixel.errors import DataError, UsageError, did_you_mean
+from perpixel.images import read_size, read_size_of_bands
 from perpixel.sample import Sample
 
 
@@ -74,6 +76,17 @@ class HasTruths(Protocol):
     """A data set with one file of truth for each picture, a mask or instances."""
 
     def truth(self, index: int) -> Path: ...
+
+
+@runtime_checkable
+class HasBands(Protocol):
+    """A data set whose pictures may have other bands than RGB; without such `bands` they are RGB."""
+
+    @property
+    def bands(self) -> Bands | None: ...
+    def __len__(self) -> int: ...
+    def image(self, index: int) -> NDArray[Any]: ...
+    def with_bands(self, bands: Bands) -> Dataset: ...
 
 
 @dataclass(frozen=True)
@@ -189,6 +202,34 @@ def open_dataset(name_or_folder: str | Path, *, root: str | Path | None = None, 
 def with_objects(dataset: Dataset) -> Dataset:
     """The data set with objects in every sample, if it has objects. It works for every data set."""
     return dataset.with_instances() if isinstance(dataset, HasInstances) else dataset
+
+
+def picture_size(dataset: Dataset, index: int) -> tuple[int, int]:
+    """Height and width of a picture: from the header of its file, where a data set has such files, else of the sample."""
+    if not isinstance(dataset, HasPictures):
+        height, width = dataset.sample(index).image.shape[:2]
+        return height, width
+    path = dataset.picture(index)
+    return read_size(path) if bands_of(dataset) is None else read_size_of_bands(path)
+
+
+def bands_of(dataset: Dataset) -> Bands | None:
+    """The bands of the pictures of a data set. None where they are RGB."""
+    return dataset.bands if isinstance(dataset, HasBands) else None
+
+
+def of_bands(dataset: Dataset, words: Sequence[str] | None = None, ranges: Sequence[float] | None = None) -> Dataset:
+    """The data set with the bands that `words` name, in their order, and with these ranges, low and high of each in turn.
+
+    Raises UsageError where the data set has no such bands."""
+    bands = bands_of(dataset)
+    if bands is None or not isinstance(dataset, HasBands):
+        if words is not None or ranges is not None:
+            setting = "bands" if words is not None else "band_ranges"
+            raise UsageError(f"{setting}: pictures are RGB, for no {FILE} names their bands; write it, or leave {setting} out.")
+        return dataset
+    chosen = bands.chosen(words)
+    return dataset.with_bands(chosen if ranges is None else chosen.with_ranges(ranges))
 
 
 # Of the tables that have no background: the names of the classes whose objects are told apart.

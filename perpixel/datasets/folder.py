@@ -4,6 +4,7 @@
     DATA/images/{train,val,test}/NAME.jpg       any of PNG, JPEG, WEBP, TIFF, BMP, GIF
     DATA/masks/{train,val,test}/NAME.png        one value per pixel: grey, palette or 16-bit; NAME.jpg.png belongs to NAME too
     DATA/instances/{train,val,test}/NAME.png    the number of the object at each pixel, or 0; beside masks/ or instead of masks/
+    DATA/bands.csv                              name,low,high,nodata: a row for each band of pictures that are no RGB (`bands`)
 
 Without masks/ the labels are made from the instances: value 1 on objects, 0 elsewhere. `classes.csv` may give other names than
 background and object. Where objects touch, the border between them is drawn as background: every pixel of an object that has a
@@ -18,6 +19,7 @@ shape. In every shape the split `all` is that of all pictures, to judge on or to
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import unicodedata
@@ -30,11 +32,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perpixel.bands import FILE, Bands
 from perpixel.classes import ClassTable
 from perpixel.datasets.folds import split_folds
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import in_either_form, require_folder, safe_name, walk
-from perpixel.images import PICTURE_SUFFIXES, read_image, read_labels
+from perpixel.images import PICTURE_SUFFIXES, read_bands, read_image, read_labels
 from perpixel.sample import Instances, Sample
 from perpixel.tables import read_csv
 
@@ -93,7 +96,7 @@ class Folder:
     def __init__(self, root: Path | str, split: str = "train") -> None:
         self.root, self.split = Path(root), split
         require_folder(self.root, "name the folder that holds images/ and masks/")
-        self.classes = folder_classes(self.root)
+        self.classes, self.bands = folder_classes(self.root), folder_bands(self.root)
         all_pairs = self.listing.pairs
         if not all_pairs:
             raise DataError(f"{self.root}: no picture has a mask of the same name; put them into images/ and masks/.")
@@ -118,23 +121,35 @@ class Folder:
     def truth(self, index: int) -> Path:
         return self.pairs[index].truths[0]
 
+    def with_bands(self, bands: Bands) -> Folder:
+        """The same pictures, with these of their bands."""
+        other = copy.copy(self)
+        other.bands = bands
+        return other
+
+    def image(self, index: int) -> NDArray[Any]:
+        """A picture as a sample has it: RGB, or its bands as they are stored."""
+        path = self.pairs[index].image
+        return read_image(path) if self.bands is None else self.bands.taken(read_bands(path), str(path))
+
     def sample(self, index: int) -> Sample:
         """Raises DataError naming the file when picture, mask and instances cannot be read or do not fit each other."""
         pair = self.pairs[index]
-        image = read_image(pair.image)
+        image = self.image(index)
         truth = read_labels(pair.truths[0])
         labels = self.classes.decode(values_of(truth) if pair.mask is None else truth, str(pair.truths[0]))
         require_same_size(image, labels, pair.image, pair.truths[0])
         if pair.instances is None:
-            return Sample(pair.name, image, labels)
+            return Sample(pair.name, image, labels, bands=self.bands)
         numbers = truth if pair.mask is None else read_labels(pair.instances)
         require_same_size(image, numbers, pair.image, pair.instances)
-        return Sample(pair.name, image, labels, objects_of(numbers, labels, self.classes, drawn=pair.mask is None))
+        objects = objects_of(numbers, labels, self.classes, drawn=pair.mask is None)
+        return Sample(pair.name, image, labels, objects, bands=self.bands)
 
     def files(self) -> list[Path]:
         """The files that define the content of the split."""
-        table = [path for path in (self.root / "classes.csv",) if path.is_file()]
-        return [*table, *(path for pair in self.pairs for path in (pair.image, *pair.truths))]
+        tables = [path for path in (self.root / "classes.csv", self.root / FILE) if path.is_file()]
+        return [*tables, *(path for pair in self.pairs for path in (pair.image, *pair.truths))]
 
 
 def folder_classes(root: Path) -> ClassTable:
@@ -144,6 +159,11 @@ def folder_classes(root: Path) -> ClassTable:
     if (root / "instances").is_dir() and not (root / "masks").is_dir() and not is_listed(root):
         return OBJECTS
     raise DataError(f"{root}: has no classes.csv; `perpixel init {root}` proposes one.")
+
+
+def folder_bands(root: Path) -> Bands | None:
+    """The bands that `root/bands.csv` names. None without it: then pictures are RGB."""
+    return Bands.read_csv(root / FILE) if os.path.lexists(root / FILE) else None
 
 
 def values_of(numbers: NDArray[Any]) -> NDArray[np.uint8]:

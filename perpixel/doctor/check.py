@@ -22,10 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from zlib_ng import zlib_ng
 
+from perpixel.bands import FILE, Bands
 from perpixel.classes import ClassTable
 from perpixel.datasets import DATASETS, ON_DISK, Dataset, judged_splits, label_digest, open_dataset, with_objects
-from perpixel.datasets.folder import SPLITS, Pair, folder_classes, list_folder, objects_of, values_of
-from perpixel.doctor import coco_defects, mask_defects, picture_defects, set_defects, unlearned
+from perpixel.datasets.folder import SPLITS, Pair, folder_bands, folder_classes, list_folder, objects_of, values_of
+from perpixel.doctor import band_defects, coco_defects, mask_defects, picture_defects, set_defects, unlearned
+from perpixel.doctor.band_defects import BandValues
 from perpixel.doctor.defects import Problem, failed, problem
 from perpixel.doctor.set_defects import SampleResult
 from perpixel.errors import DataError, UsageError, printable
@@ -94,6 +96,7 @@ class _Planned:
     chosen: bool  # splits are chosen
     jobs: Sequence[tuple[str, Callable[[], SampleResult]]] = ()
     names: Sequence[str] = ()
+    bands: Bands | None = None
 
 
 def _planned(data: str | Path, root: str | Path | None, splits: Sequence[str] | None, objects: bool) -> _Planned:
@@ -115,7 +118,7 @@ def _planned(data: str | Path, root: str | Path | None, splits: Sequence[str] | 
     if not os.path.isdir(folder):
         open_dataset(data)  # raises: no such name, no such folder
     require_folder(folder, "allow it")
-    classes, table = folder_classes(folder), str(folder / "classes.csv")
+    classes, table, bands = folder_classes(folder), str(folder / "classes.csv"), folder_bands(folder)
     listing = list_folder(folder)
     problems = set_defects.of_listing(folder, listing)
     if not listing.pairs and not problems:
@@ -125,8 +128,8 @@ def _planned(data: str | Path, root: str | Path | None, splits: Sequence[str] | 
     problems += set_defects.of_table(classes, table)
     return _Planned(
         tuple(problems), classes, table, False, splits is not None,
-        [(split, partial(_check_pair, pair, classes, objects)) for split, pair in pairs],
-        [f"{split}\0{pair.name}" for split, pair in pairs],
+        [(split, partial(_check_pair, pair, classes, objects, bands)) for split, pair in pairs],
+        [f"{split}\0{pair.name}" for split, pair in pairs], bands,
     )  # fmt: skip
 
 
@@ -167,6 +170,7 @@ def check_shard(
     head = {
         "problems": planned.problems, "classes": planned.classes.to_json(), "table": planned.table,
         "published": planned.published, "data": str(data),
+        **({} if planned.bands is None else {"bands": planned.bands.to_json()}),
     }  # fmt: skip
     with ShardFile(out, KIND, shard, plain(head), planned.names) as file:
         before = [typed(file.done[place]["result"], SampleResult, str(file.path)) for place in sorted(file.done)]
@@ -187,7 +191,7 @@ def merge_checked(folder: Path) -> tuple[str, Report]:
         head = merged.head
         planned = _Planned(
             typed(head["problems"], tuple[Problem, ...], str(folder)), ClassTable.from_json(head["classes"]), str(head["table"]),
-            bool(head["published"]), False,
+            bool(head["published"]), False, bands=Bands.from_json(head["bands"]) if "bands" in head else None,
         )  # fmt: skip
         data = str(head["data"])
     except KeyError as error:
@@ -215,6 +219,8 @@ def _report(planned: _Planned, results: list[tuple[str, SampleResult]]) -> Repor
             sizes[f"{result.size[0]}x{result.size[1]}"] += 1
     problems = set_defects.of_folders(problems, table)
     problems += set_defects.of_pictures(results, published, overlap=published and planned.chosen)
+    if planned.bands is not None:
+        problems += band_defects.of_set([(result.file, result.bands) for _, result in results], planned.bands, _bands_file(table))
     if any(result.pixels is not None for _, result in results):
         problems += set_defects.of_empty_masks(results, classes)
         problems += set_defects.of_classes(class_pixels, classes, table)
@@ -231,18 +237,28 @@ def _report(planned: _Planned, results: list[tuple[str, SampleResult]]) -> Repor
     return Report(tuple(problems), class_pixels, pictures, fingerprints, dict(sizes), without_lesson)
 
 
-def _check_pair(pair: Pair, classes: ClassTable, objects: bool) -> SampleResult:
+def _bands_file(table: str) -> str:
+    return str(Path(table).parent / FILE)
+
+
+def _check_pair(pair: Pair, classes: ClassTable, objects: bool, bands: Bands | None) -> SampleResult:
     """Checks a pair of files. An error that they raise becomes a problem."""
     try:
-        return _check_files(pair, classes, objects)
+        return _check_files(pair, classes, objects, bands)
     except Exception as error:
         return SampleResult(printable(pair.image), (failed(pair.image, error),))
 
 
-def _check_files(pair: Pair, classes: ClassTable, objects: bool) -> SampleResult:
+def _check_files(pair: Pair, classes: ClassTable, objects: bool, bands: Bands | None) -> SampleResult:
     problems: list[Problem] = []
-    image = header = None
-    if _exists(pair.image, problems):
+    image = header = pixels = None
+    values: tuple[BandValues, ...] = ()
+    if not _exists(pair.image, problems):
+        pass
+    elif bands is not None:
+        pixels, values = band_defects.picture(pair.image, bands, problems)
+        image = None if pixels is None else bands.shown(pixels)
+    else:
         image, header = picture_defects.picture(pair.image, problems)
     truths = [_read_truth(path, problems, classes) for path in pair.truths]
     for path, truth in zip(pair.truths, truths, strict=True):
@@ -263,6 +279,8 @@ def _check_files(pair: Pair, classes: ClassTable, objects: bool) -> SampleResult
         labels_of_mask = labels if pair.mask is not None and labels is not None and labels.ndim == 2 else None
         problems += mask_defects.of_objects(pair.instances, truths[-1], labels_of_mask, classes)
     result = _result_of(printable(pair.image), where, problems, pair.name, image, labels, classes)
+    if pixels is not None and result.thumbnail is not None:
+        result = replace(result, picture_digest=_digest(pixels, result.thumbnail), grey=None, bands=values)
     if not objects or pair.instances is None or result.labels_digest is None or labels is None or truths[-1] is None:
         return result
     numbered = objects_of(truths[-1], labels, classes, drawn=pair.mask is None)

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from perpixel.bands import FILE
 from perpixel.classes import ClassTable, distinct_colours
-from perpixel.datasets.folder import OBJECTS, SPLITS, Listing, Pair, is_listed, list_folder, truth_folders
+from perpixel.datasets.folder import OBJECTS, SPLITS, Listing, Pair, folder_bands, is_listed, list_folder, truth_folders
 from perpixel.datasets.pairing import as_pair, find_pairs
 from perpixel.datasets.pairing_classes import (
     classes_of_colours,
@@ -51,7 +52,7 @@ from perpixel.doctor.repair import PLAN
 from perpixel.errors import DataError, ResourceError, UsageError, failure_of, printable
 from perpixel.files import new_folder, read_bytes, require_folder, walk, write_whole
 from perpixel.formats import FORMATS, annotations_of
-from perpixel.images import encode_image, encode_labels, read_header, read_size, read_stored
+from perpixel.images import encode_image, encode_labels, read_header, read_size, read_size_of_bands, read_stored
 from perpixel.tables import to_csv
 from perpixel.terminal import FAILURES
 
@@ -427,7 +428,8 @@ def _look_at_masks(
         known = _colours_before_loss(folder, looks, table)
         lossy = [path for path in looks if looks[path].lossy and known]
         looks |= zip(lossy, pool.map(lambda path: look_at_mask(path, known), lossy), strict=True)
-        sizes = pool.map(_size_or_reason, [pair.image for pair in pairs])
+        read = size_reader(folder)
+        sizes = pool.map(lambda pair: _size_or_reason(pair.image, read), pairs)
         for path, size in zip(masks, sizes, strict=True):
             if looks[path].cannot:
                 broken.append(looks[path].cannot)
@@ -469,9 +471,14 @@ def _colours_before_loss(folder: Path, looks: dict[Path, MaskLook], table: Class
         return ()
 
 
-def _size_or_reason(picture: Path) -> tuple[int, int] | str:
+def size_reader(folder: Path) -> Callable[[Path], tuple[int, int]]:
+    """What reads the size of a picture of the folder, whose bands may be named. Raises DataError where the names are wrong."""
+    return read_size if folder_bands(folder) is None else read_size_of_bands
+
+
+def _size_or_reason(picture: Path, read: Callable[[Path], tuple[int, int]]) -> tuple[int, int] | str:
     try:
-        return read_size(picture)
+        return read(picture)
     except DataError as error:
         return str(error)
 
@@ -499,6 +506,8 @@ def fix(proposal: Proposal, out: Path, progress: Callable[[int, int], None] = la
         if len(failed) == len(proposal.pairs):
             raise DataError(f"{proposal.folder}: no pair can be written; the first: {failed[0]}")
         proposal.classes.write_csv(partial / "classes.csv")
+        if os.path.isfile(proposal.folder / FILE):
+            write_whole(partial, FILE, read_bytes(proposal.folder / FILE))
         write_whole(partial, PLAN, to_csv(("file", "kind", "action"), rows))
     return Fixed(len(proposal.pairs) - len(failed), tuple(failed))
 
@@ -508,7 +517,7 @@ def _copy(proposal: Proposal, pair: Pair, out: Path, name: str) -> list[tuple[st
     files: list[tuple[str, bytes]] = []
     steps: list[tuple[str, str, str]] = []
     try:
-        read_size(pair.image)  # raises for what is no picture
+        size_reader(proposal.folder)(pair.image)  # raises for what is no picture
         files.append((f"images/{name}{pair.image.suffix}", read_bytes(pair.image)))
         if proposal.class_of:
             labels, action = _labels_of_classes(proposal, pair.image)

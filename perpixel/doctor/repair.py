@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from perpixel.bands import FILE
 from perpixel.classes import ClassTable
 from perpixel.datasets.folder import Pair, folder_classes, list_folder
 from perpixel.doctor.check import Report
@@ -118,6 +119,8 @@ def repair(root: Path, steps: Sequence[Step], out: Path) -> Repaired:
                 continue
             names.add((pair.split, pair.name))
         _table_without(classes, {step.file for step in steps if step.kind == "empty class"}).write_csv(partial / "classes.csv")
+        if os.path.isfile(root / FILE):
+            write_whole(partial, FILE, read_bytes(root / FILE))
         rows = [(step.file, step.kind, step.action) for step in done.values()]
         write_whole(partial, PLAN, to_csv(("file", "kind", "action"), rows))
     return Repaired(len(names), tuple(done.values()))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from perpixel.classes import ClassTable
 from perpixel.codecs import unread
 from perpixel.datasets.folder import SPLITS, Listing, files_below, is_listed, truth_folders
+from perpixel.doctor.band_defects import BandValues
 from perpixel.doctor.defects import Problem, Severity, failed, problem
 from perpixel.errors import DataError
 from perpixel.files import require_plain, walk
@@ -46,6 +47,7 @@ class SampleResult:
     size: tuple[int, int] | None = None  # (height, width)
     grey: bool | None = None
     thumbnail: NDArray[np.uint8] | None = None  # (16, 16)
+    bands: tuple[BandValues, ...] = ()  # of a picture whose bands are named
     unlearned: tuple[str, dict[str, int]] | None = None  # the name of the sample, and its objects that teach nothing by reason
 
 

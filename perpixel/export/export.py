@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from perpixel.networks import finds_objects, gives_labels, labels_pixels
 from perpixel.version import VERSION
 from perpixel.weights.exported_file import KEY, ExportCard, ExportedNetwork, serialized, stamped
 from perpixel.weights.graph import Labels, as_onnx
-from perpixel.weights.model_file import Model
+from perpixel.weights.model_file import Model, refuse_bands
 
 SUFFIX_OF = {engine: suffix for suffix, engine in EXPORTED.items()}
 MOST_LOSS = 1.0  # points of mean IoU that 8 bits may cost
@@ -77,7 +77,7 @@ def export(
     if not calibration and not proof.comparison.equal:
         raise DataError(f"{out}: not written, for {network.engine} gives other labels than torch: {proof.comparison}.")
     words = f"calibrated by {len(calibration)} pictures" if calibration else ""
-    card = ExportCard(asdict(model.card), model.digest, model.side, VERSION, words, proof.to_json(network.engine))
+    card = ExportCard(model.card.to_json(), model.digest, model.side, VERSION, words, proof.to_json(network.engine))
     write = write_onnx if to == "onnx" else write_openvino
     return ExportedFile(out, proof, write(out, graph, card))
 
@@ -99,6 +99,7 @@ def _refuse(model: Model) -> None:
     network = model.network
     if gives_labels(network):
         raise UsageError("this is an exported file already; name the run that it was made of.")
+    refuse_bands(model, "export")
     if finds_objects(network) and not labels_pixels(network):
         raise UsageError(
             f"{model.card.title} finds objects, whose number follows from each picture: its graph would have no labels to give; "

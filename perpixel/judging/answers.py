@@ -14,9 +14,6 @@ from perpixel.measures.measure import Measure, Pairs, WithoutPictures
 from perpixel.sample import Prediction, Sample
 
 if TYPE_CHECKING:  # masks are judged without torch, results files also without what reads data sets
-    import numpy as np
-    from numpy.typing import NDArray
-
     from perpixel.datasets import Dataset
     from perpixel.networks import Network
     from perpixel.prediction.inference import Inference, Predictor
@@ -58,7 +55,7 @@ def pairs_of(
     advice = ADVICE.get(measure.needs, "judge another")
     refuse_network(model.network, measure, model.card.title, advice, predictor.provides)
     described = partial(protocol, data, weights=predictor.weights, scale=seen_at(model), rules=predictor.rules)
-    return _pairs(truth, measure, described, truth.sample, _counting(measure, predictor, data), rules=predictor.rules)
+    return _pairs(truth, measure, described, truth.sample, _counting(measure, predictor.of, data), rules=predictor.rules)
 
 
 def pairs_in_training(network: Network, data: Dataset, measure: Measure[Row], scale: float) -> Pairs[Row]:
@@ -68,7 +65,8 @@ def pairs_in_training(network: Network, data: Dataset, measure: Measure[Row], sc
 
     truth, scores = measure.truth(data), KeptScores() if _with_scores(measure) else None
 
-    def predicted(image: NDArray[np.uint8]) -> Prediction:
+    def predicted(sample: Sample) -> Prediction:
+        image = sample.image if sample.bands is None else sample.bands.scaled(sample.image)[0]
         return whole_picture(network, data.classes, image, scale, scores)()
 
     return _pairs(truth, measure, lambda _: {}, truth.sample, _counting(measure, predicted, data))
@@ -95,13 +93,13 @@ def refuse_network(
 
 
 def _counting(
-    measure: Measure[Row], predicted: Callable[[NDArray[np.uint8]], Prediction], data: Dataset
+    measure: Measure[Row], predicted: Callable[[Sample], Prediction], data: Dataset
 ) -> Callable[[int, Sample], tuple[Row, bytes]]:
     """Counts a picture by what is `predicted` for it."""
 
     def count(_: int, sample: Sample) -> tuple[Row, bytes]:
         measure.refuse(sample, data.classes)
-        prediction = predicted(sample.image)
+        prediction = predicted(sample)
         if measure.needs == "label ids":
             prediction = replace(prediction, labels=data.classes.encode(prediction.labels))
         return measure.count(sample, prediction)
@@ -114,6 +112,7 @@ def predictor_of(model: Model, dataset: Dataset, inference: Inference | None = N
     from perpixel.prediction.inference import PLAIN
 
     refuse_other_classes(model, dataset)
+    refuse_other_bands(model, dataset)
     return (inference or PLAIN).predictor(model, scores)
 
 
@@ -126,8 +125,7 @@ def answers(
 
         _refuse_inference(model_or_masks, inference, "masks are judged as they are")
         return masks_of(Path(model_or_masks), dataset)
-    predictor = predictor_of(model_or_masks, dataset, inference)
-    return lambda sample: predictor(sample.image)
+    return predictor_of(model_or_masks, dataset, inference).of
 
 
 def part_of(measure: Measure[Any]) -> str:
@@ -142,6 +140,18 @@ def refuse_other_classes(model: Model, dataset: Dataset) -> None:
             f"the model knows the classes {', '.join(model.classes.names)}; the data set has "
             f"{', '.join(dataset.classes.names)}; judge it on a set with the same classes."
         )
+
+
+def refuse_other_bands(model: Model, dataset: Dataset) -> None:
+    """Raises UsageError when the pictures of the data set do not have the bands that the model takes."""
+    from perpixel.datasets import bands_of
+
+    takes, has = model.bands, bands_of(dataset)
+    if takes is not None and has is not None:
+        takes.refuse(has.names, "the data set")
+    elif takes is not None or has is not None:
+        of_model, of_data = ("RGB" if each is None else str(each) for each in (takes, has))
+        raise UsageError(f"the model was trained on {of_model}, and the data set has {of_data}; judge it on the same bands.")
 
 
 def _of_masks(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, Self, TypeGuard
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from perpixel.backbones import WITHOUT_IMAGENET
 from perpixel.errors import UsageError, did_you_mean
+from perpixel.layers.first_convolution import take_bands
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import Mean, PixelLoss
 from perpixel.networks.classifier import Classifier
@@ -44,7 +45,8 @@ from perpixel.sample import Instances, Targets
 class Network(Protocol):
     """The common part of both contracts: the losses, and the methods of `nn.Module` that callers use.
 
-    `losses(images, targets)` -> named scalars, which training sums. `images` float32 (B, 3, H, W) in [0, 1], any H and W. Pixels
+    `losses(images, targets)` -> named scalars, which training sums. `images` float32 (B, 3, H, W) in [0, 1], any H and W; built
+    with `channels=N` it takes N bands in place of RGB. Pixels
     whose label is void change neither loss nor gradient. A batch that is all void gives 0. A network can be built on the meta
     device, where `perpixel networks` counts and `load` compares shapes. Without its argument `weights` it loads nothing."""
 
@@ -148,14 +150,25 @@ SPEAKING = ("variant", "backbone", "layer", "fusion", "convolutions", "norm", "h
 UNNAMED = ("weights", "channels")
 
 
-def build(name: str, classes: int = 21, **arguments: Any) -> nn.Module:
+def build(name: str, classes: int = 21, *, bands: Sequence[str] | None = None, **arguments: Any) -> nn.Module:
     """The network `name` for `classes` classes; without arguments the paper's own, randomly initialised.
 
+    Every network takes `channels`, the number of bands that pictures have in place of RGB; `bands` are their names, by which
+    filters of red, green and blue that learned from ImageNet become theirs (`layers.first_convolution`).
     Raises UnknownName for a network or argument that does not exist, UsageError for one that does not fit."""
     _known(name, arguments)
     if classes < 1:
         raise UsageError(f"a network needs at least one class, not {classes}.")
-    return NETWORKS[name](classes=classes, **arguments)
+    channels = len(bands) if bands is not None else arguments.get("channels")
+    if name == "unet" and not arguments.get("backbone"):
+        return NETWORKS[name](classes=classes, **{**arguments, **({} if channels is None else {"channels": channels})})
+    network = NETWORKS[name](classes=classes, **{key: value for key, value in arguments.items() if key != "channels"})
+    if channels is not None and channels < 1:
+        raise UsageError(f"channels={channels}: pictures have 1 or more.")
+    if bands is not None or channels not in (None, 3):
+        names = bands or [f"band {number}" for number in range(1, 1 + (channels or 3))]
+        take_bands(network, names, learned=arguments.get("weights") == "imagenet")
+    return network
 
 
 def title(name: str, arguments: Mapping[str, Any]) -> str:
@@ -182,7 +195,7 @@ def _known(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that the network takes, with their defaults. Raises UnknownName for an unknown network or argument."""
     if name not in NETWORKS:
         raise did_you_mean("network", name, NETWORKS)
-    known = arguments_of(name, given)
+    known = {"channels": 3, **arguments_of(name, given)}
     for argument in given:
         if argument not in known:
             raise did_you_mean(f"argument of {name}", argument, known)
@@ -263,13 +276,14 @@ def trunk_of(network: Network) -> nn.Module | None:
 
 
 def mean_colour(network: Network) -> Tensor:
-    """The colour (3, 1, 1) in [0, 1] that the network subtracts from pictures, black by default."""
+    """The colour (3, 1, 1) in [0, 1] that the network subtracts from pictures, of N bands (N, 1, 1); black, (1, 1, 1), by
+    default."""
     trunk = trunk_of(network)
     for part in (trunk, network):
         mean = getattr(part, "mean", None)
-        if isinstance(mean, Tensor) and mean.numel() == 3:
-            return mean.detach().view(3, 1, 1)
-    return torch.zeros(3, 1, 1)
+        if isinstance(mean, Tensor) and mean.ndim == 3:
+            return mean.detach()
+    return torch.zeros(1, 1, 1)
 
 
 def with_output_stride(network: Network, output_stride: int) -> Network:

@@ -223,7 +223,7 @@ class RegionNetwork(nn.Module, ABC):
         size = max(1, int(height * scale)), max(1, int(width * scale))
         resized = F.interpolate(images, size, mode="bilinear", align_corners=False)
         padded = [-(-side // DIVISOR) * DIVISOR for side in size]
-        seen = self.trunk.mean.to(images.dtype).expand(len(images), 3, *padded).clone()
+        seen = self.trunk.mean.to(images.dtype).expand(len(images), -1, *padded).clone()
         seen[..., : size[0], : size[1]] = resized
         return seen, size
 

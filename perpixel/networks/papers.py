@@ -71,11 +71,11 @@ def networks() -> list[NetworkRow]:
     return [NetworkRow(name, *size_of(name), *PAPERS[name]) for name in NETWORKS]
 
 
-def size_of(name: str, classes: int = CLASSES, size: tuple[int, int] = SIZE, **arguments: object) -> tuple[int, int]:
+def size_of(name: str, classes: int = CLASSES, size: tuple[int, int] = SIZE, **arguments: Any) -> tuple[int, int]:
     """Learned parameters, and multiply-adds of a picture of `size`. A network of objects is counted with its most regions."""
     with torch.device("meta"):
         network: Any = build(name, classes, **arguments).eval()
-        images = torch.empty(1, 3, *size)
+        images = torch.empty(1, arguments.get("channels", 3), *size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         (network.work if isinstance(network, RegionNetwork) else network)(images)
     return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2

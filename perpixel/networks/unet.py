@@ -40,9 +40,10 @@ BORDER = 92  # pixels that valid convolutions take from each side
 class UNet(nn.Module):
     """The paper's network, 31,030,658 parameters with `channels=1, classes=2`; or the released one, 31,100,354.
 
-    `channels=1` takes the mean of RGB. `width` scales every layer. `convolutions`: "valid" as published or "same".
-    `norm`: none as published or "batch". `dropout` at the end of the contracting path (section 3.1). Without `skips` the decoder
-    has its up-convolutions alone. `border`: pixels that the network takes from each side, 92, or 0 with padded convolutions."""
+    With `channels=1` pictures have one band, or are RGB, of which it takes the mean. `width` scales every layer. `convolutions`:
+    "valid" as published or "same". `norm`: none as published or "batch". `dropout` at the end of the contracting path (section
+    3.1). Without `skips` the decoder has its up-convolutions alone. `border`: pixels that the network takes from each side, 92,
+    or 0 with padded convolutions."""
 
     def __init__(
         self,
@@ -60,8 +61,8 @@ class UNet(nn.Module):
             raise did_you_mean("variant of unet", variant, VARIANTS)
         if convolutions not in ("valid", "same"):
             raise UsageError(f"convolutions={convolutions!r}: U-Net has 'valid' (as published) or 'same'.")
-        if channels not in (1, 3):
-            raise UsageError(f"channels={channels}: pictures have 3 channels, or 1 as their mean.")
+        if channels < 1:
+            raise UsageError(f"channels={channels}: pictures have 1 or more.")
         self.released, self.channels, self.skips = variant == "release", channels, skips
         self.padded = convolutions == "same"
         self.border = 0 if self.padded else BORDER
@@ -100,7 +101,7 @@ class UNet(nn.Module):
     def _scores(self, images: Tensor, mirrored: int) -> ScoreMap:
         """Logits of the images without `border` pixels on each side, after mirroring by `mirrored` pixels on each side."""
         height, width = (side + 2 * (mirrored - self.border) for side in images.shape[-2:])
-        x = grey(images) if self.channels == 1 else images
+        x = grey(images) if self.channels == 1 and images.shape[1] == 3 else images
         below, right = (_missing(side + 2 * mirrored, self.padded) for side in images.shape[-2:])
         x = mirror(x, mirrored, mirrored + below, mirrored, mirrored + right)
         levels = []

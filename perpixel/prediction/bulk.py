@@ -27,13 +27,14 @@ from perpixel.codecs.geotiff import is_raster
 from perpixel.datasets.folder import Folder
 from perpixel.errors import DataError, UsageError, failure_of
 from perpixel.files import MODEL_FILE, digest, locked, read_bytes, require_plain, temporary_of, walk, write_whole
-from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_image, read_labels
+from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_labels
 from perpixel.prediction import panoptic
 from perpixel.prediction.inference import PLAIN, Inference, Predictor
 from perpixel.prediction.instances import INSTANCES, encode_instances
 from perpixel.prediction.journal import SUFFIXES, Done, Journal, ShardJournal
 from perpixel.prediction.kept_scores import KeptScores
 from perpixel.prediction.panoptic import PANOPTIC
+from perpixel.prediction.pictures import read_picture
 from perpixel.prediction.rasters import PLAIN_RASTERS, RasterPredictor, RasterSettings, Watch
 from perpixel.prediction.stores import is_address, pictures_at, read_at
 from perpixel.prediction.videos import OVERLAY, VIDEO_SUFFIXES, Frames, frame_name, write_overlay
@@ -144,8 +145,8 @@ def _expand(text: str) -> Iterator[tuple[str, str]]:
 
 def predict_all(
     model: Model, pictures: Sequence[InputPicture], out: Path, scores: bool | KeptScores = False, overlays: bool = True,
-    inference: Inference | None = None, shard: Shard | None = None, rasters: RasterSettings = PLAIN_RASTERS,
-    watch: Watch = lambda file, done, total: None,
+    inference: Inference | None = None, shard: Shard | None = None, bands: Sequence[str] | None = None,
+    rasters: RasterSettings = PLAIN_RASTERS, watch: Watch = lambda file, done, total: None,
 ) -> Iterator[Outcome]:  # fmt: skip
     """Writes `out/masks/NAME.png`, `out/overlays/NAME.png` and, if asked, `out/scores/NAME.npy` for every picture; of a network
     of objects also `out/instances/NAME.json` (see `instances`). Of two networks that are merged it writes these, and
@@ -157,12 +158,16 @@ def predict_all(
 
     Reading, computing and writing overlap; at most a handful of pictures is in memory. A picture that fails is reported and
     the rest go on. What a former call finished with the same model, picture and options is skipped; the journal tells.
+    `bands` name those of each picture that are the model's, in its order; see `read_picture`.
     A `shard` predicts its share of the pictures alone; its siblings may write into the same folder (see `journal`).
     Raises UsageError when `out` holds predictions of another model, `inference` does not fit this one, or a shard has videos."""
     predictor = (inference or PLAIN).predictor(model, scores)
     videos = {picture.path: _Video(picture) for picture in pictures if picture.is_video}
     if shard is not None and videos:
         raise UsageError(f"{next(iter(videos))}: a video is predicted frame by frame, by one process; leave --shard out.")
+    if videos and (model.bands is not None or bands is not None):
+        why = f"the model takes {model.bands}" if model.bands is not None else "bands are chosen of pictures"
+        raise UsageError(f"{next(iter(videos))}: frames of a video are RGB, and {why}; predict it by itself with a model of RGB.")
     out.mkdir(parents=True, exist_ok=True)
     provided = predictor.provides
     kinds = {"masks": True, "overlays": overlays, "scores": predictor.scores is not None, INSTANCES: "instances" in provided}
@@ -174,6 +179,8 @@ def predict_all(
         head["scores"] = asdict(predictor.scores)
     if rules := predictor.rules:
         head["inference"] = rules
+    if bands is not None:
+        head["bands"] = [*bands]
     if rasters.rules:
         head["rasters"] = rasters.rules
     unfinished = {picture.name for picture in pictures if temporary_of(out / "masks" / f"{picture.name}.tif").exists()}
@@ -188,7 +195,7 @@ def predict_all(
 
         def read_ahead() -> None:
             while len(reading) < 3 and (picture := next(remaining, None)) is not None:
-                reading.append((picture, reader.submit(_read, picture, journal, frames, rasters)))
+                reading.append((picture, reader.submit(_read, picture, journal, frames, model, bands, rasters)))
 
         of_rasters: RasterPredictor | None = None
         read_ahead()
@@ -208,14 +215,15 @@ def predict_all(
                 if picture.frame is not None:
                     videos[picture.path].new = True
                 if read.image is None:
-                    of_rasters = of_rasters or RasterPredictor(predictor, rasters, overlays, watch)
+                    of_rasters = of_rasters or RasterPredictor(predictor, rasters, bands, overlays, watch)
                     written = of_rasters.predict(Path(picture.path), picture.name, out)
                     journal.add(picture.name, Done(read.key, written.files, raster=True))
                     again = f"{picture.path}: an earlier call ended before its mask was whole; it was predicted from the start."
                     yield Outcome(picture, "done", (*written.told, *([again] if picture.name in unfinished else [])))
                     continue
                 finish = predictor.begin(read.image)
-                writing_now = writer.submit(_write, picture, read.image, finish, out, overlays, journal, read.key)
+                shown = model.shown(read.image)
+                writing_now = writer.submit(_write, picture, shown, finish, out, overlays, journal, read.key)
                 writing.append((picture, read.dropped, writing_now))
             except Exception as error:
                 if picture.frame is not None:
@@ -303,11 +311,14 @@ class _Read:
 
     key: str
     done: bool = False
-    image: NDArray[np.uint8] | None = None
+    image: NDArray[Any] | None = None
     dropped: tuple[str, ...] = ()
 
 
-def _read(picture: InputPicture, journal: Journal | ShardJournal, frames: Frames, rasters: RasterSettings) -> _Read | None:
+def _read(
+    picture: InputPicture, journal: Journal | ShardJournal, frames: Frames, model: Model, bands: Sequence[str] | None,
+    rasters: RasterSettings,
+) -> _Read | None:  # fmt: skip
     """None behind the last frame of a video."""
     if picture.frame is not None:
         pixels = frames.read(picture.path, picture.frame)
@@ -327,7 +338,9 @@ def _read(picture: InputPicture, journal: Journal | ShardJournal, frames: Frames
     if journal.has(picture.name, key):
         return _Read(key, done=True)
     try:
-        return _Read(key, False, read_image(data), tuple(f"{where}: {left_out.clause}." for left_out in dropped(data)))
+        image = read_picture(data, model.bands, bands, where)
+        left_out = dropped(data) if model.bands is None and bands is None else ()
+        return _Read(key, False, image, tuple(f"{where}: {part.clause}." for part in left_out))
     except DataError as error:
         raise DataError(str(error).replace(BYTES_NAME, where)) from error
 

@@ -18,6 +18,7 @@ from perpixel.networks import gives_labels, labels_pixels
 from perpixel.networks.mask_rcnn import RegionNetwork
 from perpixel.networks.papers import size_of
 from perpixel.prediction.inference import Predictor
+from perpixel.sample import Sample
 
 WARM_UP = 2  # first predictions of each that are not counted
 Image = NDArray[np.uint8]
@@ -72,40 +73,40 @@ def costs_of(
 
 def speeds_of(
     predictors: Mapping[str, Predictor],
-    images: Sequence[Image],
+    samples: Sequence[Sample],
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Speed]:
     """Times every one on every picture, alternately, so that what else the machine does touches all alike. The first `WARM_UP`
     predictions of each are not counted, and memory is measured after all that."""
     for predictor in predictors.values():
         for _ in range(WARM_UP):
-            predictor(images[0])
+            predictor.of(samples[0])
     seconds: dict[str, list[float]] = {name: [] for name in predictors}
-    for done, image in enumerate(images, start=1):
+    for done, sample in enumerate(samples, start=1):
         in_turn = list(predictors.items())
         for name, predictor in in_turn if done % 2 else in_turn[::-1]:
             began = time.perf_counter()
-            predictor(image)
+            predictor.of(sample)
             seconds[name].append(time.perf_counter() - began)
         if progress is not None:
-            progress(done, len(images))
-    largest = max(images, key=lambda image: image.size)
+            progress(done, len(samples))
+    largest = max(samples, key=lambda sample: sample.image.size)
     found = {}
     for name, predictor in predictors.items():
         p50, p95 = np.quantile(seconds[name], [0.5, 0.95]).tolist()
-        found[name] = Speed(p50, p95, len(images), _peak(predictor, largest))
+        found[name] = Speed(p50, p95, len(samples), _peak(predictor, largest))
     return found
 
 
-def _peak(predictor: Predictor, image: Image) -> int | None:
+def _peak(predictor: Predictor, sample: Sample) -> int | None:
     """Bytes that a prediction takes at most beyond what is held before it: of the GPU, where the network is on one."""
     weights = next(predictor.model.network.parameters(), None)  # none of an exported file
     device = torch.device("cpu") if weights is None else weights.device
     if device.type == "cpu":
-        return peak_of(lambda: predictor(image))
+        return peak_of(lambda: predictor.of(sample))
     if device.type != "cuda":
         return None
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
-    predictor(image)
+    predictor.of(sample)
     return torch.cuda.max_memory_allocated(device) - before

@@ -96,6 +96,8 @@ def _why_torch_alone(model: Model) -> str:
     """Why no other engine can run a network; empty where they can."""
     if not labels_pixels(model.network):
         return f"{type(model.network).__name__} finds objects, which torch alone does"
+    if model.bands is not None:
+        return f"the model takes {model.bands}, and other engines run RGB alone"
     device = next(model.network.parameters()).device
     return "" if device.type == "cpu" else f"other engines compute on the CPU, and the network is on {device}"
 

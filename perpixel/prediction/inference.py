@@ -55,7 +55,7 @@ from perpixel.prediction.score_maps import Scores, Window, resized, score_map, t
 from perpixel.prediction.symmetries import ALL, FLIPS, Symmetry, read_back, scores_of_turned
 from perpixel.prediction.tiles import tiles, tiling_of
 from perpixel.prediction.windows import step_of, strips, windows
-from perpixel.sample import Instances, Prediction
+from perpixel.sample import Instances, Prediction, Sample
 from perpixel.weights.model_file import Model, load
 
 ENSEMBLES = {"mean": "mean of two networks' probabilities", "product": "softmax of the product of two networks' scores above 0"}
@@ -250,6 +250,8 @@ class Inference:
             keeping.ids(model.classes)
         if self.tile:
             tiling_of(pixel_network(network, "tile"), self.tile)
+        if self.proposals and model.bands is not None:
+            raise UsageError(f"proposals: boxes are found in RGB, and the model takes {model.bands}; leave proposals out.")
         if self.proposals:  # raises before the first picture where the method needs a package that is not installed
             propose(np.zeros((8, 8, 3), np.uint8), str(self.proposals_by))
         if self.crf and len(model.classes) == 1:
@@ -272,6 +274,7 @@ class Inference:
                 f"ensemble: the second model knows the classes {', '.join(other.classes.names)}, the first "
                 f"{', '.join(model.classes.names)}; join models with the same classes."
             )
+        _refuse_bands("ensemble", model, other)
         pixel_network(other.ready(), "ensemble").to(next(model.network.parameters()).device)
         return other
 
@@ -281,8 +284,17 @@ class Inference:
         other = objects_by if isinstance(objects_by, Model) else load(objects_by)
         if not finds_objects(other.ready()):
             raise UsageError(f"objects_by: {other.card.title} finds no objects; name a run of mask_rcnn or panet, say.")
+        _refuse_bands("objects_by", model, other)
         other.network.to(next(model.network.parameters()).device)
         return Objects(other, panoptic.fitted(other.classes, model.classes, self.things))
+
+
+def _refuse_bands(setting: str, model: Model, other: Model) -> None:
+    """Raises UsageError where two models that see one picture take other bands, or see other values as 0 and 1."""
+    if model.bands != other.bands:
+        words = ["RGB" if one.bands is None else f"{one.bands}, with its own ranges" for one in (model, other)]
+        both = f"the first model takes {words[0]}, the second {words[1]}"
+        raise UsageError(f"{setting}: {both}; join models of the same bands and ranges.")
 
 
 PLAIN = Inference()
@@ -309,13 +321,18 @@ class Predictor:
     scores: KeptScores | None
     objects: Objects | None = None
 
-    def __call__(self, image: NDArray[np.uint8]) -> Prediction:
-        """The prediction for a picture, uint8 RGB (H, W, 3)."""
+    def __call__(self, image: NDArray[Any]) -> Prediction:
+        """The prediction for a picture, uint8 RGB (H, W, 3), or with the bands of the model (H, W, N) as files store them."""
         return self.begin(image)()
 
-    def begin(self, image: NDArray[np.uint8]) -> Callable[[], Prediction]:
+    def of(self, sample: Sample) -> Prediction:
+        """The prediction for the picture of a sample. Raises UsageError where it lacks a band of the model."""
+        return self(self.model.picture_of(sample))
+
+    def begin(self, image: NDArray[Any]) -> Callable[[], Prediction]:
         """Runs the networks on a picture; calling the result makes the prediction, on any thread."""
-        labelled = self._labelled(image)
+        picture, image = image, self.model.seen(image)
+        labelled = self._labelled(image, picture)
         if self.objects is None:
             return labelled
         model, things = self.objects.model, self.objects.things
@@ -324,7 +341,7 @@ class Predictor:
         objects = panoptic.in_classes(_objects(network, image, model.scale_for(image.shape[:2])), things)
         return lambda: panoptic.joined(labelled(), objects, frozenset(things.values()), **self.inference.merging)
 
-    def _labelled(self, image: NDArray[np.uint8]) -> Callable[[], Prediction]:
+    def _labelled(self, image: NDArray[Any], picture: NDArray[Any]) -> Callable[[], Prediction]:
         """The same without the network of objects."""
         model, inference, size = self.model, self.inference, (image.shape[0], image.shape[1])
         if inference.once:
@@ -335,7 +352,7 @@ class Predictor:
             for (top, left, bottom, right), (part,) in _tiles(inference.scales[0], model, image, inference):
                 labels[top:bottom, left:right] = part.labels(size, (top, left, bottom, right))
             return lambda: Prediction(labels, model.classes)
-        prediction = self._joined(image)
+        prediction = self._joined(image, picture)
         return lambda: prediction
 
     @property
@@ -400,7 +417,7 @@ class Predictor:
         models = [self.model, self.other, None if self.objects is None else self.objects.model]
         return "+".join(model.digest for model in models if model is not None)
 
-    def _joined(self, image: NDArray[np.uint8]) -> Prediction:
+    def _joined(self, image: NDArray[Any], picture: NDArray[Any]) -> Prediction:
         """Joined scores of the first network, and scores of the second network -> probabilities -> CRF.
 
         Scores of all pixels are in memory only where they are asked for, or a CRF refines them."""
@@ -418,7 +435,7 @@ class Predictor:
                 elif kept is not None and self.scores is not None:
                     self.scores.put(kept, part, probabilities, classes)
         if to_refine is not None and crf is not None:
-            refined = refine(image, to_refine, CRFS[crf])
+            refined = refine(self.model.shown(picture), to_refine, CRFS[crf])
             labels = refined.argmax(0).astype(classes.dtype)
             if kept is not None and self.scores is not None:
                 self.scores.put(kept, (slice(None), slice(None)), refined, classes)
@@ -429,7 +446,7 @@ class Predictor:
         """Whether joined scores are probabilities; otherwise a softmax makes them."""
         return self.inference.rule.gives_probabilities or (self.other is not None and self.inference.ensemble_by == "mean")
 
-    def _parts(self, image: NDArray[np.uint8], size: tuple[int, int]) -> Iterator[tuple[Window, Tensor]]:
+    def _parts(self, image: NDArray[Any], size: tuple[int, int]) -> Iterator[tuple[Window, Tensor]]:
         """Parts that cover the picture, each with the joined scores (C, h, w) of all networks."""
         other, rule = self.other, self.inference.rule
         second = None
@@ -454,7 +471,7 @@ def provides(network: Network) -> frozenset[str]:
 
 
 def whole_picture(
-    network: Network, classes: ClassTable, image: NDArray[np.uint8], scale: float, scores: KeptScores | None = None
+    network: Network, classes: ClassTable, image: NDArray[Any], scale: float, scores: KeptScores | None = None
 ) -> Callable[[], Prediction]:
     """Runs a network on a whole picture at `scale`; calling the result makes the prediction, on any thread."""
     size = image.shape[0], image.shape[1]
@@ -482,7 +499,7 @@ def _kept(cell_scores: Scores, size: tuple[int, int], scores: KeptScores, classe
 
 
 @torch.inference_mode()
-def _objects(network: InstanceNetwork, image: NDArray[np.uint8], scale: float) -> Instances:
+def _objects(network: InstanceNetwork, image: NDArray[Any], scale: float) -> Instances:
     """The objects of a picture that the network sees at `scale`; their masks have the picture's size."""
     seen = to_tensor(resized(image, scale)).to(next(network.parameters()).device)
     (objects,) = network.detect(seen, (image.shape[0], image.shape[1]))
@@ -494,7 +511,7 @@ def seen_at(model: Model) -> float | str:
     return model.scale if model.side is None else f"shorter side {model.side}"
 
 
-def _answer(model: Model, image: NDArray[np.uint8], inference: Inference) -> Iterator[tuple[Window, Answer]]:
+def _answer(model: Model, image: NDArray[Any], inference: Inference) -> Iterator[tuple[Window, Answer]]:
     """Parts that cover a picture, each with the joined scores (h, w, C) of one model: raw scores, or probabilities where the rule
     gives them.
 
@@ -551,7 +568,7 @@ def _rows_held(model: Model, size: tuple[int, int], inference: Inference) -> flo
     return rows
 
 
-def _cut(scale: float, model: Model, image: NDArray[np.uint8], inference: Inference) -> Iterator[tuple[Window, Answer]]:
+def _cut(scale: float, model: Model, image: NDArray[Any], inference: Inference) -> Iterator[tuple[Window, Answer]]:
     """Parts that cover the picture, each with its scores (h, w, C) at one scale: by windows or by tiles."""
     size, classes, rule = (image.shape[0], image.shape[1]), len(model.classes), inference.rule
     if inference.window:
@@ -563,7 +580,7 @@ def _cut(scale: float, model: Model, image: NDArray[np.uint8], inference: Infere
         yield window, rule.turned(read_back(scores, AVERAGES[inference.average][1], size, window))
 
 
-def _tiles(scale: float, model: Model, image: NDArray[np.uint8], inference: Inference) -> Iterator[tuple[Window, list[Scores]]]:
+def _tiles(scale: float, model: Model, image: NDArray[Any], inference: Inference) -> Iterator[tuple[Window, list[Scores]]]:
     """Windows that cover the picture, each with its scores from every turned picture, at one scale."""
     size, symmetries = (image.shape[0], image.shape[1]), AVERAGES[inference.average][1]
     seen = resized(image, inference.factor(model, size, scale))

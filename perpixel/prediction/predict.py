@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from perpixel.errors import DataError, UsageError
-from perpixel.images import image_of, read_image
+from perpixel.images import image_of
 from perpixel.prediction.inference import PLAIN, Inference
+from perpixel.prediction.pictures import read_picture
 from perpixel.sample import Prediction
 from perpixel.weights.model_file import Model
 
@@ -35,18 +36,24 @@ def predict(
     `inference` the network is run once on the whole picture.
 
     A picture is a file, its bytes, uint8 RGB (H, W, 3), a picture of Pillow, or a tensor as networks take it: (3, H, W), uint8 or
-    float in [0, 1]. Raises DataError when the picture cannot be read, UsageError for a value that is no picture, and for an
-    `inference` that does not fit the model."""
+    float in [0, 1]. For a model of other bands it is a file, its bytes, or an array (H, W, N) of them as files store them. Raises
+    DataError when the picture cannot be read, UsageError for a value that is no picture, and for an `inference` that does not fit
+    the model."""
     predictor = (inference or PLAIN).predictor(model, scores)
     if isinstance(picture, (list, tuple)):
-        return [predictor(image) for image in map(_pixels, picture)]
-    return predictor(_pixels(picture))
+        return [predictor(_pixels(one, model)) for one in picture]
+    return predictor(_pixels(picture, model))
 
 
-def _pixels(picture: Any) -> NDArray[np.uint8]:
-    """Any kind of picture as uint8 RGB (H, W, 3). Raises what `predict` does."""
+def _pixels(picture: Any, model: Model) -> NDArray[Any]:
+    """Any kind of picture as uint8 RGB (H, W, 3), or with the bands of the model. Raises what `predict` does."""
+    bands = model.bands
     if isinstance(picture, (str, Path, bytes)):
-        return read_image(picture)
+        return read_picture(picture, bands)
+    if bands is not None:
+        if isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.dtype.kind in "uif" and picture.size:
+            return picture if picture.shape[2] == len(bands) else bands.taken(picture, "the picture")
+        raise UsageError(f"a picture is a path, bytes or an array (height, width, {len(bands)}) of {bands}; convert it.")
     if isinstance(picture, Image.Image):
         try:
             return image_of(picture, "the picture")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -61,12 +61,10 @@ Watch = Callable[[str, int, int], None]  # told the file, the rows that are done
 class RasterSettings:
     """How rasters are predicted. Where a setting differs from its default, every picture must be a TIFF, and is a raster.
 
-    `memory`: bytes that the process may take; None for 2 GB. `bands`: those that the model sees, in its order, by number from 1
-    or by name. `level`: of a pyramid, 0 for the full size. `polygons`: a name of POLYGONS, or None for none.
+    `memory`: bytes that the process may take; None for 2 GB. `level`: of a pyramid, 0 for the full size. `polygons`: a name of POLYGONS, or None for none.
     Raises UsageError for a value that cannot work, UnknownName for a name."""
 
     memory: int | None = None
-    bands: tuple[str, ...] | None = None
     level: int = 0
     polygons: str | None = None
 
@@ -113,9 +111,12 @@ class Written:
 class RasterPredictor:
     """Predicts rasters. What one pass takes is measured once, for the first raster that needs more than a small tile.
 
+    `bands` name those of a raster that are the model's, in its order, by number from 1 or by name; see `open_raster`.
     Raises UsageError for settings of inference that tiles cannot have."""
 
-    def __init__(self, predictor: Predictor, settings: RasterSettings, overlays: bool, watch: Watch) -> None:
+    def __init__(
+        self, predictor: Predictor, settings: RasterSettings, bands: Sequence[str] | None, overlays: bool, watch: Watch
+    ) -> None:
         inference = predictor.inference
         if not inference.plain:
             setting = inference.given[0]
@@ -123,7 +124,7 @@ class RasterPredictor:
         if predictor.scores is not None:
             raise UsageError("scores: those of a raster would fill the disk, so they are not written; leave scores out.")
         pixel_network(predictor.model.network, "a raster")
-        self.weights, self.settings, self.overlays, self.watch = predictor.weights, settings, overlays, watch
+        self.weights, self.settings, self.bands, self.overlays, self.watch = predictor.weights, settings, bands, overlays, watch
         self.model = replace(predictor.model, side=None)
         self.memory = settings.memory or MEMORY
         self._measured = 0, LEAST  # the side of the largest pass that was measured, and its bytes for each pixel
@@ -136,18 +137,19 @@ class RasterPredictor:
         read, and OSError for one that cannot be written."""
         classes, settings = self.model.classes, self.settings
         written = {"masks": out / "masks" / file_of("masks", name, raster=True)}
-        with open_raster(path, settings.bands, settings.level, cache=round(self.memory * CACHED)) as raster:
+        cache = round(self.memory * CACHED)
+        with open_raster(path, self.bands, settings.level, cache, self.model.bands) as raster:
             tiling = self.tiling(raster.size, path)
             small = _Small(raster.size) if self.overlays else None
             words = {"PERPIXEL": VERSION, "MODEL": self.weights, "TILES": tiling.rule}
 
-            def read(window: Window) -> NDArray[np.uint8]:
+            def read(window: Window) -> NDArray[Any]:
                 if (_resident() or 0) > FULL * self.memory:
                     _give_back()
                 pixels = raster.read(window)
                 if small is not None:
-                    small.add(small.image, window, pixels)
-                return pixels
+                    small.add(small.image, window, self.model.shown(pixels))
+                return self.model.seen(pixels)
 
             with new_file(written["masks"].parent, written["masks"].name) as partial:
                 with MaskFile(partial, raster, classes, words) as mask:
@@ -255,7 +257,8 @@ class RasterPredictor:
         network = pixel_network(self.model.ready(), "a raster")
         inner = max(1, side - 2 * network.border) if has_border(network) else side
         shown = max(1, round(inner / self.model.scale))
-        blank = np.zeros((shown, shown, 3), np.uint8)
+        bands = self.model.bands
+        blank = np.zeros((shown, shown, 3), np.uint8) if bands is None else np.zeros((shown, shown, len(bands)), np.float32)
         for _ in _labels_by_windows(self.model, lambda window: blank.copy(), (shown, shown), shown):
             pass
 
@@ -274,7 +277,7 @@ class Tiling:
     rule: str
     windows: bool = False
 
-    def labels(self, read: Callable[[Window], NDArray[np.uint8]]) -> Iterator[tuple[Window, NDArray[Any]]]:
+    def labels(self, read: Callable[[Window], NDArray[Any]]) -> Iterator[tuple[Window, NDArray[Any]]]:
         """Disjoint windows that cover the raster, row by row, each with its class ids."""
         if self.windows:
             return _labels_by_windows(self.model, read, self.size, math.ceil(self.side / self.model.scale))
@@ -282,7 +285,7 @@ class Tiling:
         return exact
 
 
-def _unread(window: Window) -> NDArray[np.uint8]:
+def _unread(window: Window) -> NDArray[Any]:
     raise AssertionError("no window is read before the first is asked for")
 
 
@@ -295,8 +298,8 @@ def _fitting(network: object, side: int) -> int:
 
 
 def _give_back() -> None:
-    """Gives the system the memory that was freed and kept (`machines.memory`), so that it does not count twice, nor falls into ever
-    smaller pieces."""
+    """Gives the system the memory that was freed and kept (`machines.memory`), so that it does not count twice, nor falls into
+    ever smaller pieces."""
     peak_of(lambda: None)
 
 
@@ -314,7 +317,7 @@ def _resident() -> int | None:
 
 
 def _labels_by_windows(
-    model: Model, read: Callable[[Window], NDArray[np.uint8]], size: tuple[int, int], side: int
+    model: Model, read: Callable[[Window], NDArray[Any]], size: tuple[int, int], side: int
 ) -> Iterator[tuple[Window, NDArray[Any]]]:
     """As `labels_by_tiles`, by windows of `side` x `side` pixels that the network sees one by one. They overlap by a third, and
     each labels the pixels that are nearest to its centre."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from perpixel.images import resampled
 from perpixel.layers.score_map import ScoreMap
 from perpixel.limits import seen_size
 from perpixel.machines.compiled import compiled
@@ -95,12 +96,12 @@ def log_sum(
     return np.add(np.maximum(first, second, out=out), np.log(rest, out=rest), out=out)
 
 
-def score_map(network: PixelNetwork, image: NDArray[np.uint8], scale: float = 1.0) -> Scores:
+def score_map(network: PixelNetwork, image: NDArray[Any], scale: float = 1.0) -> Scores:
     """The network's scores of one picture, resized by `scale`, before the interpolation to pixels."""
     return scores_of(network.score_map, network, resized(image, scale))
 
 
-def resized(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+def resized(image: NDArray[Any], scale: float) -> NDArray[Any]:
     """The picture at `scale` times its size, at least a pixel each way; bilinear, antialiased where it shrinks.
 
     Columns come first, then rows, as by Pillow up to version 12; later ones begin with the rows of some high pictures."""
@@ -108,8 +109,8 @@ def resized(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     size = seen_size((height, width), scale)
     if size == (height, width):
         return image
-    narrowed = Image.fromarray(image).resize((size[1], height), Image.Resampling.BILINEAR)
-    return np.asarray(narrowed.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    narrowed = resampled(image, (height, size[1]), Image.Resampling.BILINEAR)
+    return resampled(narrowed, size, Image.Resampling.BILINEAR)
 
 
 @torch.inference_mode()
@@ -124,7 +125,8 @@ def scores_of(run: Callable[[Tensor], ScoreMap], network: PixelNetwork, image: N
 
 
 def to_tensor(image: NDArray[Any]) -> Tensor:
-    """RGB (H, W, 3), uint8 or float32 in [0, 1] -> float32 (1, 3, H, W) in [0, 1], laid out channels last."""
+    """RGB (H, W, 3), uint8 or float32 in [0, 1], or bands (H, W, N) in [0, 1] -> float32 (1, 3 or N, H, W), laid out channels
+    last."""
     tensor = torch.from_numpy(np.require(image, requirements=("C", "W"))).movedim(-1, 0)[None]
     return tensor if tensor.is_floating_point() else tensor.float().div_(255)
 

@@ -75,14 +75,14 @@ def windows(
         joined[rows + 1 - done :] = rule.no_window
 
 
-def padded(image: NDArray[np.uint8], window: int, colour: NDArray[np.float32]) -> NDArray[Any]:
-    """The picture, at least `window` pixels high and wide; float32 in [0, 1] where it is padded with `colour`, (3,)."""
+def padded(image: NDArray[Any], window: int, colour: NDArray[np.float32]) -> NDArray[Any]:
+    """The picture, at least `window` pixels high and wide; float32 in [0, 1] where it is padded with `colour`, (channels,)."""
     height, width = image.shape[:2]
     if min(height, width) >= window:
         return image
-    full = np.empty((max(height, window), max(width, window), 3), np.float32)
+    full = np.empty((max(height, window), max(width, window), image.shape[2]), np.float32)
     full[:] = colour
-    full[:height, :width] = image.astype(np.float32) / np.float32(255)
+    full[:height, :width] = image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else image
     return full
 
 

@@ -121,7 +121,7 @@ def _samples(data: str, root: str | Path | None) -> list[dict[str, str]]:
                 sample = dataset.sample(int(index))
                 if sample.labels is None:
                     continue
-                picture = Image.fromarray(draw.overlay(sample.image, sample.labels, dataset.classes, legend=False))
+                picture = Image.fromarray(draw.overlay(sample.shown, sample.labels, dataset.classes, legend=False))
             except READ_ERRORS:
                 continue
             text = printable(f"{dataset.split}/{sample.name}")

@@ -94,12 +94,12 @@ def _pictures(comparison: Comparison, dataset: Dataset, answers: Answers, reason
         sample = dataset.sample(places[name])
         if sample.labels is None:
             continue
-        truth = draw.overlay(sample.image, sample.labels, dataset.classes, legend=False)
-        figures = [_figure(sample.image, "the picture", ".jpg"), _figure(truth, "truth", ".jpg")]
+        truth = draw.overlay(sample.shown, sample.labels, dataset.classes, legend=False)
+        figures = [_figure(sample.shown, "the picture", ".jpg"), _figure(truth, "truth", ".jpg")]
         for side in names:
             labels = answers[side](sample).labels
             value = shown(comparison, comparison.main, float(comparison.by_picture.values[side][numbers[name]]))
-            result = draw.overlay(sample.image, labels, dataset.classes, legend=False)
+            result = draw.overlay(sample.shown, labels, dataset.classes, legend=False)
             errors = draw.error_map(sample.labels, labels, dataset.classes.void)
             figures.append(_figure(result, f"{side}: {value}", ".jpg"))
             figures.append(_figure(errors, f"{side}: errors", ".png"))

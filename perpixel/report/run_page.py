@@ -158,9 +158,9 @@ def _row(predicted: Predicted, run: RunNow) -> dict[str, Any]:
     measure, figure = run.criterion.measure, run.criterion.figure
     value = shown(measure, figure, predicted.value) if not math.isnan(predicted.value) else ""
     figures = [
-        _figure(truth.image, "the picture", ".jpg"),
-        _figure(draw.overlay(truth.image, truth.labels, classes, legend=False), "truth", ".jpg"),
-        _figure(draw.overlay(truth.image, labels, classes, legend=False), "prediction", ".jpg"),
+        _figure(truth.shown, "the picture", ".jpg"),
+        _figure(draw.overlay(truth.shown, truth.labels, classes, legend=False), "truth", ".jpg"),
+        _figure(draw.overlay(truth.shown, labels, classes, legend=False), "prediction", ".jpg"),
         _figure(draw.error_map(truth.labels, labels, classes.void), "errors in red", ".png"),
     ]
     return {"name": printable(truth.name), "value": f"{figure} {value}", "figures": figures}

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from perpixel import draw
-from perpixel.datasets import open_dataset
+from perpixel.datasets import bands_of, open_dataset
 from perpixel.errors import DataError, Interrupted, UntrustedFile, UsageError, did_you_mean, failure_of, printable
 from perpixel.files import write_whole
 from perpixel.images import read_labels, write_image
@@ -137,6 +137,8 @@ class Review:
 
     def __post_init__(self) -> None:
         self.dataset = open_dataset(self.plan.data, root=self.plan.root, split="val")
+        if (bands := bands_of(self.dataset)) is not None:
+            raise UsageError(f"{self.plan.data}: its pictures have {bands}, and a review is of networks on RGB; name another.")
         self.things = things_of(self.dataset) if self.objects else frozenset()
 
     def run(self, say: Say, progress: Callable[[str], Progress]) -> Path:

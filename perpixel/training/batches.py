@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from perpixel.datasets import Dataset, HasPictures, with_objects
+from perpixel.datasets import Dataset, picture_size, with_objects
 from perpixel.errors import UsageError, did_you_mean
-from perpixel.images import read_size
 from perpixel.masks.touching import components, weight_map
 from perpixel.sample import Instances, InstanceTargets, Sample, Seeds, Targets
 from perpixel.training.recipe import Recipe
-from perpixel.training.transforms import MEAN_COLOUR, Augmentation, augment
+from perpixel.training.transforms import Augmentation, augment, outside_of
 
 AHEAD = 2  # steps whose batches are read while a step is computed
 _ORDER, _VIEW, _GROUP, _DRAWN = 0, 1, 2, 3  # a number beside the seed, so that the four kinds of draws are independent
@@ -31,7 +30,8 @@ _ORDER, _VIEW, _GROUP, _DRAWN = 0, 1, 2, 3  # a number beside the seed, so that 
 
 @dataclass(frozen=True)
 class Batch:
-    """`images` float32 (B, 3, H, W) in [0, 1], channels last in memory; `judged` is the number of pixels that are not void.
+    """`images` float32 (B, 3, H, W) in [0, 1], or of N bands, channels last in memory; `judged` is the number of pixels that are
+    not void.
 
     The targets have weights of pixels, 0 at void, where the recipe separates objects."""
 
@@ -152,7 +152,7 @@ def aspect_groups(dataset: Dataset) -> list[list[int]]:
     A data set with picture files gives the sizes from their headers; else samples are read."""
     groups: tuple[list[int], list[int]] = [], []
     for index in range(len(dataset)):
-        size = read_size(dataset.picture(index)) if isinstance(dataset, HasPictures) else dataset.sample(index).image.shape
+        size = picture_size(dataset, index)
         groups[size[0] > size[1]].append(index)
     return [group for group in groups if group]
 
@@ -177,7 +177,7 @@ class _Cache:
     def __init__(self, dataset: Dataset, recipe: Recipe, instances: bool) -> None:
         self._kept: dict[int, Sample] = {}
         self._objects, name = instances or recipe.separation_weights > 0, recipe.separation_class
-        self._learned = instances
+        self._learned, self._void = instances, dataset.classes.void
         numbered = self._objects and name is None
         self._dataset, self._left = with_objects(dataset) if numbered else dataset, recipe.cache_mb << 20
         if self._objects and name is not None and name not in dataset.classes.names:
@@ -187,7 +187,7 @@ class _Cache:
     def __call__(self, index: int) -> Sample:
         if index in self._kept:
             return self._kept[index]
-        read = self._dataset.sample(index)
+        read = _scaled(self._dataset.sample(index), self._void)
         assert read.labels is not None, "training needs labels"
         objects = self._objects_of(read) if self._objects else None
         sample = Sample(read.name, read.image, read.labels, objects)
@@ -210,6 +210,17 @@ class _Cache:
             )
         objects = sample.instances
         return Instances.of_numbers(objects.numbers, objects.class_ids, objects.crowd)  # without masks
+
+
+def _scaled(sample: Sample, void: int) -> Sample:
+    """The sample with its bands as networks see them, and void where a band has no data. RGB stays as it is."""
+    if sample.bands is None:
+        return sample
+    image, absent = sample.bands.scaled(sample.image)
+    labels = sample.labels
+    if absent is not None and labels is not None:
+        labels = np.where(absent, np.asarray(void, labels.dtype), labels)
+    return Sample(sample.name, image, labels, sample.instances)
 
 
 def _batch(
@@ -237,11 +248,12 @@ def _batch(
     objects = None
     if instances:
         objects = tuple(_targets_of(sample.instances, background) for sample in samples if sample.instances is not None)
-    return Batch(images.float().div_(255), Targets(labels, weights, objects, seeds), names, int((labels != void).sum()))
+    images = images if images.is_floating_point() else images.float().div_(255)
+    return Batch(images, Targets(labels, weights, objects, seeds), names, int((labels != void).sum()))
 
 
 def _padded(sample: Sample, size: tuple[int, int], void: int) -> Sample:
-    """The view at this size: mean colour and void fill the pixels to its right and below it."""
+    """The view at this size: mean colour, or 0 in bands, and void fill the pixels to its right and below it."""
     assert sample.labels is not None
     height, width = sample.labels.shape
     if (height, width) == size:
@@ -255,7 +267,7 @@ def _padded(sample: Sample, size: tuple[int, int], void: int) -> Sample:
 
     old = sample.instances
     instances = None if old is None else Instances.of_numbers(filled(old.numbers, 0), old.class_ids, old.crowd)
-    return Sample(sample.name, filled(sample.image, MEAN_COLOUR), filled(sample.labels, void), instances)
+    return Sample(sample.name, filled(sample.image, outside_of(sample.image)), filled(sample.labels, void), instances)
 
 
 def _labels(sample: Sample, _void: int) -> NDArray[np.int64]:

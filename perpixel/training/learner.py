@@ -15,10 +15,12 @@ from torch.nn.parallel import DistributedDataParallel
 from perpixel import networks
 from perpixel.backbones import TRUNKS
 from perpixel.backbones.trunks import freeze
+from perpixel.bands import Bands
 from perpixel.classes import ClassTable
 from perpixel.datasets import Dataset
 from perpixel.errors import UsageError
 from perpixel.layers.batch_norm import measure_statistics, synchronise
+from perpixel.layers.first_convolution import widened_state
 from perpixel.losses import Mean, PixelLoss
 from perpixel.machines import device as machine
 from perpixel.machines.team import Team
@@ -77,9 +79,9 @@ def learner_of(network: Network, recipe: Recipe, team: Team, say: Say) -> Learne
     return Learner(network, average, optimiser, _losses(network, recipe, team), autocast, scaler)
 
 
-def network_of(recipe: Recipe, classes: ClassTable) -> Network:
-    """The recipe's network. Weights "auto" are ImageNet's where the trunk has its full size and ImageNet weights exist for it,
-    unless the training starts from a run.
+def network_of(recipe: Recipe, classes: ClassTable, bands: Bands | None = None) -> Network:
+    """The recipe's network, for pictures of these bands, or RGB. Weights "auto" are ImageNet's where the trunk has its full size
+    and ImageNet weights exist for it, unless the training starts from a run.
 
     Raises UsageError or UnknownName for a setting that does not fit the network."""
     torch.manual_seed(recipe.seed)
@@ -88,7 +90,15 @@ def network_of(recipe: Recipe, classes: ClassTable) -> Network:
         arguments["weights"] = "imagenet"
     elif recipe.weights == "imagenet":
         raise UsageError(f"{recipe.network} without a backbone has no ImageNet weights; give --backbone, or `--weights none`.")
-    network = as_network(networks.build(recipe.network, len(classes), **arguments))
+    channels = arguments.get("channels")
+    if bands is not None and channels not in (None, len(bands)):
+        raise UsageError(f"channels = {channels}: the pictures have {bands}; leave channels out, or choose bands with --bands.")
+    own = recipe.network == "unet" and not arguments.get("backbone")
+    if bands is None and channels not in ((None, 1, 3) if own else (None, 3)):
+        grey = ", or 1 for U-Net's grey" if own else ""
+        raise UsageError(f"channels = {channels}: pictures are RGB, 3 channels{grey}; name other bands in a bands.csv.")
+    names = None if bands is None else bands.names
+    network = as_network(networks.build(recipe.network, len(classes), bands=names, **arguments))
     if recipe.trunk_lr == 0:
         trunk = trunk_of(network)
         if trunk is None:
@@ -175,12 +185,21 @@ def _frozen(network: Network, recipe: Recipe) -> list[nn.Module]:
     return parts
 
 
-def begin_with(network: Network, path: str, say: Say) -> str:
+def begin_with(network: Network, path: str, say: Say, bands: Bands | None = None) -> str:
     """Copies the tensors of the model or trunk at `path` that have the same name and shape here; returns the digest of its file.
+
+    Where the network sees `bands`, and the model saw RGB, first filters are widened (`layers.first_convolution`). Raises
+    UsageError where it saw other bands.
 
     Raises UsageError when no tensor fits, or when a layer of a trunk has another shape here."""
     stored = model_file.read(path)
     card, theirs, ours = stored.card, stored.tensors, network.state_dict()
+    before = Bands.from_json(card.bands) if card.bands else None
+    if before is not None and (bands is None or before.names != bands.names):
+        here = "RGB" if bands is None else str(bands)
+        raise UsageError(f"{path}: was trained on {before}, and pictures here are {here}; start from a model of the same bands.")
+    if bands is not None and before is None:
+        theirs = widened_state(theirs, ours, bands.names)
     known = [name for name in theirs if name in ours]
     fitting = {name: theirs[name] for name in known if ours[name].shape == theirs[name].shape}
     other = next((name for name in known if name not in fitting), None)

@@ -31,8 +31,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from perpixel.classes import ClassTable
-from perpixel.datasets import Dataset, with_objects
-from perpixel.errors import DataError
+from perpixel.datasets import Dataset, bands_of, with_objects
+from perpixel.errors import DataError, UsageError
 from perpixel.files import write_whole
 from perpixel.machines.interrupts import interruptible
 from perpixel.machines.team import Team
@@ -73,6 +73,8 @@ def object_crops(dataset: Dataset, recipe: Recipe, data: str, out: Path, team: T
     installed."""
     if recipe.crops == "none":
         return dataset
+    if (bands := bands_of(dataset)) is not None:
+        raise UsageError(f"crops = {recipe.crops!r}: are made of RGB pictures, and these have {bands}; leave crops out.")
     method = recipe.proposals if recipe.crops == "proposals" else None
     settings = {"crops": recipe.crops, "smallest": SMALLEST}
     if method is not None:

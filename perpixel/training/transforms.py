@@ -1,7 +1,10 @@
 """Sample -> Sample for training: scale jitter, crop, rotation, elastic deformation, flips and colour, drawn from the random
 generator of the caller.
 
-Labels are moved and never mixed: the labels of a view are labels of its picture, or void."""
+Labels are moved and never mixed: the labels of a view are labels of its picture, or void.
+
+A picture of bands is float32 (H, W, N) in [0, 1] here (`bands`). Outside of it is 0, as where it has no data. It has no hue, so
+`colour` changes brightness and contrast alone."""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from PIL import Image
 from scipy import ndimage
 from torch.nn import functional as F
 
+from perpixel.images import resampled
 from perpixel.sample import Instances, Sample
 
 # Luma of ITU-R BT.601, the axis about which saturation and hue turn.
@@ -84,7 +88,9 @@ def augment(sample: Sample, how: Augmentation, void: int, random: np.random.Gene
     if upside_down:
         planes = [plane[::-1] for plane in planes]
     image, labels, *more = (np.ascontiguousarray(plane) for plane in planes)
-    if how.colour > 0:
+    if how.colour > 0 and image.dtype != np.uint8:
+        image = relit(image, how.colour, random)
+    elif how.colour > 0:
         image = recolour(image, colour_matrix(how.colour, float(image[::8, ::8].mean()), random))
     if how.blur and random.random() < how.blur:
         image = blurred(image)
@@ -122,10 +128,15 @@ def _scale_of_a_side(height: int, width: int, how: Augmentation, random: np.rand
     return scale if how.long_side is None else min(scale, how.long_side / max(height, width))
 
 
-def _picture_of(image: NDArray[np.uint8], window: Window, context: int) -> NDArray[np.uint8]:
+def outside_of(image: NDArray[Any]) -> int | tuple[int, int, int]:
+    """What is shown outside a picture: the mean colour, and 0 outside bands."""
+    return MEAN_COLOUR if image.dtype == np.uint8 else 0
+
+
+def _picture_of(image: NDArray[Any], window: Window, context: int) -> NDArray[Any]:
     """The window of the picture with `context` pixels more on each side; with context the picture is mirrored at its border."""
     if context == 0:
-        return window_of(image, window, Image.Resampling.BILINEAR, MEAN_COLOUR)
+        return window_of(image, window, Image.Resampling.BILINEAR, outside_of(image))
     (height, width), (high, wide) = window.sides, window.size
     down, right = context * height / high, context * width / wide
     sides, size = (height + 2 * down, width + 2 * right), (high + 2 * context, wide + 2 * context)
@@ -155,7 +166,7 @@ def _deformed(
         places = reflected(places, sample.labels.shape)
         return [image_at(sample.image, places, unit), *(values_at(plane, places[:, *inner]) for plane, _ in values)]
     margin = math.ceil(2 * max(1.0, *unit))  # further out no pixel of the picture counts, however coarse the view is
-    framed = _framed(sample.image, margin, MEAN_COLOUR)
+    framed = _framed(sample.image, margin, outside_of(sample.image))
     last = np.array(framed.shape[:2])[:, None, None] - 1
     places = (places + margin).clip(0, last)
     planes = [values_at(_framed(plane, margin, outside), places[:, *inner]) for plane, outside in values]
@@ -194,7 +205,7 @@ def _bicubic(side: int) -> NDArray[np.float64]:
     return weights
 
 
-def image_at(image: NDArray[np.uint8], places: NDArray[np.float64], unit: tuple[float, float]) -> NDArray[np.uint8]:
+def image_at(image: NDArray[Any], places: NDArray[np.float64], unit: tuple[float, float]) -> NDArray[Any]:
     """The picture at `places` (2, H, W) inside it, interpolated bilinearly.
 
     A pixel of the view is as large as `unit` pixels of the picture, (down, right). Where this is more than 1, the picture is made
@@ -203,7 +214,7 @@ def image_at(image: NDArray[np.uint8], places: NDArray[np.float64], unit: tuple[
     part = image[starts[0] : stops[0], starts[1] : stops[1]]
     high, wide = part.shape[:2]
     size = max(1, round(high / max(1.0, unit[0]))), max(1, round(wide / max(1.0, unit[1])))
-    small = np.asarray(Image.fromarray(np.ascontiguousarray(part)).resize(size[::-1], Image.Resampling.BILINEAR))
+    small = resampled(np.ascontiguousarray(part), size, Image.Resampling.BILINEAR)
     rows, columns = (
         ((place - start + 0.5) * (after / before) - 0.5) * (2 / max(1, after - 1)) - 1  # -1 at the first pixel, 1 at the last
         for place, start, after, before in zip(places, starts, size, (high, wide), strict=True)
@@ -211,8 +222,8 @@ def image_at(image: NDArray[np.uint8], places: NDArray[np.float64], unit: tuple[
     grid = torch.from_numpy(np.stack([columns, rows], axis=-1, dtype=np.float32))
     pixels = torch.from_numpy(small.astype(np.float32)).permute(2, 0, 1)
     sampled = F.grid_sample(pixels[None], grid[None], "bilinear", "border", align_corners=True)
-    colours: NDArray[np.uint8] = sampled[0].permute(1, 2, 0).round_().to(torch.uint8).numpy()
-    return colours
+    colours = sampled[0].permute(1, 2, 0)
+    return (colours.round_().to(torch.uint8) if image.dtype == np.uint8 else colours.contiguous()).numpy()
 
 
 def values_at(values: NDArray[Any], places: NDArray[np.float64]) -> NDArray[Any]:
@@ -251,7 +262,7 @@ def window_of(
         padded[before[0] : before[0] + height, before[1] : before[1] + width] = array
         array, top, left = padded, top + before[0], left + before[1]
     box = (left, top, min(left + sides[1], array.shape[1]), min(top + sides[0], array.shape[0]))
-    return np.asarray(Image.fromarray(array).resize((size[1], size[0]), how, box=box))
+    return resampled(array, size, how, box)
 
 
 def colour_matrix(strength: float, mean: float, random: np.random.Generator) -> NDArray[np.float64]:
@@ -272,8 +283,21 @@ def recolour(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[n
     return np.asarray(Image.fromarray(np.ascontiguousarray(image)).convert("RGB", tuple(matrix.ravel().tolist())))
 
 
-def blurred(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def relit(image: NDArray[Any], strength: float, random: np.random.Generator) -> NDArray[Any]:
+    """Bands in [0, 1] with brightness and contrast, about the mean of each band, changed by a factor of up to 1 +- `strength` / 2
+    that all bands share."""
+    brightness, contrast = random.uniform(1 - strength / 2, 1 + strength / 2, 2).astype(np.float32)
+    mean = image[::8, ::8].mean((0, 1))
+    lit: NDArray[Any] = np.clip(image * (brightness * contrast) + brightness * (1 - contrast) * mean, 0, 1)
+    return lit
+
+
+def blurred(image: NDArray[Any]) -> NDArray[Any]:
     """The picture blurred by OpenCV's Gaussian of 5 x 5 pixels, a binomial kernel; the picture is mirrored at its border."""
+    if image.dtype != np.uint8:
+        for axis in (0, 1):
+            image = ndimage.correlate1d(image, np.array(BINOMIAL) / 16, axis, mode="mirror")
+        return image
     sums: NDArray[np.uint16] = image.astype(np.uint16)
     for axis in (0, 1):
         sums = ndimage.correlate1d(sums, BINOMIAL, axis, mode="mirror")

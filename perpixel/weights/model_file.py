@@ -15,17 +15,21 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, get_origin, get_type_hints
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from perpixel import networks
 from perpixel.backbones import TRUNKS
+from perpixel.bands import Bands, count_of
 from perpixel.classes import ClassTable
 from perpixel.errors import DataError, PerpixelError, UntrustedFile, UsageError, printable
 from perpixel.files import CARD_FILE, MODEL_FILE, digest, write_whole
@@ -34,6 +38,7 @@ from perpixel.machines.interrupts import interruptible
 from perpixel.machines.memory import keep_freed_memory
 from perpixel.networks import Network, as_network
 from perpixel.networks.torchvision import LIGHTEST, PUBLISHED, fetch, torchvision_state
+from perpixel.sample import Sample
 from perpixel.terminal import say
 from perpixel.version import VERSION
 from perpixel.weights.exported_file import is_exported, opened, read_exported
@@ -54,7 +59,8 @@ class ModelCard:
     """The description in a model file.
 
     `score` is the protocol and the figures of the last judgement, empty for a model that was never judged. `trained_on` is the
-    fingerprint of the training split. `licence` is the text under which the weights may be used."""
+    fingerprint of the training split. `licence` is the text under which the weights may be used. `bands` are those of
+    pictures with their ranges, as JSON; empty where pictures are RGB."""
 
     network: str
     arguments: dict[str, Any]
@@ -66,11 +72,17 @@ class ModelCard:
     trained_on: str
     licence: str
     version: str = VERSION
+    bands: dict[str, Any] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
         """The name of the network, with all arguments that are not as published; or the name of the trunk."""
         return self.network if self.network in TRUNKS else networks.title(self.network, self.arguments)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name; bands where there are any, so that files of RGB stay as they were."""
+        content = asdict(self)
+        return content if self.bands else {name: value for name, value in content.items() if name != "bands"}
 
     @property
     def unfinished(self) -> str:
@@ -94,6 +106,42 @@ class Model:
     def scale(self) -> float:
         return self.card.scale
 
+    @cached_property
+    def bands(self) -> Bands | None:
+        """The bands that the network takes. None where it takes RGB."""
+        return Bands.from_json(self.card.bands) if self.card.bands else None
+
+    def picture_of(self, sample: Sample) -> NDArray[Any]:
+        """The picture of a sample with the model's bands in the model's order, found by their names, as files store them.
+
+        Raises UsageError where the sample lacks one of them."""
+        bands = self.bands
+        if bands is None or sample.bands is None:
+            return sample.image
+        image, given = sample.image, sample.bands
+        if given.names != bands.names:
+            bands.refuse(given.names, sample.name)
+            known = [name.casefold() for name in given.names]
+            places = [known.index(name.casefold()) for name in bands.names]
+            image = np.ascontiguousarray(image[..., places])
+            given = given.chosen([given.names[place] for place in places])
+        return image if given.nodata == bands.nodata else given.with_nan(image)
+
+    def seen(self, image: NDArray[Any]) -> NDArray[Any]:
+        """What the network sees of a picture at its size: RGB as it is; the model's bands, as files store them, float32 in
+        [0, 1]. Raises DataError for a picture of other bands."""
+        bands = self.bands
+        if bands is None and (image.dtype != np.uint8 or image.shape[2] != 3):
+            raise DataError(f"the picture has {count_of(image.shape[2])} of {image.dtype}, and the model takes RGB of uint8.")
+        if bands is not None and image.shape[2] != len(bands):
+            raise DataError(f"the picture has {count_of(image.shape[2])}, and the model takes {bands}; give those.")
+        return image if bands is None else bands.scaled(image)[0]
+
+    def shown(self, image: NDArray[Any]) -> NDArray[np.uint8]:
+        """The same picture for people, uint8 RGB (H, W, 3)."""
+        bands = self.bands
+        return image if bands is None else bands.shown(image)
+
     def ready(self) -> Network:
         """The network ready for predictions: in evaluation mode, channels last, with freed memory kept between pictures."""
         keep_freed_memory()
@@ -113,12 +161,18 @@ class Stored:
     digest: str
 
 
+def refuse_bands(model: Model, purpose: str) -> None:
+    """Raises UsageError, whose message begins with the `purpose`, for a model of other bands than RGB."""
+    if model.bands is not None:
+        raise UsageError(f"{purpose}: is for RGB alone, and the model takes {model.bands}; name a model of RGB.")
+
+
 def save_model(folder: Path, network: Mapping[str, Tensor], card: ModelCard) -> None:
     """Writes the model file whole, then its card for people. Raises PerpixelError for a weight that is not finite."""
     bad = first_not_finite(network)
     if bad is not None:
         raise PerpixelError(f"{folder / MODEL_FILE}: not written, for weight {bad} is not finite; lower the learning rate.")
-    tensors, text = plain(network), json.dumps({"title": card.title, _DIGEST: _NO_DIGEST, **asdict(card)}, indent=1)
+    tensors, text = plain(network), json.dumps({"title": card.title, _DIGEST: _NO_DIGEST, **card.to_json()}, indent=1)
     file_digest = hashlib.sha256(to_safetensors(tensors, {_HEADER_KEY: text})).hexdigest()
     text = text.replace(_NO_DIGEST, file_digest, 1)
     write_whole(folder, MODEL_FILE, to_safetensors(tensors, {_HEADER_KEY: text}))
@@ -291,6 +345,10 @@ def _sound(card: ModelCard) -> ModelCard:
         kind = get_origin(hint) or hint
         if not isinstance(getattr(card, name), (int, float) if kind is float else kind):
             raise TypeError(f"{name} of its card is {getattr(card, name)!r}")
+    if card.bands and not (bands := Bands.from_json(card.bands)).complete:
+        raise ValueError(f"its {bands} have no ranges")
+    if card.bands and card.arguments.get("channels") != len(bands):
+        raise ValueError(f"its card names {bands}, and {card.arguments.get('channels')} channels")
     return card
 
 

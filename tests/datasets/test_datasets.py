@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fakes import (
     make_ade20k,
+    make_bands,
     make_camvid,
     make_cell_tracking,
     make_cityscapes,
@@ -48,13 +49,13 @@ from perpixel.masks.touching import touching
 from perpixel.sample import Sample
 
 MAKERS: dict[str, Callable[[Path], Path] | None] = {
-    "scenes": None, "things": None, "folder": make_folder, "instances": make_instances, "voc2012": make_voc,
+    "scenes": None, "things": None, "folder": make_folder, "instances": make_instances, "bands": make_bands, "voc2012": make_voc,
     **dict.fromkeys(context.VIEWS, make_context), **dict.fromkeys(coco.VIEWS, make_coco),
     **dict.fromkeys(siftflow.VIEWS, make_siftflow), "nyud": make_nyud, "isbi2012": make_isbi2012,
     **dict.fromkeys(cell_tracking.FOLDERS, make_cell_tracking), **dict.fromkeys(cityscapes.VIEWS, make_cityscapes),
     **dict.fromkeys(camvid.VIEWS, make_camvid), "ade20k": make_ade20k, "nuclei2018": make_nuclei2018,
 }  # fmt: skip
-FOLDERS = {"folder", "instances"}
+FOLDERS = {"folder", "instances", "bands"}
 LOOKED_AT = 4  # pictures of a split
 
 
@@ -113,7 +114,11 @@ def test_a_sample_has_the_shapes_and_types_of_the_conventions(case: Case) -> Non
         for sample in case.samples(split):
             assert sample.labels is not None
             height, width = sample.labels.shape
-            assert (sample.image.shape, sample.image.dtype) == ((height, width, 3), np.uint8)
+            assert (sample.shown.shape, sample.shown.dtype) == ((height, width, 3), np.uint8)
+            if sample.bands is None:
+                assert sample.shown is sample.image
+            else:
+                assert sample.image.shape == (height, width, len(sample.bands))
             assert sample.labels.dtype == case.open(split).classes.dtype
 
 

@@ -242,6 +242,32 @@ def four_bands(root: Path) -> None:
     (root / "images/train/0.tif").write_bytes(tiff_of(both, extra=(0,)))
 
 
+def banded(rows: str, change: Callable[[np.ndarray, int], np.ndarray] = lambda bands, number: bands) -> Callable[[Path], None]:
+    """A maker that names the bands of the pictures in `bands.csv`, after a change of each: red, green and blue, as TIFF."""
+
+    def make(root: Path) -> None:
+        (root / "bands.csv").write_text("name,low,high,nodata\n" + rows)
+        for path in sorted((root / "images").rglob("*.png")):
+            path.with_suffix(".tif").write_bytes(tiff_of(change(np.array(Image.open(path)), int(path.stem))))
+            path.unlink()
+
+    return make
+
+
+RGB_ROWS = "red,,,\ngreen,,,\nblue,,,\n"
+
+
+def with_hole(bands: np.ndarray, number: int) -> np.ndarray:
+    values = bands.astype(np.float32)
+    if number == 0:
+        values[7, 5:9, 1] = np.nan
+    return values
+
+
+def flat_green(bands: np.ndarray, number: int) -> np.ndarray:
+    return np.stack([bands[..., 0], np.full_like(bands[..., 0], 90), bands[..., 2]], 2)
+
+
 def background_alone(root: Path) -> None:
     change(np.zeros_like, every=True)(root)
 
@@ -268,6 +294,14 @@ MAKERS: dict[str, tuple[Callable[[Path], Any], str, tuple[Any, Any, Any]]] = {
     "CMYK picture": (cmyk, "0.jpg", (None, None, None)),
     "several pages": (pages, "0.tif", (None, None, None)),
     "further bands": (four_bands, "0.tif", (None, None, None)),
+    "wrong bands": (banded(RGB_ROWS, lambda bands, number: bands[..., : 2 if number == 0 else 3]), "0.tif", (None, "2", None)),
+    "pixels without data": (banded(RGB_ROWS, with_hole), "0.tif", ((7, 5), "nan", 4)),
+    "constant band": (banded(RGB_ROWS, flat_green), "bands.csv", (None, "green", 6)),
+    "12 bits in 16": (banded("red,0,65535,\ngreen,,,\nblue,,,\n", lambda bands, _: bands.astype(np.uint16) * 16),
+                      "bands.csv", (None, "4080", None)),
+    "clipped band": (banded("red,,,\ngreen,,,\nblue,0,50,\n"), "bands.csv", None),
+    "mixed types": (banded(RGB_ROWS, lambda bands, number: bands.astype(np.uint16) if number == 0 else bands), "0.tif",
+                    (None, "uint16", 1)),
     "one colour": (lambda root: put(root / "images/train/0.png", np.full((*SIZE, 3), 90, np.uint8)), "0.png",
                    ((0, 0), "(90, 90, 90)", 48 * 64)),
     "mixed channels": (one_grey, "0.png", (None, None, 1)),

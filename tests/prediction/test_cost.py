@@ -13,6 +13,7 @@ from perpixel.machines.memory import peak_of
 from perpixel.networks.papers import size_of
 from perpixel.prediction.cost import costs_of, speeds_of
 from perpixel.prediction.inference import Inference
+from perpixel.sample import Sample
 from perpixel.training.run import RUN, minutes_of, write_facts
 from perpixel.weights.model_file import Model
 
@@ -46,8 +47,8 @@ def test_all_are_timed_on_all_pictures_in_turn(model, monkeypatch: pytest.Monkey
         return begin(self, image)
 
     monkeypatch.setattr(type(made["a"]), "__call__", noted)
-    images = [np.zeros((side, side, 3), np.uint8) for side in (16, 32, 24)]
-    found = speeds_of(made, images)
+    samples = [Sample(str(side), np.zeros((side, side, 3), np.uint8)) for side in (16, 32, 24)]
+    found = speeds_of(made, samples)
     in_turn = [("a", 16), ("b", 16), ("b", 32), ("a", 32), ("a", 24), ("b", 24)]
     assert calls[:10] == [("a", 16), ("a", 16), ("b", 16), ("b", 16), *in_turn]
     assert {side for _, side in calls[10:]} <= {32}

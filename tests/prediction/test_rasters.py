@@ -289,7 +289,7 @@ class TestBands:
         pixels = np.dstack([image[..., 0] // 2, image])
         path = put(tmp_path / "map.tif", pixels, colorinterp=colours, descriptions=("NIR", "", "", ""))
         refused = self.outcome_of(model, path, tmp_path / "refused")
-        assert refused.startswith(f"{path}: has 4 bands (1 NIR, 2 red, 3 green, 4 blue), and the model sees 3; choose them, in its")
+        assert refused.startswith(f"{path}: has 4 bands (1 NIR, 2 red, 3 green, 4 blue), and the model sees 3; choose them, in")
         assert refused.endswith("order, with --bands 2,3,4, say.")
         assert not (tmp_path / "refused/masks").exists()
         for number, bands in enumerate([("2", "3", "4"), ("red", "Green", "BLUE")]):

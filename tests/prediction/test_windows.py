@@ -44,7 +44,7 @@ class TestPadding:
             (Coarse(), [0.485, 0.456, 0.406]),
             (perpixel.build("fcn32s", 3, width=0.02), [0.481094, 0.457525, 0.407863]),
             (perpixel.build("deconvnet", 3, width=0.02), [0.481094, 0.457525, 0.407863]),
-            (perpixel.build("unet", 3, width=0.02), [0.0, 0.0, 0.0]),
+            (perpixel.build("unet", 3, width=0.02), [0.0]),
         ):
             np.testing.assert_allclose(mean_colour(network).flatten(), expected, atol=1e-5)
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from perpixel.datasets import DATASETS, ON_DISK, Dataset, fingerprint, open_dataset
+from perpixel.datasets import DATASETS, ON_DISK, Dataset, bands_of, fingerprint, open_dataset
 from perpixel.errors import UsageError
 from perpixel.studies.claims.claim import SHARE, Arm, Base, Claim
 from perpixel.studies.claims.figures import RARE_SHARE, has_objects, rare_classes
@@ -120,6 +120,8 @@ def conditions(data: str, root: str | None = None, steps: int | None = None) -> 
     if splits != ("train", "val"):
         place |= dict(zip(PLACE[2:], splits, strict=True))
     train, judged = (open_dataset(data, root=root, split=split) for split in splits)
+    if (bands := bands_of(judged)) is not None:
+        raise UsageError(f"{data}: its pictures have {bands}, and the claims are of networks on RGB; name another set.")
     if data == SCENES:  # a part of train chooses the weights, as in the review
         place |= {"train_split": "fit", "val_split": "tune"}
         return Conditions(data, place, judged, lambda name: fixed(on_scenes(name)), {})

@@ -281,7 +281,7 @@ def predict_split(run: Path, dataset: Dataset, inference: Inference, folder: Pat
     left = missing(folder, dataset)
     predictor = inference.predictor(model_file.load(run))
     for done, index in enumerate(left, start=1):
-        prediction, name = predictor(dataset.sample(index).image), dataset.name(index)
+        prediction, name = predictor.of(dataset.sample(index)), dataset.name(index)
         if prediction.instances is not None:
             objects = encode_instances(prediction.instances, dataset.classes)
             write_whole(folder / INSTANCES, f"{name}.json", objects, durable=False)
@@ -309,7 +309,7 @@ def write_folder(dataset: Dataset, folder: Path, split: str, most: int) -> None:
         if sample.instances is not None:
             numbers = Image.fromarray(sample.instances.numbers.astype("uint16"))
             write_whole(folder / "instances", name, encode_image(numbers, ".png"), durable=False)
-        write_whole(folder / "images", name, encode_image(Image.fromarray(sample.image), ".png"), durable=False)
+        write_whole(folder / "images", name, encode_image(Image.fromarray(sample.shown), ".png"), durable=False)
 
 
 def key(arm: Arm) -> str:
