@@ -61,7 +61,7 @@ def predict(
         str | None, Parameter(help="What runs the network: torch, onnx, openvino, or auto, which measures. [default: torch]")
     ] = None,
 ) -> None:
-    """Predict masks for pictures of any size, for frames of videos, and for rasters (docs/rasters.md); what is done is skipped."""
+    """Predict masks for pictures of any size, frames of videos, and rasters (docs/rasters.md); what is done is skipped."""
     from perpixel.networks.torchvision import LIGHTEST
     from perpixel.prediction.bulk import STDIN, find_pictures, model_and_pictures, pictures_of_split, predict_all
     from perpixel.prediction.inference import PLAIN

@@ -61,8 +61,8 @@ Watch = Callable[[str, int, int], None]  # told the file, the rows that are done
 class RasterSettings:
     """How rasters are predicted. Where a setting differs from its default, every picture must be a TIFF, and is a raster.
 
-    `memory`: bytes that the process may take; None for 2 GB. `level`: of a pyramid, 0 for the full size. `polygons`: a name of POLYGONS, or None for none.
-    Raises UsageError for a value that cannot work, UnknownName for a name."""
+    `memory`: bytes that the process may take; None for 2 GB. `level`: of a pyramid, 0 for the full size. `polygons`: a name of
+    POLYGONS, or None for none. Raises UsageError for a value that cannot work, UnknownName for a name."""
 
     memory: int | None = None
     level: int = 0

@@ -134,7 +134,7 @@ def _stream(target: Any, size: tuple[int, int]) -> Any:
     import av
 
     try:
-        stream = target.add_stream("libx264", options={"crf": QUALITY})
+        stream = target.add_stream("libx264", options={"crf": QUALITY, "threads": "1"})  # more would make other bytes
     except (av.FFmpegError, ValueError):  # built without x264
         stream = target.add_stream("mpeg4", options={"q": "3"})
     stream.height, stream.width = (side + side % 2 for side in size)
