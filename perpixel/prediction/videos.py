@@ -175,7 +175,7 @@ class _opened:
 
     def __enter__(self) -> tuple[Any, Any]:
         stream = self._container.streams.video[0]
-        stream.thread_type = "AUTO"
+        stream.thread_type = "SLICE"  # with threads by frame, how many frames come before an error is chance
         stream.codec_context.options = {"err_detect": "explode"}  # else damaged frames are guessed
         return self._container, stream
 

@@ -281,8 +281,7 @@ class TestNoData:
 
 class TestBands:
     def outcome_of(self, model: Model, path: Path, out: Path, bands: tuple[str, ...] | None = None) -> str:
-        settings = RasterSettings(bands=bands)
-        return next(iter(predict_all(model, find_pictures([str(path)]), out, overlays=False, rasters=settings))).status
+        return next(iter(predict_all(model, find_pictures([str(path)]), out, overlays=False, bands=bands))).status
 
     def test_more_than_three_are_refused_or_chosen(self, model, image, tmp_path: Path) -> None:
         colours = ("undefined", "red", "green", "blue")
