@@ -134,7 +134,8 @@ class Tiling:
             return
         with _told(network, side):
             self._large = reach(network, (LARGE, LARGE))
-            self._cut(network, (LARGE, LARGE))
+            stretched = any(special.kind == "stretched" for special in self._large.specials.values())
+            self._padded(network, (LARGE, LARGE), 3 if stretched else 1)
         passes = self._large.levels
         self.words = "overlapping by the reach of scores, which equal those of the whole picture"
         if passes:
@@ -154,10 +155,13 @@ class Tiling:
             return BorderedCut(network, seen, self.side)
         if max(seen) <= self.side:
             return WholeCut(network, seen)
+        return self._padded(network, seen)
+
+    def _padded(self, network: PixelNetwork, seen: tuple[int, int], spare: int = 0) -> PaddedCut:
         cut = seen[0] > self.side, seen[1] > self.side
         whole = reach(network, seen, cut, self._large)
         grid = _grid(network, whole, cut, self._large)
-        part = reach(network, _tile_of(network, whole, grid, self.side, cut), cut, self._large)
+        part = reach(network, _tile_of(network, whole, grid, self.side, cut, spare), cut, self._large)
         equal_maps(whole, part)
         parts = Parts(whole, part, grid)
         parts.check()
@@ -326,8 +330,13 @@ def _grid(network: PixelNetwork, whole: Reach, cut: tuple[bool, bool], large: Re
     return grid
 
 
-def _tile_of(network: PixelNetwork, whole: Reach, grid: tuple[int, int], side: int, cut: tuple[bool, bool]) -> tuple[int, int]:
-    """The largest tile of at most `side` pixels a side with the rest that the whole picture leaves on the grid."""
+def _tile_of(
+    network: PixelNetwork, whole: Reach, grid: tuple[int, int], side: int, cut: tuple[bool, bool], spare: int
+) -> tuple[int, int]:
+    """The largest tile of at most `side` pixels a side with the rest that the whole picture leaves on the grid.
+
+    `spare` steps of the grid are room for pictures that leave another rest, or round other sizes. Raises UsageError for a side
+    that is too small."""
     tile = []
     for axis in (0, 1):
         pixels, ours = whole.size[axis], whole.sides[axis]
@@ -341,6 +350,7 @@ def _tile_of(network: PixelNetwork, whole: Reach, grid: tuple[int, int], side: i
             needed = map.before + map.after + grid[axis] / map.stride - 1 + cells
             least = max(least, pixels - math.floor((map.cells - needed) * map.stride))
         fits = side - (side - pixels) % grid[axis]
+        least += spare * grid[axis]
         if fits < least:
             around = math.ceil(max(ours.before, ours.after) * ours.stride)
             raise UsageError(

@@ -80,7 +80,7 @@ def test_labels_by_tiles_equal_those_of_the_whole_picture(case: str) -> None:
     model = model_of(case)
     side = least_side(model)
     compare(model, (side + 30, side + 47) if side < 600 else (side + 30, 47), side)
-    compare(model, (45, side + 130), side + 19)
+    compare(model, (45, side + 130), side + 16)
 
 
 @pytest.mark.parametrize("case", [case for case, (name, _) in CASES.items() if name in WITHOUT])

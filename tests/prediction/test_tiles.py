@@ -125,17 +125,17 @@ def by_tiles(model: Model, image: np.ndarray, side: int) -> tuple[np.ndarray, li
 class TestNetworksThatPad:
     """Every network of the contract table is compared in `test_tiles_of_networks.py`."""
 
-    @pytest.mark.parametrize("size", [(260, 301), (90, 250), (225, 40), (17, 9)], ids=str)
+    @pytest.mark.parametrize("size", [(260, 301), (90, 250), (241, 40), (17, 9)], ids=str)
     def test_labels_and_reads(self, size: tuple[int, int]) -> None:
         model, image = model_of("unet", width=0.03, convolutions="same"), noise(*size)
-        labels, reads = by_tiles(model, image, 224)
+        labels, reads = by_tiles(model, image, 240)
         comparison = Comparison()
         comparison.add(model, "noise", image, labels)
         assert comparison.equal, str(comparison)
         assert comparison.ties < 10
-        assert max(bottom - top for top, _, bottom, _ in reads) <= 224
-        assert max(right - left for _, left, _, right in reads) <= 224
-        assert (len(reads) == 1) == (max(size) <= 224)
+        assert max(bottom - top for top, _, bottom, _ in reads) <= 240
+        assert max(right - left for _, left, _, right in reads) <= 240
+        assert (len(reads) == 1) == (max(size) <= 240)
 
     @pytest.mark.parametrize("scale", [0.5, 0.7, 1.6, 3.0])
     def test_parts_of_a_resized_picture_are_read_as_it(self, scale: float) -> None:
@@ -158,22 +158,22 @@ class TestNetworksThatPad:
 
     @pytest.mark.parametrize("average", ["none", "mirror", "flips", "rotations"])
     def test_averages_and_scores(self, average: str) -> None:
-        model, image = model_of("unet", width=0.03, convolutions="same"), noise(80, 260)
+        model, image = model_of("unet", width=0.03, convolutions="same"), noise(80, 270)
         whole = perpixel.predict(model, image, True, Inference(average=average))
         tiled = perpixel.predict(model, image, True, Inference(average=average, tile=240))
         np.testing.assert_allclose(tiled.scores, whole.scores, atol=1e-4)
 
     def test_scales(self) -> None:
-        model, image = model_of("unet", width=0.03, convolutions="same"), noise(170, 150)
+        model, image = model_of("unet", width=0.03, convolutions="same"), noise(170, 180)
         whole = perpixel.predict(model, image, True, Inference(scales=(1, 1.5)))
-        tiled = perpixel.predict(model, image, True, Inference(scales=(1, 1.5), tile=230))
+        tiled = perpixel.predict(model, image, True, Inference(scales=(1, 1.5), tile=240))
         np.testing.assert_allclose(tiled.scores, whole.scores, atol=1e-4)
 
     def test_a_side_too_small_is_told_with_one_that_works(self) -> None:
         model, image = model_of("fcn32s", width=0.03), noise(600, 500)
-        with pytest.raises(UsageError, match=r"^tile = 100: scores of FCN reach 224 pixels .* has 479 pixels a side or more"):
+        with pytest.raises(UsageError, match=r"^tile = 100: scores of FCN reach 224 pixels .* has 512 pixels a side or more"):
             by_tiles(model, image, 100)
-        by_tiles(model, image, 479)
+        by_tiles(model, image, 512)
 
     def test_a_network_whose_scores_cannot_be_followed(self) -> None:
         with pytest.raises(UsageError, match=r"^tile = 512: tiles of SegFormer have other scores than the whole picture"):
