@@ -2,13 +2,13 @@
 
     RasterSettings(memory=memory_of("1.5GB"), polygons="wgs84")
 
-A raster is read, predicted and written by tiles. A network whose scores reach only so far gives the labels of one pass over the
-whole raster (`tiles`). Any other network, such as one that pools over the whole picture, sees windows one by one, which overlap
-by a third; of each window the labels nearest to its centre are kept. The mask's metadata says which. The network sees each raster
-at the model's scale; a model that sees pictures at a shorter side sees rasters as they are.
+A raster is read, predicted and written by tiles, with the labels of one pass over the whole raster (`tiles`). A network that
+cannot have them, such as one of attention, sees windows one by one, which overlap by a third; of each window the labels nearest
+to its centre are kept. The mask's metadata says which. The network sees each raster at the model's scale; a model that sees
+pictures at a shorter side sees rasters as they are.
 
-The side of tiles follows from the memory, by measuring what a small tile takes. It changes no label of a network of the first
-kind."""
+The side of tiles follows from the memory, by measuring what a small tile takes. It changes no label but of a
+network that sees windows."""
 
 from __future__ import annotations
 
@@ -295,8 +295,8 @@ def _fitting(network: object, side: int) -> int:
 
 
 def _give_back() -> None:
-    """Gives the system the memory that was freed and kept (`machines.memory`), so that it does not count twice, nor falls into ever
-    smaller pieces."""
+    """Gives the system the memory that was freed and kept (`machines.memory`), which would otherwise fall into ever smaller
+    pieces, and more would be taken."""
     peak_of(lambda: None)
 
 
