@@ -116,7 +116,7 @@ def open_raster(path: Path, bands: Sequence[str] | None = None, level: int = 0, 
     UsageError for a band or level that it does not have."""
     require_plain(path)
     rasterio = _rasterio(path)
-    with rasterio.Env(GDAL_CACHEMAX=cache, GDAL_TIFF_OVR_BLOCKSIZE=BLOCK):
+    with rasterio.Env(GDAL_CACHEMAX=cache, GDAL_TIFF_OVR_BLOCKSIZE=BLOCK, CPL_LOG=os.devnull):  # what fails is raised
         with _failing(path):
             source = rasterio.open(os.path.abspath(path), driver="GTiff")
         with source:
@@ -354,7 +354,7 @@ def _rasterio(path: Path) -> Any:
         lacking = error.name or "rasterio"
         sentence = f"{path}: a raster needs {lacking}, which is not installed; {EXTRA} brings it."
         raise ResourceError(sentence) from error
-    logging.getLogger("rasterio").addHandler(logging.NullHandler())  # what fails is raised, and told once
+    logging.getLogger("rasterio").addHandler(logging.NullHandler())
     return rasterio
 
 

@@ -63,7 +63,7 @@ def predict(
         str | None, Parameter(help="What runs the network: torch, onnx, openvino, or auto, which measures. [default: torch]")
     ] = None,
 ) -> None:
-    """Predict masks for pictures of any size, frames of videos, and rasters, whose masks keep their place (docs/rasters.md); what is
+    """Predict masks for pictures of any size, frames of videos, and rasters in their place (docs/rasters.md); what is
     done already is skipped."""
     from perpixel.networks.torchvision import LIGHTEST
     from perpixel.prediction.bulk import STDIN, find_pictures, model_and_pictures, pictures_of_split, predict_all
