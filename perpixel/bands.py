@@ -223,9 +223,10 @@ def count_of(count: int) -> str:
 
 def places_of(words: Sequence[str], names: Sequence[str], count: int, setting: str = "bands") -> tuple[int, ...]:
     """The places, from 0, of the bands that `words` name among `count` bands: by number from 1, or by one of `names`, which may
-    be unknown, and are then empty.
+    be unknown, and are then empty. Commas divide words, as spaces do.
 
     Raises UsageError for a number that no band has, for a band that is named twice and for no words; UnknownName for a name."""
+    words = [part for word in words for part in word.split(",") if part]
     known = [name.casefold() for name in names]
     places: list[int] = []
     for word in words:
