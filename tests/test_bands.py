@@ -360,6 +360,13 @@ class TestPictures:
             assert two is not None
             np.testing.assert_allclose(one, two, atol=1e-6)
 
+    def test_the_conditions_of_a_comparison_name_the_bands(self, place: Path) -> None:
+        import perpixel
+        from perpixel.judging.conditions import Conditions
+
+        trained = [Conditions.of(perpixel.load(place / name), {}, {}).trained_on for name in ("RUN", "RGB")]
+        assert trained == ["not known, bands blue, green, red, nir, swir", "not known"]
+
     def test_a_video_is_rgb(self, place: Path, tmp_path: Path) -> None:
         import perpixel
         from perpixel.prediction.bulk import InputPicture, predict_all
