@@ -113,7 +113,7 @@ class Bands:
             return self
         places = places_of(words, self.stored, len(self.stored), setting)
         if not set(places) <= set(self.places):
-            raise UsageError(f"{setting} = {' '.join(words)}: the model has {', '.join(self.names)} alone; name some of these.")
+            raise UsageError(f"{setting} = {' '.join(words)}: there are {', '.join(self.names)} alone; name some of these.")
         index = [self.places.index(place) for place in places]
         return replace(
             self, places=places, ranges=tuple(self.ranges[i] for i in index), nodata=tuple(self.nodata[i] for i in index)
@@ -223,18 +223,20 @@ def count_of(count: int) -> str:
 
 def places_of(words: Sequence[str], names: Sequence[str], count: int, setting: str = "bands") -> tuple[int, ...]:
     """The places, from 0, of the bands that `words` name among `count` bands: by number from 1, or by one of `names`, which may
-    be unknown, and are then empty.
+    be unknown, and are then empty. Commas divide words, as spaces do.
 
     Raises UsageError for a number that no band has, for a band that is named twice and for no words; UnknownName for a name."""
+    words = [part for word in words for part in word.split(",") if part]
     known = [name.casefold() for name in names]
     places: list[int] = []
     for word in words:
-        number = int(word) if word.isascii() and word.isdigit() else 0
+        is_number = word.isascii() and word.isdigit()
+        number = int(word) if is_number and len(word) < 10 else 0
         if word.casefold() in known:
             places.append(known.index(word.casefold()))
         elif 1 <= number <= count:
             places.append(number - 1)
-        elif word.isascii() and word.isdigit():
+        elif is_number:
             raise UsageError(f"{setting} = {' '.join(words)}: there is no band {word}; the {count_of(count)} are 1 to {count}.")
         elif not names:
             raise UsageError(f"{setting} = {' '.join(words)}: nothing names the {count_of(count)}; give numbers, 1 to {count}.")

@@ -63,6 +63,7 @@ class TestTable:
 
     def test_bands_are_chosen_by_name_and_number_in_the_order_given(self) -> None:
         bands = of_ranges((0, 1), (0, 2), (0, 3), (0, 4), (0, 5)).chosen(("NIR", "1"))
+        assert bands == of_ranges((0, 1), (0, 2), (0, 3), (0, 4), (0, 5)).chosen(("nir,blue",))
         assert (bands.names, bands.places, bands.ranges) == (("nir", "blue"), (3, 0), ((0, 4), (0, 1)))
 
     @pytest.mark.parametrize(
@@ -343,6 +344,28 @@ class TestPictures:
         lacking = of_bands(open_dataset(place / "SET"), ("nir",)).sample(0)
         with pytest.raises(UsageError, match=r"has 1 band \(nir\), and the model takes 5 bands .*; blue is not among them"):
             model.picture_of(lacking)
+
+    def test_rgb_named_as_bands_of_0_to_255_has_the_answer_of_rgb(self, place: Path, tmp_path: Path) -> None:
+        import perpixel
+        from perpixel.weights.model_file import save_model
+
+        model = perpixel.load(place / "RGB")
+        bands = of_ranges((0, 255), (0, 255), (0, 255), names=("red", "green", "blue"))
+        arguments = {**model.card.arguments, "channels": 3}
+        save_model(tmp_path, model.network.state_dict(), replace(model.card, arguments=arguments, bands=bands.to_json()))
+        other = perpixel.load(tmp_path)
+        for picture in sorted((place / "PLAIN/images/val").iterdir()):
+            one, two = (perpixel.predict(each, picture, scores=True).scores for each in (model, other))
+            assert one is not None
+            assert two is not None
+            np.testing.assert_allclose(one, two, atol=1e-6)
+
+    def test_the_conditions_of_a_comparison_name_the_bands(self, place: Path) -> None:
+        import perpixel
+        from perpixel.judging.conditions import Conditions
+
+        trained = [Conditions.of(perpixel.load(place / name), {}, {}).trained_on for name in ("RUN", "RGB")]
+        assert trained == ["not known, bands blue, green, red, nir, swir", "not known"]
 
     def test_a_video_is_rgb(self, place: Path, tmp_path: Path) -> None:
         import perpixel

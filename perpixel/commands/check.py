@@ -30,7 +30,7 @@ def check(
     out: ShardOut = None,
     as_json: AsJson = False,
 ) -> None:
-    """Refuse an unsound data set: some 70 kinds of defect, each with file, pixel, value and repair (docs/check.md)."""
+    """Refuse an unsound data set: some 80 kinds of defect, each with file, pixel, value and repair (docs/check.md)."""
     of_shard = shard_and_folder(shard, out)
     if of_shard is not None:
         from perpixel.shards import refuse_with_shard

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from perpixel.bands import Bands
+
 if TYPE_CHECKING:
     from perpixel.weights.model_file import Model
 
@@ -47,6 +49,8 @@ class Conditions:
 def _trained_on(model: Model, data: str) -> str:
     recipe, score = model.card.recipe, model.card.score
     named = f"{recipe['data']} {recipe['train_split']}" if recipe.get("data") and recipe.get("train_split") else UNKNOWN
+    if model.card.bands:
+        named += f", bands {', '.join(Bands.from_json(model.card.bands).names)}"
     if model.card.trained_on and model.card.trained_on == data:
         return f"{named}: the pictures that are judged"
     if score.get("data") == data:
