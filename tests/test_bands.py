@@ -243,7 +243,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "predict --ensemble RGB": (["predict", "RUN", "SET/images/val", "--ensemble", "RGB", "--out", "OUT"],
                                "ensemble: the first model takes 5 bands .*, the second RGB"),
     "predict --proposals": (["predict", "RUN", "SET/images/val", "--proposals", "2", "--out", "OUT"], "boxes are found in RGB"),
-    "predict --tile": (["predict", "RUN", "SET/images/val", "--tile", "572", "--out", "OUT"], "valid convolutions"),
+    "predict --tile": (["predict", "RUN", "SET/images/val", "--tile", "572", "--out", "OUT"], ""),
     "predict --engine": (["predict", "RUN", "SET/images/val", "--engine", "onnx", "--out", "OUT"], "other engines run RGB alone"),
     "predict --engine auto": (["predict", "RUN", "SET/images/val", "--engine", "auto", "--out", "OUT"], ""),
     "export": (["export", "RUN", "--to", "onnx", "--out", "OUT.onnx"], "export: is for RGB alone, and the model takes 5 bands"),

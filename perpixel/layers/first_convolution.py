@@ -67,10 +67,20 @@ def of_bands(colour: Tensor, names: Sequence[str]) -> Tensor:
     return torch.stack(own)
 
 
+def channels_of(network: nn.Module) -> int:
+    """The number of channels of pictures: those of the first convolution, 3 where there is none."""
+    first = _first(network)
+    return 3 if first is None else first.in_channels
+
+
+def _first(network: nn.Module) -> nn.Conv2d | None:
+    trunk = getattr(network, "trunk", network)
+    return next((module for module in trunk.modules() if isinstance(module, nn.Conv2d)), None)
+
+
 def _of_pictures(network: nn.Module) -> list[nn.Conv2d]:
     """The convolutions that see the picture: the first of the trunk, and that of DeepLab's direct path (MSc)."""
-    trunk = getattr(network, "trunk", network)
-    first = next((module for module in trunk.modules() if isinstance(module, nn.Conv2d)), None)
+    first = _first(network)
     beside = [module for name, module in network.named_modules() if name == "msc.image.conv" and isinstance(module, nn.Conv2d)]
     if first is None or first.in_channels != 3 or first.groups != 1:
         raise UsageError(f"channels: the first layer of {type(network).__name__} takes no RGB to make bands of; choose another.")

@@ -31,6 +31,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from perpixel.errors import PerpixelError
+from perpixel.layers.first_convolution import channels_of
 from perpixel.layers.pooling import average_pool, max_pool
 from perpixel.layers.score_map import ScoreMap
 from perpixel.networks import PixelNetwork
@@ -125,7 +126,7 @@ def reach(
     `cut`: whether parts will have fewer rows, and fewer columns. `large`: the reach in a very large picture, which tells the
     factors of interpolations between sizes that are rounded. Raises NoReach."""
     shapes = _without_values(network)
-    images = torch.empty(1, 3, *size, device="meta")
+    images = torch.empty(1, channels_of(shapes), *size, device="meta")
     follower = _Follower(images, cut, [] if large is None else large.factors)
     try:
         with torch.no_grad(), _Poolings(follower), follower:

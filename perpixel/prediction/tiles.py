@@ -40,17 +40,18 @@ MULTIPLES = (1, 2, 4, 8)  # of the grid of strides, for networks that pad pictur
 BITS = 22  # of the shares by which Pillow resizes
 LARGE = 30241  # side of a very large picture: 1 more than a multiple of all strides
 MOST_SIZES = 64  # of pictures whose cuts are kept
-Show = Callable[[Window], NDArray[np.uint8]]  # a window of a picture -> its pixels, uint8 RGB (h, w, 3)
+Show = Callable[[Window], NDArray[Any]]  # a window of a picture -> its pixels, uint8 RGB (h, w, 3), or bands of a model
 
 
 def labels_by_tiles(
-    model: Model, read: Callable[[Window], NDArray[np.uint8]], size: tuple[int, int], side: int
+    model: Model, read: Show, size: tuple[int, int], side: int
 ) -> Iterator[tuple[Window, NDArray[Any]]]:
     """Disjoint windows that cover a picture of `size` (height, width), row by row, each with its labels.
 
-    `read` gives the pixels of a window, uint8 RGB (h, w, 3). It is asked for windows inside the picture alone, one a pass: the
-    window whose labels come next, and the pixels around it that its scores reach, at most `side` x `side` pixels as the network
-    sees them (U-Net with valid convolutions: that many with the mirrored border). Memory holds one such pass.
+    `read` gives the pixels of a window, uint8 RGB (h, w, 3), or the bands of the model as `Model.seen` has them. It is asked for
+    windows inside the picture alone, one a pass: the window whose labels come next, and the pixels around it that its scores
+    reach, at most `side` x `side` pixels as the network sees them (U-Net with valid convolutions: that many with the mirrored
+    border). Memory holds one such pass.
 
     The labels are those of one pass over the whole picture at the model's scale, pixel by pixel, but for ties: pixels whose two
     largest scores differ by rounding alone. Raises UsageError before the first window for a network or a side by which this
@@ -69,7 +70,7 @@ def _labelled(cut: Cut, show: Show, size: tuple[int, int], dtype: Any) -> Iterat
 
 
 def tiles(
-    network: PixelNetwork, image: NDArray[np.uint8], size: tuple[int, int], side: int, symmetries: Sequence[Symmetry]
+    network: PixelNetwork, image: NDArray[Any], size: tuple[int, int], side: int, symmetries: Sequence[Symmetry]
 ) -> Iterator[tuple[Window, list[Scores]]]:
     """Windows that cover a picture of `size`, each with its scores in the picture turned by each of `symmetries`, for
     `symmetries.read_back`; `image` is the picture as the network sees it.
@@ -251,7 +252,7 @@ class PaddedCut:
         (height, width), parts, network = self.parts.part.size, self.parts, self.network
         device = next(network.parameters()).device
 
-        def pixels(start: tuple[int, int]) -> NDArray[np.uint8]:
+        def pixels(start: tuple[int, int]) -> NDArray[Any]:
             return show((start[0], start[1], start[0] + height, start[1] + width))
 
         results = results_over(parts, network, lambda start: to_tensor(pixels(start)).to(device))
@@ -383,19 +384,25 @@ def _grid_of(size: tuple[int, int], step: tuple[int, int]) -> Iterator[Window]:
             yield top, left, min(top + step[0], size[0]), min(left + step[1], size[1])
 
 
-def _window_of(image: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
+def _window_of(image: NDArray[Any], window: Window) -> NDArray[Any]:
     top, left, bottom, right = window
     return image[top:bottom, left:right]
 
 
-def resized_part(read: Show, size: tuple[int, int], seen: tuple[int, int], window: Window) -> NDArray[np.uint8]:
-    """A window of the picture at the size `seen`: the bytes of `resized`, from the pixels of the picture of `size` it needs.
+def resized_part(read: Show, size: tuple[int, int], seen: tuple[int, int], window: Window) -> NDArray[Any]:
+    """A window of the picture at the size `seen`: the bytes of `resized`, from the pixels of the picture of `size` it needs; of
+    floats its values but for rounding.
 
     Pillow's `resize` of a part knows the part's place in float32 alone, which is not exact, so its sums are made here."""
     rows, columns = (_shares(window[axis], window[axis + 2], size[axis], seen[axis]) for axis in (0, 1))
     top, left = rows[0][0, 0], columns[0][0, 0]
     picture = read((int(top), int(left), int(rows[0].max()) + 1, int(columns[0].max()) + 1))
+    whole = picture.dtype == np.uint8
     for axis, (taps, shares) in ((1, (columns[0] - left, columns[1])), (0, (rows[0] - top, rows[1]))):
+        if not whole:
+            read_by, sums = ("hwkn,wk->hwn", picture[:, taps]) if axis == 1 else ("hkwn,hk->hwn", picture[taps])
+            picture = np.einsum(read_by, sums, shares / (1 << BITS), dtype=np.float64).astype(np.float32)
+            continue
         total = np.full(np.insert(np.delete(picture.shape, axis), axis, len(taps)), 1 << (BITS - 1), np.int32)
         for tap, share in zip(taps.T, shares.T, strict=True):
             total += picture.take(tap, axis).astype(np.int32) * np.expand_dims(share, (1 - axis, 2))

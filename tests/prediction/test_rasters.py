@@ -17,6 +17,7 @@ from fakes import CLASSES_CSV, draw_sample, say_every_class
 from PIL import Image
 
 import perpixel
+from perpixel.bands import Bands
 from perpixel.classes import ClassTable
 from perpixel.codecs.geotiff import disk_values
 from perpixel.errors import DataError, UsageError
@@ -329,6 +330,36 @@ class TestBands:
         path = put(tmp_path / "map.tif", image.astype(kind), **({"nodata": float("nan")} if kind == "float32" else {}))
         words = self.outcome_of(model, path, tmp_path / "out")
         assert words.startswith(f"{path}: has values of {kind}, and the model sees 8 bits; stretch them to 0..255")
+
+    @pytest.mark.parametrize("scale", [1.0, 0.75])
+    def test_a_model_of_five_bands_sees_them_as_they_are_stored(self, tmp_path: Path, monkeypatch, scale: float) -> None:
+        """In tiles, with the labels of the picture in one pass; pixels without data in all bands are void."""
+        names, classes = ("red", "green", "blue", "nir", "height"), ClassTable.of(("a", "b", "c"))
+        bands = Bands(names, (3, 0, 1, 2, 4), tuple((0.0, 900.0 + 100 * number) for number in range(5)), (None,) * 5)
+        arguments = {"width": 0.0625, "convolutions": "same", "norm": "batch", "channels": 5}
+        torch.manual_seed(1)
+        network = perpixel.build("unet", 3, **arguments).eval()
+        card = ModelCard("unet", arguments, classes.to_json(), {}, scale, 0, {}, "", "", bands=bands.to_json())
+        model = Model(network, classes, card, "0" * 64)
+        pixels = np.random.default_rng(0).integers(1, 1400, (300, 340, 5), np.uint16)
+        pixels[:40, :50] = 0
+        path = put(tmp_path / "map.tif", pixels, nodata=0)
+        small_tiles(monkeypatch, 256)
+        pictures = find_pictures([str(path)])
+        (outcome,) = predict_all(model, pictures, tmp_path / "out")
+        assert outcome.status == "done"
+        seen = pixels[..., list(bands.places)].astype(np.float32)
+        seen[:40, :50] = np.nan
+        expected = predict(model, seen).labels
+        expected[:40, :50] = 255
+        found = mask_of(tmp_path / "out", "map")
+        assert (found != expected).mean() < (1e-4 if scale == 1 else 1e-3)  # ties
+        (four,) = predict_all(model, find_pictures([str(put(tmp_path / "four.tif", pixels[..., :4]))]), tmp_path / "four")
+        assert "has 4 bands" in four.status
+        assert "the model was trained on 5 bands" in four.status
+        (chosen,) = predict_all(model, pictures, tmp_path / "chosen", bands=["4", "1", "2", "3", "5"])
+        assert chosen.status == "done"
+        np.testing.assert_array_equal(mask_of(tmp_path / "chosen", "map"), found)
 
 
 class TestPyramids:

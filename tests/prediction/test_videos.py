@@ -97,13 +97,16 @@ def test_the_overlay_shows_each_mask_in_the_colours_of_its_classes_at_its_time(t
 def test_what_is_done_is_skipped_and_what_is_damaged_is_made_again(tmp_path: Path, model: Model) -> None:
     path, out = make_video(tmp_path / "clip.mp4", drawn(5)), tmp_path / "out"
     list(predict_all(model, find_pictures([str(path)]), out))
-    video = (out / "overlays/clip.mp4").read_bytes()
+    before = [pixels.astype(int) for pixels, _ in frames_of(str(out / "overlays/clip.mp4"))]
     assert {one.status for one in predict_all(model, find_pictures([str(path)]), out)} == {"skipped"}
     (out / "masks/clip/000002.png").unlink()
     (out / "overlays/clip.mp4").unlink()
     statuses = [one.status for one in predict_all(model, find_pictures([str(path)]), out)]
     assert sorted(statuses) == ["done", *["skipped"] * 4]
-    assert (out / "overlays/clip.mp4").read_bytes() == video
+    after = [pixels.astype(int) for pixels, _ in frames_of(str(out / "overlays/clip.mp4"))]
+    assert len(after) == len(before) == 5
+    # The frame that is predicted again may have other labels where two classes of these random weights score alike.
+    assert max(np.abs(one - other).mean() for one, other in zip(before, after, strict=True)) < 2
 
 
 def test_a_phone_that_was_turned(tmp_path: Path) -> None:
