@@ -177,7 +177,7 @@ class _Poolings(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (average_pool, max_pool):
-            return self._follower.pooled(func.__name__, *args)
+            return self._follower.pooled(func.__name__, *args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
@@ -197,6 +197,8 @@ class _Follower(TorchDispatchMode):
         self._values: dict[int, Tensor] = {}  # of tensors that are made from numbers alone
         self._kept: list[Any] = [images]  # so that no other tensor gets the id of one of them
         self._places: set[int] = set()  # ids of tensors that hold places in a map
+        self._unsure: set[int] = set()  # ids of tensors whose values nobody knows here
+        self._shared: dict[int, list[int]] = {}  # ids of the maps that lie in a storage
         self._sides[id(images)] = Side(2, images.shape[2]), Side(3, images.shape[3])
 
     def sides_of(self, tensor: Tensor) -> Sides | None:
@@ -217,6 +219,7 @@ class _Follower(TorchDispatchMode):
         self.steps.append(Step(name, tuple(grids), None))
         results = [torch.empty(*x.shape[:-2], bins, bins, device=x.device) for bins in grids]
         self._kept.extend(results)
+        self._unsure -= {id(result) for result in results}
         self._levels |= {id(result): self.level + 1 for result in results}
         return results
 
@@ -234,11 +237,18 @@ class _Follower(TorchDispatchMode):
         name = func._schema.name.removeprefix("aten::")
         self.key = self._next(name)
         self.level = max((self._levels.get(id(tensor), 0) for tensor in tensors), default=0)
-        if func._schema.is_mutable and name.endswith("_") and isinstance(args[0], Tensor) and args[0]._is_view():
-            raise NoReach(f"its operation {name} writes into a part of another map")
+        if func._schema.is_mutable and name.endswith("_") and isinstance(args[0], Tensor):
+            if args[0]._is_view():
+                raise NoReach(f"its operation {name} writes into a part of another map")
+            self._unsure |= set(self._shared.get(args[0].untyped_storage()._cdata, ())) - {id(args[0])}
         name = name if name == "copy_" else name.removesuffix("_")
         if any(id(tensor) in self._places for tensor in tensors):
             raise NoReach(f"its operation {name} reads places in a map, which a part of the picture does not have")
+        if any(id(tensor) in self._unsure for tensor in tensors):
+            if name in ("detach", "alias"):  # by which torch hands out a new tensor
+                self._unsure |= {id(tensor) for tensor in results}
+                return result
+            raise NoReach(f"its operation {name} reads values that a part of the picture may not have")
         if any(id(tensor) in self._sides for tensor in tensors):
             self._follow(name, given, results)
         elif self.level and name == "upsample_bilinear2d":
@@ -246,8 +256,10 @@ class _Follower(TorchDispatchMode):
             self._sides[id(results[0])] = sides[0], sides[1]
             self.special("placed", None, (sides[0], sides[1]))
             self.steps.append(Step("placed", (given["align_corners"],), (sides[0], sides[1])))
-        elif results and all(id(tensor) in self._values for tensor in tensors) and not name.startswith(UNSURE):
-            self._compute(func, args, kwargs, results)
+        elif results and all(id(tensor) in self._values for tensor in tensors):
+            self._compute(func, args, kwargs, results, name.startswith(UNSURE))
+        else:  # weights, or results over the whole picture: the same for every part, if all numbers are
+            self.steps.append(Step(name, () if name == "expand" else self._numbers(given.values()), None))
         joined = self.key in self.specials and self.specials[self.key].joins
         if self.level or joined:
             self._levels |= {id(tensor): self.level + joined for tensor in results}
@@ -264,10 +276,25 @@ class _Follower(TorchDispatchMode):
                 self._places.add(id(tensor))
             elif sides is not None and (number == 0 or name in SEVERAL):
                 self._sides[id(tensor)] = sides
+                self._shared.setdefault(tensor.untyped_storage()._cdata, []).append(id(tensor))
 
-    def _compute(self, func: Any, args: Any, kwargs: Any, results: list[Tensor]) -> None:
+    def _numbers(self, values: Any) -> tuple[Any, ...]:
+        """All numbers among the arguments of an operation, those of tensors that are made from numbers included."""
+        numbers: list[Any] = []
+        for value in values:
+            if isinstance(value, Tensor):
+                made = self._values.get(id(value))
+                numbers.append(None if made is None else tuple(made.flatten().tolist()))
+            elif isinstance(value, (tuple, list)):
+                numbers.append(self._numbers(value))
+            else:
+                numbers.append(value)
+        return tuple(numbers)
+
+    def _compute(self, func: Any, args: Any, kwargs: Any, results: list[Tensor], unsure: bool) -> None:
         """The values of tensors that are made from numbers alone."""
-        if sum(tensor.numel() for tensor in results) > MOST_VALUES:
+        self._unsure |= {id(tensor) for tensor in results}
+        if unsure or sum(tensor.numel() for tensor in results) > MOST_VALUES:
             return
         here = [self._values.get(id(each), each) if isinstance(each, Tensor) else each for each in args]
         named = {key: self._values.get(id(each), each) if isinstance(each, Tensor) else each for key, each in kwargs.items()}
@@ -280,6 +307,7 @@ class _Follower(TorchDispatchMode):
         for tensor, value in zip(results, values if isinstance(values, (tuple, list)) else (values,), strict=False):
             if isinstance(value, Tensor) and value.device.type == "cpu":
                 self._values[id(tensor)] = value
+                self._unsure.discard(id(tensor))
 
 
 UNSURE = ("empty", "new_empty", "rand", "normal", "bernoulli")  # operations without sure values

@@ -185,7 +185,7 @@ class _Poolings(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (average_pool, max_pool):
-            return self._run.pooled(func, *args)
+            return self._run.pooled(func, *args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
@@ -301,7 +301,7 @@ def _added(
     if kind == "product":
         second = given["mat2"]
         factors = _cropped(x, special.sides, block, x.dim() - 1), _cropped(second, special.sides, block, second.dim() - 2)
-        return _Sum(kind, [func(*(factor.double() for factor in factors))], x.dtype)
+        return _Sum(kind, [func(*map(wide, factors))], x.dtype)
     part = _cropped(x, special.sides, block)
     if kind == "max_pool":
         return _Sum(kind, [_maxima(part, whole, bins, span) for bins in given["grids"]], x.dtype)
@@ -310,7 +310,7 @@ def _added(
     keepdim = given.get("keepdim", False)
     if kind == "amax":
         return _Sum(kind, [part.amax(dims, keepdim)], x.dtype)
-    part = part.double()
+    part = wide(part)
     if kind == "average_pool":
         sums = []
         for bins in given["grids"]:
@@ -326,6 +326,11 @@ def _added(
     inner = prod(x.shape[dim] for dim in {dim % x.dim() for dim in dims} - {side.dim for side in special.sides})
     number = float(inner * whole[0].cells * whole[1].cells)
     return _Sum(kind, [(part.square() if kind == "norm" else part).sum(dims, keepdim)], x.dtype, number)
+
+
+def wide(x: Tensor) -> Tensor:
+    """`x` in float64, in which sums over a large picture lose nothing; in float32 where a device has no other."""
+    return x.float() if x.device.type == "mps" else x.double()
 
 
 def _maxima(x: Tensor, whole: Sides, bins: int, span: tuple[Span, Span]) -> Tensor:

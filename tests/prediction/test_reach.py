@@ -63,6 +63,13 @@ def test_the_cells_that_a_cut_spoils(case: str) -> None:
     assert lost(layers) == expected
 
 
+def changed_behind_its_view(x: Tensor) -> Tensor:
+    x = x + 1
+    view = x.flatten(2)
+    x.add_(F.avg_pool2d(x, 5, 1, 2))
+    return view.unflatten(2, x.shape[-2:])
+
+
 REFUSED = {
     "a sort": (Lambda(lambda x: x.sort(-1).values), "its operation sort has no rule"),
     "a flip": (Lambda(lambda x: x.flip(-1)), "its operation flip has no rule"),
@@ -76,6 +83,13 @@ REFUSED = {
     "places of maxima": (Lambda(lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2)), "reads places in a map"),
     "writing into a part": (Lambda(lambda x: (x[..., 1:].mul_(2), x)[1]), "writes into a part of another map"),
     "a number that follows the size": (Lambda(lambda x: x / x.shape[-1]), "its operation div changes with the size"),
+    "a number behind a sum": (Lambda(lambda x: x - x.sum((2, 3), keepdim=True) / x.shape[-1] ** 2), "its operation div changes"),
+    "a weight that follows the size": (
+        Lambda(lambda x: x * (torch.ones(3, device=x.device) / x.shape[-1])[:, None, None]),
+        "its operation mul changes with the size",
+    ),
+    "a map that changes behind its view": (Lambda(changed_behind_its_view), "reads values that a part"),
+    "values that nobody set": (Lambda(lambda x: x + torch.empty(1, device=x.device)), "reads values that a part"),
     "another layer for other sizes": (Lambda(lambda x: x.relu() if x.shape[-1] > 60 else x), "its layers are others"),
 }
 
