@@ -511,7 +511,11 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
         **of("Zitnick and Dollar, ECCV 2014, as OpenCV's createEdgeBoxes takes it by default", LEAST_AREA=1000.0),
         **ours(SHAPES=(1.0, 1 / 3, 3.0), SHRINK=0.6, SMALLEST=1 / 64, STRIDE=0.5, EDGE_BLUR=1 / 220),
     },
-    "perpixel.prediction.tiles": of(f"{UNET}: four pools of 2; an output has 16 k - 124 pixels", GRID=16, REST=4),
+    "perpixel.prediction.tiles": {
+        **of(f"{UNET}: four pools of 2; an output has 16 k - 124 pixels", GRID=16, REST=4),
+        **of("Pillow, Resample.c: PRECISION_BITS = 32 - 8 - 2", BITS=22),
+        **ours(MULTIPLES=(1, 2, 4, 8), LARGE=30241, MOST_SIZES=64),
+    },
     "perpixel.measures.boundary_iou": {**of("Cheng et al., CVPR 2021: 2 % of the diagonal", DILATION=0.02), **ours(NO_CLASS=-1)},
     "perpixel.measures.panoptic": {
         **of("Kirillov et al., CVPR 2019; panopticapi: void 0, a match above 0.5", VOID=0, MATCH=0.5), **ours(THREADS=2),
