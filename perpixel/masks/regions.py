@@ -122,44 +122,50 @@ class _Joiner:
         self, ids: NDArray[np.int32], areas: NDArray[np.intp], labels: NDArray[Any], corners: Ring, table: NDArray[np.int64],
         goes_on: NDArray[np.bool_],
     ) -> Iterator[Region]:  # fmt: skip
-        reaching = np.union1d(ids[0], ids[-1])
-        key_of = np.full(len(areas), -1, np.int64)
-        for piece in reaching.tolist():
-            if labels[piece] != self._void:
-                key_of[piece] = self._next_key
-                self._open[self._next_key] = _Open(self._next_key, int(labels[piece]), int(areas[piece]))
-                self._next_key += 1
+        """The regions that end in a band of pieces, whose chains stand in `table`. `goes_on`: where the last row meets its label
+        below."""
+        key_of = self._opened(np.union1d(ids[0], ids[-1]), areas, labels)
         self._unite(ids[0], labels, key_of)
-        inside: dict[int, list[_Closed]] = {}
-        pieces: list[tuple[int, int, _Chain]] = []
+        inside: dict[int, list[_Closed]] = {}  # rings of pieces that no other band has a part of
+        chains: list[tuple[int, int, _Chain]] = []
         keys = key_of[table[:, 2]].tolist()
         for (first, last, piece, begins, begin, ends, end, meets, area), key in zip(table.tolist(), keys, strict=True):
             part = corners[first:last]
             if begins != _CLOSED:
-                pieces.append((begins, ends, _Chain(begin, end, key, meets > 0, deque([part.copy()]))))
+                chains.append((begins, ends, _Chain(begin, end, key, meets > 0, deque([part.copy()]))))
             elif key < 0:
                 inside.setdefault(piece, []).append(_Closed(part, area, meets > 0))
             else:
                 self._region(key).rings.append(_Closed(part.copy(), area, meets > 0))
         for piece, rings in inside.items():
             yield _region(int(labels[piece]), int(areas[piece]), rings)
-        self._close(pieces)
-        bottom = np.where(goes_on, key_of[ids[-1]], -1)
-        alive = {self._region(key).key for key in np.unique(bottom).tolist() if key >= 0}
-        ended = [key for key, part in self._open.items() if part.key == key and key not in alive]
-        for key in ended:
-            region = self._open[key]
-            yield _region(region.label, region.pixels, region.rings)
-        roots = {key: self._region(key).key for key in np.unique(bottom).tolist() if key >= 0}
+        self._close(chains)
+        yield from self._ended(np.where(goes_on, key_of[ids[-1]], -1))
+
+    def _opened(self, pieces: NDArray[np.int32], areas: NDArray[np.intp], labels: NDArray[Any]) -> NDArray[np.int64]:
+        """The key of each piece of a band. Those that reach its first or last row, `pieces`, become regions; the others have
+        -1."""
+        key_of = np.full(len(areas), -1, np.int64)
+        for piece in pieces.tolist():
+            if labels[piece] != self._void:
+                key_of[piece] = self._next_key
+                self._open[self._next_key] = _Open(self._next_key, int(labels[piece]), int(areas[piece]))
+                self._next_key += 1
+        return key_of
+
+    def _ended(self, bottom: NDArray[np.int64]) -> Iterator[Region]:
+        """The regions that are not at the `bottom`, the keys of the last row's pixels, -1 where none goes on. The others stay."""
+        known = np.unique(bottom[bottom >= 0])
+        roots = np.array([self._region(key).key for key in known.tolist()], np.int64)
+        staying = set(roots.tolist())
+        for key, region in self._open.items():
+            if region.key == key and key not in staying:
+                yield _region(region.label, region.pixels, region.rings)
         for chain in self._chains:
             chain.key = self._region(chain.key).key
-        if roots:
-            known = np.array(sorted(roots))
-            found = np.array([roots[key] for key in known.tolist()])
-            self._keys = np.where(bottom >= 0, found[np.searchsorted(known, np.maximum(bottom, known[0]))], -1)
-        else:
-            self._keys = np.full(len(bottom), -1, np.int64)
-        self._open = {key: self._open[key] for key in alive}
+        self._keys = np.full(len(bottom), -1, np.int64)
+        self._keys[bottom >= 0] = roots[np.searchsorted(known, bottom[bottom >= 0])]
+        self._open = {key: self._open[key] for key in sorted(staying)}
 
     def _unite(self, row: NDArray[np.int32], labels: NDArray[Any], key_of: NDArray[np.int64]) -> None:
         """Joins the regions above with the pieces of the band's first row that they touch."""
@@ -182,13 +188,13 @@ class _Joiner:
             region = self._open[key]
         return region
 
-    def _close(self, pieces: list[tuple[int, int, _Chain]]) -> None:
+    def _close(self, new: list[tuple[int, int, _Chain]]) -> None:
         """Joins the chains from above with those of the band. What closes is a ring; the rest reach the next line."""
         from_above = {chain.end: chain for chain in self._chains}  # they go down into the band at their ends,
         back = {chain.begin: chain for chain in self._chains}  # and came up from it where they begin
-        from_top = {chain.begin: (ends, chain) for begins, ends, chain in pieces if begins == _TOP}
+        from_top = {chain.begin: (ends, chain) for begins, ends, chain in new if begins == _TOP}
         waiting = []
-        for begins, ends, chain in pieces:
+        for begins, ends, chain in new:
             if begins != _BOTTOM:
                 continue
             while ends == _TOP:
