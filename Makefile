@@ -41,7 +41,7 @@ slow: .venv/ready
 
 .build/ready: Makefile
 	$(PYTHON) -m venv .build
-	.build/bin/pip install --quiet --disable-pip-version-check build==1.4.0
+	.build/bin/pip install --quiet --disable-pip-version-check build==1.6.1
 	@touch $@
 
 dist: .build/ready

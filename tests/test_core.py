@@ -21,6 +21,7 @@ from hidden_torch import HAS_TORCH, OF_TORCH, VERBS
 from PIL import Image
 from places import ROOT, TESTS, python_path
 from test_layout import MODULES, area_of
+from test_tree import tree_files
 
 import perpixel
 from perpixel import cli
@@ -144,6 +145,15 @@ def test_torch_is_an_extra() -> None:
     for extra in ("weights", "export", "proposals", "benchmarks"):  # which are of no use without networks
         assert "perpixel[torch]" in project["optional-dependencies"][extra]
     assert ".[torch,weights,export,dev]" in (ROOT / "Makefile").read_text()
+
+
+def test_a_wheel_has_every_file_of_the_package() -> None:
+    """Modules are found by themselves; all other files are named in pyproject.toml."""
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["perpixel"]
+    packed = {path for pattern in patterns for path in (ROOT / "perpixel").glob(pattern)}
+    others = [path for path in tree_files(ROOT) if ROOT / "perpixel" in path.parents and path.suffix != ".py"]
+    assert len(others) > 70
+    assert [path for path in others if path not in packed] == []
 
 
 def test_every_extra_that_a_sentence_names_is_there() -> None:

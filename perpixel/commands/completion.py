@@ -9,7 +9,7 @@ import ast
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -29,20 +29,24 @@ def installer(app: App) -> Callable[..., None]:
         *, shell: Annotated[Shell | None, Parameter(help="bash, zsh or fish. [default: the shell that runs this command]")] = None
     ) -> None:
         """Let your shell complete verbs, flags, networks, data sets and runs, by a script and a line in its startup file."""
-        from cyclopts.completion.detect import ShellDetectionError, detect_shell
-
-        if shell is None:
-            try:
-                found = detect_shell()
-            except ShellDetectionError:
-                found = None
-            if found not in get_args(Shell):
-                raise UsageError("--install-completion: your shell is not known to it; give --shell bash, zsh or fish.")
-            shell = found
-        path = app.install_completion(shell=shell)
-        say(f"{path}: completes perpixel in {shell}; begin a new shell.")
+        chosen = shell or _own_shell()
+        path = app.install_completion(shell=chosen)
+        say(f"{path}: completes perpixel in {chosen}; begin a new shell.")
 
     return install
+
+
+def _own_shell() -> Shell:
+    """The shell that runs this command. Raises UsageError where it cannot be told, or is another one."""
+    from cyclopts.completion.detect import ShellDetectionError, detect_shell
+
+    try:
+        shell = detect_shell()
+    except ShellDetectionError:
+        shell = None
+    if shell is None or shell == "powershell":
+        raise UsageError("--install-completion: your shell is not known to it; give --shell bash, zsh or fish.")
+    return shell
 
 
 def candidates(context: Any) -> list[str]:

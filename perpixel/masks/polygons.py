@@ -157,10 +157,11 @@ def _loops(walk: list[int]) -> Iterator[list[int]]:
 
 def _corner_above(padded: NDArray[np.bool_], node: int) -> int:
     """The nearest corner straight above a hole's first corner that is not inside the mask."""
-    row, column = divmod(node, padded.shape[1] - 1)
+    columns: int = padded.shape[1] - 1
+    row, column = divmod(node, columns)
     above = padded[: row + 1, column] & padded[: row + 1, column + 1]
     inner = above[:-1] & above[1:]
-    return int(np.flatnonzero(~inner)[-1]) * (padded.shape[1] - 1) + column
+    return int(np.flatnonzero(~inner)[-1]) * columns + column
 
 
 def ellipse(x: float, y: float, wide: float, high: float) -> NDArray[np.float64]:
