@@ -46,6 +46,7 @@ VERBS = {
     "datasets": "datasets:datasets",
     "download": "download:download",
     "import": "import_weights:import_",
+    "log": "log:log",
     "review": "review:review",
     "claims": "claims:claims",
 }

@@ -237,6 +237,7 @@ REFUSED = {  # with torch in the same words
     "evaluate results.json --data coco --root coco --instances box --average flips": "give --average with a model.",
     "train --data ./data --stpes 4": "Did you mean --steps?",
     "evaluate data/masks/val --data ./daat": "daat: there is no such folder",
+    "log data --to tensorboard": "data: is no run folder",
 }
 NAMES_OF_TORCH = {"Inference", "build", "load", "predict", "train"}
 RUN = """
@@ -292,7 +293,7 @@ def test_what_needs_torch_says_so_in_one_sentence(outputs: dict[str, tuple[int, 
 
 
 def test_every_verb_is_of_the_core_or_of_torch() -> None:
-    tried = {line.split()[0] for line in OF_CORE if not line.endswith("--help")} | {line.split()[0] for line in OF_TORCH_LINES}
+    tried = {line.split()[0] for line in (*OF_CORE, *REFUSED, *OF_TORCH_LINES) if not line.endswith("--help")}
     assert tried >= cli.VERBS.keys()
     assert {line.split()[0] for line in OF_TORCH_LINES} - {"evaluate", "compare", "explain-score"} == VERBS
 

@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from perpixel.errors import UsageError
+from perpixel.files import MODEL_FILE, RECIPE_FILE
 from perpixel.terminal import say
 
 Shell = Literal["bash", "zsh", "fish"]
-RUN_FILES = ("model.safetensors", "recipe.toml")  # one of these makes a folder a run
+RUN_FILES = (MODEL_FILE, RECIPE_FILE)  # one of these makes a folder a run
 PLACES = ("", "runs/")  # where runs are looked for
 PACKAGE = Path(__file__).parents[1]
 
