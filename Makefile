@@ -4,13 +4,14 @@ BIN := .venv/bin
 # As `pip install perpixel` leaves a machine: Python does not find torch (tests/without_torch/sitecustomize.py).
 WITHOUT_TORCH := OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/tests/without_torch
 
-.PHONY: help test core check slow dist core-wheel oracles review benchmarks clean
+.PHONY: help test core check slow llms dist core-wheel oracles review benchmarks clean
 
 help:
 	@echo "make test        tests, about nine minutes on two cores; those of the core once more with torch hidden"
 	@echo "make core        all tests of the core with torch hidden, fuzzers, kills and real data too"
 	@echo "make check       style and types"
 	@echo "make slow        what is too slow for every day: kills at every touch of the disk, fuzzers of pictures, annotations and archives, 28,000 mutated files"
+	@echo "make llms        llms.txt: all verbs and flags as --help has them"
 	@echo "make dist        a wheel and an sdist in dist/; needs the network for the build environment"
 	@echo "make core-wheel  installs that wheel without torch into an environment of its own, and runs the tests of the core on it"
 	@echo "make oracles     tests against cityscapesScripts and readers of labels, which need other versions: builds .oracles first"
@@ -38,6 +39,9 @@ check: .venv/ready
 
 slow: .venv/ready
 	$(BIN)/pytest -q -m slow
+
+llms: .venv/ready
+	$(BIN)/python docs/llms.py > llms.txt
 
 .build/ready: Makefile
 	$(PYTHON) -m venv .build
