@@ -219,11 +219,12 @@ def in_engine(model: Any, run: str | None, engine: str | None, pictures: Sequenc
     from perpixel.errors import PerpixelError
     from perpixel.images import read_image
     from perpixel.prediction import engines
+    from perpixel.prediction.videos import frames_of
 
     image = np.zeros((360, 480, 3), np.uint8)  # of no picture that can be read, such as standard input
     for picture in pictures if engine == engines.AUTO else ():
         try:
-            image = read_image(picture.path)
+            image = next(frames_of(picture.path))[0] if picture.is_video else read_image(picture.path)
             break
         except PerpixelError:
             continue
