@@ -4,13 +4,16 @@ BIN := .venv/bin
 # As `pip install perpixel` leaves a machine: Python does not find torch (tests/without_torch/sitecustomize.py).
 WITHOUT_TORCH := OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/tests/without_torch
 
-.PHONY: help test core check slow oracles review benchmarks clean
+.PHONY: help test core check slow llms dist core-wheel oracles review benchmarks clean
 
 help:
 	@echo "make test        tests, about nine minutes on two cores; those of the core once more with torch hidden"
 	@echo "make core        all tests of the core with torch hidden, fuzzers, kills and real data too"
 	@echo "make check       style and types"
 	@echo "make slow        what is too slow for every day: kills at every touch of the disk, fuzzers of pictures, annotations and archives, 28,000 mutated files"
+	@echo "make llms        llms.txt: all verbs and flags as --help has them"
+	@echo "make dist        a wheel and an sdist in dist/; needs the network for the build environment"
+	@echo "make core-wheel  installs that wheel without torch into an environment of its own, and runs the tests of the core on it"
 	@echo "make oracles     tests against cityscapesScripts and readers of labels, which need other versions: builds .oracles first"
 	@echo "make review      trains the review's networks on the drawn data set scenes; leaves review/"
 	@echo "make benchmarks  counting, start-up, CRF and AP, and with DATA=folder CamVid and prediction"
@@ -37,6 +40,27 @@ check: .venv/ready
 
 slow: .venv/ready
 	$(BIN)/pytest -q -m slow
+
+llms: .venv/ready
+	$(BIN)/python docs/llms.py > llms.txt
+
+.build/ready: Makefile
+	$(PYTHON) -m venv .build
+	.build/bin/pip install --quiet --disable-pip-version-check build==1.6.1
+	@touch $@
+
+dist: .build/ready
+	rm -rf dist
+	.build/bin/python -m build --outdir dist
+
+# The tests import the installed package: pytest puts tests/ on the path, and not the folder of the sources.
+core-wheel: dist
+	rm -rf .core-wheel
+	$(PYTHON) -m venv .core-wheel
+	.core-wheel/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/perpixel-*.whl \
+	  pytest pytest-xdist hypothesis pycocotools scikit-image
+	cd /tmp && $(CURDIR)/.core-wheel/bin/perpixel --version
+	OMP_NUM_THREADS=1 .core-wheel/bin/pytest -q -n auto --dist loadfile --no-loadscope-reorder -m "not slow and not thorough"
 
 .oracles/ready: Makefile
 	$(PYTHON) -m venv .oracles
@@ -70,4 +94,4 @@ ifdef CITYSCAPES_SCRIPTS_PYTHON
 endif
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .build .core-wheel .oracles build dist *.egg-info

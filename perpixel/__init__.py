@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from perpixel.classes import ClassTable as ClassTable
     from perpixel.datasets import open_dataset as open_dataset
     from perpixel.folder_to_run import train as train
+    from perpixel.judging.compare import compare as compare
+    from perpixel.judging.comparison import Comparison as Comparison
     from perpixel.judging.evaluate import evaluate as evaluate
+    from perpixel.judging.scores import Scores as Scores
     from perpixel.measures.confusion_matrix import ConfusionMatrix as ConfusionMatrix
     from perpixel.networks import build as build
     from perpixel.prediction.inference import Inference as Inference
@@ -27,12 +30,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ClassTable": "classes",
+    "Comparison": "judging.comparison",
     "ConfusionMatrix": "measures.confusion_matrix",
     "Inference": "prediction.inference",
     "Instances": "sample",
     "Prediction": "sample",
     "Sample": "sample",
+    "Scores": "judging.scores",
     "build": "networks",
+    "compare": "judging.compare",
     "evaluate": "judging.evaluate",
     "load": "weights.model_file",
     "open_dataset": "datasets",
@@ -42,19 +48,21 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"perpixel has no {name!r}; it has {', '.join(__all__)}.")
-    try:
-        home = import_module(f"perpixel.{_HOMES[name]}")
-    except ModuleNotFoundError as error:
-        from perpixel.errors import without_torch
+if not TYPE_CHECKING:  # so that type checkers see a wrong name
 
-        raise without_torch(error, f"perpixel.{name}") or error from None
-    value = getattr(home, name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"perpixel has no {name!r}; it has {', '.join(__all__)}.")
+        try:
+            home = import_module(f"perpixel.{_HOMES[name]}")
+        except ModuleNotFoundError as error:
+            from perpixel.errors import without_torch
+
+            raise without_torch(error, f"perpixel.{name}") or error from None
+        value = getattr(home, name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *globals()})
+    return sorted(__all__)

@@ -11,8 +11,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
+from perpixel.commands.completion import candidates, installer
 from perpixel.errors import (
     Interrupted,
     PerpixelError,
@@ -45,6 +46,7 @@ VERBS = {
     "datasets": "datasets:datasets",
     "download": "download:download",
     "import": "import_weights:import_",
+    "log": "log:log",
     "review": "review:review",
     "claims": "claims:claims",
 }
@@ -54,9 +56,11 @@ app = App(
     help="Semantic segmentation networks, trained as published, judged by one protocol, fast to use.",
     version=VERSION,
     suppress_keyboard_interrupt=False,  # main says that the same command continues
+    default_parameter=Parameter(completer=candidates),
 )
 for verb, function in VERBS.items():
     app.command(f"perpixel.commands.{function}", name=verb)
+app.command(installer(app), name="--install-completion")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare_streams()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata; what pixels lack is told as an error
     try:
-        given = _with_crf([_with_home(word) for word in (sys.argv[1:] if arguments is None else arguments)])
+        given = [_with_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+        if given[:1] != ["__complete"]:  # the words that a shell completes are not whole
+            given = _with_crf(given)
         if not given or given[0].startswith("-"):  # the list of verbs tells what each does
             for verb in VERBS:
                 app[verb]

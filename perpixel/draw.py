@@ -1,4 +1,4 @@
-"""Labels -> pictures for people: overlay, legend, error map, sheet, curves."""
+"""Labels -> pictures for people: overlay, legend, error map, sheet, curves; and the same for notebooks, small and as PNG."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from perpixel.classes import ClassTable, Colour, distinct_colours
-from perpixel.sample import Instances
+from perpixel.images import encode_image
+from perpixel.instances import Instances
 
 RgbImage = NDArray[np.uint8]
 INK, PAPER, GRID = (30, 30, 30), (255, 255, 255), (225, 225, 225)
 RIGHT, WRONG = (235, 235, 235), (200, 30, 30)
+SIDE = 640  # the longer side of a picture in a notebook, at most
 
 
 def colours(labels: NDArray[Any], classes: ClassTable) -> RgbImage:
@@ -43,6 +45,29 @@ def overlay(
     if not legend or not shown:
         return covered
     return np.concatenate([covered, _legend(classes, shown, image.shape[1])])
+
+
+def shown(
+    image: RgbImage, labels: NDArray[Any], classes: ClassTable, objects: Instances | None = None, side: int = SIDE
+) -> RgbImage:
+    """The overlay with its legend, of a picture whose longer side is at most `side`; the letters keep their size."""
+    covered = thumbnail(overlay(image, labels, classes, legend=False, objects=objects), side)
+    present = tuple(int(label) for label in np.unique(labels) if label < len(classes))
+    return np.concatenate([covered, _legend(classes, present, covered.shape[1])]) if present else covered
+
+
+def thumbnail(picture: RgbImage, side: int = SIDE) -> RgbImage:
+    """The picture, smaller if its longer side is above `side`."""
+    if max(picture.shape[:2]) <= side:
+        return picture
+    smaller = Image.fromarray(picture)
+    smaller.thumbnail((side, side), Image.Resampling.BOX)
+    return np.asarray(smaller)
+
+
+def png(picture: RgbImage) -> bytes:
+    """The bytes of a PNG."""
+    return encode_image(Image.fromarray(picture), ".png")
 
 
 def _cover_objects(covered: RgbImage, image: RgbImage, objects: Instances, classes: ClassTable) -> None:

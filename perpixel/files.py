@@ -23,7 +23,9 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-MODEL_FILE, CARD_FILE = "model.safetensors", "model.json"  # in a run folder; the core looks for them without torch
+# In a run folder; the core looks for them without torch.
+MODEL_FILE, CARD_FILE, RECIPE_FILE = "model.safetensors", "model.json", "recipe.toml"
+HISTORY_FILE, SCORES_FILE = "history.jsonl", "scores.json"
 EXPORTED = {".onnx": "onnx", ".xml": "openvino"}  # suffixes of files of `perpixel export`, with the engine that they are made for
 PARTIAL = ".partial"
 LOCK = ".lock"

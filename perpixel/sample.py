@@ -2,201 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.bands import Bands
 from perpixel.classes import ClassTable
+from perpixel.errors import ResourceError, UsageError
+from perpixel.instances import Crop as Crop
+from perpixel.instances import Instances as Instances
+from perpixel.instances import PlainInstances as PlainInstances
 
 if TYPE_CHECKING:  # nothing here computes with tensors, so torch need not be installed
+    import supervision
     import torch
     from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Crop:
-    """The pixels of an object in a picture of `size` (height, width), in the smallest box around them.
-
-    The box has the `shape` (h, w) and begins at `top`, `left`. `bits` has its pixels, eight in a byte, because the masks of
-    hundreds of objects in a large picture would fill the memory."""
-
-    bits: NDArray[np.uint8]
-    shape: tuple[int, int]
-    top: int
-    left: int
-    size: tuple[int, int]
-
-    @classmethod
-    def of(cls, mask: NDArray[np.bool_], top: int = 0, left: int = 0, size: tuple[int, int] | None = None) -> Crop:
-        """The smallest box around the pixels of a mask, which is the picture (H, W), or a part of it from `top`, `left` on."""
-        rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-        size = size or (mask.shape[0], mask.shape[1])
-        if not rows.size:
-            return cls(np.zeros(0, np.uint8), (0, 0), 0, 0, size)
-        inside = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        shape = inside.shape[0], inside.shape[1]
-        return cls(np.packbits(inside), shape, top + int(rows[0]), left + int(columns[0]), size)
-
-    @property
-    def pixels(self) -> NDArray[np.bool_]:
-        """The pixels of the box, bool (h, w)."""
-        height, width = self.shape
-        return np.unpackbits(self.bits, count=height * width).view(np.bool_).reshape(height, width)
-
-    @property
-    def box(self) -> tuple[slice, slice]:
-        """Where the box lies in the picture."""
-        return slice(self.top, self.top + self.shape[0]), slice(self.left, self.left + self.shape[1])
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """The pixels (H, W) in the whole picture."""
-        mask = np.zeros(self.size, np.bool_)
-        mask[self.box] = self.pixels
-        return mask
-
-    def joined(self, other: Crop) -> Crop:
-        """The pixels of both."""
-        if not (self.bits.size and other.bits.size):
-            return self if self.bits.size else other
-        boxes = self.box, other.box
-        top, left = (min(box[axis].start for box in boxes) for axis in (0, 1))
-        bottom, right = (max(box[axis].stop for box in boxes) for axis in (0, 1))
-        mask = np.zeros((bottom - top, right - left), np.bool_)
-        for crop in (self, other):
-            at = crop.top - top, crop.left - left
-            mask[at[0] : at[0] + crop.shape[0], at[1] : at[1] + crop.shape[1]] |= crop.pixels
-        return Crop.of(mask, top, left, self.size)
-
-
-@dataclass(frozen=True)
-class PlainInstances:
-    """The content of `Instances`, as files keep it."""
-
-    crops: tuple[Crop, ...]
-    size: tuple[int, int]
-    class_ids: NDArray[np.int64]
-    crowd: NDArray[np.bool_]
-    scores: NDArray[np.float32] | None
-
-
-class Instances:
-    """Objects of one picture: `masks` bool (N, H, W), `class_ids` int64 (N,), `scores` float32 (N,) in [0, 1] or none.
-
-    `crowd` bool (N,) is True for an entry that stands for many objects whose outlines nobody separated; by default all are False.
-    `numbers` int32 (H, W) holds all objects in one map: i + 1 at object i, and 0 elsewhere. Where objects overlap, it has the
-    last."""
-
-    _size: tuple[int, int]
-
-    def __init__(
-        self,
-        masks: NDArray[np.bool_],
-        class_ids: NDArray[np.int64],
-        scores: NDArray[np.float32] | None = None,
-        crowd: NDArray[np.bool_] | None = None,
-    ) -> None:
-        self.masks, self.class_ids, self.scores = masks, class_ids, scores
-        self.crowd = np.zeros(len(class_ids), np.bool_) if crowd is None else crowd
-
-    @classmethod
-    def of_numbers(
-        cls, numbers: NDArray[Any], class_ids: NDArray[np.int64], crowd: NDArray[np.bool_] | None = None
-    ) -> Instances:
-        """Objects by `numbers` (H, W); their `masks` are made when they are first asked for."""
-        objects = cls.__new__(cls)
-        objects.numbers, objects.class_ids, objects.scores = numbers.astype(np.int32, copy=False), class_ids, None
-        objects.crowd = np.zeros(len(class_ids), np.bool_) if crowd is None else crowd
-        return objects
-
-    @classmethod
-    def of_crops(
-        cls,
-        crops: Sequence[Crop],
-        size: tuple[int, int],
-        class_ids: NDArray[np.int64],
-        crowd: NDArray[np.bool_],
-        scores: NDArray[np.float32] | None = None,
-    ) -> Instances:
-        """Objects of a picture of this size by their crops; `masks` and `numbers` are made when they are first asked for."""
-        objects = cls.__new__(cls)
-        objects._crops, objects._size = crops, size
-        objects.class_ids, objects.scores, objects.crowd = class_ids, scores, crowd
-        return objects
-
-    def plain(self) -> PlainInstances:
-        """Its content, for a file (see `shards.plain`)."""
-        crops = tuple(self.crop(index) for index in range(len(self.class_ids)))
-        return PlainInstances(crops, self.size, self.class_ids, self.crowd, self.scores)
-
-    @classmethod
-    def of_plain(cls, content: PlainInstances) -> Instances:
-        """The inverse of `plain`."""
-        return cls.of_crops(content.crops, content.size, content.class_ids, content.crowd, content.scores)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the picture."""
-        if "_size" in vars(self):
-            return self._size
-        height, width = (self.masks if "masks" in vars(self) else self.numbers).shape[-2:]
-        return height, width
-
-    @property
-    def by_score(self) -> list[int]:
-        """The indices of the objects in the order of drawing: the highest score last; without scores in their own order."""
-        return [*range(len(self.class_ids))] if self.scores is None else np.argsort(self.scores, kind="stable").tolist()
-
-    def mask(self, index: int) -> NDArray[np.bool_]:
-        """The pixels (H, W) of one object, without making the masks of all."""
-        if "masks" in vars(self):
-            mask: NDArray[np.bool_] = self.masks[index]
-            return mask
-        if "_crops" in vars(self):
-            return self._crops[index].mask
-        shown: NDArray[np.bool_] = self.numbers == index + 1
-        return shown
-
-    def crop(self, index: int) -> Crop:
-        """The pixels of one object in the smallest box around them. No mask is made where objects have none."""
-        return self._crops[index]
-
-    @cached_property
-    def _crops(self) -> Sequence[Crop]:
-        if "masks" in vars(self):
-            return [Crop.of(mask) for mask in self.masks]
-        from scipy import ndimage  # imported here, because it takes a quarter of a second to load
-
-        size, count = (self.numbers.shape[0], self.numbers.shape[1]), len(self.class_ids)
-        slices = ndimage.find_objects(self.numbers, count) if count else []
-        boxes = [box or (slice(0, 0), slice(0, 0)) for box in slices]
-        return [
-            Crop.of(self.numbers[box] == number, box[0].start, box[1].start, size) for number, box in enumerate(boxes, start=1)
-        ]
-
-    @cached_property
-    def masks(self) -> NDArray[np.bool_]:
-        if "_size" in vars(self):
-            return np.array([crop.mask for crop in self._crops], np.bool_).reshape(len(self._crops), *self._size)
-        masks: NDArray[np.bool_] = self.numbers == np.arange(1, len(self.class_ids) + 1, dtype=np.int32)[:, None, None]
-        return masks
-
-    @cached_property
-    def numbers(self) -> NDArray[np.int32]:
-        if "_size" in vars(self):
-            drawn = np.zeros(self._size, np.int32)
-            for number, crop in enumerate(self._crops, start=1):
-                drawn[crop.box][crop.pixels] = number
-            return drawn
-        numbers = np.zeros(self.masks.shape[1:], np.int32)
-        for number, mask in enumerate(self.masks, start=1):
-            numbers[mask] = number
-        return numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +59,39 @@ class Sample:
         """The picture for people, uint8 RGB (H, W, 3): the image itself where it is RGB."""
         return self.image if self.bands is None else self.bands.shown(self.image)
 
+    def _repr_png_(self) -> bytes:
+        """The picture, and beside it its labels and objects, for notebooks. A sample has no class names: a legend shows ids."""
+        from perpixel import draw
+
+        panels = [draw.thumbnail(self.shown)]
+        if self.labels is not None:
+            ids = range(255 if self.labels.dtype == np.uint8 else 65535)
+            panels.append(draw.shown(self.shown, self.labels, ClassTable.of([*map(str, ids)]), self.instances))
+        titles = [self.name, "labels"][: len(panels)]
+        return draw.png(draw.sheet([panels], titles))
+
+
+class Polygon(NamedTuple):
+    """A piece of pixels that share edges. `outer` and each of the `holes` are a ring: int64 (N, 2), x and y of its corners.
+
+    A corner is a corner of pixels: the pixel in row 0 and column 0 has the corners (0, 0) to (1, 1). No ring meets a corner
+    twice, and the last corner is not the first again. `object` is the number of the object in `instances`, from 0; None where
+    pixels have a class alone."""
+
+    outer: NDArray[np.int64]
+    holes: list[NDArray[np.int64]]
+    object: int | None
+
+
+class _Region(NamedTuple):
+    """The pixels of an object, or all of a class."""
+
+    class_id: int
+    crop: Crop
+    score: float | None
+    crowd: bool
+    object: int | None
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -245,13 +101,108 @@ class Prediction:
     A network that finds objects also gives `instances`. If it labels no pixels, the labels are drawn from its objects: each
     pixel has the class of the object with the highest score; pixels without an object are background, or void where no class is
     called background. So there are always labels, and no later code depends on the kind of network. Labels
-    and objects of two networks make a `panoptic` map."""
+    and objects of two networks make a `panoptic` map.
+
+    `image` uint8 RGB (H, W, 3) is the picture, where `perpixel.predict` made the prediction; notebooks then show the overlay.
+
+    `polygons`, `to_coco` and `to_supervision` give regions: each object where a network found objects; each segment of a
+    panoptic map; else the pixels of each class. Background and void are no region."""
 
     labels: NDArray[Any]
     classes: ClassTable
     scores: NDArray[Any] | None = None
     instances: Instances | None = None
     panoptic: PanopticMap | None = None
+    image: NDArray[np.uint8] | None = None
+
+    def _repr_png_(self) -> bytes:
+        """The overlay with its legend, for notebooks; the colours of the classes where the picture is not known."""
+        from perpixel import draw
+
+        image = draw.colours(self.labels, self.classes) if self.image is None else self.image
+        return draw.png(draw.shown(image, self.labels, self.classes, self.instances))
+
+    def polygons(self) -> dict[str, list[Polygon]]:
+        """The outlines of all regions by the name of the class, in the order of the class table.
+
+        Only classes with a region are named. The rings of a region cover exactly its pixels."""
+        from perpixel.masks.polygons import rings
+
+        outlines: dict[str, list[Polygon]] = {}
+        for region in sorted(self._regions(), key=lambda region: region.class_id):
+            pieces = rings(region.crop.pixels, region.crop.left, region.crop.top)
+            named = outlines.setdefault(self.classes.names[region.class_id], [])
+            named += [Polygon(outer, holes, region.object) for outer, *holes in pieces]
+        return outlines
+
+    def to_coco(
+        self, image_id: int = 1, polygons: bool = False, category_ids: Mapping[str, int] | None = None
+    ) -> list[dict[str, Any]]:
+        """All regions as COCO's annotations, with compressed run lengths, or with `polygons`; pycocotools reads both as the same
+        mask. Ids count from 1. An object with a score has `score`, as COCO's results do.
+
+        A category is the class id + 1, as `perpixel convert --to coco` writes it; `category_ids` gives others by the name of the
+        class. A crowd has run lengths always. Raises UsageError for a class that `category_ids` does not have."""
+        from perpixel.masks import rle
+        from perpixel.masks.polygons import outlines
+
+        annotations = []
+        for number, region in enumerate(self._regions(), start=1):
+            name, crop, pixels = self.classes.names[region.class_id], region.crop, region.crop.pixels
+            if category_ids is not None and name not in category_ids:
+                raise UsageError(f"category_ids: has no id of the class {name!r}; give one for each class.")
+            segmentation: Any = {
+                "size": list(crop.size), "counts": rle.encode_part(pixels, crop.top, crop.left, crop.size)
+            }  # fmt: skip
+            if polygons and not region.crowd:
+                segmentation = outlines(pixels, crop.left, crop.top)
+            annotations.append({
+                "id": number, "image_id": image_id,
+                "category_id": region.class_id + 1 if category_ids is None else category_ids[name],
+                "segmentation": segmentation, "area": int(pixels.sum()),
+                "bbox": [crop.left, crop.top, crop.shape[1], crop.shape[0]], "iscrowd": int(region.crowd),
+                **({} if region.score is None else {"score": region.score}),
+            })  # fmt: skip
+        return annotations
+
+    def to_supervision(self) -> supervision.Detections:
+        """All regions as `supervision.Detections`: boxes of the outermost pixels, masks, class ids, the scores of objects, and
+        the names of classes as `data["class_name"]`. Raises ResourceError where supervision is not installed."""
+        try:
+            import supervision
+        except ModuleNotFoundError as error:
+            if error.name != "supervision":
+                raise
+            raise ResourceError(
+                "Prediction.to_supervision needs supervision, which is not installed; pip install supervision brings it."
+            ) from None
+        regions = self._regions()
+        boxes = [(crop.left, crop.top, crop.left + crop.shape[1] - 1, crop.top + crop.shape[0] - 1) for _, crop, *_ in regions]
+        scores = [region.score for region in regions if region.score is not None]
+        return supervision.Detections(
+            xyxy=np.array(boxes, np.float32).reshape(-1, 4),
+            mask=np.array([region.crop.mask for region in regions], np.bool_).reshape(-1, *self.labels.shape),
+            class_id=np.array([region.class_id for region in regions], np.int64),
+            confidence=np.array(scores, np.float32) if len(scores) == len(regions) else None,
+            data={"class_name": np.array([self.classes.names[region.class_id] for region in regions], np.str_)},
+        )
+
+    def _regions(self) -> list[_Region]:
+        """What `polygons`, `to_coco` and `to_supervision` give. A region without a pixel is left out."""
+        regions, objects, background = list[_Region](), self.instances, self.classes.background
+        if self.panoptic is not None:
+            ids = self.panoptic.ids
+            regions += [_Region(one.category, Crop.of(ids == one.id), None, one.crowd, None) for one in self.panoptic.segments]
+        elif objects is not None:
+            scores = [None] * len(objects.class_ids) if objects.scores is None else objects.scores.tolist()
+            regions += [
+                _Region(int(class_id), objects.crop(index), scores[index], bool(objects.crowd[index]), index)
+                for index, class_id in enumerate(objects.class_ids)
+            ]
+        else:
+            present = [int(label) for label in np.unique(self.labels) if label < len(self.classes)]
+            regions += [_Region(label, Crop.of(self.labels == label), None, False, None) for label in present]
+        return [region for region in regions if region.crop.bits.size and region.class_id != background]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pytest
 from fakes import CLASSES_CSV, draw_sample, make_folder, make_model
 from hidden_torch import HAS_TORCH
 from PIL import Image
+from places import ROOT, python_path
 
 from perpixel import terminal
 from perpixel.classes import ClassTable
@@ -29,7 +30,7 @@ def gpu_is_here() -> bool:
 SMALL = ["--network", "unet", "--convolutions", "same", "--width", "0.05", "--batch", "4", "--device", "cpu"]
 VERBS = ["train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
          "receptive-field", "proposal-curve", "download", "explain-score", "compare", "submission", "convert",
-         "claims", "export", "merge"]  # fmt: skip
+         "claims", "export", "merge", "log"]  # fmt: skip
 
 
 def put_flat(root: Path, names: str) -> Path:
@@ -82,6 +83,14 @@ class TestHelp:
             assert item.default is None or "[default: " in line
         assert "[default: fcn8s]" in out
         assert "[default: 1.0 1.0]" in out
+
+    def test_llms_txt_is_what_help_says(self) -> None:
+        command = [sys.executable, str(ROOT / "docs/llms.py")]
+        env = {**os.environ, "PYTHONPATH": python_path()}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        same = done.stdout == (ROOT / "llms.txt").read_text()
+        assert same, "a verb, a flag or its help has changed; `make llms` writes llms.txt anew."
+        assert [verb for verb in VERBS if f"\n## perpixel {verb}\n" not in done.stdout] == []
 
     def test_every_verb_has_its_help(self, command) -> None:
         listed = command("--help")[1]

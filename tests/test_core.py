@@ -21,6 +21,7 @@ from hidden_torch import HAS_TORCH, OF_TORCH, VERBS
 from PIL import Image
 from places import ROOT, TESTS, python_path
 from test_layout import MODULES, area_of
+from test_tree import tree_files
 
 import perpixel
 from perpixel import cli
@@ -146,6 +147,15 @@ def test_torch_is_an_extra() -> None:
     assert ".[torch,weights,export,raster,video,dev]" in (ROOT / "Makefile").read_text()
 
 
+def test_a_wheel_has_every_file_of_the_package() -> None:
+    """Modules are found by themselves; all other files are named in pyproject.toml."""
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["perpixel"]
+    packed = {path for pattern in patterns for path in (ROOT / "perpixel").glob(pattern)}
+    others = [path for path in tree_files(ROOT) if ROOT / "perpixel" in path.parents and path.suffix != ".py"]
+    assert len(others) > 70
+    assert [path for path in others if path not in packed] == []
+
+
 def test_every_extra_that_a_sentence_names_is_there() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {name for path in MODULES.values() for name in re.findall(r"perpixel\[(\w+)\]", path.read_text())}
@@ -227,6 +237,7 @@ REFUSED = {  # with torch in the same words
     "evaluate results.json --data coco --root coco --instances box --average flips": "give --average with a model.",
     "train --data ./data --stpes 4": "Did you mean --steps?",
     "evaluate data/masks/val --data ./daat": "daat: there is no such folder",
+    "log data --to tensorboard": "data: is no run folder",
 }
 NAMES_OF_TORCH = {"Inference", "build", "load", "predict", "train"}
 RUN = """
@@ -282,7 +293,7 @@ def test_what_needs_torch_says_so_in_one_sentence(outputs: dict[str, tuple[int, 
 
 
 def test_every_verb_is_of_the_core_or_of_torch() -> None:
-    tried = {line.split()[0] for line in OF_CORE if not line.endswith("--help")} | {line.split()[0] for line in OF_TORCH_LINES}
+    tried = {line.split()[0] for line in (*OF_CORE, *REFUSED, *OF_TORCH_LINES) if not line.endswith("--help")}
     assert tried >= cli.VERBS.keys()
     assert {line.split()[0] for line in OF_TORCH_LINES} - {"evaluate", "compare", "explain-score"} == VERBS
 

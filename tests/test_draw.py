@@ -163,3 +163,12 @@ def test_a_title_that_is_wider_than_its_column_has_more_lines():
     assert one.shape == (18 + 20 + 4, 204, 3)
     assert several.shape[0] > one.shape[0]
     assert (several[:, 100:104] == 255).all()  # nothing is written between the columns
+
+
+def test_a_picture_in_a_notebook_is_small_and_its_legend_is_not():
+    labels = np.zeros((1000, 2000), np.uint8)
+    small = draw.shown(plain((200, 100, 50), 1000, 2000), labels, TABLE)
+    assert small.shape == (320 + 18, 640, 3)
+    assert holds(small[320:], ROAD)
+    assert draw.shown(plain((9, 9, 9), 4, 5), np.full((4, 5), VOID, np.uint8), TABLE).shape == (4, 5, 3)
+    assert draw.thumbnail(plain((9, 9, 9), 4, 5), 3).shape == (2, 3, 3)

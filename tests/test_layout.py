@@ -13,10 +13,10 @@ from places import ROOT, TESTS
 PACKAGE = ROOT / "perpixel"
 ORDER = (
     "__init__", "__main__", "cli", "commands", "folder_to_run", "studies", "report", "export", "training", "judging", "doctor",
-    "prediction", "formats", "weights", "measures", "download", "datasets", "networks", "backbones", "layers", "masks",
+    "prediction", "formats", "weights", "measures", "download", "datasets", "networks", "backbones", "layers",
     # Modules and folders that all others use.
-    "losses", "draw", "images", "codecs", "sample", "bands", "classes", "tables", "shards", "files", "terminal", "machines",
-    "limits", "errors", "version",
+    "losses", "sample", "masks", "notebook", "draw", "images", "codecs", "instances", "bands", "classes", "tables", "shards",
+    "files", "terminal", "machines", "limits", "errors", "version",
 )  # fmt: skip
 INSIDE = {"prediction": ("crf",), "studies": ("claims",)}
 WITHOUT_MODULES = {"recipes", "trunks"}  # settings as TOML, weights

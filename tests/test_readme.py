@@ -86,7 +86,7 @@ def test_the_tree_names_every_area() -> None:
 def test_the_tree_names_what_is_there() -> None:
     block = README.split("## Tree")[1].split("```")[1]
     names = set(re.findall(r"(?<![\w/])(\w+(?:\.py|/))", block))
-    paths = (*ROOT.iterdir(), *(ROOT / "benchmarks").iterdir(), *(ROOT / "perpixel").rglob("*"))
+    paths = (*ROOT.iterdir(), *(ROOT / "benchmarks").iterdir(), *(ROOT / "examples").iterdir(), *(ROOT / "perpixel").rglob("*"))
     there = {path.name + "/" * path.is_dir() for path in paths}
     assert names - there == set()
 

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from places import ROOT
 
 # What a merge that stopped leaves at the beginning of a line. Headings here begin with #, so a row of seven = is no heading.
@@ -19,7 +20,7 @@ def tree_files(root: Path) -> list[Path]:
     except (OSError, subprocess.CalledProcessError):
         found = []
     if not found and (root / "pyproject.toml").is_file():
-        hidden = re.compile(r"^\.(?!ci$)|^__pycache__$|\.egg-info$|^build$|^dist$|^runs$|^review$")
+        hidden = re.compile(r"^\.(?!(ci|github)$)|^__pycache__$|\.egg-info$|^build$|^dist$|^runs$|^review$")
         found = [path for path in root.rglob("*") if not any(map(hidden.search, path.relative_to(root).parts))]
     return sorted(path for path in found if path.is_file())
 
@@ -60,3 +61,12 @@ def test_without_git_the_files_are_those_of_the_source_tree(tmp_path: Path, monk
     assert [str(path.relative_to(tmp_path)) for path in tree_files(tmp_path)] == [".ci/run", "docs/a.md", "pyproject.toml"]
     (tmp_path / "pyproject.toml").unlink()
     assert tree_files(tmp_path) == []
+
+
+def test_the_workflows_run_targets_of_make() -> None:
+    """Nothing is done on a server of tests that cannot be done here."""
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for path in (ROOT / ".github/workflows").glob("*.yml"):
+        (job,) = yaml.safe_load(path.read_text())["jobs"].values()
+        assert [step["run"] for step in job["steps"] if "run" in step] == ["make ${{ matrix.target }}"]
+        assert {*job["strategy"]["matrix"]["target"]} <= {*targets}

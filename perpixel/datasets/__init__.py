@@ -28,26 +28,13 @@ from perpixel.datasets import (
     siftflow,
     voc,
 )
+from perpixel.datasets.dataset import Dataset as Dataset
 from perpixel.datasets.folder import Folder
 from perpixel.datasets.scenes import Scenes
 from perpixel.datasets.things import Things
 from perpixel.errors import DataError, UsageError, did_you_mean
 from perpixel.images import read_size, read_size_of_bands
 from perpixel.sample import Sample
-
-
-class Dataset(Protocol):
-    """The pictures of one split with their truth. `classes` decodes and names the labels. `splits` are all existing splits."""
-
-    @property
-    def classes(self) -> ClassTable: ...
-    @property
-    def split(self) -> str: ...
-    @property
-    def splits(self) -> tuple[str, ...]: ...
-    def __len__(self) -> int: ...
-    def name(self, index: int) -> str: ...
-    def sample(self, index: int) -> Sample: ...
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 from perpixel.classes import ClassTable, distinct_colours
+from perpixel.datasets.dataset import InNotebook
 from perpixel.datasets.folder import require_same_size
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import files_in
@@ -42,7 +43,7 @@ FOLDERS = {"train": "training", "val": "validation"}
 NAME = "ADEChallengeData2016"
 
 
-class Ade20k:
+class Ade20k(InNotebook):
     """One split of ADE20K below `root`.
 
     Raises DataError naming the folder that is missing or empty, UnknownName for another split."""

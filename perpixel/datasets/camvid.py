@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable
+from perpixel.datasets.dataset import InNotebook
 from perpixel.datasets.folder import require_same_size
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import files_in
@@ -91,7 +92,7 @@ PICTURE_FOLDER, LABEL_FOLDER = "701_StillsRaw_full", "LabeledApproved_full"
 LAST_OF_TRAIN, VAL = 8520, range(7959, 8160)  # frames of the drives 0001TP and 0016E5
 
 
-class Camvid:
+class Camvid(InNotebook):
     """One split of CamVid below `root`, in one of the `VIEWS`.
 
     Raises DataError naming the folder that is missing or a picture of no drive, UnknownName for another split or view."""

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from perpixel.classes import ClassTable
+from perpixel.datasets.dataset import InNotebook
 from perpixel.datasets.folder import require_same_size
 from perpixel.datasets.folds import split_folds
 from perpixel.errors import DataError, did_you_mean
@@ -37,7 +38,7 @@ FILMS = ("01", "02")
 SPLITS = ("train", *FILMS, "fold1of5", "rest1of5")
 
 
-class CellTracking:
+class CellTracking(InNotebook):
     """One split of the set `name` below `root`. `splits` lists one fold of five, but folds of any number can be opened.
 
     Raises DataError naming the folder that is missing, UnknownName or UsageError for another set or split."""

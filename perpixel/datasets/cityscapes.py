@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable
 from perpixel.datasets.cityscapes_labels import CATEGORIES, DRAWN, PER_LABEL, Label
+from perpixel.datasets.dataset import InNotebook
 from perpixel.datasets.folder import require_same_size
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import files_in
@@ -87,7 +88,7 @@ PICTURES = {
 SUFFIX = "_leftImg8bit.png"
 
 
-class Cityscapes:
+class Cityscapes(InNotebook):
     """One split of Cityscapes below `root`, in one of the `VIEWS`. `splits` are the splits whose folders exist.
 
     With `instances` each sample has its objects too, and one more file is read. Raises DataError naming the folder that is

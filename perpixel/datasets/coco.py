@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from perpixel.classes import ClassTable, distinct_colours
 from perpixel.datasets import voc
 from perpixel.datasets.coco_annotations import Annotations, ListedPicture, Panoptic, read_annotations, read_panoptic
+from perpixel.datasets.dataset import InNotebook
 from perpixel.datasets.folder import require_same_size
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import files_in
@@ -117,7 +118,7 @@ def pictures(view: str) -> dict[str, int]:
     return {split: count for split, count in PICTURES.items() if view in FROM_OBJECTS or not split.endswith("2014")}
 
 
-class Coco:
+class Coco(InNotebook):
     """One split of COCO below `root`, in one of the `VIEWS`. `splits` are the splits whose files exist.
 
     With `instances` each sample has its objects too, where the view has things. Raises DataError naming the folder, file or entry

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from perpixel.classes import ClassTable, distinct_colours
+from perpixel.datasets.dataset import InNotebook
 from perpixel.datasets.folder import require_same_size
 from perpixel.datasets.voc import find_voc, read_list, read_mat
 from perpixel.errors import DataError, did_you_mean
@@ -58,7 +59,7 @@ def _view(names: Sequence[str], background: bool = False) -> ClassTable:
 VIEWS = {"context59": _view(NAMES_OF_59), "context60": _view(NAMES_OF_59, background=True), "context33": _view(NAMES_OF_33)}
 
 
-class Context:
+class Context(InNotebook):
     """One split, `train` or `val`, of PASCAL-Context below `root`, in one of the `VIEWS`.
 
     Raises DataError naming the folder or file that is missing, UnknownName for another split or view."""

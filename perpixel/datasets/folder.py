@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from perpixel.bands import FILE, Bands
 from perpixel.classes import ClassTable
+from perpixel.datasets.dataset import InNotebook
 from perpixel.datasets.folds import split_folds
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import in_either_form, require_folder, safe_name, walk
@@ -88,7 +89,7 @@ class Listing:
         return [replace(pairs_by_name[index], split=split) for index in indices]
 
 
-class Folder:
+class Folder(InNotebook):
     """The pictures of one split of the folder `root`, with their masks or instances decoded by `root/classes.csv`.
 
     Raises DataError when the folder, its class table or the split is missing."""

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable
+from perpixel.datasets.dataset import InNotebook
 from perpixel.datasets.folder import require_same_size
 from perpixel.datasets.folds import split_folds
 from perpixel.errors import DataError, did_you_mean
@@ -35,7 +36,7 @@ PICTURES = {"train": 30, "fold1of5": 6, "rest1of5": 24, "test": 30}
 TRAIN, LABELS, TEST = "train-volume.tif", "train-labels.tif", "test-volume.tif"
 
 
-class Isbi2012:
+class Isbi2012(InNotebook):
     """One split of the challenge's data below `root`. `splits` lists one fold of five, but folds of any number can be opened.
 
     Raises DataError naming the file that is missing, or stacks of different lengths; UnknownName or UsageError for another

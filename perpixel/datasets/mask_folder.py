@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from perpixel.classes import ClassTable
+from perpixel.datasets.dataset import InNotebook
 from perpixel.datasets.folder import files_below
 from perpixel.errors import DataError
 from perpixel.images import MASK_SUFFIXES, read_labels
@@ -18,7 +19,7 @@ from perpixel.sample import Sample
 VOID = 255  # the value of void, for tables that name none
 
 
-class MaskFolder:
+class MaskFolder(InNotebook):
     """The masks below `folder` as samples with a black picture. `split` is only a name. A table without void gets 255 for it.
 
     Raises DataError for a folder without masks, and for two masks with the same name."""

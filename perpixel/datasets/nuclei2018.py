@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from perpixel.classes import ClassTable
+from perpixel.datasets.dataset import InNotebook
 from perpixel.datasets.folder import require_same_size
 from perpixel.datasets.folds import split_folds
 from perpixel.errors import DataError, did_you_mean
@@ -34,7 +35,7 @@ PICTURES = {"train": 670, "fold1of5": 134, "rest1of5": 536, "test": 65}
 TRAIN, TEST = "stage1_train", "stage1_test"
 
 
-class Nuclei2018:
+class Nuclei2018(InNotebook):
     """One split of the bowl's first stage below `root`. `splits` lists one fold of five, but folds of any number can be opened.
 
     Raises DataError naming the folder that is missing or empty; UnknownName or UsageError for another split."""

@@ -18,6 +18,7 @@ import os
 from pathlib import Path
 
 from perpixel.classes import ClassTable, distinct_colours
+from perpixel.datasets.dataset import InNotebook
 from perpixel.datasets.folder import require_same_size
 from perpixel.datasets.voc import read_list, read_mat
 from perpixel.errors import DataError, did_you_mean
@@ -35,7 +36,7 @@ CLASSES = ClassTable(
 PICTURES = {"train": 381, "val": 414, "trainval": 795, "test": 654}
 
 
-class Nyud:
+class Nyud(InNotebook):
     """One split of NYU Depth V2 below `root`.
 
     Raises DataError naming the folder or file that is missing, UnknownName for another split."""

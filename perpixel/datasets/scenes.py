@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from perpixel import errors
 from perpixel.classes import ClassTable
 from perpixel.datasets import scenery
+from perpixel.datasets.dataset import InNotebook
 from perpixel.datasets.scenery import Canvas, Colour, Random, Street, between, chance, choose
 from perpixel.sample import Instances, Sample
 
@@ -160,7 +161,7 @@ def _drawn(split: str, index: int, size: tuple[int, int]) -> tuple[NDArray[Any],
     return draw_scene((SEED, tuple(SPLITS).index(split), index), size)
 
 
-class Scenes:
+class Scenes(InNotebook):
     """Street scenes of `size`, ten classes, void 255 on a border of one pixel each side around trees, signs, cars and people.
 
     An object that would lose more than half of its pixels to the border keeps all its pixels, and so does every pole. The splits

@@ -19,6 +19,7 @@ import os
 from pathlib import Path
 
 from perpixel.classes import ClassTable, distinct_colours
+from perpixel.datasets.dataset import InNotebook
 from perpixel.datasets.folder import require_same_size
 from perpixel.datasets.voc import read_list, read_mat
 from perpixel.errors import DataError, did_you_mean
@@ -42,7 +43,7 @@ VIEWS = {
 PICTURES = {"trainval": 2486, "test": 200}
 
 
-class SiftFlow:
+class SiftFlow(InNotebook):
     """One split, `trainval` or `test`, of SIFT Flow below `root`, in one of the `VIEWS`.
 
     Raises DataError naming the folder or file that is missing, UnknownName for another split or view."""

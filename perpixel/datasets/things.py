@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from perpixel import errors
 from perpixel.classes import ClassTable
 from perpixel.datasets import scenery
+from perpixel.datasets.dataset import InNotebook
 from perpixel.datasets.scenery import Canvas, Random, Street, between, chance, choose
 from perpixel.datasets.scenes import SKIES
 from perpixel.sample import Sample
@@ -199,7 +200,7 @@ def _drawn(split: str, index: int, size: tuple[int, int]) -> NDArray[np.uint8]:
     return draw_thing((SEED, tuple(SPLITS).index(split), index), KINDS[index % len(KINDS)], size)
 
 
-class Things:
+class Things(InNotebook):
     """Pictures of `size`, one thing each; every pixel of a picture has the class of its thing. `count` asks for more or fewer."""
 
     classes = CLASSES

@@ -40,6 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perpixel.classes import ClassTable
+from perpixel.datasets.dataset import InNotebook
 from perpixel.datasets.folder import require_same_size
 from perpixel.errors import DataError, did_you_mean
 from perpixel.files import read_bytes, read_text, safe_name
@@ -83,7 +84,7 @@ PICTURES = {
 }  # fmt: skip
 
 
-class Voc2012:
+class Voc2012(InNotebook):
     """One split of VOC 2012 below `root`. `splits` are the splits whose lists exist. Pictures of `test` have no labels.
 
     With `instances` each sample has its objects too, and one more file is read. Raises DataError naming the folder or file that

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perpixel import notebook
 from perpixel.judging.conditions import Conditions
 from perpixel.judging.intervals import KIND, LEVEL, Interval
 from perpixel.judging.left_out import LeftOut, kinds_of
 from perpixel.judging.protocol import hash_of
 from perpixel.judging.where import ByPicture, Confusion, Slice
-from perpixel.measures.measure import Measure, without_nan
+from perpixel.measures.measure import Measure, decimals_of, percent, without_nan
 
 if TYPE_CHECKING:
     from perpixel.prediction.cost import Cost
@@ -150,6 +151,83 @@ class Comparison:
             "slices": without_nan([one.to_json() for one in self.slices]),
             "protocol": self.protocol, "protocol_hash": self.protocol_hash,
         }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        """The verdicts, and the main figure of each side with its interval, for notebooks."""
+        sides = [(side, side.figures[self.main]) for side in in_order(self) if self.main in side.figures]
+        rows = [
+            (side.name, *(shown(self, self.main, value) for value in (one.value, one.interval.low, one.interval.high)))
+            for side, one in sides
+        ]
+        lines = [*(notebook.line(sentence, strong=True) for sentence in verdicts(self)),
+                 notebook.table(("side", self.main, "from", "to"), rows, (1, 2, 3)),
+                 *map(notebook.line, (*apart(self), basis(self)))]  # fmt: skip
+        return notebook.block(*lines)
+
+
+def basis(comparison: Comparison) -> str:
+    """What the figures and tests of a comparison rest on."""
+    split = f"split {comparison.protocol['split']}, " if "split" in comparison.protocol else ""
+    tests = f"{100 * LEVEL:.0f} % intervals from halves of the pictures and p of the permutation test"
+    holm = ", by Holm's correction for all pairs" if len(comparison.pairs) > 1 else ""
+    return (
+        f"{comparison.num_pictures} pictures, {tests}{holm}, {comparison.samples} samples each, seed {comparison.seed}; "
+        f"{split}protocol {comparison.protocol_hash}"
+    )
+
+
+def verdicts(comparison: Comparison) -> list[str]:
+    """A sentence for every two sides: which one is better by the main figure, or that no difference can be shown."""
+    name, order = comparison.main, [side.name for side in comparison.ranked]
+    sentences = []
+    for pair in sorted(comparison.pairs, key=lambda pair: sorted(order.index(side) for side in (pair.first, pair.second))):
+        one = pair.figures[name]
+        sides = sorted(((pair.first, one.first), (pair.second, one.second)), key=lambda side: order.index(side[0]))
+        (best, high), (other, low) = sides
+        figures = f"{name} {shown(comparison, name, high)} and {shown(comparison, name, low)}"
+        if math.isnan(one.p_value):
+            sentences.append(f"{best} and {other}: nothing can be said, {name} is undefined.")
+        elif one.p_holm <= 1 - LEVEL:
+            sentences.append(f"{best} is better than {other}: {figures}, p {one.p_holm:.4f}.")
+        else:
+            sentences.append(f"{best} and {other}: no difference can be shown; {figures}, p {one.p_holm:.4f}.")
+    least = least_p(comparison)
+    if least > 1 - LEVEL:
+        few = 1 / (comparison.samples + 1) >= _of_pictures(comparison)
+        what = f"{comparison.samples} exchanges are" if few else f"{comparison.num_pictures} pictures are"
+        sentences.append(f"{what} too few to show any difference: p cannot be below {min(1, least):.2f}.")
+    return sentences
+
+
+def least_p(comparison: Comparison) -> float:
+    """The least p that the tests could find after Holm's correction: R exchanges give 1 / (R + 1) at least, and N pictures have
+    2 ** N, two of which are as great as any difference."""
+    return len(comparison.pairs) * max(1 / (comparison.samples + 1), _of_pictures(comparison))
+
+
+def _of_pictures(comparison: Comparison) -> float:
+    return 2.0 ** (1 - min(comparison.num_pictures, 1000))
+
+
+def shown(comparison: Comparison, name: str, value: float) -> str:
+    """A figure as people see it in comparisons."""
+    measure = comparison.measure
+    decimals = None if measure.compared_in_percent else decimals_of(measure, name)
+    return percent(value) if decimals is None else f"{value:.{decimals}f}"
+
+
+def in_order(comparison: Comparison) -> list[Side]:
+    """The sides as they are ranked, then those that stand apart."""
+    return [*comparison.ranked, *(side for side in comparison.sides if side.apart)]
+
+
+def apart(comparison: Comparison) -> list[str]:
+    """A sentence for each side that stands apart."""
+    return [
+        f"{side.name} stands apart and is not ranked: its protocol {side.protocol_hash} differs in {side.apart}."
+        for side in comparison.sides
+        if side.apart
+    ]
 
 
 def names_of(paths: Sequence[str | Path]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A comparison as people read it: verdicts in words, then a table for each part."""
+"""A comparison as people read it: the verdicts, then a table for each part."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perpixel.judging.comparison import Comparison, Difference, Pair, Side
+from perpixel.judging.comparison import Comparison, Difference, Pair, apart, basis, in_order, shown, verdicts
 from perpixel.judging.intervals import LEVEL
 from perpixel.measures.measure import Table, decimals_of, percent
 from perpixel.terminal import points, print_table, show
@@ -40,17 +40,6 @@ def print_comparison(comparison: Comparison, most: int = 3) -> None:
     show(basis(comparison))
 
 
-def basis(comparison: Comparison) -> str:
-    """What the figures and tests of a comparison rest on."""
-    split = f"split {comparison.protocol['split']}, " if "split" in comparison.protocol else ""
-    tests = f"{100 * LEVEL:.0f} % intervals from halves of the pictures and p of the permutation test"
-    holm = ", by Holm's correction for all pairs" if len(comparison.pairs) > 1 else ""
-    return (
-        f"{comparison.num_pictures} pictures, {tests}{holm}, {comparison.samples} samples each, seed {comparison.seed}; "
-        f"{split}protocol {comparison.protocol_hash}"
-    )
-
-
 def sections(comparison: Comparison, most: int) -> list[Section]:
     """The parts that the comparison has; `most` pictures and confusions of each kind."""
     one_pair = len(comparison.pairs) == 1
@@ -60,46 +49,6 @@ def sections(comparison: Comparison, most: int) -> list[Section]:
         _conditions(comparison), _costs(comparison),
     ]  # fmt: skip
     return [part for part in parts if part.table.rows]
-
-
-def verdicts(comparison: Comparison) -> list[str]:
-    """A sentence for every two sides: which one is better by the main figure, or that no difference can be shown."""
-    name, order = comparison.main, [side.name for side in comparison.ranked]
-    sentences = []
-    for pair in sorted(comparison.pairs, key=lambda pair: sorted(order.index(side) for side in (pair.first, pair.second))):
-        one = pair.figures[name]
-        sides = sorted(((pair.first, one.first), (pair.second, one.second)), key=lambda side: order.index(side[0]))
-        (best, high), (other, low) = sides
-        figures = f"{name} {shown(comparison, name, high)} and {shown(comparison, name, low)}"
-        if math.isnan(one.p_value):
-            sentences.append(f"{best} and {other}: nothing can be said, {name} is undefined.")
-        elif one.p_holm <= 1 - LEVEL:
-            sentences.append(f"{best} is better than {other}: {figures}, p {one.p_holm:.4f}.")
-        else:
-            sentences.append(f"{best} and {other}: no difference can be shown; {figures}, p {one.p_holm:.4f}.")
-    least = least_p(comparison)
-    if least > 1 - LEVEL:
-        few = 1 / (comparison.samples + 1) >= _of_pictures(comparison)
-        what = f"{comparison.samples} exchanges are" if few else f"{comparison.num_pictures} pictures are"
-        sentences.append(f"{what} too few to show any difference: p cannot be below {min(1, least):.2f}.")
-    return sentences
-
-
-def least_p(comparison: Comparison) -> float:
-    """The least p that the tests could find after Holm's correction: R exchanges give 1 / (R + 1) at least, and N pictures have
-    2 ** N, two of which are as great as any difference."""
-    return len(comparison.pairs) * max(1 / (comparison.samples + 1), _of_pictures(comparison))
-
-
-def _of_pictures(comparison: Comparison) -> float:
-    return 2.0 ** (1 - min(comparison.num_pictures, 1000))
-
-
-def shown(comparison: Comparison, name: str, value: float) -> str:
-    """A figure as people see it in comparisons."""
-    measure = comparison.measure
-    decimals = None if measure.compared_in_percent else decimals_of(measure, name)
-    return percent(value) if decimals is None else f"{value:.{decimals}f}"
 
 
 def signed(comparison: Comparison, name: str, value: float) -> str:
@@ -128,11 +77,6 @@ def _with_doubts(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], right
     if any(row[-1] for row in rows):
         return Table((*header, "doubt"), rows, right)
     return Table(header, [row[:-1] for row in rows], right)
-
-
-def in_order(comparison: Comparison) -> list[Side]:
-    """The sides as they are ranked, then those that stand apart."""
-    return [*comparison.ranked, *(side for side in comparison.sides if side.apart)]
 
 
 def _pair(comparison: Comparison, pair: Pair) -> Section:
@@ -272,12 +216,3 @@ def _costs(comparison: Comparison) -> Section:
 
 def _amount(number: int) -> str:
     return f"{number / 1e9:.2f} G" if number >= 1e9 else f"{number / 1e6:.2f} M"
-
-
-def apart(comparison: Comparison) -> list[str]:
-    """A sentence for each side that stands apart."""
-    return [
-        f"{side.name} stands apart and is not ranked: its protocol {side.protocol_hash} differs in {side.apart}."
-        for side in comparison.sides
-        if side.apart
-    ]

@@ -243,14 +243,23 @@ def print_intervals(intervals: Intervals | None, measure: Measure[Any]) -> None:
     """A row per figure if there are intervals."""
     if intervals is None:
         return
-    samples = f"{intervals.replicates} halves of {intervals.num_pictures} pictures, seed {intervals.seed}"
     show()
-    show(f"{100 * LEVEL:.0f} % intervals, {samples}:")
+    show(title_of(intervals))
+    print_with_doubts(*rows_of(intervals, measure), intervals.doubt)
+
+
+def title_of(intervals: Intervals) -> str:
+    samples = f"{intervals.replicates} halves of {intervals.num_pictures} pictures, seed {intervals.seed}"
+    return f"{100 * LEVEL:.0f} % intervals, {samples}:"
+
+
+def rows_of(intervals: Intervals, measure: Measure[Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """A header, and a row for each figure, with the reason to doubt its interval as last column behind the header's columns."""
     rows: list[tuple[str, ...]] = []
     for name, one in [*intervals.figures.items(), *((f"IoU of {name}", one) for name, one in intervals.iou.items())]:
         ends = (shown(measure, name, value) for value in (one.low, one.high, one.standard_error))
         rows.append((name, *ends, one.doubt or ""))
-    print_with_doubts(("figure", "from", "to", "standard error"), rows, intervals.doubt)
+    return ("figure", "from", "to", "standard error"), rows
 
 
 def print_with_doubts(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], of_all: str | None) -> None:

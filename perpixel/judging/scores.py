@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from perpixel.judging.intervals import Intervals, print_intervals
+from perpixel import notebook
+from perpixel.judging.intervals import Intervals, print_intervals, rows_of, title_of
 from perpixel.judging.protocol import hash_of
 from perpixel.measures.measure import Measure, Summary, Table
 from perpixel.terminal import print_table, show
@@ -49,6 +50,25 @@ class Scores:
             **({} if self.intervals is None else {"bootstrap": self.intervals.to_json()}),
         }
 
+    @property
+    def basis(self) -> str:
+        """What the figures rest on: a note of the measure, the judged pictures, and the protocol."""
+        note = f"{self.summary.note}; " if self.summary.note else ""
+        place = f"split {self.protocol['split']}" if "split" in self.protocol else f"{self.protocol['pictures']} pictures"
+        return f"{note}{place}, protocol {self.protocol_hash}"
+
+    def _repr_html_(self) -> str:
+        """The tables of the measure and the intervals, for notebooks."""
+        parts: list[Table | str] = [*self.summary.tables, self.basis]
+        if self.intervals is not None:
+            header, rows = rows_of(self.intervals, self.measure)
+            parts += [title_of(self.intervals), Table((*header, "doubt"), rows, (1, 2, 3))]
+            parts += [] if self.intervals.doubt is None else [f"{self.intervals.doubt}."]
+        return notebook.block(*(
+            notebook.line(part) if isinstance(part, str) else notebook.table(part.header, part.rows, part.right)
+            for part in parts
+        ))  # fmt: skip
+
 
 def print_scores(scores: Scores) -> None:
     """The tables of the measure, a line with the protocol's hash, and the intervals."""
@@ -57,7 +77,5 @@ def print_scores(scores: Scores) -> None:
             print_table(part.header, list(part.rows), part.right)
         else:
             show(part)
-    note = f"{scores.summary.note}; " if scores.summary.note else ""
-    place = f"split {scores.protocol['split']}" if "split" in scores.protocol else f"{scores.protocol['pictures']} pictures"
-    show(f"{note}{place}, protocol {scores.protocol_hash}")
+    show(scores.basis)
     print_intervals(scores.intervals, scores.measure)

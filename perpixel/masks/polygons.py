@@ -2,6 +2,7 @@
 
     fill([[10, 10, 20, 10, 20, 30, 10, 30]], 480, 640)      # bool (H, W): x, y, x, y ... in pixels
     outlines(mask)                                          # polygons that fill turns into the same mask
+    rings(mask)                                             # of each piece its outer ring, and its holes as rings of their own
 
 COCO's rule (cocoapi, common/maskApi.c, rleFrPoly) draws the outline on a grid five times as fine. A pixel is inside where the
 outline crosses the middle of its column an odd number of times above it. So a polygon whose corners are corners of pixels, as
@@ -86,15 +87,13 @@ def outlines(mask: NDArray[Any], left: int = 0, top: int = 0) -> list[list[float
     columns = padded.shape[1] - 1  # number of corners in a row. Corners are numbered along the rows
     following = _next_edges(keys, columns - 1)
     nodes = (keys >> 2).tolist()
-    inner = padded[:-1, :-1] & padded[:-1, 1:] & padded[1:, :-1] & padded[1:, 1:]
     outer = []
     for cycle in _cycles(following):
         first = cycle[0]
         if keys[first] & 3 == RIGHT:
             outer.append(first)
             continue
-        row, column = divmod(nodes[first], columns)
-        above = int(np.flatnonzero(~inner[:row, column])[-1]) * columns + column
+        above = _corner_above(padded, nodes[first])
         branch = int(np.searchsorted(keys, above * 4))
         # The walk now goes from the edge `branch` to the hole's first corner, round the hole, back to `branch`, and on.
         nodes += [nodes[first], above]
@@ -102,6 +101,67 @@ def outlines(mask: NDArray[Any], left: int = 0, top: int = 0) -> list[list[float
         following[cycle[-1]] = len(following) - 2
         following[branch] = first
     return [_corners(following, nodes, first, columns, (left, top)) for first in outer]
+
+
+def rings(mask: NDArray[Any], left: int = 0, top: int = 0) -> list[list[NDArray[np.int64]]]:
+    """The outlines of a mask (H, W), without bridges: of each piece of pixels that share edges its outer ring, then its holes.
+
+    A ring is (N, 2), x and y of its corners, to which `left` and `top` are added. An outer ring runs clockwise, seen with y
+    downwards, a hole the other way round, and no ring meets a corner twice. So the areas of the outer rings without those of
+    the holes are the number of pixels. An empty mask has no ring."""
+    if mask.ndim != 2:
+        raise ValueError(f"a mask has two dimensions, not the shape {mask.shape}.")
+    require_size(*mask.shape)
+    padded = np.pad(mask.astype(np.bool_, copy=False), 1)
+    keys = _edges(padded)
+    columns = padded.shape[1] - 1
+    following = _next_edges(keys, columns - 1)
+    nodes = (keys >> 2).tolist()
+    pieces: list[list[NDArray[np.int64]]] = []
+    piece_of = [0] * len(nodes)  # by edge
+    for cycle in _cycles(following):
+        first = cycle[0]
+        if keys[first] & 3 == RIGHT:
+            piece = len(pieces)
+            pieces.append([])
+        else:  # the edge above a hole is of the same piece, and was met before
+            piece = piece_of[int(np.searchsorted(keys, _corner_above(padded, nodes[first]) * 4))]
+        for edge in cycle:
+            piece_of[edge] = piece
+        for loop in _loops([nodes[edge] for edge in cycle]):
+            ring = _turns(loop, columns)
+            pieces[piece].insert(0 if _area(ring) > 0 else len(pieces[piece]), ring + np.array([left, top]))
+    return pieces
+
+
+def _area(ring: NDArray[np.int64]) -> int:
+    """Twice the area inside a ring, above 0 where it runs clockwise, seen with y downwards."""
+    x, y = ring.T
+    return int(np.dot(x, np.roll(y, -1)) - np.dot(np.roll(x, -1), y))
+
+
+def _loops(walk: list[int]) -> Iterator[list[int]]:
+    """The loops of a closed walk over corners, none of which meets a corner twice."""
+    path, place = list[int](), dict[int, int]()
+    for node in walk:
+        if node in place:  # a loop is closed, and the walk goes on from its corner
+            start = place[node]
+            yield path[start:]
+            for other in path[start:]:
+                del place[other]
+            del path[start:]
+        place[node] = len(path)
+        path.append(node)
+    yield path
+
+
+def _corner_above(padded: NDArray[np.bool_], node: int) -> int:
+    """The nearest corner straight above a hole's first corner that is not inside the mask."""
+    columns: int = padded.shape[1] - 1
+    row, column = divmod(node, columns)
+    above = padded[: row + 1, column] & padded[: row + 1, column + 1]
+    inner = above[:-1] & above[1:]
+    return int(np.flatnonzero(~inner)[-1]) * columns + column
 
 
 def ellipse(x: float, y: float, wide: float, high: float) -> NDArray[np.float64]:
@@ -175,9 +235,14 @@ def _corners(following: list[int], nodes: list[int], first: int, columns: int, o
     while edge != first:
         walk.append(nodes[edge])
         edge = following[edge]
+    corners: list[float] = (_turns(walk, columns) + origin).astype(np.float64).ravel().tolist()
+    return corners
+
+
+def _turns(walk: list[int], columns: int) -> NDArray[np.int64]:
+    """The corners x, y (N, 2) of a closed walk at which it turns."""
     y, x = np.divmod(np.array(walk), columns)
     points = np.stack([x, y], 1)
     steps = np.sign(points - np.roll(points, 1, 0))
-    turns = (steps != np.roll(steps, -1, 0)).any(1)
-    corners: list[float] = (points[turns] + origin).astype(np.float64).ravel().tolist()
-    return corners
+    turns: NDArray[np.int64] = points[(steps != np.roll(steps, -1, 0)).any(1)]
+    return turns

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from perpixel.instances import Instances
 from perpixel.machines.compiled import compiled
-from perpixel.sample import Instances
 
 W0, SIGMA = 10.0, 5.0  # the paper's; sigma in pixels
 REACH = 5.0  # the greatest d1 + d2 with a second term, in sigma

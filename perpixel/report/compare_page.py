@@ -12,8 +12,8 @@ from PIL import Image
 from perpixel import draw
 from perpixel.datasets import Dataset
 from perpixel.errors import printable
-from perpixel.judging.comparison import Comparison, Side
-from perpixel.judging.comparison_tables import apart, basis, in_order, sections, shown, verdicts
+from perpixel.judging.comparison import Comparison, Side, apart, basis, in_order, shown, verdicts
+from perpixel.judging.comparison_tables import sections
 from perpixel.judging.left_out import kinds_of
 from perpixel.report import page
 from perpixel.report.page import at_size_of_page, class_colours, data_url, json_inside, listed

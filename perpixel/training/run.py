@@ -29,13 +29,13 @@ import torch
 from perpixel.datasets import DATASETS, ON_DISK, Stored, judged_splits
 from perpixel.doctor.check import Report, check
 from perpixel.errors import DataError, PerpixelError, UntrustedFile, UsageError, printable
-from perpixel.files import MODEL_FILE, locked, remove_partial, walk, write_whole
+from perpixel.files import HISTORY_FILE, MODEL_FILE, RECIPE_FILE, SCORES_FILE, locked, remove_partial, walk, write_whole
 from perpixel.machines.team import Team
 from perpixel.training.recipe import PLAN, Recipe, first_difference, left_open, merge, origins_in, to_toml
 from perpixel.training.states import STATES, state_folders
 from perpixel.version import VERSION
 
-RECIPE, RUN, HISTORY, SCORES, DATA = "recipe.toml", "run.json", "history.jsonl", "scores.json", "data.json"
+RECIPE, RUN, HISTORY, SCORES, DATA = RECIPE_FILE, "run.json", HISTORY_FILE, SCORES_FILE, "data.json"
 STAGES = "stages"
 OTHERS = ("torchvision", "timm", "numpy")  # packages whose versions are noted beside torch's, without importing them
 SHOWN = 3  # warnings, or errors, of one kind that are shown

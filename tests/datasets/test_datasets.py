@@ -122,6 +122,12 @@ def test_a_sample_has_the_shapes_and_types_of_the_conventions(case: Case) -> Non
             assert sample.labels.dtype == case.open(split).classes.dtype
 
 
+def test_a_notebook_shows_its_split_and_its_first_pictures(case: Case) -> None:
+    html = case.open(case.judged[1])._repr_html_()
+    assert html.count("<img ") == min(3, len(case.open(case.judged[1])))
+    assert f"split {case.judged[1]} of " in html
+
+
 def test_labels_are_classes_or_void(case: Case) -> None:
     classes = case.open(case.judged[1]).classes
     for split in judged_splits(case.data, case.root):

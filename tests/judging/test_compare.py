@@ -20,8 +20,7 @@ from perpixel.cli import main
 from perpixel.datasets import open_dataset
 from perpixel.errors import DataError, UsageError
 from perpixel.judging.compare import compare
-from perpixel.judging.comparison import holm, names_of
-from perpixel.judging.comparison_tables import verdicts
+from perpixel.judging.comparison import holm, names_of, verdicts
 from perpixel.judging.evaluate import evaluate
 from perpixel.judging.where import confusions, groups_of
 from perpixel.measures import MEASURES

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from perpixel.masks.polygons import fill, outlines
+from perpixel.masks.polygons import fill, outlines, rings
 
 # pycocotools has not followed NumPy 2 in its __array__.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -47,6 +47,42 @@ def test_pixels_are_those_of_pycocotools(shapes: list[list[float]], height: int,
 @given(masks)
 def test_outlines_give_the_mask_back(mask: np.ndarray) -> None:
     assert np.array_equal(fill(outlines(mask), *mask.shape), mask)
+
+
+def area(ring: np.ndarray) -> float:
+    x, y = ring.T
+    return (x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2
+
+
+def filled(ring: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return fill([ring.ravel().tolist()], *mask.shape)
+
+
+@given(masks)
+def test_rings_are_the_outer_edge_of_each_piece_and_its_holes(mask: np.ndarray) -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    labels, count = ndimage.label(mask)
+    shown = np.zeros_like(mask)
+    pieces = rings(mask)
+    for outer, *holes in pieces:
+        piece = filled(outer, mask)
+        for hole in holes:
+            assert (piece & filled(hole, mask)).sum() == -area(hole) > 0  # a hole lies inside, and runs the other way round
+            piece &= ~filled(hole, mask)
+        assert len(np.unique(labels[piece])) == 1
+        shown |= piece
+        assert area(outer) + sum(map(area, holes)) == piece.sum()
+        assert all(len(np.unique(ring, axis=0)) == len(ring) >= 4 for ring in (outer, *holes))
+    assert (len(pieces), shown.tolist()) == (count, mask.tolist())
+
+
+def test_a_hole_that_touches_the_outside_at_a_corner_is_a_ring_of_its_own() -> None:
+    mask = np.ones((3, 3), bool)
+    mask[0, 0] = mask[1, 1] = False
+    (outer, hole), = rings(mask, left=10, top=20)
+    assert outer.tolist() == [[11, 20], [13, 20], [13, 23], [10, 23], [10, 21], [11, 21]]
+    assert sorted(hole.tolist()) == [[11, 21], [11, 22], [12, 21], [12, 22]]
+    assert rings(np.zeros((3, 4), bool)) == []
 
 
 @given(masks)

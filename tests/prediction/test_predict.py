@@ -186,12 +186,27 @@ class TestOnePicture:
 
     @pytest.mark.parametrize(
         ("shape", "kind"),
-        [((4, 5, 3), "float32"), ((4, 5), "uint8"), ((3, 4, 5), "uint8"), ((0, 5, 3), "uint8")],
-        ids=["floats", "grey", "channels first", "empty"],
-    )
+        [((4, 5, 3), "int64"), ((4, 5, 3), "bool"), ((4, 5), "uint8"), ((4, 5, 4), "uint8"), ((0, 5, 3), "uint8"),
+         ((2, 4, 5, 3), "uint8")],
+        ids=["integers", "bits", "grey", "four colours", "empty", "several"],
+    )  # fmt: skip
     def test_arrays_that_are_no_picture(self, model: Model, shape: tuple[int, ...], kind: str) -> None:
-        with pytest.raises(UsageError, match=rf"uint8 RGB \(height, width, 3\), not {kind} {re.escape(str(shape))}"):
+        with pytest.raises(UsageError, match=rf"or \(3, height, width\), not {kind} {re.escape(str(shape))}; convert it"):
             predict(model, np.zeros(shape, kind))
+
+    def test_both_orders_of_an_array_and_both_ranges_are_one_picture(self, model: Model) -> None:
+        image = draw_sample(0)[0]
+        first = image.transpose(2, 0, 1)
+        shapes = [image, first, torch.from_numpy(image), torch.from_numpy(first.copy())]
+        for same in [*shapes, image / 255, (first / 255).astype(np.float32), shapes[2].double() / 255]:
+            prediction = predict(model, same)
+            assert np.array_equal(prediction.image, image)
+            assert prediction.labels.shape == image.shape[:2]
+
+    def test_where_both_ends_are_3_each_library_has_its_own_order(self, model: Model) -> None:
+        cube = np.random.default_rng(0).integers(0, 256, (3, 7, 3), np.uint8)
+        assert np.array_equal(predict(model, cube).image, cube)
+        assert np.array_equal(predict(model, torch.from_numpy(cube)).image, cube.transpose(1, 2, 0))
 
 
 class TestCommand:
@@ -543,8 +558,9 @@ class TestPicturesOfOtherLibraries:
             (3, "not a int"),
             (None, "not a NoneType"),
             (torch.zeros(1, 3, 8, 8), r"not torch.float32 \(1, 3, 8, 8\)"),
-            (torch.zeros(8, 8, 3, dtype=torch.uint8), r"\(8, 8, 3\)"),
-            (torch.full((3, 8, 8), 2.0), r"in \[0, 1\], not 2 to 2; undo its normalisation"),
+            (torch.zeros(8, 8, dtype=torch.uint8), r"not torch.uint8 \(8, 8\)"),
+            (np.full((8, 8, 3), -0.5), r"in \[0, 1\], not -0.5 to -0.5"),
+            (torch.full((3, 8, 8), 2.0), r"in \[0, 1\], not 2 to 2; divide by 255, or undo a normalisation"),
             (torch.full((3, 8, 8), float("nan")), "not nan to nan"),
             (torch.zeros(3, 8, 8, dtype=torch.int64), "torch.int64"),
         ],
@@ -552,6 +568,14 @@ class TestPicturesOfOtherLibraries:
     def test_what_is_no_picture_is_named_by_its_type(self, model: Model, picture: object, words: str) -> None:
         with pytest.raises(UsageError, match=words):
             predict(model, picture)  # type: ignore[call-overload]
+
+    def test_of_a_list_a_bad_picture_is_told_with_its_place(self, model: Model, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match=r"^picture\[1\]: a picture is a path.*, not a int; convert it"):
+            predict(model, [noise((4, 4)), 7])
+        with pytest.raises(DataError, match=r"^picture\[0\]: .*none\.png: there is no such file"):
+            predict(model, (tmp_path / "none.png", noise((4, 4))))
+        with pytest.raises(UsageError, match=r"^picture\[0\]: .*, not a list"):
+            predict(model, [[noise((4, 4))]])
 
     def test_a_damaged_picture_of_pillow_is_told(self, model: Model, pictures: Path) -> None:
         data = (pictures / "a.png").read_bytes()
