@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from perpixel import draw
+from perpixel.codecs.png import encode_rgb
 from perpixel.datasets.folder import Folder
 from perpixel.errors import DataError, UsageError, failure_of
 from perpixel.files import MODEL_FILE, locked, read_bytes, walk, write_whole
@@ -229,8 +230,7 @@ def _write(
     parts = {"masks": encode_labels(prediction.labels, classes)}
     if overlays:
         drawn = (prediction.labels, prediction.instances) if merged is None else panoptic.drawn(merged, classes)
-        overlay = Image.fromarray(draw.overlay(image, drawn[0], classes, objects=drawn[1]))
-        parts["overlays"] = encode_image(overlay, SUFFIXES["overlays"])
+        parts["overlays"] = encode_rgb(draw.overlay(image, drawn[0], classes, objects=drawn[1]))
     if prediction.scores is not None:
         buffer = io.BytesIO()
         np.save(buffer, prediction.scores)
