@@ -40,9 +40,7 @@ def write_whole(folder: Path, name: str, data: bytes | bytearray | memoryview, d
     path = below(folder, name)
     require_file_or_nothing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A kill leaves the temporary file, and the next writer of this file takes it over. Its name is a digest, because `name` may
-    # already have the greatest length that the system allows.
-    temporary = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}{PARTIAL}")
+    temporary = temporary_of(path)
     try:
         with _locked_temporary(temporary) as file:
             try:
@@ -62,6 +60,36 @@ def write_whole(folder: Path, name: str, data: bytes | bytearray | memoryview, d
     if durable:
         sync_folder(path.parent)
     return path
+
+
+@contextmanager
+def new_file(folder: Path, name: str) -> Iterator[Path]:
+    """Yields the path of a temporary file in the same folder, to write by other means. It becomes `folder / name` when the block
+    ends: whole, or not at all.
+
+    For files that do not fit memory; `write_whole` writes all others. The caller keeps other writers of this file away.
+    Raises what `write_whole` raises."""
+    path = below(folder, name)
+    require_file_or_nothing(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_of(path)
+    temporary.unlink(missing_ok=True)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def temporary_of(path: Path) -> Path:
+    """The temporary file that becomes `path`. A kill leaves it, and the next writer of this file takes it over.
+
+    Its name is a digest, because the name of `path` may already have the greatest length that the system allows."""
+    return path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}{PARTIAL}")
 
 
 @contextmanager

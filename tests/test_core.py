@@ -141,15 +141,15 @@ def test_torch_is_an_extra() -> None:
 
     assert packages(project["dependencies"]) & {*TORCH} == set()
     assert packages(project["optional-dependencies"]["torch"]) == {*TORCH}
-    for extra in ("weights", "export", "proposals", "benchmarks"):  # which are of no use without networks
+    for extra in ("weights", "export", "proposals", "video", "benchmarks"):  # which are of no use without networks
         assert "perpixel[torch]" in project["optional-dependencies"][extra]
-    assert ".[torch,weights,export,dev]" in (ROOT / "Makefile").read_text()
+    assert ".[torch,weights,export,video,dev]" in (ROOT / "Makefile").read_text()
 
 
 def test_every_extra_that_a_sentence_names_is_there() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {name for path in MODULES.values() for name in re.findall(r"perpixel\[(\w+)\]", path.read_text())}
-    assert named == {"torch", "weights", "export", "proposals"}
+    assert named == {"torch", "weights", "export", "proposals", "video"}
     assert named <= extras.keys()
 
 

@@ -1,12 +1,11 @@
-"""Decodes masks in PNG three to eight times as fast as Pillow, and encodes overlays in a third of its time.
+"""Decodes masks in PNG three to eight times as fast as Pillow. A label map has few compressed bytes, and long runs of one value.
 
-A label map has few compressed bytes, and long runs of one value. Only masks are read: one value of 8 or 16 bits per pixel, grey
-or an index into a palette. For any other PNG, and for a file with a wrong checksum, reading gives None. `images` then asks
-Pillow, whose error says what is wrong. The format is W3C PNG (third edition): section 5 has the chunks, section 9 the filters."""
+It reads masks only: one value of 8 or 16 bits per pixel, grey or an index into a palette. For any other PNG, and for a file
+with a wrong checksum, it returns None. `images` then asks Pillow, whose error says what is wrong. The format is W3C PNG (third
+edition): section 5 has the chunks, section 9 the filters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,7 @@ from perpixel.machines.compiled import compiled
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-_GREY, _RGB, _PALETTE = 0, 2, 3
-_AVERAGE = 3  # the filter: each byte less the mean of the pixels to the left and above
-_STRIP = 1 << 20  # bytes that are filtered and compressed at once
+_GREY, _PALETTE = 0, 3
 _WORD = 8  # bytes. Each row begins with a word of zeros, because filters look to the left, and is padded to whole words
 
 
@@ -80,40 +77,6 @@ def _chunks(source: Path | str | bytes) -> tuple[bytes, bytes] | None:
             data.append(content)
         place = end
     return (header, b"".join(data)) if len(header) == 13 else None
-
-
-def encode_rgb(image: NDArray[np.uint8]) -> bytes:
-    """A PNG of a photograph, perhaps under an overlay, uint8 RGB (H, W, 3).
-
-    After the filter its differences are small, and few strings of them come twice. So nothing is searched for but runs of one
-    byte: this is smaller than Pillow's fastest, and takes a third to a quarter of the time. Charts come out larger."""
-    height, width = image.shape[:2]
-    header = width.to_bytes(4) + height.to_bytes(4) + bytes((8, _RGB, 0, 0, 0))
-    return b"".join((_SIGNATURE, _chunk(b"IHDR", header), *_compressed(image), _chunk(b"IEND", b"")))
-
-
-def _compressed(image: NDArray[np.uint8]) -> Iterator[bytes]:
-    """The chunks of the pixels, in strips of rows."""
-    deflate = zlib_ng.compressobj(1, zlib_ng.DEFLATED, zlib_ng.MAX_WBITS, zlib_ng.DEF_MEM_LEVEL + 1, zlib_ng.Z_RLE)
-    height, width = image.shape[:2]
-    pixels = np.ascontiguousarray(image).reshape(height, 3 * width)
-    rows = max(1, _STRIP // (3 * width))
-    for first in range(0, height, rows):
-        strip = pixels[first : first + rows]
-        before = np.zeros(strip.shape, np.uint16)
-        before[:, 3:] = strip[:, :-3]
-        before[1:] += strip[:-1]
-        if first:
-            before[0] += pixels[first - 1]
-        lines = np.empty((len(strip), 1 + 3 * width), np.uint8)
-        lines[:, 0] = _AVERAGE
-        np.subtract(strip, (before >> 1).astype(np.uint8), out=lines[:, 1:])
-        yield _chunk(b"IDAT", deflate.compress(lines))
-    yield _chunk(b"IDAT", deflate.flush())
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return b"".join((len(content).to_bytes(4), kind, content, zlib_ng.crc32(content, zlib_ng.crc32(kind)).to_bytes(4)))
 
 
 @compiled()

@@ -224,14 +224,18 @@ def in_engine(model: Any, run: str | None, engine: str | None, pictures: Sequenc
 def within_budget(
     budget: str, model: Any, run: str | None, engine: str | None, pictures: Sequence[Any], inference: Any, scores: Any
 ) -> tuple[Any, Any]:
-    """The model of `run`, and an inference, with which the largest of the first pictures takes at most `budget`."""
+    """The model of `run`, and an inference, with which the largest of the first pictures takes at most `budget`. Frames of
+    videos, and pictures at addresses, are measured where there are no others."""
     from perpixel.errors import PerpixelError
     from perpixel.images import read_size
     from perpixel.prediction import budget as budgets
     from perpixel.prediction.engines import AUTO
+    from perpixel.prediction.stores import is_address
 
     seconds, areas = budgets.seconds_of(budget), dict[int, int]()
     for place, picture in enumerate(pictures[:LOOKED_AT]):
+        if picture.is_video or is_address(picture.path):
+            continue
         try:
             height, width = read_size(picture.path)
             areas[place] = height * width
@@ -240,20 +244,24 @@ def within_budget(
     largest = [pictures[place] for place in sorted(areas, key=lambda place: areas[place], reverse=True)]
     if len(pictures) > LOOKED_AT:
         say(f"of {len(pictures)} pictures the largest of the first {LOOKED_AT} stands for all.")
-    image = _first_readable(largest)
+    image = _first_readable([*largest, *(pictures if not largest else ())])
     return budgets.within(seconds, model, image, inference, scores, engine or AUTO, _folder_of(run))
 
 
 def _first_readable(pictures: Sequence[Any]) -> Any:
-    """The first picture that can be read; an empty one of 360x480 where none can, such as standard input."""
+    """The first picture, or frame of a video, that can be read; an empty one of 360x480 where none can (standard input)."""
     import numpy as np
 
     from perpixel.errors import PerpixelError
     from perpixel.images import read_image
+    from perpixel.prediction.stores import is_address, read_at
+    from perpixel.prediction.videos import frames_of
 
     for picture in pictures:
         try:
-            return read_image(picture.path)
+            if picture.is_video:
+                return next(frames_of(picture.path))[0]
+            return read_image(read_at(picture.path) if is_address(picture.path) else picture.path)
         except PerpixelError:
             continue
     return np.zeros((360, 480, 3), np.uint8)

@@ -23,7 +23,10 @@ def predict(
     ],
     pictures: Annotated[
         list[str] | None,
-        Parameter(help="Files, folders, patterns in quotes, or - for standard input.", allow_leading_hyphen=True),
+        Parameter(
+            help="Files (pictures, videos), folders, patterns in quotes, addresses such as s3://bucket/folder, or - for stdin.",
+            allow_leading_hyphen=True,
+        ),
     ] = None,
     *,
     out: Annotated[Path, Parameter(help="Folder for masks/ and overlays/.")] = Path("masks"),
@@ -48,11 +51,13 @@ def predict(
         Parameter(help="Time of a picture at most, such as 200ms: chooses engine, threads and, where needed, a smaller size."),
     ] = None,
 ) -> None:
-    """Predict masks for pictures of any size; what is done already is skipped."""
+    """Predict masks for pictures of any size, and for the frames of videos; what is done already is skipped."""
     from perpixel.networks.torchvision import LIGHTEST
     from perpixel.prediction.bulk import STDIN, find_pictures, model_and_pictures, pictures_of_split, predict_all
     from perpixel.prediction.inference import PLAIN
     from perpixel.prediction.kept_scores import KeptScores
+    from perpixel.prediction.stores import is_address
+    from perpixel.prediction.videos import about_how_many
     from perpixel.shards import Shard
     from perpixel.terminal import FAILURES, Progress
 
@@ -74,6 +79,8 @@ def predict(
             flag = "--scores-as" if scores_of is None else "--scores-of"
             raise UsageError(f"{flag}: belongs to --scores, which is not given; give that too, or leave it out.")
         kept = KeptScores(scores_as or KeptScores.numbers, scores_of)
+    if is_address(str(out).replace(":/", "://")):  # Path joins slashes
+        raise UsageError(f"--out {out}: results are written on this machine; name a folder, and copy it to the store.")
     inference = inference_of(given(inferring)) or PLAIN
     named, inputs = model_and_pictures(inputs)
     found_pictures = find_pictures(inputs, out) if split is None else pictures_of_split(inputs, split)
@@ -87,6 +94,9 @@ def predict(
     progress = Progress("predicted")
     counts, left_out = {"done": 0, "skipped": 0, "failed": 0}, list[str]()
     total = len(found_pictures) if of_shard is None else sum(of_shard.has(picture.name) for picture in found_pictures)
+    for picture in found_pictures:
+        if picture.is_video:
+            total += about_how_many(picture.path) - 1
     outcomes = predict_all(model, found_pictures, out, kept, overlays, inference, of_shard)
     for number, outcome in enumerate(outcomes, start=1):
         if outcome.status not in counts:
@@ -97,7 +107,7 @@ def predict(
         left_out += outcome.dropped
         for sentence in outcome.dropped if len(left_out) <= FAILURES else ():
             say(sentence)
-        progress(number, total)
+        progress(number, max(number, total))
     if len(left_out) > FAILURES:
         say(f"... and {len(left_out) - FAILURES} more such sentences of what reading leaves out.")
     following = "" if of_shard is None else f" Shard {of_shard} of {len(found_pictures)} pictures; then: perpixel merge {out}"

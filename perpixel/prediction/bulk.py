@@ -9,7 +9,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,17 +21,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from perpixel import draw
-from perpixel.codecs.png import encode_rgb
+from perpixel.classes import ClassTable
 from perpixel.datasets.folder import Folder
 from perpixel.errors import DataError, UsageError, failure_of
 from perpixel.files import MODEL_FILE, locked, read_bytes, walk, write_whole
-from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_image
+from perpixel.images import BYTES_NAME, PICTURE_SUFFIXES, dropped, encode_image, encode_labels, read_image, read_labels
 from perpixel.prediction import panoptic
 from perpixel.prediction.inference import PLAIN, Inference, Predictor
 from perpixel.prediction.instances import INSTANCES, encode_instances
 from perpixel.prediction.journal import SUFFIXES, Done, Journal, ShardJournal
 from perpixel.prediction.kept_scores import KeptScores
 from perpixel.prediction.panoptic import PANOPTIC
+from perpixel.prediction.stores import is_address, pictures_at, read_at
+from perpixel.prediction.videos import OVERLAY, VIDEO_SUFFIXES, Frames, frame_name, write_overlay
 from perpixel.sample import Prediction
 from perpixel.shards import Shard
 from perpixel.weights.model_file import Model
@@ -42,10 +44,16 @@ STDIN = "-"
 
 @dataclass(frozen=True)
 class InputPicture:
-    """A picture to predict: where it is (or `-`), and the name of its results."""
+    """A picture to predict: where it is (or `-`), and the name of its results; of a video `frame` is the place of a frame."""
 
     path: str
     name: str
+    frame: int | None = None
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it stands for all frames of a video."""
+        return self.frame is None and Path(self.path).suffix.lower() in VIDEO_SUFFIXES and not is_address(self.path)
 
 
 @dataclass(frozen=True)
@@ -61,12 +69,14 @@ class Outcome:
 def model_and_pictures(inputs: Sequence[str]) -> tuple[str | None, list[str]]:
     """What `perpixel predict` was given, told apart: the first is the model unless it is a picture.
 
-    A picture is `-`, a name with a picture's suffix, a pattern, or a folder that stands alone and holds no model.
+    A picture is `-`, a name with the suffix of a picture or video, a pattern, or a folder that stands alone and holds no model.
     Raises UsageError where a model is given and no picture."""
+    if is_address(inputs[0]):
+        return None, list(inputs)
     first = Path(inputs[0])
     folder = first.is_dir()
     pattern = glob.has_magic(inputs[0]) and not first.exists()
-    named = inputs[0] == STDIN or pattern or (first.suffix.lower() in PICTURE_SUFFIXES and not folder)
+    named = inputs[0] == STDIN or pattern or (first.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES and not folder)
     if named or (folder and len(inputs) == 1 and not (first / MODEL_FILE).exists()):
         return None, list(inputs)
     if len(inputs) == 1:
@@ -75,22 +85,25 @@ def model_and_pictures(inputs: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def find_pictures(inputs: Sequence[str], out: Path | None = None) -> list[InputPicture]:
-    """Files, folders (searched for pictures), patterns with * and `-` for standard input, as pictures with distinct names.
+    """Files, folders (searched for pictures), patterns with *, `-` for standard input, and addresses (see `stores`), as pictures
+    with distinct names.
 
     What lies in `out/masks`, `out/overlays` and `out/panoptic` is no picture: a former call may have written into a folder of
     `inputs`.
     Raises DataError when an input names nothing, UsageError when two pictures would be written to one name."""
-    by_name: dict[str, InputPicture] = {}
+    by_name: dict[tuple[str, bool], InputPicture] = {}
     results = tuple(os.path.abspath(out / folder) + os.sep for folder in PICTURES) if out else ()
     for text in inputs:
         for path, name in _expand(text):
-            place = os.path.abspath(path)
+            place = path if is_address(path) else os.path.abspath(path)
             if place.startswith(results):
                 continue
-            if name in by_name and os.path.abspath(by_name[name].path) != place:
-                both = f"{by_name[name].path} and {path}"
+            picture = InputPicture(path, name)
+            key = name, picture.is_video
+            if key in by_name and by_name[key].path != path and os.path.abspath(by_name[key].path) != place:
+                both = f"{by_name[key].path} and {path}"
                 raise UsageError(f"{both} would both be written as {name}; predict them into two folders.")
-            by_name.setdefault(name, InputPicture(path, name))
+            by_name.setdefault(key, picture)
     return list(by_name.values())
 
 
@@ -108,11 +121,14 @@ def _expand(text: str) -> Iterator[tuple[str, str]]:
     if text == STDIN:
         yield STDIN, "stdin"
         return
+    if is_address(text):
+        yield from pictures_at(text, PICTURE_SUFFIXES)
+        return
     path = Path(text)
     if path.is_dir():
-        inside = [p for p in walk(path) if p.suffix.lower() in PICTURE_SUFFIXES]
+        inside = [p for p in walk(path) if p.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES]
         if not inside:
-            raise DataError(f"{path}: holds no PNG, JPEG, WEBP, TIFF, BMP or GIF pictures; name another folder.")
+            raise DataError(f"{path}: holds no PNG, JPEG, WEBP, TIFF, BMP or GIF pictures, and no videos; name another folder.")
         yield from ((str(p), p.relative_to(path).with_suffix("").as_posix()) for p in inside)
     elif path.exists() or not glob.has_magic(text):
         yield text, path.stem
@@ -131,11 +147,16 @@ def predict_all(
     of objects also `out/instances/NAME.json` (see `instances`). Of two networks that are merged it writes these, and
     `out/panoptic/NAME.png` with `out/panoptic.json` (see `panoptic`) when all pictures are done.
 
+    Each frame of a video is a picture, named by its place (see `videos`); where overlays are wanted, they make a video too.
+
     Reading, computing and writing overlap; at most a handful of pictures is in memory. A picture that fails is reported and
     the rest go on. What a former call finished with the same model, picture and options is skipped; the journal tells.
     A `shard` predicts its share of the pictures alone; its siblings may write into the same folder (see `journal`).
-    Raises UsageError when `out` holds predictions of another model, or `inference` does not fit this one."""
+    Raises UsageError when `out` holds predictions of another model, `inference` does not fit this one, or a shard has videos."""
     predictor = (inference or PLAIN).predictor(model, scores)
+    videos = {picture.path: _Video(picture) for picture in pictures if picture.is_video}
+    if shard is not None and videos:
+        raise UsageError(f"{next(iter(videos))}: a video is predicted frame by frame, by one process; leave --shard out.")
     out.mkdir(parents=True, exist_ok=True)
     provided = predictor.provides
     kinds = {"masks": True, "overlays": overlays, "scores": predictor.scores is not None, INSTANCES: "instances" in provided}
@@ -150,13 +171,14 @@ def predict_all(
         _journal(predictor, pictures, out, folders, head, shard) as journal,
         ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer,
     ):  # fmt: skip
-        reading: list[tuple[InputPicture, Future[_Read]]] = []
+        reading: list[tuple[InputPicture, Future[_Read | None]]] = []
         writing: list[tuple[InputPicture, tuple[str, ...], Future[str]]] = []
-        remaining = iter(pictures if shard is None else [picture for picture in pictures if shard.has(picture.name)])
+        chosen = pictures if shard is None else [picture for picture in pictures if shard.has(picture.name)]
+        remaining, frames = _with_frames(chosen, videos), Frames()
 
         def read_ahead() -> None:
             while len(reading) < 3 and (picture := next(remaining, None)) is not None:
-                reading.append((picture, reader.submit(_read, picture, journal)))
+                reading.append((picture, reader.submit(_read, picture, journal, frames)))
 
         read_ahead()
         while reading:
@@ -164,18 +186,30 @@ def predict_all(
             read_ahead()
             try:
                 read = future.result()
+                if read is None:
+                    videos[picture.path].ended = True
+                    continue
+                if picture.frame is not None:
+                    videos[picture.path].frames += 1
                 if read.image is None:
                     yield Outcome(picture, "skipped")
                     continue
+                if picture.frame is not None:
+                    videos[picture.path].new = True
                 finish = predictor.begin(read.image)
                 written = writer.submit(_write, picture, read.image, finish, out, overlays, journal, read.key)
                 writing.append((picture, read.dropped, written))
             except Exception as error:
+                if picture.frame is not None:
+                    videos[picture.path].whole = False
                 yield _failed(picture, error, journal)
             while len(writing) > 2 or (writing and writing[0][2].done()):
                 yield _written(*writing.pop(0), journal)
         for item in writing:
             yield _written(*item, journal)
+        for video in videos.values() if overlays else ():
+            if (failure := video.overlay(out, model.classes, journal)) is not None:
+                yield failure
         if predictor.objects is not None and journal.segments:
             things = frozenset(predictor.objects.things.values())
             content = panoptic.results(journal.segments, model.classes, things, predictor.rules)
@@ -200,6 +234,50 @@ def _journal(
         yield of_shard
 
 
+@dataclass
+class _Video:
+    """A video of which the frames are predicted: whether its end was reached, how many frames were, whether one of them was new,
+    and whether none failed."""
+
+    picture: InputPicture
+    ended: bool = False
+    frames: int = 0
+    new: bool = False
+    whole: bool = True
+
+    def all_frames(self) -> Iterator[InputPicture]:
+        """A picture for each frame, and some behind the last one, until its end was reached."""
+        frame = 0
+        while not self.ended:
+            yield InputPicture(self.picture.path, frame_name(self.picture.name, frame), frame)
+            frame += 1
+
+    def overlay(self, out: Path, classes: ClassTable, journal: Journal | ShardJournal) -> Outcome | None:
+        """Joins the frames and their masks to a video, unless it is there; the outcome where that fails."""
+        folder = out / "overlays"
+        if not self.whole or (not self.new and (folder / f"{self.picture.name}{OVERLAY}").is_file()):
+            return None
+        places = (out / "masks" / f"{frame_name(self.picture.name, frame)}.png" for frame in range(self.frames))
+        try:
+            write_overlay(self.picture.path, folder, self.picture.name, (_ids(place, classes) for place in places), classes)
+        except Exception as error:
+            return _failed(self.picture, error, journal)
+        return None
+
+
+def _with_frames(pictures: Iterable[InputPicture], videos: Mapping[str, _Video]) -> Iterator[InputPicture]:
+    for picture in pictures:
+        if picture.is_video:
+            yield from videos[picture.path].all_frames()
+        else:
+            yield picture
+
+
+def _ids(mask: Path, classes: ClassTable) -> NDArray[Any]:
+    """The class ids (H, W) of a mask that was written here."""
+    return classes.decode(read_labels(mask))
+
+
 @dataclass(frozen=True)
 class _Read:
     """A picture's digest, its pixels unless the journal says that it is done, and what reading left out."""
@@ -209,9 +287,17 @@ class _Read:
     dropped: tuple[str, ...] = ()
 
 
-def _read(picture: InputPicture, journal: Journal | ShardJournal) -> _Read:
+def _read(picture: InputPicture, journal: Journal | ShardJournal, frames: Frames) -> _Read | None:
+    """None behind the last frame of a video."""
+    if picture.frame is not None:
+        pixels = frames.read(picture.path, picture.frame)
+        if pixels is None:
+            return None
+        key = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+        return _Read(key) if journal.has(picture.name, key) else _Read(key, pixels)
     where = "standard input" if picture.path == STDIN else picture.path
-    data = sys.stdin.buffer.read() if picture.path == STDIN else read_bytes(picture.path)
+    read = read_at if is_address(picture.path) else read_bytes
+    data = sys.stdin.buffer.read() if picture.path == STDIN else read(picture.path)
     key = hashlib.sha256(data).hexdigest()
     if journal.has(picture.name, key):
         return _Read(key)
@@ -228,9 +314,10 @@ def _write(
     prediction = finish()
     classes, merged = prediction.classes, prediction.panoptic
     parts = {"masks": encode_labels(prediction.labels, classes)}
-    if overlays:
+    if overlays and picture.frame is None:
         drawn = (prediction.labels, prediction.instances) if merged is None else panoptic.drawn(merged, classes)
-        parts["overlays"] = encode_rgb(draw.overlay(image, drawn[0], classes, objects=drawn[1]))
+        overlay = Image.fromarray(draw.overlay(image, drawn[0], classes, objects=drawn[1]))
+        parts["overlays"] = encode_image(overlay, SUFFIXES["overlays"])
     if prediction.scores is not None:
         buffer = io.BytesIO()
         np.save(buffer, prediction.scores)
@@ -241,7 +328,7 @@ def _write(
     if merged is not None:
         colours, segments = panoptic.coloured(merged, classes)
         parts[PANOPTIC] = encode_image(Image.fromarray(colours), SUFFIXES[PANOPTIC])
-        file_name = panoptic.named_after(picture.name, picture.path)
+        file_name = panoptic.named_after(picture.name, picture.path if picture.frame is None else "frame.png")
         of_map = panoptic.entry_of(file_name, image.shape[:2], segments, classes)
     for folder, data in parts.items():
         write_whole(out / folder, f"{picture.name}{SUFFIXES[folder]}", data, durable=False)

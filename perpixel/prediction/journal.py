@@ -156,7 +156,10 @@ class ShardJournal:
 
 
 def _has(done: Done | None, name: str, key: str, folders: Sequence[Path]) -> bool:
-    return done is not None and done.picture == key and all(map(partial(done.is_sound, name=name), folders))
+    if done is None or done.picture != key:
+        return False
+    written = [folder for folder in folders if folder.name in done.files]  # a frame of a video has no overlay of its own
+    return "masks" in done.files and all(map(partial(done.is_sound, name=name), written))
 
 
 def _line(name: str, done: Done) -> str:

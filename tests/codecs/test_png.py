@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from perpixel.codecs.png import encode_rgb, read_png_labels
+from perpixel.codecs.png import read_png_labels
 from perpixel.errors import DataError
 from perpixel.images import read_labels_fast
 
@@ -149,27 +149,3 @@ def test_what_pillow_can_read_or_must_refuse_it_is_asked_for(tmp_path) -> None:
         read_labels_fast(SIGNATURE + header(MASK.shape) + chunk(b"IDAT", zlib.compress(b"\5" * 15)) + END)
     with pytest.raises(DataError, match=r"none\.png: there is no such file"):
         read_labels_fast(tmp_path / "none.png")
-
-
-def test_a_colour_picture_is_read_back_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    for size in ((1, 1), (1, 7), (5, 1), (64, 33)):
-        for image in (rng.integers(0, 256, (*size, 3)).astype(np.uint8), np.full((*size, 3), 255, np.uint8)):
-            for strip in (1, 3 * size[1], 1000, 1 << 20):
-                monkeypatch.setattr("perpixel.codecs.png._STRIP", strip)
-                content = encode_rgb(image)
-                assert np.array_equal(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1], image)
-                with Image.open(io.BytesIO(content)) as read:
-                    read.verify()
-                with Image.open(io.BytesIO(content)) as read:
-                    assert read.mode == "RGB"
-                    assert np.array_equal(np.asarray(read), image)
-
-
-def test_a_photograph_is_smaller_than_by_pillows_fastest() -> None:
-    row, column = np.mgrid[:120, :160]
-    smooth = np.stack([row + column, 2 * row, 255 - column], -1) % 256
-    noisy = np.clip(smooth + np.random.default_rng(0).normal(0, 4, smooth.shape), 0, 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noisy).save(buffer, "PNG", compress_level=1)
-    assert len(encode_rgb(noisy)) < len(buffer.getvalue())
