@@ -1,7 +1,9 @@
 """`--budget`: the first way that fits is taken, from a table of made seconds; what was measured is remembered."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from perpixel.errors import ResourceError, UsageError
 from perpixel.prediction import budget
 from perpixel.prediction.budget import seconds_of, within
 from perpixel.prediction.inference import Inference
+from perpixel.weights.exported_file import ExportedNetwork
 from perpixel.weights.model_file import Model, ModelCard, save_model
 
 IMAGE = draw_sample(0, (48, 64))[0]
@@ -26,11 +29,11 @@ def model() -> Model:
 
 
 @pytest.fixture(autouse=True)
-def four_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    yield
-    torch.set_num_threads(before)
+def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number that is set and read, so that no test waits for threads."""
+    number = [4]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: number[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: number.__setitem__(0, threads))
 
 
 @pytest.fixture
@@ -102,6 +105,9 @@ def test_what_does_not_go_together_is_refused(model: Model, clock: list[tuple[in
     for settings in (Inference(scales=(0.5,)), Inference(base=32)):
         with pytest.raises(UsageError, match=r"budget: chooses the size at which pictures are seen; leave (scales|base) out"):
             within(1, model, IMAGE, settings)
+    exported = ExportedNetwork(SimpleNamespace(title="an engine", outputs=("labels",)))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="budget: the size and the engine of an exported file are fixed; name the run"):
+        within(1, replace(model, network=exported), IMAGE)
     boxes = Inference(window=16)
     assert within(1, model, IMAGE, boxes, engine="torch", say=lambda _: None)[1].window == 16
     assert command("predict", tmp_path, tmp_path, "--budget", "1s", "--shard", "0/2")[::2] == (
