@@ -26,16 +26,22 @@ def export(
     int8: Annotated[bool, Parameter(negative=(), help="Compute with 8 bits; a data set judges the labels.")] = False,
     calibration: Annotated[int, Parameter(help="Pictures of the training split that ranges are taken from, with --int8.")] = 32,
     most_loss: Annotated[float, Parameter(help="Points of mean IoU that 8 bits may cost; else no file is written.")] = 1.0,
+    server: Annotated[
+        str | None, Parameter(name="--for", help="triton: also a model repository of Triton, triton/ beside the file.")
+    ] = None,
 ) -> None:
     """Write a file that takes pictures and gives labels without torch; `predict` and `evaluate` take it like a run.
 
     The labels are compared with torch's, pixel by pixel, and the measure of the training judges both. No file is left where they
     differ by more than ties of scores within 1e-5."""
-    from perpixel.errors import DataError
+    from perpixel.errors import DataError, did_you_mean
     from perpixel.export.export import SUFFIX_OF, check_destination
     from perpixel.export.export import export as write
+    from perpixel.export.triton import check_triton, name_of, write_triton
     from perpixel.terminal import Progress
 
+    if server not in (None, "triton"):
+        raise did_you_mean("server", server, ["triton"])
     for flag, number in (("--pictures", pictures), ("--calibration", calibration)):
         if number is not None and number < 1:
             raise UsageError(f"{flag} {number}: must be 1 or more.")
@@ -44,6 +50,9 @@ def export(
         folder = place if place.is_dir() else place.parent if place.exists() else Path()
         out = folder / f"model{SUFFIX_OF.get(to, '.onnx')}"
     check_destination(out, to)
+    repository = None if server is None else out.parent / server / name_of(place)
+    if repository is not None:
+        check_triton(repository, to)
     model = load_on(run, "cpu")
     dataset = None
     try:
@@ -61,6 +70,9 @@ def export(
     if dataset is not None:
         say(f"{written.proof.figures} of {named}, {dataset.split}.")
     say(f"{out}: written, {written.size / 1e6:.1f} MB.")
+    if repository is not None:
+        written_to = write_triton(repository, out, model.classes, scores)
+        say(f"{written_to}: written; tritonserver --model-repository={repository.parent} serves it.")
 
 
 def _calibration(run: Path, model: Any, data: str | None, root: str | None, count: int) -> list[Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # The data set of COCO whose annotation file judges a results file, by what the measure needs.
 VIEWS = {"instances": "coco", "segments": "coco_panoptic"}
+LOOKED_AT = 1000  # pictures whose size is read for a budget
 
 
 @dataclass(frozen=True)
@@ -214,23 +215,62 @@ def in_engine(model: Any, run: str | None, engine: str | None, pictures: Sequenc
 
     if engine is None or gives_labels(model.network):
         return model
+    from perpixel.prediction import engines
+
+    image = _first_readable(pictures if engine == engines.AUTO else ())
+    return engines.in_engine(model, engine, image, _folder_of(run))
+
+
+def within_budget(
+    budget: str, model: Any, run: str | None, engine: str | None, pictures: Sequence[Any], inference: Any, scores: Any
+) -> tuple[Any, Any]:
+    """The model of `run`, and an inference, with which the largest of the first pictures takes at most `budget`. Frames of
+    videos, and pictures at addresses, are measured where there are no others."""
+    from perpixel.errors import PerpixelError
+    from perpixel.images import read_size
+    from perpixel.prediction import budget as budgets
+    from perpixel.prediction.engines import AUTO
+    from perpixel.prediction.stores import is_address
+
+    seconds, areas = budgets.seconds_of(budget), dict[int, int]()
+    for place, picture in enumerate(pictures[:LOOKED_AT]):
+        if picture.is_video or is_address(picture.path):
+            continue
+        try:
+            height, width = read_size(picture.path)
+            areas[place] = height * width
+        except PerpixelError:
+            continue
+    largest = [pictures[place] for place in sorted(areas, key=lambda place: areas[place], reverse=True)]
+    if len(pictures) > LOOKED_AT:
+        say(f"of {len(pictures)} pictures the largest of the first {LOOKED_AT} stands for all.")
+    image = _first_readable([*largest, *(pictures if not largest else ())])
+    return budgets.within(seconds, model, image, inference, scores, engine or AUTO, _folder_of(run))
+
+
+def _first_readable(pictures: Sequence[Any]) -> Any:
+    """The first picture, or frame of a video, that can be read; an empty one of 360x480 where none can (standard input)."""
     import numpy as np
 
     from perpixel.errors import PerpixelError
     from perpixel.images import read_image
-    from perpixel.prediction import engines
+    from perpixel.prediction.stores import is_address, read_at
     from perpixel.prediction.videos import frames_of
 
-    image = np.zeros((360, 480, 3), np.uint8)  # of no picture that can be read, such as standard input
-    for picture in pictures if engine == engines.AUTO else ():
+    for picture in pictures:
         try:
-            image = next(frames_of(picture.path))[0] if picture.is_video else read_image(picture.path)
-            break
+            if picture.is_video:
+                return next(frames_of(picture.path))[0]
+            return read_image(read_at(picture.path) if is_address(picture.path) else picture.path)
         except PerpixelError:
             continue
-    place = Path(run) if run is not None else None
-    beside = None if place is None or not place.exists() else place if place.is_dir() else place.parent
-    return engines.in_engine(model, engine, image, beside)
+    return np.zeros((360, 480, 3), np.uint8)
+
+
+def _folder_of(run: str | None) -> Path | None:
+    """The folder of a run or of a model file."""
+    place = None if run is None else Path(run)
+    return None if place is None or not place.exists() else place if place.is_dir() else place.parent
 
 
 def open_data(run: Path, model: Any, data: str | None, root: str | None, split: str | None) -> tuple[Any, str]:

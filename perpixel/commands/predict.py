@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from perpixel.commands.flags import NO_INFERENCE, Inferring, Sharding, names
-from perpixel.commands.opening import given, in_engine, inference_of, load_on
+from perpixel.commands.opening import given, in_engine, inference_of, load_on, within_budget
 from perpixel.errors import UsageError, did_you_mean
 from perpixel.terminal import say
 
@@ -60,6 +60,10 @@ def predict(
     engine: Annotated[
         str | None, Parameter(help="What runs the network: torch, onnx, openvino, or auto, which measures. [default: torch]")
     ] = None,
+    budget: Annotated[
+        str | None,
+        Parameter(help="Time of a picture at most, such as 200ms: chooses engine, threads and, where needed, a smaller size."),
+    ] = None,
 ) -> None:
     """Predict masks for pictures of any size, frames of videos, and rasters (docs/rasters.md); what is done is skipped."""
     from perpixel.networks.torchvision import LIGHTEST
@@ -75,12 +79,14 @@ def predict(
     of_shard = None if shard is None else Shard.of(shard)
     if of_shard is not None and engine == "auto":
         raise UsageError("--engine auto: each shard would measure for itself, and shards must run alike; name an engine.")
+    if of_shard is not None and budget is not None:
+        raise UsageError("--budget: each shard would measure for itself, and shards must run alike; name an engine and scales.")
     inputs = [run, *(pictures or ())]
     for text in inputs:
         if text.startswith("-") and text != STDIN and not Path(text).exists():
             settings = (f"--{name.replace('_', '-')}" for name in vars(inferring))
             known = ("--out", "--split", "--scores", "--scores-as", "--scores-of", "--bands", "--overlays", "--no-overlays",
-                     "--shard", "--memory", "--level", "--polygons", "--device", "--engine", *settings)  # fmt: skip
+                     "--shard", "--memory", "--level", "--polygons", "--device", "--engine", "--budget", *settings)  # fmt: skip
             raise did_you_mean("option", text, known)
     kept: bool | KeptScores = scores
     if scores_as is not None or scores_of is not None:
@@ -97,7 +103,10 @@ def predict(
     if named is None:
         say(f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes.")
     model = load_on(named or LIGHTEST, device, engine)
-    model = in_engine(model, named, engine, found_pictures)
+    if budget is None:
+        model = in_engine(model, named, engine, found_pictures)
+    else:
+        model, inference = within_budget(budget, model, named, engine, found_pictures, inference, kept)
     progress = Progress("predicted")
     counts, left_out = {"done": 0, "skipped": 0, "failed": 0}, list[str]()
     total = len(found_pictures) if of_shard is None else sum(of_shard.has(picture.name) for picture in found_pictures)

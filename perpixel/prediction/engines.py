@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -71,25 +71,36 @@ def in_engine(model: Model, engine: str, image: NDArray[np.uint8], beside: Path 
     are made anew in each call. `say` is told what `auto` measured and took, and when a graph is made.
     Raises UnknownName for an engine that does not exist, ResourceError for one that is not installed, UsageError for a network
     that it cannot run, and DataError where its labels are not those of torch."""
+    names = choices(model, engine, say)
+    if names == [TORCH]:
+        return model
+    engines = Engines(model, beside, say)
+    return engines.fastest(image, names) if engine == AUTO else engines.model_in(engine)
+
+
+def choices(model: Model, engine: str, say: Say = say) -> list[str]:
+    """The engines that `engine` stands for: itself, or with "auto" all that can run the model; why others cannot is said.
+
+    Raises the errors of `in_engine`."""
     if engine not in ENGINES:
         raise did_you_mean("engine", engine, ENGINES)
     if gives_labels(model.network):
         raise UsageError(f"engine = {engine!r}: an exported file is opened in an engine; name that when it is loaded.")
     if engine == TORCH:
-        return model
+        return [TORCH]
     reason = _why_torch_alone(model)
     if engine != AUTO:
         if reason:
             raise UsageError(f"engine = {engine!r}: {reason}; leave engine out.")
         if engine not in installed():
             raise not_installed(f"engine {engine}", PACKAGES[engine])
-        return _Engines(model, beside, say).model_in(engine)
+        return [engine]
     if not reason and not installed():
         reason = 'no other engine is installed (pip install "perpixel[export]" brings two)'
     if reason:
         say(f"engine torch: {reason}.")
-        return model
-    return _Engines(model, beside, say).fastest(image)
+        return [TORCH]
+    return [TORCH, *installed()]
 
 
 def _why_torch_alone(model: Model) -> str:
@@ -102,21 +113,26 @@ def _why_torch_alone(model: Model) -> str:
     return "" if device.type == "cpu" else f"other engines compute on the CPU, and the network is on {device}"
 
 
-class _Engines:
-    """The engines of one model: its graph, and what is remembered of them on this machine."""
+class Engines:
+    """The engines of one model: its graph, and what is remembered of them on this machine with so many `threads`."""
 
     def __init__(self, model: Model, beside: Path | None, say: Say) -> None:
         self.model, self.say, self.folder = model, say, None if beside is None else beside / FOLDER
-        self.threads = torch.get_num_threads()
         self._graph: tuple[bytes, Grid] | None = None
         self._memory: dict[str, dict[str, Any]] = self._remembered()
 
+    @property
+    def threads(self) -> int:
+        return torch.get_num_threads()
+
     def model_in(self, engine: str) -> Model:
         """The model in one engine, whose labels have been compared. Raises DataError where they are not equal."""
+        if engine == TORCH:
+            return self.model
         graph, grid = self.graph()
         opened = open_engine(engine, graph, self.threads)
         model = replace(self.model, network=EngineNetwork(self.model.ready(), opened, grid))  # type: ignore[arg-type]
-        if not self._entry(opened.title).get("equal"):
+        if not self.entry(opened.title).get("equal"):
             network = pixel_network(model.network, "engine")
 
             def labels_of(pictures: NDArray[np.uint8]) -> NDArray[Any]:
@@ -126,26 +142,29 @@ class _Engines:
             comparison = compare_sizes(self.model, labels_of)
             if not comparison.equal:
                 raise DataError(f"engine {engine}: gives other labels than torch: {comparison}; use --engine torch.")
-            self._note(opened.title, equal=str(comparison))
+            self.note(opened.title, equal=str(comparison))
         return model
 
-    def fastest(self, image: NDArray[np.uint8]) -> Model:
-        """The model in the fastest engine for such a picture, by what is remembered of this machine or by measuring now."""
-        models, problems = {TORCH: self.model}, []
-        for engine in installed():
+    def models_in(self, engines: Sequence[str]) -> dict[str, Model]:
+        """The model in each of these engines. Why an engine is left out is said."""
+        models = {}
+        for engine in engines:
             try:
                 models[engine] = self.model_in(engine)
             except PerpixelError as error:
-                problems.append(str(error))
-        for problem in problems:
-            self.say(f"{problem.rstrip('.')}; it is left out.")
-        titles = {engine: _title(model) for engine, model in models.items()}
+                self.say(f"{str(error).rstrip('.')}; it is left out.")
+        return models
+
+    def fastest(self, image: NDArray[np.uint8], names: Sequence[str]) -> Model:
+        """The model in the fastest engine for such a picture, by what is remembered of this machine or by measuring now."""
+        models = self.models_in(names)
+        titles = {engine: title_of(model) for engine, model in models.items()}
         size = f"{image.shape[0]}x{image.shape[1]}"
-        if not all(size in self._entry(title).get("seconds", {}) for title in titles.values()):
-            for engine, took in _timed(models, image).items():
-                known = self._entry(titles[engine]).get("seconds", {})
-                self._note(titles[engine], seconds={**known, size: took})
-        seconds = {engine: self._entry(title)["seconds"][size] for engine, title in titles.items()}
+        if not all(size in self.entry(title).get("seconds", {}) for title in titles.values()):
+            for engine, took in timed({engine: _labelling(model, image) for engine, model in models.items()}).items():
+                known = self.entry(titles[engine]).get("seconds", {})
+                self.note(titles[engine], seconds={**known, size: min(took)})
+        seconds = {engine: self.entry(title)["seconds"][size] for engine, title in titles.items()}
         taken = min(seconds, key=lambda engine: seconds[engine])
         measured = ", ".join(f"{titles[engine]} {1000 * value:.1f} ms" for engine, value in seconds.items())
         self.say(f"engine {taken}: {measured} for a picture of {size} on this machine, {self.threads} threads.")
@@ -186,13 +205,17 @@ class _Engines:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
 
-    def _entry(self, title: str) -> dict[str, Any]:
+    def entry(self, title: str) -> dict[str, Any]:
+        """What is remembered of the engine of this title: "equal", what its labels were compared by, "seconds" and
+        "slowest", by size."""
         entry = self._memory.get(self._machine(), {}).get(title, {})
-        return entry if isinstance(entry, dict) and isinstance(entry.get("seconds", {}), dict) else {}
+        sound = isinstance(entry, dict) and all(isinstance(entry.get(kind, {}), dict) for kind in ("seconds", "slowest"))
+        return entry if sound else {}
 
-    def _note(self, title: str, **values: Any) -> None:
+    def note(self, title: str, **values: Any) -> None:
+        """Remembers these values of the engine of this title."""
         machine = self._memory.setdefault(self._machine(), {})
-        machine[title] = {**self._entry(title), **values}
+        machine[title] = {**self.entry(title), **values}
         self._keep(MEMORY, json.dumps({"weights": self.model.digest, "machines": self._memory}, indent=1).encode())
 
     def _machine(self) -> str:
@@ -207,20 +230,27 @@ class _Engines:
             self.folder = None  # a folder that cannot be written remembers nothing
 
 
-def _title(model: Model) -> str:
+def title_of(model: Model) -> str:
+    """The name and version of what runs its network."""
     return getattr(model.network, "engine", f"torch {torch.__version__}")
 
 
-def _timed(models: dict[str, Model], image: NDArray[np.uint8]) -> dict[str, float]:
-    """The least seconds that each takes from a picture to its labels, in turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    size, began = (image.shape[0], image.shape[1]), time.perf_counter()
+def _labelling(model: Model, image: NDArray[np.uint8]) -> Callable[[], object]:
+    size = image.shape[0], image.shape[1]
+    network = pixel_network(model.ready(), "engine")
+    return lambda: score_map(network, image, model.scale_for(size)).labels(size)
+
+
+def timed(calls: Mapping[str, Callable[[], object]], enough: float = ENOUGH) -> dict[str, list[float]]:
+    """Seconds of each in a few rounds, in turn, the first of which is not counted. No round begins after `enough` seconds."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    began = time.perf_counter()
     for number in range(ROUNDS):
-        for name, model in models.items():
+        for name, call in calls.items():
             start = time.perf_counter()
-            score_map(pixel_network(model.ready(), "engine"), image, model.scale_for(size)).labels(size)
+            call()
             if number:
                 seconds[name].append(time.perf_counter() - start)
-        if number and time.perf_counter() - began > ENOUGH:
+        if number and time.perf_counter() - began > enough:
             break
-    return {name: min(values) for name, values in seconds.items()}
+    return seconds

@@ -134,11 +134,12 @@ def _resized(x: Tensor, axis: int, after: int) -> Tensor:
     high = _quotient(heights << HALF, total)
     rest = (heights << HALF) - high * total
     low = _quotient((rest << HALF) * 2 + total, 2 * total)
-    weights = (high << HALF) + low
     around = x.index_select(axis, places.clamp(max=before - 1).flatten()).unflatten(axis, (after, taps))
     shape = [after, taps] + [1] * (x.dim() - axis - 1)
-    sums: Tensor = (around * weights.reshape(shape)).sum(axis + 1, dtype=torch.int32) + (1 << (BITS - 1))
-    return (sums >> BITS).clamp(0, 255)
+    # OpenVINO shifts whole numbers as float32, so the halves of the weights are summed by themselves: both sums are below 2^24.
+    upper, lower = ((around * half.reshape(shape)).sum(axis + 1, dtype=torch.int32) for half in (high, low))
+    rounded: Tensor = (upper + (lower >> HALF) + (1 << (HALF - 1))) >> HALF
+    return rounded.clamp(0, 255)
 
 
 def _quotient(above: Tensor, below: Tensor | int) -> Tensor:

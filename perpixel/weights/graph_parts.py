@@ -4,7 +4,8 @@ a resize that smooths       products with two matrices      OpenVINO smooths oth
 a maximum with its place    comparisons within its window   of equal values engines choose another
 pools that round up         pools of a longer map           neither engine has windows that are larger than the map
 edges that go on            cells by their number           OpenVINO stops, without an error, at a map of one cell
-unpooling                   comparisons with the places     its windows are tiles, so nothing need be scattered"""
+unpooling                   comparisons with the places     its windows are tiles, so nothing need be scattered
+a small number added        a tensor of one number          the exporter takes a number below 1e-8 for 0"""
 
 from __future__ import annotations
 
@@ -16,6 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from perpixel.layers.score_map import greater
+
+TAKEN_FOR_0 = 1e-7  # the exporter's own bound is 1e-8
 KEYS = -0.5  # a of the cubic filter (Keys, "Cubic Convolution Interpolation", 1981) with which PyTorch and Pillow smooth
 
 
@@ -36,7 +40,13 @@ class Alike(TorchFunctionMode):
             return continued(args[0], args[1])
         if function is F.max_pool2d and not kwargs.get("return_indices"):
             return pooled_up(*args, **kwargs)
+        if function in (torch.add, torch.Tensor.add):
+            args = [_kept(number) for number in args]
         return function(*args, **kwargs)
+
+
+def _kept(number: Any) -> Any:
+    return torch.tensor([number]) if isinstance(number, float) and abs(number) < TAKEN_FOR_0 else number
 
 
 def _by_pairs(
@@ -112,8 +122,10 @@ def pooled_up(
     x: Tensor, window: int, stride: int | None = None, padding: int = 0, dilation: int = 1, ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:  # fmt: skip
-    """`F.max_pool2d` without places. Where it rounds up, x is made longer, so that it need not."""
+    """`F.max_pool2d` without places. Where it rounds up, x is made longer, so that it need not, and never shorter than a window:
+    of a map of 1 cell OpenVINO makes a map of none."""
     step = stride or window
     if ceil_mode and isinstance(window, int) and isinstance(step, int) and window >= step and (padding, dilation) == (0, 1):
-        x, ceil_mode = F.pad(x, (0, step - 1, 0, step - 1), value=-torch.inf), False
+        below, right = (step - 1 if window == step else greater(step - 1, window - side) for side in x.shape[-2:])
+        x, ceil_mode = F.pad(x, (0, right, 0, below), value=-torch.inf), False
     return F.max_pool2d(x, window, step, padding, dilation, ceil_mode)

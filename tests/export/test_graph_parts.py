@@ -1,9 +1,14 @@
 """What replaces torch's functions in a graph computes what they compute."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from perpixel.layers.score_map import ScoreMap
+from perpixel.machines.engines import open_engine
+from perpixel.weights.exported_file import serialized
+from perpixel.weights.graph import Cells, as_onnx
 from perpixel.weights.graph_parts import Alike
 
 
@@ -68,7 +73,29 @@ def test_pools_that_round_up_are_torchs(window: int, sides: tuple[int, int]) -> 
         assert torch.equal(ours, pool(x))
 
 
+def test_a_window_of_3_pools_a_side_of_1() -> None:
+    x = torch.randn(1, 2, 1, 4, generator=torch.Generator().manual_seed(0))
+    with Alike():
+        pooled = F.max_pool2d(x, 3, 2, ceil_mode=True)
+    assert torch.equal(pooled, F.max_pool2d(F.pad(x, (0, 1, 0, 2), value=-torch.inf), 3, 2))
+
+
 def test_a_graph_pools_a_map_of_one_cell() -> None:
     with Alike():
         traced = torch.export.export(torch.nn.MaxPool2d(2, ceil_mode=True), (torch.zeros(1, 1, 4, 4),), strict=False)
     assert "pad" in str(traced.graph), "the function was replaced"
+
+
+class Normalised(torch.nn.Module):
+    """As ParseNet's: 1e-10 keeps a cell of zeros from 0 / 0."""
+
+    def score_map(self, images: torch.Tensor) -> ScoreMap:
+        return ScoreMap.of_cells(images / (images.square().sum(1, keepdim=True) + 1e-10).sqrt(), 1)
+
+
+def test_a_small_number_that_is_added_stays_in_a_graph() -> None:
+    pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+    graph = as_onnx(Cells(Normalised()), ["scores", "span"])
+    for images in (np.zeros((1, 3, 5, 7), np.float32), np.full((1, 3, 5, 7), 1e-6, np.float32)):
+        scores = open_engine("onnx", serialized(graph), 1).run(images)[0]
+        np.testing.assert_allclose(scores, Normalised().score_map(torch.from_numpy(images)).scores.numpy(), rtol=1e-6)

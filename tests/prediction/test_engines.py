@@ -16,6 +16,7 @@ from perpixel.errors import DataError, ResourceError, UnknownName, UsageError
 from perpixel.layers.score_map import ScoreMap
 from perpixel.losses import PixelLoss
 from perpixel.prediction import engines
+from perpixel.prediction.budget import within
 from perpixel.prediction.engines import in_engine
 from perpixel.weights.model_file import Model, ModelCard
 
@@ -80,10 +81,23 @@ def test_auto_measures_once_says_so_and_takes_the_fastest(model: Model, run: Pat
     for title, entry in machine.items():
         entry["seconds"]["24x32"] = 0.001 if title.startswith("OpenVINO") else 0.5
     (run / "engines/engines.json").write_text(json.dumps(kept))
-    monkeypatch.setattr(engines, "_timed", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(engines, "timed", lambda *_: pytest.fail("measured again"))
     assert in_engine(model, "auto", IMAGE, run, said.append).network.engine.startswith("OpenVINO")
     assert "OpenVINO 2" in said[-1]
     assert " 1.0 ms" in said[-1]
+
+
+def test_a_budget_measures_an_engine_with_all_settings(model: Model, run: Path) -> None:
+    said: list[str] = []
+    theirs, inference = within(60, model, IMAGE, perpixel.Inference(average="flips"), False, "onnx", run, said.append)
+    assert theirs.network.engine.startswith("ONNX Runtime")
+    assert inference == perpixel.Inference(average="flips")
+    ours = perpixel.predict(model, IMAGE, inference=inference).labels
+    assert np.array_equal(perpixel.predict(theirs, IMAGE, inference=inference).labels, ours)
+    assert said[-1].startswith("budget 60000 ms: ONNX Runtime ")
+    (machine,) = json.loads((run / "engines/engines.json").read_text())["machines"].values()
+    (slowest,) = next(entry["slowest"] for title, entry in machine.items() if title.startswith("ONNX")).items()
+    assert slowest[0].startswith("24x32 at 1, settings ")
 
 
 def test_an_engine_with_other_labels_is_refused(model: Model, run: Path) -> None:
