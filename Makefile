@@ -19,7 +19,7 @@ help:
 	@echo "perpixel: building .venv (about 6 GB with torch, some minutes; only now and when versions change)"
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "perpixel needs Python 3.11 or later; use make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[torch,weights,export,video,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[torch,weights,export,video,serve,dev]"
 	@touch $@
 
 # One thread for each of as many processes as there are cores: the networks of tests are tiny.

@@ -47,6 +47,7 @@ VERBS = {
     "import": "import_weights:import_",
     "review": "review:review",
     "claims": "claims:claims",
+    "serve": "serve:serve",
 }
 
 app = App(

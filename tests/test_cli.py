@@ -29,7 +29,7 @@ def gpu_is_here() -> bool:
 SMALL = ["--network", "unet", "--convolutions", "same", "--width", "0.05", "--batch", "4", "--device", "cpu"]
 VERBS = ["train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
          "receptive-field", "proposal-curve", "download", "explain-score", "compare", "submission", "convert",
-         "claims", "export", "merge"]  # fmt: skip
+         "claims", "export", "merge", "serve"]  # fmt: skip
 
 
 def put_flat(root: Path, names: str) -> Path:
