@@ -111,7 +111,7 @@ class Running:
                 serving.result()
                 raise PerpixelError("the server ended by itself; this is a fault of perpixel or granian.")
             await self._answered()
-            self._server.signal_handler_interrupt()
+            self._server.signal_handler_interrupt()  # type: ignore[no-untyped-call]
             await serving
         finally:
             for task in (serving, reloading, stopping):

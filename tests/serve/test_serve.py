@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from fakes import draw_sample, make_model
 from PIL import Image
@@ -66,7 +65,9 @@ class TestAnswers:
     @pytest.mark.parametrize(("form", "folder", "suffix"), [
         ("mask", "masks", ".png"), ("overlay", "overlays", ".png"), ("scores", "scores", ".npy"),
     ])  # fmt: skip
-    def test_they_are_the_files_of_predict(self, place: Path, client: Client, run: str, form: str, folder: str, suffix: str) -> None:
+    def test_they_are_the_files_of_predict(
+        self, place: Path, client: Client, run: str, form: str, folder: str, suffix: str
+    ) -> None:
         for name in ("a.png", "b.jpg"):
             answer = client.predict((place / "set/images" / name).read_bytes(), f"?model={run}&as={form}")
             expected = (place / f"{run}-predicted" / folder / name).with_suffix(suffix).read_bytes()
@@ -171,7 +172,9 @@ class TestRefusals:
             connection.sendall(piece * 4 + b"0\r\n\r\n")
             assert received_status(connection) == 413
 
-    @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("GET", "/predict", 405), ("PUT", "/models", 405)])
+    @pytest.mark.parametrize(("method", "path", "status"), [
+        ("GET", "/nothing", 404), ("GET", "/predict", 405), ("PUT", "/models", 405),
+    ])  # fmt: skip
     def test_other_addresses_and_methods(self, client: Client, method: str, path: str, status: int) -> None:
         answer = client.ask(method, path)
         assert answer.status == status
@@ -310,7 +313,9 @@ class TestLine:
             gate.open.set()
             assert (first.result.status, client.predict(picture).status, gate.pictures) == (200, 200, 2)
 
-    def test_an_answer_that_takes_too_long_is_given_up(self, place: Path, picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_answer_that_takes_too_long_is_given_up(
+        self, place: Path, picture: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         with serving([place / "street"], Limits(timeout=0.5)) as client:
             gate = Gate(monkeypatch)
             answer = client.predict(picture)
