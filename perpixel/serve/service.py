@@ -2,6 +2,7 @@
 
     POST /predict?model=NAME&as=mask    the body is the picture; mask, overlay, coco, scores or instances come back
     GET  /models                        what is served: names, classes, colours, forms
+    GET  /                              a page for people
     GET  /health  /ready  /metrics      for those who run it
     GET  /openapi.json                  the same for programs
 
@@ -11,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
 
@@ -31,7 +33,9 @@ from perpixel.serve.models import FORMS, Models, ServedModel, encode_answer
 from perpixel.version import VERSION
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
-OPEN = frozenset({"/", "/health", "/ready"})  # need no token
+PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js"}  # the files of the page, by address
+MEDIA = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+OPEN = frozenset({*PAGE, "/health", "/ready"})  # need no token
 MEANINGS = {
     400: "The picture or the request cannot be used.",
     401: "The token is missing or wrong.",
@@ -122,6 +126,9 @@ class Service:
             }
             return Response(self.metrics.text(gauges), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+        for address, file in PAGE.items():
+            app.add_api_route(address, _file(file), include_in_schema=False, response_class=Response)
+
         async def on_refusal(_: Request, error: Exception) -> Response:
             assert isinstance(error, Refused)
             return _refused(error)
@@ -155,7 +162,7 @@ class Service:
                 return
             await app(scope, receive, send)
 
-        paths = frozenset({"/", "/predict", "/models", "/health", "/ready", "/metrics", "/openapi.json"})
+        paths = frozenset({*PAGE, "/predict", "/models", "/health", "/ready", "/metrics", "/openapi.json"})
         return Exchange(guarded, self.limits, self.metrics, paths)
 
     @contextmanager
@@ -180,7 +187,7 @@ class Service:
             raise Refused(403, f"requests of the page {origin[:100]!r} are not answered; use the page that is served here.")
 
     def _require_token(self, request: Request) -> None:
-        if self._token is None or request.url.path in OPEN or request.url.path.startswith("/page"):
+        if self._token is None or request.url.path in OPEN:
             return
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(given.encode(), self._token.encode()):
@@ -260,6 +267,17 @@ class Service:
             for task in (working, leaving):
                 task.cancel()
             await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+def _file(name: str) -> Callable[[], Awaitable[Response]]:
+    """The answer of a file of the page, as it was when the service began."""
+    path = Path(__file__).with_name(name)
+    content, media = path.read_bytes(), f"{MEDIA[path.suffix]}; charset=utf-8"
+
+    async def answer() -> Response:
+        return Response(content, media_type=media, headers={"Cache-Control": "no-cache"})
+
+    return answer
 
 
 def _stopping() -> Refused:
