@@ -13,7 +13,9 @@ const TEXTS = {
     working: (name) => `${name}: is being predicted ...`, done: (name, seconds) => `${name}: predicted in ${seconds} s.`,
     counts: (done, all, failed) => `${done} of ${all} predicted${failed ? `, ${failed} failed` : ""}`,
     waiting: (name, seconds) => `${name}: the service is busy; trying again in ${seconds} s.`, waits: "waits", runs: "runs",
-    show: "Show", no_pictures: "There is no picture among these files.", unreachable: "The service cannot be reached; is it running?",
+    show: "Show", no_pictures: "There is no picture among these files.",
+    left_out: (number) => `${number} ${number > 1 ? "files are no pictures and are" : "file is no picture and is"} left out.`,
+    unreachable: "The service cannot be reached; is it running?",
     shown: (name, model) => `${name}, with the mask of ${model}`, void: "void", at: (name) => `Here: ${name}`,
     unseen: "This browser cannot show the picture; its mask is shown alone.", stopped: "Stopped.", point: "Point at the picture: its class is named here.",
   },
@@ -27,7 +29,9 @@ const TEXTS = {
     working: (name) => `${name}: 예측하고 있습니다 ...`, done: (name, seconds) => `${name}: ${seconds}초 만에 예측했습니다.`,
     counts: (done, all, failed) => `${all}장 중 ${done}장 예측${failed ? `, ${failed}장 실패` : ""}`,
     waiting: (name, seconds) => `${name}: 서비스가 바쁩니다. ${seconds}초 뒤에 다시 시도합니다.`, waits: "대기", runs: "예측 중",
-    show: "보기", no_pictures: "이 파일들 가운데 사진이 없습니다.", unreachable: "서비스에 연결할 수 없습니다. 실행 중인지 확인하세요.",
+    show: "보기", no_pictures: "이 파일들 가운데 사진이 없습니다.",
+    left_out: (number) => `사진이 아닌 파일 ${number}개는 뺐습니다.`,
+    unreachable: "서비스에 연결할 수 없습니다. 실행 중인지 확인하세요.",
     shown: (name, model) => `${name}, ${model}의 마스크를 겹친 그림`, void: "미정", at: (name) => `이 위치: ${name}`,
     unseen: "이 브라우저는 이 사진을 보여 줄 수 없어 마스크만 보여 줍니다.", stopped: "멈췄습니다.", point: "사진 위를 가리키면 그 위치의 클래스를 알려 줍니다.",
   },
@@ -41,6 +45,7 @@ let models = [];
 let token = "";
 let batch = []; // {file, state, answers: {model name: answer}, line}
 let shown = null; // the item of the batch that is shown
+let leftOut = 0; // files that are no pictures
 let running = null; // an AbortController while the batch runs
 let say = () => ["", false]; // what the line of state says, in the language of the moment
 
@@ -154,6 +159,7 @@ function add(files) {
   const pictures = [...files].filter((file) => file.type.startsWith("image/") || PICTURE.test(file.name));
   if (!pictures.length) return state(() => texts().no_pictures, true);
   running?.abort();
+  for (const item of batch) for (const answer of Object.values(item.answers)) if (answer.address) URL.revokeObjectURL(answer.address);
   by("list").replaceChildren();
   shown = null;
   batch = pictures.map((file) => {
@@ -169,6 +175,7 @@ function add(files) {
     return item;
   });
   by("batch").hidden = batch.length < 2;
+  leftOut = files.length - pictures.length;
   run();
 }
 
@@ -184,7 +191,7 @@ function count() {
   const done = batch.filter((item) => item.state === "done").length, failed = batch.filter((item) => item.state === item.sentence).length;
   by("progress").max = batch.length;
   by("progress").value = done + failed;
-  by("counts").textContent = texts().counts(done, batch.length, failed);
+  by("counts").textContent = `${texts().counts(done, batch.length, failed)}${leftOut ? `. ${texts().left_out(leftOut)}` : ""}`;
   by("zip").disabled = !done;
 }
 
@@ -246,9 +253,10 @@ async function show(item) {
 }
 
 function pane(item, model, picture) {
-  const { mask, blob, shares } = item.answers[model.name], root = by("pane").content.cloneNode(true).firstElementChild;
+  const answer = item.answers[model.name], { mask, shares } = answer, root = by("pane").content.cloneNode(true).firstElementChild;
   const [photo, over] = root.querySelectorAll("canvas"), under = root.querySelector(".under");
   root.querySelector("h3").textContent = `${model.name} (${model.network})`;
+  photo.parentElement.style.maxWidth = `${(75 * mask.width) / mask.height}vh`;
   for (const canvas of [photo, over]) { canvas.width = mask.width; canvas.height = mask.height; }
   photo.setAttribute("aria-label", texts().shown(item.file.name, model.name));
   if (picture) photo.getContext("2d").drawImage(picture, 0, 0, mask.width, mask.height);
@@ -271,7 +279,7 @@ function pane(item, model, picture) {
   for (const place of root.querySelectorAll("[data-text]")) place.textContent = texts()[place.dataset.text];
   const stem = item.file.name.replace(/\.[^.]*$/, "");
   const link = root.querySelector("a[data-form]");
-  link.href = URL.createObjectURL(blob);
+  link.href = answer.address ??= URL.createObjectURL(answer.blob);
   link.download = `${stem}.png`;
   for (const button of root.querySelectorAll("button[data-form]")) {
     const form = button.dataset.form, end = { overlay: "-overlay.png", coco: "-coco.json", scores: ".npy", instances: "-objects.json" }[form];
@@ -298,7 +306,7 @@ function classLine(model, one, share, draw) {
   box.checked = !off.has(key);
   box.addEventListener("change", () => { if (box.checked) off.delete(key); else off.add(key); draw(); });
   name.textContent = one.name;
-  told.textContent = `${(100 * share).toFixed(1)} %`;
+  told.textContent = share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
   told.className = "share";
   label.append(box, swatch, name, told);
   line.append(label);

@@ -34,6 +34,7 @@ from perpixel.version import VERSION
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js"}  # the files of the page, by address
+FOLDER = Path(__file__).parent
 MEDIA = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 OPEN = frozenset({*PAGE, "/health", "/ready"})  # need no token
 MEANINGS = {
@@ -271,7 +272,7 @@ class Service:
 
 def _file(name: str) -> Callable[[], Awaitable[Response]]:
     """The answer of a file of the page, as it was when the service began."""
-    path = Path(__file__).with_name(name)
+    path = FOLDER / name
     content, media = path.read_bytes(), f"{MEDIA[path.suffix]}; charset=utf-8"
 
     async def answer() -> Response:
