@@ -24,7 +24,8 @@ def predict(
     pictures: Annotated[
         list[str] | None,
         Parameter(
-            help="Files (pictures, videos), folders, patterns in quotes, or - for standard input.", allow_leading_hyphen=True
+            help="Files (pictures, videos), folders, patterns in quotes, addresses such as s3://bucket/folder, or - for stdin.",
+            allow_leading_hyphen=True,
         ),
     ] = None,
     *,
@@ -51,6 +52,7 @@ def predict(
     from perpixel.prediction.bulk import STDIN, find_pictures, model_and_pictures, pictures_of_split, predict_all
     from perpixel.prediction.inference import PLAIN
     from perpixel.prediction.kept_scores import KeptScores
+    from perpixel.prediction.stores import is_address
     from perpixel.prediction.videos import about_how_many
     from perpixel.shards import Shard
     from perpixel.terminal import FAILURES, Progress
@@ -71,6 +73,8 @@ def predict(
             flag = "--scores-as" if scores_of is None else "--scores-of"
             raise UsageError(f"{flag}: belongs to --scores, which is not given; give that too, or leave it out.")
         kept = KeptScores(scores_as or KeptScores.numbers, scores_of)
+    if is_address(str(out).replace(":/", "://")):  # Path joins slashes
+        raise UsageError(f"--out {out}: results are written on this machine; name a folder, and copy it to the store.")
     inference = inference_of(given(inferring)) or PLAIN
     named, inputs = model_and_pictures(inputs)
     found_pictures = find_pictures(inputs, out) if split is None else pictures_of_split(inputs, split)

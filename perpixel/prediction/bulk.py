@@ -32,6 +32,7 @@ from perpixel.prediction.instances import INSTANCES, encode_instances
 from perpixel.prediction.journal import SUFFIXES, Done, Journal, ShardJournal
 from perpixel.prediction.kept_scores import KeptScores
 from perpixel.prediction.panoptic import PANOPTIC
+from perpixel.prediction.stores import is_address, pictures_at, read_at
 from perpixel.prediction.videos import OVERLAY, VIDEO_SUFFIXES, Frames, frame_name, write_overlay
 from perpixel.sample import Prediction
 from perpixel.shards import Shard
@@ -52,7 +53,7 @@ class InputPicture:
     @property
     def is_video(self) -> bool:
         """Whether it stands for all frames of a video."""
-        return self.frame is None and Path(self.path).suffix.lower() in VIDEO_SUFFIXES
+        return self.frame is None and Path(self.path).suffix.lower() in VIDEO_SUFFIXES and not is_address(self.path)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ def model_and_pictures(inputs: Sequence[str]) -> tuple[str | None, list[str]]:
 
     A picture is `-`, a name with the suffix of a picture or video, a pattern, or a folder that stands alone and holds no model.
     Raises UsageError where a model is given and no picture."""
+    if is_address(inputs[0]):
+        return None, list(inputs)
     first = Path(inputs[0])
     folder = first.is_dir()
     pattern = glob.has_magic(inputs[0]) and not first.exists()
@@ -82,7 +85,8 @@ def model_and_pictures(inputs: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def find_pictures(inputs: Sequence[str], out: Path | None = None) -> list[InputPicture]:
-    """Files, folders (searched for pictures), patterns with * and `-` for standard input, as pictures with distinct names.
+    """Files, folders (searched for pictures), patterns with *, `-` for standard input, and addresses (see `stores`), as pictures
+    with distinct names.
 
     What lies in `out/masks`, `out/overlays` and `out/panoptic` is no picture: a former call may have written into a folder of
     `inputs`.
@@ -91,12 +95,12 @@ def find_pictures(inputs: Sequence[str], out: Path | None = None) -> list[InputP
     results = tuple(os.path.abspath(out / folder) + os.sep for folder in PICTURES) if out else ()
     for text in inputs:
         for path, name in _expand(text):
-            place = os.path.abspath(path)
+            place = path if is_address(path) else os.path.abspath(path)
             if place.startswith(results):
                 continue
             picture = InputPicture(path, name)
             key = name, picture.is_video
-            if key in by_name and os.path.abspath(by_name[key].path) != place:
+            if key in by_name and by_name[key].path != path and os.path.abspath(by_name[key].path) != place:
                 both = f"{by_name[key].path} and {path}"
                 raise UsageError(f"{both} would both be written as {name}; predict them into two folders.")
             by_name.setdefault(key, picture)
@@ -116,6 +120,9 @@ def pictures_of_split(inputs: Sequence[str], split: str) -> list[InputPicture]:
 def _expand(text: str) -> Iterator[tuple[str, str]]:
     if text == STDIN:
         yield STDIN, "stdin"
+        return
+    if is_address(text):
+        yield from pictures_at(text, PICTURE_SUFFIXES)
         return
     path = Path(text)
     if path.is_dir():
@@ -289,7 +296,8 @@ def _read(picture: InputPicture, journal: Journal | ShardJournal, frames: Frames
         key = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
         return _Read(key) if journal.has(picture.name, key) else _Read(key, pixels)
     where = "standard input" if picture.path == STDIN else picture.path
-    data = sys.stdin.buffer.read() if picture.path == STDIN else read_bytes(picture.path)
+    read = read_at if is_address(picture.path) else read_bytes
+    data = sys.stdin.buffer.read() if picture.path == STDIN else read(picture.path)
     key = hashlib.sha256(data).hexdigest()
     if journal.has(picture.name, key):
         return _Read(key)

@@ -90,11 +90,14 @@ class Service:
             docs_url=None, redoc_url=None, openapi_url="/openapi.json",
         )  # fmt: skip
 
+        forms = [form for form in FORMS if any(form in model.forms for model in self.models)]
+        of_forms = Query("mask", alias="as", description="The form of the answer.", json_schema_extra={"enum": forms})
+
         @app.post("/predict", responses={**ANSWER, **_refusals(*MEANINGS)}, response_class=Response, openapi_extra=PICTURE)
         async def predict(
             request: Request,
             model: Annotated[str | None, Query(description="A name of /models; the first without it.")] = None,
-            form: Annotated[str, Query(alias="as", description=f"One of {', '.join(FORMS)}.")] = "mask",
+            form: str = of_forms,
             name: Annotated[str, Query(description="The file's name, for COCO JSON.", max_length=255)] = "picture",
         ) -> Response:
             """Predicts the picture in the body: PNG, JPEG, WEBP, TIFF, BMP or GIF."""
