@@ -28,6 +28,9 @@ def serve(
     max_megapixels: Annotated[float, Parameter(help="Largest picture, in millions of pixels.")] = 50.0,
     timeout: Annotated[float, Parameter(help="Seconds to receive a picture, to answer it, and to send the answer.")] = 30.0,
     queue: Annotated[int, Parameter(help="Pictures that may wait; further ones are refused with 429.")] = 32,
+    save: Annotated[
+        Path | None, Parameter(help="Folder for masks that are corrected on the page, as a data set to train on. [default: none]")
+    ] = None,
     inferring: Inferring = NO_INFERENCE,
     device: Annotated[str, Parameter(help="auto, cpu, cuda ...")] = "auto",
     engine: Annotated[str | None, Parameter(help="torch, onnx, openvino, or auto, which measures. [default: torch]")] = None,
@@ -42,6 +45,7 @@ def serve(
         from perpixel.serve import server
         from perpixel.serve.limits import Limits
         from perpixel.serve.models import Models
+        from perpixel.serve.pairs import Pairs
         from perpixel.serve.service import LOOPBACK, Service
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in EXTRA:
@@ -59,11 +63,12 @@ def serve(
 
     listener = server.listen(host, port, timeout)  # before models are loaded, which takes longer
     models = Models(runs, load, inference)
+    pairs = None if save is None else Pairs(save, models.named(None).predictor.model.classes)
     local = f"[{host}]" in LOOPBACK or host in LOOPBACK
     if not local and token is None:
         say(f"Whoever reaches {host} may use this service; --token-file or PERPIXEL_TOKEN asks for a token.")
     show(f"{server.address_of(listener)} serves {', '.join(model.name for model in models)}. Ctrl-C stops.")
-    asyncio.run(server.serve(lambda: Service(models, limits, token, LOOPBACK if local else None), listener, say))
+    asyncio.run(server.serve(lambda: Service(models, limits, token, LOOPBACK if local else None, pairs), listener, say))
     say("Stopped; every request that had begun was answered.")
 
 

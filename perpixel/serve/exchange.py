@@ -21,6 +21,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 PIECE = 1 << 16  # bytes that are sent at once; the server takes the next ones when the client has read
 DISCARDED_SECONDS = 2.0
 LEFT = 499  # the status under which a client that left is counted
+FAILED = "perpixel failed; the person who serves sees where."
 HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -47,7 +48,7 @@ class Exchange:
             for line in "".join(traceback.format_exception(error)).splitlines():
                 say(line)
             if not one.status:
-                await one.answer(500, "perpixel failed; the person who serves sees where.")
+                await one.answer(500, FAILED)
         path = scope["path"] if scope["path"] in self._paths else "other"
         self._metrics.answers[path, one.status or LEFT] += 1
 

@@ -56,6 +56,10 @@ class Line:
         """Runs `work` on the thread that reads pictures."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, work)
 
+    async def write(self, work: Callable[[], Value]) -> Value:
+        """Runs `work` on the thread that encodes, so that no two write at once. It is not cancelled once it has begun."""
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._writer, work))
+
     async def predicted(self, decode: Callable[[], Value], begin: Callable[[Value], Callable[[], bytes]]) -> bytes:
         """Decodes a picture, runs the network on it and encodes the answer, each on its thread. A task that is cancelled leaves
         the line at the next of these steps."""

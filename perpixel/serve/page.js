@@ -17,7 +17,11 @@ const TEXTS = {
     left_out: (number) => `${number} ${number > 1 ? "files are no pictures and are" : "file is no picture and is"} left out.`,
     unreachable: "The service cannot be reached; is it running?",
     shown: (name, model) => `${name}, with the mask of ${model}`, void: "void", at: (name) => `Here: ${name}`,
-    unseen: "This browser cannot show the picture; its mask is shown alone.", stopped: "Stopped.", point: "Point at the picture: its class is named here.",
+    unseen: "This browser cannot show the picture; its mask is shown alone.", stopped: "Stopped.",
+    correct: "Correct the mask", brush: "Brush", polygon: "Polygon", fill: "Fill", paint_with: "Class", width: "Width", undo: "Undo",
+    keep: "Save for training", kept: (name) => `Saved for training as ${name}.`, how_brush: "Draw on the picture.",
+    how_polygon: "Click the corners; Enter or a double click closes the polygon, Escape drops it.",
+    how_fill: "Click a region: all of its pixels that touch get the class.", point: "Point at the picture: its class is named here.",
   },
   ko: {
     skip: "결과로 건너뛰기", lead: "사진을 넣으면 모든 픽셀의 클래스를 알려 줍니다. 사진은 이 페이지를 제공하는 컴퓨터를 벗어나지 않습니다.",
@@ -33,7 +37,11 @@ const TEXTS = {
     left_out: (number) => `사진이 아닌 파일 ${number}개는 뺐습니다.`,
     unreachable: "서비스에 연결할 수 없습니다. 실행 중인지 확인하세요.",
     shown: (name, model) => `${name}, ${model}의 마스크를 겹친 그림`, void: "미정", at: (name) => `이 위치: ${name}`,
-    unseen: "이 브라우저는 이 사진을 보여 줄 수 없어 마스크만 보여 줍니다.", stopped: "멈췄습니다.", point: "사진 위를 가리키면 그 위치의 클래스를 알려 줍니다.",
+    unseen: "이 브라우저는 이 사진을 보여 줄 수 없어 마스크만 보여 줍니다.", stopped: "멈췄습니다.",
+    correct: "마스크 고치기", brush: "붓", polygon: "다각형", fill: "채우기", paint_with: "클래스", width: "굵기", undo: "되돌리기",
+    keep: "학습용으로 저장", kept: (name) => `${name}(으)로 저장했습니다. 학습에 쓸 수 있습니다.`, how_brush: "사진 위에 그리세요.",
+    how_polygon: "꼭짓점을 클릭하세요. Enter나 더블 클릭으로 닫고, Escape로 취소합니다.",
+    how_fill: "영역을 클릭하면 이어진 픽셀이 모두 그 클래스가 됩니다.", point: "사진 위를 가리키면 그 위치의 클래스를 알려 줍니다.",
   },
 };
 const PICTURE = /\.(png|jpe?g|webp|tiff?|bmp|gif)$/i;
@@ -253,7 +261,7 @@ async function show(item) {
 }
 
 function pane(item, model, picture) {
-  const answer = item.answers[model.name], { mask, shares } = answer, root = by("pane").content.cloneNode(true).firstElementChild;
+  const answer = item.answers[model.name], { mask } = answer, root = by("pane").content.cloneNode(true).firstElementChild;
   const [photo, over] = root.querySelectorAll("canvas"), under = root.querySelector(".under");
   root.querySelector("h3").textContent = `${model.name} (${model.network})`;
   photo.parentElement.style.maxWidth = `${(75 * mask.width) / mask.height}vh`;
@@ -269,13 +277,26 @@ function pane(item, model, picture) {
   });
   const draw = () => paint(over, mask, model);
   const list = root.querySelector(".classes");
-  const present = model.classes.filter((one) => shares.has(one.value)).sort((a, b) => shares.get(b.value) - shares.get(a.value));
-  for (const one of present) list.append(classLine(model, one, shares.get(one.value), draw));
+  const name = () => {
+    const { shares } = answer, present = model.classes.filter((one) => shares.has(one.value));
+    present.sort((a, b) => shares.get(b.value) - shares.get(a.value));
+    list.replaceChildren(...present.map((one) => classLine(model, one, shares.get(one.value), draw)));
+  };
+  const changed = async () => {
+    answer.shares = sharesOf(mask);
+    name();
+    draw();
+    answer.blob = await writeMask(mask);
+    URL.revokeObjectURL(answer.address);
+    link.href = answer.address = URL.createObjectURL(answer.blob);
+  };
+  name();
   for (const [kind, checked] of [["all", true], ["none", false]]) {
     root.querySelector(`.${kind}`).addEventListener("click", () => {
       for (const box of list.querySelectorAll("input")) { box.checked = checked; box.dispatchEvent(new Event("change")); }
     });
   }
+  correcting(root, item, model, over, draw, changed);
   for (const place of root.querySelectorAll("[data-text]")) place.textContent = texts()[place.dataset.text];
   const stem = item.file.name.replace(/\.[^.]*$/, "");
   const link = root.querySelector("a[data-form]");
@@ -328,6 +349,156 @@ function opacity() {
   const value = by("opacity").value;
   by("opacity-value").textContent = `${value} %`;
   for (const canvas of document.querySelectorAll("canvas.mask")) canvas.style.opacity = value / 100;
+}
+
+// Correcting a mask, and keeping it as a training pair.
+
+function correcting(root, item, model, canvas, draw, changed) {
+  const { mask } = item.answers[model.name], tools = root.querySelector(".tools"), open = root.querySelector(".correct");
+  const select = root.querySelector(".with"), undo = root.querySelector(".undo"), how = root.querySelector(".how"), before = [];
+  const area = canvas.parentElement, width = root.querySelector(".width");
+  let tool = "brush", last = null, corners = [];
+  open.hidden = !model.saves;
+  select.append(...[...model.classes, { name: texts().void, value: model.void }].map((one) => Object.assign(document.createElement("option"), { value: one.value, textContent: one.name })));
+  const begin = () => { before.push(mask.values.slice()); if (before.length > 10) before.shift(); undo.disabled = false; };
+  const choose = (name) => {
+    tool = name;
+    corners = [];
+    how.textContent = texts()[`how_${tool}`];
+    for (const button of root.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
+  };
+  const at = (event) => {
+    const box = canvas.getBoundingClientRect();
+    return [((event.clientX - box.left) / box.width) * mask.width, ((event.clientY - box.top) / box.height) * mask.height];
+  };
+  const closePolygon = () => {
+    if (corners.length > 2) { begin(); fillPolygon(mask, corners, Number(select.value)); }
+    corners = [];
+    changed();
+  };
+  open.addEventListener("click", () => {
+    tools.hidden = !tools.hidden;
+    area.classList.toggle("painted", !tools.hidden);
+    open.setAttribute("aria-expanded", String(!tools.hidden));
+    choose(tool);
+  });
+  for (const button of root.querySelectorAll("[data-tool]")) button.addEventListener("click", () => choose(button.dataset.tool));
+  undo.addEventListener("click", () => { mask.values.set(before.pop()); undo.disabled = !before.length; changed(); });
+  area.addEventListener("pointerdown", (event) => {
+    if (tools.hidden || event.button) return;
+    event.preventDefault();
+    const place = at(event);
+    if (tool === "polygon") { corners.push(place); draw(); outline(canvas, corners); return; }
+    begin();
+    if (tool === "fill") { flood(mask, place, Number(select.value)); return changed(); }
+    area.setPointerCapture(event.pointerId);
+    last = place;
+    stroke(mask, last, last, Number(width.value) / 2, Number(select.value));
+    draw();
+  });
+  area.addEventListener("pointermove", (event) => {
+    if (!last) return;
+    const place = at(event);
+    stroke(mask, last, place, Number(width.value) / 2, Number(select.value));
+    last = place;
+    draw();
+  });
+  for (const kind of ["pointerup", "pointercancel"]) area.addEventListener(kind, () => { if (last) { last = null; changed(); } });
+  area.addEventListener("dblclick", closePolygon);
+  root.addEventListener("keydown", (event) => {
+    if (!corners.length || !["Enter", "Escape"].includes(event.key)) return;
+    event.preventDefault();
+    if (event.key === "Escape") corners = [];
+    closePolygon();
+  });
+  root.querySelector(".keep").addEventListener("click", async (event) => {
+    event.target.disabled = true;
+    try {
+      const query = new URLSearchParams({ name: item.file.name.slice(0, 255), model: model.name, picture: item.file.size });
+      const body = new Blob([item.file, await writeMask(mask)]);
+      const given = { ...headers(), "Content-Type": "application/octet-stream" };
+      const { name } = await (await ask(`/pairs?${query}`, { method: "POST", body, headers: given })).json();
+      state(() => texts().kept(name));
+    } catch (error) { state(() => error.message, true); }
+    event.target.disabled = false;
+  });
+}
+
+function stroke(mask, from, to, radius, value) {
+  const steps = Math.max(1, Math.ceil(Math.hypot(to[0] - from[0], to[1] - from[1]) / Math.max(1, radius / 2)));
+  for (let step = 0; step <= steps; step++) {
+    const [cx, cy] = [0, 1].map((axis) => from[axis] + ((to[axis] - from[axis]) * step) / steps);
+    for (let y = Math.max(0, Math.floor(cy - radius)); y <= Math.min(mask.height - 1, cy + radius); y++) {
+      const half = Math.sqrt(Math.max(0, radius * radius - (y + 0.5 - cy) ** 2));
+      const left = Math.max(0, Math.round(cx - half)), right = Math.min(mask.width, Math.round(cx + half));
+      if (left < right) mask.values.fill(value, y * mask.width + left, y * mask.width + right);
+    }
+  }
+}
+
+function flood(mask, [px, py], value) {
+  const { values, width, height } = mask, start = Math.floor(py) * width + Math.floor(px), old = values[start], stack = [start];
+  if (old === value || old === undefined) return;
+  values[start] = value;
+  while (stack.length) {
+    const place = stack.pop(), x = place % width;
+    for (const [next, inside] of [[place - 1, x > 0], [place + 1, x < width - 1], [place - width, place >= width], [place + width, place < width * (height - 1)]]) {
+      if (inside && values[next] === old) { values[next] = value; stack.push(next); }
+    }
+  }
+}
+
+function fillPolygon(mask, corners, value) {
+  for (let y = 0; y < mask.height; y++) {
+    const crossings = [];
+    corners.forEach(([x1, y1], place) => {
+      const [x2, y2] = corners[(place + 1) % corners.length];
+      if (y1 <= y + 0.5 !== y2 <= y + 0.5) crossings.push(x1 + ((y + 0.5 - y1) / (y2 - y1)) * (x2 - x1));
+    });
+    crossings.sort((a, b) => a - b);
+    for (let pair = 0; pair + 1 < crossings.length; pair += 2) {
+      const left = Math.max(0, Math.round(crossings[pair])), right = Math.min(mask.width, Math.round(crossings[pair + 1]));
+      if (left < right) mask.values.fill(value, y * mask.width + left, y * mask.width + right);
+    }
+  }
+}
+
+function outline(canvas, corners) {
+  const pen = canvas.getContext("2d");
+  pen.beginPath();
+  for (const [x, y] of corners) pen.lineTo(x, y);
+  pen.lineWidth = Math.max(1, canvas.width / 300);
+  pen.strokeStyle = "#ffffff";
+  pen.stroke();
+  for (const [x, y] of corners) { pen.fillStyle = "#000000"; pen.fillRect(x - 2 * pen.lineWidth, y - 2 * pen.lineWidth, 4 * pen.lineWidth, 4 * pen.lineWidth); }
+}
+
+// The grey PNG, of 8 or 16 bits, that holds the values of a mask.
+async function writeMask({ width, height, values }) {
+  const deep = values.some((value) => value > 255) ? 2 : 1, raw = new Uint8Array(height * (width * deep + 1));
+  for (let y = 0, to = 0; y < height; y++) {
+    raw[to++] = 0;
+    for (let x = 0; x < width; x++) {
+      const value = values[y * width + x];
+      if (deep === 2) raw[to++] = value >> 8;
+      raw[to++] = value & 255;
+    }
+  }
+  const stream = new Blob([raw]).stream().pipeThrough(new CompressionStream("deflate"));
+  const content = new Uint8Array(await new Response(stream).arrayBuffer()), header = new DataView(new ArrayBuffer(13));
+  header.setUint32(0, width);
+  header.setUint32(4, height);
+  header.setUint8(8, 8 * deep);
+  const chunk = (kind, data) => {
+    const whole = new Uint8Array(12 + data.length), view = new DataView(whole.buffer);
+    view.setUint32(0, data.length);
+    whole.set(new TextEncoder().encode(kind), 4);
+    whole.set(data, 8);
+    view.setUint32(8 + data.length, crc32(whole.subarray(4, 8 + data.length)));
+    return whole;
+  };
+  const start = new Uint8Array([137, 80, 78, 71, 13, 10, 26, 10]);
+  return new Blob([start, chunk("IHDR", new Uint8Array(header.buffer)), chunk("IDAT", content), chunk("IEND", new Uint8Array())]);
 }
 
 // Downloads.

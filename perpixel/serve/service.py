@@ -1,6 +1,7 @@
 """The service: a picture in, a mask out. `Service` makes the ASGI application; `server` runs it.
 
     POST /predict?model=NAME&as=mask    the body is the picture; mask, overlay, coco, scores or instances come back
+    POST /pairs?name=FILE&picture=N     with --save: the body is a picture of N bytes and its mask, which are kept for training
     GET  /models                        what is served: names, classes, colours, forms
     GET  /                              a page for people
     GET  /health  /ready  /metrics      for those who run it
@@ -23,13 +24,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from perpixel.errors import PerpixelError, UnknownName, did_you_mean, failure_of, is_out_of_memory
+from perpixel.errors import PerpixelError, UnknownName, UsageError, did_you_mean, failure_of, is_out_of_memory
 from perpixel.images import BYTES_NAME, TooLarge, dropped, read_image, read_size
-from perpixel.serve.exchange import LEFT, App, Exchange, Send
+from perpixel.serve.exchange import FAILED, LEFT, App, Exchange, Send
 from perpixel.serve.limits import Bodies, ClientLeft, Limits, Message, Receive, Refused
 from perpixel.serve.line import Line
 from perpixel.serve.metrics import Metrics
 from perpixel.serve.models import FORMS, Models, ServedModel, encode_answer
+from perpixel.serve.pairs import Pairs
 from perpixel.version import VERSION
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -42,6 +44,7 @@ MEANINGS = {
     401: "The token is missing or wrong.",
     403: "The request comes from another web page, or under another name of this machine.",
     404: "There is no such model.",
+    409: "A pair has this name already, or the folder has other classes.",
     408: "The picture came too slowly.",
     413: "The file or the picture is too large.",
     415: "The body is no picture by its Content-Type or Content-Encoding.",
@@ -66,14 +69,17 @@ ANSWER: dict[int | str, dict[str, Any]] = {
 
 
 class Service:
-    """The models behind limits. `hosts`: the names under which this machine may be asked; None for all. `stopping` and `idle` are
-    for the one who stops it."""
+    """The models behind limits.
+
+    `hosts`: the names under which this machine may be asked; None for all. `pairs` keeps corrected masks; without it none are
+    taken. `stopping` and `idle` are for the one who stops it."""
 
     def __init__(
-        self, models: Models, limits: Limits | None = None, token: str | None = None, hosts: frozenset[str] | None = LOOPBACK
-    ) -> None:
+        self, models: Models, limits: Limits | None = None, token: str | None = None, hosts: frozenset[str] | None = LOOPBACK,
+        pairs: Pairs | None = None,
+    ) -> None:  # fmt: skip
         self.models, self.limits, self.metrics = models, limits or Limits(), Metrics()
-        self.stopping, self._token, self._hosts = False, token, hosts
+        self.stopping, self._token, self._hosts, self._pairs = False, token, hosts, pairs
         self._line, self._bodies = Line(self.limits, monotonic), Bodies(self.limits, monotonic)
         self.idle = asyncio.Event()
         self.idle.set()
@@ -93,7 +99,9 @@ class Service:
         forms = [form for form in FORMS if any(form in model.forms for model in self.models)]
         of_forms = Query("mask", alias="as", description="The form of the answer.", json_schema_extra={"enum": forms})
 
-        @app.post("/predict", responses={**ANSWER, **_refusals(*MEANINGS)}, response_class=Response, openapi_extra=PICTURE)
+        answers = {**ANSWER, **_refusals(*(status for status in MEANINGS if status != 409))}
+
+        @app.post("/predict", responses=answers, response_class=Response, openapi_extra=PICTURE)
         async def predict(
             request: Request,
             model: Annotated[str | None, Query(description="A name of /models; the first without it.")] = None,
@@ -107,7 +115,7 @@ class Service:
         @app.get("/models", responses=_refusals(401, 403))
         async def models() -> list[dict[str, Any]]:
             """The models that are served, with their classes as masks hold them."""
-            return [model.to_json() for model in self.models]
+            return [{**model.to_json(), "saves": self._pairs is not None} for model in self.models]
 
         @app.get("/health", responses=_refusals(403))
         async def health() -> dict[str, str]:
@@ -129,6 +137,19 @@ class Service:
                 "perpixel_seconds_a_picture": (self._line.seconds, "Running mean of the seconds of a picture."),
             }
             return Response(self.metrics.text(gauges), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+        if self._pairs is not None:
+
+            @app.post("/pairs", responses=_refusals(400, 401, 403, 404, 408, 409, 413, 415, 429, 503), openapi_extra=PICTURE)
+            async def pairs(
+                request: Request,
+                name: Annotated[str, Query(description="The picture's file name.", max_length=255)],
+                picture: Annotated[int, Query(description="Bytes of the picture; the mask's follow.", ge=1)],
+                model: Annotated[str | None, Query(description="The model whose classes the mask has.")] = None,
+            ) -> dict[str, str]:
+                """Keeps a picture and its mask, one file behind the other, as a training pair."""
+                with self._counted():
+                    return {"name": await self._keep(request, model, name, picture)}
 
         for address, file in PAGE.items():
             app.add_api_route(address, _file(file), include_in_schema=False, response_class=Response)
@@ -152,6 +173,10 @@ class Service:
             return JSONResponse({"error": sentence}, error.status_code, error.headers)
 
         app.add_exception_handler(Refused, on_refusal)
+        async def on_bug(_: Request, error: Exception) -> Response:
+            return _refused(Refused(500, FAILED))
+
+        app.add_exception_handler(Exception, on_bug)
         app.add_exception_handler(ClientLeft, on_left)
         app.add_exception_handler(RequestValidationError, on_query)
         app.add_exception_handler(HTTPException, on_path)
@@ -166,7 +191,7 @@ class Service:
                 return
             await app(scope, receive, send)
 
-        paths = frozenset({*PAGE, "/predict", "/models", "/health", "/ready", "/metrics", "/openapi.json"})
+        paths = frozenset({*PAGE, "/predict", "/pairs", "/models", "/health", "/ready", "/metrics", "/openapi.json"})
         return Exchange(guarded, self.limits, self.metrics, paths)
 
     @contextmanager
@@ -215,11 +240,36 @@ class Service:
             headers["Perpixel-Left-Out"] = " ".join(left_out).encode("ascii", "replace").decode()
         return Response(answer, media_type=FORMS[form], headers=headers)
 
-    def _chosen(self, model: str | None, form: str) -> ServedModel:
+    async def _keep(self, request: Request, model: str | None, name: str, length: int) -> str:
+        """Writes the pair in the body, and returns its name."""
+        if self.stopping:
+            raise _stopping()
+        classes = self._named(model).predictor.model.classes
+        _require_picture_type(request)
+        data = await self._bodies.receive(request.state.receive, request.headers)
+        if length >= len(data):
+            raise Refused(400, f"picture={length}: the body has {len(data)} bytes, so no mask follows; send both files.")
+
+        def keep() -> str:
+            assert self._pairs is not None
+            for part in (data[:length], data[length:]):
+                self._require_size(part)
+            with _of_picture():
+                try:
+                    return self._pairs.add(name, data[:length], data[length:], classes)
+                except UsageError as error:
+                    raise Refused(409, str(error)) from error
+
+        return await self._line.write(keep)
+
+    def _named(self, model: str | None) -> ServedModel:
         try:
-            served = self.models.named(model)
+            return self.models.named(model)
         except UnknownName as error:
             raise Refused(404, str(error)) from None
+
+    def _chosen(self, model: str | None, form: str) -> ServedModel:
+        served = self._named(model)
         if form not in served.forms:
             raise Refused(400, str(did_you_mean("form (as)", form, served.forms)))
         return served

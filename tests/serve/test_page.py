@@ -10,12 +10,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fakes import make_model
 from serve.running import serving
 
 from perpixel.classes import ClassTable
+from perpixel.images import read_labels
 from perpixel.serve import service
+from perpixel.serve.pairs import Pairs
 
 PAGE = Path(service.__file__).parent
 SCRIPT, MARKUP, STYLE = ((PAGE / name).read_text(encoding="utf-8") for name in ("page.js", "page.html", "page.css"))
@@ -35,7 +38,8 @@ addEventListener("unhandledrejection", (event) => problems.push(String(event.rea
   const files = ["a.png", "b.png"].map((name) => new File([blob], name, { type: "image/png" }));
   add([...files, new File(["words"], "words.txt", { type: "text/plain" })]);
   await until(() => by("progress").value === 2 && document.querySelectorAll(".pane").length === 2);
-  const [first] = document.querySelectorAll(".pane"), over = first.querySelector(".mask"), box = first.querySelector("input");
+  const [first] = document.querySelectorAll(".pane"), over = first.querySelector(".mask");
+  const box = first.querySelector(".classes input");
   const drawn = () => over.getContext("2d").getImageData(0, 0, 40, 30).data.filter((_, at) => at % 4 === 3 && _ > 0).length;
   const told = { options: by("model").options.length, english: by("counts").textContent, drawn: [drawn()] };
   told.values = [...batch[0].answers.street.mask.values];
@@ -44,6 +48,29 @@ addEventListener("unhandledrejection", (event) => problems.push(String(event.rea
   told.drawn.push(drawn());
   box.click();
   told.drawn.push(drawn());
+  first.querySelector(".correct").click();
+  const press = (x, y) => {
+    const at = over.getBoundingClientRect(), place = [at.left + (x / 40) * at.width, at.top + (y / 30) * at.height];
+    const settings = { clientX: place[0], clientY: place[1], bubbles: true, pointerId: 1 };
+    for (const kind of ["pointerdown", "pointerup"]) over.dispatchEvent(new PointerEvent(kind, settings));
+  };
+  first.querySelector(".with").value = 2;
+  for (const [x, y] of [[10, 10], [20, 10], [20, 15], [10, 15]]) {
+    if (x + y === 20) first.querySelector('[data-tool="polygon"]').click();
+    press(x, y);
+  }
+  first.querySelector(".with").dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
+  told.polygon = [...batch[0].answers.street.mask.values];
+  first.querySelector(".with").value = 1;
+  first.querySelector('[data-tool="fill"]').click();
+  press(12, 12);
+  told.filled = [...batch[0].answers.street.mask.values];
+  first.querySelector(".undo").click();
+  told.undone = [...batch[0].answers.street.mask.values].join() === told.polygon.join();
+  const said = by("state").textContent;
+  first.querySelector(".keep").click();
+  await until(() => by("state").textContent !== said);
+  told.kept = by("state").textContent;
   document.querySelector('[data-language="ko"]').click();
   told.korean = by("counts").textContent;
   told.language = document.documentElement.lang;
@@ -111,7 +138,8 @@ def test_a_picture_becomes_a_mask_in_a_browser(run: Path, tmp_path: Path, monkey
     (tmp_path / "page/page.js").write_text(SCRIPT + LAST, encoding="utf-8")
     monkeypatch.setattr(service, "FOLDER", tmp_path / "page")
     assert BROWSER is not None
-    with serving([run, tmp_path / "cells"]) as client:
+    classes = ClassTable.of(["ground", "box", "disc"])
+    with serving([run, tmp_path / "cells"], pairs=Pairs(tmp_path / "kept", classes)) as client:
         words = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,900", "--timeout=60000",
                  f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--lang=en",
                  "--dump-dom", f"http://127.0.0.1:{client.port}/"]  # fmt: skip
@@ -127,4 +155,12 @@ def test_a_picture_becomes_a_mask_in_a_browser(run: Path, tmp_path: Path, monkey
     assert sum(counts) == 1200
     assert told["shares"] == [f"{100 * count / 1200:.1f} %" for count in sorted(counts, reverse=True) if count]
     assert told["drawn"] == [1200, 0, max(counts)]
+    before, polygon, filled = (np.array(told[name]).reshape(30, 40) for name in ("values", "polygon", "filled"))
+    changed = np.zeros((30, 40), bool)
+    changed[10:15, 10:20] = True
+    assert np.array_equal(polygon, np.where(changed, 2, before))
+    assert (filled[changed] == 1).all()
+    assert told["undone"]
+    assert told["kept"] == "Saved for training as a."
+    assert np.array_equal(read_labels(tmp_path / "kept/masks/a.png"), polygon)
     assert told["zip"] == 30 + 5 + 5 + 46 + 5 + 22

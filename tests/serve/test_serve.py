@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fakes import draw_sample, make_model
 from PIL import Image
@@ -23,10 +24,13 @@ from serve.running import Client, head, received, serving
 
 from perpixel.classes import ClassTable
 from perpixel.cli import main
+from perpixel.datasets import open_dataset
 from perpixel.errors import UsageError
+from perpixel.images import encode_labels
 from perpixel.serve import service as service_module
 from perpixel.serve.limits import Limits
 from perpixel.serve.models import ServedModel, names_of
+from perpixel.serve.pairs import Pairs
 from perpixel.serve.server import address_of, listen
 
 CLASSES = ClassTable.of(["ground", "box", "disc"])
@@ -429,3 +433,66 @@ def test_a_port_that_is_taken_is_told() -> None:
 def test_a_limit_that_lets_nothing_through_is_refused(settings: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="must be above 0"):
         Limits(**settings)
+
+
+class TestPairs:
+    """Corrected masks, kept as a data set."""
+
+    def test_a_kept_pair_is_a_data_set_to_train_on(self, place: Path, picture: bytes, tmp_path: Path) -> None:
+        folder = tmp_path / "kept"
+        mask = np.zeros((40, 56), np.uint8)
+        mask[:, 20:] = 2
+        with serving([place / "street"], pairs=Pairs(folder, CLASSES)) as client:
+            assert client.ask("GET", "/models").json[0]["saves"]
+            for name, kept in (("a.png", "a"), ("b.c.jpg", "b.c")):
+                assert self._keep(client, name, picture, encode_labels(mask, CLASSES)).json == {"name": kept}
+        dataset = open_dataset(str(folder), split="val")
+        assert dataset.classes.names == CLASSES.names
+        sample = next(dataset.sample(index) for index in range(len(dataset)))
+        assert np.array_equal(sample.labels, mask)
+        assert (folder / "images/a.png").read_bytes() == picture
+        assert sorted(path.name for path in (folder / "masks").iterdir()) == ["a.png", "b.c.png"]
+
+    def _keep(self, client: Client, name: str, picture: bytes, mask: bytes, query: str = "") -> Any:
+        return client.ask("POST", f"/pairs?name={name}&picture={len(picture)}{query}", picture + mask, Content_Type="image/png")
+
+    def test_nothing_is_replaced_and_mistakes_leave_nothing(self, place: Path, picture: bytes, tmp_path: Path) -> None:
+        folder, sound = tmp_path / "kept", encode_labels(np.zeros((40, 56), np.uint8), CLASSES)
+        with serving([place / "street"], pairs=Pairs(folder, CLASSES)) as client:
+            assert self._keep(client, "a.jpg", picture, sound).status == 200
+            before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+            for name, mask, query, status, sentence in (
+                ("a.png", sound, "", 409, "the name 'a': a.png is there already; give another name."),
+                ("..", sound, "", 400, "the name '..': is no file name"),
+                (".hidden", sound, "", 400, "the name '.hidden': is no file name"),
+                ("b", encode_labels(np.zeros((9, 9), np.uint8), CLASSES), "", 400, "the mask: is 9x9, and the picture 40x56"),
+                ("b", encode_labels(np.full((40, 56), 255, np.uint8), CLASSES)[:-40], "", 400, "the picture: cannot be read"),
+                ("b", encode_labels(np.full((40, 56), 9, np.uint8), ClassTable.of("abcdefghij")), "", 400, "the mask: value 9"),
+                ("b", b"", "", 400, "so no mask follows; send both files."),
+                ("b", sound, "&model=stret", 404, "no model 'stret'; did you mean 'street'?"),
+            ):
+                answer = self._keep(client, name, picture, mask, query)
+                assert (answer.status, sentence in answer.error) == (status, True), answer
+            assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+    def test_a_folder_of_other_classes_is_refused(self, tmp_path: Path) -> None:
+        ClassTable.of(["cat", "dog"]).write_csv(tmp_path / "classes.csv")
+        with pytest.raises(UsageError, match="holds masks of the classes cat, dog, and the model has ground, box, disc"):
+            Pairs(tmp_path, CLASSES)
+
+    def test_without_a_folder_none_are_taken(self, client: Client, picture: bytes) -> None:
+        assert not client.ask("GET", "/models").json[0]["saves"]
+        assert self._keep(client, "a", picture, picture).status == 404
+
+
+def test_a_bug_is_told_as_such(
+    place: Path, picture: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> bytes:
+        raise ValueError("a bug")
+
+    with serving([place / "street"]) as client:
+        monkeypatch.setattr(service_module, "encode_answer", fails)
+        answer = client.predict(picture)
+        assert (answer.status, answer.error) == (500, "perpixel failed; the person who serves sees where.")
+    assert "ValueError: a bug" in capsys.readouterr().err
