@@ -18,7 +18,7 @@ const TEXTS = {
     unreachable: "The service cannot be reached; is it running?",
     shown: (name, model) => `${name}, with the mask of ${model}`, void: "void", at: (name) => `Here: ${name}`,
     unseen: "This browser cannot show the picture; its mask is shown alone.", stopped: "Stopped.",
-    correct: "Correct the mask", brush: "Brush", polygon: "Polygon", fill: "Fill", paint_with: "Class", width: "Width", undo: "Undo",
+    correct: "Correct the mask", brush: "Brush", polygon: "Polygon", fill: "Fill", paint_with: "Class", width: "Width", undo: "Undo", name: "Name",
     keep: "Save for training", kept: (name) => `Saved for training as ${name}.`, how_brush: "Draw on the picture.",
     how_polygon: "Click the corners; Enter or a double click closes the polygon, Escape drops it.",
     how_fill: "Click a region: all of its pixels that touch get the class.", point: "Point at the picture: its class is named here.",
@@ -38,7 +38,7 @@ const TEXTS = {
     unreachable: "서비스에 연결할 수 없습니다. 실행 중인지 확인하세요.",
     shown: (name, model) => `${name}, ${model}의 마스크를 겹친 그림`, void: "미정", at: (name) => `이 위치: ${name}`,
     unseen: "이 브라우저는 이 사진을 보여 줄 수 없어 마스크만 보여 줍니다.", stopped: "멈췄습니다.",
-    correct: "마스크 고치기", brush: "붓", polygon: "다각형", fill: "채우기", paint_with: "클래스", width: "굵기", undo: "되돌리기",
+    correct: "마스크 고치기", brush: "붓", polygon: "다각형", fill: "채우기", paint_with: "클래스", width: "굵기", undo: "되돌리기", name: "이름",
     keep: "학습용으로 저장", kept: (name) => `${name}(으)로 저장했습니다. 학습에 쓸 수 있습니다.`, how_brush: "사진 위에 그리세요.",
     how_polygon: "꼭짓점을 클릭하세요. Enter나 더블 클릭으로 닫고, Escape로 취소합니다.",
     how_fill: "영역을 클릭하면 이어진 픽셀이 모두 그 클래스가 됩니다.", point: "사진 위를 가리키면 그 위치의 클래스를 알려 줍니다.",
@@ -359,6 +359,7 @@ function correcting(root, item, model, canvas, draw, changed) {
   const area = canvas.parentElement, width = root.querySelector(".width");
   let tool = "brush", last = null, corners = [];
   open.hidden = !model.saves;
+  root.querySelector(".name").value = item.file.name.slice(0, 200);
   select.append(...[...model.classes, { name: texts().void, value: model.void }].map((one) => Object.assign(document.createElement("option"), { value: one.value, textContent: one.name })));
   const begin = () => { before.push(mask.values.slice()); if (before.length > 10) before.shift(); undo.disabled = false; };
   const choose = (name) => {
@@ -414,7 +415,7 @@ function correcting(root, item, model, canvas, draw, changed) {
   root.querySelector(".keep").addEventListener("click", async (event) => {
     event.target.disabled = true;
     try {
-      const query = new URLSearchParams({ name: item.file.name.slice(0, 255), model: model.name, picture: item.file.size });
+      const query = new URLSearchParams({ name: root.querySelector(".name").value, model: model.name, picture: item.file.size });
       const body = new Blob([item.file, await writeMask(mask)]);
       const given = { ...headers(), "Content-Type": "application/octet-stream" };
       const { name } = await (await ask(`/pairs?${query}`, { method: "POST", body, headers: given })).json();
