@@ -23,7 +23,7 @@ help:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "perpixel needs Python 3.11 or later; use make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  --editable ".[torch,weights,export,raster,video,dev]"
+	  --editable ".[torch,weights,export,raster,video,serve,dev]"
 	@touch $@
 
 # One thread for each of as many processes as there are cores: the networks of tests are tiny.

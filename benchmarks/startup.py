@@ -16,7 +16,7 @@ from PIL import Image
 
 VERBS = ("train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
          "receptive-field", "proposal-curve", "download", "explain-score", "claims",
-         "compare", "submission", "convert", "export", "merge")  # fmt: skip
+         "compare", "submission", "convert", "export", "merge", "serve")  # fmt: skip
 CORE = (
     ["check", "data"], ["datasets"], ["evaluate", "data/masks/val", "--data", "data"],
     ["explain-score", "data/masks/val", "./data"],

@@ -49,6 +49,7 @@ VERBS = {
     "log": "log:log",
     "review": "review:review",
     "claims": "claims:claims",
+    "serve": "serve:serve",
 }
 
 app = App(

@@ -58,6 +58,10 @@ class NotRead(DataError):
     """A file of a kind or size that perpixel does not read. The file itself may be sound."""
 
 
+class TooLarge(NotRead):
+    """A picture of more pixels than perpixel reads."""
+
+
 def read_image(source: PictureFile, page: int = 0, turn: bool = True) -> NDArray[np.uint8]:
     """A picture as uint8 RGB (H, W, 3).
 
@@ -510,7 +514,7 @@ def _require_size(image: Image.Image, source: PictureFile) -> None:
     if width * height <= 0:
         raise DataError(f"{_name(source)}: is {height}x{width} pixels, no picture; get it again.")
     if width * height > MAX_PIXELS:
-        raise NotRead(f"{_name(source)}: {height}x{width} pixels are more than {MAX_PIXELS}; cut it into tiles.")
+        raise TooLarge(f"{_name(source)}: {height}x{width} pixels are more than {MAX_PIXELS}; cut it into tiles.")
 
 
 def _require_checksum(image: Image.Image, source: PictureFile) -> None:

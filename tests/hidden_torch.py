@@ -10,11 +10,11 @@ import pytest
 HAS_TORCH = find_spec("torch") is not None
 # Tests of areas and modules that import torch. Python cannot read these files without it.
 OF_TORCH = {
-    "backbones", "export", "layers", "networks", "prediction", "studies", "training", "weights", "test_facts.py",
+    "backbones", "export", "layers", "networks", "prediction", "serve", "studies", "training", "weights", "test_facts.py",
     "test_kill_verbs.py", "test_losses.py", "machines/test_device.py",
 }  # fmt: skip
 VERBS = {"train", "predict", "export", "review", "claims", "networks", "import", "upper-bound", "proposal-curve",
-         "receptive-field"}  # fmt: skip
+         "receptive-field", "serve"}  # fmt: skip
 JUDGES = {"evaluate": 1, "compare": 99, "explain-score": 1}  # verb -> predictions that it is given at most; a model's need torch
 SENTENCE = 'which is not installed; pip install "perpixel[torch]" brings it.'
 

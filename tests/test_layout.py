@@ -12,8 +12,8 @@ from places import ROOT, TESTS
 
 PACKAGE = ROOT / "perpixel"
 ORDER = (
-    "__init__", "__main__", "cli", "commands", "folder_to_run", "studies", "report", "export", "training", "judging", "doctor",
-    "prediction", "formats", "weights", "measures", "download", "datasets", "networks", "backbones", "layers",
+    "__init__", "__main__", "cli", "commands", "serve", "folder_to_run", "studies", "report", "export", "training", "judging",
+    "doctor", "prediction", "formats", "weights", "measures", "download", "datasets", "networks", "backbones", "layers",
     # Modules and folders that all others use.
     "losses", "sample", "masks", "notebook", "draw", "images", "codecs", "instances", "bands", "classes", "tables", "shards",
     "files", "terminal", "machines", "limits", "errors", "version",

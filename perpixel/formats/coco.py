@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -172,6 +172,38 @@ def _content(
     return Content(path, *draw_shapes(shapes, classes, size, HOLDS.ordered))
 
 
+def entries_of(shapes: Iterable[Shape], file_name: str, size: tuple[int, int], classes: ClassTable) -> dict[str, Any]:
+    """The entries of a picture of `size` (height, width) and of its objects, without their ids."""
+    picture = {"file_name": file_name, "height": size[0], "width": size[1]}
+    return {"picture": picture, "objects": [_object(shape, size, classes) for shape in shapes]}
+
+
+def _object(shape: Shape, size: tuple[int, int], classes: ClassTable) -> dict[str, Any]:
+    crop, pixels = shape.crop, shape.crop.pixels
+    segmentation: Any = outlines(pixels, crop.left, crop.top)
+    if shape.crowd:
+        segmentation = {"size": list(size), "counts": runs(crop.mask)}
+    return {
+        "category_id": classes.names.index(shape.label) + 1, "iscrowd": int(shape.crowd), "area": int(pixels.sum()),
+        "bbox": [crop.left, crop.top, crop.shape[1], crop.shape[0]], "segmentation": segmentation,
+    }  # fmt: skip
+
+
+def encode(contents: Iterable[dict[str, Any]], classes: ClassTable) -> bytes:
+    """The annotation file of pictures whose entries `entries_of` made. Ids count from 1 in their order."""
+    pictures, objects = list[dict[str, Any]](), list[dict[str, Any]]()
+    for content in contents:
+        pictures.append({"id": len(pictures) + 1, **content["picture"]})
+        for of_object in content["objects"]:
+            objects.append({"id": len(objects) + 1, "image_id": len(pictures), **of_object})
+    categories = [
+        {"id": id, "name": name, "supercategory": ""}
+        for id, name in enumerate(classes.names, start=1)
+        if name.lower() not in BACKGROUND_NAMES
+    ]
+    return json.dumps({"images": pictures, "annotations": objects, "categories": categories}).encode()
+
+
 class Writer:
     def __init__(self, out: Path, classes: ClassTable, notices: Notices) -> None:
         self.out, self.classes, self.notices = out, classes, notices
@@ -182,35 +214,13 @@ class Writer:
         with all_or_none() as written:
             path = put_picture(content.picture, folder, name, self.notices, written)
             height, width = read_size(path)
-            objects = [
-                self._object(shape, height, width) for shape in shapes_of(content, self.classes, HOLDS, self.notices, name)
-            ]
-        picture = {"file_name": path.relative_to(folder).as_posix(), "height": height, "width": width}
-        return {"picture": picture, "objects": objects}
-
-    def _object(self, shape: Shape, height: int, width: int) -> dict[str, Any]:
-        crop, pixels = shape.crop, shape.crop.pixels
-        segmentation: Any = outlines(pixels, crop.left, crop.top)
-        if shape.crowd:
-            segmentation = {"size": [height, width], "counts": runs(crop.mask)}
-        return {
-            "category_id": self.classes.names.index(shape.label) + 1, "iscrowd": int(shape.crowd), "area": int(pixels.sum()),
-            "bbox": [crop.left, crop.top, crop.shape[1], crop.shape[0]], "segmentation": segmentation,
-        }  # fmt: skip
+            shapes = shapes_of(content, self.classes, HOLDS, self.notices, name)
+            return entries_of(shapes, path.relative_to(folder).as_posix(), (height, width), self.classes)
 
     def close(self, entries: Sequence[Entry]) -> None:
-        splits: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {}
+        splits: dict[str, list[dict[str, Any]]] = {}
         for entry in entries:
-            pictures, objects = splits.setdefault(entry.split, ([], []))
-            pictures.append({"id": len(pictures) + 1, **entry.content["picture"]})
-            for of_object in entry.content["objects"]:
-                objects.append({"id": len(objects) + 1, "image_id": len(pictures), **of_object})
-        categories = [
-            {"id": id, "name": name, "supercategory": ""}
-            for id, name in enumerate(self.classes.names, start=1)
-            if name.lower() not in BACKGROUND_NAMES
-        ]
-        for split, (pictures, objects) in splits.items():
-            content = {"images": pictures, "annotations": objects, "categories": categories}
+            splits.setdefault(entry.split, []).append(entry.content)
+        for split, contents in splits.items():
             name = f"instances_{split}.json" if split else "instances.json"
-            write_whole(self.out / "annotations", name, json.dumps(content).encode())
+            write_whole(self.out / "annotations", name, encode(contents, self.classes))

@@ -362,23 +362,39 @@ def _bytes_of(path: str) -> bytes:
     return read_at(path) if is_address(path) else read_bytes(path)
 
 
+def encoded(kind: str, prediction: Prediction, image: NDArray[np.uint8]) -> bytes:
+    """The bytes of the file of a picture in the folder `kind`: masks, overlays, scores or instances.
+
+    The prediction must have the scores or objects that are asked for."""
+    classes = prediction.classes
+    if kind == "masks":
+        return encode_labels(prediction.labels, classes)
+    if kind == "overlays":
+        merged = prediction.panoptic
+        drawn = (prediction.labels, prediction.instances) if merged is None else panoptic.drawn(merged, classes)
+        overlay = Image.fromarray(draw.overlay(image, drawn[0], classes, objects=drawn[1]))
+        return encode_image(overlay, SUFFIXES[kind])
+    if kind == "scores":
+        assert prediction.scores is not None
+        buffer = io.BytesIO()
+        np.save(buffer, prediction.scores)
+        return buffer.getvalue()
+    assert kind == INSTANCES
+    assert prediction.instances is not None
+    return encode_instances(prediction.instances, classes)
+
+
 def _write(
     picture: InputPicture, image: NDArray[np.uint8], finish: Callable[[], Prediction], out: Path, overlays: bool,
     journal: Journal | ShardJournal, key: str,
 ) -> str:  # fmt: skip
     prediction = finish()
     classes, merged = prediction.classes, prediction.panoptic
-    parts = {"masks": encode_labels(prediction.labels, classes)}
-    if overlays and picture.frame is None:
-        drawn = (prediction.labels, prediction.instances) if merged is None else panoptic.drawn(merged, classes)
-        overlay = Image.fromarray(draw.overlay(image, drawn[0], classes, objects=drawn[1]))
-        parts["overlays"] = encode_image(overlay, SUFFIXES["overlays"])
-    if prediction.scores is not None:
-        buffer = io.BytesIO()
-        np.save(buffer, prediction.scores)
-        parts["scores"] = buffer.getvalue()
-    if prediction.instances is not None:
-        parts[INSTANCES] = encode_instances(prediction.instances, classes)
+    kinds = {
+        "masks": True, "overlays": overlays and picture.frame is None, "scores": prediction.scores is not None,
+        INSTANCES: prediction.instances is not None,
+    }  # fmt: skip
+    parts = {kind: encoded(kind, prediction, image) for kind, wanted in kinds.items() if wanted}
     of_map = None
     if merged is not None:
         colours, segments = panoptic.coloured(merged, classes)
