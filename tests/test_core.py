@@ -142,7 +142,7 @@ def test_torch_is_an_extra() -> None:
 
     assert packages(project["dependencies"]) & {*TORCH} == set()
     assert packages(project["optional-dependencies"]["torch"]) == {*TORCH}
-    for extra in ("weights", "export", "proposals", "raster", "video", "serve", "benchmarks"):  # which are of no use without networks
+    for extra in ("weights", "export", "proposals", "raster", "video", "serve", "benchmarks"):  # of no use without networks
         assert "perpixel[torch]" in project["optional-dependencies"][extra]
     assert ".[torch,weights,export,raster,video,serve,dev]" in (ROOT / "Makefile").read_text()
 
