@@ -209,7 +209,9 @@ def load_on(run: Path | str, device: str, engine: str | None = None) -> Any:
     return model
 
 
-def in_engine(model: Any, run: str | None, engine: str | None, pictures: Sequence[Any]) -> Any:
+def in_engine(
+    model: Any, run: str | None, engine: str | None, pictures: Sequence[Any], bands: Sequence[str] | None = None
+) -> Any:
     """The model of `run` in an engine that the user names; "auto" measures on the first picture that can be read."""
     from perpixel.networks import gives_labels
 
@@ -217,17 +219,18 @@ def in_engine(model: Any, run: str | None, engine: str | None, pictures: Sequenc
         return model
     from perpixel.prediction import engines
 
-    image = _first_readable(pictures if engine == engines.AUTO else ())
+    image = _first_readable(pictures if engine == engines.AUTO else (), model, bands)
     return engines.in_engine(model, engine, image, _folder_of(run))
 
 
 def within_budget(
-    budget: str, model: Any, run: str | None, engine: str | None, pictures: Sequence[Any], inference: Any, scores: Any
-) -> tuple[Any, Any]:
+    budget: str, model: Any, run: str | None, engine: str | None, pictures: Sequence[Any], inference: Any, scores: Any,
+    bands: Sequence[str] | None = None,
+) -> tuple[Any, Any]:  # fmt: skip
     """The model of `run`, and an inference, with which the largest of the first pictures takes at most `budget`. Frames of
     videos, and pictures at addresses, are measured where there are no others."""
     from perpixel.errors import PerpixelError
-    from perpixel.images import read_size
+    from perpixel.images import read_size_of_bands
     from perpixel.prediction import budget as budgets
     from perpixel.prediction.engines import AUTO
     from perpixel.prediction.stores import is_address
@@ -237,23 +240,23 @@ def within_budget(
         if picture.is_video or is_address(picture.path):
             continue
         try:
-            height, width = read_size(picture.path)
+            height, width = read_size_of_bands(picture.path)
             areas[place] = height * width
         except PerpixelError:
             continue
     largest = [pictures[place] for place in sorted(areas, key=lambda place: areas[place], reverse=True)]
     if len(pictures) > LOOKED_AT:
         say(f"of {len(pictures)} pictures the largest of the first {LOOKED_AT} stands for all.")
-    image = _first_readable([*largest, *(pictures if not largest else ())])
+    image = _first_readable([*largest, *(pictures if not largest else ())], model, bands)
     return budgets.within(seconds, model, image, inference, scores, engine or AUTO, _folder_of(run))
 
 
-def _first_readable(pictures: Sequence[Any]) -> Any:
+def _first_readable(pictures: Sequence[Any], model: Any, bands: Sequence[str] | None) -> Any:
     """The first picture, or frame of a video, that can be read; an empty one of 360x480 where none can (standard input)."""
     import numpy as np
 
     from perpixel.errors import PerpixelError
-    from perpixel.images import read_image
+    from perpixel.prediction.pictures import read_picture
     from perpixel.prediction.stores import is_address, read_at
     from perpixel.prediction.videos import frames_of
 
@@ -261,10 +264,10 @@ def _first_readable(pictures: Sequence[Any]) -> Any:
         try:
             if picture.is_video:
                 return next(frames_of(picture.path))[0]
-            return read_image(read_at(picture.path) if is_address(picture.path) else picture.path)
+            return read_picture(read_at(picture.path) if is_address(picture.path) else picture.path, model.bands, bands)
         except PerpixelError:
             continue
-    return np.zeros((360, 480, 3), np.uint8)
+    return np.zeros((360, 480, 3 if model.bands is None else len(model.bands)), np.uint8)
 
 
 def _folder_of(run: str | None) -> Path | None:

@@ -104,9 +104,9 @@ def predict(
         say(f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes.")
     model = load_on(named or LIGHTEST, device, engine)
     if budget is None:
-        model = in_engine(model, named, engine, found_pictures)
+        model = in_engine(model, named, engine, found_pictures, bands)
     else:
-        model, inference = within_budget(budget, model, named, engine, found_pictures, inference, kept)
+        model, inference = within_budget(budget, model, named, engine, found_pictures, inference, kept, bands)
     progress = Progress("predicted")
     counts, left_out = {"done": 0, "skipped": 0, "failed": 0}, list[str]()
     total = len(found_pictures) if of_shard is None else sum(of_shard.has(picture.name) for picture in found_pictures)

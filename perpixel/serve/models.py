@@ -18,7 +18,7 @@ from perpixel.prediction.bulk import encoded
 from perpixel.prediction.inference import Inference, Predictor
 from perpixel.prediction.instances import INSTANCES
 from perpixel.sample import Prediction
-from perpixel.weights.model_file import Model
+from perpixel.weights.model_file import Model, refuse_bands
 
 FORMS = {"mask": "image/png", "overlay": "image/png", "coco": "application/json", "scores": "application/octet-stream",
          INSTANCES: "application/json"}  # fmt: skip
@@ -130,6 +130,7 @@ class Models:
     def _open(self, name: str) -> ServedModel:
         """A model that has predicted once: then what it compiles is ready, and it works."""
         model = self._load(self._runs[name])
+        refuse_bands(model, "serve")
         predictor = self._inference.predictor(model)
         predictor(np.zeros((64, 64, 3), np.uint8))
         has_scores = "scores" in predictor.provides
