@@ -247,7 +247,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "predict --engine": (["predict", "RUN", "SET/images/val", "--engine", "onnx", "--out", "OUT"], "other engines run RGB alone"),
     "predict --engine auto": (["predict", "RUN", "SET/images/val", "--engine", "auto", "--out", "OUT"], ""),
     "predict --budget": (["predict", "RUN", "SET/images/val", "--budget", "20s", "--out", "OUT"], ""),
-    "serve": (["serve", "RUN"], "serve: is for RGB alone, and the model takes 5 bands"),
+    "serve": (["serve", "RUN", "--port", "0"], "serve: is for RGB alone, and the model takes 5 bands"),
     "export": (["export", "RUN", "--to", "onnx", "--out", "OUT.onnx"], "export: is for RGB alone, and the model takes 5 bands"),
     "receptive-field": (["receptive-field", "RUN", "SET/images/val/p08.tif"], "receptive-field: is for RGB alone"),
     "review": (["review", "--data", "SET", "--steps", "1", "--out", "OUT"], "its pictures have 5 bands .*, and a review is of"),

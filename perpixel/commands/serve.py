@@ -62,8 +62,12 @@ def serve(
         return model
 
     listener = server.listen(host, port, timeout)  # before models are loaded, which takes longer
-    models = Models(runs, load, inference)
-    pairs = None if save is None else Pairs(save, models.named(None).predictor.model.classes)
+    try:
+        models = Models(runs, load, inference)
+        pairs = None if save is None else Pairs(save, models.named(None).predictor.model.classes)
+    except BaseException:
+        listener.close()
+        raise
     local = f"[{host}]" in LOOPBACK or host in LOOPBACK
     if not local and token is None:
         say(f"Whoever reaches {host} may use this service; --token-file or PERPIXEL_TOKEN asks for a token.")
