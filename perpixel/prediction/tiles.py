@@ -140,7 +140,8 @@ class Tiling:
         passes = self._large.levels
         self.words = "overlapping by the reach of scores, which equal those of the whole picture"
         if passes:
-            self.words += f"; operations over the whole picture summed in {passes} passes before"
+            number = "a pass" if passes == 1 else f"{passes} passes"
+            self.words += f"; operations over the whole picture summed in {number} before"
 
     def cut(self, seen: tuple[int, int]) -> Cut:
         """How pictures that the network sees at the size `seen` are cut. Raises UsageError where that cannot be."""

@@ -99,5 +99,6 @@ def test_the_record_says_how_the_whole_picture_was_summed(case: str) -> None:
     if case == "unet":
         assert window == "tiles of 572, overlapping by the border, mirrored beyond the picture"
     else:
-        summed = f"; operations over the whole picture summed in {passes} passes before" if passes else ""
+        number = "a pass" if passes == 1 else f"{passes} passes"
+        summed = f"; operations over the whole picture summed in {number} before" if passes else ""
         assert window == f"tiles of 1500, overlapping by the reach of scores, which equal those of the whole picture{summed}"
