@@ -61,7 +61,8 @@ def machine(*packages: str) -> dict[str, object]:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = "not installed"
-    return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version(), "versions": versions}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # that this process may use
+    return {"processor": model, "cores": cores, "python": platform.python_version(), "versions": versions}
 
 
 def report(name: str, result: dict[str, object]) -> None:
