@@ -1,7 +1,7 @@
 """A drawn raster of 60,000 x 60,000 pixels -> its mask, by `perpixel predict --memory 1.5GB` in a process of its own, whose peak
 is watched; and polygons of a mask of 4,096 x 4,096 beside those of rasterio, which holds the whole mask.
 
-    python benchmarks/rasters.py                # 8 minutes; --side 20000 for less
+    python benchmarks/rasters.py                # 10 minutes; --side 16000 for less
 """
 
 import argparse

@@ -50,7 +50,7 @@ WINDOW_SIDE = 1024  # of windows, whose side changes labels: this, or as much le
 UNMEASURED_SIDE = 1024  # where the system does not count memory
 CACHED = 1 / 16  # share of the memory for decoded tiles of files
 SPARE = 64 * 10**6  # bytes for pieces of files, overlays and what Python keeps
-FULL = 0.93  # share of the memory above which kept memory is given back before the next tile
+FULL = 0.88  # share of the memory above which kept memory is given back before the next tile
 LARGER = 1.25  # what a large tile may take more than a small one, by pixel
 LEAST = 40.0  # bytes for each pixel of a pass, at the least: three bands as bytes and floats, and labels
 OVERLAY_SIDE = 2048  # pixels: the longest side of an overlay
@@ -161,6 +161,7 @@ class RasterPredictor:
                             small.add(small.labels, window, labels)
                         mask.write(window, labels)
                         self.watch(str(path), window[2], raster.size[0])
+                _give_back()  # what tiles took; overviews, polygons and the overlay need memory of their own
                 mask.finish()
                 if settings.polygons is not None:
                     written["polygons"] = out / "polygons" / file_of("polygons", name, raster=True)
