@@ -22,6 +22,8 @@ class Pairs:
 
     def __init__(self, folder: Path, classes: ClassTable) -> None:
         self.folder, self._classes = folder, classes
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder}: is a file; name a folder for corrected masks.")
         self.require_classes(classes)
 
     def require_classes(self, classes: ClassTable) -> None:

@@ -8,7 +8,7 @@ import errno
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from granian._granian import SocketHolder  # what its own server makes of a host and a port
@@ -17,6 +17,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from perpixel.errors import Interrupted, PerpixelError, ResourceError, UsageError
+from perpixel.serve.limits import RATE
 from perpixel.serve.service import Service
 
 BACKLOG = 1024
@@ -110,9 +111,9 @@ class Running:
             if serving.done():
                 serving.result()
                 raise PerpixelError("the server ended by itself; this is a fault of perpixel or granian.")
-            await self._answered()
+            await self._first_of(self._service.idle.wait(), self._again.wait())  # deadlines end every request
             self._server.signal_handler_interrupt()  # type: ignore[no-untyped-call]
-            await serving
+            await self._first_of(serving, self._again.wait())  # the last bytes are read
         finally:
             for task in (serving, reloading, stopping):
                 task.cancel()
@@ -120,12 +121,13 @@ class Running:
         if self._again.is_set():
             raise Interrupted("stopped at once; requests that had begun were not answered.")
 
-    async def _answered(self) -> None:
-        """Waits until all requests that had begun are answered, or `stop` is called again. Deadlines end it in any case."""
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._service.idle, self._again)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+    async def _first_of(self, *waits: Awaitable[Any]) -> None:
+        """Waits for one of them, for at most as long as a client may take for an answer."""
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        most = 3 * self._service.limits.timeout + self._service.limits.bytes / RATE
+        await asyncio.wait(tasks, timeout=most, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
 
     async def _reloads(self) -> None:
         while await self._reload.wait():

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fakes import draw_sample, make_model
 from PIL import Image
 from serve.running import Client, head, received, serving
@@ -27,11 +29,13 @@ from perpixel.cli import main
 from perpixel.datasets import open_dataset
 from perpixel.errors import UsageError
 from perpixel.images import encode_labels
+from perpixel.networks import build
 from perpixel.serve import service as service_module
 from perpixel.serve.limits import Limits
 from perpixel.serve.models import ServedModel, names_of
 from perpixel.serve.pairs import Pairs
 from perpixel.serve.server import address_of, listen
+from perpixel.weights.model_file import ModelCard, save_model
 
 CLASSES = ClassTable.of(["ground", "box", "disc"])
 
@@ -435,6 +439,29 @@ def test_a_limit_that_lets_nothing_through_is_refused(settings: dict[str, float]
         Limits(**settings)
 
 
+def test_objects_are_the_files_of_predict(place: Path, picture: bytes, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, classes = build("mask_rcnn", 2, width=0.0625), ClassTable.of(["background", "cell"])
+    card = ModelCard("mask_rcnn", {"width": 0.0625}, classes.to_json(), {}, 1.0, 0, {}, "", "")
+    save_model(tmp_path / "objects", network.state_dict(), card)
+    main(["predict", str(tmp_path / "objects"), str(place / "set/images/a.png"), "--out", str(tmp_path / "predicted")])
+    with serving([tmp_path / "objects"]) as client:
+        assert client.ask("GET", "/models").json[0]["forms"] == ["mask", "overlay", "coco", "instances"]
+        for form, file in (("instances", "instances/a.json"), ("overlay", "overlays/a.png"), ("mask", "masks/a.png")):
+            assert client.predict(picture, f"?as={form}").body == (tmp_path / "predicted" / file).read_bytes()
+        assert client.predict(picture, "?as=coco").json["categories"] == [{"id": 2, "name": "cell", "supercategory": ""}]
+
+
+@pytest.mark.slow
+def test_an_exported_file_is_served_too(place: Path, picture: bytes, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra export is not installed")
+    shutil.copytree(place / "street", tmp_path / "street")
+    main(["export", str(tmp_path / "street")])
+    with serving([tmp_path / "street/model.onnx"]) as client:
+        assert client.ask("GET", "/models").json[0]["forms"] == ["mask", "overlay", "coco"]
+        assert client.predict(picture).body == (place / "street-predicted/masks/a.png").read_bytes()
+
+
 class TestPairs:
     """Corrected masks, kept as a data set."""
 
@@ -479,6 +506,8 @@ class TestPairs:
         ClassTable.of(["cat", "dog"]).write_csv(tmp_path / "classes.csv")
         with pytest.raises(UsageError, match="holds masks of the classes cat, dog, and the model has ground, box, disc"):
             Pairs(tmp_path, CLASSES)
+        with pytest.raises(UsageError, match=r"classes.csv: is a file; name a folder for corrected masks"):
+            Pairs(tmp_path / "classes.csv", CLASSES)
 
     def test_without_a_folder_none_are_taken(self, client: Client, picture: bytes) -> None:
         assert not client.ask("GET", "/models").json[0]["saves"]
