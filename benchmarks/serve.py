@@ -27,7 +27,7 @@ from pathlib import Path
 from measure import machine, report
 
 HEAD = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nConnection: close\r\nContent-Length: {}\r\n\r\n"
-PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\r"
+PNG_START, PIXELS = b"\x89PNG\r\n\x1a\n\0\0\0\r", b"\0\0\0\x64IDAT"
 
 
 async def ask(port: int, body: bytes) -> int:
@@ -133,7 +133,7 @@ def hostile(pictures: list[bytes], count: int) -> list[bytes]:
         else:
             width, height = (chance.randrange(20_000, 2**31).to_bytes(4) for _ in range(2))
             header = b"IHDR" + width + height + b"\x08\x02\0\0\0"
-            bodies.append(PNG_START + header + zlib.crc32(header).to_bytes(4) + chance.randbytes(100))
+            bodies.append(PNG_START + header + zlib.crc32(header).to_bytes(4) + PIXELS + chance.randbytes(100))
     return bodies
 
 

@@ -186,6 +186,8 @@ class Service:
             try:
                 self._require_own_page(request)
                 self._require_token(request)
+                if scope["path"] == "/predict" and scope["method"] == "POST":
+                    self._line.require_place()  # before anything that costs more, so that a flood leaves time for the rest
             except Refused as error:
                 await _refused(error)(scope, receive, send)
                 return
@@ -227,7 +229,6 @@ class Service:
             raise _stopping()
         served = self._chosen(model, form)
         _require_picture_type(request)
-        self._line.require_place()  # before the body is received, which costs more
         data = await self._bodies.receive(request.state.receive, request.headers)
         left_out = list[str]()
         with self._line.place():
