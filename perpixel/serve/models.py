@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perpixel.errors import PerpixelError, UsageError, did_you_mean
+from perpixel.errors import UsageError, did_you_mean, failure_of
 from perpixel.files import MODEL_FILE
 from perpixel.formats import coco
 from perpixel.formats.exchange import Content, Notices, shapes_of
@@ -122,8 +122,9 @@ class Models:
         for name in self._runs:
             try:
                 served[name] = self._open(name)
-            except PerpixelError as error:
-                failures.append(f"{name}: the former model stays, because {error}")
+            except Exception as error:  # whatever it is, the service goes on
+                reason = failure_of(self._runs[name], error) or f"perpixel failed ({type(error).__name__}: {error})."
+                failures.append(f"{name}: the former model stays, because {reason}")
         self._served = served
         return failures
 

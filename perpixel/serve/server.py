@@ -115,11 +115,13 @@ class Running:
             self._server.signal_handler_interrupt()  # type: ignore[no-untyped-call]
             await self._first_of(serving, self._again.wait())  # the last bytes are read
         finally:
+            if self._again.is_set():  # granian would report each task that is ended
+                asyncio.get_running_loop().set_exception_handler(lambda *_: None)
             for task in (serving, reloading, stopping):
                 task.cancel()
             self._service.close()
-        if self._again.is_set():
-            raise Interrupted("stopped at once; requests that had begun were not answered.")
+        if not self._service.idle.is_set():
+            raise Interrupted("stopped; requests that had begun were not answered.")
 
     async def _first_of(self, *waits: Awaitable[Any]) -> None:
         """Waits for one of them, for at most as long as a client may take for an answer."""

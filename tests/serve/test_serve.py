@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -27,15 +28,17 @@ from serve.running import Client, head, received, serving
 from perpixel.classes import ClassTable
 from perpixel.cli import main
 from perpixel.datasets import open_dataset
-from perpixel.errors import UsageError
+from perpixel.errors import Interrupted, UsageError
 from perpixel.images import encode_labels
 from perpixel.networks import build
+from perpixel.prediction.inference import PLAIN
 from perpixel.serve import service as service_module
 from perpixel.serve.limits import Limits
-from perpixel.serve.models import ServedModel, names_of
+from perpixel.serve.models import Models, ServedModel, names_of
 from perpixel.serve.pairs import Pairs
-from perpixel.serve.server import address_of, listen
-from perpixel.weights.model_file import ModelCard, save_model
+from perpixel.serve.server import Running, address_of, listen
+from perpixel.serve.service import Service
+from perpixel.weights.model_file import ModelCard, load, save_model
 
 CLASSES = ClassTable.of(["ground", "box", "disc"])
 
@@ -460,6 +463,46 @@ def test_an_exported_file_is_served_too(place: Path, picture: bytes, tmp_path: P
     with serving([tmp_path / "street/model.onnx"]) as client:
         assert client.ask("GET", "/models").json[0]["forms"] == ["mask", "overlay", "coco"]
         assert client.predict(picture).body == (place / "street-predicted/masks/a.png").read_bytes()
+
+
+def test_a_second_stop_waits_for_nobody(place: Path) -> None:
+    async def stopped_twice() -> None:
+        listener = listen("127.0.0.1", 0)
+        port, service = listener.getsockname()[1], Service(models)
+        running = Running(service, listener, print)
+        run = asyncio.ensure_future(running.run())
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head(100) + b"half")
+        while service.idle.is_set():
+            await asyncio.sleep(0.01)
+        running.stop()
+        await asyncio.sleep(0)
+        assert not run.done()
+        running.stop()
+        with pytest.raises(Interrupted, match="stopped; requests that had begun were not answered"):
+            await run
+        writer.close()
+
+    models = Models([str(place / "street")], load, PLAIN)
+    asyncio.run(asyncio.wait_for(stopped_twice(), 30))
+
+
+def test_a_reload_that_fails_in_any_way_keeps_the_former_models(place: Path, tmp_path: Path) -> None:
+    opened: list[str] = []
+
+    def load_once(run: str) -> Any:
+        opened.append(run)
+        if len(opened) > 1:
+            raise [OSError(5, "Input/output error", run), ValueError("a bug"), MemoryError()][len(opened) - 2]
+        return load(run)
+
+    models = Models([str(place / "street")], load_once, PLAIN)
+    former = models.named("street")
+    for reason in ("street: Input/output error.", "perpixel failed (ValueError: a bug).", "needs more memory than there is"):
+        (sentence,) = models.reload()
+        assert sentence.startswith("street: the former model stays, because ")
+        assert reason in sentence
+        assert models.named(None) is former
 
 
 class TestPairs:
