@@ -630,7 +630,8 @@ CONSTANTS: dict[str, dict[str, Fact]] = {
 # Networks and data sets that have no published numbers: the drawing of scenes, folders and annotations of users, coordinates of
 # our own trunks.
 OF_OURS = {
-    f"{SETS}.scenes", f"{SETS}.scenery", f"{SETS}.things", f"{SETS}.mask_folder", f"{SETS}.cityscapes_polygons",
+    f"{SETS}.scenes", f"{SETS}.scenery", f"{SETS}.things", f"{SETS}.dataset", f"{SETS}.mask_folder",
+    f"{SETS}.cityscapes_polygons",
     "perpixel.backbones.places", f"{SETS}.coco_annotations", f"{SETS}.coco_json", f"{SETS}.pairing", f"{SETS}.pairing_names",
     f"{SETS}.pairing_classes", f"{SETS}.pairing_lists", f"{SETS}.pairing_lossy", f"{SETS}.pairing_masks",
 }  # fmt: skip

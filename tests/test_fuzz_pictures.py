@@ -174,7 +174,7 @@ def outcomes(number: int, place: Path) -> Iterator[tuple[str, str]]:
 def fuzz(number: int, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_PIXELS", PIXELS)
     counts = Counter(outcomes(number, place))
-    shown = {reader: {what: counts[reader, what] for what in ("read", "DataError", "NotRead")} for reader in READERS}
+    shown = {reader: {what: counts[reader, what] for what in ("read", "DataError", "NotRead", "TooLarge")} for reader in READERS}
     lines = [f"{number} damaged pictures of {len(sound())} kinds:", *(f"{name}: {told}" for name, told in shown.items())]
     print("\n  ".join(["", *lines]))
     assert sum(sum(told.values()) for told in shown.values()) == number * len(READERS)

@@ -62,7 +62,7 @@ class HasPictures(Protocol):
 class HasTruths(Protocol):
     """A data set with one file of truth for each picture, a mask or instances."""
 
-    def truth(self, index: int) -> Path: ...
+    def truth_file(self, index: int) -> Path: ...
 
 
 @runtime_checkable

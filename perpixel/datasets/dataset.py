@@ -50,7 +50,7 @@ def _shown(dataset: Dataset, index: int) -> str:
         if sentence is None:
             raise
         return notebook.line(sentence)
-    pixels = sample.image
+    pixels = sample.shown
     if sample.labels is not None:
         pixels = draw.overlay(pixels, sample.labels, dataset.classes, legend=False)
     return notebook.picture(draw.thumbnail(pixels, SIDE), name)

@@ -119,7 +119,7 @@ class Folder(InNotebook):
     def picture(self, index: int) -> Path:
         return self.pairs[index].image
 
-    def truth(self, index: int) -> Path:
+    def truth_file(self, index: int) -> Path:
         return self.pairs[index].truths[0]
 
     def with_bands(self, bands: Bands) -> Folder:

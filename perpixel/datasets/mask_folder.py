@@ -42,7 +42,7 @@ class MaskFolder(InNotebook):
     def name(self, index: int) -> str:
         return self.masks[index][0]
 
-    def truth(self, index: int) -> Path:
+    def truth_file(self, index: int) -> Path:
         return self.masks[index][1]
 
     def sample(self, index: int) -> Sample:

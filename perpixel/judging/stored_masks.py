@@ -102,7 +102,7 @@ def _truths(dataset: Dataset) -> dict[str, Path]:
     """The files of the truth by the names of their samples, where each has one."""
     if not isinstance(dataset, HasTruths):
         return {}
-    return {dataset.name(index): dataset.truth(index) for index in range(len(dataset))}
+    return {dataset.name(index): dataset.truth_file(index) for index in range(len(dataset))}
 
 
 def _require_place(path: Path, others: list[Path]) -> None:

@@ -109,8 +109,10 @@ def resized(image: NDArray[Any], scale: float) -> NDArray[Any]:
     size = seen_size((height, width), scale)
     if size == (height, width):
         return image
-    narrowed = resampled(image, (height, size[1]), Image.Resampling.BILINEAR)
-    return resampled(narrowed, size, Image.Resampling.BILINEAR)
+    if image.dtype != np.uint8:
+        return resampled(resampled(image, (height, size[1]), Image.Resampling.BILINEAR), size, Image.Resampling.BILINEAR)
+    narrowed = Image.fromarray(image).resize((size[1], height), Image.Resampling.BILINEAR)
+    return np.asarray(narrowed.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 @torch.inference_mode()

@@ -75,7 +75,8 @@ def test_a_setting_that_names_no_measure_is_refused() -> None:
 # Which way a figure ranks: of a picture with three squares a prediction without a fault, and one with every kind of fault.
 
 SIZE = (24, 40)
-NEUTRAL = {"objects": {"true_objects", "predicted_objects"}}  # figures that say of no prediction that it is the better one
+# Figures that say of no prediction that it is the better one.
+NEUTRAL = {"objects": {"true_objects", "predicted_objects"}, "calibration": {"temperature"}}
 
 
 def squares() -> np.ndarray:

@@ -128,7 +128,7 @@ class TestTheMask:
         votes = np.stack([(groups == label).sum(2) for label in range(3)], 2)
         assert (np.take_along_axis(votes, small[..., None].astype(int), 2)[..., 0] == votes.max(2)).all()
 
-    @pytest.mark.parametrize("side", [224, 256])
+    @pytest.mark.parametrize("side", [256, 288])
     def test_the_file_is_the_same_whatever_the_tiles(self, model, image, tmp_path: Path, monkeypatch, side: int) -> None:
         put(tmp_path / "map.tif", image)
         pictures = find_pictures([str(tmp_path / "map.tif")])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import make_model
-from serve.running import serving
+from running_service import serving
 
 from perpixel.classes import ClassTable
 from perpixel.images import read_labels

@@ -23,7 +23,7 @@ import pytest
 import torch
 from fakes import draw_sample, make_model
 from PIL import Image
-from serve.running import Client, head, received, serving
+from running_service import Client, head, received, serving
 
 from perpixel.classes import ClassTable
 from perpixel.cli import main
