@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import BANDS_CSV, draw_bands, make_bands, make_folder, make_model, tiff_of
+from fakes import BANDS_CSV, draw_bands, make_bands, make_folder, make_labelme, make_model, tiff_of
 from hidden_torch import HAS_TORCH
 from PIL import Image
 
@@ -230,6 +230,20 @@ class TestFolder:
         (root / "images/val/p08.tif").write_bytes(tiff_of(draw_bands(8)[0][..., :3]))
         with pytest.raises(DataError, match=r"p08\.tif: has 3 bands, and bands\.csv names 5 bands \(blue, green"):
             open_dataset(root).sample(0)
+
+
+SHAPE = {"label": "cell", "shape_type": "rectangle", "points": [[1, 1], [5, 5]]}
+
+
+def test_annotations_beside_bands_are_not_converted_without_them(tmp_path: Path, command) -> None:
+    """The copy would have no bands.csv, and then be RGB."""
+    make_labelme(tmp_path / "set", {"a": [SHAPE]})
+    (tmp_path / "set/bands.csv").write_text("name,low,high\nred,0,255\ngreen,0,255\nblue,0,255\n")
+    for words in (("convert", tmp_path / "set", tmp_path / "out"), ("init", tmp_path / "set", "--fix", tmp_path / "out")):
+        code, _, message = command(*words)
+        assert code in (2, 3), message
+        assert re.search(r"its pictures have 3 bands .*; convert takes RGB alone", message)
+        assert not (tmp_path / "out").exists()
 
 
 # Verbs beside those of test_verbs_and_data.py, on a model of five bands: what is said where they do not take it.

@@ -18,7 +18,7 @@ from typing import Any
 
 from perpixel.classes import ClassTable
 from perpixel.datasets import DATASETS, ON_DISK, judged_splits
-from perpixel.datasets.folder import chosen_for_val
+from perpixel.datasets.folder import chosen_for_val, folder_bands
 from perpixel.download.archives import unpack
 from perpixel.errors import DataError, PerpixelError, UsageError, did_you_mean, failure_of, printable
 from perpixel.files import is_hidden, new_folder, sync_below
@@ -277,6 +277,8 @@ def _read_source(
         if "/" in name or "\\" in name or Path(name).suffix:
             raise DataError(f"{source}: there is no such file or folder.")
         raise did_you_mean("data set, file or folder", name, [*DATASETS, *ON_DISK])
+    if (bands := folder_bands(Path(source))) is not None:
+        raise UsageError(f"{source}: its pictures have {bands}, and no format here tells of bands; convert takes RGB alone.")
     origin = origin or format_of(Path(source))
     if pictures is not None and origin in OWN_PICTURES:
         raise _own_pictures(pictures, origin)

@@ -16,8 +16,8 @@ from PIL import Image
 
 from perpixel.classes import ClassTable
 from perpixel.datasets import Dataset, HasPictures, with_objects
-from perpixel.datasets.folder import SPLITS, Folder, folder_bands, list_folder
-from perpixel.errors import DataError, UsageError
+from perpixel.datasets.folder import SPLITS, Folder, list_folder
+from perpixel.errors import DataError
 from perpixel.files import write_whole
 from perpixel.formats.exchange import AnnotatedSet, Content, Entry, Holds, Item, Notices, number_objects
 from perpixel.formats.pictures import all_or_none, put_picture
@@ -28,8 +28,6 @@ HOLDS = Holds(overlap=False, crowd=False, void=True, maps=True)
 
 def read(path: Path, pictures: Path | None) -> AnnotatedSet:
     """Reads a folder. Raises DataError where it is no data set."""
-    if (bands := folder_bands(path)) is not None:
-        raise UsageError(f"{path}: its pictures have {bands}, and no format here tells of bands; convert takes RGB alone.")
     splits = {pair.split for pair in list_folder(path).pairs}
     return of_datasets([Folder(path, split) for split in SPLITS if split in splits] or [Folder(path)])
 
