@@ -47,6 +47,10 @@ def predict(
         ),
     ] = None,
     overlays: Annotated[bool, Parameter(help="Write overlays with a legend.")] = True,
+    to: Annotated[
+        str | None,
+        Parameter(help="Also write annotations to correct by hand into OUT: coco, labelme, cvat, label-studio, or folder."),
+    ] = None,
     memory: Annotated[
         str | None, Parameter(help="Of rasters (GeoTIFF ...): what the process may take, such as 1.5GB. [default: 2GB]")
     ] = None,
@@ -66,15 +70,18 @@ def predict(
     ] = None,
 ) -> None:
     """Predict masks for pictures of any size, frames of videos, and rasters (docs/rasters.md); what is done is skipped."""
+    from perpixel.formats.convert import write_annotated
     from perpixel.networks.torchvision import LIGHTEST
     from perpixel.prediction.bulk import STDIN, find_pictures, model_and_pictures, pictures_of_split, predict_all
     from perpixel.prediction.inference import PLAIN
     from perpixel.prediction.kept_scores import KeptScores
+    from perpixel.prediction.pre_annotations import annotated, refuse
     from perpixel.prediction.rasters import RasterSettings, memory_of
     from perpixel.prediction.stores import is_address
     from perpixel.prediction.videos import about_how_many
     from perpixel.shards import Shard
     from perpixel.terminal import FAILURES, Progress
+    from perpixel.weights.model_file import refuse_bands
 
     of_shard = None if shard is None else Shard.of(shard)
     if of_shard is not None and engine == "auto":
@@ -86,7 +93,8 @@ def predict(
         if text.startswith("-") and text != STDIN and not Path(text).exists():
             settings = (f"--{name.replace('_', '-')}" for name in vars(inferring))
             known = ("--out", "--split", "--scores", "--scores-as", "--scores-of", "--bands", "--overlays", "--no-overlays",
-                     "--shard", "--memory", "--level", "--polygons", "--device", "--engine", "--budget", *settings)  # fmt: skip
+                     "--to", "--memory", "--level", "--polygons", "--shard", "--device", "--engine", "--budget",
+                     *settings)  # fmt: skip
             raise did_you_mean("option", text, known)
     kept: bool | KeptScores = scores
     if scores_as is not None or scores_of is not None:
@@ -97,12 +105,18 @@ def predict(
     if is_address(str(out).replace(":/", "://")):  # Path joins slashes
         raise UsageError(f"--out {out}: results are written on this machine; name a folder, and copy it to the store.")
     inference = inference_of(given(inferring)) or PLAIN
+    if to is not None and of_shard is not None:
+        raise UsageError("--to: needs the masks of all shards; leave it out, and predict once more without --shard after merge.")
     rasters = RasterSettings(None if memory is None else memory_of(memory), level, polygons)
     named, inputs = model_and_pictures(inputs)
     found_pictures = find_pictures(inputs, out) if split is None else pictures_of_split(inputs, split)
+    if to is not None:
+        refuse(to, out, found_pictures)
     if named is None:
         say(f"No model is named: {LIGHTEST} is used, with weights of torchvision for VOC's 21 classes.")
     model = load_on(named or LIGHTEST, device, engine)
+    if to is not None:
+        refuse_bands(model, f"--to {to}")
     if budget is None:
         model = in_engine(model, named, engine, found_pictures, bands)
     else:
@@ -135,5 +149,10 @@ def predict(
         say(f"... and {len(left_out) - FAILURES} more such sentences of what reading leaves out.")
     following = "" if of_shard is None else f" Shard {of_shard} of {len(found_pictures)} pictures; then: perpixel merge {out}"
     say(f"{out}: {counts['done']} predicted, {counts['skipped']} done before, {counts['failed']} failed.{following}")
+    if to is not None and counts["failed"] < total:
+        report = write_annotated(annotated(found_pictures, out, model.classes), "predictions", out, out / to, to)
+        for sentence in report.told:
+            say(sentence)
+        say(f"{out / to}: {sum(report.pictures.values())} pictures with annotations for {to}, {len(report.failed)} left out.")
     if counts["failed"]:
         raise SystemExit(3)

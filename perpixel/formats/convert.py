@@ -87,14 +87,32 @@ def convert(
                 unpack(Path(source), partial, {"": UNPACKED})
                 path = _only_folder_in(unpacked)
             annotated, origin = _read_source(path, origin, root, splits, pictures)
-            task = _Task.of(annotated, origin, source, to)
-            items = _chosen(annotated.items, splits, find_format(to).splits)
-            written = _written(items, range(len(items)), task.writer(partial, annotated.notices), annotated, progress)
-            report = task.closed(partial, items, [*written])
+            report = _converted(annotated, origin, source, partial, to, splits, progress)
         except PerpixelError as error:
             raise type(error)(with_known_paths(str(error))) from None
         shutil.rmtree(unpacked, ignore_errors=True)
     return replace(report, told=[*map(with_known_paths, report.told)], failed=[*map(with_known_paths, report.failed)])
+
+
+def write_annotated(
+    annotated: AnnotatedSet, origin: str, source: str | Path, out: Path, to: str,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:  # fmt: skip
+    """Writes an annotated set in the format `to`, into the new folder `out`. `origin` and `source` are its names in sentences.
+
+    Raises UsageError for an `out` that exists or is being written, DataError where no picture can be used."""
+    with new_folder(out) as partial:
+        return _converted(annotated, origin, source, partial, to, None, progress)
+
+
+def _converted(
+    annotated: AnnotatedSet, origin: str, source: str | Path, out: Path, to: str, splits: Sequence[str] | None,
+    progress: Callable[[int, int], None],
+) -> Report:  # fmt: skip
+    task = _Task.of(annotated, origin, source, to)
+    items = _chosen(annotated.items, splits, find_format(to).splits)
+    written = _written(items, range(len(items)), task.writer(out, annotated.notices), annotated, progress)
+    return task.closed(out, items, [*written])
 
 
 @dataclass(frozen=True)
