@@ -70,7 +70,7 @@ core-wheel: dist
 
 oracles: .venv/ready .oracles/ready
 	CITYSCAPES_SCRIPTS_PYTHON=$(CURDIR)/.oracles/bin/python LABEL_READERS_PYTHON=$(CURDIR)/.oracles/bin/python \
-	  $(BIN)/pytest -q tests/test_cityscapes.py tests/test_evaluate_cityscapes.py tests/test_convert.py
+	  $(BIN)/pytest -q tests/datasets/test_cityscapes.py tests/judging/test_evaluate_cityscapes.py tests/formats/test_convert.py
 
 review: .venv/ready
 	$(BIN)/perpixel review --out review

@@ -11,6 +11,9 @@ from places import ROOT
 # What a merge that stopped leaves at the beginning of a line. Headings here begin with #, so a row of seven = is no heading.
 MARKER = re.compile(rb"^([<=>|])\1{6}( |\r?$)", re.MULTILINE)
 
+BUILT = {".whl", ".zip", ".gz", ".xz", ".bz2", ".tar", ".egg", ".so", ".pyc", ".pt", ".pth", ".onnx"}
+LARGE = 500_000  # bytes
+
 
 def tree_files(root: Path) -> list[Path]:
     """The files that git tracks; without git those of the source tree, but for what is hidden or was built."""
@@ -36,6 +39,23 @@ def test_no_file_has_conflict_markers() -> None:
         pytest.skip("there is neither git nor the source tree around the tests.")
     marked = {str(path.relative_to(ROOT)): lines for path in files if (lines := marked_lines(path.read_bytes()))}
     assert marked == {}
+
+
+def test_no_package_or_archive_is_in_the_tree_and_large_files_are_known() -> None:
+    files = tree_files(ROOT)
+    if not files:
+        pytest.skip("there is neither git nor the source tree around the tests.")
+    assert [path.name for path in files if path.suffix in BUILT] == []
+    large = {path.relative_to(ROOT).as_posix() for path in files if path.stat().st_size > LARGE}
+    assert {name for name in large if not name.startswith("perpixel/trunks/")} == {"docs/review.html"}
+
+
+def test_the_tests_that_the_makefile_names_exist() -> None:
+    if not (ROOT / "Makefile").is_file():
+        pytest.skip("the source tree is not around the tests.")
+    named = re.findall(r"\btests/[\w/]+\.py\b", (ROOT / "Makefile").read_text())
+    assert named
+    assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
 @pytest.mark.parametrize(
